@@ -1,0 +1,65 @@
+# Every command a contributor or CI needs. `make help` lists them.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# Tools of the environment come first, also for what Ansible and Molecule start.
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
+export PYTHONDONTWRITEBYTECODE := 1
+
+.PHONY: help packages install demo test lint unit meta molecule integration lab-up lab-status lab-down lab-image clean
+
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+packages: ## Install Debian packages the lab needs (as root)
+	@tests/lab/install-packages.sh
+
+$(BIN)/.installed: pyproject.toml | packages
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing Python packages into $(VENV) ..."
+	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@
+
+install: $(BIN)/.installed ## Install everything the project needs
+
+demo: install ## Move the lab's live site to Toulouse and back, under load
+	@$(BIN)/python tests/lab/demo.py
+
+test: install ## Run every test: lint, unit, meta, Molecule per role, integration on the lab
+	@tests/run-all.sh
+
+lint: install ## Run ansible-lint, yamllint, ruff and mypy
+	@tests/lint.sh
+
+unit: install ## Run the unit tests
+	@$(BIN)/pytest -q tests/unit
+
+meta: install ## Run the tests of the repository's own rules
+	@$(BIN)/pytest -q tests/meta
+
+molecule: lab-image ## Run Molecule for every role (ONLY=role for one)
+	@$(BIN)/pytest -q tests/molecule $(if $(ONLY),-k $(ONLY))
+
+integration: lab-image ## Run the lab forward, back and forward again, with faults
+	@$(BIN)/pytest -q tests/integration
+
+lab-image: install ## Build the images of the lab's hosts and guest (cached)
+	@$(BIN)/python tests/lab/lab.py image
+
+lab-up: install ## Bring the two sites up
+	@$(BIN)/python tests/lab/lab.py up
+
+lab-status: install ## Show the lab's hosts and services
+	@$(BIN)/python tests/lab/lab.py status
+
+lab-down: install ## Remove the lab
+	@$(BIN)/python tests/lab/lab.py down
+
+clean: lab-down ## Remove the lab, its caches and the environment
+	@$(BIN)/python tests/lab/lab.py down --purge
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build
