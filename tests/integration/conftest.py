@@ -1,0 +1,37 @@
+"""The lab is brought up once for all integration tests and taken down whatever happens."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.integration.playbooks import ROOT, Controller
+
+LAB = [sys.executable, str(ROOT / "tests" / "lab" / "lab.py")]
+
+
+@pytest.fixture(scope="session")
+def lab() -> Iterator[None]:
+    """A fresh lab: everything of an earlier one is removed first."""
+    subprocess.run([*LAB, "down"], cwd=ROOT, stdin=subprocess.DEVNULL, timeout=300, check=True)
+    try:
+        subprocess.run([*LAB, "up"], cwd=ROOT, stdin=subprocess.DEVNULL, timeout=900, check=True)
+        yield
+    finally:
+        subprocess.run([*LAB, "down"], cwd=ROOT, stdin=subprocess.DEVNULL, timeout=300, check=True)
+
+
+@pytest.fixture(scope="session")
+def first(tmp_path_factory: pytest.TempPathFactory, lab: None) -> Controller:
+    """The controller that runs the migration."""
+    return Controller(tmp_path_factory.mktemp("first"), "integration")
+
+
+@pytest.fixture
+def other(tmp_path: Path, lab: None) -> Controller:
+    """A controller that has seen nothing of the run so far."""
+    return Controller(tmp_path / "other", "integration")

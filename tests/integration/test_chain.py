@@ -1,0 +1,168 @@
+"""Forward, back and forward again on the lab, every phase twice, under a client that writes all the time.
+
+The tests of this file build on one another and run in the order in which they stand.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.integration import fingerprint
+from tests.integration.playbooks import Controller
+
+COMPONENTS = {"accounts_db", "course_files", "courses_guest", "entrance", "names"}
+KILL_DEADLINE_SECONDS = 420
+
+
+def succeed_twice(controller: Controller, phase: str) -> None:
+    """Run a phase, then again: the second run finds everything done."""
+    controller.succeed(phase)
+    again = controller.succeed(phase)
+    assert again.changed_components == set(), f"second {phase} changed something: {again.changed_tasks()}"
+
+
+def touches_nothing(controller: Controller, phase: str) -> None:
+    """Run a phase with --check: the machines look afterwards as before."""
+    before = fingerprint.lab()
+    controller.succeed(phase, "--check", "--diff")
+    assert fingerprint.differences(before, fingerprint.lab()) == []
+
+
+def active_site(controller: Controller) -> str:
+    """What `status` says about where the entrance is open."""
+    return controller.succeed("status").output
+
+
+def kill_when(controller: Controller, phase: str, seen: Callable[[dict[str, Any]], bool]) -> None:
+    """Start a phase and kill its controller, all processes at once, as soon as an entry of its journal matches."""
+    process = controller.start(phase)
+    deadline = time.monotonic() + KILL_DEADLINE_SECONDS
+    offset = controller.journal().stat().st_size if controller.journal().exists() else 0
+    try:
+        while time.monotonic() < deadline:
+            if controller.journal().exists():
+                new = controller.journal().read_bytes()[offset:]
+                if any(seen(json.loads(line)) for line in new.splitlines() if line.endswith(b"}")):
+                    return
+            assert process.poll() is None, f"{phase} ended before it could be killed, status {process.returncode}"
+            time.sleep(0.05)
+        pytest.fail(f"{phase} did not reach the moment to be killed at")
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def test_audit_measures_and_changes_nothing(first: Controller) -> None:
+    before = fingerprint.lab()
+    outcome = first.succeed("audit")
+    assert outcome.changed_components == set(), outcome.changed_tasks()
+    assert fingerprint.differences(before, fingerprint.lab()) == []
+    assert set(outcome.changed) == COMPONENTS
+
+
+def test_prepare_in_check_mode_touches_nothing(first: Controller) -> None:
+    touches_nothing(first, "prepare")
+
+
+def test_cutover_before_prepare_is_refused(first: Controller) -> None:
+    before = fingerprint.lab()
+    outcome = first.run("cutover")
+    assert outcome.status != 0
+    assert "NO-GO" in outcome.output
+    assert fingerprint.differences(before, fingerprint.lab()) == []
+
+
+def test_prepare_twice(first: Controller) -> None:
+    succeed_twice(first, "prepare")
+
+
+def test_sync_twice(first: Controller) -> None:
+    succeed_twice(first, "sync")
+
+
+def test_pretest_twice(first: Controller) -> None:
+    succeed_twice(first, "pretest")
+
+
+def test_one_component_can_be_synced_alone(first: Controller) -> None:
+    outcome = first.succeed("sync", "--limit", "accounts_db")
+    assert set(outcome.changed) == {"accounts_db"}
+
+
+@pytest.mark.parametrize("answer", ["", "montpellier", "yes"])
+def test_cutover_wants_the_name_of_the_target(first: Controller, answer: str) -> None:
+    before = fingerprint.lab()
+    outcome = first.run("cutover", confirm=answer or "''")
+    assert outcome.status != 0
+    assert "toulouse" in outcome.output
+    assert fingerprint.differences(before, fingerprint.lab()) == []
+
+
+@pytest.mark.parametrize("extra", ["bascule_direction=back", "bascule_from=db-tls", "source_host=db-tls"])
+def test_the_direction_cannot_be_set_from_outside(first: Controller, extra: str) -> None:
+    before = fingerprint.lab()
+    outcome = first.run("sync", "-e", extra)
+    assert outcome.status != 0
+    assert extra.partition("=")[0] in outcome.output
+    assert fingerprint.differences(before, fingerprint.lab()) == []
+
+
+def test_cutover_in_check_mode_touches_nothing(first: Controller) -> None:
+    touches_nothing(first, "cutover")
+
+
+def test_forward(first: Controller) -> None:
+    first.succeed("cutover")
+    assert "toulouse" in active_site(first)
+    first.succeed("verify")
+
+
+def test_cutover_again_changes_nothing(first: Controller) -> None:
+    again = first.succeed("cutover")
+    assert again.changed_components == set(), again.changed_tasks()
+
+
+def test_rollback_in_check_mode_touches_nothing(first: Controller) -> None:
+    touches_nothing(first, "rollback")
+
+
+def test_back(first: Controller) -> None:
+    first.succeed("rollback")
+    assert "montpellier" in active_site(first)
+    succeed_twice(first, "verify")
+
+
+def test_rollback_again_changes_nothing(first: Controller) -> None:
+    again = first.succeed("rollback")
+    assert again.changed_components == set(), again.changed_tasks()
+
+
+def test_controller_killed_before_the_switch(first: Controller, other: Controller) -> None:
+    """Everything is frozen and nothing has switched: another controller thaws it."""
+    kill_when(first, "cutover", lambda e: e["kind"] == "begin" and e["verb"] == "sync" and e["phase"] == "cutover")
+    other.succeed("rollback")
+    assert "montpellier" in active_site(other)
+    other.succeed("verify")
+
+
+def test_controller_killed_after_the_switch(first: Controller, other: Controller) -> None:
+    """The database writes at the target and the rest does not yet: another controller brings all of it back."""
+    kill_when(
+        first, "cutover", lambda e: e["kind"] == "end" and e["verb"] == "switch" and e["component"] == "accounts_db"
+    )
+    other.succeed("rollback")
+    assert "montpellier" in active_site(other)
+    other.succeed("verify")
+
+
+def test_forward_again(first: Controller) -> None:
+    first.succeed("cutover")
+    assert "toulouse" in active_site(first)
+    first.succeed("verify")
