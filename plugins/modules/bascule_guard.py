@@ -1,0 +1,103 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Read or mark the guard of a component's side."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: bascule_guard
+short_description: Read or mark the guard of a component's side
+description:
+  - The guard holds what one side of a component has durably promised, on the component's own host.
+  - Opening and closing a side are not done here, but by the module that really opens or closes it.
+options:
+  component:
+    description: Name of the component.
+    type: str
+    required: true
+  side:
+    description: Inventory name of the host on which the module runs.
+    type: str
+    required: true
+  state:
+    description:
+      - V(read) returns the guard and changes nothing.
+      - V(adopt) takes over a side that has no guard yet, as O(status) says; a guard that exists stays as it is.
+      - V(freeze) marks an open side as frozen, V(thaw) takes the mark away. Both refuse a side that is not open.
+    type: str
+    choices: [read, adopt, freeze, thaw]
+    default: read
+  status:
+    description: What the side is at the moment it is adopted.
+    type: str
+    choices: [open, closed]
+author:
+  - The Bascule authors
+"""
+
+EXAMPLES = r"""
+- name: Read the guard of the side we move to
+  bascule_guard:
+    component: accounts_db
+    side: db-tls
+  delegate_to: db-tls
+  become: true
+  register: __example_guard
+
+- name: Take over the side that serves today
+  bascule_guard:
+    component: accounts_db
+    side: db-mtp
+    state: adopt
+    status: open
+  delegate_to: db-mtp
+  become: true
+"""
+
+RETURN = r"""
+guard:
+  description: The guard after the module has run (in check mode, as it would be).
+  returned: always
+  type: dict
+  sample:
+    component: accounts_db
+    side: db-mtp
+    promised: "0.adopted"
+    status: open
+    opened: "0.adopted"
+    receipt: null
+    frozen: false
+"""
+
+from typing import Any
+
+from ansible.module_utils.bascule.io import guard_store
+from ansible.module_utils.bascule.io.module import run_module
+from ansible.module_utils.basic import AnsibleModule
+
+
+def main(module: AnsibleModule) -> dict[str, Any]:
+    """Do what the arguments say."""
+    component, side, state = (module.params[key] for key in ("component", "side", "state"))
+    changed = False
+    if state == "read":
+        guard = guard_store.read(component, side)
+    elif state == "adopt":
+        guard, changed = guard_store.adopt(component, side, module.params["status"], check=module.check_mode)
+    else:
+        guard, changed = guard_store.frozen(component, side, state == "freeze", check=module.check_mode)
+    return {"changed": changed, "guard": guard.to_dict()}
+
+
+if __name__ == "__main__":
+    run_module(
+        {
+            "component": {"type": "str", "required": True},
+            "side": {"type": "str", "required": True},
+            "state": {"type": "str", "choices": ["read", "adopt", "freeze", "thaw"], "default": "read"},
+            "status": {"type": "str", "choices": ["open", "closed"]},
+        },
+        main,
+        required_if=[("state", "adopt", ["status"])],
+    )
