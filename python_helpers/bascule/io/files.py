@@ -152,3 +152,19 @@ def _write_all(descriptor: int, content: bytes) -> None:
     view = memoryview(content)
     while view:
         view = view[os.write(descriptor, view) :]
+
+
+def children(path: AnyPath) -> list[Path]:
+    """Return what is in a directory, sorted; nothing when there is no such directory."""
+    directory = Path(path)
+    return sorted(directory.iterdir()) if directory.is_dir() else []
+
+
+def is_file(path: AnyPath) -> bool:
+    """Return whether there is a regular file (or a link to one)."""
+    return Path(path).is_file()
+
+
+def is_directory(path: AnyPath) -> bool:
+    """Return whether there is a directory (or a link to one)."""
+    return Path(path).is_dir()

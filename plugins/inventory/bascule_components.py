@@ -1,0 +1,103 @@
+"""Components as inventory hosts: an entry in a YAML file, checked as a whole, ordered by what it depends on."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+name: bascule_components
+short_description: Components as inventory hosts
+description:
+  - Reads a YAML file that says C(plugin=bascule_components) and declares components.
+  - Checks the whole declaration and names every problem at once.
+  - Every component becomes a host of the groups C(components) and C(role_ROLE), in the order of its layer, with
+    C(component_layer) set. No machine stands behind it, so its address never resolves.
+options:
+  plugin:
+    description: Always C(bascule_components).
+    type: str
+    required: true
+    choices: [bascule_components]
+  components:
+    description:
+      - The components by name. Each has C(component_role), C(source_host), C(target_host) and C(depends_on) (a list of
+        other components); everything else is a variable of its role.
+    type: dict
+    required: true
+author:
+  - The Bascule authors
+"""
+
+EXAMPLES = r"""
+plugin: bascule_components
+components:
+  accounts_db:
+    component_role: postgresql_replication
+    source_host: db-mtp
+    target_host: db-tls
+    depends_on: []
+"""
+
+from pathlib import Path
+from typing import Any
+
+from ansible import constants
+from ansible.errors import AnsibleParserError
+from ansible.inventory.manager import InventoryManager
+from ansible.plugins.inventory import BaseInventoryPlugin
+
+from bascule.errors import BasculeError
+from bascule.io import files
+from bascule.plan.components import resolve
+
+_SUFFIXES = (".yml", ".yaml")
+
+
+class InventoryModule(BaseInventoryPlugin):
+    """See DOCUMENTATION."""
+
+    NAME = "bascule_components"
+
+    def verify_file(self, path: str) -> bool:
+        """Return whether the file says that it is ours."""
+        return super().verify_file(path) and path.endswith(_SUFFIXES) and _declares_components(Path(path))
+
+    def parse(self, inventory: Any, loader: Any, path: str, cache: bool = True) -> None:
+        """Add the components to the inventory."""
+        super().parse(inventory, loader, path, cache)
+        config = self._read_config_data(path)
+        machines = set(inventory.hosts) | self._machines_beside(Path(path))
+        try:
+            components = resolve(config.get("components"), machines, _role_exists, Path(path).name)
+        except BasculeError as error:
+            raise AnsibleParserError(error.message()) from error
+        inventory.add_group("components")
+        for component in components:
+            group = inventory.add_group(f"role_{component.role}")
+            for name in ("components", group):
+                inventory.add_host(component.name, group=name)
+            for key, value in component.host_vars().items():
+                inventory.set_variable(component.name, key, value)
+
+    def _machines_beside(self, path: Path) -> set[str]:
+        """Return the hosts of the other files of the inventory directory, which Ansible may read after this one."""
+        others = [
+            str(other)
+            for other in files.children(path.parent)
+            if other.suffix in (*_SUFFIXES, ".ini", ".json", "")
+            and files.is_file(other)
+            and other != path
+            and not (other.suffix in _SUFFIXES and _declares_components(other))
+        ]
+        return set(InventoryManager(loader=self.loader, sources=others).hosts) if others else set()
+
+
+def _declares_components(path: Path) -> bool:
+    text = files.read_text(path) or ""
+    return any(
+        line.partition("#")[0].replace('"', "").replace("'", "").split() == ["plugin:", InventoryModule.NAME]
+        for line in text.splitlines()
+    )
+
+
+def _role_exists(name: str) -> bool:
+    return any(files.is_directory(Path(root) / name) for root in constants.DEFAULT_ROLES_PATH)

@@ -1,0 +1,1 @@
+DEFAULT_ROLES_PATH: list[str]
