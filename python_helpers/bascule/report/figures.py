@@ -1,0 +1,151 @@
+"""The figures of a run: from the accounts, the look-up and the verify facts to the names of summary.json.
+
+Every figure that no sample stands behind is None, and the judge takes None for a failure.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from .intervals import longest_gap
+from .records import ClientAccount, Leg, Lookup, ProbeAccount
+from .writers import divergent_operations, divergent_probes, largest_probe_gap, two_writers_seconds
+
+# Sums over the components' verify facts.
+COMPARISONS = (
+    "rows_compared",
+    "rows_different",
+    "rows_not_proved",
+    "files_compared",
+    "files_different",
+    "disks_compared",
+    "disks_different",
+)
+READ_FAILURES = ("refused", "error", "unknown")
+
+
+@dataclass(frozen=True)
+class LegInput:
+    """Everything the figures of one leg are made from.
+
+    `look_ups` are the ones that speak for this leg's writes; `carried` names writes acknowledged before this leg that
+    must still be found at its end.
+    """
+
+    leg: Leg
+    client: ClientAccount
+    probes: ProbeAccount
+    lookup: Lookup | None
+    facts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    phases: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
+    carried: frozenset[str] = frozenset()
+
+
+def leg_figures(given: LegInput) -> dict[str, Any]:
+    """All figures of one leg."""
+    start, end = given.client.window(given.leg)
+    inside = [one for one in given.client.operations if start <= one.sent < end]
+    writes = [one for one in inside if one.op == "write"]
+    reads = [one for one in inside if one.op == "read"]
+    outcomes = Counter(one.outcome for one in writes)
+    probe_start, probe_end = given.probes.window(given.leg)
+    probes = [one for one in given.probes.probes if probe_start <= one.start < probe_end]
+    results = Counter(one.result for one in probes)
+    figures: dict[str, Any] = {
+        "write_outage_seconds": _rounded(
+            longest_gap((o.answered for o in given.client.operations if _acked_write(o.op, o.outcome)), start, end)
+        ),
+        "data_layer_seconds": _rounded(
+            longest_gap(
+                (o.end for o in given.probes.probes if o.kind == "db" and o.result == "accept"), probe_start, probe_end
+            )
+        ),
+        "reads": len(reads),
+        "read_errors": sum(one.outcome in READ_FAILURES for one in reads) if reads else None,
+        "maintenance_pages": sum(one.outcome == "maintenance" for one in inside) if inside else None,
+        "acknowledged_writes": outcomes["ack"] if writes else None,
+        "acknowledged_probe_writes": results["accept"] if probes else None,
+        "unknown_writes": outcomes["unknown"] + results["unknown"] if writes else None,
+        "refused_writes": outcomes["refused"] + outcomes["error"] if writes else None,
+        "not_sent_writes": outcomes["not_sent"] if writes else None,
+        "lost_writes": lost_writes(given),
+        "divergent_writes": divergent_writes(given),
+        "two_writers_seconds": _rounded(two_writers_seconds(given.probes.probes, probe_start, probe_end)),
+        "probes": len(probes),
+        "largest_probe_gap_seconds": _rounded(largest_probe_gap(given.probes.probes, probe_start, probe_end)),
+    }
+    for name in COMPARISONS:
+        figures[name] = fact_sum(given.facts.values(), name)
+    figures["guests_moved"] = guests_moved(given.facts.values())
+    figures["phases"] = {name: dict(times) for name, times in given.phases.items()}
+    return figures
+
+
+def acknowledged_idents(client: ClientAccount, probes: ProbeAccount, leg: Leg) -> frozenset[str]:
+    """Every write of the leg that somebody was told is written."""
+    start, end = client.window(leg)
+    probe_start, probe_end = probes.window(leg)
+    return frozenset(
+        one.ident for one in client.operations if _acked_write(one.op, one.outcome) and start <= one.sent < end
+    ) | frozenset(one.ident for one in probes.probes if one.result == "accept" and probe_start <= one.start < probe_end)
+
+
+def lost_writes(given: LegInput) -> int | None:
+    """Acknowledged writes with a part missing; None when one of them was not looked up, or there are none."""
+    wanted = acknowledged_idents(given.client, given.probes, given.leg) | given.carried
+    if given.lookup is None or not wanted or wanted - given.lookup.looked_up:
+        return None
+    return sum(1 for ident in wanted if given.lookup.missing.get(ident))
+
+
+def divergent_writes(given: LegInput) -> int | None:
+    """Acknowledged writes on a history the site had left, and what the components found on the closed side.
+
+    A component reports its own finding (WAL past the fork, recorder events after the freeze) as `divergent_writes`.
+    """
+    start, end = given.client.window(given.leg)
+    probe_start, probe_end = given.probes.window(given.leg)
+    said = any(
+        one.committed is not None and start <= one.sent < end for one in given.client.operations if one.outcome == "ack"
+    )
+    if not said:
+        return None
+    found = len(divergent_operations(given.client.operations, start, end))
+    found += len(divergent_probes(given.probes.probes, probe_start, probe_end))
+    return found + (fact_sum(given.facts.values(), "divergent_writes") or 0)
+
+
+def fact_sum(facts: Iterable[Mapping[str, Any]], name: str) -> int | None:
+    """The sum of a figure over the components that state it; None when none does or one states what is no number."""
+    values = [fact[name] for fact in facts if name in fact]
+    if not values:
+        return None
+    total = 0
+    for value in values:
+        if isinstance(value, bool) or not isinstance(value, int):
+            return None
+        total += value
+    return total
+
+
+def guests_moved(facts: Iterable[Mapping[str, Any]]) -> dict[str, int] | None:
+    """How many guests moved, by way."""
+    moved: Counter[str] = Counter()
+    for fact in facts:
+        stated = fact.get("guests_moved")
+        if isinstance(stated, Mapping):
+            moved.update({str(way): int(count) for way, count in stated.items()})
+        elif isinstance(fact.get("way"), str):
+            moved[str(fact["way"])] += 1
+    return dict(moved) if moved else None
+
+
+def _acked_write(op: str, outcome: str) -> bool:
+    return op == "write" and outcome == "ack"
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 3)

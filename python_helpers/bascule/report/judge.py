@@ -1,0 +1,83 @@
+"""Is the run good? Reasons why not, each naming its figure. A figure without a sample is a reason."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+LEAST_WRITES = 500
+
+# What no plan may allow.
+ZERO = (
+    "read_errors",
+    "lost_writes",
+    "divergent_writes",
+    "two_writers_seconds",
+    "rows_different",
+    "rows_not_proved",
+    "files_different",
+    "disks_different",
+)
+# A comparison of nothing proves nothing.
+MORE_THAN_ZERO = ("probes", "rows_compared", "files_compared", "disks_compared")
+STATED = (
+    "write_outage_seconds",
+    "data_layer_seconds",
+    "maintenance_pages",
+    "unknown_writes",
+    "largest_probe_gap_seconds",
+)
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why a run is not good. `rule` is one of missing, zero, some, few, limit."""
+
+    leg: str
+    figure: str
+    rule: str
+    found: Any
+    limit: float | int | None = None
+
+    def text(self) -> str:
+        """One line in English, as it stands in summary.json."""
+        where = f"{self.leg}.{self.figure}"
+        if self.rule == "missing":
+            return f"{where}: no sample stands behind it"
+        if self.rule == "zero":
+            return f"{where}: {self.found}, must be 0"
+        if self.rule == "some":
+            return f"{where}: {self.found}, nothing was compared"
+        if self.rule == "few":
+            return f"{where}: {self.found}, at least {self.limit} make a run valid"
+        return f"{where}: {self.found}, the plan's limit is {self.limit}"
+
+
+def leg_reasons(leg: str, figures: Mapping[str, Any], limits: Mapping[str, float]) -> list[Reason]:
+    """Everything that is wrong with one leg."""
+    reasons = []
+    named = [*ZERO, *MORE_THAN_ZERO, *STATED, "acknowledged_writes", *limits]
+    for name in dict.fromkeys(named):
+        value = figures.get(name)
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or math.isnan(value):
+            reasons.append(Reason(leg, name, "missing", value))
+        elif name in ZERO and value != 0:
+            reasons.append(Reason(leg, name, "zero", value))
+        elif name in MORE_THAN_ZERO and value <= 0:
+            reasons.append(Reason(leg, name, "some", value))
+        elif name == "acknowledged_writes" and value < LEAST_WRITES:
+            reasons.append(Reason(leg, name, "few", value, LEAST_WRITES))
+        elif name in limits and not value <= limits[name]:
+            reasons.append(Reason(leg, name, "limit", value, limits[name]))
+    return reasons
+
+
+def verdict(reasons: list[Reason]) -> str:
+    """`ok`; `invalid` when the run proves too little to be called anything; `failed` otherwise."""
+    if not reasons:
+        return "ok"
+    if all(reason.rule in ("few", "missing", "some") for reason in reasons):
+        return "invalid"
+    return "failed"

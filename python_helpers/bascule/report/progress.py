@@ -1,0 +1,89 @@
+"""What to print while a phase runs: one line per verb and component, failures in full. Pure: lines of (tone, text)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+Line = tuple[str, str]
+
+# The fields of an error, in the order a reader needs them.
+FIELDS = (("expected", "expected"), ("found", "found"), ("state", "state now"), ("next_command", "next safe command"))
+
+
+@dataclass
+class _Doing:
+    verb: str
+    since: float
+    changed: bool = False
+
+
+class Progress:
+    """Follows a playbook and gives the lines to print."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._doing: dict[str, _Doing] = {}
+        self._play = ""
+        self._started = clock()
+
+    def play(self, name: str) -> list[Line]:
+        """A play begins. A play that runs in batches is announced once."""
+        if name == self._play:
+            return []
+        self._play = name
+        return [("head", name)]
+
+    def begin(self, component: str, verb: str) -> None:
+        """A component begins a verb."""
+        self._doing[component] = _Doing(verb, self._clock())
+
+    def step(self, component: str, changed: bool) -> None:
+        """A task of the component ended well."""
+        doing = self._doing.get(component)
+        if doing is not None and changed:
+            doing.changed = True
+
+    def end(self, component: str) -> list[Line]:
+        """The component has done the verb."""
+        doing = self._doing.pop(component, None)
+        if doing is None:
+            return []
+        tone, word = ("changed", "changed") if doing.changed else ("good", "unchanged")
+        return [(tone, f"  {component:<16}{doing.verb:<9}{self._clock() - doing.since:7.1f} s  {word}")]
+
+    def message(self, component: str, said: Any) -> list[Line]:
+        """A task speaks to the reader."""
+        if isinstance(said, str):
+            lines = said.splitlines()
+        elif isinstance(said, (list, tuple)):
+            lines = [str(one) for one in said]
+        else:
+            return []
+        return [("plain", f"  {line}") for line in lines]
+
+    def failed(self, component: str, task: str, result: Mapping[str, Any], *, reached: bool = True) -> list[Line]:
+        """A task of the component failed, or its machine did not answer."""
+        doing = self._doing.pop(component, None)
+        doing_what = f" in {doing.verb} after {self._clock() - doing.since:.1f} s" if doing is not None else ""
+        word = "FAILED" if reached else "NO ANSWER"
+        lines: list[Line] = [("bad", f"  {component:<16}{word}{doing_what}: {task}")]
+        fields = [(label, str(result[name]).strip()) for name, label in FIELDS if result.get(name)]
+        if not fields:
+            fields = [("found", str(result.get("msg") or "no message").strip())]
+        for name in ("stderr", "module_stderr"):
+            if result.get(name) and not result.get("expected"):
+                fields.append((name.replace("_", " "), str(result[name]).strip()))
+        for label, text in fields:
+            first, *rest = text.splitlines() or [""]
+            lines.append(("bad", f"      {label + ':':<19}{first}"))
+            lines += [("bad", " " * 25 + line) for line in rest]
+        return lines
+
+    def finished(self, components: int, bad: list[str]) -> list[Line]:
+        """The playbook is over."""
+        took = f"{self._clock() - self._started:.1f} s"
+        if bad:
+            return [("bad", f"stopped after {took}: {', '.join(bad)}")]
+        return [("good", f"done: {components} component{'s' if components != 1 else ''}, {took}")]

@@ -1,0 +1,97 @@
+"""The rows of a summary, in the order a person reads them: the same for the terminal and for the report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .judge import MORE_THAN_ZERO, ZERO
+from .words import number, word
+
+# A dash between names puts several figures on one row.
+_ORDER: tuple[tuple[str, tuple[str, ...], str], ...] = (
+    ("acknowledged_writes", ("acknowledged_writes",), ""),
+    ("lost_writes", ("lost_writes",), ""),
+    ("unknown_writes", ("unknown_writes",), ""),
+    ("divergent_writes", ("divergent_writes",), ""),
+    ("write_outage_seconds", ("write_outage_seconds",), "s"),
+    ("data_layer_seconds", ("data_layer_seconds",), "s"),
+    ("reads", ("reads",), ""),
+    ("read_errors", ("read_errors",), ""),
+    ("maintenance_pages", ("maintenance_pages",), ""),
+    ("two_writers_seconds", ("two_writers_seconds",), "s"),
+    ("probes", ("probes",), ""),
+    ("largest_probe_gap_seconds", ("largest_probe_gap_seconds",), "s"),
+    ("rows", ("rows_compared", "rows_different", "rows_not_proved"), ""),
+    ("files", ("files_compared", "files_different"), ""),
+    ("disks", ("disks_compared", "disks_different"), ""),
+    ("guests_moved", ("guests_moved",), ""),
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A label, the two legs' figures as text, the limit, and whether each is as it must be."""
+
+    label: str
+    forward: str
+    back: str
+    limit: str
+    forward_good: bool
+    back_good: bool
+
+
+@dataclass(frozen=True)
+class PhaseRow:
+    """A phase of a leg with its expected and measured time."""
+
+    leg: str
+    name: str
+    expected: str
+    measured: str
+
+
+def figure_rows(summary: Mapping[str, Any], lang: str) -> list[Row]:
+    """Every figure of both legs."""
+    limits: Mapping[str, Any] = summary.get("limits", {})
+    rows = []
+    for label, names, unit in _ORDER:
+        cells = {leg: _cell(summary.get(leg, {}), names, unit, lang) for leg in ("forward", "back")}
+        good = {leg: _good(summary.get(leg, {}), names, limits) for leg in ("forward", "back")}
+        limit = next((f"≤ {number(limits[name], lang, unit)}" for name in names if name in limits), "")
+        if not limit and names[0] in ZERO:
+            limit = number(0, lang)
+        rows.append(Row(word(label, lang), cells["forward"], cells["back"], limit, good["forward"], good["back"]))
+    return rows
+
+
+def phase_rows(summary: Mapping[str, Any], lang: str) -> list[PhaseRow]:
+    """Every phase of both legs."""
+    rows = []
+    for leg in ("forward", "back"):
+        for name, times in summary.get(leg, {}).get("phases", {}).items():
+            expected = number(times.get("expected"), lang, "s") if times.get("expected") is not None else "-"
+            rows.append(PhaseRow(word(leg, lang), name, expected, number(times.get("measured"), lang, "s")))
+    return rows
+
+
+def _cell(figures: Mapping[str, Any], names: tuple[str, ...], unit: str, lang: str) -> str:
+    if names == ("guests_moved",):
+        moved = figures.get("guests_moved")
+        return ", ".join(f"{count} ({way})" for way, count in moved.items()) if moved else word("none", lang)
+    return " / ".join(number(figures.get(name), lang, unit) for name in names)
+
+
+def _good(figures: Mapping[str, Any], names: tuple[str, ...], limits: Mapping[str, Any]) -> bool:
+    for name in names:
+        value = figures.get(name)
+        if value is None:
+            return False
+        if name in ZERO and value != 0:
+            return False
+        if name in MORE_THAN_ZERO and not value > 0:
+            return False
+        if name in limits and not value <= limits[name]:
+            return False
+    return True

@@ -1,0 +1,32 @@
+"""A summary as a page of Markdown, in English or French."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+
+from .rows import figure_rows, phase_rows
+from .words import LANGUAGES, word
+
+
+def report_markdown(summary: Mapping[str, Any], lang: str = "en") -> str:
+    """The report of a run."""
+    if lang not in LANGUAGES:
+        raise ValueError(f"expected one of {', '.join(LANGUAGES)}, found {lang}")
+    environment = Environment(
+        loader=PackageLoader("bascule.report"),
+        autoescape=select_autoescape(),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    return environment.get_template(f"report.{lang}.md.j2").render(
+        summary=summary,
+        rows=figure_rows(summary, lang),
+        phases=phase_rows(summary, lang),
+        word=partial(word, lang=lang),
+    )

@@ -1,0 +1,67 @@
+"""The words of a summary in the languages its readers speak. Figures keep their names; only labels are translated."""
+
+from __future__ import annotations
+
+LANGUAGES = ("en", "fr")
+
+_WORDS: dict[str, dict[str, str]] = {
+    "title": {"en": "Run {run}", "fr": "Exécution {run}"},
+    "ok": {"en": "OK", "fr": "OK"},
+    "failed": {"en": "FAILED", "fr": "ÉCHEC"},
+    "invalid": {"en": "INVALID: it proves too little", "fr": "NON VALABLE : elle prouve trop peu"},
+    "active_site": {"en": "Active site", "fr": "Site actif"},
+    "unknown_site": {"en": "not known", "fr": "inconnu"},
+    "result": {"en": "Result", "fr": "Résultat"},
+    "figure": {"en": "Figure", "fr": "Mesure"},
+    "forward": {"en": "Forward", "fr": "Aller"},
+    "back": {"en": "Back", "fr": "Retour"},
+    "limit": {"en": "Limit", "fr": "Limite"},
+    "none": {"en": "no sample", "fr": "aucune mesure"},
+    "reasons": {"en": "Why not", "fr": "Pourquoi"},
+    "phases": {"en": "Phases", "fr": "Phases"},
+    "phase": {"en": "Phase", "fr": "Phase"},
+    "expected": {"en": "Expected", "fr": "Prévu"},
+    "measured": {"en": "Measured", "fr": "Mesuré"},
+    "started": {"en": "Started", "fr": "Début"},
+    "ended": {"en": "Ended", "fr": "Fin"},
+    "write_outage_seconds": {
+        "en": "Longest pause between two writes, as a user sees it",
+        "fr": "Plus longue coupure des écritures, vue d'un usager",
+    },
+    "data_layer_seconds": {"en": "The same, for the database alone", "fr": "La même, pour la base de données seule"},
+    "read_errors": {"en": "Reads that failed", "fr": "Lectures en erreur"},
+    "maintenance_pages": {"en": "Maintenance pages shown", "fr": "Pages de maintenance affichées"},
+    "reads": {"en": "Reads tried", "fr": "Lectures tentées"},
+    "acknowledged_writes": {"en": "Writes acknowledged", "fr": "Écritures confirmées"},
+    "acknowledged_probe_writes": {"en": "Writes of the prober acknowledged", "fr": "Écritures de la sonde confirmées"},
+    "lost_writes": {"en": "Acknowledged writes lost", "fr": "Écritures confirmées perdues"},
+    "unknown_writes": {"en": "Writes without an answer", "fr": "Écritures sans réponse"},
+    "divergent_writes": {"en": "Writes on an abandoned history", "fr": "Écritures sur un historique abandonné"},
+    "two_writers_seconds": {"en": "Time with two writing sites", "fr": "Durée avec deux sites en écriture"},
+    "probes": {"en": "Attempts to write at both sites", "fr": "Tentatives d'écriture sur les deux sites"},
+    "largest_probe_gap_seconds": {"en": "Longest time without an attempt", "fr": "Plus longue durée sans tentative"},
+    "rows": {"en": "Rows compared / different / not proved", "fr": "Lignes comparées / différentes / non prouvées"},
+    "files": {"en": "Files compared / different", "fr": "Fichiers comparés / différents"},
+    "disks": {"en": "Disks compared / different", "fr": "Disques comparés / différents"},
+    "guests_moved": {"en": "Guests moved", "fr": "Machines virtuelles déplacées"},
+}
+
+
+def word(name: str, lang: str) -> str:
+    """The word in the language; a name without a translation stands for itself."""
+    return _WORDS.get(name, {}).get(lang, name)
+
+
+def number(value: object, lang: str, unit: str = "") -> str:
+    """A figure as it is written in the language, thousands set apart."""
+    if value is None:
+        return word("none", lang)
+    if isinstance(value, float) and not value.is_integer():
+        text = f"{value:,.2f}"
+    elif isinstance(value, (int, float)):
+        text = f"{int(value):,}"
+    else:
+        return str(value)
+    if lang == "fr":
+        text = text.replace(",", "\N{NARROW NO-BREAK SPACE}").replace(".", ",")
+    return f"{text}\N{NO-BREAK SPACE}{unit}" if unit else text
