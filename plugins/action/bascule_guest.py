@@ -1,0 +1,237 @@
+"""Do one thing with a guest through the Proxmox API, from the controller."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: bascule_guest
+short_description: Do one thing with a guest through the Proxmox API
+description:
+  - Runs on the controller. Which guest, where, and with which token is read from the variables of the role
+    C(proxmox_guest); which side is left and which is entered from the facts of M(bascule_begin). The token never passes
+    through the arguments of a task.
+  - Every operation reads the truth of the nodes first and changes only what is not as it should be.
+options:
+  operation:
+    description:
+      - V(state) reads both sides. V(plan_sync) and V(plan_switch) also say what that verb has to do now, and why.
+      - V(audit) measures both sides. V(adopt) takes over the serving guest. V(backup) makes or finds the archive.
+        V(restore) makes the passive guest.
+      - V(quiesce) stops a passive guest that a proof boot left running. V(proof_boot) boots it cut from the network.
+      - V(freeze), V(close_begin) and V(close_finish) work on the side that is left, V(open) and V(thaw) on the side
+        that is entered. V(retire) archives and removes the guest at the side that was left.
+    type: str
+    required: true
+    choices: [state, plan_sync, plan_switch, audit, adopt, backup, restore, quiesce, proof_boot, freeze, close_begin,
+      close_finish, open, thaw, retire]
+  epoch:
+    description: The epoch of the switch.
+    type: str
+  position:
+    description: Digests of the closed side's disks.
+    type: dict
+  receipt:
+    description: The closed side's receipt.
+    type: dict
+  reached:
+    description: Digests of the disks at the side to open.
+    type: dict
+  leads:
+    description: The side to open holds the latest data already, so that nothing has to be reached.
+    type: bool
+    default: false
+  onboot:
+    description: Whether the active guest starts with its node, as captured. Not given means not captured.
+    type: bool
+  archive:
+    description: Volume name of the archive at the side that is entered.
+    type: str
+  began:
+    description: An earlier run has begun to restore into this number while it was free.
+    type: bool
+    default: false
+author:
+  - The Bascule authors
+"""
+
+EXAMPLES = r"""
+- name: Read both sides
+  bascule_guest:
+    operation: state
+  register: __example_state
+
+- name: Shut the active guest down
+  bascule_guest:
+    operation: freeze
+"""
+
+RETURN = r"""
+guard:
+  description: The guard of the side worked on.
+  returned: for operations on one side
+  type: dict
+reason:
+  description: Why something was done, or was not.
+  returned: for most operations
+  type: str
+source:
+  description: The side that is left, for V(state).
+  returned: with operation V(state)
+  type: dict
+target:
+  description: The side that is entered, for V(state).
+  returned: with operation V(state)
+  type: dict
+"""
+
+from collections.abc import Callable, Mapping
+from datetime import datetime, timezone
+from typing import Any
+
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
+
+from bascule.errors import BasculeError
+from bascule.guard import state as guard
+from bascule.guard.state import Epoch, Receipt
+from bascule.io import health
+from bascule.io.proxmox_api import connect
+from bascule.proxmox import audit, prepare, session, verbs, view
+from bascule.proxmox.guest import Guest
+
+display = Display()
+
+SPEC: dict[str, Any] = {
+    "operation": {"type": "str", "required": True, "choices": []},
+    "epoch": {"type": "str"},
+    "position": {"type": "dict"},
+    "receipt": {"type": "dict"},
+    "reached": {"type": "dict"},
+    "leads": {"type": "bool", "default": False},
+    "onboot": {"type": "bool"},
+    "archive": {"type": "str"},
+    "began": {"type": "bool", "default": False},
+}
+REQUIRED_IF = [
+    ("operation", "close_begin", ["epoch"]),
+    ("operation", "close_finish", ["epoch", "position"]),
+    ("operation", "open", ["epoch", "receipt"]),
+    ("operation", "restore", ["archive"]),
+]
+
+
+class ActionModule(ActionBase):
+    """See DOCUMENTATION."""
+
+    _requires_connection = False
+    _supports_check_mode = True
+
+    def run(self, tmp: Any = None, task_vars: Any = None) -> dict[str, Any]:
+        """Do the operation."""
+        super().run(tmp, task_vars)
+        operations: dict[str, Callable[[Guest, Guest, Mapping[str, Any]], dict[str, Any]]] = {
+            "state": lambda source, target, args: self._state(source, target)[0],
+            "plan_sync": self._plan_sync,
+            "plan_switch": self._plan_switch,
+            "audit": lambda source, target, args: {
+                "changed": False,
+                "audit": audit.audit(source, target, *view.look_at_both(source, target)),
+            },
+            "adopt": lambda source, target, args: prepare.adopt(source, self._check),
+            "backup": lambda source, target, args: {
+                **prepare.back_up(source, check=self._check),
+                "dump_directory": prepare.dump_directory(target),
+            },
+            "restore": lambda source, target, args: prepare.restore(
+                target, source.config(), args["archive"], args["began"], self._check
+            ),
+            "quiesce": lambda source, target, args: verbs.quiesce(target, self._check),
+            "proof_boot": lambda source, target, args: verbs.proof_boot(target),
+            "freeze": lambda source, target, args: verbs.freeze(source, self._force, self._check),
+            "close_begin": lambda source, target, args: verbs.close_begin(
+                source, Epoch.parse(args["epoch"]), self._force
+            ),
+            "close_finish": lambda source, target, args: verbs.close_finish(
+                source, Epoch.parse(args["epoch"]), args["position"], _now()
+            ),
+            "open": self._open,
+            "thaw": lambda source, target, args: verbs.thaw(target, args["onboot"], self._check),
+            "retire": lambda source, target, args: prepare.retire(
+                source, target.guard(target.config_if_any()), self._check
+            ),
+        }
+        spec = {**SPEC, "operation": {**SPEC["operation"], "choices": list(operations)}}
+        _, args = self.validate_argument_spec(spec, required_if=REQUIRED_IF)
+        if self._check and args["operation"] in ("proof_boot", "close_begin", "close_finish", "open"):
+            return {"changed": True, "reason": f"{args['operation']}: not in check mode"}
+        try:
+            settings = self._settings(task_vars)
+            self._force = bool(self._variable(task_vars, "proxmox_guest_force_stop"))
+            source, target = (
+                session.guest(self._variable(task_vars, name), settings, connect, self._tell, health.ask)
+                for name in ("bascule_from", "bascule_to")
+            )
+            return operations[args["operation"]](source, target, args)
+        except BasculeError as error:
+            raise AnsibleActionFail(
+                error.message(), result={**error.fields(), "error": type(error).__name__}
+            ) from error
+
+    @property
+    def _check(self) -> bool:
+        return bool(self._task.check_mode)
+
+    def _state(self, source: Guest, target: Guest) -> tuple[dict[str, Any], view.View, view.View]:
+        left, entered = view.look_at_both(source, target)
+        leader = guard.leader(left.guard, entered.guard) or ""
+        return (
+            {"changed": False, "source": left.to_dict(), "target": entered.to_dict(), "leader": leader},
+            left,
+            entered,
+        )
+
+    def _plan_sync(self, source: Guest, target: Guest, args: Mapping[str, Any]) -> dict[str, Any]:
+        state, left, entered = self._state(source, target)
+        return {**state, **view.sync_todo(left, entered).to_dict()}
+
+    def _plan_switch(self, source: Guest, target: Guest, args: Mapping[str, Any]) -> dict[str, Any]:
+        state, left, entered = self._state(source, target)
+        return {**state, **view.switch_todo(left, entered).to_dict()}
+
+    def _open(self, source: Guest, target: Guest, args: Mapping[str, Any]) -> dict[str, Any]:
+        receipt = Receipt.from_dict(args["receipt"])
+        return verbs.open_side(
+            target,
+            Epoch.parse(args["epoch"]),
+            receipt,
+            verbs.reached(receipt.position, args["reached"] or {}, args["leads"]),
+            args["onboot"],
+            args["leads"],
+        )
+
+    def _settings(self, task_vars: Mapping[str, Any]) -> session.Settings:
+        def value(name: str) -> Any:
+            return self._variable(task_vars, f"proxmox_guest_{name}")
+
+        return session.Settings(
+            component=str(task_vars["inventory_hostname"]),
+            sides=value("sides"),
+            token_id=str(value("token_id")),
+            secrets=value("token_secrets"),
+            ca_file=str(value("ca_file")),
+            limits=session.limits(value("limits")),
+            timeout=float(value("api_timeout")),
+        )
+
+    def _variable(self, task_vars: Mapping[str, Any], name: str) -> Any:
+        if name not in task_vars:
+            raise BasculeError(expected=f"the variable {name}", found="it is not set", state="nothing was changed")
+        return self._templar.template(task_vars[name])
+
+    def _tell(self, text: str) -> None:
+        display.display(f"    {text}")
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")

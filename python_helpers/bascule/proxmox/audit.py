@@ -1,0 +1,152 @@
+"""Look at a guest and at the place it is to move to; refuse by name what cannot be moved. Changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..guard import state as guard
+from . import config as guest_config
+from .errors import ApiRefused
+from .guest import Guest
+from .view import View, agent_enabled
+
+FORMATS = ("raw",)
+STORAGES = ("dir", "nfs", "cifs")
+
+
+def audit(source: Guest, target: Guest, source_view: View, target_view: View) -> dict[str, Any]:
+    """Return what was measured, and every reason why this guest cannot be moved as planned."""
+    refusals: list[str] = []
+    notes: list[str] = []
+    data: dict[str, Any] = {
+        "versions": {guest.side.machine: _version(guest) for guest in (source, target)},
+        "running_backups": {guest.side.machine: _backups(guest) for guest in (source, target)},
+    }
+    if not source_view.exists:
+        refusals.append(f"there is no guest {source.side.vmid} at {source.side.machine}")
+        return {**data, "refusals": refusals, "notes": notes}
+    config = source.config()
+    data["guest"] = {
+        "name": config.get("name", ""),
+        "vmid": source.side.vmid,
+        "running": source_view.running,
+        "onboot": source_view.onboot,
+        "disks": [vars(disk).copy() for disk in source_view.disks],
+        "nets": dict(source_view.nets),
+        "agent": agent_enabled(config),
+    }
+    refusals += _movable(source, source_view, config)
+    data["agent_answers"] = source_view.running and not source.agent_answers()
+    if source_view.running and agent_enabled(config) and not data["agent_answers"]:
+        notes.append("the guest agent does not answer: backups are not file-system consistent, shutdown is by ACPI")
+    if not agent_enabled(config):
+        notes.append("the guest agent is not enabled: a proof boot cannot be seen to succeed")
+    for machine, names in data["running_backups"].items():
+        if names:
+            notes.append(f"a backup job is running at {machine}: Proxmox runs one at a time")
+    size = sum(disk.size for disk in source_view.disks)
+    refusals += _room(target, target_view, config, size, data)
+    refusals += _keeping(source, size, data)
+    data["forecast"] = {
+        "disk_bytes": size,
+        "archive_bytes_at_most": size,
+        "transfer_bytes_at_most": size,
+        "read_bytes_in_window": 2 * size,
+        "kept_aside_bytes_at_most": size,
+    }
+    return {**data, "refusals": refusals, "notes": notes}
+
+
+def _version(guest: Guest) -> str:
+    return str(guest.api.get("version").get("version", "unknown"))
+
+
+def _backups(guest: Guest) -> list[str]:
+    rows = guest.api.get(f"nodes/{guest.side.node}/tasks", source="active", typefilter="vzdump") or []
+    return [str(row.get("upid")) for row in rows if row.get("type") == "vzdump" and not row.get("endtime")]
+
+
+def _movable(guest: Guest, view: View, config: Mapping[str, Any]) -> list[str]:
+    refusals = []
+    where = f"the guest {guest.side.vmid} at {guest.side.machine}"
+    if view.ha_managed:
+        refusals.append(f"{where} is managed by Proxmox HA: take it out, or HA may start it behind the guard's back")
+    if str(config.get("template", "0")) == "1":
+        refusals.append(f"{where} is a template")
+    if not view.disks:
+        refusals.append(f"{where} has no disks")
+    refusals += [
+        f"{where}: disk {d.name} is {d.format}; only raw is handled" for d in view.disks if d.format not in FORMATS
+    ]
+    refusals += [f"{where}: {name} ties it to its node" for name in guest_config.passthrough(config)]
+    for drive in guest_config.drives(config):
+        kind = str(guest.api.get(f"nodes/{guest.side.node}/storage/{drive.storage}/status").get("type", "?"))
+        if kind not in STORAGES:
+            refusals.append(
+                f"{where}: disk {drive.name} is on '{drive.storage}' of type {kind}; only folders are handled"
+            )
+    snapshots = [row["name"] for row in guest.api.get(f"{guest.path}/snapshot") or [] if row.get("name") != "current"]
+    if snapshots:
+        refusals.append(f"{where} has snapshots ({', '.join(sorted(snapshots))}): they do not travel")
+    others = guest_config.foreign_guard(config.get("description"), guest.component)
+    if others:
+        refusals.append(f"{where} is marked as belonging to {', '.join(others)}")
+    if view.lock:
+        refusals.append(f"{where} is locked ({view.lock})")
+    return refusals
+
+
+def _room(guest: Guest, view: View, config: Mapping[str, Any], size: int, data: dict[str, Any]) -> list[str]:
+    refusals = []
+    where = guest.side.machine
+    taken = view.exists and view.guard.status == guard.UNKNOWN
+    if taken:
+        refusals.append(f"the number {guest.side.vmid} is taken at {where} by a guest that is not this component's")
+    if view.ha_managed:
+        refusals.append(f"the guest {guest.side.vmid} at {where} is managed by Proxmox HA")
+    bridges = {str(row.get("iface")) for row in guest.api.get(f"nodes/{guest.side.node}/network", type="any_bridge")}
+    wanted = {guest.side.bridge or guest_config.bridge_of(net) for net in guest_config.nets(config).values()}
+    refusals += [f"there is no bridge {name} at {where}" for name in sorted(wanted - bridges)]
+    needs: dict[str, int] = {}
+    if not view.exists:
+        backup = guest.side.backup_storage or guest.side.storage
+        needs[backup] = needs.get(backup, 0) + size
+        needs[guest.side.storage] = needs.get(guest.side.storage, 0) + size
+    for storage, content in (
+        (guest.side.storage, "images"),
+        (guest.side.backup_storage or guest.side.storage, "backup"),
+    ):
+        try:
+            status = guest.api.get(f"nodes/{guest.side.node}/storage/{storage}/status")
+        except ApiRefused as error:
+            refusals.append(f"storage '{storage}' at {where}: {error.reason}")
+            continue
+        data.setdefault("storages", {})[f"{where}:{storage}"] = {
+            "type": status.get("type"),
+            "available": int(status.get("avail", 0)),
+            "needed": needs.get(storage, 0),
+        }
+        if str(status.get("type")) not in STORAGES:
+            refusals.append(f"storage '{storage}' at {where} is of type {status.get('type')}; only folders are handled")
+        if content not in str(status.get("content", "")).split(","):
+            refusals.append(f"storage '{storage}' at {where} does not take {content}")
+        if str(status.get("active", 0)) != "1":
+            refusals.append(f"storage '{storage}' at {where} is not active")
+        elif int(status.get("avail", 0)) < needs.get(storage, 0):
+            refusals.append(
+                f"storage '{storage}' at {where} has {status.get('avail')} bytes free; {needs[storage]} may be needed"
+            )
+    return list(dict.fromkeys(refusals))
+
+
+def _keeping(guest: Guest, size: int, data: dict[str, Any]) -> list[str]:
+    """A return first keeps the disk at the fence aside, next to it: its space is counted before the move."""
+    free = int(guest.api.get(f"nodes/{guest.side.node}/storage/{guest.side.storage}/status").get("avail", 0))
+    data.setdefault("storages", {})[f"{guest.side.machine}:{guest.side.storage}"] = {"available": free, "needed": size}
+    if free < size:
+        return [
+            f"storage '{guest.side.storage}' at {guest.side.machine} has {free} bytes free; a return keeps "
+            f"{size} bytes aside before its first write"
+        ]
+    return []

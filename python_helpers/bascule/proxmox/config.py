@@ -1,0 +1,163 @@
+"""Read and write the parts of a guest's config that a move touches; everything else is left as it is."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Optional
+
+from ..errors import GuardRefused
+from ..guard.state import GuardState
+from .errors import ProxmoxError
+
+_DRIVE = re.compile(r"^(?:ide|sata|scsi|virtio)\d+$|^(?:efidisk0|tpmstate0)$")
+_NET = re.compile(r"^net\d+$")
+_MAC = re.compile(r"^[0-9A-Fa-f]{2}(?::[0-9A-Fa-f]{2}){5}$")
+_GUARD = "bascule: "
+_PASSTHROUGH = re.compile(r"^(?:hostpci|usb|virtiofs)\d+$")
+
+
+@dataclass(frozen=True)
+class Drive:
+    """A disk of a guest."""
+
+    name: str
+    volid: str
+    storage: str
+    volume: str
+    size: str
+    options: Mapping[str, str]
+
+    @property
+    def format(self) -> str:
+        """Return the format its volume name tells: raw, qcow2, vmdk; a name without an ending is a raw device."""
+        if "format" in self.options:
+            return self.options["format"]
+        name = self.volume.rpartition("/")[2]
+        return name.rpartition(".")[2] if "." in name else "raw"
+
+
+def options(text: str) -> dict[str, str]:
+    """Split `a=b,c=d`; a first word without `=` is kept under the empty name."""
+    result: dict[str, str] = {}
+    for part in str(text).split(","):
+        name, equals, value = part.partition("=")
+        result[name if equals else ""] = value if equals else part
+    return result
+
+
+def drives(config: Mapping[str, Any]) -> list[Drive]:
+    """Return the guest's disks that carry data: no CD drives, no cloud-init drive (the node makes it at each start)."""
+    found = []
+    for name in sorted(config):
+        if not _DRIVE.match(name):
+            continue
+        parts = options(str(config[name]))
+        volid = parts.get("file", parts.get("", ""))
+        if parts.get("media") == "cdrom" or "cloudinit" in volid or volid in ("", "none"):
+            continue
+        storage, colon, volume = volid.partition(":")
+        if not colon:
+            storage, volume = "", volid
+        found.append(Drive(name, volid, storage, volume, parts.get("size", ""), parts))
+    return found
+
+
+def nets(config: Mapping[str, Any]) -> dict[str, str]:
+    """Return the guest's network interfaces as they stand in the config."""
+    return {name: str(config[name]) for name in sorted(config) if _NET.match(name)}
+
+
+def passthrough(config: Mapping[str, Any]) -> list[str]:
+    """Return the devices that tie the guest to one node."""
+    return [name for name in sorted(config) if _PASSTHROUGH.match(name)]
+
+
+def bridge_of(net: str) -> str:
+    """Return the bridge an interface is plugged into."""
+    return options(net).get("bridge", "")
+
+
+def mac_of(net: str) -> str:
+    """Return the interface's hardware address."""
+    for name, value in options(net).items():
+        if _MAC.match(value) and name != "bridge":
+            return value
+    raise ProxmoxError(expected="a network interface with its address (virtio=BC:24:…)", found=net)
+
+
+def with_link(net: str, up: bool, bridge: Optional[str] = None, tag: Optional[str] = None) -> str:
+    """Return the interface with its link up or down (and, where given, another bridge and VLAN), address kept."""
+    parts = [part for part in net.split(",") if part and not part.startswith("link_down=")]
+    if bridge:
+        parts = [f"bridge={bridge}" if part.startswith("bridge=") else part for part in parts]
+    if tag is not None:
+        parts = [part for part in parts if not part.startswith("tag=")]
+        if tag:
+            parts.append(f"tag={tag}")
+    if not up:
+        parts.append("link_down=1")
+    return ",".join(parts)
+
+
+def link_is_up(net: str) -> bool:
+    """Say whether the interface is connected."""
+    return options(net).get("link_down", "0") != "1"
+
+
+def links_up(config: Mapping[str, Any]) -> bool:
+    """Say whether any interface is connected."""
+    return any(link_is_up(net) for net in nets(config).values())
+
+
+def guard_of(description: Optional[str], component: str, side: str) -> GuardState:
+    """Return the guard state kept in a guest's description; unknown when there is none for this component and side.
+
+    A restored guest brings the description of the side it was backed up at: a state that names another side is not
+    this side's.
+    """
+    states = []
+    for line in (description or "").splitlines():
+        if not line.startswith(_GUARD):
+            continue
+        try:
+            data = json.loads(line[len(_GUARD) :])
+        except ValueError as error:
+            raise GuardRefused(
+                expected=f"a readable guard line in the description of the guest at {side}",
+                found=line[:200],
+                state="unknown: the guard line was changed by hand",
+                next_command="put the guard line right by hand, or ask; Bascule never guesses a state",
+            ) from error
+        state = GuardState.from_dict(data)
+        if state.component == component and state.side == side:
+            states.append(state)
+    if len(states) > 1:
+        raise GuardRefused(
+            expected=f"one guard line for {component} at {side}", found=f"{len(states)}", state="unknown"
+        )
+    return states[0] if states else GuardState(component=component, side=side)
+
+
+def foreign_guard(description: Optional[str], component: str) -> list[str]:
+    """Return the components other than this one that have marked the guest as theirs."""
+    others = []
+    for line in (description or "").splitlines():
+        if line.startswith(_GUARD):
+            try:
+                name = str(json.loads(line[len(_GUARD) :]).get("component", "?"))
+            except (ValueError, AttributeError):
+                name = "?"
+            if name != component:
+                others.append(name)
+    return others
+
+
+def with_guard(description: Optional[str], state: Optional[GuardState]) -> str:
+    """Return the description with this guard state; every other line is kept as it was."""
+    lines = [line for line in (description or "").splitlines() if not line.startswith(_GUARD)]
+    if state is not None:
+        lines.append(_GUARD + json.dumps(state.to_dict(), sort_keys=True, separators=(",", ":")))
+    return "\n".join(lines)

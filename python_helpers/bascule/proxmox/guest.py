@@ -1,0 +1,312 @@
+"""One guest at one node: its truth, its guard, and the few changes a move makes to it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Optional
+
+from ..guard.state import GuardState
+from . import config as guest_config
+from . import tasks
+from .api import Api
+from .errors import (
+    AgentSilent,
+    ApiRefused,
+    ConfigChanged,
+    GuestLocked,
+    NodeUnreachable,
+    NoSuchGuest,
+    ProxmoxError,
+    TaskFailed,
+)
+
+Config = Mapping[str, Any]
+Decide = Callable[[Config], Optional[Mapping[str, Any]]]
+Probe = Callable[[str], str]
+
+
+@dataclass(frozen=True)
+class Side:
+    """Where one side of the guest lives, as the inventory declares it."""
+
+    machine: str
+    node: str
+    vmid: int
+    storage: str
+    backup_storage: str = ""
+    bridge: str = ""
+    tag: Optional[str] = None
+    overrides: Mapping[str, str] = field(default_factory=dict)
+    health_url: str = ""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How long things may take, in seconds."""
+
+    task: float = 3600
+    shutdown: float = 60
+    agent: float = 120
+    health: float = 120
+    lock: float = 60
+
+
+class Guest:
+    """A guest at one side. Reads always ask the node; nothing is remembered."""
+
+    def __init__(
+        self,
+        api: Api,
+        side: Side,
+        component: str,
+        limits: Limits = Limits(),
+        report: Callable[[str], None] = lambda text: None,
+        probe: Probe = lambda url: "",
+        sleep: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.api = api
+        self.side = side
+        self.component = component
+        self.limits = limits
+        self.sleep = sleep
+        self.clock = clock
+        self._report = report
+        self._probe = probe
+
+    @property
+    def path(self) -> str:
+        """Return the guest's place in the API."""
+        return f"nodes/{self.side.node}/qemu/{self.side.vmid}"
+
+    def report(self, text: str) -> None:
+        """Tell the operator how far things are."""
+        self._report(f"{self.component} at {self.side.machine}: {text}")
+
+    # ---- truth
+
+    def config(self) -> Config:
+        """Return the guest's config with its digest."""
+        data: Config = self.api.get(f"{self.path}/config")
+        return data
+
+    def config_if_any(self) -> Optional[Config]:
+        """Return the config, or None when the number is free at this node."""
+        try:
+            return self.config()
+        except NoSuchGuest:
+            return None
+
+    def current(self) -> Mapping[str, Any]:
+        """Return the guest's running state as the node sees it now."""
+        data: Mapping[str, Any] = self.api.get(f"{self.path}/status/current")
+        return data
+
+    def running(self) -> bool:
+        """Say whether a QEMU process of this guest exists; anything but a clear answer is an error."""
+        status = self.current().get("status")
+        if status not in ("running", "stopped"):
+            raise ProxmoxError(
+                expected=f"the guest {self.side.vmid} to be running or stopped",
+                found=repr(status),
+                state="unknown",
+                next_command=f"look at the guest at {self.side.machine}",
+            )
+        return bool(status == "running")
+
+    def guard(self, config: Optional[Config]) -> GuardState:
+        """Return the guard state kept in the guest's description."""
+        if config is None:
+            return GuardState(component=self.component, side=self.side.machine)
+        return guest_config.guard_of(config.get("description"), self.component, self.side.machine)
+
+    def agent_answers(self) -> str:
+        """Return an empty text when the guest agent answers a ping, else the reason why it does not."""
+        try:
+            self.api.post(f"{self.path}/agent/ping")
+        except (AgentSilent, ApiRefused) as error:
+            return error.reason
+        except NodeUnreachable as error:
+            return error.found
+        return ""
+
+    def refusal_of_agent(self) -> str:
+        """Return the node's own refusal to talk to a stopped guest's agent; empty when the agent answered.
+
+        Only an answer of the node counts: when it cannot be reached, that is raised, never taken for a refusal.
+        """
+        try:
+            self.api.post(f"{self.path}/agent/ping")
+        except NodeUnreachable:
+            raise
+        except ApiRefused as error:
+            if error.status >= 500:
+                return error.reason
+            raise
+        return ""
+
+    # ---- changes
+
+    def change(self, decide: Decide, tries: int = 5) -> bool:
+        """Read the config, let `decide` say what to set, and set it with the digest that was read.
+
+        When somebody else changed the config in between, or no answer came, everything is read and decided afresh:
+        nobody's change is overwritten and nothing is applied twice.
+        """
+        changed = False
+        for number in range(1, tries + 1):
+            config = self.config()
+            wanted = decide(config)
+            values = {} if wanted is None else {k: v for k, v in wanted.items() if not same(config.get(k), v)}
+            if not values:
+                return changed
+            try:
+                self.api.put(f"{self.path}/config", **values, digest=config["digest"])
+                return True
+            except ConfigChanged:
+                if number == tries:
+                    raise
+            except GuestLocked:
+                if number == tries:
+                    raise
+                self.wait_unlocked()
+            except NodeUnreachable:
+                if number == tries:
+                    raise
+                changed = True
+            self.sleep(0.2 * number)
+        raise AssertionError("unreachable")
+
+    def wait_unlocked(self) -> None:
+        """Wait until the guest carries no lock; name its holder while waiting and when giving up."""
+        deadline = self.clock() + self.limits.lock
+        said = ""
+        while True:
+            lock = self.config().get("lock")
+            if not lock:
+                return
+            holder = self.lock_holder(str(lock))
+            if holder != said:
+                said = holder
+                self.report(f"waiting for the lock '{holder}'")
+            if self.clock() >= deadline:
+                raise ProxmoxError(
+                    expected=f"the guest {self.side.vmid} without a lock within {self.limits.lock:g} s",
+                    found=f"locked: {holder}",
+                    state="nothing was changed",
+                    next_command=f"wait for the job, or look at it ('qm config {self.side.vmid}' at "
+                    f"{self.side.machine}), then run the same command again",
+                )
+            self.sleep(1)
+
+    def lock_holder(self, lock: str) -> str:
+        """Return the lock's name and the task that holds it, as far as the token may see."""
+        active = self.api.get(f"nodes/{self.side.node}/tasks", source="active", vmid=self.side.vmid) or []
+        names = [f"{row.get('type')} by {row.get('user')}" for row in active]
+        return f"{lock} ({', '.join(names)})" if names else lock
+
+    def run_task(self, upid: Any, timeout: Optional[float] = None) -> tasks.Outcome:
+        """Wait for a task of this guest's node."""
+        outcome = tasks.wait(
+            self.api, upid, timeout or self.limits.task, report=self.report, sleep=self.sleep, clock=self.clock
+        )
+        if outcome.warnings:
+            self.report(f"task {upid} ended with {outcome.warnings} warnings")
+        return outcome
+
+    def start(self) -> bool:
+        """Start the guest; return whether it had to be started. The truth is read again afterwards."""
+        if self.running():
+            return False
+        self.wait_unlocked()
+        self.run_task(self.api.post(f"{self.path}/status/start"), timeout=self.limits.agent)
+        self._must_be(True)
+        return True
+
+    def shut_down(self, force: bool) -> bool:
+        """Let the guest shut down cleanly; a forced stop only where the plan says so."""
+        if not self.running():
+            return False
+        self.wait_unlocked()
+        seconds = int(self.limits.shutdown)
+        self.report("clean shutdown")
+        upid = self.api.post(f"{self.path}/status/shutdown", timeout=seconds, forceStop=force)
+        try:
+            self.run_task(upid, timeout=seconds + 30)
+        except TaskFailed as error:
+            if self.running():
+                raise ProxmoxError(
+                    expected=f"the guest {self.side.vmid} to shut down cleanly within {seconds} s",
+                    found=f"{error.words or error.exitstatus}; it still runs",
+                    state="the guest runs; nothing was forced",
+                    next_command="look at the guest's console; to stop it hard, set proxmox_guest_force_stop: true "
+                    "and run the same command again",
+                ) from error
+        self._must_be(False)
+        return True
+
+    def stop(self) -> bool:
+        """Stop the guest hard: only for a guest whose disk is about to be overwritten."""
+        if not self.running():
+            return False
+        self.wait_unlocked()
+        self.run_task(self.api.post(f"{self.path}/status/stop"), timeout=self.limits.shutdown + 30)
+        self._must_be(False)
+        return True
+
+    def wait_agent(self) -> float:
+        """Wait until the guest agent answers; return the seconds it took."""
+        return self._wait_for("the guest agent to answer", self.limits.agent, self.agent_answers)
+
+    def wait_health(self) -> float:
+        """Wait until the application answers at the side's health address."""
+        if not self.side.health_url:
+            return 0.0
+        return self._wait_for(
+            f"{self.side.health_url} to answer 200", self.limits.health, lambda: self._probe(self.side.health_url)
+        )
+
+    def volume(self, drive: guest_config.Drive) -> Mapping[str, Any]:
+        """Return a volume's path, format and size as the node states them."""
+        data: Mapping[str, Any] = self.api.get(f"nodes/{self.side.node}/storage/{drive.storage}/content/{drive.volid}")
+        return data
+
+    def _wait_for(self, what: str, limit: float, ask: Callable[[], str]) -> float:
+        began = self.clock()
+        said = -1
+        while True:
+            reason = ask()
+            spent = self.clock() - began
+            if not reason:
+                return spent
+            if spent >= limit:
+                raise ProxmoxError(
+                    expected=f"{what} within {limit:g} s",
+                    found=reason,
+                    state=f"the guest {self.side.vmid} at {self.side.machine} was started",
+                    next_command="look at the guest's console, then run the same command again",
+                )
+            if int(spent) // 5 != said:
+                said = int(spent) // 5
+                self.report(f"waiting for {what} ({int(spent)} s)")
+            self.sleep(0.3)
+
+    def _must_be(self, running: bool) -> None:
+        if self.running() is not running:
+            raise ProxmoxError(
+                expected=f"the guest {self.side.vmid} to be {'running' if running else 'stopped'}",
+                found=f"the task ended well, but the node says {'stopped' if running else 'running'}",
+                state="the node's word counts, not the task's",
+                next_command=f"look at the guest at {self.side.machine}, then run the same command again",
+            )
+
+
+def same(found: Any, wanted: Any) -> bool:
+    """Compare a config value with a wanted one as Proxmox would: booleans are 0 and 1, texts may end in a newline."""
+    if isinstance(wanted, bool):
+        wanted = int(wanted)
+    if found is None:
+        return wanted in (0, "", "0")
+    return str(found).rstrip("\n") == str(wanted).rstrip("\n")

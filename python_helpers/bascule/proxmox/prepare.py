@@ -1,0 +1,228 @@
+"""Make the passive guest: back up here, restore there, cut from the network and closed from its first moment."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Optional
+
+from ..guard import state as guard
+from ..guard.state import GuardState
+from . import config as guest_config
+from .errors import ProxmoxError
+from .guest import Config, Guest
+
+Result = dict[str, Any]
+_CREATED = re.compile(r"creating vzdump archive '([^']+)'")
+
+
+def adopt(guest: Guest, check: bool = False) -> Result:
+    """Take over the guest that serves today."""
+    config = guest.config()
+    others = guest_config.foreign_guard(config.get("description"), guest.component)
+    if others:
+        raise ProxmoxError(
+            expected=f"the guest {guest.side.vmid} at {guest.side.machine} to belong to {guest.component} alone",
+            found=f"it is marked as {', '.join(others)}",
+            state="nothing was changed",
+            next_command="let one component only name this guest",
+        )
+    state = guest.guard(config)
+    if state.status != guard.UNKNOWN:
+        return {"changed": False, "guard": state.to_dict()}
+    adopted = guard.adopt_open(state)
+    if check:
+        return {"changed": True, "guard": adopted.to_dict()}
+
+    def decide(fresh: Config) -> Mapping[str, Any]:
+        found = guest.guard(fresh)
+        wanted = guard.adopt_open(found) if found.status == guard.UNKNOWN else found
+        return {"description": guest_config.with_guard(fresh.get("description"), wanted)}
+
+    changed = guest.change(decide)
+    return {"changed": changed, "guard": guest.guard(guest.config()).to_dict()}
+
+
+def note(guest: Guest) -> str:
+    """Return the note by which this component's archives are found again."""
+    return f"bascule {guest.component}"
+
+
+def find_archive(guest: Guest) -> Optional[Mapping[str, Any]]:
+    """Return the newest finished archive this component made of its guest (the note is added when it is finished)."""
+    storage = guest.side.backup_storage or guest.side.storage
+    rows = guest.api.get(f"nodes/{guest.side.node}/storage/{storage}/content", content="backup", vmid=guest.side.vmid)
+    ours = [row for row in rows or [] if str(row.get("notes", "")).split("\n")[0].startswith(note(guest))]
+    return max(ours, key=lambda row: int(row.get("ctime", 0))) if ours else None
+
+
+def active_task(guest: Guest, kind: str) -> Optional[str]:
+    """Return a running task of this kind for this guest: one that an earlier, interrupted run began."""
+    rows = guest.api.get(f"nodes/{guest.side.node}/tasks", source="active", vmid=guest.side.vmid, typefilter=kind)
+    running = [str(row["upid"]) for row in rows or [] if row.get("type") == kind and not row.get("endtime")]
+    return running[0] if running else None
+
+
+def back_up(guest: Guest, fresh: bool = False, check: bool = False) -> Result:
+    """Make an archive of the guest, or find the one that exists; return where it is."""
+    running = active_task(guest, "vzdump")
+    if running:
+        guest.report("a backup is running already: following it")
+        guest.run_task(running)
+    found = None if fresh else find_archive(guest)
+    if found is None and check:
+        return {"changed": True, "archive": None}
+    changed = found is None
+    if found is None:
+        guest.wait_unlocked()
+        guest.report("vzdump (snapshot, zstd)")
+        outcome = guest.run_task(
+            guest.api.post(
+                f"nodes/{guest.side.node}/vzdump",
+                vmid=str(guest.side.vmid),
+                storage=guest.side.backup_storage or guest.side.storage,
+                mode="snapshot",
+                compress="zstd",
+                notes_template=f"{note(guest)} {{{{guestname}}}}",
+            )
+        )
+        found = find_archive(guest)
+        names = [match[1] for line in outcome.log for match in [_CREATED.search(line)] if match]
+        if found is None or not names or not names[-1].endswith(str(found["volid"]).rpartition("/")[2]):
+            raise ProxmoxError(
+                expected=f"the archive {names[-1] if names else 'named in the task log'} listed on the storage",
+                found=str(found["volid"]) if found else "no archive with this component's note",
+                state=f"the backup task {outcome.upid} ended well",
+                next_command="look at the storage, then run the same command again",
+            )
+    return {"changed": changed, "archive": archive_facts(guest, str(found["volid"]), int(found.get("size", 0)))}
+
+
+def archive_facts(guest: Guest, volid: str, size: int) -> Result:
+    """Return an archive's name, path on the node and size."""
+    storage = volid.partition(":")[0]
+    data = guest.api.get(f"nodes/{guest.side.node}/storage/{storage}/content/{volid}")
+    return {"volid": volid, "name": volid.rpartition("/")[2], "path": str(data["path"]), "size": size}
+
+
+def dump_directory(guest: Guest) -> str:
+    """Return the folder of the backup storage in which this node looks for archives."""
+    storage = guest.side.backup_storage or guest.side.storage
+    data = guest.api.get(f"storage/{storage}")
+    path = str(data.get("path", ""))
+    if not path:
+        raise ProxmoxError(
+            expected=f"a backup storage at {guest.side.machine} that is a folder (dir, nfs, cifs)",
+            found=f"'{storage}' is of type {data.get('type')}",
+            state="nothing was changed",
+            next_command="name another one in proxmox_guest_sides: backup_storage",
+        )
+    return f"{path.rstrip('/')}/dump"
+
+
+def restore(guest: Guest, source: Config, archive: str, began: bool, check: bool = False) -> Result:
+    """Restore the archive as this side's guest: link down, not started with the node, guard closed, in the one call.
+
+    `began` says that an earlier run of this component started to restore into this number while it was free; only then
+    is what Proxmox leaves behind after a failed restore (a bare number, or `lock: create`) removed.
+    """
+    running = active_task(guest, "qmrestore")
+    if running:
+        guest.report("a restore is running already: following it")
+        guest.run_task(running)
+    config = guest.config_if_any()
+    if config is not None:
+        state = guest.guard(config)
+        if state.status != guard.UNKNOWN:
+            return {"changed": False, "guard": state.to_dict(), "cleaned": False}
+        _must_be_leftover(guest, config, began)
+        if not check:
+            guest.report(f"removing what a failed restore left behind ({guest.side.vmid})")
+            guest.run_task(guest.api.delete(guest.path, purge=1))
+    state = guard.adopt_closed(GuardState(component=guest.component, side=guest.side.machine))
+    if check:
+        return {"changed": True, "guard": state.to_dict(), "cleaned": config is not None}
+    nets = {
+        name: guest_config.with_link(net, up=False, bridge=guest.side.bridge or None, tag=guest.side.tag)
+        for name, net in guest_config.nets(source).items()
+    }
+    guest.report(f"restore from {archive}")
+    guest.run_task(
+        guest.api.post(
+            f"nodes/{guest.side.node}/qemu",
+            vmid=guest.side.vmid,
+            archive=archive,
+            storage=guest.side.storage,
+            onboot=0,
+            description=guest_config.with_guard(source.get("description"), state),
+            **nets,
+            **dict(guest.side.overrides),
+        )
+    )
+    _prove_restored(guest, source)
+    return {"changed": True, "guard": guest.guard(guest.config()).to_dict(), "cleaned": config is not None}
+
+
+def _must_be_leftover(guest: Guest, config: Config, began: bool) -> None:
+    bare = not guest_config.drives(config) or config.get("lock") == "create"
+    if began and bare:
+        return
+    raise ProxmoxError(
+        expected=f"the number {guest.side.vmid} free at {guest.side.machine}, or a guest of {guest.component}",
+        found=f"the guest '{config.get('name', 'without a name')}' has it"
+        + ("" if began else ", and this component never began to restore there"),
+        state="nothing was changed",
+        next_command="choose another vmid for this side in proxmox_guest_sides",
+    )
+
+
+def _prove_restored(guest: Guest, source: Config) -> None:
+    config = guest.config()
+    wrong: list[str] = []
+    if guest.guard(config).status != guard.CLOSED:
+        wrong.append("its guard is not closed")
+    if guest_config.links_up(config):
+        wrong.append("its link is up")
+    if str(config.get("onboot", "0")) == "1":
+        wrong.append("it starts with its node")
+    if guest.running():
+        wrong.append("it runs")
+    wanted = {drive.name: drive.size for drive in guest_config.drives(source)}
+    found = {drive.name: drive.size for drive in guest_config.drives(config)}
+    if wanted != found:
+        wrong.append(f"its disks are {found}, not {wanted}")
+    if [guest_config.mac_of(net) for net in guest_config.nets(source).values()] != [
+        guest_config.mac_of(net) for net in guest_config.nets(config).values()
+    ]:
+        wrong.append("its hardware addresses differ")
+    if wrong:
+        raise ProxmoxError(
+            expected=f"the restored guest at {guest.side.machine} closed, cut from the network, disks as at the source",
+            found="; ".join(wrong),
+            state="restored, but not as asked for",
+            next_command=f"remove the guest {guest.side.vmid} at {guest.side.machine}, then run the same command again",
+        )
+
+
+def retire(guest: Guest, other: GuardState, check: bool = False) -> Result:
+    """Remove the old, closed guest after a last archive of it; the other side must be open."""
+    config = guest.config_if_any()
+    if config is None:
+        return {"changed": False, "reason": f"there is no guest at {guest.side.machine} any more"}
+    state = guest.guard(config)
+    if state.status != guard.CLOSED or other.status != guard.OPEN or guest.running():
+        raise ProxmoxError(
+            expected=f"the guest at {guest.side.machine} closed and stopped, and the one at {other.side} open",
+            found=f"{state.describe()}; {other.describe()}",
+            state="nothing was removed",
+            next_command="ansible-playbook playbooks/status.yml",
+        )
+    if check:
+        return {"changed": True, "reason": "would be archived and removed"}
+    archive = back_up(guest, fresh=True)["archive"]
+    guest.run_task(guest.api.delete(guest.path, purge=1))
+    if guest.config_if_any() is not None:
+        raise ProxmoxError(
+            expected=f"no guest {guest.side.vmid} at {guest.side.machine}", found="it is still there", state="removing"
+        )
+    return {"changed": True, "reason": "archived and removed", "archive": archive}

@@ -1,0 +1,83 @@
+"""From the variables of a component to its two guests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .api import Api, Transport
+from .errors import ProxmoxError
+from .guest import Guest, Limits, Probe, Side
+
+Connect = Callable[[str, int, str, str, str, float], Transport]
+_OVERRIDES = ("ipconfig0", "nameserver", "searchdomain")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the role's variables say, read once."""
+
+    component: str
+    sides: Mapping[str, Mapping[str, Any]]
+    token_id: str
+    secrets: Mapping[str, str]
+    ca_file: str
+    limits: Limits
+    timeout: float
+
+
+def limits(values: Mapping[str, Any]) -> Limits:
+    """Read the limits, in seconds."""
+    return Limits(**{name: float(value) for name, value in values.items()})
+
+
+def side(machine: str, settings: Settings) -> Side:
+    """Return where one side lives; everything missing is named at once."""
+    values = settings.sides.get(machine)
+    if values is None:
+        raise ProxmoxError(
+            expected=f"an entry for {machine} in proxmox_guest_sides",
+            found=f"entries for {', '.join(sorted(settings.sides)) or 'no machine'}",
+            state="nothing was changed",
+        )
+    missing = [name for name in ("node", "vmid", "storage", "api_host") if values.get(name) in (None, "")]
+    if missing:
+        raise ProxmoxError(
+            expected=f"{', '.join(missing)} for {machine} in proxmox_guest_sides",
+            found="nothing",
+            state="nothing was changed",
+        )
+    return Side(
+        machine=machine,
+        node=str(values["node"]),
+        vmid=int(values["vmid"]),
+        storage=str(values["storage"]),
+        backup_storage=str(values.get("backup_storage") or ""),
+        bridge=str(values.get("bridge") or ""),
+        tag=None if values.get("tag") is None else str(values["tag"]),
+        overrides={name: str(values[name]) for name in _OVERRIDES if values.get(name)},
+        health_url=str(values.get("health_url") or ""),
+    )
+
+
+def guest(machine: str, settings: Settings, connect: Connect, report: Callable[[str], None], probe: Probe) -> Guest:
+    """Return the guest at one side."""
+    place = side(machine, settings)
+    values = settings.sides[machine]
+    secret = settings.secrets.get(machine, "")
+    if not secret:
+        raise ProxmoxError(
+            expected=f"the token's secret for {machine} in proxmox_guest_token_secrets",
+            found="none",
+            state="nothing was changed",
+        )
+    transport = connect(
+        str(values["api_host"]),
+        int(values.get("api_port") or 8006),
+        str(values.get("token_id") or settings.token_id),
+        secret,
+        settings.ca_file,
+        settings.timeout,
+    )
+    return Guest(Api(transport, machine), place, settings.component, settings.limits, report, probe)

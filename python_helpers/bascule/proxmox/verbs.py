@@ -1,0 +1,245 @@
+"""Freeze, thaw, close and open one side of a guest: the guard's decisions, carried out through the API."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Optional, Union
+
+from ..errors import GuardRefused
+from ..guard import state as guard
+from ..guard.state import Epoch, GuardState, Receipt
+from . import config as guest_config
+from .errors import ProxmoxError
+from .guest import Config, Guest
+from .view import agent_enabled
+
+Result = dict[str, Any]
+
+
+def freeze(guest: Guest, force: bool, check: bool = False) -> Result:
+    """Shut the active guest down and keep it down over a reboot of its node; the permit stays."""
+    config = guest.config_if_any()
+    state = guest.guard(config)
+    if config is None or state.status in (guard.UNKNOWN, guard.CLOSED):
+        return _said(False, state, f"{guest.side.machine} is not the active side ({state.status})")
+    running = guest.running()
+    if check:
+        return _said(running or not state.frozen, state, "would be shut down")
+    changed = False
+    if state.status == guard.OPEN:
+        changed = guest.change(lambda c: _described(guest, c, guard.freeze, onboot=0))
+    changed = guest.shut_down(force) or changed
+    _prove_stopped(guest)
+    return _said(changed, guest.guard(guest.config()), "shut down; the node says stopped and refuses the agent")
+
+
+def thaw(guest: Guest, onboot: Optional[bool], check: bool = False) -> Result:
+    """Start the guest at the side that holds the permit, wait until it serves, and let it start with its node again."""
+    config = guest.config_if_any()
+    state = guest.guard(config)
+    if config is None or state.status == guard.UNKNOWN:
+        return _said(False, state, "prepare has not run: nothing was ever frozen")
+    guard.thaw(state)  # refuses a side without a live permit
+    if not guest_config.links_up(config):
+        raise GuardRefused(
+            expected=f"the active guest at {guest.side.machine} connected",
+            found="its link is down although the guard says open: somebody changed the config by hand",
+            state=state.describe(),
+            next_command="look at the guest's interfaces, then run the same command again",
+        )
+    running = guest.running()
+    if check:
+        return _said(state.frozen or not running, state, "would be started")
+    wanted = _onboot(onboot) if state.frozen or onboot is not None else {}
+    changed = guest.change(lambda c: _described(guest, c, guard.thaw, **wanted))
+    changed = guest.start() or changed
+    _serve(guest, config)
+    return _said(changed, guest.guard(guest.config()), "runs and serves")
+
+
+def close_begin(guest: Guest, epoch: Epoch, force: bool) -> Result:
+    """End this side's permit durably, then really close it: no start with the node, link down, stopped."""
+    before = guest.guard(guest.config())
+
+    def decide(config: Config) -> Mapping[str, Any]:
+        return {**_described(guest, config, lambda s: guard.promise(s, epoch), onboot=0), **_links(config, up=False)}
+
+    changed = guest.change(decide)
+    # A passive guest that runs is a proof boot nobody ended: cut from the network, its disk of no value.
+    stopped = guest.stop() if before.status == guard.CLOSED else guest.shut_down(force)
+    changed = changed or stopped
+    _prove_stopped(guest)
+    config = guest.config()
+    if guest_config.links_up(config) or str(config.get("onboot", "0")) == "1":
+        raise ProxmoxError(
+            expected=f"the guest at {guest.side.machine} cut from its network and not started with its node",
+            found="the config says otherwise right after it was set: somebody else changes it",
+            state="closing; nothing was opened",
+            next_command="find out who changes the guest's config, then run the same command again",
+        )
+    return _said(changed, guest.guard(config), "closed: stopped, link down, not started with its node")
+
+
+def close_finish(guest: Guest, epoch: Epoch, position: Mapping[str, str], now: str) -> Result:
+    """Give the receipt: closed for this epoch, with these disks."""
+    _prove_stopped(guest)
+
+    def decide(config: Config) -> Mapping[str, Any]:
+        return _described(guest, config, lambda s: guard.closed(s, epoch, position, now)[0])
+
+    changed = guest.change(decide)
+    state = guest.guard(guest.config())
+    if state.receipt is None or state.receipt.epoch != epoch:
+        raise GuardRefused(
+            expected=f"a receipt for epoch {epoch}",
+            found=state.describe(),
+            state="closed without a receipt; nothing was opened",
+            next_command="run the same command again",
+        )
+    return {**_said(changed, state, "receipt given"), "receipt": state.receipt.to_dict()}
+
+
+def open_side(
+    guest: Guest, epoch: Epoch, receipt: Receipt, reached: Union[bool, str], onboot: Optional[bool], leads: bool
+) -> Result:
+    """Open this side by the rule: permit and link in one change that the node refuses when the config has moved on."""
+    if not leads:
+        # What runs here can only be a proof boot: cut from the network. Its disk was compared while it was stopped.
+        quiesce(guest)
+
+    def decide(config: Config) -> Mapping[str, Any]:
+        def rule(state: GuardState) -> GuardState:
+            if state.status in (guard.OPENING, guard.OPEN) and state.promised == epoch:
+                return state
+            return guard.may_open(state, epoch, receipt, reached)
+
+        return {**_described(guest, config, rule, onboot=0), **_links(config, up=True)}
+
+    changed = guest.change(decide)
+    changed = guest.start() or changed
+    waited = _serve(guest, guest.config())
+    done = guest.change(lambda c: _described(guest, c, lambda s: guard.opened(s, epoch), **_onboot(onboot)))
+    return {**_said(changed or done, guest.guard(guest.config()), "open: connected, running, serving"), **waited}
+
+
+def reached(position: Mapping[str, str], found: Mapping[str, str], leads: bool) -> Union[bool, str]:
+    """Say whether this side's disks are at the receipt's position, or why not.
+
+    A side that holds the latest data has nothing to reach: the other side's disks are older copies of its own.
+    """
+    if leads:
+        return True
+    if not position:
+        return "the receipt names no disk"
+    different = [name for name in sorted({*position, *found}) if position.get(name) != found.get(name)]
+    if not different:
+        return True
+    return "; ".join(f"{name} is {found.get(name, 'missing')}, not {position.get(name, 'known')}" for name in different)
+
+
+def quiesce(guest: Guest, check: bool = False) -> Result:
+    """Stop a passive guest that a proof boot left running, so that its disk may be written."""
+    config = guest.config()
+    state = guest.guard(config)
+    if not guest.running():
+        return _said(False, state, "stopped already")
+    if state.status != guard.CLOSED or guest_config.links_up(config):
+        raise GuardRefused(
+            expected=f"the guest at {guest.side.machine} passive and cut from its network before it is stopped hard",
+            found=f"{state.describe()}, link {'up' if guest_config.links_up(config) else 'down'}",
+            state="it runs; nothing was stopped",
+            next_command="ansible-playbook playbooks/status.yml",
+        )
+    if check:
+        return _said(True, state, "would be stopped")
+    guest.stop()
+    return _said(True, state, "stopped")
+
+
+def proof_boot(guest: Guest) -> Result:
+    """Boot the passive guest cut from its network, see that it comes up, and stop it again.
+
+    The boot changes the passive disk; the final delta repairs that, and digests are compared after the delta.
+    """
+    config = guest.config_if_any()
+    state = guest.guard(config)
+    if config is None or state.status != guard.CLOSED or guest_config.links_up(config):
+        raise GuardRefused(
+            expected=f"a passive guest at {guest.side.machine}, cut from its network",
+            found="no guest" if config is None else f"{state.describe()}, link up: {guest_config.links_up(config)}",
+            state="nothing was booted",
+            next_command="ansible-playbook playbooks/20_prepare.yml",
+        )
+    if guest.running():
+        guest.stop()
+    reason = ""
+    seconds = 0.0
+    try:
+        guest.report("proof boot, cut from the network")
+        guest.start()
+        seconds = guest.wait_agent()
+    except ProxmoxError as error:
+        reason = error.message()
+    finally:
+        _end_proof(guest)
+    return {"changed": False, "boots": not reason, "reason": reason, "seconds": round(seconds, 1)}
+
+
+def _end_proof(guest: Guest) -> None:
+    if not guest.running():
+        return
+    try:
+        guest.shut_down(force=False)
+    except ProxmoxError:
+        guest.stop()
+
+
+def _serve(guest: Guest, config: Config) -> Result:
+    waited: Result = {}
+    if agent_enabled(config):
+        waited["agent_seconds"] = round(guest.wait_agent(), 1)
+    waited["health_seconds"] = round(guest.wait_health(), 1)
+    return waited
+
+
+def _prove_stopped(guest: Guest) -> None:
+    """The node's own word, and an attempt that it must refuse; no answer is no proof."""
+    if guest.running():
+        raise ProxmoxError(
+            expected=f"the guest at {guest.side.machine} stopped",
+            found="the node says running",
+            state="not closed; nothing was opened",
+            next_command="look at the guest, then run the same command again",
+        )
+    refused = guest.refusal_of_agent()
+    if not refused:
+        raise ProxmoxError(
+            expected=f"the node to refuse talking to the stopped guest at {guest.side.machine}",
+            found="its agent answered",
+            state="not closed; nothing was opened",
+            next_command="look at the guest, then run the same command again",
+        )
+
+
+def _described(guest: Guest, config: Config, transition: Any, **values: Any) -> dict[str, Any]:
+    state: GuardState = transition(guest.guard(config))
+    return {"description": guest_config.with_guard(config.get("description"), state), **values}
+
+
+def _links(config: Config, up: bool) -> dict[str, str]:
+    return {name: guest_config.with_link(net, up) for name, net in guest_config.nets(config).items()}
+
+
+def _onboot(onboot: Optional[bool]) -> dict[str, int]:
+    if onboot is None:
+        raise ProxmoxError(
+            expected="the captured setting 'onboot' of the active guest",
+            found="nothing was captured on either node (/var/lib/bascule/<component>/captured.json)",
+            state="nothing was started",
+            next_command="set proxmox_guest_onboot: true or false, then run the same command again",
+        )
+    return {"onboot": int(onboot)}
+
+
+def _said(changed: bool, state: GuardState, reason: str) -> Result:
+    return {"changed": changed, "guard": state.to_dict(), "reason": reason}
