@@ -1,0 +1,54 @@
+"""Things that go wrong on purpose: a cut link, a host that reboots, a host that loses power."""
+
+from __future__ import annotations
+
+from bascule_lab import podman, shell
+from bascule_lab.errors import LabError
+from bascule_lab.topology import HOSTS, Host
+
+GATEWAYS = tuple(host for host in HOSTS if host.kind == "gateway")
+
+
+def host_named(name: str) -> Host:
+    for host in HOSTS:
+        if host.name == name:
+            return host
+    raise LabError(f"no such host: {name}; the lab has {', '.join(host.name for host in HOSTS)}")
+
+
+def cut_link() -> None:
+    """Cut the provider's line at both ends: WireGuard goes with it, the controller's own ways stay."""
+    for gateway in GATEWAYS:
+        podman.execute(gateway.container, ["ip", "link", "set", "dev", "link", "down"])
+
+
+def restore_link() -> None:
+    for gateway in GATEWAYS:
+        podman.execute(gateway.container, ["ip", "link", "set", "dev", "link", "up"])
+
+
+def link_is_up() -> bool:
+    """Administratively up at both ends."""
+    for gateway in GATEWAYS:
+        result = podman.attempt(gateway.container, ["ip", "-brief", "link", "show", "dev", "link"])
+        if result.code or " UP" not in result.out:
+            return False
+    return True
+
+
+def reboot(name: str) -> None:
+    """An orderly stop and start: every unit is stopped, /run is empty afterwards."""
+    container = host_named(name).container
+    shell.run(["podman", "restart", container], timeout=180)
+    podman.wait_for_systemd(container)
+
+
+def kill(name: str) -> None:
+    """Every process dies at once, as without power; the host stays off until `start`."""
+    shell.run(["podman", "kill", "--signal", "KILL", host_named(name).container])
+
+
+def start(name: str) -> None:
+    container = host_named(name).container
+    shell.run(["podman", "start", container])
+    podman.wait_for_systemd(container)

@@ -1,0 +1,67 @@
+#!/bin/bash
+# A file server: an ext4 of its own at /srv/courses, served over HTTP by coursefiles, reached by SSH and rsync.
+# LAB_FILES_DEVICE: block device to mount (empty: /srv/courses is mounted already, or is a plain directory).
+# LAB_FILES_STATE=seeded: fill the tree; empty: a fresh server, an empty file system.
+HERE=$(cd "$(dirname "$0")" && pwd)
+# shellcheck source=../common.sh
+. "$HERE/../common.sh"
+
+# The same numbers at both sites, as an owner is a number to a file system.
+getent group courses >/dev/null || groupadd --gid 2000 courses
+getent passwd courses >/dev/null || useradd --uid 2000 --gid 2000 --no-create-home --home-dir /srv/courses \
+    --shell /usr/sbin/nologin courses
+
+install -d -m 0755 /srv/courses
+if [ -n "${LAB_FILES_DEVICE:-}" ]; then
+    # A unit and not fstab: systemd leaves fstab's devices alone inside containers.
+    unit srv-courses.mount <<UNIT
+[Unit]
+Description=Course files
+Before=local-fs.target
+
+[Mount]
+What=${LAB_FILES_DEVICE}
+Where=/srv/courses
+Type=ext4
+Options=defaults
+
+[Install]
+RequiredBy=local-fs.target
+UNIT
+    systemctl enable --quiet srv-courses.mount
+    mountpoint -q /srv/courses || systemctl start srv-courses.mount
+fi
+
+if [ "${LAB_FILES_STATE:-seeded}" = seeded ] && once tree; then
+    python3 "$HERE/../../seed/tree.py" --root /srv/courses --seed "${LAB_SEED:-1}" --scale "${LAB_SCALE:-1}"
+    sync -f /srv/courses
+    done_once tree
+fi
+
+install -d -m 0755 /usr/local/lib/coursefiles
+changed=no
+put 0755 root:root /usr/local/lib/coursefiles/coursefiles.py <"$HERE/coursefiles.py" && changed=yes
+unit coursefiles.service <<'UNIT'
+[Unit]
+Description=Course files over HTTP
+After=local-fs.target network-online.target
+RequiresMountsFor=/srv/courses
+
+[Service]
+User=courses
+Group=courses
+UMask=0027
+ExecStart=/usr/bin/python3 /usr/local/lib/coursefiles/coursefiles.py --root /srv/courses --port 8080
+Restart=always
+RestartSec=1
+NoNewPrivileges=yes
+
+[Install]
+WantedBy=multi-user.target
+UNIT
+if once coursefiles; then
+    systemctl enable --quiet --now coursefiles.service
+    done_once coursefiles
+elif [ "$changed" = yes ]; then
+    systemctl try-restart coursefiles.service
+fi
