@@ -271,6 +271,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--side", type=parse_side, action="append", required=True, help="NAME:db=A,files=H:P,guest=H:P")
     parser.add_argument("--out", required=True, help="the account (JSON lines)")
     parser.add_argument("--seconds", type=float, default=0.0, help="stop after so long; 0 is until a signal")
+    parser.add_argument("--stop-on-eof", action="store_true", help="stop when standard input is closed")
     parser.add_argument("--interval", type=float, default=0.2, help="seconds from one probe of a side to the next")
     parser.add_argument("--timeout", type=float, default=1.5, help="seconds to wait for an answer over HTTP")
     parser.add_argument("--kinds", nargs="+", choices=["db", "files", "guest"], default=["db", "files", "guest"])
@@ -295,6 +296,17 @@ def probes_for(options: argparse.Namespace, password: str) -> list[tuple[str, st
     return made
 
 
+def stop_when_input_ends(stop: Callable[[], None]) -> None:
+    """Stop when whoever started this program closes its standard input, or is gone."""
+
+    def wait() -> None:
+        while sys.stdin.buffer.read(65536):
+            pass
+        stop()
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
 def main(argv: list[str]) -> int:
     options = parse(argv)
     password = options.db_password_file.read_text(encoding="utf-8").strip() if "db" in options.kinds else ""
@@ -302,6 +314,8 @@ def main(argv: list[str]) -> int:
         prober = Prober(out, options.interval)
         signal.signal(signal.SIGTERM, prober.stop)
         signal.signal(signal.SIGINT, prober.stop)
+        if options.stop_on_eof:
+            stop_when_input_ends(prober.stop)
         prober.run(probes_for(options, password), options.seconds)
     return 0
 

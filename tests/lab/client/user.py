@@ -383,10 +383,22 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--timeout", type=float, default=10.0, help="seconds to wait for an answer")
     parser.add_argument("--workers", type=int, default=128, help="writes that may be under way at once")
     parser.add_argument("--readers", type=int, default=48, help="reads that may be under way at once")
+    parser.add_argument("--stop-on-eof", action="store_true", help="stop when standard input is closed")
     parser.add_argument("--students", type=int, default=200)
     parser.add_argument("--courses", type=int, nargs="+", default=[1, 2, 3, 4, 5])
     parser.add_argument("--files", nargs="*", default=[], help="paths to read below /file/, as they stand in a URL")
     return parser.parse_args(argv)
+
+
+def stop_when_input_ends(stop: Callable[[], None]) -> None:
+    """Stop when whoever started this program closes its standard input, or is gone."""
+
+    def wait() -> None:
+        while sys.stdin.buffer.read(65536):
+            pass
+        stop()
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def main(argv: list[str]) -> int:
@@ -401,6 +413,8 @@ def main(argv: list[str]) -> int:
         user = User(site, Account(out), options)
         signal.signal(signal.SIGTERM, user.stop)
         signal.signal(signal.SIGINT, user.stop)
+        if options.stop_on_eof:
+            stop_when_input_ends(user.stop)
         user.run()
     return 0
 
