@@ -1,0 +1,75 @@
+"""GO or NO-GO: the name of the site that shall be active afterwards has to be typed."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+name: bascule_go
+short_description: Ask for the name of the site that shall be active afterwards
+description:
+  - Stands first in every playbook that opens or destroys something. Runs on the controller and connects to no component.
+  - Compares what was typed with the name of the site that the direction leads to (C(plan_sites)), and journals the decision.
+options:
+  phase:
+    description: Name of the phase.
+    type: str
+    required: true
+  direction:
+    description: V(forward) leads to the target, V(back) to the source.
+    type: str
+    required: true
+    choices: [forward, back]
+  confirm:
+    description: What was typed. Case does not matter.
+    type: str
+    required: true
+author:
+  - The Bascule authors
+"""
+
+EXAMPLES = r"""
+- name: Ask for the name of the site
+  bascule_go:
+    phase: cutover
+    direction: forward
+    confirm: "{{ confirm }}"
+"""
+
+RETURN = r"""
+site:
+  description: Name of the site, as the plan has it.
+  returned: always
+  type: str
+  sample: toulouse
+"""
+
+from typing import Any, ClassVar
+
+from bascule.io.journal_store import Journal
+from bascule.plan.action import ControllerAction, Scope
+from bascule.plan.go import confirm
+from bascule.plan.verbs import DIRECTIONS
+
+
+class ActionModule(ControllerAction):
+    """See DOCUMENTATION."""
+
+    ARGUMENTS: ClassVar[dict[str, Any]] = {
+        "phase": {"type": "str", "required": True},
+        "direction": {"type": "str", "required": True, "choices": list(DIRECTIONS)},
+        "confirm": {"type": "str", "required": True},
+    }
+
+    def act(self, args: dict[str, Any], scope: Scope) -> dict[str, Any]:
+        """Compare and journal."""
+        plan = {name: scope.get(name) for name in ("plan_sites", "plan_source_site", "plan_target_site")}
+        site = confirm(plan, args["direction"], args["phase"], args["confirm"])
+        journal = Journal.current()
+        targets = {} if self.check_mode else scope.journal_targets()
+        journal.start(targets, {"phase": args["phase"], "check_mode": self.check_mode, "inventory": scope.inventory})
+        journal.append(
+            "decision",
+            phase=args["phase"],
+            data={"decision": "GO", "direction": args["direction"], "site": site, "check_mode": self.check_mode},
+        )
+        return {"site": site}
