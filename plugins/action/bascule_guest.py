@@ -97,6 +97,7 @@ from bascule.guard import state as guard
 from bascule.guard.state import Epoch, Receipt
 from bascule.io import health
 from bascule.io.proxmox_api import connect
+from bascule.plan.action import plain
 from bascule.proxmox import audit, prepare, session, verbs, view
 from bascule.proxmox.guest import Guest
 
@@ -172,7 +173,7 @@ class ActionModule(ActionBase):
                 session.guest(self._variable(task_vars, name), settings, connect, self._tell, health.ask)
                 for name in ("bascule_from", "bascule_to")
             )
-            return operations[args["operation"]](source, target, args)
+            return operations[args["operation"]](source, target, plain(args))
         except BasculeError as error:
             raise AnsibleActionFail(
                 error.message(), result={**error.fields(), "error": type(error).__name__}
@@ -227,7 +228,7 @@ class ActionModule(ActionBase):
     def _variable(self, task_vars: Mapping[str, Any], name: str) -> Any:
         if name not in task_vars:
             raise BasculeError(expected=f"the variable {name}", found="it is not set", state="nothing was changed")
-        return self._templar.template(task_vars[name])
+        return plain(self._templar.template(task_vars[name]))
 
     def _tell(self, text: str) -> None:
         display.display(f"    {text}")

@@ -1,0 +1,105 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Let one node read disks and archives of the other, and nothing else."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: bascule_guest_link
+short_description: Let one node read disks and archives of the other
+description:
+  - V(own) makes this node's key for the component when there is none, and returns its public part with the node's SSH
+    host keys. V(trust) pins the other node's host keys and lets its key read files in the given folders, by a forced
+    command.
+options:
+  component:
+    description: Name of the component.
+    type: str
+    required: true
+  state:
+    description: What to do.
+    type: str
+    choices: [own, trust]
+    required: true
+  address:
+    description: Address at which this node reaches the other.
+    type: str
+  port:
+    description: SSH port of the other node.
+    type: int
+    default: 22
+  host_keys:
+    description: The other node's SSH host keys.
+    type: list
+    elements: str
+  public_key:
+    description: The other node's public key for the component.
+    type: str
+  readable:
+    description: Folders whose files the other node may read.
+    type: list
+    elements: str
+author:
+  - The Bascule authors
+"""
+
+EXAMPLES = r"""
+- name: Have a key
+  bascule_guest_link:
+    component: courses_guest
+    state: own
+  delegate_to: pve-tls
+  become: true
+"""
+
+RETURN = r"""
+public_key:
+  description: This node's public key for the component.
+  returned: with state V(own)
+  type: str
+host_keys:
+  description: This node's SSH host keys.
+  returned: with state V(own)
+  type: list
+  elements: str
+"""
+
+from typing import Any
+
+from ansible.module_utils.bascule.io import guest_link
+from ansible.module_utils.bascule.io.module import run_module
+from ansible.module_utils.basic import AnsibleModule
+
+
+def main(module: AnsibleModule) -> dict[str, Any]:
+    """Do what the state says."""
+    values = module.params
+    if values["state"] == "own":
+        return guest_link.own(values["component"], module.check_mode)
+    changed = guest_link.trust(
+        values["component"],
+        values["address"],
+        values["port"],
+        values["host_keys"],
+        values["public_key"],
+        values["readable"],
+        module.check_mode,
+    )
+    return {"changed": changed}
+
+
+if __name__ == "__main__":
+    run_module(
+        {
+            "component": {"type": "str", "required": True},
+            "state": {"type": "str", "choices": ["own", "trust"], "required": True},
+            "address": {"type": "str"},
+            "port": {"type": "int", "default": 22},
+            "host_keys": {"type": "list", "elements": "str", "no_log": False},
+            "public_key": {"type": "str", "no_log": False},
+            "readable": {"type": "list", "elements": "str"},
+        },
+        main,
+        required_if=[("state", "trust", ["address", "host_keys", "public_key", "readable"])],
+    )

@@ -1,0 +1,76 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Keep or read a small durable note of a component on a node."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: bascule_guest_note
+short_description: Keep or read a small durable note of a component
+description:
+  - A note is a JSON file C(/var/lib/bascule/COMPONENT/note-NAME.json), replaced at once and durable before the module
+    returns, by which a later run (of any controller) knows what an earlier one had begun.
+options:
+  component:
+    description: Name of the component.
+    type: str
+    required: true
+  name:
+    description: Name of the note.
+    type: str
+    required: true
+  data:
+    description: What to keep; without it the note is only read.
+    type: dict
+author:
+  - The Bascule authors
+"""
+
+EXAMPLES = r"""
+- name: Note that a restore into a free number begins
+  bascule_guest_note:
+    component: courses_guest
+    name: restore
+    data:
+      vmid: 100
+  delegate_to: pve-tls
+  become: true
+"""
+
+RETURN = r"""
+note:
+  description: What the note holds; empty when there is none.
+  returned: always
+  type: dict
+"""
+
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.bascule.io import files
+from ansible.module_utils.bascule.io.module import run_module
+from ansible.module_utils.bascule.proxmox.pull import directory
+from ansible.module_utils.basic import AnsibleModule
+
+
+def main(module: AnsibleModule) -> dict[str, Any]:
+    """Write when there is something new, and return the note."""
+    path = Path(directory(module.params["component"])) / f"note-{module.params['name']}.json"
+    before, data = files.read_json(path) or {}, module.params["data"]
+    if data is None or before == data:
+        return {"changed": False, "note": before}
+    if not module.check_mode:
+        files.write_json(path, data)
+    return {"changed": True, "note": data}
+
+
+if __name__ == "__main__":
+    run_module(
+        {
+            "component": {"type": "str", "required": True},
+            "name": {"type": "str", "required": True},
+            "data": {"type": "dict"},
+        },
+        main,
+    )

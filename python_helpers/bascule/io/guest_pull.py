@@ -1,0 +1,118 @@
+"""Start, find and follow the unit that carries disks or archives over to this node."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Optional
+
+from ..errors import BasculeError
+from ..proxmox.pull import Job, directory, unit_name
+from . import files
+from .process import Runner, run
+
+AGENT = "/usr/local/lib/bascule/bascule.pyz"
+
+
+def begin(job: Mapping[str, Any], runner: Runner = run) -> tuple[str, bool]:
+    """Start the job, or find the one that runs already; return its id and whether it was started now.
+
+    A running transfer of an archive is followed: an archive does not change. One of disks belongs to an earlier
+    decision, and the disk may have changed behind it: it is ended, and what it wrote is where the new one goes on from.
+    """
+    wanted = Job.from_dict(job)
+    unit = unit_name(wanted.component, wanted.name)
+    path = _path(wanted, "job")
+    if is_active(unit, runner):
+        found = files.read_json(path) or {}
+        if not wanted.disks and found.get("job") == dict(job):
+            return str(found["job_id"]), False
+        stop(unit, runner)
+    job_id = secrets.token_hex(8)
+    files.remove(_path(wanted, "status"))
+    files.write_json(path, {"job_id": job_id, "job": dict(job)})
+    if files.read_text(AGENT) is None:
+        raise BasculeError(
+            expected=f"the host agent {AGENT}",
+            found="no such file",
+            state="nothing was carried over",
+            next_command="ansible-playbook playbooks/20_prepare.yml: it installs the host agent",
+        )
+    # --collect: a unit that failed must not stand in the way of the next one of that name.
+    description = f"Bascule: {wanted.component}, transfer of {wanted.name}"
+    runner(
+        [
+            "systemd-run",
+            "--quiet",
+            "--collect",
+            f"--unit={unit}",
+            f"--description={description}",
+            "--property=KillMode=control-group",
+            "--",
+            "/usr/bin/python3",
+            AGENT,
+            "guest_pull",
+            str(path),
+        ],
+        timeout=30,
+    )
+    return job_id, True
+
+
+def follow(
+    component: str,
+    name: str,
+    job_id: str,
+    wait: float,
+    runner: Runner = run,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> dict[str, Any]:
+    """Return the job's status as soon as it has ended, or as it is after `wait` seconds."""
+    path = Path(directory(component)) / f"pull-{name}.status.json"
+    unit = unit_name(component, name)
+    deadline = clock() + wait
+    began = clock()
+    while True:
+        status: Optional[dict[str, Any]] = files.read_json(path)
+        if status and status.get("job_id") == job_id and status.get("state") != "running":
+            return status
+        now = clock()
+        if now >= deadline:
+            return status if status and status.get("job_id") == job_id else {"job_id": job_id, "state": "running"}
+        if now - began > 1 and not is_active(unit, runner):
+            last = files.read_json(path) or {}
+            if last.get("job_id") == job_id and last.get("state") != "running":
+                return dict(last)
+            raise BasculeError(
+                expected=f"the unit {unit} to run until it has a result",
+                found="it has ended without one (killed, or the node was restarted)",
+                state="what has arrived is kept",
+                next_command="run the same command again: it goes on from there",
+            )
+        sleep(0.1)
+
+
+def end(component: str, names: tuple[str, ...] = ("delta",), runner: Runner = run) -> bool:
+    """End transfers that an earlier decision left running: nothing may write a disk that is about to be opened."""
+    return any(stop(unit_name(component, name), runner) for name in names)
+
+
+def is_active(unit: str, runner: Runner = run) -> bool:
+    """Return whether the unit runs, or is about to."""
+    found = runner(["systemctl", "show", "--property=ActiveState", "--value", f"{unit}.service"], check=False)
+    return found.stdout.strip() in ("active", "activating", "reloading", "deactivating")
+
+
+def stop(unit: str, runner: Runner = run) -> bool:
+    """Stop the unit with everything it started; return whether it was running."""
+    if not is_active(unit, runner):
+        return False
+    runner(["systemctl", "stop", f"{unit}.service"], timeout=120)
+    return True
+
+
+def _path(job: Job, kind: str) -> Path:
+    return Path(directory(job.component)) / f"pull-{job.name}.{kind}.json"
