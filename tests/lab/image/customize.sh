@@ -4,13 +4,15 @@
 set -eu
 root=$1
 
-for unit in postgresql named bind9 unbound unbound-resolvconf haproxy pgbouncer nftables e2scrub_reap getty@ \
-    apt-daily.timer apt-daily-upgrade.timer e2scrub_all.timer fstrim.timer dpkg-db-backup.timer systemd-pstore; do
+for unit in postgresql named bind9 unbound unbound-resolvconf haproxy pgbouncer nftables e2scrub_reap systemd-pstore getty@ \
+    apt-daily.timer apt-daily-upgrade.timer e2scrub_all.timer fstrim.timer dpkg-db-backup.timer; do
     case $unit in *.*) ;; *) unit=$unit.service ;; esac
-    if chroot "$root" systemctl cat "$unit" >/dev/null 2>&1; then
-        chroot "$root" systemctl disable --quiet "$unit" 2>/dev/null || echo "$unit stays as it is" >&2
-    fi
+    find "$root/etc/systemd/system" -type l \( -name "$unit" -o -name "${unit%@.service}@*.service" \) -delete
 done
+
+# A host gets its SSH keys from the lab; until then there is nothing to start and nothing to fail.
+mkdir -p "$root/etc/systemd/system/ssh.service.d"
+printf '[Unit]\nConditionPathExistsGlob=/etc/ssh/ssh_host_*_key\n' >"$root/etc/systemd/system/ssh.service.d/keys.conf"
 
 # Podman is told not to bring the machine's hosts file and resolver into a host of the lab.
 printf '127.0.0.1 localhost\n::1 localhost ip6-localhost\n' >"$root/etc/hosts"
