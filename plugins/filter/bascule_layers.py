@@ -8,17 +8,17 @@ from typing import Any
 from ansible.errors import AnsibleFilterError
 
 from bascule.errors import BasculeError
-from bascule.plan.components import batches
+from bascule.plan.components import batches, layers_in
 
 
-def bascule_layers(hosts: Iterable[str], hostvars: Mapping[str, Any], reverse: bool = False) -> list[int]:
+def bascule_layers(hosts: Iterable[str], groups: Mapping[str, Any], reverse: bool = False) -> list[int]:
     """Return one number per layer of these components, for a play's serial.
 
     Batches are taken in inventory order, which is the order of the layers; with `order: reverse_inventory` give
     `reverse=true`.
     """
     try:
-        return batches(hosts, lambda host: hostvars[host].get("component_layer"), reverse)
+        return batches(hosts, layers_in(groups), reverse)
     except BasculeError as error:
         raise AnsibleFilterError(error.message()) from error
 

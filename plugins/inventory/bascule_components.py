@@ -9,8 +9,8 @@ short_description: Components as inventory hosts
 description:
   - Reads a YAML file that says C(plugin=bascule_components) and declares components.
   - Checks the whole declaration and names every problem at once.
-  - Every component becomes a host of the groups C(components) and C(role_ROLE), in the order of its layer, with
-    C(component_layer) set. No machine stands behind it, so its address never resolves.
+  - Every component becomes a host of the groups C(components), C(role_ROLE) and C(component_layer_N), in the order of
+    the layers, with C(component_layer) set. No machine stands behind it, so its address never resolves.
 options:
   plugin:
     description: Always C(bascule_components).
@@ -47,7 +47,7 @@ from ansible.plugins.inventory import BaseInventoryPlugin
 
 from bascule.errors import BasculeError
 from bascule.io import files
-from bascule.plan.components import resolve
+from bascule.plan.components import layer_group, resolve
 
 _SUFFIXES = (".yml", ".yaml")
 
@@ -70,11 +70,9 @@ class InventoryModule(BaseInventoryPlugin):
             components = resolve(config.get("components"), machines, _role_exists, Path(path).name)
         except BasculeError as error:
             raise AnsibleParserError(error.message()) from error
-        inventory.add_group("components")
         for component in components:
-            group = inventory.add_group(f"role_{component.role}")
-            for name in ("components", group):
-                inventory.add_host(component.name, group=name)
+            for group in ("components", f"role_{component.role}", layer_group(component.layer)):
+                inventory.add_host(component.name, group=inventory.add_group(group))
             for key, value in component.host_vars().items():
                 inventory.set_variable(component.name, key, value)
 

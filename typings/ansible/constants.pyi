@@ -1,1 +1,4 @@
+from typing import Any
+
 DEFAULT_ROLES_PATH: list[str]
+config: Any

@@ -168,3 +168,32 @@ def is_file(path: AnyPath) -> bool:
 def is_directory(path: AnyPath) -> bool:
     """Return whether there is a directory (or a link to one)."""
     return Path(path).is_dir()
+
+
+def append(path: AnyPath, data: str, mode: int = 0o600) -> None:
+    """Append to the file without waiting for the disk."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, mode)
+    try:
+        _write_all(descriptor, data.encode("utf-8", "surrogateescape"))
+    finally:
+        os.close(descriptor)
+
+
+def size(path: AnyPath) -> int:
+    """Return the file's size; 0 when there is no such file."""
+    try:
+        return Path(path).stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def ends_with_newline(path: AnyPath) -> bool:
+    """Return whether the last byte of a file that is not empty ends a line."""
+    with Path(path).open("rb") as stream:
+        stream.seek(-1, os.SEEK_END)
+        return stream.read(1) == b"\n"
+
+
+def expand_user(path: AnyPath) -> Path:
+    """Return the path with a leading ~ resolved."""
+    return Path(path).expanduser()

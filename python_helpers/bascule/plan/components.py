@@ -13,6 +13,7 @@ from ..errors import PlanError
 
 # No machine stands behind a component: a task that is not delegated must fail, whatever the resolver says.
 NO_MACHINE = "component-has-no-machine.invalid"
+_LAYER_GROUP = "component_layer_"
 _OWN = ("component_role", "source_host", "target_host", "depends_on")
 
 
@@ -113,17 +114,32 @@ def layers_of(depends_on: Mapping[str, Iterable[str]]) -> tuple[dict[str, int], 
     return layers, []
 
 
-def batches(hosts: Iterable[str], layer_of: Callable[[str], Any], reverse: bool = False) -> list[int]:
+def layer_group(layer: int) -> str:
+    """Return the inventory group of a layer's components."""
+    return f"{_LAYER_GROUP}{layer}"
+
+
+def layers_in(groups: Mapping[str, Iterable[str]]) -> dict[str, int]:
+    """Return each component's layer, out of the inventory's groups."""
+    return {
+        str(host): int(str(group)[len(_LAYER_GROUP) :])
+        for group, hosts in groups.items()
+        if str(group).startswith(_LAYER_GROUP)
+        for host in hosts
+    }
+
+
+def batches(hosts: Iterable[str], layer_of: Mapping[str, int], reverse: bool = False) -> list[int]:
     """Return the sizes of the serial batches for these hosts, which Ansible takes in inventory order (or reversed)."""
     sizes: dict[int, int] = {}
     for host in hosts:
-        layer = layer_of(host)
-        if isinstance(layer, bool) or not isinstance(layer, int):
+        if host not in layer_of:
             raise PlanError(
-                expected=f"component_layer of {host}", found=repr(layer), next_command="ansible-inventory --graph"
+                expected=f"{host} to be a component in a group {_LAYER_GROUP}N",
+                found="no such group",
+                next_command="ansible-inventory --graph",
             )
-        # Plain int: Ansible hands over tagged values, and serial takes plain ones only.
-        sizes[int(layer)] = sizes.get(int(layer), 0) + 1
+        sizes[layer_of[host]] = sizes.get(layer_of[host], 0) + 1
     return [sizes[layer] for layer in sorted(sizes, reverse=reverse)]
 
 

@@ -1,0 +1,108 @@
+"""Announce a verb: decide the sides, stop what must not start, journal the intent before anything changes."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+name: bascule_begin
+short_description: Announce a verb
+description:
+  - Stands before the role in every play of a phase. Runs on the controller.
+  - Refuses extra variables that would change the plan or the direction of the run.
+  - Stops when something the component depends on has failed in this playbook; before freeze, switch and retire, when
+    any component has.
+  - Writes the intent to the local journal and, for verbs that change something, durably to the journal host of both
+    sites. Verbs that open need both copies; the others go on with one and say so.
+  - In check mode the intent is journalled on the controller only.
+options:
+  phase:
+    description: Name of the phase.
+    type: str
+    required: true
+  verb:
+    description: The verb that follows.
+    type: str
+    required: true
+  direction:
+    description: V(forward) from the source to the target, V(back) the other way round.
+    type: str
+    required: true
+    choices: [forward, back]
+author:
+  - The Bascule authors
+"""
+
+EXAMPLES = r"""
+- name: Announce the verb
+  bascule_begin:
+    phase: cutover
+    verb: freeze
+    direction: forward
+"""
+
+RETURN = r"""
+ansible_facts:
+  description:
+    - C(bascule_from) and C(bascule_to) are the inventory names of the two sides; roles know nothing else about them.
+    - C(bascule_direction), C(bascule_phase), C(bascule_verb), C(bascule_run) and C(bascule_decision) say what runs.
+  returned: always
+  type: dict
+"""
+
+from typing import Any, ClassVar
+
+from bascule.io import decision
+from bascule.io.journal_store import Journal, require_copies
+from bascule.journal.progress import refuse_after_failure
+from bascule.plan import context
+from bascule.plan.action import ControllerAction, Scope, journal_entry
+from bascule.plan.verbs import DIRECTIONS, VERBS, verb
+
+
+class ActionModule(ControllerAction):
+    """See DOCUMENTATION."""
+
+    ARGUMENTS: ClassVar[dict[str, Any]] = {
+        "phase": {"type": "str", "required": True},
+        "verb": {"type": "str", "required": True, "choices": list(VERBS)},
+        "direction": {"type": "str", "required": True, "choices": list(DIRECTIONS)},
+    }
+
+    def act(self, args: dict[str, Any], scope: Scope) -> dict[str, Any]:
+        """Announce the verb."""
+        about = context.announce(scope.component, scope.variables, args["phase"], args["verb"], args["direction"])
+        facts = {
+            "bascule_from": about.from_host,
+            "bascule_to": about.to_host,
+            "bascule_direction": about.direction,
+            "bascule_phase": about.phase,
+            "bascule_verb": about.verb,
+            "bascule_run": decision.current_run(),
+            "bascule_decision": decision.current(),
+        }
+        what = verb(about.verb)
+        if what.name == "state":
+            # Asking where the run stands must leave no trace, and must work when nothing else does.
+            return {"ansible_facts": facts}
+        journal = Journal.current()
+        targets = {} if self.check_mode else scope.journal_targets()
+        journal.start(targets, {"phase": about.phase, "check_mode": self.check_mode, "inventory": scope.inventory})
+        refuse_after_failure(
+            about.component, what, journal.own(), context.dependencies(scope.components, scope.hostvars)
+        )
+        journal_entry(
+            journal,
+            "begin",
+            about,
+            {
+                "direction": about.direction,
+                "from": about.from_host,
+                "to": about.to_host,
+                "check_mode": self.check_mode,
+            },
+        )
+        if self.check_mode or not what.mutates:
+            return {"ansible_facts": facts}
+        subject = f"{about.verb} of {about.component}"
+        warnings = require_copies(journal.copy_to(targets), targets, what.both_copies, subject)
+        return {"ansible_facts": facts, **({"warnings": warnings} if warnings else {})}

@@ -1,0 +1,45 @@
+"""Record that a verb has come to its end."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+name: bascule_end
+short_description: Record that a verb has come to its end
+description:
+  - Stands after the role in every play of a phase. Runs on the controller.
+  - Writes the outcome to the local journal and to the journal host of both sites. The end of a verb that failed is
+    written by the callback C(bascule_journal).
+options: {}
+author:
+  - The Bascule authors
+"""
+
+EXAMPLES = r"""
+- name: Record the outcome
+  bascule_end:
+"""
+
+RETURN = r"""# """
+
+from typing import Any
+
+from bascule.io.journal_store import Journal
+from bascule.journal.progress import OK
+from bascule.plan.action import ControllerAction, Scope, journal_entry
+
+
+class ActionModule(ControllerAction):
+    """See DOCUMENTATION."""
+
+    def act(self, args: dict[str, Any], scope: Scope) -> dict[str, Any]:
+        """Record the end."""
+        journal = Journal.current()
+        about = scope.announced
+        journal_entry(journal, "end", about, {"result": OK, "check_mode": self.check_mode})
+        if self.check_mode:
+            return {}
+        # The deed is done: a copy that is missing is said loudly, and brought with the next one.
+        failed = journal.copy_to(scope.journal_targets())
+        warnings = [f"The end of {about.verb} of {about.component} has NO COPY at {s}: {e}" for s, e in failed.items()]
+        return {"warnings": warnings} if warnings else {}

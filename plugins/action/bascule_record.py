@@ -1,0 +1,61 @@
+"""Keep what an audit, a check or a verification has found."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+name: bascule_record
+short_description: Keep what an audit, a check or a verification has found
+description:
+  - Journals the data and stores it as C(runs/RUN/facts/COMPONENT.KIND.json) for reports. Runs on the controller.
+  - The last task of a role's audit and verify.
+options:
+  kind:
+    description: What was done.
+    type: str
+    required: true
+    choices: [audit, check, verify]
+  data:
+    description: What was found.
+    type: dict
+    required: true
+author:
+  - The Bascule authors
+"""
+
+EXAMPLES = r"""
+- name: Record what the verification has found
+  bascule_record:
+    kind: verify
+    data:
+      rows_compared: 120000
+      rows_different: 0
+      rows_not_proved: 0
+"""
+
+RETURN = r"""
+path:
+  description: Where the data lies.
+  returned: always
+  type: str
+"""
+
+from typing import Any, ClassVar
+
+from bascule.io.journal_store import Journal
+from bascule.plan.action import ControllerAction, Scope, journal_entry
+
+
+class ActionModule(ControllerAction):
+    """See DOCUMENTATION."""
+
+    ARGUMENTS: ClassVar[dict[str, Any]] = {
+        "kind": {"type": "str", "required": True, "choices": ["audit", "check", "verify"]},
+        "data": {"type": "dict", "required": True},
+    }
+
+    def act(self, args: dict[str, Any], scope: Scope) -> dict[str, Any]:
+        """Keep the data."""
+        journal = Journal.current()
+        journal_entry(journal, "state", scope.announced, {"event": args["kind"], "found": args["data"]})
+        return {"path": str(journal.write_facts(scope.component, args["kind"], args["data"]))}

@@ -1,0 +1,178 @@
+"""Journal what the playbook does; give the process its identity."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+name: bascule_journal
+type: aggregate
+short_description: Journal what the playbook does
+description:
+  - Chooses the decision id of this ansible-playbook process before the first task, and the run at the first play.
+  - Journals the result of every task between C(bascule_begin) and C(bascule_end), never its output.
+  - Ends a verb as failed when its component failed or could not be reached. Such an end is written at the latest when
+    the next play, or the next layer of the play, begins, so that what depends on it stops.
+requirements:
+  - enabled in the configuration (C(callbacks_enabled = bascule_journal))
+author:
+  - The Bascule authors
+"""
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from ansible.plugins.callback import CallbackBase
+
+from bascule.errors import BasculeError
+from bascule.io import decision
+from bascule.io.journal_store import Journal
+from bascule.journal.progress import FAILED
+from bascule.plan.action import plain
+
+_LONGEST = 2000
+
+
+@dataclass
+class _Verb:
+    """A verb under way at a component."""
+
+    phase: str
+    verb: str
+    failure: str = ""
+
+
+class CallbackModule(CallbackBase):
+    """See DOCUMENTATION."""
+
+    CALLBACK_VERSION = 2.0
+    CALLBACK_TYPE = "aggregate"
+    CALLBACK_NAME = "bascule_journal"
+    CALLBACK_NEEDS_ENABLED = True
+
+    def __init__(self, display: Any = None, options: Any = None) -> None:
+        super().__init__(display, options)
+        self._active: dict[str, _Verb] = {}
+        self._started: dict[tuple[str, str], float] = {}
+        self._written = False
+        decision.begin()
+
+    def v2_playbook_on_play_start(self, play: Any) -> None:
+        """Choose the run; end what failed in the play, or the layer, before."""
+        self._end_failed()
+        try:
+            decision.choose_run(_plan_name(play))
+        except BasculeError as error:
+            self._display.error(error.message())
+
+    def v2_runner_on_start(self, host: Any, task: Any) -> None:
+        """Note when the task began."""
+        self._started[(host.get_name(), task._uuid)] = time.monotonic()
+
+    def v2_runner_on_ok(self, result: Any) -> None:
+        """Journal a task that came through."""
+        host, action = result._host.get_name(), result._task.action
+        if action == "bascule_begin":
+            facts = result._result.get("ansible_facts", {})
+            if facts.get("bascule_verb") != "state":
+                self._written = True
+                self._active[host] = _Verb(str(facts.get("bascule_phase")), str(facts.get("bascule_verb")))
+        elif action == "bascule_end":
+            self._active.pop(host, None)
+        else:
+            self._step(result, "changed" if result._result.get("changed") else "ok")
+
+    def v2_runner_on_failed(self, result: Any, ignore_errors: bool = False) -> None:
+        """Journal a task that failed."""
+        host = result._host.get_name()
+        message = _message(result._result)
+        if result._task.action == "bascule_begin":
+            self._refused(host, result, message)
+        elif ignore_errors:
+            self._step(result, "failed, ignored", message)
+        else:
+            self._step(result, "failed", message)
+            if host in self._active:
+                self._active[host].failure = f"{result._task.get_name()}: {message}"
+
+    def v2_runner_on_unreachable(self, result: Any) -> None:
+        """Journal a task whose machine could not be reached."""
+        message = _message(result._result)
+        self._step(result, "unreachable", message)
+        host = result._host.get_name()
+        if host in self._active and not result._task.ignore_unreachable:
+            self._active[host].failure = f"{result._task.get_name()}: {message}"
+
+    def v2_playbook_on_stats(self, stats: Any) -> None:
+        """End what failed last, bring the sites' copies up to date, say where the journal lies."""
+        self._end_failed()
+        if not self._written:
+            return
+        journal = self._journal()
+        if journal is None:
+            return
+        try:
+            for site, reason in journal.copy_to(journal.known_targets()).items():
+                self._display.warning(f"The journal's copy at {site} is behind: {reason}")
+        except (BasculeError, OSError) as error:
+            self._display.warning(f"The journal's copies could not be brought up to date: {error}")
+        self._display.display(f"Journal: {journal.path}")
+
+    def _refused(self, host: str, result: Any, message: str) -> None:
+        """Journal a verb that bascule_begin did not let start."""
+        arguments = result._task.args
+        self._active[host] = _Verb(str(arguments.get("phase", "")), str(arguments.get("verb", "")), message)
+
+    def _step(self, result: Any, outcome: str, message: str = "") -> None:
+        host, task = result._host.get_name(), result._task
+        verb = self._active.get(host)
+        journal = self._journal() if verb else None
+        if verb is None or journal is None:
+            return
+        began = self._started.pop((host, task._uuid), None)
+        delegated = result._result.get("_ansible_delegated_vars", {}).get("ansible_delegated_vars_host")
+        data: dict[str, Any] = {"task": task.get_name(), "action": task.action, "result": outcome}
+        if began is not None:
+            data["seconds"] = round(time.monotonic() - began, 3)
+        if machine := plain(delegated or task.delegate_to):
+            data["machine"] = machine
+        if message:
+            data["message"] = message
+        journal.append("step", phase=verb.phase, verb=verb.verb, component=host, data=data, durable=outcome == "failed")
+
+    def _end_failed(self) -> None:
+        """Write the failed end of every verb that did not reach bascule_end.
+
+        Waiting until here, and not ending it at the failed task, leaves room for a role's own rescue.
+        """
+        for host, verb in list(self._active.items()):
+            journal = self._journal()
+            if journal is not None:
+                journal.append(
+                    "end",
+                    phase=verb.phase,
+                    verb=verb.verb,
+                    component=host,
+                    data={"result": FAILED, "message": verb.failure or "the verb did not come to its end"},
+                )
+            del self._active[host]
+
+    def _journal(self) -> Journal | None:
+        try:
+            return Journal.current()
+        except BasculeError:
+            return None
+
+
+def _plan_name(play: Any) -> str:
+    """Return plan_name as the play's first host sees it; variables of a group are nowhere else to be had."""
+    manager = play.get_variable_manager()
+    hosts = manager._inventory.get_hosts(play.hosts)
+    variables = manager.get_vars(play=play, host=hosts[0], include_hostvars=False) if hosts else {}
+    return str(plain(variables.get("plan_name") or "run"))
+
+
+def _message(result: Any) -> str:
+    """Return why a task failed; Ansible has already censored what no_log hides."""
+    text = result.get("msg") or result.get("censored") or "no reason given"
+    return str(plain(text))[:_LONGEST]

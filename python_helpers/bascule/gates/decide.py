@@ -1,0 +1,134 @@
+"""A gate: a measured sample against a limit of the plan. Whatever is not clearly GO is NO-GO."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+MAX_AGE = 300.0
+# Clocks of machines differ a little; a sample from further ahead is a wrong clock or a wrong sample.
+_AHEAD = 60.0
+_KEYS = frozenset({"min", "max", "equals", "unit", "max_age"})
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a gate decided, and why."""
+
+    name: str
+    go: bool
+    reason: str
+    value: Any
+    unit: str
+    limit: Mapping[str, Any] | None
+    override: str = ""
+
+    @property
+    def passes(self) -> bool:
+        """Whether the run may go on."""
+        return self.go or bool(self.override)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain types."""
+        return {**asdict(self), "passes": self.passes}
+
+
+def decide(
+    name: str,
+    value: Any,
+    unit: str,
+    sampled_at: Any,
+    gates: Any,
+    overrides: Any,
+    now: float,
+) -> Verdict:
+    """Put a sample to the gate of that name.
+
+    Args:
+        value: the sample; texts that are numbers count as numbers.
+        unit: its unit, which must be the unit of the limit.
+        sampled_at: when it was taken, in seconds since the epoch.
+        gates: the plan's limits by name.
+        overrides: reasons by name, for gates that a person lets pass.
+        now: the controller's clock.
+    """
+    limit = gates.get(name) if isinstance(gates, Mapping) else None
+    problem = _problem(name, value, unit, sampled_at, limit, now)
+    reason = overrides.get(name) if isinstance(overrides, Mapping) else None
+    override = reason.strip() if problem and isinstance(reason, str) else ""
+    shown = dict(limit) if isinstance(limit, Mapping) else None
+    return Verdict(name, not problem, problem or _words(value, unit, shown or {}), value, unit, shown, override)
+
+
+def _problem(name: str, value: Any, unit: str, sampled_at: Any, limit: Any, now: float) -> str:
+    if not isinstance(limit, Mapping) or not any(key in limit for key in ("min", "max", "equals")):
+        return f"the plan declares no limit for {name}"
+    unknown = sorted(str(key) for key in limit if key not in _KEYS)
+    if unknown:
+        return f"the plan's limit has keys that mean nothing: {', '.join(unknown)}"
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return "there is no sample"
+    wanted_unit = str(limit.get("unit", ""))
+    if unit != wanted_unit:
+        return f"the sample is in {unit or 'no unit'}, the limit in {wanted_unit or 'no unit'}"
+    return _age_problem(sampled_at, limit, now) or _value_problem(value, limit)
+
+
+def _age_problem(sampled_at: Any, limit: Mapping[str, Any], now: float) -> str:
+    taken, oldest = _number(sampled_at), _number(limit.get("max_age", MAX_AGE))
+    if taken is None:
+        return f"when the sample was taken is not known: {sampled_at!r}"
+    if oldest is None or oldest <= 0:
+        return f"the plan's max_age is no time: {limit.get('max_age')!r}"
+    if now - taken > oldest:
+        return f"the sample is {now - taken:.0f} s old, {oldest:.0f} s are allowed"
+    if taken - now > _AHEAD:
+        return f"the sample is from {taken - now:.0f} s in the future: a clock is wrong"
+    return ""
+
+
+def _value_problem(value: Any, limit: Mapping[str, Any]) -> str:
+    if "equals" in limit and not _same(value, limit["equals"]):
+        return f"{value} is not {limit['equals']}"
+    if "min" not in limit and "max" not in limit:
+        return ""
+    number = _number(value)
+    if number is None:
+        return f"{value!r} is no number"
+    for key in ("min", "max"):
+        if key not in limit:
+            continue
+        bound = _number(limit[key])
+        if bound is None:
+            return f"the plan's {key} is no number: {limit[key]!r}"
+        if key == "min" and number < bound:
+            return f"{number:g} is below {bound:g}"
+        if key == "max" and number > bound:
+            return f"{number:g} is above {bound:g}"
+    return ""
+
+
+def _number(value: Any) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        return None
+    try:
+        number = float(value)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _same(value: Any, wanted: Any) -> bool:
+    if isinstance(wanted, bool) or isinstance(value, bool):
+        # A template hands over "True" for true; nothing else counts as true.
+        return str(value).strip().lower() == str(wanted).strip().lower()
+    if (number := _number(wanted)) is not None:
+        return _number(value) == number
+    return str(value) == str(wanted)
+
+
+def _words(value: Any, unit: str, limit: Mapping[str, Any]) -> str:
+    bounds = [f"{key} {limit[key]}" for key in ("min", "max", "equals") if key in limit]
+    return f"{value} {unit} ({', '.join(bounds)})".replace("  ", " ")

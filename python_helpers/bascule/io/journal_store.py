@@ -1,0 +1,204 @@
+"""Where the journal lies: a local file per run, and a copy of each chain on one host of each site."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import os
+import shlex
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ..errors import JournalError
+from ..journal import chain
+from ..journal.chain import Entry
+from ..journal.targets import Target
+from . import decision as identity
+from . import files, remote
+
+SITE_DIRECTORY = "/var/lib/bascule/journal"
+_TIMEOUT = 20.0
+_FILE = "journal.jsonl"
+
+
+class Journal:
+    """The journal of a run, as one decision of one controller writes it."""
+
+    def __init__(self, runs: Path, run: str, controller: str, decision: str) -> None:
+        self.run = run
+        self.controller = controller
+        self.decision = decision
+        self.runs = runs
+        self.directory = runs / run
+        self.path = self.directory / _FILE
+
+    @classmethod
+    def current(cls) -> Journal:
+        """Return this process's journal."""
+        return cls(identity.runs_directory(), identity.current_run(), identity.controller(), identity.current())
+
+    def append(
+        self,
+        kind: str,
+        *,
+        phase: str = "",
+        verb: str = "",
+        component: str = "",
+        data: Mapping[str, Any] | None = None,
+        durable: bool = True,
+    ) -> Entry:
+        """Write an entry, by default durably, and return it."""
+        with self._locked():
+            own = self.own()
+            entry = chain.make(
+                own[-1] if own else None,
+                {
+                    "time": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="milliseconds"),
+                    "run": self.run,
+                    "controller": self.controller,
+                    "epoch": self.decision,
+                    "kind": kind,
+                    "phase": phase,
+                    "verb": verb,
+                    "component": component,
+                    "data": dict(data or {}),
+                },
+            )
+            text = chain.line(entry)
+            if files.size(self.path) and not files.ends_with_newline(self.path):
+                # A controller died while it wrote; its fragment stays, as a line of its own.
+                text = "\n" + text
+            if durable:
+                files.append_durably(self.path, text)
+            else:
+                files.append(self.path, text)
+        return entry
+
+    def own(self) -> list[Entry]:
+        """Return this decision's entries in order."""
+        mark = f'"epoch":"{self.decision}"'
+        text = "\n".join(line for line in (files.read_text(self.path) or "").splitlines() if mark in line)
+        return chain.chains(chain.parse(text).entries).get((self.controller, self.decision), [])
+
+    def read(self) -> chain.Reading:
+        """Return everything in the local file."""
+        return chain.parse(files.read_text(self.path) or "")
+
+    def publish(self) -> None:
+        """Let `latest` name this run."""
+        link = self.runs / "latest"
+        if link.is_symlink() and os.readlink(link) == self.run:
+            return
+        temporary = self.runs / f".latest.{os.getpid()}"
+        with contextlib.suppress(FileNotFoundError):
+            temporary.unlink()
+        temporary.symlink_to(self.run)
+        os.replace(temporary, link)
+
+    def start(self, targets: Mapping[str, Target], note: Mapping[str, Any]) -> None:
+        """Begin this decision's chain with the heads seen at each site; does nothing when it has begun."""
+        files.make_directory(self.directory, 0o700)
+        with files.locked(self.directory / "sites.lock"):
+            if self.own():
+                return
+            readings, errors = read_copies(self.run, targets)
+            self.append(
+                "state",
+                data={
+                    **note,
+                    "event": "start",
+                    "heads": {site: chain.heads(reading.entries) for site, reading in readings.items()},
+                    "unreachable": errors,
+                    "local": chain.heads(self.read().entries),
+                },
+            )
+            self.publish()
+
+    def copy_to(self, targets: Mapping[str, Target]) -> dict[str, str]:
+        """Bring each site's copy of this chain up to date; return the sites that failed, with the reason.
+
+        One worker copies for all that wait: those find nothing left to send.
+        """
+        with files.locked(self.directory / "sites.lock", wait=4 * _TIMEOUT):
+            state_path = self.directory / "sites" / f"{self.decision}.json"
+            state = files.read_json(state_path) or {}
+            sent = {site: int(count) for site, count in state.get("sent", {}).items()}
+            own = self.own()
+            waiting = {
+                site: "".join(chain.line(entry) for entry in own if entry["n"] > sent.get(site, 0)) for site in targets
+            }
+            todo = {site: where for site, where in targets.items() if waiting[site]}
+            answers = remote.run_on(todo, {site: self._append_script() for site in todo}, waiting, _TIMEOUT)
+            failed = {site: answer.error for site, answer in answers.items() if answer.error}
+            for site in todo:
+                if site not in failed:
+                    sent[site] = int(own[-1]["n"])
+            # The targets are kept so that the end of the playbook can be copied without inventory variables.
+            kept = {**state.get("targets", {}), **{site: where.to_dict() for site, where in targets.items()}}
+            files.write_json(state_path, {"sent": sent, "targets": kept})
+        return failed
+
+    def known_targets(self) -> dict[str, Target]:
+        """Return the sites this decision has copied to before."""
+        state = files.read_json(self.directory / "sites" / f"{self.decision}.json") or {}
+        return {site: Target.from_dict(data) for site, data in state.get("targets", {}).items()}
+
+    def write_facts(self, component: str, verb: str, data: Mapping[str, Any]) -> Path:
+        """Keep what a verb found, for reports."""
+        path = self.directory / "facts" / f"{component}.{verb}.json"
+        files.write_json(path, data)
+        return path
+
+    def _append_script(self) -> str:
+        directory = f"{SITE_DIRECTORY}/{self.run}"
+        path = shlex.quote(f"{directory}/{self.controller}-{self.decision}.jsonl")
+        place = shlex.quote(directory)
+        # A copy cut short must not swallow the line after it; an entry that arrives twice is the same entry.
+        return (
+            f"set -e; umask 077; mkdir -p {place}; "
+            f'[ ! -s {path} ] || [ -z "$(tail -c 1 {path})" ] || echo >> {path}; '
+            f"cat >> {path}; sync {path} {place}"
+        )
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        files.make_directory(self.directory, 0o700)
+        with files.locked(self.directory / "journal.lock"):
+            yield
+
+
+def read_copies(run: str, targets: Mapping[str, Target]) -> tuple[dict[str, chain.Reading], dict[str, str]]:
+    """Return what each reachable site holds of the run, and why the others could not be read."""
+    place = shlex.quote(f"{SITE_DIRECTORY}/{run}")
+    script = f"[ ! -d {place} ] || find {place} -name '*.jsonl' -type f -exec cat {{}} +"
+    answers = remote.run_on(targets, dict.fromkeys(targets, script), {}, _TIMEOUT)
+    readings = {site: chain.parse(answer.output) for site, answer in answers.items() if not answer.error}
+    return readings, {site: answer.error for site, answer in answers.items() if answer.error}
+
+
+def list_runs(targets: Mapping[str, Target]) -> list[str]:
+    """Return the runs that any reachable site holds copies of, the newest name last."""
+    script = f"[ ! -d {SITE_DIRECTORY} ] || ls {SITE_DIRECTORY}"
+    answers = remote.run_on(targets, dict.fromkeys(targets, script), {}, _TIMEOUT)
+    return sorted({name for answer in answers.values() for name in answer.output.split()})
+
+
+def require_copies(failed: Mapping[str, str], wanted: Mapping[str, Target], both: bool, what: str) -> list[str]:
+    """Return warnings for copies that are missing; refuse when too few are there."""
+    if not wanted:
+        raise JournalError(
+            expected="plan_journal_hosts: one host per site",
+            found="none declared",
+            state=f"{what} was not started",
+            next_command="declare plan_journal_hosts in the plan",
+        )
+    lost = "; ".join(f"{site} ({wanted[site].host}): {reason}" for site, reason in sorted(failed.items()))
+    if failed and (both or len(failed) == len(wanted)):
+        raise JournalError(
+            expected=f"{'both sites' if both else 'at least one site'} to hold the journal",
+            found=f"no copy at {lost}",
+            state=f"{what} was not started",
+            next_command="bring the journal host back, then run the same playbook again",
+        )
+    return [f"The journal has NO COPY at {lost}. Going on with the other site's."] if failed else []

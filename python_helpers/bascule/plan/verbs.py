@@ -1,0 +1,83 @@
+"""The closed set of verbs, and what the journal and the guards of the chain must know about each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from ..errors import PlanError
+
+FORWARD = "forward"
+BACK = "back"
+DIRECTIONS = (FORWARD, BACK)
+
+
+@dataclass(frozen=True)
+class Verb:
+    """What a verb may do.
+
+    mutates: it changes something, so that its intent goes to the sites before it starts.
+    both_copies: it must not start unless both sites hold that intent.
+    stopped_by_any: a failure of any component stops it, not only a failure of what its component depends on.
+    """
+
+    name: str
+    mutates: bool = False
+    both_copies: bool = False
+    stopped_by_any: bool = False
+
+
+VERBS: Mapping[str, Verb] = {
+    verb.name: verb
+    for verb in (
+        Verb("state"),
+        Verb("audit"),
+        Verb("prepare", mutates=True),
+        Verb("sync", mutates=True),
+        Verb("check"),
+        Verb("capture", mutates=True),
+        Verb("freeze", mutates=True, stopped_by_any=True),
+        Verb("switch", mutates=True, both_copies=True, stopped_by_any=True),
+        Verb("thaw", mutates=True, both_copies=True),
+        Verb("verify"),
+        Verb("retire", mutates=True, both_copies=True, stopped_by_any=True),
+    )
+}
+
+
+def verb(name: str) -> Verb:
+    """Return the verb of that name."""
+    try:
+        return VERBS[name]
+    except KeyError:
+        raise PlanError(expected=f"a verb out of {', '.join(VERBS)}", found=repr(name)) from None
+
+
+def sides(direction: str, source_host: str, target_host: str) -> tuple[str, str]:
+    """Return (from, to): the way back is the way forward with the sides swapped."""
+    if direction == FORWARD:
+        return source_host, target_host
+    if direction == BACK:
+        return target_host, source_host
+    raise PlanError(expected=f"a direction out of {', '.join(DIRECTIONS)}", found=repr(direction))
+
+
+_RESERVED = frozenset(
+    {"source_host", "target_host", "depends_on", "direction", "from", "to", "ansible_host", "ansible_connection"}
+)
+
+
+def refuse_reserved(extra_vars: Iterable[str]) -> None:
+    """Refuse extra variables that would beat what the plan declares or what the run decided."""
+    names = sorted(
+        name
+        for name in map(str, extra_vars)
+        if name in _RESERVED or name.startswith(("bascule_", "component_", "plan_journal"))
+    )
+    if names:
+        raise PlanError(
+            expected="extra variables that leave the plan and the direction of the run alone",
+            found=f"-e {', -e '.join(names)}",
+            state="nothing was changed",
+            next_command="run the same command without them; the direction is chosen by the playbook",
+        )
