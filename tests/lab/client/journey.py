@@ -1,8 +1,8 @@
 """The demo: the lab's live site goes to Toulouse and back while a client outside counts every read and every write.
 
 The run has two legs. **Forward** reaches from the client's first acknowledged write to the moment the way back begins,
-which is when the look-up at the target begins; **back** reaches from there to the end. A leg ends in steady state: the last 500
-of its acknowledged writes are made after its switch is over.
+which is when the look-up at the target begins; **back** reaches from there to the end. A leg ends in steady state: 500
+of its acknowledged writes are made after its switch and verify are over.
 """
 
 from __future__ import annotations

@@ -6,9 +6,11 @@ A watcher whose starter dies sees the end of its input and stops by itself; noth
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import subprocess
 import sys
+import tarfile
 import threading
 import time
 from collections import Counter
@@ -18,7 +20,8 @@ from typing import Any
 from .setting import LAB, ROOT, Setting, podman_environment
 
 CONTAINER = "bascule-user"
-PROGRAM = "/usr/local/lib/bascule-user.py"
+PROGRAM = "/usr/local/lib/bascule-user"
+PROGRAM_FILES = ("client/user.py", "client/resolver.py")
 # A run that lasts longer than this is not looked at by anybody any more.
 LONGEST_SECONDS = 4 * 3600
 FILES = tuple(
@@ -149,15 +152,15 @@ class Watchers:
 
     def start(self) -> None:
         """Start both. They read nothing but the end of their standard input."""
-        program = (Path(__file__).parent / "user.py").read_bytes()
         subprocess.run(
-            ["podman", "exec", "-i", CONTAINER, "sh", "-c", f"umask 022; cat > {PROGRAM}"],
-            input=program,
+            ["podman", "exec", "-i", CONTAINER, "sh", "-c", f"mkdir -p {PROGRAM} && tar -x -C {PROGRAM}"],
+            input=_archive(),
             check=True,
             timeout=30,
             env=podman_environment(),
         )
-        user = ["podman", "exec", "-i", CONTAINER, "python3", PROGRAM, "--stop-on-eof"]
+        user = ["podman", "exec", "-i", "-e", f"PYTHONPATH={PROGRAM}", CONTAINER]
+        user += ["python3", "-B", "-m", "client.user", "--stop-on-eof"]
         user += ["--seconds", str(LONGEST_SECONDS), "--files", *FILES]
         self._spawn("user", user, self.user_path)
         prober = [sys.executable, str(Path(__file__).parent / "prober.py"), "--stop-on-eof"]
@@ -212,3 +215,12 @@ class Watchers:
                 process.wait(timeout=5)
         for follower in (self.user, self.prober):
             follower.stop()
+
+
+def _archive() -> bytes:
+    """The client's program as a tar archive."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as archive:
+        for name in PROGRAM_FILES:
+            archive.add(Path(__file__).parent.parent / name, arcname=name)
+    return packed.getvalue()

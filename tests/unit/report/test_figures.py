@@ -1,0 +1,204 @@
+"""From accounts to figures, and from figures to a verdict."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bascule.report.figures import LegInput, acknowledged_idents, fact_sum, guests_moved, leg_figures
+from bascule.report.judge import leg_reasons, verdict
+from bascule.report.records import Leg, Lookup, client_account, probe_account
+
+WALL = 1_800_000_000.0
+LIMITS = {"write_outage_seconds": 120.0, "largest_probe_gap_seconds": 10.0}
+FACTS = {
+    "accounts_db": {"rows_compared": 1000, "rows_different": 0, "rows_not_proved": 0},
+    "course_files": {"files_compared": 50, "files_different": 0},
+    "courses_guest": {"disks_compared": 1, "disks_different": 0, "way": "delta"},
+    "names": {},
+}
+
+
+def client_line(op: str, number: int, at: float, outcome: str = "ack", **more: Any) -> str:
+    """A line as the client writes it; its monotonic clock began at 500."""
+    record = {
+        "op": op, "n": number, "kind": "login" if op == "write" else "course", "outcome": outcome,
+        "sent": 500 + at, "answered": 500.05 + at, "sent_wall": WALL + at, "answered_wall": WALL + at + 0.05,
+    }  # fmt: skip
+    if op == "write":
+        record |= {"id": f"w{number}", "committed": {"system_id": "77", "timeline": 1, "db": "courses"}}
+    return json.dumps(record | more) + "\n"
+
+
+def probe_line(kind: str, side: str, at: float, result: str) -> str:
+    record = {
+        "op": "probe", "kind": kind, "side": side, "id": f"p-{kind}-{side}-{at}", "result": result,
+        "start": 90 + at, "end": 90.01 + at, "start_wall": WALL + at, "end_wall": WALL + at + 0.01,
+    }  # fmt: skip
+    return json.dumps(record) + "\n"
+
+
+def good_run(seconds: float = 60.0, pause: tuple[float, float] = (30.0, 35.0)) -> tuple[list[str], list[str]]:
+    """A leg with a pause in it, in which the client gets the maintenance page and nobody takes a probe."""
+    client, probes = ['{"op":"start"}\n'], []
+    for number in range(int(seconds * 10)):
+        at = number / 10
+        paused = pause[0] <= at < pause[1]
+        client.append(client_line("write", number, at, "maintenance" if paused else "ack"))
+        if number % 4 == 0:
+            client.append(client_line("read", number, at, "maintenance" if paused else "ack"))
+        if number % 2 == 0:
+            for kind in ("db", "files", "guest"):
+                probes.append(probe_line(kind, "mtp", at, "accept" if at < pause[0] else "refuse"))
+                probes.append(probe_line(kind, "tls", at, "accept" if at >= pause[1] else "refuse"))
+    return client, probes
+
+
+def leg_input(client: Iterable[str], probes: Iterable[str], **changes: Any) -> LegInput:
+    account, attempts = client_account(client), probe_account(probes)
+    leg = changes.pop("leg", Leg("forward", WALL, WALL + 60))
+    idents = acknowledged_idents(account, attempts, leg)
+    given_input: dict[str, Any] = {
+        "leg": leg, "client": account, "probes": attempts, "facts": FACTS,
+        "lookup": Lookup("tls", idents), "phases": {"cutover": {"expected": 60.0, "measured": 5.0}},
+    }  # fmt: skip
+    return LegInput(**(given_input | changes))
+
+
+def test_a_good_leg() -> None:
+    figures = leg_figures(leg_input(*good_run()))
+    assert leg_reasons("forward", figures, LIMITS) == []
+    assert figures["write_outage_seconds"] == pytest.approx(5.1, abs=0.01)
+    assert figures["data_layer_seconds"] == pytest.approx(5.2, abs=0.01)
+    assert figures["acknowledged_writes"] == 550
+    assert figures["lost_writes"] == 0
+    assert figures["read_errors"] == 0
+    assert figures["maintenance_pages"] == 50 + 13
+    assert figures["two_writers_seconds"] == 0.0
+    assert figures["probes"] == 1800
+    assert figures["largest_probe_gap_seconds"] == pytest.approx(0.2, abs=0.01)
+    assert figures["guests_moved"] == {"delta": 1}
+    assert figures["rows_compared"] == 1000
+
+
+def test_nothing_measured_is_null_and_null_is_a_failure() -> None:
+    figures = leg_figures(leg_input([], [], facts={}, lookup=None))
+    for name in (
+        "write_outage_seconds", "data_layer_seconds", "read_errors", "maintenance_pages", "acknowledged_writes",
+        "lost_writes", "unknown_writes", "divergent_writes", "two_writers_seconds", "largest_probe_gap_seconds",
+        "rows_compared", "files_compared", "disks_compared", "guests_moved",
+    ):  # fmt: skip
+        assert figures[name] is None, name
+    reasons = leg_reasons("forward", figures, LIMITS)
+    assert {reason.figure for reason in reasons} >= {"write_outage_seconds", "lost_writes", "rows_different"}
+    assert verdict(reasons) == "invalid"
+
+
+def test_a_missing_part_of_a_write_is_a_lost_write() -> None:
+    client, probes = good_run()
+    whole = leg_input(client, probes)
+    assert whole.lookup is not None
+    lookup = Lookup("tls", whole.lookup.looked_up, {"w3": ("row", "local"), "p-files-mtp-0.0": ("file",)})
+    figures = leg_figures(leg_input(client, probes, lookup=lookup))
+    assert figures["lost_writes"] == 2
+    assert verdict(leg_reasons("forward", figures, LIMITS)) == "failed"
+
+
+def test_a_write_that_was_not_looked_up_is_not_proved() -> None:
+    client, probes = good_run()
+    whole = leg_input(client, probes)
+    assert whole.lookup is not None
+    lookup = Lookup("tls", whole.lookup.looked_up - {"w3"})
+    assert leg_figures(leg_input(client, probes, lookup=lookup))["lost_writes"] is None
+
+
+def test_writes_of_the_leg_before_must_come_back_too() -> None:
+    client, probes = good_run()
+    carried = frozenset({"earlier"})
+    assert leg_figures(leg_input(client, probes, carried=carried))["lost_writes"] is None
+    whole = leg_input(client, probes)
+    assert whole.lookup is not None
+    lookup = Lookup("mtp", whole.lookup.looked_up | carried, {"earlier": ("row",)})
+    assert leg_figures(leg_input(client, probes, carried=carried, lookup=lookup))["lost_writes"] == 1
+
+
+def test_fewer_than_500_acknowledged_writes_are_no_valid_run() -> None:
+    figures = leg_figures(leg_input(*good_run(seconds=40.0), leg=Leg("forward", WALL, WALL + 40)))
+    assert figures["acknowledged_writes"] == 350
+    reasons = leg_reasons("forward", figures, LIMITS)
+    assert [reason.figure for reason in reasons] == ["acknowledged_writes"]
+    assert verdict(reasons) == "invalid"
+    assert "at least 500" in reasons[0].text()
+
+
+@pytest.mark.parametrize("outcome", ["refused", "error", "unknown"])
+def test_a_failed_read_is_a_read_error(outcome: str) -> None:
+    client, probes = good_run()
+    client.append(client_line("read", 999, 20.0, outcome))
+    assert leg_figures(leg_input(client, probes))["read_errors"] == 1
+
+
+def test_unknown_writes_are_counted_apart() -> None:
+    client, probes = good_run()
+    client.append(client_line("write", 9999, 29.9, "unknown"))
+    figures = leg_figures(leg_input(client, probes))
+    assert figures["unknown_writes"] == 1
+    assert figures["acknowledged_writes"] == 550
+
+
+def test_an_outage_that_lasts_to_the_end_is_counted() -> None:
+    client, probes = good_run(pause=(55.0, 90.0))
+    assert leg_figures(leg_input(client, probes))["write_outage_seconds"] == pytest.approx(5.05, abs=0.02)
+
+
+def test_components_add_what_they_found_on_the_closed_side() -> None:
+    facts = FACTS | {"accounts_db": FACTS["accounts_db"] | {"divergent_writes": 3}}
+    assert leg_figures(leg_input(*good_run(), facts=facts))["divergent_writes"] == 3
+
+
+def test_a_half_line_is_counted_and_passed_over() -> None:
+    client, _ = good_run()
+    account = client_account([*client, '{"op":"write","id":"w', "[]\n", "\n"])
+    assert account.unreadable == 2
+    assert len(account.operations) == 600 + 150
+
+
+@given(st.floats(-1e6, 1e6), st.floats(0.0, 1e9))
+def test_the_offset_of_the_clocks_does_not_matter(mono: float, wall: float) -> None:
+    lines, probes = good_run(seconds=5.0, pause=(2.0, 3.0))
+    moved = []
+    for line in lines[1:]:
+        record = json.loads(line)
+        for name in ("sent", "answered"):
+            record[name] += mono
+            record[f"{name}_wall"] += wall
+        moved.append(json.dumps(record))
+    plain = leg_figures(leg_input(lines, probes, leg=Leg("forward", WALL, WALL + 5)))
+    other = leg_figures(leg_input(moved, probes, leg=Leg("forward", WALL + wall, WALL + wall + 5)))
+    assert other["write_outage_seconds"] == pytest.approx(plain["write_outage_seconds"], abs=0.01)
+
+
+def test_a_fact_that_is_no_number_is_no_figure() -> None:
+    assert fact_sum([{"rows_compared": 3}, {"rows_compared": 4}, {}], "rows_compared") == 7
+    assert fact_sum([{"rows_compared": 3}, {"rows_compared": None}], "rows_compared") is None
+    assert fact_sum([{"rows_compared": True}], "rows_compared") is None
+    assert fact_sum([{}], "rows_compared") is None
+
+
+def test_guests_are_counted_by_way() -> None:
+    assert guests_moved([{"guests_moved": {"delta": 2, "backup": 1}}, {"way": "delta"}]) == {"delta": 3, "backup": 1}
+
+
+def test_limits_belong_to_the_plan() -> None:
+    figures = leg_figures(leg_input(*good_run()))
+    reasons = leg_reasons("back", figures, {"write_outage_seconds": 3.0})
+    assert [reason.text() for reason in reasons] == [
+        f"back.write_outage_seconds: {figures['write_outage_seconds']}, the plan's limit is 3.0"
+    ]
+    assert verdict(reasons) == "failed"
+    assert leg_reasons("back", figures | {"write_outage_seconds": float("nan")}, {})[0].rule == "missing"

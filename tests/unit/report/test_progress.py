@@ -1,0 +1,77 @@
+"""The lines an operator sees while a phase runs."""
+
+from __future__ import annotations
+
+from bascule.report.progress import Progress
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_line_per_verb_and_component() -> None:
+    clock = Clock()
+    progress = Progress(clock)
+    assert progress.play("(4/7) CUTOVER: freeze writes") == [("head", "(4/7) CUTOVER: freeze writes")]
+    progress.begin("accounts_db", "freeze")
+    progress.begin("course_files", "freeze")
+    clock.now += 2.5
+    progress.step("accounts_db", changed=True)
+    progress.step("accounts_db", changed=False)
+    assert progress.end("accounts_db") == [("changed", "  accounts_db     freeze       2.5 s  changed")]
+    assert progress.end("course_files") == [("good", "  course_files    freeze       2.5 s  unchanged")]
+    assert progress.end("course_files") == []
+    assert progress.finished(2, []) == [("good", "done: 2 components, 2.5 s")]
+
+
+def test_a_play_in_batches_is_announced_once() -> None:
+    progress = Progress(Clock())
+    assert progress.play("open")
+    assert progress.play("open") == []
+
+
+def test_a_failure_says_what_a_tired_reader_needs() -> None:
+    clock = Clock()
+    progress = Progress(clock)
+    progress.begin("accounts_db", "switch")
+    clock.now += 3
+    lines = progress.failed(
+        "accounts_db",
+        "Close the database",
+        {
+            "msg": "long",
+            "expected": "no client session",
+            "found": "2 sessions\nof courses",
+            "state": "closing",
+            "next_command": "x",
+        },
+    )
+    assert [text for _, text in lines] == [
+        "  accounts_db     FAILED in switch after 3.0 s: Close the database",
+        "      expected:          no client session",
+        "      found:             2 sessions",
+        "                         of courses",
+        "      state now:         closing",
+        "      next safe command: x",
+    ]
+    assert progress.finished(5, ["accounts_db"]) == [("bad", "stopped after 3.0 s: accounts_db")]
+
+
+def test_a_failure_without_fields_shows_its_message_and_errors() -> None:
+    lines = Progress(Clock()).failed("names", "Ask", {"msg": "boom", "stderr": "why"}, reached=False)
+    assert [text for _, text in lines] == [
+        "  names           NO ANSWER: Ask",
+        "      found:             boom",
+        "      stderr:            why",
+    ]
+
+
+def test_messages_are_shown_and_other_values_are_not() -> None:
+    progress = Progress(Clock())
+    assert progress.message("names", "a\nb") == [("plain", "  a"), ("plain", "  b")]
+    assert progress.message("names", ["a", 1]) == [("plain", "  a"), ("plain", "  1")]
+    assert progress.message("names", {"a": 1}) == []

@@ -1,0 +1,100 @@
+"""The summary, and how people see it."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from bascule.report.render import summary_panel
+from bascule.report.summary import build
+from bascule.report.text import report_markdown
+from bascule.report.words import number
+
+GOOD: dict[str, Any] = {
+    "write_outage_seconds": 12.345, "data_layer_seconds": 3.2, "reads": 1800, "read_errors": 0, "maintenance_pages": 44,
+    "acknowledged_writes": 1234, "unknown_writes": 0, "lost_writes": 0, "divergent_writes": 0,
+    "two_writers_seconds": 0.0, "probes": 4000, "largest_probe_gap_seconds": 1.6, "rows_compared": 180000,
+    "rows_different": 0, "rows_not_proved": 0, "files_compared": 2000, "files_different": 0, "disks_compared": 1,
+    "disks_different": 0, "guests_moved": {"delta": 1}, "phases": {"cutover": {"expected": 60, "measured": 41.5}},
+}  # fmt: skip
+
+
+def summary(back: dict[str, Any] | None = None, **more: Any) -> dict[str, Any]:
+    given: dict[str, Any] = {
+        "run": "20260101-220000-lab", "plan": "lab", "legs": {"forward": GOOD, "back": GOOD | (back or {})},
+        "active_site": "montpellier", "limits": {"write_outage_seconds": 120.0}, "expected_site": "montpellier",
+    }  # fmt: skip
+    return build(**(given | more))
+
+
+def shown(what: dict[str, Any], lang: str) -> str:
+    console = Console(width=120, record=True, file=io.StringIO())
+    console.print(summary_panel(what, lang))
+    return console.export_text()
+
+
+def test_a_good_run() -> None:
+    made = summary()
+    assert made["result"] == "ok"
+    assert made["reasons"] == []
+    assert made["forward"]["lost_writes"] == 0
+
+
+def test_the_wrong_active_site_is_a_failure() -> None:
+    made = summary(active_site=None)
+    assert made["result"] == "failed"
+    assert made["reasons"] == ["active_site: not known, expected montpellier"]
+
+
+def test_what_stopped_the_run_comes_first() -> None:
+    made = summary(legs={"forward": GOOD}, failure="cutover ended with status 2")
+    assert made["result"] == "failed"
+    assert made["reasons"][0] == "cutover ended with status 2"
+    assert any(reason.startswith("back.lost_writes") for reason in made["reasons"])
+
+
+def test_the_terminal_shows_verdict_figures_and_reasons() -> None:
+    text = shown(summary({"lost_writes": 2}), "en")
+    assert "FAILED" in text
+    assert "Acknowledged writes lost" in text
+    assert "back.lost_writes: 2, must be 0" in text
+    assert "1,234" in text
+
+
+@pytest.mark.parametrize("figures", [{}, {"lost_writes": None}, {"phases": {}}])
+def test_a_run_that_broke_off_can_be_shown(figures: dict[str, Any]) -> None:
+    made = summary(legs={"forward": figures})
+    assert "no sample" in shown(made, "en")
+    assert "no sample" in report_markdown(made, "en")
+
+
+def test_french_for_those_who_read_french() -> None:
+    text = shown(summary(), "fr")
+    assert "Écritures confirmées perdues" in text
+    assert "12,35" in text
+    page = report_markdown(summary({"lost_writes": 2}), "fr")
+    assert "**Résultat : ÉCHEC.**" in page
+    assert "| Écritures confirmées perdues | 0 | 2 (!) | 0 |" in page
+
+
+def test_the_page_is_one_table_row_per_line() -> None:
+    page = report_markdown(summary(), "en")
+    rows = [line for line in page.splitlines() if line.startswith("|")]
+    assert all(line.count("|") == 5 for line in rows)
+    assert "| Acknowledged writes lost | 0 | 0 | 0 |" in rows
+    assert "\n\n\n" not in page
+
+
+def test_an_unknown_language_is_refused() -> None:
+    with pytest.raises(ValueError, match="found de"):
+        report_markdown(summary(), "de")
+
+
+def test_numbers_as_people_write_them() -> None:
+    assert number(1234567, "en") == "1,234,567"
+    assert number(1.5, "fr", "s") == "1,50\N{NO-BREAK SPACE}s"
+    assert number(0.0, "en") == "0"
+    assert number(None, "fr") == "aucune mesure"
