@@ -18,7 +18,7 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import psycopg
 from psycopg import sql
@@ -30,6 +30,12 @@ TABLES = {
     "probe": ("lab", "writer_probe"),
 }
 BATCH = 5000
+
+
+class Database(Protocol):
+    """The part of a connection that the look-up needs."""
+
+    def execute(self, query: Any, params: Any, /) -> Iterable[Any]: ...
 
 
 @dataclass
@@ -76,7 +82,7 @@ def _objects(lines: Iterable[str]) -> Iterable[dict[str, Any]]:
             yield raw
 
 
-def missing_rows(db: psycopg.Connection[Any], rows: dict[str, set[str]]) -> tuple[set[str], dict[str, tuple[str, str]]]:
+def missing_rows(db: Database, rows: dict[str, set[str]]) -> tuple[set[str], dict[str, tuple[str, str]]]:
     """Identifiers without a row, and for the uploads that have one, the path and digest it states."""
     missing: set[str] = set()
     paths: dict[str, tuple[str, str]] = {}
@@ -155,7 +161,7 @@ def local_records(where: str) -> set[str]:
 def look_up(
     site: str,
     wanted: Wanted,
-    db: psycopg.Connection[Any],
+    db: Database,
     fetch: Callable[[str], str | None],
     local: Callable[[], set[str]],
 ) -> dict[str, Any]:
