@@ -84,7 +84,7 @@ def identity(name: str, ssh: Path, authority: Path) -> dict[str, Entry]:
 
 
 def scenario(target: Path, hosts: Mapping[str, str]) -> None:
-    """Write a bundle tree per host (name -> address) with an authority of its own, for tests that run one kind of host."""
+    """Write a bundle tree per host (name -> address) with an authority of its own, for tests of one kind."""
     credentials.make_secrets(target / "secrets")
     credentials.make_authority(target / "ca")
     credentials.make_ssh(target / "ssh", list(hosts.items()))

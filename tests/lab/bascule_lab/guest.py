@@ -1,4 +1,4 @@
-"""The guest's disk: built once (cached), then given this lab's secrets. Building is tests/lab/pve/build_guest.py's work."""
+"""The guest's disk: built once by tests/lab/pve/build_guest.py (cached), then given this lab's secrets."""
 
 from __future__ import annotations
 

@@ -52,7 +52,8 @@ def settings(scale: int | None, seed: str | None) -> tuple[int, str]:
     result = (scale or int(known.get("scale", 1)), seed or str(known.get("seed", "1")))
     if known and result != (known["scale"], known["seed"]):
         raise LabError(
-            f"this lab was made with scale {known['scale']} and seed {known['seed']}, asked for {result[0]} and {result[1]}",
+            f"this lab was made with scale {known['scale']} and seed {known['seed']}, "
+            f"asked for {result[0]} and {result[1]}",
             "make lab-down first",
         )
     paths.SETTINGS.write_text(json.dumps({"scale": result[0], "seed": result[1]}) + "\n")
@@ -245,14 +246,12 @@ def leftovers() -> list[str]:
     """What `down` must not leave, looked up afresh."""
     left = [f"container {name}" for name in podman.containers()]
     present = podman.networks()
-    left += [f"network {network.podman_name}" for network in NETWORKS if network.podman_name in present]
     addresses = shell.run(["ip", "-brief", "address"])
-    left += [
-        f"interface with {network.host_address}" for network in NETWORKS if f" {network.host_address}/" in addresses
-    ]
-    left += [
-        f"loop device for {line}"
-        for line in shell.run(["losetup", "--list", "--noheadings", "--output", "BACK-FILE"]).split()
-        if line.startswith(f"{paths.STATE}/")
-    ]
+    for network in NETWORKS:
+        if network.podman_name in present:
+            left.append(f"network {network.podman_name}")
+        if f" {network.host_address}/" in addresses:
+            left.append(f"an interface with {network.host_address}")
+    backing = shell.run(["losetup", "--list", "--noheadings", "--output", "BACK-FILE"]).split()
+    left += [f"a loop device for {name}" for name in backing if name.startswith(f"{paths.STATE}/")]
     return left

@@ -12,26 +12,40 @@ from bascule_lab import faults, podman
 from bascule_lab.topology import HOSTS, Host
 from bascule_lab.ui import Screen
 
-# One shell line per kind, run in the host: prints a few words.
-PROBES: Mapping[str, str] = {
+
+def _unit(name: str, label: str) -> str:
+    return f"systemctl is-active --quiet {name} && echo '{label} up' || echo '{label} DOWN'"
+
+
+# Shell per kind, run in the host: prints a few words a line. DOWN and NOT mark what is wrong.
+PROBES: Mapping[str, tuple[str, ...]] = {
     "gateway": (
-        "echo \"entrance $(cut -d' ' -f2 /etc/haproxy/bascule/mode.map)\"; systemctl is-active --quiet haproxy || echo 'haproxy DOWN';"
-        " nft list table inet site >/dev/null 2>&1 || echo 'firewall DOWN';"
-        " age=$(( $(date +%s) - $(wg show wg0 latest-handshakes | cut -f2) )); [ $age -lt 180 ] && echo 'tunnel up' || echo 'tunnel DOWN'"
+        "echo \"entrance $(cut -d' ' -f2 /etc/haproxy/bascule/mode.map)\"",
+        "systemctl is-active --quiet haproxy || echo 'haproxy DOWN'",
+        "nft list table inet site >/dev/null 2>&1 || echo 'firewall DOWN'",
+        "age=$(( $(date +%s) - $(wg show wg0 latest-handshakes | cut -f2) ))",
+        "[ $age -lt 180 ] && echo 'tunnel up' || echo 'tunnel DOWN'",
     ),
     "db": (
-        'pg_lsclusters -h | while read -r _ _ _ state _; do echo "postgresql $state"; done;'
-        " runuser -u postgres -- psql -qAtX -c \"select case when pg_is_in_recovery() then 'standby' else 'primary' end\" 2>/dev/null"
+        'pg_lsclusters -h | while read -r _ _ _ state _; do echo "postgresql $state"; done',
+        "echo \"select case when pg_is_in_recovery() then 'standby' else 'primary' end\""
+        " | runuser -u postgres -- psql -qAtX 2>/dev/null",
     ),
     "files": (
-        "systemctl is-active --quiet coursefiles && echo 'coursefiles up' || echo 'coursefiles DOWN';"
-        " mountpoint -q /srv/courses && echo \"tree $(findmnt -no OPTIONS /srv/courses | cut -d, -f1)\" || echo 'tree NOT MOUNTED'"
+        _unit("coursefiles", "coursefiles"),
+        'mountpoint -q /srv/courses && echo "tree $(findmnt -no OPTIONS /srv/courses | cut -d, -f1)"'
+        " || echo 'tree NOT MOUNTED'",
     ),
-    "ns": "systemctl is-active --quiet named && echo 'bind9 up' || echo 'bind9 DOWN'; dig +short @127.0.0.1 courses.techcorp.test A | sed 's/^/courses = /'",
-    "pve": "systemctl is-active --quiet 'pve*' && echo 'API up' || echo 'API DOWN'; echo \"$(pgrep -c qemu-system) guests run\"",
-    "resolver": "systemctl is-active --quiet unbound && echo 'unbound up' || echo 'unbound DOWN'",
-    "user": "dig +short +time=1 +tries=1 @198.18.9.53 courses.techcorp.test A | sed 's/^/sees courses at /'",
+    "ns": (_unit("named", "bind9"), "dig +short @127.0.0.1 courses.techcorp.test A | sed 's/^/courses = /'"),
+    "pve": (_unit("'pve*'", "API"), 'echo "$(pgrep -c qemu-system) guests run"'),
+    "resolver": (_unit("unbound", "unbound"),),
+    "user": ("dig +short +time=1 +tries=1 @198.18.9.53 courses.techcorp.test A | sed 's/^/sees courses at /'",),
 }
+HINT = """
+Next:  ssh -i .lab/ssh/controller -o UserKnownHostsFile=.lab/ssh/known_hosts root@198.18.1.10    (any address above)
+       ansible-playbook playbooks/10_audit.yml
+       make lab-down
+"""
 
 
 @dataclass(frozen=True)
@@ -51,7 +65,7 @@ def look(host: Host, known: Mapping[str, podman.Container]) -> Health:
         return Health(host, "absent", "")
     if container.state != "running":
         return Health(host, container.state, "")
-    script = f"systemctl is-system-running; {PROBES[host.kind]}"
+    script = "\n".join(("systemctl is-system-running", *PROBES[host.kind]))
     lines = podman.attempt(host.container, ["sh", "-c", script]).out.splitlines()
     return Health(host, lines[0] if lines else "silent", ", ".join(line for line in lines[1:] if line))
 
@@ -77,9 +91,5 @@ def show(screen: Screen) -> bool:
     screen.console.print(table)
     if all(health.state != "absent" for health in healths if health.host.kind == "gateway"):
         screen.console.print(f"link between the sites: {'up' if faults.link_is_up() else 'CUT'}")
-    screen.console.print(
-        "\nNext:  ssh -i .lab/ssh/controller -o UserKnownHostsFile=.lab/ssh/known_hosts root@198.18.1.10   (any address above)\n"
-        "       curl --cacert .lab/ca/ca.crt --resolve courses.techcorp.test:443:198.18.9.1 https://courses.techcorp.test/course/1\n"
-        "       ansible-playbook playbooks/10_audit.yml        make lab-down"
-    )
+    screen.console.print(HINT)
     return all(health.good for health in healths)

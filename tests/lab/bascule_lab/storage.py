@@ -1,4 +1,4 @@
-"""One ext4 image per file server, attached to a loop device that is handed into the container, which mounts it itself."""
+"""One ext4 image per file server, on a loop device handed into the container, which mounts it itself."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """Fill a course tree from a seed: ordinary pages and media, and the odd files that real trees hold.
 
-Runs as root inside a file server of the lab (ownership, ACLs, setgid), standard library only. The same seed and scale give the same tree.
+Runs as root inside a file server of the lab (ownership, ACLs, setgid), standard library only. The same seed and scale
+give the same tree.
 """
 
 from __future__ import annotations
@@ -19,6 +20,22 @@ UPLOADS = 200
 OWNER = 2000
 FIRST_TIME = 1_735_689_600  # 2025-01-01 00:00 UTC: times come from the seed, too
 TOPICS = ("Algèbre", "Réseaux", "Histoire", "Chimie", "Python", "Droit")
+
+ODD_NAMES = (
+    *(b" leading space", b"trailing space ", b"two\nlines", b"tab\there", b"r\rreturn", b"\x01control"),
+    *(b"quote'\"$`", b"back\\slash", b"-rf", b"--delete", b"*?[glob]", b"#comment", b"~tilde", b"%41%zz", b"a;b&c|d"),
+    *(b"caf\xc3\xa9 NFC", b"cafe\xcc\x81 NFD", b"latin-1 caf\xe9", b"\xff\xfe not UTF-8"),
+    *("درس.txt".encode(), "ⵜⴰⵎⴰⵣⵉⵖⵜ".encode(), b"n" * 255, b"...", b".hidden", b"CON", b"case", b"CASE"),
+)
+SYMLINKS = {
+    "relative": b"first",
+    "to directory": b"../names",
+    "dangling": b"nowhere/at all",
+    "absolute": b"/etc/hostname",
+    "up": b"../..",
+    "bytes": b"../names/latin-1 caf\xe9",
+    "loop": b"loop",
+}
 
 
 class Tree:
@@ -99,12 +116,7 @@ def uploads(tree: Tree) -> None:
 def odd_names(tree: Tree) -> None:
     tree.directory("odd")
     tree.directory("odd/names")
-    names = [
-        b" leading space", b"trailing space ", b"two\nlines", b"tab\there", b"quote'\"$`", b"back\\slash", b"-rf", b"--delete",
-        b"*?[glob]", b"#comment", b"~tilde", b"caf\xc3\xa9 NFC", b"cafe\xcc\x81 NFD", b"latin-1 caf\xe9", b"\xff\xfe not UTF-8", b"\x01control",
-        b"%41%zz", b"a;b&c|d", b"r\rreturn", "درس.txt".encode(), "ⵜⴰⵎⴰⵣⵉⵖⵜ".encode(), b"n" * 255, b"...", b".hidden", b"CON", b"case", b"CASE",
-    ]  # fmt: skip
-    for name in names:
+    for name in ODD_NAMES:
         tree.file(b"odd/names/" + name, b"name: " + name.hex().encode() + b"\n")
     tree.directory(b"odd/names/dir \xe9\n")
     tree.file(b"odd/names/dir \xe9\n/inside", b"inside\n")
@@ -117,11 +129,7 @@ def odd_kinds(tree: Tree) -> None:
         os.link(first, tree.path(f"odd/links/name-{number}"))
     tree.directory("odd/elsewhere")
     os.link(first, tree.path("odd/elsewhere/also first"))
-    symlinks = {
-        "relative": b"first", "to directory": b"../names", "dangling": b"nowhere/at all", "absolute": b"/etc/hostname", "up": b"../..",
-        "bytes": b"../names/latin-1 caf\xe9", "loop": b"loop",
-    }  # fmt: skip
-    for name, target in symlinks.items():
+    for name, target in SYMLINKS.items():
         os.symlink(target, tree.path(f"odd/links/{name}"))
         os.lchown(tree.path(f"odd/links/{name}"), OWNER, OWNER)
         tree.age(tree.path(f"odd/links/{name}"))

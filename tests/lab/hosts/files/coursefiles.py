@@ -1,7 +1,8 @@
 """The lab's file server: course files over HTTP, uploads made durable before they are acknowledged.
 
-GET and HEAD serve any file of the tree. PUT writes below /uploads/ only: a temporary file, fsync, rename, fsync of the directory, and only
-then 201. Where the tree cannot be written (read-only, no uploads directory, not permitted) the answer is 503: nothing was acknowledged.
+GET and HEAD serve any file of the tree. PUT writes below /uploads/ only: a temporary file, fsync, rename, fsync of the
+directory, and only then 201. Where the tree cannot be written (read-only, no uploads directory, not permitted) the
+answer is 503: nothing was acknowledged.
 """
 
 from __future__ import annotations
@@ -168,7 +169,7 @@ class Server(ThreadingHTTPServer):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--root", default="/srv/courses")
-    parser.add_argument("--address", default="0.0.0.0")
+    parser.add_argument("--address", default="", help="empty: every address of the host")
     parser.add_argument("--port", type=int, default=8080)
     options = parser.parse_args()
     Handler.root = os.fsencode(options.root)
