@@ -1,0 +1,156 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Run a long operation on a file tree and follow it."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: bascule_files_job
+short_description: Run a long operation on a file tree and follow it
+description:
+  - V(push) brings the other side up to date and takes both manifests; V(verify) reads every byte at both sides
+    again and compares. Both run as a transient unit on the leading side's host; a later run finds the unit and
+    follows it.
+  - V(preview) returns what a push would do, V(hello) asks the other side for a sign of life; both change nothing.
+  - An action plugin of the same name follows the unit until it ends and shows its progress.
+options:
+  component:
+    description: Name of the component.
+    type: str
+    required: true
+  side:
+    description: Inventory name of the host on which the module runs.
+    type: str
+    required: true
+  operation:
+    description: What to do.
+    type: str
+    choices: [push, verify, preview, hello]
+    required: true
+  address:
+    description: The other side's address over the link.
+    type: str
+    required: true
+  port:
+    description: The other side's SSH port.
+    type: int
+    default: 22
+  final:
+    description: The tree stands still. Files that vanish are an error, and both trees must be equal afterwards.
+    type: bool
+    default: false
+  backup_dir:
+    description: Where the other side keeps what is replaced, as M(bascule_files_receive) returned it.
+    type: str
+    default: ""
+  max_delete:
+    description: How many deletions are let through.
+    type: int
+    default: 1000
+  bwlimit:
+    description: Rate limit as rsync takes it; V(0) is none.
+    type: str
+    default: "0"
+  checksum:
+    description: Compare contents instead of size and time.
+    type: bool
+    default: false
+  retries:
+    description: How often a transfer goes on after the link has failed.
+    type: int
+    default: 3
+  start:
+    description: Start the unit, or find the one that runs; V(false) only looks.
+    type: bool
+    default: true
+  id:
+    description: The operation to look for, as an earlier call returned it.
+    type: str
+    default: ""
+  wait:
+    description: Seconds to wait for the end before returning.
+    type: int
+    default: 10
+author:
+  - The Bascule authors
+"""
+
+EXAMPLES = r"""
+- name: Bring the other side up to date
+  bascule_files_job:
+    component: course_files
+    side: files-mtp
+    operation: push
+    address: 198.18.2.20
+    bwlimit: 10m
+  delegate_to: files-mtp
+  become: true
+"""
+
+RETURN = r"""
+running:
+  description: Whether the operation is still running.
+  returned: always
+  type: bool
+id:
+  description: Names the operation for the next call.
+  returned: always
+  type: str
+progress:
+  description: How far it is.
+  returned: while it runs
+  type: dict
+result:
+  description: What it found; none when the two sides have not been set up (V(preview) only).
+  returned: when it has ended
+  type: dict
+"""
+
+from typing import Any
+
+from ansible.module_utils.bascule.io import files_job
+from ansible.module_utils.bascule.io.module import run_module
+from ansible.module_utils.basic import AnsibleModule
+
+OPTIONS = ("address", "port", "final", "backup_dir", "max_delete", "bwlimit", "checksum", "retries")
+
+
+def main(module: AnsibleModule) -> dict[str, Any]:
+    """Do what the arguments say."""
+    component, operation = module.params["component"], module.params["operation"]
+    options = {name: module.params[name] for name in OPTIONS}
+    if operation in ("preview", "hello"):
+        return files_job.at_once(component, operation, options)
+    if module.check_mode:
+        return {"running": False, "id": "", "result": None}
+    return files_job.follow(
+        component,
+        operation,
+        options,
+        start=module.params["start"],
+        job_id=module.params["id"],
+        wait=module.params["wait"],
+    )
+
+
+if __name__ == "__main__":
+    run_module(
+        {
+            "component": {"type": "str", "required": True},
+            "side": {"type": "str", "required": True},
+            "operation": {"type": "str", "required": True, "choices": ["push", "verify", "preview", "hello"]},
+            "address": {"type": "str", "required": True},
+            "port": {"type": "int", "default": 22},
+            "final": {"type": "bool", "default": False},
+            "backup_dir": {"type": "str", "default": ""},
+            "max_delete": {"type": "int", "default": 1000},
+            "bwlimit": {"type": "str", "default": "0"},
+            "checksum": {"type": "bool", "default": False},
+            "retries": {"type": "int", "default": 3},
+            "start": {"type": "bool", "default": True},
+            "id": {"type": "str", "default": ""},
+            "wait": {"type": "int", "default": 10},
+        },
+        main,
+    )

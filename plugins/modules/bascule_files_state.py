@@ -1,0 +1,95 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Look at one side of a file tree."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: bascule_files_state
+short_description: Look at one side of a file tree
+description:
+  - Returns the guard, the mounts, and, when asked, how much there is and how much room. Changes nothing.
+options:
+  component:
+    description: Name of the component.
+    type: str
+    required: true
+  side:
+    description: Inventory name of the host on which the module runs.
+    type: str
+    required: true
+  path:
+    description: Public path of the tree.
+    type: path
+    required: true
+  sentinel:
+    description: Name of the file at the root of the tree that shows that the right tree is there.
+    type: str
+    required: true
+  survey:
+    description: Count the tree's entries as well, which walks over all of it.
+    type: bool
+    default: false
+author:
+  - The Bascule authors
+"""
+
+EXAMPLES = r"""
+- name: Look at the side we move to
+  bascule_files_state:
+    component: course_files
+    side: files-tls
+    path: /srv/courses
+    sentinel: .bascule-sentinel
+    survey: true
+  delegate_to: files-tls
+  become: true
+"""
+
+RETURN = r"""
+guard:
+  description: What this side has promised.
+  returned: always
+  type: dict
+mounts:
+  description: State of the mounts (C(active), C(frozen), C(closed), C(passive) or C(absent)), file system and options.
+  returned: always
+  type: dict
+facts:
+  description: Moments this side noted about itself.
+  returned: always
+  type: dict
+survey:
+  description: Counts, room, versions and clock; only with O(survey).
+  returned: when asked
+  type: dict
+"""
+
+from typing import Any
+
+from ansible.module_utils.bascule.io import files_audit, files_side
+from ansible.module_utils.bascule.io.module import run_module
+from ansible.module_utils.basic import AnsibleModule
+
+
+def main(module: AnsibleModule) -> dict[str, Any]:
+    """Do what the arguments say."""
+    side = files_side.Side(*(module.params[key] for key in ("component", "side", "path", "sentinel")))
+    result = {"guard": side.guard().to_dict(), "mounts": files_audit.mounts_of(side), "facts": files_side.facts(side)}
+    if module.params["survey"]:
+        result["survey"] = files_audit.survey(side)
+    return result
+
+
+if __name__ == "__main__":
+    run_module(
+        {
+            "component": {"type": "str", "required": True},
+            "side": {"type": "str", "required": True},
+            "path": {"type": "path", "required": True},
+            "sentinel": {"type": "str", "required": True},
+            "survey": {"type": "bool", "default": False},
+        },
+        main,
+    )

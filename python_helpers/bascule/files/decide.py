@@ -1,0 +1,97 @@
+"""What a verb has to do, from what both sides have promised. Pure: guards come in, a decision goes out."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Optional
+
+from ..errors import BasculeError
+from ..guard import state as rule
+from ..guard.state import Epoch, GuardState, leader
+
+PREPARE = "ansible-playbook playbooks/20_prepare.yml"
+
+
+class DecisionError(BasculeError):
+    """The two sides are in states from which the verb cannot go on."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Whether a verb has anything to do, and why."""
+
+    act: bool
+    why: str
+    leader: str = ""
+    standing: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain types."""
+        return asdict(self)
+
+
+def last_open(state: GuardState) -> Optional[Epoch]:
+    """Return the epoch under which a side was, or may have been, open last."""
+    if state.status == rule.OPENING and state.promised and (state.opened is None or state.promised > state.opened):
+        return state.promised
+    return state.opened
+
+
+def sync(source: GuardState, target: GuardState) -> Decision:
+    """Carry the tree over only from the side that holds the latest data."""
+    first = _leader(source, target)
+    if first is None:
+        return Decision(False, f"{source.component} has not been prepared: neither side was ever open")
+    if first == target.side:
+        return Decision(False, f"{target.side} holds the latest data: nothing to carry over to it", first)
+    if target.status not in (rule.CLOSED, rule.CLOSING):
+        raise DecisionError(
+            expected=f"{target.side} to be closed, so that it can receive",
+            found=target.describe(),
+            state=f"{source.describe()}; nothing was transferred",
+            next_command=f"{PREPARE} --limit {source.component}",
+        )
+    standing = source.frozen or source.status != rule.OPEN
+    return Decision(
+        True, f"{source.side} holds the latest data" + (" and stands still" if standing else ""), first, standing
+    )
+
+
+def freeze(source: GuardState, target: GuardState) -> Decision:
+    """Freeze the side we come from, if it is the one that is open."""
+    if source.status == rule.OPEN:
+        return Decision(True, f"{source.side} is active", _leader(source, target) or "")
+    return Decision(
+        False, f"{source.side} is {source.status}: no client can write there", _leader(source, target) or ""
+    )
+
+
+def switch(source: GuardState, target: GuardState) -> Decision:
+    """Close one side, then open the other, unless that is how it is."""
+    first = _leader(source, target) or ""
+    if target.status == rule.OPEN and source.status == rule.CLOSED:
+        return Decision(False, f"{target.side} is open and {source.side} closed already", first)
+    if rule.UNKNOWN in (source.status, target.status):
+        raise DecisionError(
+            expected="two sides that prepare has taken over",
+            found=f"{source.describe()}; {target.describe()}",
+            state="nothing was closed or opened",
+            next_command=f"{PREPARE} --limit {source.component}",
+        )
+    return Decision(True, f"{source.side} is {source.status}, {target.side} is {target.status}", first, True)
+
+
+def reached(own: GuardState, position: dict[str, str]) -> Optional[bool]:
+    """Tell whether this side holds the latest data by itself: True when it was open later than the side that closed.
+
+    None: the trees must be compared.
+    """
+    theirs = position.get("opened", "")
+    mine = last_open(own)
+    if mine is not None and (not theirs or mine > Epoch.parse(theirs)):
+        return True
+    return None
+
+
+def _leader(source: GuardState, target: GuardState) -> Optional[str]:
+    return leader(source, target)

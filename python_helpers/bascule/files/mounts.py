@@ -1,0 +1,226 @@
+"""What the mount table says about a tree, and which steps lead to the state that is wanted.
+
+A tree is a file system of its own, mounted at its public path, where services reach it. Root's private path is a bind
+mount of the same file system below a directory nobody else may enter. Two switches make the four states:
+
+* the super block, read-only for everybody whatever path they take;
+* the flag of each mount that is not root's private one, in every mount namespace.
+
+Pure: texts of /proc come in, decisions go out; bascule.io.mounts does the rest.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Optional
+
+from ..errors import BasculeError
+
+ACTIVE, FROZEN, CLOSED, PASSIVE = "active", "frozen", "closed", "passive"
+STATES = (ACTIVE, FROZEN, CLOSED, PASSIVE)
+
+MS_RDONLY, MS_REMOUNT, MS_BIND = 1, 32, 4096
+_FLAGS = {"nosuid": 2, "nodev": 4, "noexec": 8, "noatime": 1024, "nodiratime": 2048, "relatime": 1 << 21}
+_STRICTATIME = 1 << 24
+_OCTAL = re.compile(r"\\([0-7]{3})")
+
+
+class TreeError(BasculeError):
+    """A tree is not in the state it should be in, or cannot be brought there."""
+
+
+@dataclass(frozen=True)
+class Mount:
+    """One line of /proc/PID/mountinfo."""
+
+    mount_id: int
+    device: str
+    root: str
+    path: str
+    options: tuple[str, ...]
+    kind: str
+    source: str
+    super_options: tuple[str, ...]
+
+    @property
+    def read_only(self) -> bool:
+        """Whether this mount refuses writes, whatever its file system says."""
+        return "ro" in self.options
+
+    @property
+    def super_read_only(self) -> bool:
+        """Whether the file system refuses writes."""
+        return "ro" in self.super_options
+
+    @property
+    def flags(self) -> int:
+        """The flags a remount must repeat, or it would drop them."""
+        flags = sum(_FLAGS.get(option, 0) for option in self.options)
+        if not {"noatime", "relatime"} & set(self.options):
+            flags |= _STRICTATIME
+        return flags
+
+
+def parse_mountinfo(text: str) -> list[Mount]:
+    """Read the text of a mountinfo file; the last mount at a path is the one that is seen there."""
+    mounts = []
+    for line in text.splitlines():
+        left, _, right = line.partition(" - ")
+        head, tail = left.split(" "), right.split(" ")
+        if len(head) < 6 or len(tail) < 3:
+            continue
+        mounts.append(
+            Mount(
+                mount_id=int(head[0]),
+                device=head[2],
+                root=_unquote(head[3]),
+                path=_unquote(head[4]),
+                options=tuple(head[5].split(",")),
+                kind=tail[0],
+                source=_unquote(tail[1]),
+                super_options=tuple(tail[2].split(",")),
+            )
+        )
+    return mounts
+
+
+def mounted_at(mounts: Iterable[Mount], path: str) -> Optional[Mount]:
+    """Return the mount that is seen at a path."""
+    found = None
+    for mount in mounts:
+        if mount.path == path:
+            found = mount
+    return found
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """A mount of the same file system in another mount namespace, with a process that lives there."""
+
+    namespace: str
+    pid: int
+    command: str
+    unit: str
+    mount: Mount
+
+    def describe(self) -> str:
+        """Return the mount and who sees it."""
+        return f"{self.mount.path} in the mount namespace of {self.unit or self.command} (process {self.pid})"
+
+
+@dataclass(frozen=True)
+class View:
+    """What this host's mounts say about a tree."""
+
+    path: str
+    private: str
+    public_mount: Optional[Mount]
+    private_mount: Optional[Mount]
+    others: tuple[Mount, ...] = ()
+    elsewhere: tuple[Elsewhere, ...] = ()
+
+    @property
+    def state(self) -> str:
+        """Return the state the mounts are in; "absent" when nothing is mounted at the public path."""
+        if self.public_mount is None:
+            return "absent"
+        if self.public_mount.super_read_only:
+            return CLOSED if self.public_mount.read_only else FROZEN
+        return PASSIVE if self.public_mount.read_only else ACTIVE
+
+    @property
+    def writable(self) -> list[str]:
+        """Return every way to write to the tree that is not root's private one."""
+        if self.public_mount is None or self.public_mount.super_read_only:
+            return []
+        own = [mount.path for mount in (self.public_mount, *self.others) if not mount.read_only]
+        return own + [one.describe() for one in self.elsewhere if not one.mount.read_only]
+
+
+def view_of(
+    path: str,
+    private: str,
+    own: Iterable[Mount],
+    elsewhere: Iterable[tuple[Mapping[str, str], Iterable[Mount]]] = (),
+) -> View:
+    """Find a tree's mounts: `own` is this namespace, `elsewhere` pairs each other namespace with who lives there."""
+    mounts = list(own)
+    public = mounted_at(mounts, path)
+    if public is None:
+        return View(path, private, None, None)
+    device = public.device
+    inner = mounted_at(mounts, private)
+    others = tuple(m for m in mounts if m.device == device and m.path not in (path, private))
+    away = [
+        Elsewhere(who["namespace"], int(who["pid"]), who["command"], who["unit"], mount)
+        for who, there in elsewhere
+        for mount in there
+        if mount.device == device and mount.path != private
+    ]
+    return View(path, private, public, inner if inner and inner.device == device else None, others, tuple(away))
+
+
+@dataclass(frozen=True)
+class Step:
+    """One change of a mount: make the super block or one mount read-only or writable, or make the private mount."""
+
+    what: str
+    path: str = ""
+    read_only: bool = False
+    elsewhere: Optional[Elsewhere] = field(default=None)
+
+    def describe(self) -> str:
+        """Return the step for a message."""
+        mode = "read-only" if self.read_only else "writable"
+        if self.what == "private":
+            return f"mount the tree at the private path {self.path}"
+        if self.what == "super":
+            return f"make the file system {mode}"
+        return f"make the mount {self.elsewhere.describe() if self.elsewhere else self.path} {mode}"
+
+
+def steps(view: View, wanted: str, opened_again: Iterable[tuple[str, str]] = ()) -> list[Step]:
+    """Return the steps from what is to what is wanted, forbidding ones first; nothing when all is as it should be.
+
+    `opened_again` names mounts, as pairs of namespace (empty: this one) and path, that closing had made read-only.
+    """
+    if wanted not in STATES:
+        raise TreeError(expected=f"a state out of {', '.join(STATES)}", found=repr(wanted))
+    if view.public_mount is None:
+        raise TreeError(
+            expected=f"a file system of its own mounted at {view.path}",
+            found="no mount there",
+            state="nothing was changed",
+            next_command=f"findmnt {view.path}; mount it, then run the same playbook again",
+        )
+    plan: list[Step] = []
+    if view.private_mount is None:
+        plan.append(Step("private", view.private))
+    private_ro = view.private_mount.read_only if view.private_mount else view.public_mount.read_only
+    super_ro = view.public_mount.super_read_only
+    if wanted in (FROZEN, CLOSED) and not super_ro:
+        plan.append(Step("super", view.private, read_only=True))
+    if wanted in (CLOSED, PASSIVE):
+        plan += [Step("mount", m.path, True) for m in (view.public_mount, *view.others) if not m.read_only]
+        plan += [Step("mount", one.mount.path, True, one) for one in view.elsewhere if not one.mount.read_only]
+    if wanted in (PASSIVE, ACTIVE) and (super_ro or private_ro):
+        plan.append(Step("super", view.private))
+    if wanted == ACTIVE:
+        again = set(opened_again)
+        plan += [
+            Step("mount", m.path)
+            for m in (view.public_mount, *view.others)
+            if m.read_only and (m.path == view.path or ("", m.path) in again)
+        ]
+        plan += [
+            Step("mount", one.mount.path, False, one)
+            for one in view.elsewhere
+            if one.mount.read_only and (one.namespace, one.mount.path) in again
+        ]
+    return plan
+
+
+def _unquote(text: str) -> str:
+    return _OCTAL.sub(lambda match: chr(int(match.group(1), 8)), text)

@@ -1,0 +1,326 @@
+"""The manifest of a file tree: one entry per path, in one order, so that two trees are equal when two digests are.
+
+Pure: entries come in as values (bascule.io.tree makes them), texts, digests and differences go out. Entries stream;
+what is kept in memory does not grow with the tree.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, fields
+from typing import Any, Optional
+
+from ..errors import BasculeError
+
+ROOT = b"."
+ALGORITHM = "sha256"
+HEADER = f"bascule manifest 1 {ALGORITHM}"
+# A time stamp this close to the moment of reading proves nothing: a later change may carry the same one.
+RACY_NS = 2_000_000_000
+
+FILE, DIRECTORY, LINK = "file", "directory", "link"
+
+
+class ManifestError(BasculeError):
+    """A manifest cannot be read, or its entries are out of order."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What one path of a tree is. The first fields are compared, the last ones only say when it changed."""
+
+    path: bytes
+    kind: str
+    mode: int
+    uid: int
+    gid: int
+    size: int
+    mtime_ns: int
+    links: int
+    first: bytes
+    target: bytes
+    device: int
+    acl: str
+    xattrs: tuple[tuple[bytes, str], ...]
+    digest: str
+    ctime_ns: int = 0
+    inode: int = 0
+    read_ns: int = 0
+
+    @property
+    def key(self) -> tuple[bytes, ...]:
+        """The place in the order: parents before children, siblings by bytes."""
+        return order(self.path)
+
+
+COMPARED = tuple(field.name for field in fields(Entry))[:-3]
+
+
+def order(path: bytes) -> tuple[bytes, ...]:
+    """Return what paths are sorted by; the root comes first."""
+    return () if path == ROOT else tuple(path.split(b"/"))
+
+
+def escape(name: bytes) -> str:
+    """Return a name as text: readable where it is UTF-8, `\\xNN` where it is not, and always reversible."""
+    return name.replace(b"\\", b"\\\\").decode("utf-8", "backslashreplace")
+
+
+def unescape(text: str) -> bytes:
+    """Read what `escape` wrote."""
+    out = bytearray()
+    raw = text.encode("utf-8")
+    at = 0
+    while at < len(raw):
+        if raw[at] != 0x5C:
+            out.append(raw[at])
+            at += 1
+        elif raw[at + 1 : at + 2] == b"\\":
+            out.append(0x5C)
+            at += 2
+        else:
+            out.append(int(raw[at + 2 : at + 4], 16))
+            at += 4
+    return bytes(out)
+
+
+def printable(name: bytes) -> str:
+    """Return a name for a message: one line, whatever bytes it has."""
+    return "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in escape(name))
+
+
+def canonical(entry: Entry) -> str:
+    """Return the compared part of an entry as one line of text; different entries give different lines."""
+    return json.dumps(
+        [
+            escape(entry.path),
+            entry.kind,
+            entry.mode,
+            entry.uid,
+            entry.gid,
+            entry.size,
+            entry.mtime_ns,
+            entry.links,
+            escape(entry.first),
+            escape(entry.target),
+            entry.device,
+            entry.acl,
+            [[escape(name), value] for name, value in entry.xattrs],
+            entry.digest,
+        ],
+        separators=(",", ":"),
+    )
+
+
+def to_line(entry: Entry) -> str:
+    """Return an entry as a line of a manifest file: the canonical text, a tab, and what tells when it changed."""
+    return f"{canonical(entry)}\t{entry.ctime_ns} {entry.inode} {entry.read_ns}"
+
+
+def from_line(line: str) -> Entry:
+    """Read what `to_line` wrote."""
+    try:
+        text, _, seen = line.rstrip("\n").partition("\t")
+        path, kind, mode, uid, gid, size, mtime, links, first, target, device, acl, xattrs, digest = json.loads(text)
+        ctime, inode, read = (int(part) for part in seen.split(" "))
+        return Entry(
+            unescape(path),
+            str(kind),
+            int(mode),
+            int(uid),
+            int(gid),
+            int(size),
+            int(mtime),
+            int(links),
+            unescape(first),
+            unescape(target),
+            int(device),
+            str(acl),
+            tuple((unescape(name), str(value)) for name, value in xattrs),
+            str(digest),
+            ctime,
+            inode,
+            read,
+        )
+    except (ValueError, TypeError) as error:
+        raise ManifestError(expected="a line of a manifest", found=f"{line[:200]!r} ({error})") from error
+
+
+class Digest:
+    """The digest of a whole manifest, taken while its entries stream by in order."""
+
+    def __init__(self) -> None:
+        self._hash = hashlib.new(ALGORITHM, f"{HEADER}\n".encode())
+        self._last: Optional[tuple[bytes, ...]] = None
+        self.entries = 0
+
+    def add(self, entry: Entry, text: Optional[str] = None) -> None:
+        """Take in the next entry; `text` is its canonical text, when the caller has it already."""
+        key = entry.key
+        if self._last is not None and key <= self._last:
+            raise ManifestError(
+                expected="entries in ascending order of their paths, each once",
+                found=f"{printable(entry.path)} after {printable(b'/'.join(self._last) or ROOT)}",
+            )
+        self._last = key
+        self._hash.update((text if text is not None else canonical(entry)).encode("ascii") + b"\n")
+        self.entries += 1
+
+    def hexdigest(self) -> str:
+        """Return the digest of what was taken in."""
+        return self._hash.hexdigest()
+
+
+def digest_of(entries: Iterable[Entry]) -> str:
+    """Return the digest of a tree given as entries in any order (all in memory: for small trees and tests)."""
+    digest = Digest()
+    for entry in sorted(entries, key=lambda one: one.key):
+        digest.add(entry)
+    return digest.hexdigest()
+
+
+def reusable(cached: Optional[Entry], size: int, mtime_ns: int, ctime_ns: int, inode: int) -> bool:
+    """Tell whether a digest taken earlier still stands for a file that now looks like this."""
+    return (
+        cached is not None
+        and cached.kind == FILE
+        and cached.digest != ""
+        and (cached.size, cached.mtime_ns, cached.ctime_ns, cached.inode) == (size, mtime_ns, ctime_ns, inode)
+        and ctime_ns + RACY_NS < cached.read_ns
+    )
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One path that is not the same on both sides."""
+
+    path: bytes
+    attributes: tuple[str, ...]
+
+    def describe(self) -> str:
+        """Return the difference for a message."""
+        return f"{printable(self.path)}: {', '.join(self.attributes)}"
+
+
+def differing(one: Entry, other: Entry) -> tuple[str, ...]:
+    """Return the names of the attributes in which two entries of the same path differ."""
+    return tuple(name for name in COMPARED if getattr(one, name) != getattr(other, name))
+
+
+@dataclass
+class Comparison:
+    """What a comparison of two manifests found; only the first differences are kept by name."""
+
+    compared: int = 0
+    different: int = 0
+    moving: int = 0
+    names_kept: int = 50
+    differences: tuple[Difference, ...] = ()
+
+    def note(self, difference: Difference) -> None:
+        """Count a difference, and keep its name while there is room."""
+        self.different += 1
+        if len(self.differences) < self.names_kept:
+            self.differences = (*self.differences, difference)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain types."""
+        return {
+            "compared": self.compared,
+            "different": self.different,
+            "moving": self.moving,
+            "details": [difference.describe() for difference in self.differences],
+        }
+
+
+class _Moving:
+    """Tells which entries of the active side may have changed after a moment, by the time stamps of its kernel."""
+
+    def __init__(self, since_ns: Optional[int]) -> None:
+        self._since = since_ns
+        self._directories: list[tuple[tuple[bytes, ...], int]] = []
+        self._new: Optional[tuple[bytes, ...]] = None
+
+    def saw(self, entry: Entry) -> None:
+        """Note a directory of the active side, to know who the parent of what follows is."""
+        if entry.kind == DIRECTORY:
+            self._leave(entry.key)
+            self._directories.append((entry.key, entry.ctime_ns))
+
+    def changed(self, entry: Entry) -> bool:
+        """An entry that is on both sides: was its inode touched since?"""
+        return self._since is not None and entry.ctime_ns > self._since
+
+    def created(self, entry: Entry) -> bool:
+        """An entry of the active side alone: made, or moved here with all below it, since?"""
+        key = entry.key
+        if self._new is not None and key[: len(self._new)] == self._new:
+            return True
+        if not self.changed(entry):
+            return False
+        if entry.kind == DIRECTORY:
+            self._new = key
+        return True
+
+    def deleted(self, path: bytes) -> bool:
+        """An entry of the passive side alone: was its nearest parent that is still there touched since?"""
+        key = order(path)
+        self._leave(key)
+        return self._since is not None and bool(self._directories) and self._directories[-1][1] > self._since
+
+    def _leave(self, key: tuple[bytes, ...]) -> None:
+        while self._directories and key[: len(self._directories[-1][0])] != self._directories[-1][0]:
+            self._directories.pop()
+
+
+def compare(
+    active: Iterable[Entry], passive: Iterable[Entry], since_ns: Optional[int] = None, names_kept: int = 50
+) -> Comparison:
+    """Compare two manifests that stream by in order.
+
+    Entries that changed at the active side after `since_ns` (its own clock, its kernel's time stamps) are counted as
+    moving and not compared; None compares everything.
+    """
+    result = Comparison(names_kept=names_kept)
+    moving = _Moving(since_ns)
+    for one, other in _pairs(iter(active), iter(passive)):
+        if one is not None:
+            moving.saw(one)
+        if one is not None and other is not None:
+            if moving.changed(one):
+                result.moving += 1
+                continue
+            attributes = differing(one, other)
+        elif one is not None:
+            if moving.created(one):
+                result.moving += 1
+                continue
+            attributes = ("missing at the passive side",)
+        elif other is not None:
+            if moving.deleted(other.path):
+                result.moving += 1
+                continue
+            attributes = ("missing at the active side",)
+        else:
+            continue
+        result.compared += 1
+        if attributes:
+            found = one or other
+            result.note(Difference(found.path if found else b"", attributes))
+    return result
+
+
+def _pairs(one: Iterator[Entry], other: Iterator[Entry]) -> Iterator[tuple[Optional[Entry], Optional[Entry]]]:
+    left, right = next(one, None), next(other, None)
+    while left is not None or right is not None:
+        if right is None or (left is not None and left.key < right.key):
+            yield left, None
+            left = next(one, None)
+        elif left is None or right.key < left.key:
+            yield None, right
+            right = next(other, None)
+        else:
+            yield left, right
+            left, right = next(one, None), next(other, None)

@@ -1,0 +1,112 @@
+"""The SSH link between the two sides of a file tree: one key per component, one permission, pinned host keys."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import BasculeError
+from . import files
+from .files_side import BASE, Side
+from .process import Runner, run
+from .units import AGENT
+
+AUTHORIZED_KEYS = Path("/root/.ssh/authorized_keys")
+_HOST_KEYS = Path("/etc/ssh")
+_TYPES = ("ed25519", "ecdsa", "rsa")
+
+
+@dataclass(frozen=True)
+class Peer:
+    """What one side must know of the other."""
+
+    key: str
+    host_keys: Sequence[str]
+    address: str
+
+
+def own_key(
+    component: str, side: str, *, check: bool = False, base: Path = BASE, runner: Runner = run
+) -> tuple[str, bool]:
+    """Return this side's public key, made if there is none, and whether it was made."""
+    directory = base / component / "ssh"
+    private = directory / "id_ed25519"
+    if not private.exists():
+        if check:
+            return "", True
+        files.make_directory(directory)
+        os.chmod(base / component, 0o700)
+        comment = _label(component, side)
+        runner(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", str(private)])
+        files.sync_directory(directory)
+        changed = True
+    else:
+        changed = False
+    words = (files.read_text(private.with_suffix(".pub")) or "").split()
+    if len(words) < 2:
+        raise BasculeError(
+            expected=f"a public key in {private}.pub",
+            found="none",
+            next_command=f"rm {private} {private}.pub on {side}, then run the same playbook again: a new key is made",
+        )
+    return f"{words[0]} {words[1]}", changed
+
+
+def host_keys(directory: Path = _HOST_KEYS) -> list[str]:
+    """Return this host's own public host keys."""
+    found = []
+    for kind in _TYPES:
+        words = (files.read_text(directory / f"ssh_host_{kind}_key.pub") or "").split()
+        if len(words) >= 2:
+            found.append(f"{words[0]} {words[1]}")
+    if not found:
+        raise BasculeError(
+            expected=f"SSH host keys in {directory}", found="none", next_command="install and start an SSH server there"
+        )
+    return found
+
+
+def admit(side: Side, peer: Peer, *, check: bool = False, target: Path = AUTHORIZED_KEYS) -> bool:
+    """Let the other side's key do what a transfer needs, from its address, and nothing else."""
+    label = f"{_label(side.component, 'peer')}"
+    forced = f"{' '.join(AGENT)} files_receive {side.component}"
+    wanted = f'from="{peer.address}",restrict,command="{forced}" {peer.key} {label}'
+    lines = (files.read_text(target) or "").splitlines()
+    after = [line for line in lines if not line.endswith(f" {label}")] + [wanted]
+    if [line for line in lines if line.endswith(f" {label}")] == [wanted]:
+        return False
+    if not check:
+        _write(target, after)
+    return True
+
+
+def expel(component: str, *, check: bool = False, target: Path = AUTHORIZED_KEYS) -> bool:
+    """Take the permission away again."""
+    label = _label(component, "peer")
+    lines = (files.read_text(target) or "").splitlines()
+    after = [line for line in lines if not line.endswith(f" {label}")]
+    if after == lines:
+        return False
+    if not check:
+        _write(target, after)
+    return True
+
+
+def pin(side: Side, peer: Peer, *, check: bool = False) -> bool:
+    """Pin the other side's host keys under the component's name, whatever its address."""
+    wanted = "".join(f"{side.component} {key}\n" for key in peer.host_keys)
+    if files.read_text(side.known_hosts) == wanted:
+        return False
+    if not check:
+        files.write_durably(side.known_hosts, wanted)
+    return True
+
+
+def _label(component: str, side: str) -> str:
+    return f"bascule-{component}-{side}"
+
+
+def _write(target: Path, lines: Sequence[str]) -> None:
+    files.write_durably(target, "".join(f"{line}\n" for line in lines), mode=0o600)

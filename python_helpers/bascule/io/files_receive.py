@@ -1,0 +1,105 @@
+"""Serve what the other side's key asks for; see bascule.host.files_receive."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from ..files import transfer
+from ..files.decide import last_open
+from ..files.mounts import CLOSED, PASSIVE
+from ..files.transfer import RECEIVE, TransferError
+from ..guard import state as rule
+from ..guard.state import Epoch
+from . import files, files_side, tree
+from .files_side import Side
+
+
+def serve(component: str) -> int:
+    """Serve the request in SSH_ORIGINAL_COMMAND."""
+    side = files_side.load(component)
+    command = os.environ.get("SSH_ORIGINAL_COMMAND", "")
+    words = command.split(" ")
+    if len(words) < 3 or words[0] != RECEIVE:
+        raise TransferError(expected=f"a request of {component}'s other side", found=repr(command[:200]))
+    what = " ".join(words[2:])
+    if what == "hello":
+        return _answer({"component": component, "side": side.name, "status": side.guard().status})
+    _check_permit(side, words[1])
+    if what in ("fetch own", "fetch verify"):
+        return _send(side.manifest.with_name(f"{words[3]}.jsonl"))
+    with files_side.receiving(side):
+        if what == "manifest":
+            if side.guard().status in (rule.CLOSED, rule.CLOSING) and files_side.look(side).state == PASSIVE:
+                tree.sweep_partial(side.tree)
+            digest, count = tree.take_manifest(side.tree, side.manifest)
+            return _answer({"manifest": digest, **count.to_dict()})
+        if what == "reread":
+            return _answer(_reread(side))
+        return _receive(side, command)
+
+
+def _check_permit(side: Side, opened: str) -> None:
+    guard = side.guard()
+    own = last_open(guard)
+    behind = opened != "none" and (own is None or Epoch.parse(opened) > own)
+    if guard.status not in (rule.CLOSED, rule.CLOSING) or not behind:
+        raise TransferError(
+            expected=f"a closed side that was open before epoch {opened}",
+            found=guard.describe(),
+            state="nothing was received",
+            next_command="ansible-playbook playbooks/status.yml",
+        )
+
+
+def _receive(side: Side, command: str) -> int:
+    request = transfer.parse_request(command, side.tree, str(side.kept))
+    guard = side.guard()
+    if not request.dry_run:
+        state = files_side.look(side).state
+        if state != PASSIVE:
+            raise TransferError(
+                expected=f"a passive tree at {side.path}", found=f"it is {state}", state="nothing was received"
+            )
+        if guard.opened is not None:
+            if not request.backup_dir:
+                raise TransferError(
+                    expected="a transfer that keeps what it replaces, as this side was active once",
+                    found="no directory to keep it in",
+                    state="nothing was received",
+                )
+            files.make_directory(Path(request.backup_dir).parent)
+            files_side.note(side, received=str(guard.receipt.epoch) if guard.receipt else "")
+    sys.stdout.flush()
+    # The inherited descriptor of the lock lives as long as rsync does, also when this process is killed.
+    return subprocess.run(request.argv, check=False, close_fds=False, cwd="/").returncode
+
+
+def _reread(side: Side) -> dict[str, Any]:
+    """Read everything again, and tell whether this side still stands where its receipt says."""
+    files_side.prove(side, PASSIVE if files_side.look(side).state == PASSIVE else CLOSED)
+    guard = side.guard()
+    digest, count = tree.take_manifest(side.tree, side.manifest.with_name("verify.jsonl"), cached=False)
+    receipt = guard.receipt.position.get("manifest", "") if guard.receipt else ""
+    epoch = str(guard.receipt.epoch) if guard.receipt else ""
+    received = bool(epoch) and files_side.facts(side).get("received") == epoch
+    return {"manifest": digest, "receipt": receipt, "received": received, **count.to_dict()}
+
+
+def _answer(data: dict[str, Any]) -> int:
+    sys.stdout.write(json.dumps(data) + "\n")
+    return 0
+
+
+def _send(path: Path) -> int:
+    if not path.exists():
+        raise TransferError(expected="a manifest taken before", found=f"no {path.name}")
+    with path.open("rb") as stream:
+        shutil.copyfileobj(stream, sys.stdout.buffer)
+    sys.stdout.flush()
+    return 0

@@ -1,0 +1,123 @@
+"""Set up one side of a file tree in prepare, and remove what was set up in decommission."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+
+from ..files.mounts import CLOSED, PASSIVE, TreeError
+from ..guard import state as rule
+from . import files, files_link, files_side, guard_store, mounts, units
+from .files_link import Peer
+from .files_side import Side
+
+_OWN = ("lost+found",)
+
+
+def set_up(side: Side, peer: Peer, adopt: str, *, adopt_filled: bool = False, check: bool = False) -> list[str]:
+    """Bring a side into the state in which transfers can begin; return what was, or would be, changed."""
+    _check_path(side)
+    done = []
+    guard = side.guard()
+    fresh = guard.status == rule.UNKNOWN
+    if fresh and adopt == rule.CLOSED:
+        _check_empty(side, adopt_filled)
+    if files_side.save(side, check=check):
+        done.append("write down what a boot must know")
+    if files_link.admit(side, peer, check=check):
+        done.append("let the other side's key in")
+    if files_link.pin(side, peer, check=check):
+        done.append("pin the other side's host keys")
+    if fresh and adopt == rule.OPEN and _write_sentinel(side, check=check):
+        done.append(f"write the sentinel {side.sentinel}")
+    guard, adopted = guard_store.adopt(side.component, side.name, adopt, root=side.base / "guard", check=check)
+    if adopted:
+        done.append(f"take the side over as {adopt}")
+    if guard.status == rule.CLOSED and files_side.look(side).state not in (CLOSED, PASSIVE):
+        done += (
+            [step.describe() for step in files_side.plan(side, PASSIVE)] if check else files_side.apply(side, PASSIVE)
+        )
+    elif files_side.look(side).private_mount is None:
+        done += [f"mount the tree at the private path {side.tree}"] if check else files_side.apply_private(side)
+    if not fresh and guard.status == rule.OPEN:
+        files_side.check_source(side, side.path)
+    return done
+
+
+def retire(component: str, name: str, *, check: bool = False) -> list[str]:
+    """Remove keys, permission, private mount and what was kept; the tree and the guard stay as they are."""
+    home = files_side.BASE / component
+    done = []
+    if files_link.expel(component, check=check):
+        done.append("take the other side's permission away")
+    if not (home / "fence.json").exists():
+        return done
+    side = files_side.load(component)
+    if side.name != name:
+        raise TreeError(expected=f"the side {name} of {component} on this host", found=side.name)
+    for operation in ("push", "verify"):
+        unit = f"bascule-{component}-{operation}"
+        if units.is_running(unit):
+            done.append(f"stop {unit}")
+            if not check:
+                units.stop(unit)
+    if files_side.look(side).private_mount is not None:
+        done.append(f"unmount {side.tree}")
+        if not check:
+            with files_side.no_receiver(side):
+                mounts.unmount(side.tree)
+    for directory in ("ssh", "kept", "jobs", "manifest"):
+        if (home / directory).exists():
+            done.append(f"remove {home / directory}")
+            if not check:
+                shutil.rmtree(home / directory)
+    return done
+
+
+def _check_path(side: Side) -> None:
+    view = files_side.look(side)
+    if view.public_mount is None or (view.public_mount.root != "/" and view.public_mount.kind != "btrfs"):
+        raise TreeError(
+            expected=f"a file system of its own mounted at {side.path}",
+            found="nothing mounted there"
+            if view.public_mount is None
+            else f"a part ({view.public_mount.root}) of another",
+            state="nothing was changed",
+            next_command=f"give the tree a file system of its own at {side.path} on {side.name}: only a whole file "
+            "system can be made read-only for everybody",
+        )
+
+
+def _check_empty(side: Side, adopt_filled: bool) -> None:
+    names = sorted(set(os.listdir(side.path)) - set(_OWN))
+    if names and not adopt_filled:
+        raise TreeError(
+            expected=f"an empty file system at {side.path} on the passive side {side.name}",
+            found=f"{len(names)} entries, {', '.join(ascii(name) for name in names[:5])} among them",
+            state="nothing was changed",
+            next_command="empty it, or, when it may be replaced and what the active side does not have deleted, run "
+            "again with -e rsync_delta_sync_adopt_filled=true",
+        )
+
+
+def _write_sentinel(side: Side, *, check: bool) -> bool:
+    """Write the sentinel once, when the tree is taken over; one that is missing later is never made again."""
+    path = os.path.join(side.path, side.sentinel)
+    if os.path.lexists(path):
+        return False
+    if not set(os.listdir(side.path)) - set(_OWN):
+        raise TreeError(
+            expected=f"a tree with files in it at {side.path} on the active side {side.name}",
+            found="an empty file system: is the right one mounted?",
+            state="nothing was changed",
+            next_command=f"mount the tree, or make {path} by hand if it really is empty",
+        )
+    if not check:
+        text = f"{side.component} {secrets.token_hex(8)}\nShows that the right tree is mounted here. Do not delete.\n"
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644), "w", encoding="ascii") as out:
+            out.write(text)
+            out.flush()
+            os.fsync(out.fileno())
+        files.sync_directory(side.path)
+    return True

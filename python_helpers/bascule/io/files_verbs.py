@@ -1,0 +1,168 @@
+"""Freeze, thaw, close and open one side of a file tree, on its own host, under its guard."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, Union
+
+from ..files import decide
+from ..files.mounts import ACTIVE, CLOSED, FROZEN, PASSIVE, TreeError
+from ..guard import state as rule
+from ..guard.state import GuardState, Receipt
+from . import files_side, guard_store, tree, units
+from .files_side import BASE, Side
+
+_MARGIN_NS = 50_000_000
+
+
+def freeze(component: str, side_name: str, value: bool, *, check: bool = False) -> tuple[list[str], GuardState]:
+    """Freeze or thaw the tree; return what was, or would be, done."""
+    side = _side(component, side_name)
+    wanted = FROZEN if value else ACTIVE
+    guard, marked = guard_store.frozen(component, side.name, value, root=side.base / "guard", check=True)
+    if check:
+        done = [step.describe() for step in files_side.plan(side, wanted)]
+        return done + (_mark(value) if marked else []), guard
+    if not value:
+        # The mark goes last: a tree that is marked as frozen but writable is frozen again by whoever looks.
+        done = files_side.apply(side, wanted)
+        guard, marked = guard_store.frozen(component, side.name, False, root=side.base / "guard")
+        return done + (_mark(False) if marked else []), guard
+    guard, marked = guard_store.frozen(component, side.name, True, root=side.base / "guard")
+    try:
+        done = files_side.apply(side, wanted)
+    except TreeError:
+        if marked and files_side.look(side).state == ACTIVE:
+            guard_store.frozen(component, side.name, False, root=side.base / "guard")
+        raise
+    return done + (_mark(True) if marked else []), guard
+
+
+def make_ready(component: str, side_name: str, *, check: bool = False) -> tuple[list[str], str]:
+    """Let root's private path receive; return what was done and where a transfer keeps what it replaces."""
+    side = _side(component, side_name)
+    if check:
+        return [step.describe() for step in files_side.plan(side, PASSIVE)], files_side.backup_dir(side)
+    return files_side.apply(side, PASSIVE), files_side.backup_dir(side)
+
+
+def close(component: str, side_name: str, epoch: str, *, check: bool = False) -> dict[str, Any]:
+    """Close for an epoch: fence, prove, take the manifest, give the receipt."""
+    side = _side(component, side_name)
+    if check:
+        done = [step.describe() for step in files_side.plan(side, CLOSED)]
+        return {"changed": True, "done": [*done, "give the receipt"], "receipt": None}
+    with guard_store.closing(component, side.name, epoch, root=side.base / "guard") as guard:
+        done = []
+        for operation in ("push", "verify"):
+            unit = f"bascule-{component}-{operation}"
+            if units.stop(unit):
+                done.append(f"stop {unit}: it belonged to an earlier epoch")
+        with files_side.no_receiver(side):
+            done += files_side.apply(side, CLOSED)
+            if guard.receipt is not None:
+                return {"changed": bool(done), "done": done, "receipt": guard.receipt.to_dict()}
+            digest, count = tree.take_manifest(side.tree, side.manifest)
+            if count.moving:
+                raise TreeError(
+                    expected=f"a tree that stands still at {side.path}",
+                    found=f"{count.moving} files changed while they were read: {', '.join(count.moving_names)}",
+                    state=f"{side.path} is closed, but no receipt was given: nothing can open",
+                    next_command="run the same playbook again; if it stays so, look at the disk",
+                )
+            opened = decide.last_open(guard.state)
+            kept = side.manifest.with_name(f"fence-{epoch}.jsonl")
+            if not kept.exists():
+                os.link(side.manifest, kept)
+            receipt = guard.closed({"manifest": digest, "opened": str(opened) if opened else ""})
+            files_side.note(side, received="")
+    return {
+        "changed": True,
+        "done": [*done, "give the receipt"],
+        "receipt": receipt.to_dict(),
+        "read_files": count.read_files,
+        "files": count.files,
+    }
+
+
+def open_(
+    component: str,
+    side_name: str,
+    epoch: str,
+    receipt: Mapping[str, Any],
+    services: Sequence[str] = (),
+    *,
+    check: bool = False,
+) -> dict[str, Any]:
+    """Open for an epoch with the other side's receipt: compare, make writable, prove."""
+    side = _side(component, side_name)
+    if check:
+        done = [step.describe() for step in files_side.plan(side, ACTIVE)]
+        return {"changed": True, "done": done, "guard": side.guard().to_dict(), "still_read_only": []}
+    other = Receipt.from_dict(receipt)
+    with (
+        files_side.no_receiver(side),
+        guard_store.opening(
+            component, side.name, epoch, other, reached=lambda: _reached(side, other), root=side.base / "guard"
+        ) as guard,
+    ):
+        if not guard.was_open:
+            files_side.note(side, opened_ns=time.time_ns() - _MARGIN_NS)
+        done = files_side.apply(side, ACTIVE)
+        files_side.check_source(side, side.path)
+        guard.opened()
+    done += _restart(side, services)
+    return {
+        "changed": bool(done) or not guard.was_open,
+        "done": done,
+        "guard": side.guard().to_dict(),
+        "still_read_only": files_side.still_read_only(side),
+    }
+
+
+def _reached(side: Side, receipt: Receipt) -> Union[bool, str]:
+    """Compare this tree with the receipt, unless this side holds the latest data by itself."""
+    if decide.reached(side.guard(), dict(receipt.position)):
+        return True
+    digest, _ = tree.take_manifest(side.tree, side.manifest)
+    wanted = receipt.position.get("manifest", "")
+    if digest == wanted:
+        return True
+    return (
+        f"its tree has the manifest {digest[:16]}, the closed side {wanted[:16]}; carry the changes over (sync) first"
+    )
+
+
+def _restart(side: Side, services: Sequence[str]) -> list[str]:
+    wanted = {name if "." in name else f"{name}.service" for name in services}
+    units_seen = {str(one["unit"]) for one in files_side.still_read_only(side)}
+    done = []
+    for unit in sorted(wanted & units_seen):
+        units.restart(unit)
+        done.append(f"restart {unit}, whose own mount namespace showed the tree read-only")
+    return done
+
+
+def _mark(value: bool) -> list[str]:
+    return ["mark the guard as frozen" if value else "mark the guard as thawed"]
+
+
+def _side(component: str, name: str) -> Side:
+    side = files_side.load(component, BASE)
+    if side.name != name:
+        raise TreeError(
+            expected=f"the side {name} of {component} on this host",
+            found=f"its side {side.name}",
+            state="nothing was changed",
+            next_command="compare the inventory with the host; a side is never renamed during a migration",
+        )
+    if side.guard().status == rule.UNKNOWN:
+        raise TreeError(
+            expected=f"{component} at {name} to have been taken over",
+            found="no guard",
+            state="nothing was changed",
+            next_command=f"ansible-playbook playbooks/20_prepare.yml --limit {component}",
+        )
+    return side
