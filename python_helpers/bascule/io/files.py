@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import hashlib
 import json
 import os
 import time
@@ -197,3 +198,12 @@ def ends_with_newline(path: AnyPath) -> bool:
 def expand_user(path: AnyPath) -> Path:
     """Return the path with a leading ~ resolved."""
     return Path(path).expanduser()
+
+
+def sha256(path: AnyPath) -> str:
+    """Return the digest of the file's content."""
+    digest = hashlib.sha256()
+    with Path(path).open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -119,6 +119,14 @@ def read(component: str, side: str, *, root: Path = GUARD_DIRECTORY) -> GuardSta
     return _load(_path(component, root), component, side)
 
 
+def read_any(component: str, *, root: Path = GUARD_DIRECTORY) -> GuardState:
+    """Return this host's state of the component, whatever the host is called in the inventory."""
+    data = files.read_json(_path(component, root))
+    if not isinstance(data, Mapping):
+        raise StoreError(expected=f"a guard state of {component}", found=type(data).__name__)
+    return GuardState.from_dict(data)
+
+
 def adopt(
     component: str, side: str, status: str, *, root: Path = GUARD_DIRECTORY, check: bool = False
 ) -> tuple[GuardState, bool]:

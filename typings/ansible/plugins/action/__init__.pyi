@@ -10,6 +10,7 @@ class ActionBase:
     _loader: Any
     _templar: Any
     _shared_loader_obj: Any
+    def _find_needle(self, dirname: str, needle: str) -> str: ...
     def run(self, tmp: Any = ..., task_vars: Any = ...) -> dict[str, Any]: ...
     def validate_argument_spec(
         self,

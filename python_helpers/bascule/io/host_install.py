@@ -1,0 +1,50 @@
+"""Put the host agent and its boot unit in place, on the host itself."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+from pathlib import Path
+
+from ..errors import StoreError
+from . import files, process
+
+AGENT = Path("/usr/local/lib/bascule/bascule.pyz")
+UNIT = Path("/etc/systemd/system/bascule-boot.service")
+STATE = Path("/var/lib/bascule")
+
+
+def missing(digest: str, unit: str) -> list[str]:
+    """Return what is not as it should be, in words."""
+    found = []
+    if not files.is_file(AGENT) or files.sha256(AGENT) != digest:
+        found.append(f"agent {AGENT}")
+    if files.read_text(UNIT) != unit:
+        found.append(f"unit {UNIT}")
+    if process.run(["systemctl", "is-enabled", UNIT.name], check=False).stdout.strip() != "enabled":
+        found.append(f"{UNIT.name} enabled")
+    if not files.is_directory(STATE):
+        found.append(f"directory {STATE}")
+    return found
+
+
+def install(content: str, digest: str, unit: str) -> None:
+    """Install the agent, check what was written, enable the unit for the next boot."""
+    try:
+        agent = base64.b64decode(content, validate=True)
+    except binascii.Error as error:
+        raise StoreError(expected="the host agent in base64", found=str(error), state="nothing was changed") from error
+    if hashlib.sha256(agent).hexdigest() != digest:
+        raise StoreError(
+            expected=f"a host agent with SHA-256 {digest}",
+            found=hashlib.sha256(agent).hexdigest(),
+            state="nothing was changed",
+        )
+    # Services run as other users look below; what must stay closed has its own mode.
+    files.make_directory(STATE, 0o755)
+    files.make_directory(AGENT.parent, 0o755)
+    files.write_durably(AGENT, agent, 0o755)
+    files.write_durably(UNIT, unit, 0o644)
+    process.run(["systemctl", "daemon-reload"])
+    process.run(["systemctl", "enable", UNIT.name])
