@@ -19,16 +19,18 @@ options:
         V(restore) makes the passive guest.
       - V(quiesce) stops a passive guest that a proof boot left running. V(proof_boot) boots it cut from the network.
       - V(freeze), V(close_begin) and V(close_finish) work on the side that is left, V(open) and V(thaw) on the side
-        that is entered. V(retire) archives and removes the guest at the side that was left.
+        that is entered.
+      - V(verify) compares the disks of the last switch and asks the active guest. V(retire) archives and removes the
+        guest at the side that was left.
     type: str
     required: true
     choices: [state, plan_sync, plan_switch, audit, adopt, backup, restore, quiesce, proof_boot, freeze, close_begin,
-      close_finish, open, thaw, retire]
+      close_finish, open, thaw, verify, retire]
   epoch:
     description: The epoch of the switch.
     type: str
   position:
-    description: Digests of the closed side's disks.
+    description: Digests of the closed side's disks; with V(verify) as they are now.
     type: dict
   receipt:
     description: The closed side's receipt.
@@ -43,6 +45,9 @@ options:
   onboot:
     description: Whether the active guest starts with its node, as captured. Not given means not captured.
     type: bool
+  switched:
+    description: Receipt and digests that the last switch has kept at the active side.
+    type: dict
   archive:
     description: Volume name of the archive at the side that is entered.
     type: str
@@ -98,7 +103,7 @@ from bascule.guard.state import Epoch, Receipt
 from bascule.io import health
 from bascule.io.proxmox_api import connect
 from bascule.plan.action import plain
-from bascule.proxmox import audit, prepare, session, verbs, view
+from bascule.proxmox import audit, prepare, prove, session, verbs, view
 from bascule.proxmox.guest import Guest
 
 display = Display()
@@ -111,6 +116,7 @@ SPEC: dict[str, Any] = {
     "reached": {"type": "dict"},
     "leads": {"type": "bool", "default": False},
     "onboot": {"type": "bool"},
+    "switched": {"type": "dict"},
     "archive": {"type": "str"},
     "began": {"type": "bool", "default": False},
 }
@@ -158,6 +164,7 @@ class ActionModule(ActionBase):
             ),
             "open": self._open,
             "thaw": lambda source, target, args: verbs.thaw(target, args["onboot"], self._check),
+            "verify": self._verify,
             "retire": lambda source, target, args: prepare.retire(
                 source, target.guard(target.config_if_any()), self._check
             ),
@@ -200,6 +207,13 @@ class ActionModule(ActionBase):
         state, left, entered = self._state(source, target)
         return {**state, **view.switch_todo(left, entered).to_dict()}
 
+    def _verify(self, source: Guest, target: Guest, args: Mapping[str, Any]) -> dict[str, Any]:
+        left, entered = view.look_at_both(source, target)
+        found = prove.compare(left, entered, args["switched"] or {}, args["position"] or {})
+        active = target if entered.machine == found["active_side"] else source
+        silent = verbs.serving(active, active.config())
+        return {"changed": False, "proof": {**found, "details": found["details"] + ([silent] if silent else [])}}
+
     def _open(self, source: Guest, target: Guest, args: Mapping[str, Any]) -> dict[str, Any]:
         receipt = Receipt.from_dict(args["receipt"])
         return verbs.open_side(
@@ -226,6 +240,9 @@ class ActionModule(ActionBase):
         )
 
     def _variable(self, task_vars: Mapping[str, Any], name: str) -> Any:
+        if name in ("bascule_from", "bascule_to") and name not in task_vars:
+            # The state of both sides is also read outside of a verb, where no direction has been announced.
+            name = {"bascule_from": "source_host", "bascule_to": "target_host"}[name]
         if name not in task_vars:
             raise BasculeError(expected=f"the variable {name}", found="it is not set", state="nothing was changed")
         return plain(self._templar.template(task_vars[name]))

@@ -103,6 +103,7 @@ def open_side(
     guest: Guest, epoch: Epoch, receipt: Receipt, reached: Union[bool, str], onboot: Optional[bool], leads: bool
 ) -> Result:
     """Open this side by the rule: permit and link in one change that the node refuses when the config has moved on."""
+    wanted = _onboot(onboot)
     if not leads:
         # What runs here can only be a proof boot: cut from the network. Its disk was compared while it was stopped.
         quiesce(guest)
@@ -118,7 +119,7 @@ def open_side(
     changed = guest.change(decide)
     changed = guest.start() or changed
     waited = _serve(guest, guest.config())
-    done = guest.change(lambda c: _described(guest, c, lambda s: guard.opened(s, epoch), **_onboot(onboot)))
+    done = guest.change(lambda c: _described(guest, c, lambda s: guard.opened(s, epoch), **wanted))
     return {**_said(changed or done, guest.guard(guest.config()), "open: connected, running, serving"), **waited}
 
 
@@ -135,6 +136,14 @@ def reached(position: Mapping[str, str], found: Mapping[str, str], leads: bool) 
     if not different:
         return True
     return "; ".join(f"{name} is {found.get(name, 'missing')}, not {position.get(name, 'known')}" for name in different)
+
+
+def serving(guest: Guest, config: Config) -> str:
+    """Return an empty text when the guest's agent and application answer now, else what came instead."""
+    if not guest.running():
+        return f"the guest at {guest.side.machine} is stopped"
+    silent = guest.agent_answers() if agent_enabled(config) else ""
+    return silent or guest.health()
 
 
 def quiesce(guest: Guest, check: bool = False) -> Result:
@@ -163,6 +172,9 @@ def proof_boot(guest: Guest) -> Result:
     """
     config = guest.config_if_any()
     state = guest.guard(config)
+    if config is not None and state.status == guard.OPEN:
+        reason = guest.agent_answers() if guest.running() else "it is the active guest, and it is stopped"
+        return {"changed": False, "boots": not reason, "reason": reason, "seconds": 0.0}
     if config is None or state.status != guard.CLOSED or guest_config.links_up(config):
         raise GuardRefused(
             expected=f"a passive guest at {guest.side.machine}, cut from its network",

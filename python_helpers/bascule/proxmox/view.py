@@ -65,10 +65,12 @@ class Todo:
     action: str
     reason: str
     digests: bool = False
+    pairs: tuple[tuple[str, str], ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain types."""
-        return {"action": self.action, "reason": self.reason, "digests": self.digests}
+        pairs = [{"source": here, "target": there} for here, there in self.pairs]
+        return {"action": self.action, "reason": self.reason, "digests": self.digests, "pairs": pairs}
 
 
 def look(guest: Guest) -> View:
@@ -176,7 +178,12 @@ def sync_todo(source: View, target: View) -> Todo:
             state="nothing was copied",
             next_command=f"look at the guest at {target.machine}",
         )
-    return Todo("delta", f"{source.machine} holds the latest data and is stopped")
+    there = {disk.name: disk.path for disk in target.disks}
+    return Todo(
+        "delta",
+        f"{source.machine} holds the latest data and is stopped",
+        pairs=tuple((disk.path, there[disk.name]) for disk in source.disks),
+    )
 
 
 def switch_todo(source: View, target: View) -> Todo:

@@ -1,0 +1,51 @@
+"""What a verification proves about a guest: its disks at the last switch, and that one side alone serves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..guard import state as guard
+from .view import View
+
+
+def compare(source: View, target: View, switched: Mapping[str, Any], now: Mapping[str, str]) -> dict[str, Any]:
+    """Compare three readings of each disk: the closed side's receipt, what the opened side had reached, and the closed
+    disk as it is now (`now` is empty where a proof boot has used the passive disk since, which a delta repairs).
+    """
+    details: list[str] = []
+    opened = [side for side in (source, target) if side.guard.status == guard.OPEN]
+    running = [side.machine for side in (source, target) if side.running]
+    if len(opened) != 1:
+        details.append(f"{len(opened)} sides are open: {source.guard.describe()}; {target.guard.describe()}")
+    if len(opened) == 1 and running != [opened[0].machine]:
+        details.append(f"the guest runs at {', '.join(running) or 'no side'}; {opened[0].machine} holds the permit")
+    if [side.machine for side in (source, target) if side.running and side.links_up and side not in opened]:
+        details.append("a guest whose side is not open runs connected to its network")
+    passive = target if opened == [source] else source
+    receipt = passive.guard.receipt
+    result: dict[str, Any] = {
+        "active_side": opened[0].machine if len(opened) == 1 else "",
+        "running": running,
+        "disks_compared": 0,
+        "disks_different": 0,
+        "details": details,
+    }
+    if receipt is None or not receipt.position:
+        return result
+    noted = switched.get("receipt") or {}
+    if str(noted.get("epoch", "")) != str(receipt.epoch):
+        details.append(f"the digests of the switch under epoch {receipt.epoch} were not kept at the active side")
+        result["disks_different"] = len(receipt.position)
+        return result
+    reached = switched.get("reached") or {}
+    for name, digest in sorted(receipt.position.items()):
+        result["disks_compared"] += 1
+        readings = {"the receipt": noted.get("position", {}).get(name), "the opened side": reached.get(name)}
+        if now:
+            readings[f"{passive.machine} now"] = now.get(name)
+        wrong = [f"{where}: {found}" for where, found in readings.items() if found != digest]
+        if wrong:
+            result["disks_different"] += 1
+            details.append(f"{name} is {digest} in the guard of {passive.machine}; {'; '.join(wrong)}")
+    return result
