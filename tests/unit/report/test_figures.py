@@ -16,7 +16,7 @@ from bascule.report.records import Leg, Lookup, client_account, probe_account
 
 WALL = 1_800_000_000.0
 LIMITS = {"write_outage_seconds": 120.0, "largest_probe_gap_seconds": 10.0}
-FACTS = {
+FACTS: dict[str, dict[str, Any]] = {
     "accounts_db": {"rows_compared": 1000, "rows_different": 0, "rows_not_proved": 0},
     "course_files": {"files_compared": 50, "files_different": 0},
     "courses_guest": {"disks_compared": 1, "disks_different": 0, "way": "delta"},
