@@ -1,0 +1,289 @@
+"""Ask the name servers of a zone and move its records, from the controller."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+name: bascule_dns
+short_description: Ask the name servers of a zone and move its records
+description:
+  - Runs on the controller, which needs dnspython and reaches the name servers itself; it connects to no host.
+  - Every authoritative server is updated by one signed update (RFC 2136) that changes all records and the state in the
+    TXT record C(_bascule) together, and only while the server holds exactly what the decision was made from.
+  - The TSIG secret comes from the variable C(dns_switchover_tsig_secret), never from an argument.
+options:
+  verb:
+    description:
+      - V(look) asks every server and every resolver and changes nothing.
+      - V(prepare) adopts the zone and lowers the times to live, V(switch) moves the records to O(to), V(retire) gives
+        the times to live back.
+      - V(await) waits until every resolver gives the answers of the active side.
+    type: str
+    choices: [look, prepare, switch, retire, await]
+    required: true
+  component:
+    description: Name of the component.
+    type: str
+    required: true
+  zone:
+    description: The zone.
+    type: str
+    required: true
+  records:
+    description: The records that move, as dns_switchover_records declares them.
+    type: list
+    elements: dict
+    required: true
+  from:
+    description: The side we come from.
+    type: str
+    required: true
+  to:
+    description: The side we move to.
+    type: str
+    required: true
+  servers:
+    description: The authoritative servers, name to address.
+    type: dict
+    required: true
+  resolvers:
+    description: The resolvers to ask as a client does, name to address.
+    type: dict
+    default: {}
+  port:
+    description: The port of all servers.
+    type: int
+    default: 53
+  ttl:
+    description: The lowered time to live in seconds.
+    type: int
+    default: 5
+  timeout:
+    description: Seconds for one query.
+    type: float
+    default: 2
+  wait:
+    description: Seconds that V(await) waits.
+    type: float
+    default: 30
+  captured:
+    description: What capture kept; V(look) and V(await) then want the serials to have moved since, if the records did.
+    type: dict
+  allow_unreachable:
+    description: Whether V(switch) and V(await) go on without a server that does not answer.
+    type: bool
+    default: false
+author:
+  - The Bascule authors
+"""
+
+EXAMPLES = r"""
+- name: Move the records
+  bascule_dns:
+    verb: switch
+    component: names
+    zone: example.org
+    records: [{name: courses, type: A, values: {ns-a: 192.0.2.1, ns-b: 198.51.100.1}}]
+    from: ns-a
+    to: ns-b
+    servers: {ns-a: 192.0.2.53, ns-b: 198.51.100.53}
+"""
+
+RETURN = r"""
+active:
+  description: The side that the records point to; empty before prepare.
+  returned: always
+  type: str
+guards:
+  description: The guard of each side, as the newest state in the zone has it.
+  returned: always
+  type: dict
+servers:
+  description: What every authoritative server says, serial and times to live included.
+  returned: always
+  type: list
+  elements: dict
+resolvers:
+  description: What every resolver says.
+  returned: when O(verb=look) or O(verb=await)
+  type: list
+  elements: dict
+differences:
+  description: The records on which the servers disagree.
+  returned: always
+  type: list
+  elements: str
+wrong:
+  description: The answers that are not those of the active side, resolvers included.
+  returned: always
+  type: list
+  elements: str
+sampled_at:
+  description: When the servers were asked, in seconds since 1970.
+  returned: always
+  type: int
+ttl_left:
+  description: Seconds for which a cache may still hold an answer from before prepare; null before prepare.
+  returned: always
+  type: int
+"""
+
+import functools
+import time
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+from ansible.utils.display import Display
+
+from bascule.dns import conduct, planner
+from bascule.dns.planner import Survey, Zone
+from bascule.dns.records import ServerView, parse_records
+from bascule.errors import BasculeError
+from bascule.io import decision
+from bascule.io import dns as io_dns
+from bascule.plan.action import ControllerAction, Scope, plain
+
+display = Display()
+
+
+class ActionModule(ControllerAction):
+    """See DOCUMENTATION."""
+
+    ARGUMENTS: ClassVar[dict[str, Any]] = {
+        "verb": {"type": "str", "choices": ["look", "prepare", "switch", "retire", "await"], "required": True},
+        "component": {"type": "str", "required": True},
+        "zone": {"type": "str", "required": True},
+        "records": {"type": "list", "elements": "dict", "required": True},
+        "from": {"type": "str", "required": True},
+        "to": {"type": "str", "required": True},
+        "servers": {"type": "dict", "required": True},
+        "resolvers": {"type": "dict", "default": {}},
+        "port": {"type": "int", "default": 53},
+        "ttl": {"type": "int", "default": 5},
+        "timeout": {"type": "float", "default": 2},
+        "wait": {"type": "float", "default": 30},
+        "captured": {"type": "dict"},
+        "allow_unreachable": {"type": "bool", "default": False},
+    }
+
+    def run(self, tmp: Any = None, task_vars: Any = None) -> dict[str, Any]:
+        """Keep the task's variables, role defaults included, for the key."""
+        self._vars = task_vars or {}
+        return super().run(tmp, task_vars)
+
+    def act(self, args: dict[str, Any], scope: Scope) -> dict[str, Any]:
+        """Do what the verb says."""
+        sides = (args["from"], args["to"])
+        records = parse_records(args["records"], args["zone"], sides)
+        zone = Zone(args["zone"], args["component"], records, sides)
+        now = int(time.time())
+        asked: dict[str, Any] = {
+            "zone": zone.name,
+            "records": records,
+            "port": args["port"],
+            "timeout": args["timeout"],
+        }
+
+        def read(host: str) -> ServerView:
+            return io_dns.read_server(host, args["servers"][host], **asked)
+
+        def ask() -> list[ServerView]:
+            return [io_dns.read_resolver(host, address, **asked) for host, address in args["resolvers"].items()]
+
+        if args["verb"] in ("look", "await"):
+            return self._look(zone, args, read, ask, now)
+        if self.check_mode and args["verb"] != "prepare" and not conduct.look(zone, list(args["servers"]), read).newest:
+            return {
+                "changed": True,
+                "active": "",
+                "guards": {},
+                "msg": "this would happen after prepare, which was not run",
+            }
+        plan = {
+            "prepare": functools.partial(
+                planner.plan_prepare, zone, source=args["from"], target=args["to"], ttl=args["ttl"], now=now
+            ),
+            "switch": functools.partial(
+                planner.plan_switch,
+                zone,
+                source=args["from"],
+                target=args["to"],
+                decision=decision.current() if args["verb"] == "switch" else "",
+                now=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now)),
+            ),
+            "retire": functools.partial(planner.plan_retire, zone),
+        }[args["verb"]]
+        key = self._key()
+        outcome = conduct.carry_out(
+            zone,
+            list(args["servers"]),
+            read,
+            lambda change: io_dns.apply(change, zone.name, key, port=args["port"]),
+            plan,
+            allow_unreachable=args["verb"] == "switch" and args["allow_unreachable"],
+            check_mode=self.check_mode,
+        )
+        for text in outcome.warnings:
+            display.warning(text)
+        return {
+            **_facts(zone, outcome.found, now),
+            "changed": bool(outcome.done),
+            "wrong": [],
+            "diff": [
+                {
+                    "before_header": f"{change.host} {zone.name}",
+                    "after_header": f"{change.host} {zone.name}",
+                    "before": "".join(f"{line}\n" for line in change.lines("before")),
+                    "after": "".join(f"{line}\n" for line in change.lines("after")),
+                }
+                for change in outcome.done
+            ],
+            "warned": list(outcome.warnings),
+        }
+
+    def _look(
+        self, zone: Zone, args: dict[str, Any], read: conduct.Reader, ask: Callable[[], list[ServerView]], now: int
+    ) -> dict[str, Any]:
+        found = conduct.look(zone, list(args["servers"]), read)
+        active = _active(found)
+        side = active or args["from"]
+        if args["verb"] == "await" and active:
+            conduct.await_answer(zone, ask, side, args["wait"])
+        resolvers = ask()
+        views = [view for view in found.views if not (view.error and args["allow_unreachable"])]
+        wrong = [text for view in [*views, *resolvers] for text in planner.wrong_answers(zone, view, side)]
+        wrong += planner.unmoved(found, active, args["captured"] or {})
+        return {**_facts(zone, found, now), "wrong": wrong, "resolvers": [view.to_dict() for view in resolvers]}
+
+    def _key(self) -> io_dns.Key:
+        """Read the key from variables: an argument of a task can be shown, a variable is not."""
+        names = {part: f"dns_switchover_tsig_{part}" for part in ("name", "secret", "algorithm")}
+        values = {
+            part: str(plain(self._templar.template(self._vars.get(name, "")))).strip() for part, name in names.items()
+        }
+        missing = [names[part] for part, value in values.items() if not value]
+        if missing:
+            raise BasculeError(
+                expected="a TSIG key", found=f"not set: {', '.join(missing)}", state="no record was changed"
+            )
+        return io_dns.Key(values["name"], values["secret"], values["algorithm"])
+
+
+def _active(found: Survey) -> str:
+    return (found.newest.active() or "") if found.newest else ""
+
+
+def _facts(zone: Zone, found: Survey, now: int) -> dict[str, Any]:
+    newest = found.newest
+    return {
+        "changed": False,
+        "sampled_at": now,
+        "active": _active(found),
+        "guards": {name: side.to_dict() for name, side in newest.sides.items()} if newest else {},
+        "ttls": dict(newest.ttls) if newest else {},
+        "lowered_at": newest.lowered_at if newest else None,
+        "ttl_left": planner.seconds_until_forgotten(newest, now) if newest else None,
+        "servers": [view.to_dict() for view in found.views],
+        "unreachable": dict(found.unreachable),
+        "differences": planner.differences(zone, found.views),
+    }

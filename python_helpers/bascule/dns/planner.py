@@ -1,0 +1,229 @@
+"""Decide what each name server shall be told. Takes what the servers answered, returns updates; touches nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ..errors import BasculeError
+from ..guard.state import Epoch, next_epoch
+from . import state as zone_state
+from .records import Record, RRset, ServerView, serial_moved
+from .state import ZoneState
+
+
+class DnsRefused(BasculeError):
+    """The zone is not as the switch of names left it; nothing was changed."""
+
+
+@dataclass(frozen=True)
+class Zone:
+    """What is declared: the zone, the component that moves in it, its records and its two sides."""
+
+    name: str
+    component: str
+    records: Sequence[Record]
+    sides: tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Change:
+    """One atomic update of one server: all records and the state at once, or nothing.
+
+    The server carries it out only while `before` and `state_before` are exactly what it holds.
+    """
+
+    host: str
+    address: str
+    before: tuple[RRset, ...]
+    after: tuple[RRset, ...]
+    state_before: str | None
+    state_after: str
+
+    def lines(self, which: str) -> list[str]:
+        """Return the records before or after as lines of a zone file."""
+        return [line for rrset in (self.before if which == "before" else self.after) for line in rrset.lines()]
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What the servers said, and the newest state among them."""
+
+    views: Sequence[ServerView]
+    states: dict[str, ZoneState | None]
+    newest: ZoneState | None
+    unreachable: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def answering(self) -> list[ServerView]:
+        """Return the servers that answered."""
+        return [view for view in self.views if not view.error]
+
+
+def survey(zone: Zone, views: Sequence[ServerView]) -> Survey:
+    """Read the state out of every answer; a state that cannot be read stops everything."""
+    states: dict[str, ZoneState | None] = {}
+    for view in views:
+        if view.error:
+            continue
+        text = view.state_text
+        states[view.host] = None if text is None else zone_state.from_text(text, zone.component, zone.sides)
+    known = [state for state in states.values() if state is not None]
+    newest = max(known, key=lambda s: (s.rank(), s.lowered_at or 0), default=None)
+    return Survey(views, states, newest, {view.host: view.error for view in views if view.error})
+
+
+def require_servers(found: Survey, allow_unreachable: bool) -> list[str]:
+    """Refuse when a server did not answer, unless the way back may go on without it; return the warnings."""
+    missing = "; ".join(f"{host}: {why}" for host, why in sorted(found.unreachable.items()))
+    if not missing:
+        return []
+    if not allow_unreachable or not found.answering:
+        raise DnsRefused(
+            expected="an answer from every authoritative server",
+            found=missing,
+            state="no record was changed",
+            next_command="bring the server back, then run the same playbook again",
+        )
+    return [
+        f"going on without {missing}. That server gives the old answer; the entrance it names forwards or shows"
+        " the maintenance page, and its guard keeps it closed. Run the same playbook again when the server is back."
+    ]
+
+
+def differences(zone: Zone, views: Sequence[ServerView]) -> list[str]:
+    """Name the records on which servers that answered disagree."""
+    answering = [view for view in views if not view.error]
+    found = []
+    for record in zone.records:
+        told = {view.host: _told(view.rrsets.get(record.key)) for view in answering}
+        if len(set(told.values())) > 1:
+            found.append(f"{record.key}: " + ", ".join(f"{host} says {text}" for host, text in sorted(told.items())))
+    return found
+
+
+def wrong_answers(zone: Zone, view: ServerView, side: str) -> list[str]:
+    """Name the records of one server (or resolver) that do not say what `side` being active means."""
+    if view.error:
+        return [f"{view.host}: {view.error}"]
+    found = []
+    for record in zone.records:
+        rrset = view.rrsets.get(record.key)
+        if rrset is None or rrset.values != record.values[side]:
+            wanted = ", ".join(sorted(record.values[side]))
+            found.append(f"{view.host}: {record.key} says {_told(rrset)}, not {wanted}")
+    return found
+
+
+def plan_prepare(zone: Zone, found: Survey, source: str, target: str, ttl: int, now: int) -> list[Change]:
+    """Adopt the zone at every server and lower the times to live, remembering what they were."""
+    base = found.newest or zone_state.adopt(zone.component, source, target)
+    active = _active(base, found)
+    _refuse_foreign(zone, found, active, base)
+    highest = {r.key: max(view.rrsets[r.key].ttl for view in found.answering) for r in zone.records}
+    goal = base
+    if any(value > ttl for value in highest.values()) or base.lowered_at is None:
+        originals = {key: max(value, base.ttls.get(key, 0)) for key, value in highest.items()}
+        goal = replace(base, ttls=originals, lowered_at=now)
+    wanted = {record.key: min(goal.ttls[record.key], ttl) for record in zone.records}
+    return _changes(zone, found, goal, active, wanted)
+
+
+def plan_switch(zone: Zone, found: Survey, source: str, target: str, decision: str, now: str) -> list[Change]:
+    """Make the records say what `target` being active means, at every server that does not say so yet."""
+    base = _prepared(zone, found)
+    active = _active(base, found)
+    goal = base
+    if active != target:
+        epoch: Epoch = next_epoch(base.sides[source], base.sides[target], decision)
+        goal = zone_state.move(base, source, target, epoch, now)
+    _refuse_foreign(zone, found, active, base)
+    return _changes(zone, found, goal, target, None)
+
+
+def plan_retire(zone: Zone, found: Survey) -> list[Change]:
+    """Give the records the times to live back that they had before prepare."""
+    base = _prepared(zone, found)
+    active = _active(base, found)
+    _refuse_foreign(zone, found, active, base)
+    goal = replace(base, lowered_at=None)
+    return _changes(zone, found, goal, active, dict(goal.ttls))
+
+
+def seconds_until_forgotten(state: ZoneState, now: int) -> int | None:
+    """Return how long a cache may still hold an answer with an original time to live; None when none was lowered."""
+    if state.lowered_at is None or not state.ttls:
+        return None
+    return max(0, state.lowered_at + max(state.ttls.values()) - now)
+
+
+def unmoved(found: Survey, active: str, captured: Mapping[str, Any]) -> list[str]:
+    """Name the servers whose serial is still the captured one although the records have moved since."""
+    if not captured.get("active") or captured["active"] == active:
+        return []
+    serials = captured.get("serials") or {}
+    return [
+        f"{view.host}: serial {view.serial} has not moved since {serials[view.host]}"
+        for view in found.answering
+        if view.host in serials and view.serial is not None and not serial_moved(int(serials[view.host]), view.serial)
+    ]
+
+
+def _changes(zone: Zone, found: Survey, goal: ZoneState, side: str, ttls: dict[str, int] | None) -> list[Change]:
+    text = zone_state.to_text(goal)
+    changes = []
+    for view in found.answering:
+        before = tuple(view.rrsets[record.key] for record in zone.records)
+        after = tuple(
+            replace(rrset, values=record.values[side], ttl=rrset.ttl if ttls is None else ttls[record.key])
+            for record, rrset in zip(zone.records, before)
+        )
+        if before != after or view.state_text != text:
+            changes.append(Change(view.host, view.address, before, after, view.state_text, text))
+    return changes
+
+
+def _refuse_foreign(zone: Zone, found: Survey, active: str, newest: ZoneState) -> None:
+    """Nobody else's change is overwritten: every server must say exactly what its own state says it was told last."""
+    wrong = []
+    for view in found.answering:
+        own = found.states.get(view.host) or newest
+        wrong += wrong_answers(zone, view, own.active() or active)
+    if wrong:
+        raise DnsRefused(
+            expected="the records as they were declared and last set by Bascule",
+            found="; ".join(wrong),
+            state=f"somebody else changed the zone {zone.name}; no record was changed now",
+            next_command="find out who changed it; put the record back or declare it in dns_switchover_records",
+        )
+
+
+def _prepared(zone: Zone, found: Survey) -> ZoneState:
+    missing = [view.host for view in found.answering if found.states.get(view.host) is None]
+    if found.newest is None or missing:
+        raise DnsRefused(
+            expected=f"the state of the switch in {zone.name} at every server",
+            found=f"no TXT record _bascule at {', '.join(missing) or 'any server'}",
+            state="no record was changed",
+            next_command="ansible-playbook playbooks/20_prepare.yml",
+        )
+    return found.newest
+
+
+def _active(state: ZoneState, found: Survey) -> str:
+    side = state.active()
+    if side is None:
+        raise DnsRefused(
+            expected="a side that the records point to",
+            found="; ".join(s.describe() for s in state.sides.values()),
+            state=f"servers that answered: {', '.join(view.host for view in found.answering)}",
+            next_command="ansible-playbook playbooks/status.yml",
+        )
+    return side
+
+
+def _told(rrset: RRset | None) -> str:
+    if rrset is None:
+        return "nothing"
+    return f"{', '.join(sorted(rrset.values))} (TTL {rrset.ttl})"

@@ -1,0 +1,141 @@
+"""What a zone is declared to say for each side, and what one of its servers was seen to say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..errors import PlanError
+
+TYPES = ("A", "AAAA", "CNAME", "MX", "SRV", "TXT", "CAA", "PTR")
+
+
+@dataclass(frozen=True)
+class RRset:
+    """One record set: its absolute name, its type, its time to live and its values."""
+
+    name: str
+    type: str
+    ttl: int
+    values: frozenset[str]
+
+    def lines(self) -> list[str]:
+        """Return the record set as lines of a zone file, for diffs."""
+        return [f"{self.name} {self.ttl} {self.type} {value}" for value in sorted(self.values)]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain types."""
+        return {"name": self.name, "type": self.type, "ttl": self.ttl, "values": sorted(self.values)}
+
+
+@dataclass(frozen=True)
+class Record:
+    """A record set that moves: what it says while either side is active."""
+
+    name: str
+    type: str
+    values: Mapping[str, frozenset[str]]
+
+    @property
+    def key(self) -> str:
+        """Return the record's name in tables: "courses.example.org./A"."""
+        return f"{self.name}/{self.type}"
+
+
+@dataclass(frozen=True)
+class ServerView:
+    """What one authoritative server answered; `error` says why there is nothing else."""
+
+    host: str
+    address: str
+    serial: int | None = None
+    state_text: str | None = None
+    rrsets: Mapping[str, RRset] = field(default_factory=dict)
+    error: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain types."""
+        return {
+            "host": self.host,
+            "address": self.address,
+            "serial": self.serial,
+            "records": {key: rrset.to_dict() for key, rrset in sorted(self.rrsets.items())},
+            "error": self.error,
+        }
+
+
+def absolute(name: str, zone: str) -> str:
+    """Return the name as an absolute one in lower case: "courses" and "courses.example.org" mean the same."""
+    origin = zone.rstrip(".").lower() + "."
+    text = name.strip().lower()
+    if text in ("", "@"):
+        return origin
+    dotted = text.rstrip(".") + "."
+    if dotted == origin or dotted.endswith("." + origin):
+        return dotted
+    if text.endswith("."):
+        raise PlanError(expected=f"a record name below {origin}", found=repr(name))
+    return f"{dotted}{origin}"
+
+
+def normal_value(kind: str, value: str, zone: str) -> str:
+    """Return a value in the one spelling that comparisons use: names in values are absolute and in lower case."""
+    text = " ".join(str(value).split())
+    if kind in ("CNAME", "PTR"):
+        return text.rstrip(".").lower() + "." if text.endswith(".") else absolute(text, zone)
+    if kind in ("MX", "SRV"):
+        front, _, host = text.rpartition(" ")
+        return f"{front} {host.rstrip('.').lower()}."
+    if kind in ("A", "AAAA"):
+        return text.lower()
+    return text
+
+
+def parse_records(declared: Sequence[Mapping[str, Any]], zone: str, sides: Sequence[str]) -> list[Record]:
+    """Read `dns_switchover_records`; every fault is named at once."""
+    faults: list[str] = []
+    records: dict[str, Record] = {}
+    for number, entry in enumerate(declared, start=1):
+        label = f"record {number} ({entry.get('name', 'without a name')})"
+        kind = str(entry.get("type", "")).upper()
+        if kind not in TYPES:
+            faults.append(f"{label}: type {entry.get('type')!r} is none of {', '.join(TYPES)}")
+            continue
+        values = entry.get("values")
+        if not isinstance(values, Mapping) or sorted(values) != sorted(sides):
+            faults.append(f"{label}: values must have exactly the keys {', '.join(sorted(sides))}")
+            continue
+        try:
+            name = absolute(str(entry.get("name", "")), zone)
+            normal = {side: frozenset(normal_value(kind, v, zone) for v in _listed(values[side])) for side in sides}
+        except PlanError as error:
+            faults.append(f"{label}: {error}")
+            continue
+        record = Record(name, kind, normal)
+        if any(not found for found in normal.values()):
+            faults.append(f"{label}: a side without a value")
+        if record.key in records:
+            faults.append(f"{label}: declared twice")
+        if record.name == state_name(zone):
+            faults.append(f"{label}: this name keeps the state of the switch")
+        records[record.key] = record
+    if not declared:
+        faults.append("no record is declared: nothing would move")
+    if faults:
+        raise PlanError(expected="records that say what each side's clients shall be told", found="; ".join(faults))
+    return list(records.values())
+
+
+def state_name(zone: str) -> str:
+    """Return the name of the TXT record that holds the state of the switch."""
+    return f"_bascule.{zone.rstrip('.').lower()}."
+
+
+def serial_moved(before: int, after: int) -> bool:
+    """Compare zone serials as RFC 1982 does: they wrap around."""
+    return before != after and ((after - before) % 2**32) < 2**31
+
+
+def _listed(value: Any) -> list[str]:
+    return [str(item) for item in value] if isinstance(value, (list, tuple)) else [str(value)]
