@@ -1,0 +1,130 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Close one side's entrance and give the receipt."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: bascule_entrance_close
+short_description: Close one side's entrance and give the receipt
+description:
+  - Promises the epoch durably, shows the maintenance page durably, waits until no request is in flight, sees the
+    refusal from this host, and records the receipt. The permit to be open ends with the promise.
+  - The attempt from outside is made by M(bascule_entrance_open) from the other side.
+  - Runs on the host of the entrance to close.
+options:
+  component:
+    description: Name of the component.
+    type: str
+    required: true
+  side:
+    description: Inventory name of the host on which the module runs.
+    type: str
+    required: true
+  entrance:
+    description: How HAProxy is driven at this side, and how the side is reached from outside.
+    type: dict
+    required: true
+    suboptions:
+      map_file:
+        description: The map file from which HAProxy reads the mode.
+        type: path
+        required: true
+      socket:
+        description: The runtime socket of HAProxy, with level admin.
+        type: path
+        required: true
+      key:
+        description: The key of the mode in the map.
+        type: str
+        default: mode
+      backend:
+        description: The backend of the service itself, which is drained.
+        type: str
+        required: true
+      address:
+        description: The address at which users reach this side.
+        type: str
+        required: true
+      port:
+        description: The port of the entrance.
+        type: int
+        default: 443
+      name:
+        description: The name that users ask for and that the certificate is for.
+        type: str
+        required: true
+      ca_file:
+        description: The certificates that the entrance is verified with.
+        type: path
+        required: true
+      forwarded_header:
+        description: The header by which HAProxy knows a request that another entrance has forwarded.
+        type: str
+        required: true
+  epoch:
+    description: The epoch of this decision, from the action bascule_epoch.
+    type: str
+    required: true
+  drain_timeout:
+    description: Seconds to wait for the requests in flight.
+    type: float
+    default: 20
+  drain_cut:
+    description: Cut the requests that are still in flight after that, instead of failing.
+    type: bool
+    default: false
+author:
+  - The Bascule authors
+"""
+
+EXAMPLES = r"""
+- name: Close the entrance we come from
+  bascule_entrance_close:
+    component: entrance
+    side: "{{ bascule_from }}"
+    epoch: "{{ __example_epoch.epoch }}"
+    entrance: "{{ __example_entrances[bascule_from] }}"
+  delegate_to: "{{ bascule_from }}"
+  become: true
+  register: __example_closed
+"""
+
+RETURN = r"""
+guard:
+  description: The guard after the module has run.
+  returned: always
+  type: dict
+receipt:
+  description: The receipt that the other side needs to open.
+  returned: always
+  type: dict
+"""
+
+from typing import Any
+
+from ansible.module_utils.bascule.io import entrance
+from ansible.module_utils.bascule.io.module import run_module
+from ansible.module_utils.basic import AnsibleModule
+
+
+def main(module: AnsibleModule) -> dict[str, Any]:
+    """Close, prove, and return the receipt."""
+    params = module.params
+    side = entrance.Side(params["component"], params["side"], params["entrance"], check=module.check_mode)
+    return side.close(params["epoch"], params["drain_timeout"], params["drain_cut"])
+
+
+if __name__ == "__main__":
+    run_module(
+        {
+            "component": {"type": "str", "required": True},
+            "side": {"type": "str", "required": True},
+            "entrance": {"type": "dict", "required": True, "options": entrance.OPTIONS},
+            "epoch": {"type": "str", "required": True},
+            "drain_timeout": {"type": "float", "default": 20},
+            "drain_cut": {"type": "bool", "default": False},
+        },
+        main,
+    )

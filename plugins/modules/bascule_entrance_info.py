@@ -1,0 +1,152 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Measure one side's entrance."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: bascule_entrance_info
+short_description: Measure one side's entrance
+description:
+  - Reads HAProxy's version, the mode in its map file and in the running process, the health of the servers behind it,
+    its certificate and its TLS version, and the guard. Changes nothing.
+  - Runs on the host of the entrance.
+options:
+  component:
+    description: Name of the component.
+    type: str
+    required: true
+  side:
+    description: Inventory name of the host on which the module runs.
+    type: str
+    required: true
+  entrance:
+    description: How HAProxy is driven at this side, and how the side is reached from outside.
+    type: dict
+    required: true
+    suboptions:
+      map_file:
+        description: The map file from which HAProxy reads the mode.
+        type: path
+        required: true
+      socket:
+        description: The runtime socket of HAProxy, with level admin.
+        type: path
+        required: true
+      key:
+        description: The key of the mode in the map.
+        type: str
+        default: mode
+      backend:
+        description: The backend of the service itself, which is drained.
+        type: str
+        required: true
+      address:
+        description: The address at which users reach this side.
+        type: str
+        required: true
+      port:
+        description: The port of the entrance.
+        type: int
+        default: 443
+      name:
+        description: The name that users ask for and that the certificate is for.
+        type: str
+        required: true
+      ca_file:
+        description: The certificates that the entrance is verified with.
+        type: path
+        required: true
+      forwarded_header:
+        description: The header by which HAProxy knows a request that another entrance has forwarded.
+        type: str
+        required: true
+  backends:
+    description: Names of the backends that must be there.
+    type: list
+    elements: str
+    default: []
+  certificate_days:
+    description: How many days the certificate must still be good for.
+    type: int
+    default: 14
+author:
+  - The Bascule authors
+"""
+
+EXAMPLES = r"""
+- name: Measure the entrance
+  bascule_entrance_info:
+    component: entrance
+    side: "{{ bascule_from }}"
+    entrance: "{{ __example_entrances[bascule_from] }}"
+  delegate_to: "{{ bascule_from }}"
+  become: true
+"""
+
+RETURN = r"""
+entrance:
+  description: What was measured.
+  returned: always
+  type: dict
+faults:
+  description: What keeps this entrance from being moved, empty when nothing does.
+  returned: always
+  type: list
+  elements: str
+guard:
+  description: The guard of this side.
+  returned: always
+  type: dict
+"""
+
+import time
+from typing import Any
+
+from ansible.module_utils.bascule.entrance import answers, mode
+from ansible.module_utils.bascule.io import entrance, https
+from ansible.module_utils.bascule.io.module import run_module
+from ansible.module_utils.basic import AnsibleModule
+
+
+def main(module: AnsibleModule) -> dict[str, Any]:
+    """Measure."""
+    params = module.params
+    side = entrance.Side(params["component"], params["side"], params["entrance"])
+    haproxy, info, rows = side.haproxy, side.haproxy.info(), side.haproxy.stat()
+    durable, runtime = haproxy.durable(), haproxy.runtime()
+    answer = https.request(side.target)
+    faults = [f"HAProxy has no backend {name}" for name in params["backends"] if name not in mode.backends(rows)]
+    if durable != runtime:
+        faults.append(f"the map file says {durable}, the running HAProxy {runtime}")
+    if answer.error:
+        faults.append(answer.error)
+    now = time.time()
+    faults += answers.certificate_faults(answer.certificate, side.target.name, now, params["certificate_days"])
+    measured = {
+        "version": info.get("Version", ""),
+        "mode": runtime or mode.MAINTENANCE,
+        "mode_durable": durable or mode.MAINTENANCE,
+        "servers": [server.to_dict() for server in mode.servers(rows)],
+        "in_flight": mode.in_flight(rows, params["entrance"]["backend"]),
+        "tls": answer.tls,
+        "certificate_names": answers.names(answer.certificate),
+        "certificate_days_left": answers.days_left(answer.certificate, now) if answer.certificate else None,
+        "config_sha256": haproxy.config_digest(),
+        "status": answer.status,
+    }
+    return {"entrance": measured, "faults": faults, "guard": side.guard().to_dict()}
+
+
+if __name__ == "__main__":
+    run_module(
+        {
+            "component": {"type": "str", "required": True},
+            "side": {"type": "str", "required": True},
+            "entrance": {"type": "dict", "required": True, "options": entrance.OPTIONS},
+            "backends": {"type": "list", "elements": "str", "default": []},
+            "certificate_days": {"type": "int", "default": 14},
+        },
+        main,
+    )

@@ -1,0 +1,164 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Give one side's entrance the permit to be open."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: bascule_entrance_open
+short_description: Give one side's entrance the permit to be open
+description:
+  - Makes the smoke requests through this side's own entrance until they pass, then asks the other side from here as a
+    user would, which must show its maintenance page, and takes the permit by the opening rule.
+  - Users go on seeing the maintenance page until M(bascule_entrance_mode) thaws this side.
+  - Runs on the host of the entrance to open.
+options:
+  component:
+    description: Name of the component.
+    type: str
+    required: true
+  side:
+    description: Inventory name of the host on which the module runs.
+    type: str
+    required: true
+  entrance:
+    description: How HAProxy is driven at this side, and how the side is reached from outside.
+    type: dict
+    required: true
+    suboptions:
+      map_file:
+        description: The map file from which HAProxy reads the mode.
+        type: path
+        required: true
+      socket:
+        description: The runtime socket of HAProxy, with level admin.
+        type: path
+        required: true
+      key:
+        description: The key of the mode in the map.
+        type: str
+        default: mode
+      backend:
+        description: The backend of the service itself, which is drained.
+        type: str
+        required: true
+      address:
+        description: The address at which users reach this side.
+        type: str
+        required: true
+      port:
+        description: The port of the entrance.
+        type: int
+        default: 443
+      name:
+        description: The name that users ask for and that the certificate is for.
+        type: str
+        required: true
+      ca_file:
+        description: The certificates that the entrance is verified with.
+        type: path
+        required: true
+      forwarded_header:
+        description: The header by which HAProxy knows a request that another entrance has forwarded.
+        type: str
+        required: true
+  epoch:
+    description: The epoch of this decision, from the action bascule_epoch.
+    type: str
+    required: true
+  receipt:
+    description: The receipt of the other side for this epoch.
+    type: dict
+    required: true
+  other_address:
+    description: The address at which users reach the other side.
+    type: str
+    required: true
+  smoke:
+    description: The smoke requests, as web_entrance_smoke declares them.
+    type: list
+    elements: dict
+    required: true
+  smoke_header:
+    description: The header that carries the token.
+    type: str
+    required: true
+  smoke_token:
+    description: The token that lets a request through to the service in any mode.
+    type: str
+    required: true
+  smoke_timeout:
+    description: Seconds until every smoke request must have passed.
+    type: float
+    default: 60
+author:
+  - The Bascule authors
+"""
+
+EXAMPLES = r"""
+- name: Open the entrance we move to
+  bascule_entrance_open:
+    component: entrance
+    side: "{{ bascule_to }}"
+    epoch: "{{ __example_epoch.epoch }}"
+    receipt: "{{ __example_closed.receipt }}"
+    other_address: 192.0.2.1
+    smoke: [{name: health, path: /healthz}]
+    smoke_header: X-Bascule-Smoke
+    smoke_token: "{{ vault_smoke_token }}"
+    entrance: "{{ __example_entrances[bascule_to] }}"
+  delegate_to: "{{ bascule_to }}"
+  become: true
+"""
+
+RETURN = r"""
+guard:
+  description: The guard after the module has run.
+  returned: always
+  type: dict
+smoke:
+  description: Name, status and duration of every smoke request.
+  returned: always
+  type: list
+  elements: dict
+"""
+
+from typing import Any
+
+from ansible.module_utils.bascule.entrance.answers import parse_requests
+from ansible.module_utils.bascule.io import entrance
+from ansible.module_utils.bascule.io.module import run_module
+from ansible.module_utils.basic import AnsibleModule
+
+
+def main(module: AnsibleModule) -> dict[str, Any]:
+    """Open by the rule."""
+    params = module.params
+    side = entrance.Side(params["component"], params["side"], params["entrance"], check=module.check_mode)
+    return side.open(
+        params["epoch"],
+        params["receipt"],
+        parse_requests(params["smoke"], f"{params['component']}/{params['epoch']}"),
+        (params["smoke_header"], params["smoke_token"]),
+        params["smoke_timeout"],
+        entrance.target({**params["entrance"], "address": params["other_address"]}),
+    )
+
+
+if __name__ == "__main__":
+    run_module(
+        {
+            "component": {"type": "str", "required": True},
+            "side": {"type": "str", "required": True},
+            "entrance": {"type": "dict", "required": True, "options": entrance.OPTIONS},
+            "epoch": {"type": "str", "required": True},
+            "receipt": {"type": "dict", "required": True},
+            "other_address": {"type": "str", "required": True},
+            "smoke": {"type": "list", "elements": "dict", "required": True},
+            "smoke_header": {"type": "str", "required": True},
+            "smoke_token": {"type": "str", "required": True, "no_log": True},
+            "smoke_timeout": {"type": "float", "default": 60},
+        },
+        main,
+    )

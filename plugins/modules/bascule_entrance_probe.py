@@ -1,0 +1,132 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Ask an entrance as a user does."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: bascule_entrance_probe
+short_description: Ask an entrance as a user does
+description:
+  - Makes requests to an entrance from this host over verified TLS 1.3, and judges the answers. Changes nothing.
+  - Runs on any host that reaches the address, usually the gateway of the other side.
+options:
+  address:
+    description: The address to ask.
+    type: str
+    required: true
+  port:
+    description: The port of the entrance.
+    type: int
+    default: 443
+  name:
+    description: The name that users ask for and that the certificate is for.
+    type: str
+    required: true
+  ca_file:
+    description: The certificates that the entrance is verified with.
+    type: path
+    required: true
+  expect:
+    description:
+      - V(service) makes O(requests) and wants each to be answered as declared.
+      - V(maintenance) wants the maintenance page, status 503 with Retry-After.
+      - V(answer) wants either one, and fails for nothing; RV(reachable) tells.
+    type: str
+    choices: [service, maintenance, answer]
+    required: true
+  requests:
+    description: The requests, as web_entrance_verify declares them.
+    type: list
+    elements: dict
+    default: []
+  headers:
+    description: Headers to send with every request; never a secret.
+    type: dict
+    default: {}
+author:
+  - The Bascule authors
+"""
+
+EXAMPLES = r"""
+- name: See the maintenance page from outside
+  bascule_entrance_probe:
+    address: 192.0.2.1
+    name: courses.example.org
+    ca_file: /etc/ssl/certs/ca-certificates.crt
+    expect: maintenance
+  delegate_to: "{{ bascule_to }}"
+"""
+
+RETURN = r"""
+reachable:
+  description: Whether an answer came, over verified TLS 1.3, that an entrance gives.
+  returned: always
+  type: bool
+answers:
+  description: Name, status, TLS version and duration of every request.
+  returned: always
+  type: list
+  elements: dict
+sampled_at:
+  description: When this was seen, in seconds since 1970.
+  returned: always
+  type: int
+"""
+
+import time
+from typing import Any
+
+from ansible.module_utils.bascule.entrance.answers import parse_requests, refusal_fault
+from ansible.module_utils.bascule.entrance.mode import EntranceError
+from ansible.module_utils.bascule.io import entrance, https
+from ansible.module_utils.bascule.io.module import run_module
+from ansible.module_utils.basic import AnsibleModule
+
+
+def main(module: AnsibleModule) -> dict[str, Any]:
+    """Ask and judge."""
+    params = module.params
+    where = entrance.target(params)
+    headers = {str(name): str(value) for name, value in params["headers"].items()}
+    if params["expect"] == "service":
+        results = entrance.make(parse_requests(params["requests"], "verify"), where, headers)
+    else:
+        answer = https.request(where, headers=headers)
+        fault = refusal_fault(answer)
+        if params["expect"] == "answer" and not answer.error and answer.status < 500:
+            fault = None
+        results = [
+            {
+                "name": params["expect"],
+                "status": answer.status,
+                "seconds": answer.seconds,
+                "tls": answer.tls,
+                "fault": fault or "",
+            }
+        ]
+    faults = [result["fault"] for result in results if result["fault"]]
+    if faults and params["expect"] != "answer":
+        raise EntranceError(
+            expected=f"{params['expect']} at {where.address}:{where.port}",
+            found="; ".join(faults),
+            state="nothing was changed by asking",
+            next_command="ansible-playbook playbooks/status.yml",
+        )
+    return {"reachable": not faults, "answers": results, "faults": faults, "sampled_at": int(time.time())}
+
+
+if __name__ == "__main__":
+    run_module(
+        {
+            "address": {"type": "str", "required": True},
+            "port": {"type": "int", "default": 443},
+            "name": {"type": "str", "required": True},
+            "ca_file": {"type": "path", "required": True},
+            "expect": {"type": "str", "choices": ["service", "maintenance", "answer"], "required": True},
+            "requests": {"type": "list", "elements": "dict", "default": []},
+            "headers": {"type": "dict", "default": {}},
+        },
+        main,
+    )
