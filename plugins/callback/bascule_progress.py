@@ -31,7 +31,7 @@ from ansible.utils.display import Display
 from bascule.report.progress import Progress
 
 # Tasks whose message is meant for the reader.
-SPEAKING = frozenset({"bascule_where", "bascule_go", "bascule_gate", "debug", "ansible.builtin.debug"})
+SPEAKING = frozenset({"bascule_where", "bascule_go", "debug"})
 _COLOURS = {"good": "green", "changed": "yellow", "bad": "red", "head": "bright blue"}
 
 
@@ -39,7 +39,6 @@ class LogDisplay:
     """Stands in for Ansible's display and writes to a file; without a file it writes nothing."""
 
     banner = Display.banner
-    _warning = Display._warning
     _error = Display._error
     _deprecated = Display._deprecated
 
@@ -52,6 +51,11 @@ class LogDisplay:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._screen, name)
+
+    def _warning(self, warning: Any) -> None:
+        """Warnings are for the reader at the terminal, too."""
+        self._screen._warning(warning)
+        Display._warning(self, warning)
 
     def display(self, msg: str, *_: Any, screen_only: bool = False, **__: Any) -> None:
         if self._out is not None and not screen_only:
@@ -108,7 +112,9 @@ class CallbackModule(Default):
             self._say(self._progress.end(host))
         else:
             self._progress.step(host, bool(result.result.get("changed", False)))
-            if task.action in SPEAKING or action in SPEAKING:
+            if action == "bascule_gate":
+                self._say(self._progress.gate(host, result.result.get("gate")))
+            if action in SPEAKING:
                 self._say(self._progress.message(host, result.result.get("msg")))
 
     def _say(self, lines: list[tuple[str, str]]) -> None:

@@ -63,6 +63,14 @@ class Progress:
             return []
         return [("plain", f"  {line}") for line in lines]
 
+    def gate(self, component: str, verdict: Any) -> list[Line]:
+        """A gate let the component pass."""
+        if not isinstance(verdict, Mapping):
+            return []
+        override = verdict.get("override")
+        tone, word = ("bad", f"OVERRIDDEN ({override})") if override else ("good", "GO")
+        return [(tone, f"  {component:<16}gate {verdict.get('name')}: {word}, {verdict.get('reason')}")]
+
     def failed(self, component: str, task: str, result: Mapping[str, Any], *, reached: bool = True) -> list[Line]:
         """A task of the component failed, or its machine did not answer."""
         doing = self._doing.pop(component, None)

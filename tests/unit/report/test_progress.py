@@ -70,6 +70,18 @@ def test_a_failure_without_fields_shows_its_message_and_errors() -> None:
     ]
 
 
+def test_a_gate_says_go_and_why() -> None:
+    progress = Progress(Clock())
+    verdict = {"name": "link_rate", "reason": "196 Mbit/s, at least 150", "override": ""}
+    assert progress.gate("names", verdict) == [
+        ("good", "  names           gate link_rate: GO, 196 Mbit/s, at least 150")
+    ]
+    tone, text = progress.gate("names", verdict | {"override": "known"})[0]
+    assert tone == "bad"
+    assert "OVERRIDDEN (known)" in text
+    assert progress.gate("names", None) == []
+
+
 def test_messages_are_shown_and_other_values_are_not() -> None:
     progress = Progress(Clock())
     assert progress.message("names", "a\nb") == [("plain", "  a"), ("plain", "  b")]

@@ -2,7 +2,7 @@ from typing import Any
 
 class Display:
     banner: Any
-    _warning: Any
+    def _warning(self: Any, warning: Any) -> None: ...
     _error: Any
     _deprecated: Any
     def display(self, msg: str, color: str | None = ..., stderr: bool = ...) -> None: ...
