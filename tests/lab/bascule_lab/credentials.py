@@ -191,7 +191,8 @@ def make_wireguard(directory: Path, name: str) -> None:
 
 
 def alternatives_of(host: Host) -> tuple[str, ...]:
-    return (host.name, f"{host.kind}.{host.domain}", host.address, *host.san)
+    # The kind alone, too: clients ask for `db` and leave the domain to their resolver.
+    return (host.name, host.kind, f"{host.kind}.{host.domain}", host.address, *host.san)
 
 
 def make_all(hosts: Iterable[Host]) -> None:

@@ -11,7 +11,7 @@ BUILDER = paths.LAB_SOURCE / "pve" / "build_guest.py"
 DIRECTORY = paths.STATE / "guest"
 DISK = DIRECTORY / "disk.raw"
 # Name below /etc/courses in the guest -> the lab's file.
-SECRETS = {"password": paths.SECRETS / "app_password", "ca.crt": paths.CA / "ca.crt"}
+SECRETS = {"app_password": paths.SECRETS / "app_password", "ca.crt": paths.CA / "ca.crt"}
 BUILD_SECONDS = 900
 
 

@@ -89,12 +89,19 @@ def page(number: int) -> bytes:
     ).encode()
 
 
+def lesson(number: int) -> bytes:
+    """What the web application shows of a course."""
+    topic = TOPICS[number % len(TOPICS)]
+    return "".join(f"{topic} {number}.{part}: lecture, exercices & corrigés.\n" for part in range(1, 9)).encode()
+
+
 def courses(tree: Tree) -> None:
     """content/<n>/: a page, hand-outs and slides; every fourth course has a larger recording."""
     tree.directory("content")
     for number in range(1, COURSES + 1):
         tree.directory(f"content/{number}")
         tree.file(f"content/{number}/index.html", page(number))
+        tree.file(f"content/{number}/lesson.txt", lesson(number))
         for part in range(10 * tree.scale):
             tree.file(f"content/{number}/handout-{part:03}.txt", tree.random.randbytes(1500).hex().encode() + b"\n")
         for part in range(4):
