@@ -14,7 +14,7 @@ from ansible.utils.vars import load_extra_vars
 from ..errors import BasculeError
 from ..io import files
 from ..io.journal_store import Journal
-from ..journal.targets import Target
+from ..journal.targets import Target, target
 from . import context, verbs
 from .context import Announced
 
@@ -80,16 +80,24 @@ class Scope:
 
     def journal_targets(self) -> dict[str, Target]:
         """Return how to reach the journal host of each site."""
-        # Loading the plugin is what makes its options known.
-        connection_loader.get("ssh", class_only=True)
-        ssh_args, directory = (
-            str(constants.config.get_config_value(name, plugin_type="connection", plugin_name="ssh"))
-            for name in ("ssh_args", "control_path_dir")
-        )
-        path = str(files.expand_user(directory))
-        files.make_directory(path)
-        declared = {"plan_journal_hosts": self.get("plan_journal_hosts")}
-        return context.journal_targets(declared, self.hostvars, ssh_args, path)
+        return context.journal_targets(self.get("plan_journal_hosts"), self.hostvars, *_ssh_settings())
+
+    def target(self, host: str) -> Target:
+        """Return how to reach a machine of the inventory."""
+        return target(host, self.hostvars[host], *_ssh_settings())
+
+
+def _ssh_settings() -> tuple[str, str]:
+    """Return (ssh_args, directory for control sockets) as Ansible is configured."""
+    # Loading the plugin is what makes its options known.
+    connection_loader.get("ssh", class_only=True)
+    ssh_args, directory = (
+        str(constants.config.get_config_value(name, plugin_type="connection", plugin_name="ssh"))
+        for name in ("ssh_args", "control_path_dir")
+    )
+    path = files.expand_user(directory)
+    files.make_directory(path)
+    return ssh_args, str(path)
 
 
 def plain(value: Any) -> Any:

@@ -64,10 +64,10 @@ def dependencies(components: list[str], hostvars: Mapping[str, Any]) -> dict[str
 
 
 def journal_targets(
-    variables: Mapping[str, Any], hostvars: Mapping[str, Any], ssh_args: str, control_directory: str
+    declared: Any, hostvars: Mapping[str, Any], ssh_args: str, control_directory: str
 ) -> dict[str, Target]:
-    """Return how to reach the journal host of each site."""
-    declared = variables.get("plan_journal_hosts") or {}
+    """Return how to reach the journal host of each site; `declared` is plan_journal_hosts."""
+    declared = declared or {}
     if not isinstance(declared, Mapping):
         raise PlanError(expected="plan_journal_hosts: a host for each site", found=repr(declared))
     unknown = [f"{site}: {host}" for site, host in declared.items() if host not in hostvars]

@@ -1,0 +1,123 @@
+"""Say where the run stands."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+name: bascule_where
+short_description: Say where the run stands
+description:
+  - Takes the guards that the roles' verb C(state) has registered; a guard that is missing there is read from its host.
+  - Reads the journal here and at every site that can be reached, checks its chains, and prints about ten lines that end
+    with the next safe command. Changes nothing.
+options: {}
+author:
+  - The Bascule authors
+"""
+
+EXAMPLES = r"""
+- name: Say where the run stands
+  bascule_where:
+  run_once: true
+"""
+
+RETURN = r"""
+lines:
+  description: What was printed.
+  returned: always
+  type: list
+  elements: str
+"""
+
+import json
+from typing import Any
+
+from ansible.utils.display import Display
+
+from bascule.errors import BasculeError
+from bascule.guard.state import GuardState
+from bascule.io import decision, remote
+from bascule.io.guard_store import GUARD_DIRECTORY
+from bascule.io.journal_store import Journal, list_runs, read_copies
+from bascule.journal import chain, position
+from bascule.plan import context
+from bascule.plan.action import ControllerAction, Scope, plain
+
+
+class ActionModule(ControllerAction):
+    """See DOCUMENTATION."""
+
+    def act(self, args: dict[str, Any], scope: Scope) -> dict[str, Any]:
+        """Read, judge, print."""
+        targets = scope.journal_targets()
+        journal = Journal.current()
+        if not journal.read().entries and (elsewhere := list_runs(targets)) and journal.run not in elsewhere:
+            # This controller knows nothing of the run: the sites do.
+            journal = Journal(journal.runs, elsewhere[-1], journal.controller, journal.decision)
+        readings, errors = read_copies(journal.run, targets)
+        local = journal.read()
+        entries = chain.merge(local.entries, *(reading.entries for reading in readings.values()))
+        copies = {"here": f"{len(local.entries)} entries"}
+        copies |= {site: f"{len(chain.merge(reading.entries))} entries" for site, reading in readings.items()}
+        copies |= {site: f"NOT READ ({error})" for site, error in errors.items()}
+        lines = position.report(
+            journal.run,
+            self._sides(scope),
+            position.last_verb(entries),
+            copies,
+            chain.verify(entries),
+            (_site_name(scope, "plan_source_site"), _site_name(scope, "plan_target_site")),
+        )
+        for line in lines:
+            Display().display(line)
+        return {"lines": lines, "run": journal.run, "decision": decision.current()}
+
+    def _sides(self, scope: Scope) -> list[position.Sides]:
+        """Return both sides of every component."""
+        declared = {name: context.declared_sides(name, scope.hostvars[name]) for name in scope.components}
+        found: dict[tuple[str, str], GuardState] = {}
+        for name in scope.components:
+            variables = scope.hostvars[name]
+            prefix = f"__{variables['component_role']}"
+            for key in [key for key in variables if str(key).startswith(prefix)]:
+                found |= {(name, guard.side): guard for guard in position.find_guards(plain(variables[key]))}
+        missing = [(name, host) for name, sides in declared.items() for host in sides if (name, host) not in found]
+        read, errors = self._read(scope, missing)
+        found |= read
+
+        def side(name: str, host: str) -> position.Side:
+            site = str(scope.hostvars[host].get("site", "")) if host in scope.hostvars else ""
+            plan_sites = scope.get("plan_sites") or {}
+            title = plan_sites.get(site, {}).get("title") or site or host
+            return position.Side(host, str(title), found.get((name, host)), errors.get((name, host), ""))
+
+        return [position.Sides(name, side(name, a), side(name, b)) for name, (a, b) in declared.items()]
+
+    def _read(
+        self, scope: Scope, missing: list[tuple[str, str]]
+    ) -> tuple[dict[tuple[str, str], GuardState], dict[tuple[str, str], str]]:
+        """Read guards that no role has registered, all hosts side by side."""
+        keys = {f"{name} {host}": (name, host) for name, host in missing if host in scope.hostvars}
+        shells = {key: scope.target(host) for key, (_, host) in keys.items()}
+        scripts = {
+            key: f"[ ! -f {GUARD_DIRECTORY}/{name}.json ] || cat {GUARD_DIRECTORY}/{name}.json"
+            for key, (name, _) in keys.items()
+        }
+        found: dict[tuple[str, str], GuardState] = {}
+        errors: dict[tuple[str, str], str] = {}
+        for key, answer in remote.run_on(shells, scripts, {}, 20).items():
+            name, host = keys[key]
+            if answer.error:
+                errors[name, host] = answer.error
+                continue
+            try:
+                data = json.loads(answer.output) if answer.output.strip() else None
+                found[name, host] = GuardState.from_dict(data) if data else GuardState(name, host)
+            except (BasculeError, ValueError) as error:
+                errors[name, host] = str(error)
+        return found, errors
+
+
+def _site_name(scope: Scope, variable: str) -> str:
+    sites = scope.get("plan_sites") or {}
+    return str(sites.get(scope.get(variable), {}).get("name") or "SITE")

@@ -1,0 +1,220 @@
+"""Where a run stands: what the guards say is true, what the journal says was tried, what to do next. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import BasculeError
+from ..guard import state as rule
+from ..guard.state import GuardState
+from .progress import OK
+
+NEXT_PHASE = {
+    "audit": "playbooks/20_prepare.yml",
+    "prepare": "playbooks/30_sync.yml",
+    "sync": "playbooks/40_pretest.yml",
+    "pretest": "playbooks/60_cutover.yml",
+    "rollback": "playbooks/30_sync.yml",
+}
+PLAYBOOKS = {
+    "audit": "playbooks/10_audit.yml",
+    "prepare": "playbooks/20_prepare.yml",
+    "sync": "playbooks/30_sync.yml",
+    "pretest": "playbooks/40_pretest.yml",
+    "cutover": "playbooks/60_cutover.yml",
+    "verify": "playbooks/70_verify.yml",
+    "rollback": "playbooks/rollback.yml",
+    "decommission": "playbooks/90_decommission.yml",
+}
+
+
+@dataclass(frozen=True)
+class Side:
+    """One side of a component as it was read: a guard, or the reason why there is none."""
+
+    host: str
+    site: str
+    guard: GuardState | None
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class Sides:
+    """Both sides of a component."""
+
+    component: str
+    source: Side
+    target: Side
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where one component stands: `where` is one word, `words` is for people."""
+
+    component: str
+    where: str
+    words: str
+
+
+@dataclass(frozen=True)
+class Last:
+    """The last verb the journal knows of, and how it ended."""
+
+    phase: str = ""
+    verb: str = ""
+    component: str = ""
+    time: str = ""
+    controller: str = ""
+    outcome: str = ""
+
+
+def find_guards(value: Any, depth: int = 4) -> list[GuardState]:
+    """Return every guard state in what a role's `state` verb has registered, whatever it is called there."""
+    if isinstance(value, Mapping):
+        if {"component", "side", "status", "promised"} <= set(value):
+            try:
+                return [GuardState.from_dict(value)]
+            except BasculeError:
+                return []
+        values: Iterable[Any] = value.values()
+    elif isinstance(value, (list, tuple)):
+        values = value
+    else:
+        return []
+    return [guard for item in values for guard in find_guards(item, depth - 1)] if depth else []
+
+
+def standing(sides: Sides) -> Standing:
+    """Return where the component stands."""
+    source, target = sides.source, sides.target
+    first, second = source.guard, target.guard
+    if first is None or second is None:
+        words = [
+            f"{side.host} NOT READ: {side.error or 'no answer'}"
+            if side.guard is None
+            else f"{side.host} {_status(side)}"
+            for side in (source, target)
+        ]
+        return Standing(sides.component, "unread", "; ".join(words))
+    both = f"{source.host} {_status(source)}, {target.host} {_status(target)}"
+    if first.status == second.status == rule.OPEN:
+        return Standing(sides.component, "both", f"BOTH SIDES OPEN: {both}")
+    for name, side, guard in (("source", source, first), ("target", target, second)):
+        if guard.status == rule.OPEN:
+            what = "frozen" if guard.frozen else "active"
+            return Standing(
+                sides.component, f"{name}-frozen" if guard.frozen else name, f"{what} at {side.site} ({both})"
+            )
+    if rule.UNKNOWN in (first.status, second.status):
+        return Standing(sides.component, "unprepared", f"not taken over by prepare ({both})")
+    leader = rule.leader(first, second)
+    latest = next((side.site for side in (source, target) if side.host == leader), "neither side")
+    moving = {first.status, second.status} & {rule.OPENING, rule.CLOSING}
+    what = "interrupted" if moving else "HELD"
+    return Standing(sides.component, "held", f"{what}: no side is open, latest data at {latest} ({both})")
+
+
+def last_verb(entries: Sequence[Mapping[str, Any]]) -> Last:
+    """Return the last verb that was begun for real, the worst of what ran side by side first."""
+    begins: dict[tuple[str, str, str, str], Mapping[str, Any]] = {}
+    ends: dict[tuple[str, str, str, str], Mapping[str, Any]] = {}
+    for entry in entries:
+        key = (str(entry["epoch"]), str(entry["phase"]), str(entry["verb"]), str(entry["component"]))
+        if entry["kind"] == "begin" and not entry["data"].get("check_mode"):
+            begins[key] = entry
+            ends.pop(key, None)
+        elif entry["kind"] == "end":
+            ends[key] = entry
+    if not begins:
+        return Last()
+    newest = max(begins.values(), key=lambda entry: str(entry["time"]))
+    batch = [
+        (entry, str(ends[key]["data"].get("result")) if key in ends else "not ended")
+        for key, entry in begins.items()
+        if key[:3] == (newest["epoch"], newest["phase"], newest["verb"])
+    ]
+    entry, outcome = next(((e, o) for e, o in batch if o != OK), (newest, OK))
+    return Last(
+        str(entry["phase"]),
+        str(entry["verb"]),
+        str(entry["component"]),
+        str(entry["time"]),
+        str(entry["controller"]),
+        outcome,
+    )
+
+
+def next_command(standings: Sequence[Standing], last: Last, source_name: str, target_name: str) -> str:
+    """Return the next safe command, or what a person has to do first."""
+    where = {standing.where for standing in standings}
+    go, back = (
+        f"ansible-playbook playbooks/60_cutover.yml -e confirm={target_name}",
+        f"ansible-playbook playbooks/rollback.yml -e confirm={source_name}",
+    )
+    if "both" in where:
+        return "none: stop the clients, close one side by hand, prove it, and find out who opened it"
+    if "unread" in where:
+        return "make the machine that was not read reachable, then ask again: ansible-playbook playbooks/status.yml"
+    if "unprepared" in where:
+        done = last.phase == "audit" and last.outcome == OK
+        return f"ansible-playbook playbooks/{'20_prepare' if done or last.phase == 'prepare' else '10_audit'}.yml"
+    if where == {"source"}:
+        if last.phase == "cutover":
+            return f"{go} (again from the start), or leave things as they are"
+        if last.outcome == OK and last.phase in NEXT_PHASE:
+            command = f"ansible-playbook {NEXT_PHASE[last.phase]}"
+            return go if "60_cutover" in command else command
+        return f"ansible-playbook {PLAYBOOKS.get(last.phase, 'playbooks/30_sync.yml')}"
+    if where == {"target"}:
+        if last.phase == "verify" and last.outcome == OK:
+            return f"none is needed; to return: {back}"
+        return f"ansible-playbook playbooks/70_verify.yml; to return: {back}"
+    if last.phase == "rollback":
+        return back
+    return f"{go} to go on, or to return: {back}"
+
+
+def report(
+    run: str,
+    sides: Sequence[Sides],
+    last: Last,
+    copies: Mapping[str, str],
+    problems: Sequence[str],
+    names: tuple[str, str],
+) -> list[str]:
+    """Return about ten lines that say where the run stands.
+
+    Args:
+        run: the run id.
+        sides: the components in their order.
+        last: the last verb begun.
+        copies: what each copy of the journal holds, or why it could not be read, by place.
+        problems: what is wrong with the journal's chains.
+        names: what a person types to confirm the source and the target site.
+    """
+    standings = [standing(component) for component in sides]
+    width = max((len(s.component) for s in standings), default=0)
+    if last.phase:
+        doing = f"{last.phase}/{last.verb} of {last.component}, begun {last.time[:19]}Z by {last.controller}"
+        how = {OK: "came through", "failed": "FAILED", "not ended": "NOT ENDED: interrupted or under way"}
+        line = f"{doing}: {how.get(last.outcome, last.outcome)}"
+    else:
+        line = "nothing was run yet"
+    lines = [
+        f"Run {run}",
+        f"Last verb: {line}",
+        f"Journal: {', '.join(f'{place} {what}' for place, what in copies.items())}; "
+        + (f"CHAIN BROKEN: {'; '.join(problems[:3])}" if problems else "chains hold"),
+    ]
+    lines += [f"  {s.component:<{width}}  {s.words}" for s in standings]
+    return [*lines, f"Next: {next_command(standings, last, *names)}"]
+
+
+def _status(side: Side) -> str:
+    guard = side.guard
+    if guard is None:
+        return "not read"
+    epoch = guard.opened if guard.status == rule.OPEN else guard.promised
+    return guard.status + (f" {epoch.number}" if epoch else "")
