@@ -1,0 +1,412 @@
+"""The lab's web application: a small course site, run inside the guest.
+
+Logins and progress live in PostgreSQL, course files and uploads on the file server, and a log of logins on the guest's
+own disk (the state a guest carries). Every acknowledged write is durable where it says it is: the transaction has
+committed, the file server has answered 201 for the very bytes, the local line is synced. Whatever cannot be
+acknowledged within a few seconds is a 5xx. A write is idempotent by its identifier.
+
+It finds `db` and `files` by name in the search domain of its site, so the same disk serves either site.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import html
+import http.client
+import json
+import os
+import queue
+import re
+import signal
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+
+SETTINGS = Path("/etc/courses")
+LOCAL_LOG = Path("/var/lib/courses/logins.log")
+PORT = 8000
+TIMEOUT = 5.0
+MAX_UPLOAD = 16 << 20
+
+COMMITTED = """
+SELECT (SELECT system_identifier::text FROM pg_control_system()),
+       substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8),
+       current_database()
+"""
+INSERTS = {
+    "login": "INSERT INTO app.logins (id, student, at, client) VALUES (%s, %s, now(), %s) ON CONFLICT (id) DO NOTHING",
+    "progress": "INSERT INTO app.progress (id, student, course, percent, at) VALUES (%s, %s, %s, %s, now())"
+    " ON CONFLICT (id) DO NOTHING",
+    "upload": "INSERT INTO app.uploads (id, path, sha256, at) VALUES (%s, %s, %s, now()) ON CONFLICT (id) DO NOTHING",
+}
+TABLES = {"login": "app.logins", "progress": "app.progress", "upload": "app.uploads"}
+
+
+class Refused(Exception):
+    """The request cannot be answered as asked: a status and a sentence for the caller."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+
+
+def setting(name: str, default: str) -> str:
+    path = SETTINGS / name
+    return path.read_text().strip() if path.exists() else default
+
+
+class Database:
+    """A few connections to the site's database, replaced whenever one fails."""
+
+    def __init__(self, size: int = 8) -> None:
+        self._free: queue.LifoQueue[Any] = queue.LifoQueue()
+        self._slots = threading.BoundedSemaphore(size)
+
+    def _connect(self) -> Any:
+        return psycopg2.connect(
+            host=setting("db_host", "db"),
+            port=int(setting("db_port", "5432")),
+            dbname="courses",
+            user="courses",
+            password=setting("app_password", ""),
+            sslmode=setting("db_sslmode", "verify-full"),
+            sslrootcert=str(SETTINGS / "ca.crt"),
+            ssl_min_protocol_version="TLSv1.3",
+            connect_timeout=3,
+            keepalives_idle=2,
+            keepalives_interval=1,
+            keepalives_count=2,
+            tcp_user_timeout=4000,
+            application_name="courses",
+            options="-c statement_timeout=4000 -c lock_timeout=3000 -c idle_in_transaction_session_timeout=5000",
+        )
+
+    @contextlib.contextmanager
+    def _session(self, fresh: bool) -> Iterator[Any]:
+        if not self._slots.acquire(timeout=TIMEOUT):
+            raise Refused(503, "no database connection became free")
+        session = None
+        try:
+            if not fresh:
+                with contextlib.suppress(queue.Empty):
+                    session = self._free.get_nowait()
+            session = session or self._connect()
+            yield session
+            self._free.put(session)
+        except BaseException:
+            # Whatever went wrong in it, the next request starts with a new connection.
+            if session is not None:
+                with contextlib.suppress(psycopg2.Error):
+                    session.close()
+            raise
+        finally:
+            self._slots.release()
+
+    def run(self, work: Callable[[Any], Any]) -> Any:
+        """Do `work(cursor)` in a transaction and commit it.
+
+        A kept connection may have died with the server it led to: then once more on a new one. That is safe because
+        every statement here may be repeated.
+        """
+        for fresh in (False, True):
+            try:
+                with self._session(fresh) as session:
+                    with session.cursor() as cursor:
+                        result = work(cursor)
+                    session.commit()
+                    return result
+            except psycopg2.Error as error:
+                text = " ".join(str(error).split()) or type(error).__name__
+                if fresh or not isinstance(error, (psycopg2.OperationalError, psycopg2.InterfaceError)):
+                    raise Refused(503, f"database: {text}") from error
+        raise AssertionError("unreachable")
+
+    def write(self, kind: str, values: tuple[Any, ...]) -> dict[str, str]:
+        def work(cursor: Any) -> dict[str, str]:
+            cursor.execute(INSERTS[kind], values)
+            cursor.execute(COMMITTED)
+            system_id, timeline, name = cursor.fetchone()
+            return {"system_id": system_id, "timeline": timeline, "db": name}
+
+        answer: dict[str, str] = self.run(work)
+        return answer
+
+    def rows(self, statement: str, values: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+        def work(cursor: Any) -> list[tuple[Any, ...]]:
+            cursor.execute(statement, values)
+            found: list[tuple[Any, ...]] = cursor.fetchall()
+            return found
+
+        answer: list[tuple[Any, ...]] = self.run(work)
+        return answer
+
+
+class FileServer:
+    """The site's file server, over HTTP."""
+
+    def _ask(self, method: str, path: str, body: bytes | None = None) -> tuple[int, str, bytes]:
+        host = setting("files_host", "files")
+        connection = http.client.HTTPConnection(host, int(setting("files_port", "8080")), timeout=TIMEOUT)
+        try:
+            connection.request(method, path, body=body)
+            answer = connection.getresponse()
+            return answer.status, answer.getheader("Content-Type", "application/octet-stream"), answer.read()
+        except (OSError, http.client.HTTPException) as error:
+            raise Refused(503, f"file server: {type(error).__name__}: {error}") from error
+        finally:
+            connection.close()
+
+    def get(self, path: str) -> tuple[str, bytes]:
+        status, content_type, body = self._ask("GET", path)
+        if status == 404:
+            raise Refused(404, "no such file")
+        if status != 200:
+            raise Refused(503, f"file server answered {status}")
+        return content_type, body
+
+    def put(self, path: str, body: bytes) -> str:
+        """Store the bytes; returns their digest once the file server has answered 201 for it."""
+        digest = hashlib.sha256(body).hexdigest()
+        status, _, answer = self._ask("PUT", path, body)
+        if status != 201:
+            raise Refused(503, f"file server answered {status}: {answer[:200].decode(errors='replace').strip()}")
+        # Where it names a digest, it must be that of our bytes.
+        named = re.findall(rb"\b[0-9a-f]{64}\b", answer)
+        if named and digest.encode() not in named:
+            raise Refused(502, "file server answered with another digest")
+        return digest
+
+
+class LocalLog:
+    """Logins on the guest's own disk: one synced line each, read back at start."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._lock = threading.Lock()
+        self._ids: dict[str, None] = {}
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o640)
+        with open(path, "rb") as lines:
+            text = lines.read()
+        # A line torn by a power cut was never acknowledged: end it, so that the next one stands alone.
+        if text and not text.endswith(b"\n"):
+            os.write(self._file, b"\n")
+        for line in text.splitlines(keepends=True):
+            if line.endswith(b"\n") and line.strip():
+                self._ids[line.split()[0].decode(errors="replace")] = None
+
+    def append(self, ident: str, student: int) -> None:
+        with self._lock:
+            if ident in self._ids:
+                return
+            os.write(self._file, f"{ident} {student} {time.time():.3f}\n".encode())
+            os.fsync(self._file)
+            self._ids[ident] = None
+
+    def __contains__(self, ident: str) -> bool:
+        with self._lock:
+            return ident in self._ids
+
+    def all(self) -> list[str]:
+        with self._lock:
+            return list(self._ids)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a request works with."""
+
+    database: Database
+    files: FileServer
+    local: LocalLog
+
+
+def identifier(value: object) -> str:
+    try:
+        return str(uuid.UUID(str(value)))
+    except ValueError as error:
+        raise Refused(400, "id must be a UUID") from error
+
+
+def whole(form: dict[str, Any], name: str) -> int:
+    value = form.get(name)
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise Refused(400, f"{name} must be a whole number")
+    return value
+
+
+class Handler(BaseHTTPRequestHandler):
+    """One request: the path decides, the parts do."""
+
+    protocol_version = "HTTP/1.1"
+    timeout = 30
+    disable_nagle_algorithm = True
+    parts: Parts
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Only failures reach the console (see `_serve`): it is a slow serial line."""
+
+    def _answer(self, status: int, body: bytes, content_type: str = "application/json") -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", content_type)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def _json(self, status: int, value: object) -> None:
+        self._answer(status, json.dumps(value).encode() + b"\n")
+
+    def _body(self) -> bytes:
+        try:
+            length = int(self.headers["Content-Length"])
+        except (TypeError, ValueError) as error:
+            self.close_connection = True
+            raise Refused(411, "Content-Length is missing") from error
+        if not 0 <= length <= MAX_UPLOAD:
+            self.close_connection = True
+            raise Refused(413, f"more than {MAX_UPLOAD} bytes")
+        body = self.rfile.read(length)
+        if len(body) != length:
+            raise Refused(400, "the body ended early")
+        return body
+
+    def _form(self) -> dict[str, Any]:
+        try:
+            form = json.loads(self._body())
+        except ValueError as error:
+            raise Refused(400, "the body must be JSON") from error
+        if not isinstance(form, dict):
+            raise Refused(400, "the body must be a JSON object")
+        return form
+
+    def _serve(self, routes: dict[str, Callable[..., None]]) -> None:
+        path = self.path.partition("?")[0]
+        try:
+            for pattern, action in routes.items():
+                match = re.fullmatch(pattern, path)
+                if match:
+                    action(*match.groups())
+                    return
+            raise Refused(404, "no such page")
+        except Refused as refusal:
+            if refusal.status >= 500:
+                print(f"{self.command} {path}: {refusal.status} {refusal}", flush=True)
+            # A body that was not read would be taken for the next request.
+            self.close_connection = self.close_connection or self.command != "GET"
+            self._json(refusal.status, {"error": str(refusal)})
+        except (ConnectionError, TimeoutError):
+            self.close_connection = True
+        except Exception as error:
+            print(f"{self.command} {path}: {type(error).__name__}: {error}", flush=True)
+            self.close_connection = True
+            self._json(500, {"error": type(error).__name__})
+
+    def do_GET(self) -> None:
+        self._serve(
+            {
+                r"/healthz": lambda: self._answer(200, b"ok\n", "text/plain"),
+                r"/course/(\d{1,9})": self._course,
+                r"/file/(.+)": self._file,
+                r"/local": lambda: self._lines(self.parts.local.all()),
+                r"/local/([0-9A-Fa-f-]+)": self._local,
+                r"/record/(login|progress|upload)/([0-9A-Fa-f-]+)": self._record,
+                r"/records/(login|progress|upload)": self._records,
+            }
+        )
+
+    do_HEAD = do_GET
+
+    def do_POST(self) -> None:
+        self._serve({r"/login": self._login, r"/progress": self._progress})
+
+    def do_PUT(self) -> None:
+        self._serve({r"/upload/([0-9A-Fa-f-]+)": self._upload})
+
+    def _course(self, number: str) -> None:
+        rows = self.parts.database.rows("SELECT title FROM app.courses WHERE id = %s", (int(number),))
+        if not rows:
+            raise Refused(404, "no such course")
+        _, text = self.parts.files.get(setting("course_path", "/content/%s/lesson.txt") % number)
+        title = html.escape(str(rows[0][0]))
+        page = (
+            f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title></head>\n'
+            f"<body><h1>{title}</h1>\n<pre>{html.escape(text.decode(errors='replace'))}</pre></body></html>\n"
+        )
+        self._answer(200, page.encode(), "text/html; charset=utf-8")
+
+    def _file(self, path: str) -> None:
+        # Passed on as it stands in the URL: names need not be UTF-8.
+        content_type, body = self.parts.files.get("/" + path)
+        self._answer(200, body, content_type)
+
+    def _lines(self, lines: list[str]) -> None:
+        self._answer(200, "".join(f"{line}\n" for line in lines).encode(), "text/plain")
+
+    def _local(self, ident: str) -> None:
+        if identifier(ident) not in self.parts.local:
+            raise Refused(404, "no such local record")
+        self._json(200, {"id": identifier(ident), "local": True})
+
+    def _record(self, kind: str, ident: str) -> None:
+        rows = self.parts.database.rows(f"SELECT id::text FROM {TABLES[kind]} WHERE id = %s", (identifier(ident),))
+        if not rows:
+            raise Refused(404, "no such record")
+        self._json(200, {"id": rows[0][0], "kind": kind})
+
+    def _records(self, kind: str) -> None:
+        self._lines([str(row[0]) for row in self.parts.database.rows(f"SELECT id::text FROM {TABLES[kind]}")])
+
+    def _login(self) -> None:
+        form = self._form()
+        ident, student = identifier(form.get("id")), whole(form, "student")
+        client = str(form.get("client", self.client_address[0]))[:200]
+        committed = self.parts.database.write("login", (ident, student, client))
+        self.parts.local.append(ident, student)
+        self._json(201, {"id": ident, "kind": "login", "committed": committed, "local": True})
+
+    def _progress(self) -> None:
+        form = self._form()
+        ident = identifier(form.get("id"))
+        values = (ident, whole(form, "student"), whole(form, "course"), whole(form, "percent"))
+        committed = self.parts.database.write("progress", values)
+        self._json(201, {"id": ident, "kind": "progress", "committed": committed})
+
+    def _upload(self, raw: str) -> None:
+        ident, body = identifier(raw), self._body()
+        path = f"/uploads/{ident}"
+        digest = self.parts.files.put(path, body)
+        committed = self.parts.database.write("upload", (ident, path.lstrip("/"), digest))
+        self._json(201, {"id": ident, "kind": "upload", "committed": committed, "sha256": digest})
+
+
+class Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 256
+    allow_reuse_address = True
+
+    def server_bind(self) -> None:
+        # The base class asks the name server for its own name, which may be away: not needed.
+        socket.socket.setsockopt(self.socket, socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self.socket.bind(self.server_address)
+        self.server_name, self.server_port = "courses", self.server_address[1]
+
+
+def main() -> None:
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+    Handler.parts = Parts(Database(), FileServer(), LocalLog(LOCAL_LOG))
+    server = Server(("", int(os.environ.get("COURSES_PORT", PORT))), Handler)
+    print(f"courses: answering on port {server.server_port}", flush=True)
+    server.serve_forever(poll_interval=5)
+
+
+if __name__ == "__main__":
+    main()

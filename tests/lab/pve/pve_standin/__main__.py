@@ -1,0 +1,97 @@
+"""The node's daemon and its two boot-time commands.
+
+python3 -m pve_standin serve      the API on port 8006
+python3 -m pve_standin start-all  start guests with onboot (once, when the node boots)
+python3 -m pve_standin stop-all   shut all guests down (when the node goes down)
+"""
+
+from __future__ import annotations
+
+import argparse
+import concurrent.futures
+import os
+import signal
+import sys
+from pathlib import Path
+
+from .errors import Failure
+from .node import Node
+from .paths import Paths
+from .server import make
+from .tasks import Task, Worker
+
+STOP_SECONDS = 30
+
+
+def serve(node: Node, options: argparse.Namespace) -> int:
+    # Copies of a backup that a killed daemon left behind.
+    for left in node.paths.scratch.glob("vzdumptmp-*"):
+        left.unlink()
+    for left in node.paths.dump.glob("*.dat"):
+        left.unlink()
+    server = make(node, ("", options.port), options.certificate, options.key)
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+    print(f"pve-standin: node {node.name} answers on port {server.server_port}, guests running: {node.qemu.running()}")
+    sys.stdout.flush()
+    server.serve_forever(poll_interval=5)
+    return 0
+
+
+def start_all(node: Node) -> int:
+    wanted = [vmid for vmid in node.store.vmids() if node.store.load(vmid).get("onboot") == "1"]
+
+    def start(task: Task) -> None:
+        for vmid in wanted:
+            if node.qemu.pid(vmid) is None:
+                task.log(f"Starting VM {vmid}")
+                try:
+                    node.start(task, vmid)
+                except Failure as failure:
+                    task.log(f"Starting VM {vmid} failed: {failure}")
+
+    return _follow(node, "startall", start)
+
+
+def stop_all(node: Node) -> int:
+    def stop(task: Task) -> None:
+        def one(vmid: int) -> None:
+            task.log(f"Stopping VM {vmid}")
+            try:
+                node.shutdown(task, vmid, STOP_SECONDS, force=True, skiplock=True)
+            except Failure as failure:
+                task.log(f"Stopping VM {vmid} failed: {failure}")
+
+        with concurrent.futures.ThreadPoolExecutor(max_workers=8) as pool:
+            list(pool.map(one, node.qemu.running()))
+
+    return _follow(node, "stopall", stop)
+
+
+def _follow(node: Node, kind: str, worker: Worker) -> int:
+    """Run a task in this process and wait for it."""
+    upid = node.tasks.start(kind, "", "root@pam", worker)
+    ended = node.tasks.wait(upid)
+    for line in node.tasks.log(upid, 0, 0)[0]:
+        print(line["t"])
+    return 0 if ended == "OK" else 1
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="pve_standin", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("command", choices=("serve", "start-all", "stop-all"))
+    parser.add_argument("--node", default=os.uname().nodename.partition(".")[0])
+    parser.add_argument("--root", type=Path, default=Path("/"))
+    parser.add_argument("--port", type=int, default=8006)
+    parser.add_argument("--certificate", type=Path, default=Path("/etc/lab/tls/host.crt"))
+    parser.add_argument("--key", type=Path, default=Path("/etc/lab/tls/host.key"))
+    options = parser.parse_args(arguments)
+    node = Node(options.node, Paths(options.root))
+    if options.command == "serve":
+        return serve(node, options)
+    return start_all(node) if options.command == "start-all" else stop_all(node)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,101 @@
+"""Endpoints of the cluster and of access: version, resources, permissions, HA, backup jobs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .errors import bad_parameters
+from .node import VERSION
+from .params import TEXT, Param
+from .routes import Request, route
+from .volumes import CONTENT, STORAGE
+
+
+@route("GET", "/version")
+def version(request: Request) -> Any:
+    return VERSION
+
+
+@route("GET", "/cluster/resources", spec={"type": Param(enum=("vm", "storage", "node", "sdn"))})
+def resources(request: Request) -> Any:
+    node, kind = request.node, request.values.get("type")
+    found: list[dict[str, Any]] = []
+    if kind in (None, "vm"):
+        for vmid in node.store.vmids():
+            if request.caller.may(f"/vms/{vmid}", "VM.Audit"):
+                status = node.status(vmid)
+                status["maxcpu"] = status.pop("cpus")
+                status.pop("pid", None)
+                found.append({"template": 0, **status, "id": f"qemu/{vmid}", "type": "qemu", "node": node.name})
+    if kind in (None, "storage"):
+        usage = node.volumes.usage()
+        found.append({
+            "id": f"storage/{node.name}/{STORAGE}", "type": "storage", "node": node.name, "storage": STORAGE,
+            "plugintype": "dir", "status": "available", "shared": 0, "disk": usage["used"], "maxdisk": usage["total"],
+            "content": node.storage_status()["content"],
+        })  # fmt: skip
+    if kind in (None, "node"):
+        found.append(node.resource())
+    return found
+
+
+@route("GET", "/cluster/status", ("/", "Sys.Audit"))
+def cluster_status(request: Request) -> Any:
+    node = request.node.name
+    return [{"type": "node", "id": f"node/{node}", "name": node, "online": 1, "local": 1, "nodeid": 0, "level": ""}]
+
+
+@route("GET", "/cluster/nextid", spec={"vmid": Param("integer", minimum=100, maximum=999999999)})
+def next_id(request: Request) -> Any:
+    taken = set(request.node.store.vmids())
+    wanted = request.values.get("vmid")
+    if wanted is None:
+        return str(next(number for number in range(100, 1000000) if number not in taken))
+    if wanted in taken:
+        raise bad_parameters({"vmid": f"VM {wanted} already exists"})
+    return str(wanted)
+
+
+@route("GET", "/cluster/ha/resources", ("/", "Sys.Audit"), {"type": Param(enum=("ct", "vm"))})
+def ha_resources(request: Request) -> Any:
+    return []
+
+
+@route("GET", "/cluster/backup", ("/", "Sys.Audit"))
+def backup_jobs(request: Request) -> Any:
+    return []
+
+
+@route("GET", "/cluster/replication")
+def replication_jobs(request: Request) -> Any:
+    return []
+
+
+@route("GET", "/access/permissions", spec={"path": TEXT, "userid": TEXT})
+def permissions(request: Request) -> Any:
+    shown = request.caller.shown()
+    path = request.values.get("path")
+    if path is None:
+        return shown
+    names = {name for group in shown.values() for name in group}
+    return {path: {name: 1 for name in sorted(names) if request.caller.may(path, name)}}
+
+
+@route("GET", "/storage", spec={"type": TEXT})
+def storages(request: Request) -> Any:
+    return [{"storage": STORAGE, "type": "dir", "path": "/var/lib/vz", "content": CONTENT}]
+
+
+@route("GET", "/nodes")
+def nodes(request: Request) -> Any:
+    return [request.node.resource()]
+
+
+@route("GET", "/nodes/{node}/status", ("/nodes/{node}", "Sys.Audit"))
+def node_status(request: Request) -> Any:
+    return request.node.summary()
+
+
+@route("GET", "/nodes/{node}/version")
+def node_version(request: Request) -> Any:
+    return VERSION

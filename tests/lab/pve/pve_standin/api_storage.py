@@ -1,0 +1,108 @@
+"""Endpoints of storages, volumes and the network of the node."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from .errors import Failure
+from .params import FLAG, TEXT, Param
+from .routes import Request, route
+from .tasks import Task
+from .volumes import STORAGE, check_storage
+
+STORAGES = "/nodes/{node}/storage"
+ONE = STORAGES + "/{storage}"
+CONTENT_PATH = ONE + "/content"
+AUDIT = ("/storage/{storage}", "Datastore.Audit")
+
+
+@route("GET", STORAGES, spec={"content": TEXT, "enabled": FLAG, "format": FLAG, "storage": TEXT, "target": TEXT})
+def storages(request: Request) -> Any:
+    shown = request.node.storage_status()
+    wanted = request.values.get("content", "").split(",")
+    if request.values.get("storage", STORAGE) != STORAGE or not request.caller.may("/storage/local", "Datastore.Audit"):
+        return []
+    return [shown] if wanted == [""] or set(wanted) & set(shown["content"].split(",")) else []
+
+
+@route("GET", ONE + "/status", AUDIT)
+def status(request: Request) -> Any:
+    check_storage(request.path["storage"])
+    shown = request.node.storage_status()
+    return {key: value for key, value in shown.items() if key not in ("storage", "used_fraction")}
+
+
+@route("GET", CONTENT_PATH, AUDIT, {"content": TEXT, "vmid": Param("integer", minimum=100)})
+def content(request: Request) -> Any:
+    check_storage(request.path["storage"])
+    return request.node.volumes.listed(request.values.get("content"), request.values.get("vmid"))
+
+
+def _volume(request: Request) -> str:
+    check_storage(request.path["storage"])
+    name = request.path["volume"]
+    return name if ":" in name else f"{STORAGE}:{name}"
+
+
+@route("GET", CONTENT_PATH + "/{volume}", AUDIT)
+def volume(request: Request) -> Any:
+    volid = _volume(request)
+    path = request.node.volumes.path(volid)
+    if not path.exists():
+        raise Failure(f"volume '{volid}' does not exist")
+    shown = request.node.volumes.describe(path)
+    used = path.stat().st_blocks * 512
+    return {"path": str(path), "size": shown["size"], "used": used, "format": shown["format"]} | (
+        {"notes": shown["notes"]} if "notes" in shown else {}
+    )
+
+
+@route("DELETE", CONTENT_PATH + "/{volume}", ("/storage/{storage}", "Datastore.Allocate"), {
+    "delay": Param("integer", minimum=1, maximum=30),
+})  # fmt: skip
+def delete(request: Request) -> Any:
+    node, volid = request.node, _volume(request)
+    path = node.volumes.path(volid)
+    owner = path.parent.name if path.parent != node.paths.dump else ""
+
+    def work(task: Task) -> None:
+        node.volumes.remove(volid)
+
+    return node.tasks.start("imgdel", f"{owner}@{STORAGE}", request.caller.name, work)
+
+
+@route("GET", "/nodes/{node}/network", ("/nodes/{node}", "Sys.Audit"), {"type": TEXT})
+def network(request: Request) -> Any:
+    kind = request.values.get("type")
+    shown = []
+    for interface in sorted(Path("/sys/class/net").iterdir()):
+        entry = _interface(interface)
+        bridge = entry["type"] == "bridge"
+        if kind is None or kind == entry["type"] or (bridge and kind in ("any_bridge", "any_local_bridge")):
+            shown.append(entry)
+    return [entry for entry in shown if entry["iface"] != "lo" and not entry["iface"].startswith("tap")]
+
+
+def _interface(path: Path) -> dict[str, Any]:
+    bridge = (path / "bridge").exists()
+    entry: dict[str, Any] = {
+        "iface": path.name, "type": "bridge" if bridge else "eth", "active": 1, "autostart": 1, "exists": 1,
+        "method": "manual", "method6": "manual", "families": ["inet"], "priority": 3,
+    }  # fmt: skip
+    if bridge:
+        ports = sorted(port.name for port in (path / "brif").iterdir() if not port.name.startswith("tap"))
+        entry |= {"bridge_ports": " ".join(ports), "bridge_stp": "off", "bridge_fd": "0"}
+    done = subprocess.run(
+        ["ip", "-j", "-4", "addr", "show", "dev", path.name], capture_output=True, text=True, check=True
+    )
+    addresses = [info for link in json.loads(done.stdout or "[]") for info in link.get("addr_info", [])]
+    if addresses:
+        first = addresses[0]
+        entry |= {
+            "method": "static", "address": first["local"], "netmask": str(first["prefixlen"]),
+            "cidr": f"{first['local']}/{first['prefixlen']}",
+        }  # fmt: skip
+    return entry

@@ -1,0 +1,172 @@
+"""The node: everything a request or a task works with, under one roof."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from . import guest_config, guest_store
+from .access import Access
+from .errors import Failure
+from .guest_store import GuestStore
+from .paths import Paths
+from .qemu import Qemu, has_agent
+from .restore import Restore
+from .tasks import Task, Tasks
+from .volumes import CONTENT, STORAGE, Volumes
+from .vzdump import Vzdump
+
+VERSION = {"version": "8.4.21", "release": "8.4", "repoid": "standin"}
+SHUTDOWN_SECONDS = 60
+
+
+class Node:
+    def __init__(self, name: str, paths: Paths) -> None:
+        paths.make()
+        self.name = name
+        self.paths = paths
+        self.access = Access(paths)
+        self.store = GuestStore(paths, name)
+        self.qemu = Qemu(paths)
+        self.volumes = Volumes(paths)
+        self.tasks = Tasks(paths.tasks, name)
+        self.vzdump = Vzdump(paths, name, self.store, self.qemu)
+        self.restore = Restore(self.store, self.volumes, self.qemu)
+
+    def start(self, task: Task, vmid: int, skiplock: bool = False) -> None:
+        with self.store.locked(vmid, task.log):
+            config = self.store.load(vmid)
+            if not skiplock:
+                guest_store.check_lock(config)
+            if self.qemu.pid(vmid) is not None:
+                raise Failure(f"VM {vmid} already running")
+            self.qemu.start(vmid, config, paused=False, say=task.log)
+
+    def stop(self, task: Task, vmid: int, skiplock: bool = False) -> None:
+        with self.store.locked(vmid, task.log):
+            config = self.store.load(vmid)
+            if not skiplock:
+                guest_store.check_lock(config)
+            self.qemu.kill(vmid)
+
+    def shutdown(self, task: Task, vmid: int, seconds: int, force: bool, skiplock: bool = False) -> None:
+        with self.store.locked(vmid, task.log):
+            config = self.store.load(vmid)
+            if not skiplock:
+                guest_store.check_lock(config)
+            if self.qemu.pid(vmid) is None:
+                return
+            try:
+                self.qemu.shutdown(vmid, config, seconds, task.check)
+            except Failure:
+                if not force:
+                    raise
+                task.log("VM quit/powerdown failed - terminating now with SIGTERM")
+                self.qemu.kill(vmid)
+
+    def destroy(self, task: Task, vmid: int, skiplock: bool) -> None:
+        with self.store.locked(vmid, task.log):
+            config = self.store.load(vmid)
+            if not skiplock:
+                guest_store.check_lock(config)
+            if self.qemu.pid(vmid) is not None:
+                raise Failure(f"VM {vmid} is running - destroy failed")
+            self.volumes.remove_of(vmid, config)
+            self.store.delete(vmid)
+
+    def status(self, vmid: int) -> dict[str, Any]:
+        """What lists and `status/current` share."""
+        config = self.store.load(vmid)
+        running = self.qemu.pid(vmid) is not None
+        memory = int(guest_config.parse_options(config.get("memory", "512"), "current")["current"]) << 20
+        shown: dict[str, Any] = {
+            "vmid": vmid,
+            "name": config.get("name", f"VM{vmid}"),
+            "status": "running" if running else "stopped",
+            "cpus": int(config.get("sockets", "1")) * int(config.get("cores", "1")),
+            "maxmem": memory, "mem": min(self.qemu.resident(vmid), memory) if running else 0,
+            "maxdisk": self._boot_disk(config), "disk": 0, "cpu": 0, "uptime": self.qemu.uptime(vmid),
+            "netin": 0, "netout": 0, "diskread": 0, "diskwrite": 0,
+        }  # fmt: skip
+        if running:
+            shown["pid"] = self.qemu.pid(vmid)
+        for key in ("lock", "tags"):
+            if key in config:
+                shown[key] = config[key]
+        if config.get("template") == "1":
+            shown["template"] = 1
+        return shown
+
+    def current(self, vmid: int) -> dict[str, Any]:
+        shown = self.status(vmid)
+        shown["ha"] = {"managed": 0}
+        if has_agent(self.store.load(vmid)):
+            shown["agent"] = 1
+        shown["qmpstatus"] = "stopped"
+        if shown["status"] == "running":
+            try:
+                shown["qmpstatus"] = self.qemu.monitor(vmid, "query-status")["status"]
+                version = self.qemu.monitor(vmid, "query-version")["qemu"]
+                shown["running-qemu"] = "{major}.{minor}.{micro}".format(**version)
+            except Failure:
+                # It ended between the two looks: say what is true now.
+                return self.current(vmid) if self.qemu.pid(vmid) is None else {**shown, "qmpstatus": "unknown"}
+            shown["running-machine"] = "pc"
+            shown["proxmox-support"] = {
+                "backup-fleecing": True, "backup-max-workers": True, "pbs-dirty-bitmap": True,
+            }  # fmt: skip
+        return shown
+
+    @staticmethod
+    def _boot_disk(config: guest_config.Config) -> int:
+        for drive in guest_config.disks(config).values():
+            if "size" in drive:
+                return guest_config.parse_size(drive["size"])
+        return 0
+
+    def summary(self) -> dict[str, Any]:
+        """The node's own load and sizes."""
+        memory = {
+            name: int(rest.split()[0]) << 10
+            for name, _, rest in (line.partition(":") for line in Path("/proc/meminfo").read_text().splitlines())
+        }
+        usage = self.volumes.usage()
+        total, free = memory["MemTotal"], memory["MemAvailable"]
+        return {
+            "uptime": int(time.clock_gettime(time.CLOCK_BOOTTIME)),
+            "cpu": 0, "wait": 0, "idle": 0, "ksm": {"shared": 0},
+            "loadavg": Path("/proc/loadavg").read_text().split()[:3],
+            "memory": {"total": total, "used": total - free, "free": free},
+            "swap": {"total": memory["SwapTotal"], "used": 0, "free": memory["SwapFree"]},
+            "rootfs": {**usage, "free": usage["avail"]},
+            "cpuinfo": {
+                "cpus": os.cpu_count() or 1, "cores": os.cpu_count() or 1, "sockets": 1, "model": "emulated",
+                "mhz": "0", "hvm": "0", "flags": "", "user_hz": 100,
+            },
+            "kversion": " ".join(os.uname()[i] for i in (0, 2, 3)),
+            "current-kernel": {
+                "sysname": os.uname().sysname, "release": os.uname().release, "version": os.uname().version,
+                "machine": os.uname().machine,
+            },
+            "boot-info": {"mode": "legacy-bios"},
+            "pveversion": f"pve-manager/{VERSION['version']}/{VERSION['repoid']}",
+        }  # fmt: skip
+
+    def resource(self) -> dict[str, Any]:
+        summary = self.summary()
+        return {
+            "node": self.name, "id": f"node/{self.name}", "type": "node", "status": "online", "level": "",
+            "cpu": 0, "maxcpu": summary["cpuinfo"]["cpus"], "mem": summary["memory"]["used"],
+            "maxmem": summary["memory"]["total"], "disk": summary["rootfs"]["used"],
+            "maxdisk": summary["rootfs"]["total"], "uptime": summary["uptime"],
+        }  # fmt: skip
+
+    def storage_status(self) -> dict[str, Any]:
+        usage = self.volumes.usage()
+        return {
+            "storage": STORAGE, "type": "dir", "active": 1, "enabled": 1, "shared": 0,
+            "content": CONTENT, **usage,
+            "used_fraction": usage["used"] / usage["total"] if usage["total"] else 0,
+        }  # fmt: skip

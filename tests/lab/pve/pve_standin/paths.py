@@ -1,0 +1,96 @@
+"""Where a node keeps things: Proxmox's own places, below a root that tests may move."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Paths:
+    root: Path = Path("/")
+
+    @property
+    def configs(self) -> Path:
+        return self.root / "etc/pve/qemu-server"
+
+    @property
+    def tokens(self) -> Path:
+        return self.root / "etc/pve/priv/token.cfg"
+
+    @property
+    def privileges(self) -> Path:
+        return self.root / "etc/pve/priv/standin-privileges.json"
+
+    @property
+    def storage(self) -> Path:
+        return self.root / "var/lib/vz"
+
+    @property
+    def images(self) -> Path:
+        return self.storage / "images"
+
+    @property
+    def dump(self) -> Path:
+        return self.storage / "dump"
+
+    @property
+    def scratch(self) -> Path:
+        return self.root / "var/tmp"
+
+    @property
+    def tasks(self) -> Path:
+        return self.root / "var/log/pve/tasks"
+
+    @property
+    def consoles(self) -> Path:
+        return self.root / "var/log/pve-standin"
+
+    @property
+    def run(self) -> Path:
+        return self.root / "run/qemu-server"
+
+    @property
+    def locks(self) -> Path:
+        return self.root / "var/lock/qemu-server"
+
+    @property
+    def vzdump_lock(self) -> Path:
+        return self.root / "run/vzdump.lock"
+
+    def make(self) -> None:
+        for path in (
+            self.configs,
+            self.images,
+            self.dump,
+            self.scratch,
+            self.tasks,
+            self.consoles,
+            self.run,
+            self.locks,
+        ):
+            path.mkdir(parents=True, exist_ok=True)
+        self.tokens.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def config(self, vmid: int) -> Path:
+        return self.configs / f"{vmid}.conf"
+
+    def console(self, vmid: int) -> Path:
+        return self.consoles / f"{vmid}.console"
+
+    def pid_file(self, vmid: int) -> Path:
+        return self.run / f"{vmid}.pid"
+
+    def qmp(self, vmid: int) -> Path:
+        return self.run / f"{vmid}.qmp"
+
+    def agent(self, vmid: int) -> Path:
+        return self.run / f"{vmid}.qga"
+
+    def volume(self, volid: str) -> Path:
+        """The file of `local:100/vm-100-disk-0.raw` or `local:backup/vzdump-….vma.zst`."""
+        storage, _, name = volid.partition(":")
+        kind, _, rest = name.partition("/")
+        if storage != "local" or not rest or "/" in rest or rest.startswith("."):
+            raise ValueError(f"unable to parse volume ID '{volid}'")
+        return self.dump / rest if kind == "backup" else self.images / kind / rest

@@ -1,0 +1,51 @@
+#!/bin/bash
+# Puts a guest on this node and starts it. Run inside the node, after setup-node.sh; a guest that exists already is left
+# alone (only started if it is not running).
+#
+#   seed-guest.sh VMID DISK  < CONFIG
+#
+# DISK is a raw disk on this node, which becomes the guest's (moved). CONFIG has the lines of Proxmox's configuration
+# file, without the drives: they are added here.
+set -euo pipefail
+
+vmid=$1 disk=$2
+config=/etc/pve/qemu-server/$vmid.conf
+images=/var/lib/vz/images/$vmid
+node=$(hostname -s)
+
+lines=$(cat)
+if ! [ -e "$config" ]; then
+    install -d -m 0755 "$images"
+    mv "$disk" "$images/vm-$vmid-disk-0.raw"
+    chmod 0640 "$images/vm-$vmid-disk-0.raw"
+    size=$(($(stat -c %s "$images/vm-$vmid-disk-0.raw") / 1048576))
+    {
+        printf '%s\n' "$lines"
+        echo "boot: order=scsi0"
+        echo "ide2: local:$vmid/vm-$vmid-cloudinit.raw,media=cdrom"
+        echo "scsi0: local:$vmid/vm-$vmid-disk-0.raw,size=${size}M"
+        echo "scsihw: virtio-scsi-pci"
+        echo "smbios1: uuid=$(cat /proc/sys/kernel/random/uuid)"
+        echo "vmgenid: $(cat /proc/sys/kernel/random/uuid)"
+    } | sort > "$config.new"
+    mv "$config.new" "$config"
+fi
+
+call() {
+    read -r user secret < /etc/pve/priv/token.cfg
+    # The token goes by standard input, never as an argument.
+    printf 'Authorization: PVEAPIToken=%s=%s\n' "$user" "$secret" |
+        curl -sS --fail-with-body --cacert /etc/lab/tls/ca.crt --resolve "$node:8006:127.0.0.1" -H @- \
+            -X "$1" "https://$node:8006/api2/json/nodes/$node/qemu/$vmid/status/$2"
+}
+if ! call GET current | grep -q '"status":"running"'; then
+    call POST start > /dev/null
+    for _ in $(seq 100); do
+        if call GET current | grep -q '"status":"running"'; then
+            exit 0
+        fi
+        sleep 0.1
+    done
+    echo "seed-guest: expected guest $vmid to run within 10 s; see /var/log/pve/tasks" >&2
+    exit 1
+fi
