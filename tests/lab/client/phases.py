@@ -31,7 +31,8 @@ class PhaseFailed(Exception):
 class Phases:
     """The phases of one run, numbered in the order they were started."""
 
-    def __init__(self, run: str, runs: Path, screen: Screen) -> None:
+    def __init__(self, run: str, runs: Path, screen: Screen, program: str = "ansible-playbook") -> None:
+        self._program = program
         self._run = run
         self._runs = runs
         self._screen = screen
@@ -67,7 +68,7 @@ class Phases:
         with shown.open("wb") as out:
             # A session of its own and output to a file: a lost terminal neither stops the phase nor loses a line.
             process = subprocess.Popen(
-                ["ansible-playbook", f"playbooks/{PLAYBOOKS[phase]}", *arguments],
+                [self._program, f"playbooks/{PLAYBOOKS[phase]}", *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,

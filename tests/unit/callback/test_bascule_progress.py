@@ -1,0 +1,117 @@
+"""The progress output, under the real ansible-playbook."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[3]
+PLAYBOOK = """
+- name: "(1/2) CUTOVER: freeze writes"
+  hosts: localhost
+  gather_facts: false
+  tasks:
+    - name: Announce the verb
+      bascule_begin: {phase: cutover, verb: freeze, direction: forward}
+    - name: Close the entrance
+      speak: {changed: true, warning: the copy is late}
+    - name: Put the sample to the gate
+      bascule_gate: {}
+    - name: Say something
+      ansible.builtin.debug: {msg: hello there}
+    - name: Record the outcome
+      bascule_end:
+
+- name: "(2/2) CUTOVER: switch"
+  hosts: localhost
+  gather_facts: false
+  tasks:
+    - name: Announce the verb
+      bascule_begin: {phase: cutover, verb: switch, direction: forward}
+    - name: Close the old side
+      speak: {fail: true}
+"""
+ACTION = """
+from ansible.plugins.action import ActionBase
+
+class ActionModule(ActionBase):
+    def run(self, tmp=None, task_vars=None):
+        args = self._task.args
+        if args.get("fail"):
+            return {"failed": True, "msg": "all in one", "expected": "no session", "found": "2 sessions",
+                    "state": "closing", "next_command": "run it again"}
+        if self._task.action == "bascule_gate":
+            return {"gate": {"name": "link_rate", "reason": "196 Mbit/s", "override": ""}}
+        found = {"changed": bool(args.get("changed"))}
+        if args.get("warning"):
+            found["warnings"] = [args["warning"]]
+        return found
+"""
+
+
+def play(tmp_path: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    (tmp_path / "playbook.yml").write_text(PLAYBOOK)
+    (tmp_path / "ansible.cfg").write_text("[defaults]\n")
+    (tmp_path / "action").mkdir(exist_ok=True)
+    for name in ("bascule_begin", "bascule_end", "bascule_gate", "speak"):
+        (tmp_path / "action" / f"{name}.py").write_text(ACTION)
+    program = Path(sys.executable).parent / "ansible-playbook"
+    return subprocess.run(
+        [str(program), "-i", "localhost,", "-c", "local", str(tmp_path / "playbook.yml")],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        env={
+            **os.environ,
+            "ANSIBLE_CONFIG": str(tmp_path / "ansible.cfg"),
+            "ANSIBLE_ACTION_PLUGINS": str(tmp_path / "action"),
+            "ANSIBLE_CALLBACK_PLUGINS": str(ROOT / "plugins" / "callback"),
+            "ANSIBLE_STDOUT_CALLBACK": "bascule_progress",
+            "ANSIBLE_NOCOLOR": "1",
+            "ANSIBLE_FORCE_COLOR": "0",
+            "ANSIBLE_HOME": str(tmp_path / "home"),
+            **environment,
+        },
+    )
+
+
+def test_the_terminal_is_quiet_and_the_log_is_complete(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    done = play(tmp_path, BASCULE_PROGRESS_LOG=str(log))
+    assert done.returncode == 2
+    lines = done.stdout.splitlines()
+    assert lines[0] == "(1/2) CUTOVER: freeze writes"
+    assert lines[1] == "  localhost       gate link_rate: GO, 196 Mbit/s"
+    assert lines[2] == "  hello there"
+    assert lines[3].startswith("  localhost       freeze")
+    assert lines[3].endswith("s  changed")
+    assert lines[4] == "(2/2) CUTOVER: switch"
+    assert lines[5].startswith("  localhost       FAILED in switch after")
+    assert lines[5].endswith(": Close the old side")
+    assert [line.split(":")[0].strip() for line in lines[6:10]] == [
+        "expected",
+        "found",
+        "state now",
+        "next safe command",
+    ]
+    assert lines[10].startswith("stopped after")
+    assert "the copy is late" in done.stderr
+    complete = log.read_text()
+    for part in (
+        "TASK [Close the entrance]",
+        "changed: [localhost]",
+        "fatal: [localhost]: FAILED!",
+        "the copy is late",
+    ):
+        assert part in complete, part
+    assert complete.count("failed=1") == 1
+    assert log.stat().st_mode & 0o077 == 0
+
+
+def test_it_works_without_a_log(tmp_path: Path) -> None:
+    done = play(tmp_path)
+    assert done.returncode == 2
+    assert "TASK [" not in done.stdout + done.stderr
