@@ -145,7 +145,7 @@ class HttpProbe:
 
     def __call__(self, ident: str) -> Verdict:
         method, path, body, content_type = self._request(ident)
-        # A guest that is not there says nothing at all: a short wait for the connection keeps the probes close together.
+        # A guest that is not there says nothing at all: a short wait to connect keeps the probes close together.
         connection = http.client.HTTPConnection(self._where, timeout=min(self._timeout, CONNECT_SECONDS))
         sent = False
         try:

@@ -6,7 +6,6 @@ import io
 import json
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 from client import evidence, journey
@@ -147,20 +146,15 @@ class FakeWatchers(Watchers):
 
     def start(self) -> None:
         now = time.time()
-        with self._lock_free(self.user_path) as out:
-            for number in range(40):
-                out.write(json.dumps({"op": "write", "kind": "login", "outcome": "ack", "id": f"w{number}",
-                                      "sent": number, "answered": number, "sent_wall": now + 1, "answered_wall": now + 1}) + "\n")  # fmt: skip
-        with self._lock_free(self.prober_path) as out:
-            for kind in ("db", "files", "guest"):
-                out.write(json.dumps({"op": "probe", "kind": kind, "side": "tls", "result": "accept", "id": kind,
-                                      "start": 1.0, "end": 1.0, "start_wall": now, "end_wall": now + 60}) + "\n")  # fmt: skip
+        times = {"sent": 1.0, "answered": 1.0, "sent_wall": now + 1, "answered_wall": now + 1}
+        write = {"op": "write", "kind": "login", "outcome": "ack", **times}
+        self.user_path.write_text("".join(json.dumps(write | {"id": f"w{n}"}) + "\n" for n in range(40)))
+        times = {"start": 1.0, "end": 1.0, "start_wall": now, "end_wall": now + 60}
+        probe = {"op": "probe", "side": "tls", "result": "accept", **times}
+        kinds = ("db", "files", "guest")
+        self.prober_path.write_text("".join(json.dumps(probe | {"id": k, "kind": k}) + "\n" for k in kinds))
         self.user.start()
         self.prober.start()
-
-    @staticmethod
-    def _lock_free(path: Path) -> Any:
-        return path.open("a")
 
 
 def start_journey(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> journey.Journey:
