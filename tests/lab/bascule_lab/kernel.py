@@ -48,14 +48,14 @@ def remember_and_raise() -> dict[str, tuple[int, int]]:
     return raised
 
 
-def restore() -> dict[str, tuple[int, int]]:
-    """Put the remembered values back; returns what changed."""
+def restore(others_run: bool) -> dict[str, tuple[int, int]]:
+    """Put the remembered values back; returns what changed. Forwarding stays on while other containers may need it."""
     if not paths.SYSCTL.exists():
         return {}
     restored = {}
     for name, value in json.loads(paths.SYSCTL.read_text()).items():
         now = read(name)
-        if now is not None and now != value:
+        if now is not None and now != value and not (others_run and name in WATCHED):
             _file(name).write_text(f"{value}\n")
             restored[name] = (now, value)
     paths.SYSCTL.unlink()

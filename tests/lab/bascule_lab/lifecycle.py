@@ -114,6 +114,9 @@ def up(screen: Screen, scale: int | None = None, seed: str | None = None, only: 
             build_guest(screen, personalised=True)
         make_networks(screen)
         existing = podman.containers()
+        older = [host.name for host in hosts if is_older(existing.get(host.container), podman.image_id(tag))]
+        if older:
+            screen.line(f"made from an older image: {', '.join(older)}; to renew: make lab-down && make lab-up")
         # One after the other: two that look for a free loop device at once find the same.
         loops = {host.name: storage.ensure(host.name, the_scale) for host in hosts if host.kind == "files"}
 
@@ -137,6 +140,10 @@ def up(screen: Screen, scale: int | None = None, seed: str | None = None, only: 
         screen.line(f"[bold green]the lab is up[/]: {len(hosts)} hosts, {screen.changes} changes")
     else:
         screen.line(f"[bold green]the lab was up already[/]: {len(hosts)} hosts, nothing changed")
+
+
+def is_older(container: podman.Container | None, image_id: str) -> bool:
+    return container is not None and container.image.removeprefix("sha256:") != image_id.removeprefix("sha256:")
 
 
 def devices_of(host: Host, loops: dict[str, str]) -> list[str]:
@@ -191,7 +198,7 @@ def down(screen: Screen, purge: bool = False) -> None:
             screen.changed(f"unmounted {point}")
         for device in storage.detach_all():
             screen.changed(f"detached {device}")
-        for name, (before, after) in kernel.restore().items():
+        for name, (before, after) in kernel.restore(others_run=podman.any_running()).items():
             screen.changed(f"put {name} back from {before} to {after}")
         if purge:
             for tag in image.remove():

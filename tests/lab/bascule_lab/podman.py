@@ -104,3 +104,12 @@ def create_network(network: Network) -> None:
 
 def image_exists(tag: str) -> bool:
     return shell.attempt(["podman", "image", "exists", tag]).code == 0
+
+
+def image_id(tag: str) -> str:
+    return shell.run(["podman", "image", "inspect", "--format", "{{.Id}}", tag]).strip()
+
+
+def any_running() -> bool:
+    """Whether any container at all runs here, the lab's or not."""
+    return bool(shell.run(["podman", "ps", "--quiet"]).strip())

@@ -15,6 +15,7 @@ import stat
 import sys
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 from urllib.parse import unquote_to_bytes, urlsplit
 
 LARGEST_UPLOAD = 64 * 1024 * 1024
@@ -122,10 +123,11 @@ class Handler(BaseHTTPRequestHandler):
         except OSError as error:
             status = HTTPStatus.FORBIDDEN if error.errno == errno.EACCES else HTTPStatus.SERVICE_UNAVAILABLE
             return self._answer(status, os.strerror(error.errno or 0), send_body)
+        facts = os.fstat(descriptor)
+        if not stat.S_ISREG(facts.st_mode):
+            os.close(descriptor)
+            return self._answer(HTTPStatus.NOT_FOUND, "not a file", send_body)
         with os.fdopen(descriptor, "rb") as handle:
-            facts = os.fstat(handle.fileno())
-            if not stat.S_ISREG(facts.st_mode):
-                return self._answer(HTTPStatus.NOT_FOUND, "not a file", send_body)
             kind = TYPES.get(os.path.splitext(path)[1], "application/octet-stream")
             self._head(HTTPStatus.OK, kind, facts.st_size)
             if not send_body:
@@ -164,6 +166,11 @@ class Handler(BaseHTTPRequestHandler):
 class Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that goes away in the middle is its own business."""
+        if not isinstance(sys.exc_info()[1], (ConnectionError, TimeoutError)):
+            super().handle_error(request, client_address)
 
 
 def main() -> None:
