@@ -1,0 +1,257 @@
+"""A Proxmox node in memory, small: answers, statuses and texts are those recorded from the real API.
+
+Every request is checked against the official schema when it is there (see `schema.py`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections.abc import Callable, Mapping
+from typing import Any, Optional
+
+from bascule.proxmox.api import Api, NoAnswer
+from bascule.proxmox.guest import Guest, Limits, Side
+
+Answer = tuple[int, str, Any, Optional[Mapping[str, str]]]
+OK = "OK"
+
+
+class FakeNode:
+    """One node with guests, storages and tasks."""
+
+    def __init__(self, node: str, check: Callable[[str, str, Mapping[str, Any]], None] = lambda *given: None) -> None:
+        self.node = node
+        self.check = check
+        self.guests: dict[int, dict[str, Any]] = {}
+        self.running: set[int] = set()
+        self.requests: list[tuple[str, str, dict[str, Any]]] = []
+        self.tasks: dict[str, tuple[str, list[str]]] = {}
+        self.archives: list[dict[str, Any]] = []
+        self.contents: dict[str, dict[str, Any]] = {}
+        self.fail_next: list[tuple[str, str, Answer | Exception]] = []
+        self.before_put: list[Callable[[], None]] = []
+        self.task_results: dict[str, tuple[str, list[str]]] = {}
+        self.agent_silent = False
+        self._numbers = itertools.count(1)
+
+    # ---- what tests look at
+
+    def written(self) -> list[tuple[str, str, dict[str, Any]]]:
+        """Return the requests that were not reads (a ping of the agent is one, though it is a POST)."""
+        return [r for r in self.requests if r[0] != "GET" and not r[1].endswith("agent/ping")]
+
+    # ---- the transport
+
+    def __call__(self, method: str, path: str, values: Mapping[str, Any]) -> Answer:
+        self.requests.append((method, path, dict(values)))
+        self.check(method, path, values)
+        for number, (wanted, part, answer) in enumerate(self.fail_next):
+            if wanted == method and part in path:
+                del self.fail_next[number]
+                if isinstance(answer, Exception):
+                    if isinstance(answer, NoAnswer):
+                        self._answer(method, path, dict(values))
+                    raise answer
+                return answer
+        return self._answer(method, path, dict(values))
+
+    def _answer(self, method: str, path: str, values: dict[str, Any]) -> Answer:
+        words = path.split("/")
+        if path == "version":
+            return self._data({"version": "8.4.21", "release": "8.4", "repoid": "deadbeef"})
+        if words[0] == "storage":
+            return self._data({"storage": words[1], "type": "dir", "path": "/var/lib/vz", "content": "images,backup"})
+        if words[:2] != ["nodes", self.node]:
+            return 595, "No route to host", None, None
+        rest = words[2:]
+        if rest[0] == "qemu":
+            return self._qemu(method, rest[1:], values)
+        if rest[0] == "storage":
+            return self._storage(rest[1], rest[2:], values)
+        if rest[0] == "tasks":
+            return self._tasks(rest[1:], values)
+        if rest[0] == "vzdump":
+            return self._vzdump(values)
+        if rest[0] == "network":
+            return self._data([{"iface": "vmbr0", "type": "bridge"}])
+        return 501, f"Method '{method} /{path}' not implemented", None, None
+
+    def _data(self, data: Any) -> Answer:
+        return 200, OK, data, None
+
+    def task(self, kind: str, vmid: Any, act: Callable[[], None] = lambda: None, log: tuple[str, ...] = ()) -> Answer:
+        """Run a task at once; its result can be ordered beforehand."""
+        number = next(self._numbers)
+        upid = f"UPID:{self.node}:{number:08X}:000283EE:6B0008D3:{kind}:{vmid}:bascule@pve!move:"
+        if kind in self.task_results:
+            self.tasks[upid] = self.task_results.pop(kind)
+        else:
+            act()
+            self.tasks[upid] = (OK, [*log, "TASK OK"])
+        return self._data(upid)
+
+    # ---- guests
+
+    def digest(self, vmid: int) -> str:
+        """Return the config's digest."""
+        return hashlib.sha1(repr(sorted(self.guests[vmid].items())).encode(), usedforsecurity=False).hexdigest()
+
+    def _qemu(self, method: str, rest: list[str], values: dict[str, Any]) -> Answer:
+        if not rest and method == "POST":
+            return self._restore(values)
+        vmid = int(rest[0])
+        if vmid not in self.guests:
+            return 500, f"Configuration file 'nodes/{self.node}/qemu-server/{vmid}.conf' does not exist", None, None
+        config, what = self.guests[vmid], "/".join(rest[1:])
+        if what == "config" and method == "GET":
+            return self._data({**config, "digest": self.digest(vmid)})
+        if what == "config" and method == "PUT":
+            return self._put(vmid, values)
+        if what == "snapshot":
+            return self._data([{"name": "current", "description": "You are here!"}])
+        if what == "status/current":
+            status = "running" if vmid in self.running else "stopped"
+            lock = {"lock": config["lock"]} if "lock" in config else {}
+            return self._data({"status": status, "qmpstatus": status, "vmid": vmid, "ha": {"managed": 0}, **lock})
+        if what == "agent/ping":
+            return self._ping(vmid)
+        if what == "status/start":
+            return self.task("qmstart", vmid, lambda: self.running.add(vmid))
+        if what in ("status/shutdown", "status/stop"):
+            return self.task("qmshutdown" if "down" in what else "qmstop", vmid, lambda: self.running.discard(vmid))
+        if method == "DELETE":
+            return self.task("qmdestroy", vmid, lambda: self._forget(vmid))
+        return 501, f"Method '{method} /{what}' not implemented", None, None
+
+    def _forget(self, vmid: int) -> None:
+        del self.guests[vmid]
+
+    def _ping(self, vmid: int) -> Answer:
+        if vmid not in self.running:
+            return 500, f"VM {vmid} is not running", None, None
+        if self.agent_silent:
+            return 500, "QEMU guest agent is not running", None, None
+        return self._data({"result": {}})
+
+    def _put(self, vmid: int, values: dict[str, Any]) -> Answer:
+        if self.before_put:
+            self.before_put.pop(0)()
+        digest = values.pop("digest", None)
+        if digest is not None and digest != self.digest(vmid):
+            return 500, "detected modified configuration - file changed by other user? Try again.", None, None
+        if "lock" in self.guests[vmid]:
+            return 500, f"VM is locked ({self.guests[vmid]['lock']})", None, None
+        self.guests[vmid].update({name: self._stored(name, value) for name, value in values.items()})
+        return self._data(None)
+
+    def _stored(self, name: str, value: Any) -> Any:
+        return f"{value}\n" if name == "description" else value
+
+    def _restore(self, values: dict[str, Any]) -> Answer:
+        vmid = int(values.pop("vmid"))
+        if vmid in self.guests:
+            return (
+                500,
+                f"unable to restore VM {vmid} - VM {vmid} already exists on node '{self.node}'",
+                None,
+                None,
+            )
+        archive = next(a for a in self.archives if a["volid"] == values["archive"])
+        overrides = {k: self._stored(k, v) for k, v in values.items() if k not in ("archive", "storage")}
+
+        def act() -> None:
+            self.guests[vmid] = {**archive["_config"], **overrides}
+
+        return self.task("qmrestore", vmid, act, ("progress 100% (read 1073741824 bytes, duration 2 sec)",))
+
+    # ---- storage and tasks
+
+    def _storage(self, name: str, rest: list[str], values: dict[str, Any]) -> Answer:
+        if name != "local":
+            return 500, f"storage '{name}' does not exist", None, None
+        if rest == ["status"]:
+            return self._data(
+                {"type": "dir", "content": "images,backup,iso", "avail": 50 << 30, "active": 1, "enabled": 1}
+            )
+        if rest == ["content"]:
+            return self._data([{k: v for k, v in a.items() if not k.startswith("_")} for a in self.archives])
+        volid = "/".join(rest[1:])
+        kind = "dump" if ":backup/" in volid else "images"
+        path = f"/var/lib/vz/{kind}/{volid.partition(':')[2].removeprefix('backup/')}"
+        return self._data(
+            {"path": path, "format": "raw", "size": 1 << 30, "used": 1 << 20} | self.contents.get(volid, {})
+        )
+
+    def _tasks(self, rest: list[str], values: dict[str, Any]) -> Answer:
+        if not rest:
+            return self._data([])
+        upid = rest[0]
+        if upid not in self.tasks:
+            return 400, "Parameter verification failed.", None, {"upid": "no such task"}
+        exitstatus, lines = self.tasks[upid]
+        if rest[1] == "status":
+            return self._data({"upid": upid, "status": "stopped", "exitstatus": exitstatus, "node": self.node})
+        start = int(values.get("start", 0))
+        return self._data(
+            [{"n": n, "t": t} for n, t in enumerate(lines, 1)][start : start + int(values.get("limit", 50))]
+        )
+
+    def _vzdump(self, values: dict[str, Any]) -> Answer:
+        vmid = int(values["vmid"])
+        name = f"vzdump-qemu-{vmid}-2026_11_20-08_46_{next(self._numbers):02d}.vma.zst"
+        notes = str(values.get("notes-template", "")).replace("{{guestname}}", str(self.guests[vmid].get("name")))
+
+        def act() -> None:
+            self.archives.append(
+                {
+                    "volid": f"local:backup/{name}",
+                    "vmid": vmid,
+                    "ctime": 1795164361 + len(self.archives),
+                    "size": 41982215,
+                    "format": "vma.zst",
+                    "content": "backup",
+                    "notes": notes,
+                    "_config": dict(self.guests[vmid]),
+                }
+            )
+
+        return self.task("vzdump", vmid, act, (f"INFO: creating vzdump archive '/var/lib/vz/dump/{name}'",))
+
+
+CONFIG = {
+    "name": "courses",
+    "agent": "1",
+    "memory": "256",
+    "onboot": 1,
+    "boot": "order=scsi0;net0",
+    "net0": "virtio=BC:24:11:03:07:C1,bridge=vmbr0",
+    "scsi0": "local:100/vm-100-disk-0.raw,size=1G",
+    "ide2": "local:100/vm-100-cloudinit.qcow2,media=cdrom",
+    "description": "The courses' web application.\nAsk Nadia.\n",
+}
+
+
+def guest(node: FakeNode, machine: str, **limits: float) -> Guest:
+    """Return the guest 100 at a node, with a clock that runs as fast as it is asked to sleep."""
+    now = [0.0]
+
+    def sleep(seconds: float) -> None:
+        now[0] += seconds
+
+    return Guest(
+        Api(node, machine, sleep=sleep),
+        Side(machine=machine, node=node.node, vmid=100, storage="local", health_url=f"http://{machine}/healthz"),
+        "courses_guest",
+        Limits(**{"shutdown": 5, "agent": 5, "health": 5, "lock": 5, **limits}),
+        sleep=sleep,
+        clock=lambda: now[0],
+    )
+
+
+def pair(check: Callable[[str, str, Mapping[str, Any]], None]) -> tuple[FakeNode, FakeNode, Guest, Guest]:
+    """Return two nodes, the first with a running guest 100."""
+    here, there = FakeNode("pve-mtp", check), FakeNode("pve-tls", check)
+    here.guests[100] = dict(CONFIG)
+    here.running.add(100)
+    return here, there, guest(here, "pve-mtp"), guest(there, "pve-tls")

@@ -1,0 +1,374 @@
+"""A guest is prepared, frozen, closed, opened, thawed and brought back; both nodes are looked at after every step."""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from bascule.errors import GuardRefused
+from bascule.guard import state as guard
+from bascule.guard.state import Epoch, Receipt
+from bascule.proxmox import audit, prepare, prove, verbs, view
+from bascule.proxmox.errors import ProxmoxError
+
+E1, E2 = Epoch(1, "aaaa"), Epoch(2, "bbbb")
+DISKS = {"disk:scsi0": "tree-sha256:1111"}
+
+
+@pytest.fixture
+def nodes(fake: ModuleType, checked: Any) -> Any:
+    """Two nodes, a running guest at the first."""
+    return fake.pair(checked)
+
+
+@pytest.fixture
+def prepared(nodes: Any) -> Any:
+    """The same after prepare."""
+    here, there, source, target = nodes
+    prepare.adopt(source)
+    archive = prepare.back_up(source)["archive"]
+    there.archives = [dict(row) for row in here.archives]
+    prepare.restore(target, source.config(), archive["volid"], began=True)
+    here.requests.clear()
+    there.requests.clear()
+    return nodes
+
+
+def _switch(source: Any, target: Any, epoch: Epoch, leads: bool = False) -> None:
+    verbs.close_begin(source, epoch, force=False)
+    receipt = verbs.close_finish(source, epoch, {} if leads else DISKS, "2026-11-20T09:00:00Z")["receipt"]
+    verbs.open_side(
+        target, epoch, Receipt.from_dict(receipt), verbs.reached(DISKS, DISKS, leads), onboot=True, leads=leads
+    )
+
+
+def _connected(*nodes: Any) -> list[str]:
+    return [n.node for n in nodes if 100 in n.running and "link_down=1" not in n.guests[100]["net0"]]
+
+
+def test_prepare_makes_a_closed_guest_cut_from_its_network(prepared: Any) -> None:
+    here, there, source, target = prepared
+    restored = there.guests[100]
+    assert restored["net0"] == "virtio=BC:24:11:03:07:C1,bridge=vmbr0,link_down=1"
+    assert restored["onboot"] == 0
+    assert restored["description"].startswith("The courses' web application.\nAsk Nadia.\nbascule: {")
+    assert target.guard(target.config()).status == guard.CLOSED
+    assert source.guard(source.config()).status == guard.OPEN
+    assert here.guests[100]["net0"] == "virtio=BC:24:11:03:07:C1,bridge=vmbr0"
+    assert _connected(here, there) == ["pve-mtp"]
+
+
+def test_prepare_twice_changes_nothing(prepared: Any) -> None:
+    here, there, source, target = prepared
+    assert prepare.adopt(source)["changed"] is False
+    again = prepare.back_up(source)
+    assert again["changed"] is False
+    assert prepare.restore(target, source.config(), again["archive"]["volid"], began=True)["changed"] is False
+    assert here.written() == []
+    assert there.written() == []
+
+
+def test_a_number_that_belongs_to_somebody_else_is_refused(nodes: Any) -> None:
+    _here, there, source, target = nodes
+    prepare.adopt(source)
+    archive = prepare.back_up(source)["archive"]
+    there.guests[100] = {"name": "mail", "memory": "128", "scsi0": "local:100/vm-100-disk-0.raw,size=8G"}
+    with pytest.raises(ProxmoxError, match="the guest 'mail' has it, and this component never began to restore there"):
+        prepare.restore(target, source.config(), archive["volid"], began=False)
+    assert there.guests[100]["name"] == "mail"
+    assert there.written() == []
+
+
+def test_what_a_failed_restore_left_behind_is_removed_only_when_ours(nodes: Any) -> None:
+    here, there, source, target = nodes
+    prepare.adopt(source)
+    archive = prepare.back_up(source)["archive"]
+    there.archives = [dict(row) for row in here.archives]
+    there.guests[100] = {"memory": "128"}
+    with pytest.raises(ProxmoxError, match="never began"):
+        prepare.restore(target, source.config(), archive["volid"], began=False)
+    assert there.guests[100] == {"memory": "128"}
+    result = prepare.restore(target, source.config(), archive["volid"], began=True)
+    assert result["cleaned"] is True
+    assert target.guard(target.config()).status == guard.CLOSED
+
+
+def test_forward_and_back(prepared: Any) -> None:
+    here, there, source, target = prepared
+    assert verbs.freeze(source, force=False)["changed"] is True
+    assert here.guests[100]["onboot"] == 0
+    assert _connected(here, there) == []
+    assert verbs.freeze(source, force=False)["changed"] is False
+    _switch(source, target, E1)
+    assert _connected(here, there) == ["pve-tls"]
+    assert "link_down=1" in here.guests[100]["net0"]
+    assert there.guests[100]["onboot"] == 1
+    assert verbs.thaw(target, onboot=True)["changed"] is False
+    # and back, with the sides swapped
+    assert verbs.freeze(target, force=False)["changed"] is True
+    _switch(target, source, E2)
+    assert _connected(here, there) == ["pve-mtp"]
+    assert here.guests[100]["onboot"] == 1
+    assert here.guests[100]["description"].startswith("The courses' web application.\nAsk Nadia.\n")
+
+
+def test_return_before_the_switch_is_thaw(prepared: Any) -> None:
+    here, there, source, target = prepared
+    verbs.freeze(source, force=False)
+    left, entered = view.look_at_both(target, source)
+    assert view.sync_todo(left, entered).action == "none"
+    assert view.switch_todo(left, entered).action == "none"
+    assert verbs.freeze(target, force=False)["changed"] is False
+    assert verbs.thaw(source, onboot=True)["changed"] is True
+    assert _connected(here, there) == ["pve-mtp"]
+    assert here.guests[100]["onboot"] == 1
+    assert verbs.thaw(source, onboot=True)["changed"] is False
+
+
+def test_return_when_the_source_was_closed_but_the_target_never_opened(prepared: Any) -> None:
+    here, there, source, target = prepared
+    verbs.freeze(source, force=False)
+    verbs.close_begin(source, E1, force=False)
+    verbs.close_finish(source, E1, DISKS, "2026-11-20T09:00:00Z")
+    left, entered = view.look_at_both(target, source)
+    todo = view.switch_todo(left, entered)
+    assert (todo.action, todo.digests) == ("switch", False)
+    assert view.sync_todo(left, entered).action == "none"
+    _switch(target, source, E2, leads=True)
+    assert _connected(here, there) == ["pve-mtp"]
+
+
+def test_an_opening_that_died_is_closed_by_a_higher_epoch(prepared: Any) -> None:
+    here, there, source, target = prepared
+    verbs.freeze(source, force=False)
+    verbs.close_begin(source, E1, force=False)
+    receipt = Receipt.from_dict(verbs.close_finish(source, E1, DISKS, "2026-11-20T09:00:00Z")["receipt"])
+    there.task_results["qmstart"] = ("VM is locked (backup)", ["TASK ERROR: VM is locked (backup)"])
+    with pytest.raises(ProxmoxError, match=r"VM is locked \(backup\)"):
+        verbs.open_side(target, E1, receipt, reached=True, onboot=True, leads=False)
+    assert target.guard(target.config()).status == guard.OPENING
+    # The way back: the target may have been used, so its data leads and the source must get it first.
+    left, entered = view.look_at_both(target, source)
+    assert view.leading(left, entered) == "pve-tls"
+    assert view.sync_todo(left, entered).action == "delta"
+    assert view.switch_todo(left, entered).digests is True
+    _switch(target, source, E2)
+    assert _connected(here, there) == ["pve-mtp"]
+
+
+def test_an_epoch_of_an_earlier_decision_cannot_open(prepared: Any) -> None:
+    here, there, source, target = prepared
+    verbs.freeze(source, force=False)
+    verbs.close_begin(source, E1, force=False)
+    old = Receipt.from_dict(verbs.close_finish(source, E1, DISKS, "2026-11-20T09:00:00Z")["receipt"])
+    # Another controller took over and brought the source back.
+    _switch(target, source, E2, leads=True)
+    with pytest.raises(GuardRefused, match="a later decision has taken over"):
+        verbs.open_side(target, E1, old, reached=True, onboot=True, leads=False)
+    assert _connected(here, there) == ["pve-mtp"]
+    assert "link_down=1" in there.guests[100]["net0"]
+
+
+@pytest.mark.parametrize(
+    ("found", "leads", "reason"),
+    [
+        ({"disk:scsi0": "tree-sha256:2222"}, False, "disk:scsi0 is tree-sha256:2222, not tree-sha256:1111"),
+        ({}, False, "disk:scsi0 is missing"),
+        ({"disk:scsi0": "tree-sha256:1111", "disk:scsi1": "x"}, False, "disk:scsi1 is x, not known"),
+    ],
+)
+def test_a_side_with_other_disks_is_not_opened(prepared: Any, found: dict[str, str], leads: bool, reason: str) -> None:
+    here, there, source, target = prepared
+    verbs.freeze(source, force=False)
+    verbs.close_begin(source, E1, force=False)
+    receipt = Receipt.from_dict(verbs.close_finish(source, E1, DISKS, "2026-11-20T09:00:00Z")["receipt"])
+    before = dict(there.guests[100])
+    with pytest.raises(GuardRefused, match=reason):
+        verbs.open_side(target, E1, receipt, verbs.reached(DISKS, found, leads), onboot=True, leads=leads)
+    assert there.guests[100] == before
+    assert _connected(here, there) == []
+
+
+def test_nothing_is_opened_when_onboot_was_never_captured(prepared: Any) -> None:
+    _here, there, source, target = prepared
+    verbs.freeze(source, force=False)
+    verbs.close_begin(source, E1, force=False)
+    receipt = Receipt.from_dict(verbs.close_finish(source, E1, DISKS, "2026-11-20T09:00:00Z")["receipt"])
+    before = dict(there.guests[100])
+    with pytest.raises(ProxmoxError, match="the captured setting 'onboot'"):
+        verbs.open_side(target, E1, receipt, reached=True, onboot=None, leads=False)
+    assert there.guests[100] == before
+
+
+def test_a_guest_that_does_not_shut_down_is_not_forced(prepared: Any) -> None:
+    here, _, source, _ = prepared
+    here.task_results["qmshutdown"] = (
+        "VM quit/powerdown failed - got timeout",
+        ["TASK ERROR: VM quit/powerdown failed - got timeout"],
+    )
+    with pytest.raises(ProxmoxError, match="set proxmox_guest_force_stop: true") as caught:
+        verbs.freeze(source, force=False)
+    assert caught.value.found == "VM quit/powerdown failed - got timeout; it still runs"
+    assert 100 in here.running
+    assert not [r for r in here.written() if r[1].endswith("status/stop")]
+
+
+def test_a_task_that_ends_well_is_not_believed(prepared: Any) -> None:
+    here, _, source, _ = prepared
+    here.task_results["qmshutdown"] = ("OK", ["TASK OK"])
+    with pytest.raises(ProxmoxError, match="the task ended well, but the node says running"):
+        verbs.freeze(source, force=False)
+
+
+def test_proof_boot_is_isolated_and_ends_stopped(prepared: Any) -> None:
+    here, there, _, target = prepared
+    seen: list[list[str]] = []
+    there.check = lambda *given: seen.append(_connected(here, there))
+    result = verbs.proof_boot(target)
+    assert result["boots"] is True
+    assert 100 not in there.running
+    assert all(found == ["pve-mtp"] for found in seen)
+
+
+def test_proof_boot_of_a_guest_with_a_silent_agent_says_why(prepared: Any) -> None:
+    _, there, _, target = prepared
+    there.agent_silent = True
+    result = verbs.proof_boot(target)
+    assert result["boots"] is False
+    assert "QEMU guest agent is not running" in result["reason"]
+    assert 100 not in there.running
+
+
+def test_somebody_elses_change_is_kept(prepared: Any) -> None:
+    here, _, source, _ = prepared
+
+    def meddle() -> None:
+        here.guests[100]["description"] = here.guests[100]["description"].replace("Ask Nadia.", "Ask Karim.")
+
+    here.before_put.append(meddle)
+    verbs.freeze(source, force=False)
+    assert "Ask Karim." in here.guests[100]["description"]
+    assert source.guard(source.config()).frozen is True
+
+
+def test_no_answer_to_a_change_is_read_again_and_not_repeated(prepared: Any, fake: ModuleType) -> None:
+    here, _, source, _ = prepared
+    here.fail_next.append(("PUT", "config", fake.NoAnswer("read timed out")))
+    verbs.freeze(source, force=False)
+    assert len([r for r in here.written() if r[0] == "PUT"]) == 1
+    assert source.guard(source.config()).frozen is True
+
+
+def test_a_locked_guest_names_the_lock(prepared: Any) -> None:
+    here, _, source, _ = prepared
+    here.guests[100]["lock"] = "backup"
+    with pytest.raises(ProxmoxError, match="locked: backup"):
+        verbs.freeze(source, force=False)
+    assert 100 in here.running
+
+
+def test_blocks_are_never_written_into_an_open_side(prepared: Any) -> None:
+    _here, there, source, target = prepared
+    left, entered = view.look_at_both(source, target)
+    assert "guest runs at pve-mtp" in view.sync_todo(left, entered).reason
+    verbs.freeze(source, force=False)
+    assert view.sync_todo(*view.look_at_both(source, target)).pairs == (
+        ("/var/lib/vz/images/100/vm-100-disk-0.raw", "/var/lib/vz/images/100/vm-100-disk-0.raw"),
+    )
+    there.guests[100]["net0"] = there.guests[100]["net0"].replace(",link_down=1", "")
+    with pytest.raises(GuardRefused, match="cut from its network"):
+        view.sync_todo(*view.look_at_both(source, target))
+
+
+def test_disks_of_different_size_are_refused(prepared: Any) -> None:
+    _, there, source, target = prepared
+    verbs.freeze(source, force=False)
+    there.contents["local:100/vm-100-disk-0.raw"] = {"size": 2 << 30}
+    with pytest.raises(ProxmoxError, match="2147483648 bytes"):
+        view.sync_todo(*view.look_at_both(source, target))
+
+
+def test_switch_refuses_before_it_closes_when_prepare_has_not_run(nodes: Any) -> None:
+    here, _, source, target = nodes
+    prepare.adopt(source)
+    with pytest.raises(GuardRefused, match="nothing was closed and nothing was opened"):
+        view.switch_todo(*view.look_at_both(source, target))
+    assert 100 in here.running
+
+
+def test_nothing_was_ever_prepared(nodes: Any) -> None:
+    here, there, source, target = nodes
+    left, entered = view.look_at_both(target, source)
+    assert view.sync_todo(left, entered).action == "none"
+    assert view.switch_todo(left, entered).action == "none"
+    assert verbs.freeze(target, force=False)["changed"] is False
+    assert verbs.thaw(source, onboot=None)["changed"] is False
+    assert here.written() == there.written() == []
+
+
+def test_check_mode_changes_nothing(prepared: Any) -> None:
+    here, there, source, target = prepared
+    assert verbs.freeze(source, force=False, check=True)["changed"] is True
+    assert prepare.restore(target, source.config(), "x", began=True, check=True)["changed"] is False
+    assert here.written() == there.written() == []
+
+
+def test_verification_compares_three_readings(prepared: Any) -> None:
+    _, _, source, target = prepared
+    verbs.freeze(source, force=False)
+    _switch(source, target, E1)
+    views = view.look_at_both(source, target)
+    receipt = views[0].guard.receipt
+    assert receipt is not None
+    switched = {"receipt": receipt.to_dict(), "reached": DISKS}
+    proof = prove.compare(*views, switched, DISKS)
+    assert (proof["disks_compared"], proof["disks_different"], proof["details"]) == (1, 0, [])
+    assert proof["active_side"] == "pve-tls"
+    proof = prove.compare(*views, switched, {"disk:scsi0": "tree-sha256:9999"})
+    assert proof["disks_different"] == 1
+    assert "pve-mtp now: tree-sha256:9999" in proof["details"][0]
+    proof = prove.compare(*views, {}, DISKS)
+    assert proof["disks_different"] == 1
+
+
+def test_retire_needs_the_other_side_open(prepared: Any) -> None:
+    here, there, source, target = prepared
+    with pytest.raises(ProxmoxError, match="nothing was removed"):
+        prepare.retire(source, target.guard(target.config()))
+    verbs.freeze(source, force=False)
+    _switch(source, target, E1)
+    assert prepare.retire(source, target.guard(target.config()))["changed"] is True
+    assert 100 not in here.guests
+    assert len(here.archives) == 2
+    assert prepare.retire(source, target.guard(target.config()))["changed"] is False
+    assert 100 in there.running
+
+
+def test_audit_of_a_movable_guest(nodes: Any) -> None:
+    here, there, source, target = nodes
+    found = audit.audit(source, target, *view.look_at_both(source, target))
+    assert found["refusals"] == []
+    assert found["forecast"]["disk_bytes"] == 1 << 30
+    assert found["versions"] == {"pve-mtp": "8.4.21", "pve-tls": "8.4.21"}
+    assert here.written() == there.written() == []
+
+
+def test_audit_refuses_by_name(nodes: Any) -> None:
+    here, there, source, target = nodes
+    here.guests[100] |= {
+        "hostpci0": "0000:01:00.0",
+        "scsi1": "local:100/vm-100-disk-1.qcow2,size=8G",
+        "net0": "virtio=BC:24:11:03:07:C1,bridge=vmbr7",
+    }
+    here.contents["local:100/vm-100-disk-1.qcow2"] = {"format": "qcow2", "size": 8 << 30}
+    there.guests[100] = {"name": "mail"}
+    found = audit.audit(source, target, *view.look_at_both(source, target))["refusals"]
+    for reason in (
+        "disk scsi1 is qcow2; only raw is handled",
+        "hostpci0 ties it to its node",
+        "there is no bridge vmbr7 at pve-tls",
+        "the number 100 is taken at pve-tls by a guest that is not this component's",
+    ):
+        assert [line for line in found if reason in line], reason
