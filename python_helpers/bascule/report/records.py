@@ -111,7 +111,10 @@ def committed_from(raw: object) -> Committed | None:
     if not isinstance(raw, Mapping):
         return None
     try:
-        return Committed(str(raw["system_id"]), int(raw["timeline"]), str(raw.get("db", "")))
+        timeline = raw["timeline"]
+        # As in the name of a WAL file: eight hexadecimal digits.
+        number = int(timeline, 16) if isinstance(timeline, str) and len(timeline) == 8 else int(timeline)
+        return Committed(str(raw["system_id"]), number, str(raw.get("db", "")))
     except (KeyError, TypeError, ValueError):
         return None
 

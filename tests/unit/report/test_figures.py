@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from bascule.report.figures import LegInput, acknowledged_idents, fact_sum, guests_moved, leg_figures
 from bascule.report.judge import leg_reasons, verdict
-from bascule.report.records import Leg, Lookup, client_account, probe_account
+from bascule.report.records import Leg, Lookup, client_account, committed_from, probe_account
 
 WALL = 1_800_000_000.0
 LIMITS = {"write_outage_seconds": 120.0, "largest_probe_gap_seconds": 10.0}
@@ -159,6 +159,16 @@ def test_an_outage_that_lasts_to_the_end_is_counted() -> None:
 def test_components_add_what_they_found_on_the_closed_side() -> None:
     facts = FACTS | {"accounts_db": FACTS["accounts_db"] | {"divergent_writes": 3}}
     assert leg_figures(leg_input(*good_run(), facts=facts))["divergent_writes"] == 3
+
+
+def test_a_timeline_is_a_number_or_stands_as_in_a_wal_file() -> None:
+    for said, number in (("0000000A", 10), ("00000010", 16), (12, 12), ("7", 7)):
+        committed = committed_from({"system_id": "77", "timeline": said, "db": "courses"})
+        assert committed is not None
+        assert committed.timeline == number
+    assert committed_from({"system_id": "77", "timeline": "first"}) is None
+    assert committed_from({"system_id": "77"}) is None
+    assert committed_from("77") is None
 
 
 def test_a_half_line_is_counted_and_passed_over() -> None:

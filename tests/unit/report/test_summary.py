@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import io
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console
 
+from bascule.cli.summary import main as show
 from bascule.report.render import summary_panel
 from bascule.report.summary import build
 from bascule.report.text import report_markdown
@@ -98,3 +101,13 @@ def test_numbers_as_people_write_them() -> None:
     assert number(1.5, "fr", "s") == "1,50\N{NO-BREAK SPACE}s"
     assert number(0.0, "en") == "0"
     assert number(None, "fr") == "aucune mesure"
+
+
+def test_a_summary_can_be_shown_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert show([str(tmp_path)]) == 2
+    (tmp_path / "summary.json").write_text(json.dumps(summary()))
+    assert show([str(tmp_path), "--lang", "fr", "--page"]) == 0
+    assert "**Résultat : OK.**" in capsys.readouterr().out
+    (tmp_path / "summary.json").write_text(json.dumps(summary({"lost_writes": 1})))
+    assert show([str(tmp_path)]) == 1
+    assert "FAILED" in capsys.readouterr().out
