@@ -37,7 +37,7 @@ PROBES: Mapping[str, tuple[str, ...]] = {
         " || echo 'tree NOT MOUNTED'",
     ),
     "ns": (_unit("named", "bind9"), "dig +short @127.0.0.1 courses.techcorp.test A | sed 's/^/courses = /'"),
-    "pve": (_unit("'pve*'", "API"), 'echo "$(pgrep -c qemu-system) guests run"'),
+    "pve": (_unit("pve-standin", "API"), 'echo "$(pgrep -c qemu-system) guests run"'),
     "resolver": (_unit("unbound", "unbound"),),
     "user": ("dig +short +time=1 +tries=1 @198.18.9.53 courses.techcorp.test A | sed 's/^/sees courses at /'",),
 }

@@ -203,6 +203,7 @@ def hosts_of(site: Site, peer: Site, source: bool) -> list[Host]:
                 "LAB_PVE_GUEST": "100" if source else "",
                 "LAB_GUEST_ADDRESS": site.address(100),
                 "LAB_GUEST_GATEWAY": gateway,
+                "LAB_GUEST_NAME_SERVER": dns[0],
                 "LAB_GUEST_DISK": "/var/lib/lab/guest/disk.raw",
             },
             secrets=("pve_token", "app_password"),

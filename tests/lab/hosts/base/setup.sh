@@ -35,6 +35,8 @@ if [ -n "${LAB_ROUTES:-}" ]; then
         cat <<'UNIT'
 [Unit]
 Description=Routes of this lab host
+# Where there is a bridge it takes the address over, and the routes of the old interface go.
+After=lab-vmbr0.service
 Before=network-online.target ssh.service
 Wants=network-online.target
 

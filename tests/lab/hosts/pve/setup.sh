@@ -1,45 +1,34 @@
 #!/bin/bash
-# A virtualisation node: its address on a bridge that guests join, and the stand-in of the Proxmox VE API on it.
+# A virtualisation node: the stand-in of the Proxmox VE API, a bridge that guests join, and the first guest on the node
+# that is live when the lab is new.
+# LAB_PVE_GUEST: number of the guest to put here once (empty: none); LAB_GUEST_*: its address, its way out, its disk.
 HERE=$(cd "$(dirname "$0")" && pwd)
 # shellcheck source=../common.sh
 . "$HERE/../common.sh"
+NODE="$HERE/../../pve"
 
-install -d /usr/local/sbin
-put 0755 root:root /usr/local/sbin/lab-bridge <<'BRIDGE' || true
-#!/bin/sh
-# Put the node's address on vmbr0 and make eth0 a port of it. Runs at every start: a container's interfaces are new then.
-set -eu
-[ -e /sys/class/net/vmbr0 ] && exit 0
-address=$(ip -o -4 address show dev eth0 | awk '{print $4}')
-mac=$(cat /sys/class/net/eth0/address)
-ip link add vmbr0 address "$mac" type bridge forward_delay 0
-ip link set eth0 master vmbr0
-ip address flush dev eth0
-ip address add "$address" dev vmbr0
-ip link set vmbr0 up
-BRIDGE
-unit lab-bridge.service <<'UNIT'
-[Unit]
-Description=The bridge that guests join
-DefaultDependencies=no
-After=local-fs.target
-Before=lab-routes.service network.target network-online.target
-Wants=network-online.target
+"$NODE/setup-node.sh" /etc/lab/secrets/pve_token
 
-[Service]
-Type=oneshot
-RemainAfterExit=yes
-ExecStart=/usr/local/sbin/lab-bridge
-
-[Install]
-WantedBy=multi-user.target
-UNIT
-systemctl enable --quiet --now lab-bridge.service
-# The route went with the address.
-systemctl restart lab-routes.service
-
-if [ -x "$HERE/../../pve/setup-node.sh" ]; then
-    "$HERE/../../pve/setup-node.sh"
-else
-    say "there is no pve/setup-node.sh: a node without an API"
+if [ -n "${LAB_PVE_GUEST:-}" ] && once guest; then
+    disk=/var/lib/vz/guest-$LAB_PVE_GUEST.raw
+    [ -e "/etc/pve/qemu-server/$LAB_PVE_GUEST.conf" ] || cp --sparse=always "$LAB_GUEST_DISK" "$disk"
+    "$NODE/seed-guest.sh" "$LAB_PVE_GUEST" "$disk" <<CONFIG
+agent: 1
+cores: 1
+ipconfig0: ip=$LAB_GUEST_ADDRESS/24,gw=$LAB_GUEST_GATEWAY
+memory: 320
+name: courses
+nameserver: $LAB_GUEST_NAME_SERVER
+net0: virtio=BC:24:11:0A:00:64,bridge=vmbr0
+onboot: 1
+ostype: l26
+searchdomain: $LAB_DOMAIN
+CONFIG
+    say "started guest $LAB_PVE_GUEST"
+    if ! curl --silent --fail --output /dev/null --retry 120 --retry-delay 1 --retry-all-errors --max-time 5 \
+        --retry-max-time 120 "http://$LAB_GUEST_ADDRESS:8000/healthz"; then
+        say "guest $LAB_PVE_GUEST runs, but http://$LAB_GUEST_ADDRESS:8000/healthz did not answer in two minutes" >&2
+        exit 1
+    fi
+    done_once guest
 fi
