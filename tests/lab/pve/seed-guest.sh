@@ -18,12 +18,13 @@ if ! [ -e "$config" ]; then
     install -d -m 0755 "$images"
     mv "$disk" "$images/vm-$vmid-disk-0.raw"
     chmod 0640 "$images/vm-$vmid-disk-0.raw"
-    size=$(($(stat -c %s "$images/vm-$vmid-disk-0.raw") / 1048576))
+    size=$(($(stat -c %s "$images/vm-$vmid-disk-0.raw") / 1048576))M
+    [ "$((${size%M} % 1024))" != 0 ] || size=$((${size%M} / 1024))G
     {
         printf '%s\n' "$lines"
         echo "boot: order=scsi0"
         echo "ide2: local:$vmid/vm-$vmid-cloudinit.raw,media=cdrom"
-        echo "scsi0: local:$vmid/vm-$vmid-disk-0.raw,size=${size}M"
+        echo "scsi0: local:$vmid/vm-$vmid-disk-0.raw,size=$size"
         echo "scsihw: virtio-scsi-pci"
         echo "smbios1: uuid=$(cat /proc/sys/kernel/random/uuid)"
         echo "vmgenid: $(cat /proc/sys/kernel/random/uuid)"
@@ -35,7 +36,7 @@ call() {
     read -r user secret < /etc/pve/priv/token.cfg
     # The token goes by standard input, never as an argument.
     printf 'Authorization: PVEAPIToken=%s=%s\n' "$user" "$secret" |
-        curl -sS --fail-with-body --cacert /etc/lab/tls/ca.crt --resolve "$node:8006:127.0.0.1" -H @- \
+        curl -sS --fail-with-body --retry 5 --retry-connrefused --retry-delay 1 --cacert /etc/lab/tls/ca.crt --resolve "$node:8006:127.0.0.1" -H @- \
             -X "$1" "https://$node:8006/api2/json/nodes/$node/qemu/$vmid/status/$2"
 }
 if ! call GET current | grep -q '"status":"running"'; then
