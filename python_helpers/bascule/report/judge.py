@@ -41,9 +41,11 @@ class Reason:
     found: Any
     limit: float | int | None = None
 
-    def text(self) -> str:
-        """One line in English, as it stands in summary.json."""
+    def text(self, lang: str = "en") -> str:
+        """One line; the English one stands in summary.json."""
         where = f"{self.leg}.{self.figure}"
+        if lang == "fr":
+            return f"{where} : {self._french()}"
         if self.rule == "missing":
             return f"{where}: no sample stands behind it"
         if self.rule == "zero":
@@ -53,6 +55,17 @@ class Reason:
         if self.rule == "few":
             return f"{where}: {self.found}, at least {self.limit} make a run valid"
         return f"{where}: {self.found}, the plan's limit is {self.limit}"
+
+    def _french(self) -> str:
+        if self.rule == "missing":
+            return "aucune mesure"
+        if self.rule == "zero":
+            return f"{self.found}, doit être 0"
+        if self.rule == "some":
+            return f"{self.found}, rien n'a été comparé"
+        if self.rule == "few":
+            return f"{self.found}, il en faut au moins {self.limit} pour que l'exécution soit valable"
+        return f"{self.found}, la limite du plan est {self.limit}"
 
 
 def leg_reasons(leg: str, figures: Mapping[str, Any], limits: Mapping[str, float]) -> list[Reason]:

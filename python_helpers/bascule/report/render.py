@@ -10,7 +10,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from .rows import figure_rows, phase_rows
+from .rows import figure_rows, phase_rows, reason_lines
 from .words import word
 
 _COLOUR = {"ok": "green", "failed": "red", "invalid": "yellow"}
@@ -32,9 +32,10 @@ def summary_panel(summary: Mapping[str, Any], lang: str = "en") -> RenderableTyp
         for row in phases:
             table.add_row(Text(row.leg, style="dim"), row.name, Text(row.expected, style="dim"), row.measured)
         parts += [Text(), table]
-    if summary.get("reasons"):
+    reasons = reason_lines(summary, lang)
+    if reasons:
         parts += [Text(), Text(word("reasons", lang), style="bold red")]
-        parts += [Text(f"  {reason}", style="red") for reason in summary["reasons"]]
+        parts += [Text(f"  {reason}", style="red") for reason in reasons]
     return Panel(
         Group(*parts),
         title=word("title", lang).format(run=summary.get("run", "")),
@@ -46,9 +47,10 @@ def summary_panel(summary: Mapping[str, Any], lang: str = "en") -> RenderableTyp
 
 def _head(summary: Mapping[str, Any], result: str, colour: str, lang: str) -> Text:
     head = Text()
-    head.append(f"{word('result', lang)}: ")
+    colon = "\N{NO-BREAK SPACE}: " if lang == "fr" else ": "
+    head.append(word("result", lang) + colon)
     head.append(word(result, lang), style=f"bold {colour}")
-    head.append(f"    {word('active_site', lang)}: ")
+    head.append(f"    {word('active_site', lang)}{colon}")
     head.append(str(summary.get("active_site") or word("unknown_site", lang)), style="bold")
     return head
 

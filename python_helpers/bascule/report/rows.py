@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .judge import MORE_THAN_ZERO, ZERO
+from .judge import LEAST_WRITES, MORE_THAN_ZERO, ZERO, leg_reasons
 from .words import number, word
 
 # A dash between names puts several figures on one row.
@@ -60,7 +60,9 @@ def figure_rows(summary: Mapping[str, Any], lang: str) -> list[Row]:
         cells = {leg: _cell(summary.get(leg, {}), names, unit, lang) for leg in ("forward", "back")}
         good = {leg: _good(summary.get(leg, {}), names, limits) for leg in ("forward", "back")}
         limit = next((f"≤ {number(limits[name], lang, unit)}" for name in names if name in limits), "")
-        if not limit and names[0] in ZERO:
+        if names[0] == "acknowledged_writes":
+            limit = f"≥ {LEAST_WRITES}"
+        elif not limit and names[0] in ZERO:
             limit = number(0, lang)
         rows.append(Row(word(label, lang), cells["forward"], cells["back"], limit, good["forward"], good["back"]))
     return rows
@@ -74,6 +76,17 @@ def phase_rows(summary: Mapping[str, Any], lang: str) -> list[PhaseRow]:
             expected = number(times.get("expected"), lang, "s") if times.get("expected") is not None else "-"
             rows.append(PhaseRow(word(leg, lang), name, expected, number(times.get("measured"), lang, "s")))
     return rows
+
+
+def reason_lines(summary: Mapping[str, Any], lang: str) -> list[str]:
+    """Why the run is not good; what has no translation stays as it was written."""
+    limits: Mapping[str, Any] = summary.get("limits", {})
+    known = {
+        reason.text(): reason.text(lang)
+        for leg in ("forward", "back")
+        for reason in leg_reasons(leg, summary.get(leg, {}), limits)
+    }
+    return [known.get(text, text) for text in summary.get("reasons", [])]
 
 
 def _cell(figures: Mapping[str, Any], names: tuple[str, ...], unit: str, lang: str) -> str:
@@ -93,5 +106,7 @@ def _good(figures: Mapping[str, Any], names: tuple[str, ...], limits: Mapping[st
         if name in MORE_THAN_ZERO and not value > 0:
             return False
         if name in limits and not value <= limits[name]:
+            return False
+        if name == "acknowledged_writes" and value < LEAST_WRITES:
             return False
     return True

@@ -8,7 +8,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
-from .rows import figure_rows, phase_rows
+from .rows import figure_rows, phase_rows, reason_lines
 from .words import LANGUAGES, word
 
 
@@ -26,6 +26,7 @@ def report_markdown(summary: Mapping[str, Any], lang: str = "en") -> str:
     )
     return environment.get_template(f"report.{lang}.md.j2").render(
         summary=summary,
+        reasons=reason_lines(summary, lang),
         rows=figure_rows(summary, lang),
         phases=phase_rows(summary, lang),
         word=partial(word, lang=lang),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,7 +20,8 @@ class Screen:
     """Prints to the terminal; where there is none, a line now and then says that the demo lives."""
 
     def __init__(self, console: Console | None = None) -> None:
-        self.console = console or Console(highlight=False, soft_wrap=True)
+        # A file has no width: wide enough for the summary's table.
+        self.console = console or Console(highlight=False, width=None if sys.stdout.isatty() else 120)
         self.doing = ""
         self.counters: Callable[[], str] = str
         self._since = time.monotonic()
@@ -34,15 +36,15 @@ class Screen:
         return time.monotonic() - self._since
 
     def say(self, text: RenderableType, style: str | None = None) -> None:
-        self.console.print(text, style=style)
+        self.console.print(text, style=style, soft_wrap=isinstance(text, str))
 
     def heading(self, text: str) -> None:
         self.console.print()
-        self.console.print(Text(text, style="bold"))
+        self.console.print(Text(text, style="bold"), soft_wrap=True)
 
     def relay(self, line: str) -> None:
         """Print a line of another program as it coloured it."""
-        self.console.print(Text.from_ansi(line))
+        self.console.print(Text.from_ansi(line), soft_wrap=True)
 
     def status(self) -> str:
         minutes, seconds = divmod(int(self.elapsed), 60)
