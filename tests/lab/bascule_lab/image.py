@@ -50,6 +50,10 @@ def build() -> str:
         )  # fmt: skip
         shell.run(["podman", "import", "--quiet", "--change", 'CMD ["/sbin/init"]', str(tar), tag], timeout=300)
     shell.run(["podman", "tag", tag, f"{REPOSITORY}:latest"])
+    for older in all_tags():
+        if older not in (tag, f"{REPOSITORY}:latest"):
+            # Refused while a container still uses it; the next build tries again.
+            shell.attempt(["podman", "rmi", older])
     return tag
 
 

@@ -20,6 +20,7 @@ from bascule_lab.topology import HOSTS, NETWORKS, Host, select
 from bascule_lab.ui import Screen
 
 TOOLS = ("podman", "mmdebstrap", "mkfs.ext4", "losetup", "ip", "ss")
+DEVICES = {"tun": "/dev/net/tun", "loop": "/dev/loop-control"}
 PARALLEL = 6
 TUNNEL_SECONDS = 20
 
@@ -44,6 +45,11 @@ def check_machine() -> None:
     missing = [tool for tool in TOOLS if shutil.which(tool) is None]
     if missing:
         raise LabError(f"not installed: {', '.join(missing)}", "tests/lab/install-packages.sh")
+    for module, device in DEVICES.items():
+        if not Path(device).exists():
+            shell.attempt(["modprobe", module])
+        if not Path(device).exists():
+            raise LabError(f"there is no {device} on this machine, and loading the module {module} did not help")
 
 
 def settings(scale: int | None, seed: str | None) -> tuple[int, str]:

@@ -14,7 +14,8 @@ from bascule_lab.topology import LABEL, Host, Network
 
 # What systemd, tunnels, mounts and file handles need; nothing else is added to podman's own list.
 CAPABILITIES = "NET_ADMIN,NET_RAW,SYS_ADMIN,DAC_READ_SEARCH,MKNOD,AUDIT_WRITE,LINUX_IMMUTABLE,SYS_PTRACE"
-STOP_SECONDS = 10
+# Longer than a node takes to shut its guests down.
+STOP_SECONDS = 60
 
 
 @dataclass(frozen=True)
