@@ -98,7 +98,7 @@ class Journey:
 
     def _watch(self) -> None:
         self.screen.heading(
-            "A client outside writes ten times a second and reads four times; a prober tries both sites"
+            "A client outside writes and reads through the entrance all the time; a prober tries both sites"
         )
         self.screen.begin("first writes")
         self.watchers = Watchers(self.directory / "clients", self.setting)

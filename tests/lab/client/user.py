@@ -294,7 +294,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--out", default="-", help="the operations file (JSON lines); - is standard output")
     parser.add_argument("--seconds", type=float, default=0.0, help="stop after so long; 0 is until a signal")
     parser.add_argument("--interval", type=float, default=0.1, help="seconds from one write to the next")
-    parser.add_argument("--read-interval", type=float, default=0.25, help="seconds from one read to the next")
+    parser.add_argument("--read-interval", type=float, default=0.4, help="seconds from one read to the next")
     parser.add_argument("--timeout", type=float, default=10.0, help="seconds to wait for an answer")
     parser.add_argument("--workers", type=int, default=128, help="writes that may be under way at once")
     parser.add_argument("--readers", type=int, default=48, help="reads that may be under way at once")
