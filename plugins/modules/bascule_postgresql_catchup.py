@@ -1,0 +1,67 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Wait at the primary until the other side has replayed everything."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: bascule_postgresql_catchup
+short_description: Wait at the primary until the other side has replayed everything
+description:
+  - Runs on the primary. Sees that the slot is there, and waits until the standby has replayed what was written before.
+options:
+  component:
+    description: Name of the component.
+    type: str
+    required: true
+  side:
+    description: Inventory name of the host on which the module runs.
+    type: str
+    required: true
+  budget:
+    description: Seconds that waiting may take at each step.
+    type: float
+    default: 30.0
+author:
+  - The Bascule authors
+"""
+
+EXAMPLES = r"""
+- name: Wait until the standby has everything
+  bascule_postgresql_catchup:
+    component: accounts_db
+    side: db-mtp
+  delegate_to: db-mtp
+  become: true
+"""
+
+RETURN = r"""
+behind:
+  description: Bytes that the standby still has to replay; null when it is not connected.
+  returned: always
+  type: int
+"""
+
+from typing import Any
+
+from ansible.module_utils.bascule.io import pg_follow
+from ansible.module_utils.bascule.io.module import run_module
+from ansible.module_utils.basic import AnsibleModule
+
+
+def main(module: AnsibleModule) -> dict[str, Any]:
+    """Do what the arguments say."""
+    params = module.params
+    return pg_follow.catch_up(params["component"], params["side"], budget=params["budget"], check=module.check_mode)
+
+
+if __name__ == "__main__":
+    run_module(
+        {
+            "component": {"type": "str", "required": True},
+            "side": {"type": "str", "required": True},
+            "budget": {"type": "float", "default": 30.0},
+        },
+        main,
+    )

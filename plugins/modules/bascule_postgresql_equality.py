@@ -1,0 +1,93 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Wait for, and read, the digest of one side of a database."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: bascule_postgresql_equality
+short_description: Wait for, and read, the digest of one side of a database
+description:
+  - The digest is made by a unit from a snapshot of the switch. This module waits for it and returns what it found.
+options:
+  component:
+    description: Name of the component.
+    type: str
+    required: true
+  side:
+    description: Inventory name of the host on which the module runs.
+    type: str
+    required: true
+  epoch:
+    description: The epoch of the switch.
+    type: str
+    required: true
+  wait:
+    description: Seconds to wait.
+    type: float
+    default: 3600.0
+  ask:
+    description: Ask for the masked rows of these tables and buckets.
+    type: dict
+  release:
+    description: Let the unit go.
+    type: bool
+    default: false
+author:
+  - The Bascule authors
+"""
+
+EXAMPLES = r"""
+- name: Read the digest of the active side
+  bascule_postgresql_equality:
+    component: accounts_db
+    side: db-tls
+    epoch: 1.3f2a
+  delegate_to: db-tls
+  become: true
+"""
+
+RETURN = r"""
+result:
+  description: The digest; null when there is none.
+  returned: always
+  type: dict
+rows:
+  description: The masked rows asked for; null when the snapshot is gone.
+  returned: when asked
+  type: dict
+"""
+
+from typing import Any
+
+from ansible.module_utils.bascule.io import pg_equality
+from ansible.module_utils.bascule.io.module import run_module
+from ansible.module_utils.basic import AnsibleModule
+
+
+def main(module: AnsibleModule) -> dict[str, Any]:
+    """Do what the arguments say."""
+    params = module.params
+    return pg_equality.collect(
+        params["component"],
+        params["side"],
+        params["epoch"],
+        wait=params["wait"],
+        question=params["ask"],
+        let_go=params["release"] and not module.check_mode,
+    )
+
+
+if __name__ == "__main__":
+    run_module(
+        {
+            "component": {"type": "str", "required": True},
+            "side": {"type": "str", "required": True},
+            "epoch": {"type": "str", "required": True},
+            "wait": {"type": "float", "default": 3600.0},
+            "ask": {"type": "dict"},
+            "release": {"type": "bool", "default": False},
+        },
+        main,
+    )

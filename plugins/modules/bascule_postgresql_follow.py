@@ -1,0 +1,67 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Make a closed side of a database follow the other."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: bascule_postgresql_follow
+short_description: Make a closed side of a database follow the other
+description:
+  - Starts a unit that keeps the state at the fence aside and then follows; returns at once, or waits with O(wait).
+options:
+  component:
+    description: Name of the component.
+    type: str
+    required: true
+  side:
+    description: Inventory name of the host on which the module runs.
+    type: str
+    required: true
+  wait:
+    description: Seconds to wait until it follows.
+    type: float
+    default: 0.0
+author:
+  - The Bascule authors
+"""
+
+EXAMPLES = r"""
+- name: Follow the new primary
+  bascule_postgresql_follow:
+    component: accounts_db
+    side: db-mtp
+  delegate_to: db-mtp
+  become: true
+"""
+
+RETURN = r"""
+state:
+  description: started, running, or streaming.
+  returned: always
+  type: str
+"""
+
+from typing import Any
+
+from ansible.module_utils.bascule.io import pg_follow
+from ansible.module_utils.bascule.io.module import run_module
+from ansible.module_utils.basic import AnsibleModule
+
+
+def main(module: AnsibleModule) -> dict[str, Any]:
+    """Do what the arguments say."""
+    params = module.params
+    return pg_follow.start_follow(params["component"], params["side"], wait=params["wait"], check=module.check_mode)
+
+
+if __name__ == "__main__":
+    run_module(
+        {
+            "component": {"type": "str", "required": True},
+            "side": {"type": "str", "required": True},
+            "wait": {"type": "float", "default": 0.0},
+        },
+        main,
+    )

@@ -1,0 +1,77 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Prepare the active side of a database for replication."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: bascule_postgresql_publish
+short_description: Prepare the active side of a database for replication
+description:
+  - Sees to the replication role, its SCRAM verifier, TLS, the slot, who is let in, and the guard.
+  - Only reloads the server; what needs a restart is refused by the audit.
+options:
+  spec:
+    description: The side, as the role describes it.
+    type: dict
+    required: true
+  password:
+    description: Password of the replication role.
+    type: str
+    required: true
+author:
+  - The Bascule authors
+"""
+
+EXAMPLES = r"""
+- name: Prepare the active side
+  bascule_postgresql_publish:
+    spec: "{{ __postgresql_replication_specs['db-mtp'] }}"
+    password: "{{ postgresql_replication_password }}"
+  delegate_to: db-mtp
+  become: true
+"""
+
+RETURN = r"""
+changes:
+  description: What was changed, or would be.
+  returned: always
+  type: list
+  elements: str
+settings:
+  description: Settings that a standby must not have smaller.
+  returned: always
+  type: dict
+lost:
+  description: Whether the standby has lost log it needs, so that it has to be built again.
+  returned: always
+  type: bool
+system_id:
+  description: The cluster's system identifier.
+  returned: always
+  type: str
+"""
+
+from typing import Any
+
+from ansible.module_utils.bascule.io import pg_prepare
+from ansible.module_utils.bascule.io.module import run_module
+from ansible.module_utils.bascule.postgresql.spec import Spec
+from ansible.module_utils.basic import AnsibleModule
+
+
+def main(module: AnsibleModule) -> dict[str, Any]:
+    """Do what the arguments say."""
+    spec = Spec.from_dict(module.params["spec"])
+    return pg_prepare.publish(spec, module.params["password"], check=module.check_mode)
+
+
+if __name__ == "__main__":
+    run_module(
+        {
+            "spec": {"type": "dict", "required": True},
+            "password": {"type": "str", "required": True, "no_log": True},
+        },
+        main,
+    )

@@ -1,0 +1,58 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Say how far a base backup is."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: bascule_postgresql_seed
+short_description: Say how far a base backup is
+description:
+  - Fails when the base backup has failed or was interrupted; changes nothing.
+options:
+  spec:
+    description: The side, as the role describes it.
+    type: dict
+    required: true
+author:
+  - The Bascule authors
+"""
+
+EXAMPLES = r"""
+- name: Wait for the base backup
+  bascule_postgresql_seed:
+    spec: "{{ __postgresql_replication_specs['db-tls'] }}"
+  delegate_to: db-tls
+  become: true
+  register: __example_seed
+  until: __example_seed is failed or __example_seed.seed.state == 'done'
+"""
+
+RETURN = r"""
+seed:
+  description: Its state (running or done) and the bytes it has.
+  returned: always
+  type: dict
+"""
+
+from typing import Any
+
+from ansible.module_utils.bascule.io import pg_prepare
+from ansible.module_utils.bascule.io.module import run_module
+from ansible.module_utils.bascule.postgresql.spec import Spec
+from ansible.module_utils.basic import AnsibleModule
+
+
+def main(module: AnsibleModule) -> dict[str, Any]:
+    """Do what the arguments say."""
+    return {"changed": False, "seed": pg_prepare.seeding(Spec.from_dict(module.params["spec"]))}
+
+
+if __name__ == "__main__":
+    run_module(
+        {
+            "spec": {"type": "dict", "required": True},
+        },
+        main,
+    )

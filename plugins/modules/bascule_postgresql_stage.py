@@ -1,0 +1,105 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Prepare the passive side of a database, and start its base backup."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: bascule_postgresql_stage
+short_description: Prepare the passive side of a database, and start its base backup
+description:
+  - Writes what a standby needs and starts the base backup as a unit, unless the side is a standby already.
+  - A running base backup is found and left alone; an interrupted one starts again.
+options:
+  spec:
+    description: The side, as the role describes it.
+    type: dict
+    required: true
+  password:
+    description: Password of the replication role.
+    type: str
+    required: true
+  settings:
+    description: Settings that the standby must not have smaller, from M(bascule_postgresql_publish).
+    type: dict
+    required: true
+  system_id:
+    description: The system identifier of the active side.
+    type: str
+    required: true
+  lost:
+    description: Build the standby again, because it has lost log it needs.
+    type: bool
+    default: false
+  replace:
+    description: Put aside a cluster that holds databases of its own.
+    type: bool
+    default: false
+  max_rate:
+    description: Limit of the base backup, as pg_basebackup takes it.
+    type: str
+    default: ""
+author:
+  - The Bascule authors
+"""
+
+EXAMPLES = r"""
+- name: Prepare the passive side
+  bascule_postgresql_stage:
+    spec: "{{ __postgresql_replication_specs['db-tls'] }}"
+    password: "{{ postgresql_replication_password }}"
+    settings: "{{ __postgresql_replication_published.settings }}"
+    system_id: "{{ __postgresql_replication_published.system_id }}"
+  delegate_to: db-tls
+  become: true
+"""
+
+RETURN = r"""
+changes:
+  description: What was changed, or would be.
+  returned: always
+  type: list
+  elements: str
+seeded:
+  description: Whether the side is a standby already.
+  returned: always
+  type: bool
+"""
+
+from typing import Any
+
+from ansible.module_utils.bascule.io import pg_prepare
+from ansible.module_utils.bascule.io.module import run_module
+from ansible.module_utils.bascule.postgresql.spec import Spec
+from ansible.module_utils.basic import AnsibleModule
+
+
+def main(module: AnsibleModule) -> dict[str, Any]:
+    """Do what the arguments say."""
+    params = module.params
+    return pg_prepare.stage(
+        Spec.from_dict(params["spec"]),
+        params["password"],
+        {str(name): int(value) for name, value in params["settings"].items()},
+        system_id=params["system_id"],
+        lost=params["lost"],
+        replace=params["replace"],
+        max_rate=params["max_rate"],
+        check=module.check_mode,
+    )
+
+
+if __name__ == "__main__":
+    run_module(
+        {
+            "spec": {"type": "dict", "required": True},
+            "password": {"type": "str", "required": True, "no_log": True},
+            "settings": {"type": "dict", "required": True},
+            "system_id": {"type": "str", "required": True},
+            "lost": {"type": "bool", "default": False},
+            "replace": {"type": "bool", "default": False},
+            "max_rate": {"type": "str", "default": ""},
+        },
+        main,
+    )

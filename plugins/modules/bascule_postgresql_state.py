@@ -1,0 +1,72 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Read what one side of a database really is."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: bascule_postgresql_state
+short_description: Read what one side of a database really is
+description:
+  - Reads guard, control file, server and replication of one side; changes nothing.
+options:
+  spec:
+    description: The side, as the role describes it.
+    type: dict
+    required: true
+  audit:
+    description: Measure everything that an audit compares as well.
+    type: bool
+    default: false
+  seconds:
+    description: How long to watch the log grow, with O(audit).
+    type: float
+    default: 2.0
+author:
+  - The Bascule authors
+"""
+
+EXAMPLES = r"""
+- name: Read the side we move to
+  bascule_postgresql_state:
+    spec: "{{ __postgresql_replication_specs['db-tls'] }}"
+  delegate_to: db-tls
+  become: true
+"""
+
+RETURN = r"""
+guard:
+  description: The side's guard.
+  returned: always
+  type: dict
+state:
+  description: What the side is.
+  returned: always
+  type: dict
+"""
+
+from typing import Any
+
+from ansible.module_utils.bascule.io import pg_state
+from ansible.module_utils.bascule.io.module import run_module
+from ansible.module_utils.bascule.postgresql.spec import Spec
+from ansible.module_utils.basic import AnsibleModule
+
+
+def main(module: AnsibleModule) -> dict[str, Any]:
+    """Do what the arguments say."""
+    spec = Spec.from_dict(module.params["spec"])
+    found = pg_state.audit(spec, module.params["seconds"]) if module.params["audit"] else pg_state.read(spec)
+    return {"changed": False, "guard": found["guard"], "state": found}
+
+
+if __name__ == "__main__":
+    run_module(
+        {
+            "spec": {"type": "dict", "required": True},
+            "audit": {"type": "bool", "default": False},
+            "seconds": {"type": "float", "default": 2.0},
+        },
+        main,
+    )

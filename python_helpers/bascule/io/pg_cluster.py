@@ -1,0 +1,289 @@
+"""One side's PostgreSQL cluster on its own host: its files, its process, its fence."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pwd
+import shutil
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import BasculeError
+from ..postgresql import conf, control, hba
+from ..postgresql.control import Control
+from ..postgresql.spec import Spec
+from ..postgresql.wire import Answer
+from . import files, pg_probe
+from .process import run
+from .psql import Session, SqlError
+
+SPEC_FILE = "postgresql.json"
+FENCE_FILE = "fence.json"
+HOME = Path("/var/lib/bascule")
+
+
+def load_spec(component: str, side: str | None = None) -> Spec:
+    """Read what prepare kept about this host's side."""
+    data = files.read_json(HOME / component / SPEC_FILE)
+    if data is None:
+        raise BasculeError(
+            expected=f"{component} to be prepared on this host",
+            found=f"no {HOME / component / SPEC_FILE}",
+            state="nothing was changed",
+            next_command=f"ansible-playbook playbooks/20_prepare.yml --limit {component}",
+        )
+    spec = Spec.from_dict(data)
+    if side is not None and spec.side != side:
+        raise BasculeError(
+            expected=f"the side {side} of {component} on this host",
+            found=f"the side {spec.side}",
+            state="nothing was changed",
+            next_command="compare the inventory with the hosts",
+        )
+    return spec
+
+
+@contextlib.contextmanager
+def world(component: str, wait: float = 60) -> Iterator[None]:
+    """Hold the lock under which this component's cluster is opened, closed, frozen, thawed or made a standby.
+
+    It is taken before the guard's own lock, never after.
+    """
+    with files.locked(HOME / component / "world.lock", wait):
+        yield
+
+
+@dataclass(frozen=True)
+class Postmaster:
+    """The server's main process."""
+
+    pid: int
+    status: str
+
+
+class Cluster:
+    """The cluster of one side."""
+
+    def __init__(self, spec: Spec) -> None:
+        self.spec = spec
+        self.data = Path(spec.data)
+        self.config = Path(spec.config)
+
+    # What is there
+
+    def exists(self) -> bool:
+        """Whether there is a data directory."""
+        return (self.data / "PG_VERSION").exists()
+
+    def control(self) -> Control:
+        """Read the control file, with the server's own program."""
+        done = run([f"{self.spec.programs}/pg_controldata", "-D", str(self.data)], timeout=20)
+        return control.parse(done.stdout)
+
+    def postmaster(self) -> Postmaster | None:
+        """Return the running server, or None."""
+        lines = (files.read_text(self.data / "postmaster.pid") or "").splitlines()
+        if not lines or not lines[0].strip().lstrip("-").isdigit():
+            return None
+        pid = abs(int(lines[0]))
+        try:
+            command = Path(f"/proc/{pid}/cmdline").read_bytes()
+        except OSError:
+            return None
+        if b"postgres" not in command:
+            return None
+        return Postmaster(pid, lines[7].strip() if len(lines) > 7 else "")
+
+    def history(self, timeline: int) -> list[tuple[int, str]]:
+        """Return the history of a timeline; that of the first is empty."""
+        text = files.read_text(self.data / "pg_wal" / f"{timeline:08X}.history")
+        if text is None and timeline > 1:
+            raise BasculeError(expected=f"the history of timeline {timeline}", found="no such file in pg_wal")
+        return control.parse_history(text or "")
+
+    def session(self, *, database: str = "postgres", timeout: float = 10) -> Session:
+        """Connect as the cluster's owner."""
+        return Session(self.spec.port, owner=self.spec.owner, database=database, timeout=timeout)
+
+    def has_signal(self) -> bool:
+        """Whether a start would make it a standby."""
+        return (self.data / "standby.signal").exists()
+
+    def hba_mode(self) -> str | None:
+        """Who is let in: open, closed, or None when nothing is managed."""
+        return hba.mode_of(files.read_text(self.config / "pg_hba.conf") or "", self.spec.component)
+
+    def start_mode(self) -> str:
+        """Whether it starts at boot."""
+        return conf.start_mode(files.read_text(self.config / "start.conf"))
+
+    # Its files
+
+    def write(self, path: Path, text: str, mode: int = 0o640) -> bool:
+        """Replace a file of the cluster's, durably, owned by the cluster's owner; return whether it changed."""
+        if files.read_text(path) == text and path.stat().st_mode & 0o7777 == mode:
+            return False
+        owner = pwd.getpwnam(self.spec.owner)
+        if not path.parent.exists():
+            files.make_directory(path.parent, 0o750)
+            os.chown(path.parent, owner.pw_uid, owner.pw_gid)
+        fresh = path.with_name(f".{path.name}.bascule")
+        files.write_durably(fresh, text, mode)
+        os.chown(fresh, owner.pw_uid, owner.pw_gid)
+        os.replace(fresh, path)
+        files.sync_directory(path.parent)
+        return True
+
+    def hba_text(self, mode: str) -> str:
+        """Return pg_hba.conf as it has to be in this mode."""
+        spec = self.spec
+        new = hba.block(
+            spec.component,
+            mode,
+            owner=spec.owner,
+            replication_user=spec.replication_user,
+            peer=spec.peer_address,
+            clients=spec.clients,
+        )
+        return hba.replace(files.read_text(self.config / "pg_hba.conf") or "", spec.component, new)
+
+    def admit(self, mode: str) -> bool:
+        """Let clients in, or keep them out; return whether the file changed. A running server reads it again."""
+        changed = self.write(self.config / "pg_hba.conf", self.hba_text(mode))
+        self.reload()
+        return changed
+
+    def follow_conf(self, *, connect: bool) -> bool:
+        """Write what a standby needs."""
+        return self.write(self.config / "conf.d" / conf.STANDBY, conf.standby(self.spec, connect=connect))
+
+    def set_start(self, mode: str) -> bool:
+        """Set whether it starts at boot."""
+        path = self.config / "start.conf"
+        text = files.read_text(path) or ""
+        if conf.start_mode(text) == mode:
+            return False
+        return self.write(path, conf.start_conf(text, mode), 0o644)
+
+    # Its process
+
+    def reload(self) -> None:
+        """Make a running server read its configuration again."""
+        server = self.postmaster()
+        if server is not None:
+            os.kill(server.pid, signal.SIGHUP)
+
+    def start(self, timeout: float = 60) -> None:
+        """Start it and wait until it answers queries."""
+        if self.postmaster() is None:
+            run(["systemctl", "reset-failed", self.spec.unit], timeout=20, check=False)
+            run(["systemctl", "start", self.spec.unit], timeout=timeout)
+        self.wait_ready(timeout)
+
+    def wait_ready(self, timeout: float = 60) -> None:
+        """Wait until it answers queries."""
+        deadline = time.monotonic() + timeout
+        while True:
+            try:
+                with self.session(timeout=5):
+                    return
+            except SqlError as error:
+                if time.monotonic() > deadline or self.postmaster() is None:
+                    raise BasculeError(
+                        expected=f"{self.spec.unit} to answer within {timeout:g} s",
+                        found=error.found,
+                        state=f"start mode {self.start_mode()}, standby.signal {self.has_signal()}",
+                        next_command=f"journalctl -u {self.spec.unit}; then run the same playbook again",
+                    ) from error
+            time.sleep(0.05)
+
+    def stop(self, timeout: float) -> bool:
+        """Ask it to stop cleanly (fast: sessions end, transactions roll back); return whether it did in time."""
+        if self.postmaster() is not None:
+            run(["systemctl", "stop", "--no-block", self.spec.unit], timeout=20)
+        return self.wait_stopped(timeout)
+
+    def wait_stopped(self, timeout: float) -> bool:
+        """Wait until no server runs in the data directory."""
+        deadline = time.monotonic() + timeout
+        while self.postmaster() is not None:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.02)
+        return True
+
+    def release_receivers(self) -> None:
+        """End the processes that wait for a receiver which does not answer, so that a stop can end."""
+        server = self.postmaster()
+        if server is None:
+            return
+        children = Path(f"/proc/{server.pid}/task/{server.pid}/children")
+        for pid in (files.read_text(children) or "").split():
+            title = (files.read_text(f"/proc/{pid}/cmdline") or "").replace("\0", " ")
+            if "walsender" in title:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(int(pid), signal.SIGTERM)
+
+    # Its fence
+
+    def fence(self) -> None:
+        """Make durable that whatever starts this cluster finds it closed: a standby of nobody, which refuses clients.
+
+        A running primary goes on until it is stopped; a standby that follows goes on following.
+        """
+        files.write_json(
+            HOME / self.spec.component / FENCE_FILE, {"kind": "postgresql", "component": self.spec.component}
+        )
+        self.set_start("manual")
+        self.admit(hba.CLOSED)
+        if self.exists() and not self.has_signal():
+            self.follow_conf(connect=False)
+            self.write(self.data / "standby.signal", "", 0o600)
+        self.firewall(closed=True)
+
+    def firewall(self, *, closed: bool) -> None:
+        """Close the port in the host's firewall for everyone but the other side's server, or open it again."""
+        if not self.spec.firewall:
+            return
+        if shutil.which("nft") is None:
+            raise BasculeError(
+                expected="the program nft on this host (the closed side's firewall table)",
+                found="none",
+                state="the fence is not complete",
+                next_command="install nftables, or set postgresql_replication_firewall: false",
+            )
+        table = f"table inet {self.spec.table}\n"
+        text = conf.firewall(self.spec) if closed else f"{table}delete {table}"
+        run(["nft", "-f", "-"], stdin=text, timeout=20)
+
+    def unfence(self) -> None:
+        """Make durable that this cluster is the primary: it starts at boot, as one."""
+        files.remove(self.config / "conf.d" / conf.STANDBY)
+        files.remove(self.data / "standby.signal")
+        self.set_start("auto")
+        self.firewall(closed=False)
+
+    def knock(self, timeout: float = 3) -> Answer:
+        """Try to come in as a client from this host itself."""
+        client = self.spec.clients[0] if self.spec.clients else {"user": "bascule_nobody", "database": "postgres"}
+        return pg_probe.knock("127.0.0.1", self.spec.port, client["user"], client["database"], timeout=timeout)
+
+    def prove_refusal(self, allowed: tuple[str, ...], timeout: float = 3) -> str:
+        """Return the answer that keeps a client out; anything else is an error."""
+        deadline = time.monotonic() + timeout
+        while True:
+            answer = self.knock(timeout)
+            if answer.is_refusal and answer.code in allowed:
+                return f"{answer.code}: {answer.text}"
+            if time.monotonic() > deadline:
+                raise BasculeError(
+                    expected=f"a client at {self.spec.side} to be refused",
+                    found=f"{answer.kind}: {answer.code} {answer.text}",
+                    state=f"who is let in: {self.hba_mode()}; nothing further was changed",
+                    next_command="ansible-playbook playbooks/status.yml",
+                )
+            time.sleep(0.05)

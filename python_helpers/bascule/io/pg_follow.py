@@ -1,0 +1,220 @@
+"""Make a side that has closed follow the side that opened, with its state at the fence kept aside first."""
+
+from __future__ import annotations
+
+import datetime
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+from ..errors import BasculeError
+from ..guard import state as rule
+from ..guard.state import GuardState
+from ..postgresql import control, lsn
+from . import files, guard_store, units
+from .pg_cluster import HOME, Cluster, load_spec, world
+from .pg_switch import start_comparison, streaming_standby
+from .process import run
+
+KEPT_FILE = "kept.json"
+FOLLOW_FILE = "follow.json"
+
+
+def follow(component: str, epoch: str) -> int:
+    """Do it, writing down how far it has come; return an exit status."""
+    spec = load_spec(component)
+    cluster = Cluster(spec)
+    notes: dict[str, Any] = {"component": component, "epoch": epoch, "state": "running", "started_at": _now()}
+
+    def note(**values: Any) -> None:
+        notes.update(values)
+        files.write_json(HOME / component / FOLLOW_FILE, notes)
+
+    try:
+        note()
+        if cluster.postmaster() is None:
+            note(step="keeping the state at the fence aside")
+            keep_aside(cluster, epoch)
+        note(step="starting as a standby that stands still")
+        with world(component):
+            _may_follow(component, spec.side, epoch)
+            cluster.fence()
+            cluster.start(timeout=600)
+        with cluster.session() as session:
+            standing = session.value("SELECT current_setting('primary_conninfo')") == ""
+            if standing:
+                note(step="pinning a snapshot", end_lsn=_settled(session))
+                note(warnings=start_comparison(spec, epoch, "passive"))
+                slots = f"SELECT 1 AS one FROM pg_replication_slots WHERE slot_name = '{spec.slot}' AND NOT active"
+                if session.query(slots):
+                    # Left from when this side was the primary: it would keep log for nobody.
+                    session.execute(f"SELECT pg_drop_replication_slot('{spec.slot}')")
+            with world(component):
+                _may_follow(component, spec.side, epoch)
+                cluster.follow_conf(connect=True)
+                cluster.reload()
+            note(step="connecting to the new primary")
+            _wait_streaming(session, spec.peer_side, 120)
+        note(state="streaming", step="following", ended_at=_now())
+    except BasculeError as error:
+        note(state="failed", error=str(error), ended_at=_now())
+        return 1
+    return 0
+
+
+def start_follow(component: str, side: str, *, wait: float = 0, check: bool = False) -> dict[str, Any]:
+    """Start the unit that follows, unless this side follows already; with `wait`, wait until it does."""
+    spec = load_spec(component, side)
+    cluster = Cluster(spec)
+    if streams(cluster):
+        return {"changed": False, "state": "streaming"}
+    name = spec.unit_name("follow")
+    active = units.is_running(name)
+    if check:
+        return {"changed": not active, "state": "running" if active else "stopped"}
+    if not active:
+        state = guard_store.read(component, side)
+        if state.status != rule.CLOSED:
+            raise _refused(state, "")
+        units.start(
+            name,
+            [*units.AGENT, "follow", "--component", component, "--epoch", str(state.promised or rule.ADOPTED)],
+        )
+    deadline = time.monotonic() + wait
+    while wait and not streams(cluster):
+        if time.monotonic() > deadline or not units.is_running(name):
+            notes = files.read_json(HOME / component / FOLLOW_FILE) or {}
+            if streams(cluster):
+                break
+            raise BasculeError(
+                expected=f"{side} to follow {spec.peer_side} within {wait:g} s",
+                found=str(notes.get("error") or notes.get("step") or "nothing"),
+                state=f"{side} is closed; {spec.peer_side} is as it was",
+                next_command=f"systemctl status {name}; then run the sync phase again",
+            )
+        time.sleep(0.2)
+    return {"changed": not active, "state": "streaming" if wait else "started"}
+
+
+def catch_up(component: str, side: str, *, budget: float, check: bool = False) -> dict[str, Any]:
+    """Wait, at the primary, until the other side has replayed all that was written before now."""
+    spec = load_spec(component, side)
+    cluster = Cluster(spec)
+    with cluster.session() as session:
+        missing = not session.query(f"SELECT 1 AS one FROM pg_replication_slots WHERE slot_name = '{spec.slot}'")
+        if missing and not check:
+            session.execute(f"SELECT pg_create_physical_replication_slot('{spec.slot}', true)")
+        target = str(session.value("SELECT pg_current_wal_lsn()::text"))
+        deadline = time.monotonic() + budget
+        while True:
+            row = streaming_standby(session, spec)
+            behind = lsn.behind(row["replay"], target) if row else None
+            if check or (row and row["state"] == "streaming" and behind == 0):
+                return {"changed": missing, "behind": behind}
+            if time.monotonic() > deadline:
+                raise BasculeError(
+                    expected=f"{spec.peer_side} to have replayed {target} within {budget:g} s",
+                    found=f"{row['state']}, {behind} bytes behind" if row else "it is not connected",
+                    state=f"{side} serves as before",
+                    next_command=f"ansible-playbook playbooks/30_sync.yml --limit {component}",
+                )
+            time.sleep(0.1)
+
+
+def streams(cluster: Cluster) -> bool:
+    """Whether this side receives the other's log right now."""
+    if cluster.postmaster() is None:
+        return False
+    with cluster.session() as session:
+        return bool(session.query("SELECT 1 AS one FROM pg_stat_wal_receiver WHERE status = 'streaming'"))
+
+
+def keep_aside(cluster: Cluster, epoch: str) -> None:
+    """Keep a copy of the stopped data directory next to it until decommission; a newer one replaces an older one."""
+    record = HOME / cluster.spec.component / KEPT_FILE
+    kept = files.read_json(record) or {}
+    if cluster.control().state != control.SHUT_DOWN:
+        # Not stopped as a primary: there is nothing of its own that following could overwrite.
+        return
+    position = cluster.control().position()
+    if kept.get("position") == position and Path(str(kept.get("path"))).exists():
+        return
+    path = cluster.data.with_name(f"{cluster.data.name}.bascule-kept-{position['timeline']}-{epoch.split('.')[0]}")
+    partial = path.with_name(path.name + ".partial")
+    for stale in cluster.data.parent.glob(f"{cluster.data.name}.bascule-kept-*.partial"):
+        shutil.rmtree(stale)
+    size = size_of(cluster.data)
+    free = shutil.disk_usage(cluster.data).free
+    # A copy by reference needs hardly anything, but whether it will be one shows only afterwards.
+    if free < size + size // 10:
+        raise BasculeError(
+            expected=f"{size + size // 10} bytes free beside {cluster.data}, to keep its state at the fence aside",
+            found=f"{free} bytes",
+            state=f"{cluster.spec.side} is closed and does not follow; the other side is open and has all data",
+            next_command=f"free space on {cluster.spec.side}, then run the sync phase",
+        )
+    run(["cp", "-a", "--reflink=auto", str(cluster.data), str(partial)], timeout=86400)
+    run(["sync", "-f", str(partial)], timeout=3600)
+    partial.rename(path)
+    files.sync_directory(path.parent)
+    files.write_json(
+        record, {"path": str(path), "position": position, "epoch": epoch, "kept_at": _now(), "bytes": size}
+    )
+    for old in cluster.data.parent.glob(f"{cluster.data.name}.bascule-kept-*"):
+        if old != path:
+            shutil.rmtree(old)
+
+
+def size_of(directory: Path) -> int:
+    """Return the bytes a directory takes; what vanishes meanwhile does not count."""
+    total = 0
+    for path in directory.rglob("*"):
+        try:
+            total += path.lstat().st_blocks * 512
+        except FileNotFoundError:
+            continue
+    return total
+
+
+def _may_follow(component: str, side: str, epoch: str) -> None:
+    state = guard_store.read(component, side)
+    if state.status != rule.CLOSED or (state.promised is not None and str(state.promised) != epoch):
+        raise _refused(state, epoch)
+
+
+def _refused(state: GuardState, epoch: str) -> BasculeError:
+    return BasculeError(
+        expected=f"a side closed for epoch {epoch}",
+        found=state.describe(),
+        state="it does not follow",
+        next_command="ansible-playbook playbooks/status.yml",
+    )
+
+
+def _settled(session: Any) -> str:
+    """Return the end of the log once replay stands still."""
+    last = ""
+    while True:
+        now = str(session.value("SELECT pg_last_wal_replay_lsn()::text"))
+        if now == last:
+            return now
+        last = now
+        time.sleep(0.1)
+
+
+def _wait_streaming(session: Any, peer: str, timeout: float) -> None:
+    deadline = time.monotonic() + timeout
+    while not session.query("SELECT 1 AS one FROM pg_stat_wal_receiver WHERE status = 'streaming'"):
+        if time.monotonic() > deadline:
+            raise BasculeError(
+                expected=f"to stream from {peer} within {timeout:g} s",
+                found="no connection",
+                state="this side is closed and stands still",
+                next_command="see why in the server's log, then run the sync phase",
+            )
+        time.sleep(0.1)
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="milliseconds")

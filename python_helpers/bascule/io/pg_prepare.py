@@ -1,0 +1,286 @@
+"""Make both sides ready: what replication needs at the active side, a standby at the passive one."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..errors import BasculeError
+from ..guard import state as rule
+from ..postgresql import conf, hba, scram
+from ..postgresql.spec import Spec
+from . import files, guard_store, units
+from .pg_cluster import FENCE_FILE, HOME, SPEC_FILE, Cluster, world
+from .pg_follow import size_of
+from .process import run
+from .psql import Session
+
+SEED_FILE = "seed.json"
+FIRST_USER_OID = 16384
+
+
+class Changes:
+    """Counts what was changed; in check mode only what would be."""
+
+    def __init__(self, check: bool) -> None:
+        self.check = check
+        self.names: list[str] = []
+
+    def file(self, cluster: Cluster, path: Path, text: str, mode: int = 0o640) -> bool:
+        """Write a file of the cluster's if it differs."""
+        same = files.read_text(path) == text and path.stat().st_mode & 0o7777 == mode
+        if same:
+            return False
+        self.names.append(str(path))
+        if not self.check:
+            cluster.write(path, text, mode)
+        return True
+
+
+def configure(
+    spec: Spec, password: str, active: bool, raised: Mapping[str, int], *, check: bool = False
+) -> tuple[Cluster, Changes]:
+    """Write what both sides have alike: description, TLS files, settings, password file, who is let in, guard."""
+    cluster, changes = Cluster(spec), Changes(check)
+    if not cluster.config.is_dir():
+        raise BasculeError(
+            expected=f"the cluster {spec.version}/{spec.cluster} on {spec.side}",
+            found=f"no {cluster.config}",
+            state="nothing was changed",
+            next_command=f"pg_createcluster {spec.version} {spec.cluster}",
+        )
+    _managed(spec)
+    description = HOME / spec.component / SPEC_FILE
+    if files.read_json(description) != spec.to_dict():
+        changes.names.append(str(description))
+        if not check:
+            files.make_directory(description.parent, 0o755)
+            files.write_json(description, spec.to_dict(), 0o644)
+    for source, name, mode in (
+        (spec.ca, "ca.crt", 0o644),
+        (spec.certificate, "host.crt", 0o644),
+        (spec.key, "host.key", 0o600),
+    ):
+        if source:
+            text = files.read_text(source)
+            if text is None:
+                raise BasculeError(expected=f"the TLS file {source} on {spec.side}", found="no such file")
+            changes.file(cluster, Path(conf.tls_path(spec, name)), text, mode)
+    hook = HOME / spec.component / FENCE_FILE
+    if files.read_json(hook) is None:
+        changes.names.append(str(hook))
+        if not check:
+            files.write_json(hook, {"kind": "postgresql", "component": spec.component})
+    entry = ":".join(_escape(word) for word in ("*", str(spec.peer_port), "*", spec.replication_user, password))
+    changes.file(cluster, Path(conf.passfile(spec)), entry + "\n", 0o600)
+    changes.file(cluster, cluster.config / "conf.d" / conf.BASE, conf.base(spec, raised))
+    state, adopted = guard_store.adopt(spec.component, spec.side, rule.OPEN if active else rule.CLOSED, check=check)
+    if adopted:
+        changes.names.append("guard")
+    admitted = hba.OPEN if state.status == rule.OPEN and not state.frozen else hba.CLOSED
+    changes.file(cluster, cluster.config / "pg_hba.conf", cluster.hba_text(admitted))
+    if changes.names and not check:
+        cluster.reload()
+    if run(["systemctl", "is-enabled", "postgresql.service"], timeout=20, check=False).stdout.strip() != "enabled":
+        changes.names.append("postgresql.service enabled at boot")
+        if not check:
+            run(["systemctl", "enable", "postgresql.service"], timeout=60)
+    return cluster, changes
+
+
+def publish(spec: Spec, password: str, *, check: bool = False) -> dict[str, Any]:
+    """Prepare the active side; return what the passive side has to know."""
+    with world(spec.component):
+        own = Cluster(spec)
+        with own.session() as session:
+            if session.value("SELECT pg_is_in_recovery()"):
+                raise BasculeError(
+                    expected=f"{spec.side} to be the primary",
+                    found="it is in recovery",
+                    state="nothing was changed",
+                    next_command="ansible-playbook playbooks/status.yml",
+                )
+            running = _settings(session)
+            written = conf.raised_in(files.read_text(own.config / "conf.d" / conf.BASE))
+            cluster, changes = configure(spec, password, True, written, check=check)
+            if _role(session, spec, password, check):
+                changes.names.append(f"role {spec.replication_user}")
+            lost = _slot(session, spec, changes, check)
+            errors = session.query("SELECT line_number, error FROM pg_hba_file_rules WHERE error IS NOT NULL")
+            if errors:
+                raise BasculeError(expected=f"a valid {cluster.config}/pg_hba.conf", found=repr(errors))
+    return {
+        "changed": bool(changes.names),
+        "changes": changes.names,
+        "settings": running,
+        "lost": lost,
+        "system_id": cluster.control().system_id,
+        "guard": guard_store.read(spec.component, spec.side).to_dict(),
+    }
+
+
+def stage(
+    spec: Spec,
+    password: str,
+    settings: Mapping[str, int],
+    *,
+    system_id: str,
+    lost: bool = False,
+    replace: bool = False,
+    max_rate: str = "",
+    check: bool = False,
+) -> dict[str, Any]:
+    """Prepare the passive side, and start its base backup unless it is a standby already."""
+    with world(spec.component):
+        guard = guard_store.read(spec.component, spec.side)
+        if guard.status not in (rule.UNKNOWN, rule.CLOSED):
+            raise BasculeError(
+                expected=f"{spec.side} to be closed",
+                found=guard.describe(),
+                state="nothing was changed",
+                next_command="ansible-playbook playbooks/status.yml",
+            )
+        cluster = Cluster(spec)
+        seeded = not lost and is_standby(cluster, system_id)
+        foreign = [] if seeded or replace else user_databases(cluster)
+        if foreign and not units.is_running(spec.unit_name("seed")):
+            raise BasculeError(
+                expected=f"an empty cluster {spec.version}/{spec.cluster} on {spec.side}",
+                found=f"databases of its own (directories {', '.join(foreign)} in {cluster.data}/base)",
+                state="nothing was changed",
+                next_command="move them away, or set postgresql_replication_replace_target: true",
+            )
+        written = conf.raised_in(files.read_text(cluster.config / "conf.d" / conf.BASE))
+        raised = conf.to_raise(written, _running_settings(cluster) if seeded else {}, settings)
+        cluster, changes = configure(spec, password, False, raised, check=check)
+        if cluster.start_mode() != "manual":
+            changes.names.append("start.conf")
+            if not check:
+                cluster.set_start("manual")
+        if seeded:
+            if cluster.postmaster() is None:
+                changes.names.append("started")
+                if not check:
+                    cluster.start()
+        elif not units.is_running(spec.unit_name("seed")):
+            changes.names.append("base backup")
+            if not check:
+                files.write_json(HOME / spec.component / SEED_FILE, {"state": "running"})
+                rate = ["--max-rate", max_rate] if max_rate else []
+                units.start(spec.unit_name("seed"), [*units.AGENT, "seed", "--component", spec.component, *rate])
+    return {"changed": bool(changes.names), "changes": changes.names, "seeded": seeded}
+
+
+def seeding(spec: Spec) -> dict[str, Any]:
+    """Say how far the base backup is; one that failed is an error."""
+    notes: dict[str, Any] = files.read_json(HOME / spec.component / SEED_FILE) or {"state": "none"}
+    if notes["state"] == "done" or Cluster(spec).has_signal():
+        return {"state": "done", "bytes": notes.get("bytes", 0)}
+    if units.is_running(spec.unit_name("seed")):
+        partial = Path(f"{spec.data}.bascule-seed")
+        return {"state": "running", "bytes": size_of(partial) if partial.exists() else 0}
+    raise BasculeError(
+        expected=f"the base backup of {spec.component} to run or to be done",
+        found=str(notes.get("error") or "it was interrupted"),
+        state=f"{spec.side} is closed and holds no usable copy; {spec.peer_side} serves as before",
+        next_command=f"ansible-playbook playbooks/20_prepare.yml --limit {spec.component}",
+    )
+
+
+def is_standby(cluster: Cluster, system_id: str) -> bool:
+    """Whether this side already is a copy of the other, made by a base backup or by having been its primary."""
+    if not cluster.exists() or not cluster.has_signal():
+        return False
+    notes = files.read_json(HOME / cluster.spec.component / SEED_FILE) or {}
+    given = guard_store.read(cluster.spec.component, cluster.spec.side).receipt is not None
+    return (notes.get("state") == "done" or given) and cluster.control().system_id == system_id
+
+
+def user_databases(cluster: Cluster) -> list[str]:
+    """Return the directories of databases that somebody made, seen without starting the server."""
+    base = cluster.data / "base"
+    if not base.is_dir():
+        return []
+    return sorted(name for name in os.listdir(base) if name.isdigit() and int(name) >= FIRST_USER_OID)
+
+
+def managers(data: str) -> list[str]:
+    """Name whatever else decides who is primary on this host."""
+    found = []
+    for unit in ("patroni", "pacemaker", "corosync", "repmgrd", "pgautofailover", "keepalived"):
+        state = run(["systemctl", "is-active", unit], timeout=20, check=False).stdout.strip()
+        if state in ("active", "activating"):
+            found.append(unit)
+    if (Path(data) / "patroni.dynamic.json").exists() and "patroni" not in found:
+        found.append("patroni")
+    return found
+
+
+def _settings(session: Session) -> dict[str, int]:
+    return {name: int(session.value(f"SELECT current_setting('{name}')")) for name in conf.NOT_SMALLER}
+
+
+def _running_settings(cluster: Cluster) -> dict[str, int]:
+    if cluster.postmaster() is None:
+        return {}
+    with cluster.session() as session:
+        return _settings(session)
+
+
+def _managed(spec: Spec) -> None:
+    names = managers(spec.data)
+    if names:
+        raise BasculeError(
+            expected=f"nothing else to manage the cluster on {spec.side}",
+            found=", ".join(names),
+            state="nothing was changed",
+            next_command="take the cluster out of its hands first (pause is not enough), then audit again",
+        )
+
+
+def _role(session: Session, spec: Spec, password: str, check: bool) -> bool:
+    name = spec.replication_user
+    found = session.query(
+        f"SELECT rolreplication AND rolcanlogin AS able, rolsuper AS super, rolpassword AS secret FROM pg_authid "
+        f"WHERE rolname = '{name}'"
+    )
+    if found and found[0]["able"] and scram.matches(password, found[0]["secret"]):
+        return False
+    if not check:
+        # The server gets a verifier: the password itself never reaches it, nor its log.
+        secret = scram.verifier(password, secrets.token_bytes(16))
+        verb = "ALTER" if found else "CREATE"
+        session.execute(f"{verb} ROLE \"{name}\" LOGIN REPLICATION PASSWORD '{secret}'")
+    return True
+
+
+def _slot(session: Session, spec: Spec, changes: Changes, check: bool) -> bool:
+    """See to the slot; return whether the standby has lost what it needs."""
+    found = session.query(
+        f"SELECT wal_status AS status, active FROM pg_replication_slots WHERE slot_name = '{spec.slot}'"
+    )
+    lost = bool(found) and found[0]["status"] == "lost"
+    if found and not lost:
+        return False
+    changes.names.append(f"slot {spec.slot}")
+    if not check:
+        if lost:
+            session.execute(f"SELECT pg_drop_replication_slot('{spec.slot}')")
+        session.execute(f"SELECT pg_create_physical_replication_slot('{spec.slot}', true)")
+    return lost
+
+
+def _escape(word: str) -> str:
+    return word.replace("\\", "\\\\").replace(":", "\\:")
+
+
+def free_bytes(path: str) -> int:
+    """Return the free bytes of the file system under a path, or under its nearest parent."""
+    place = Path(path)
+    while not place.exists():
+        place = place.parent
+    return shutil.disk_usage(place).free

@@ -1,0 +1,432 @@
+"""Freeze, close and open one side of a database, each under the component's lock and by the guard's rule."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from ..errors import BasculeError, GuardRefused
+from ..guard import state as rule
+from ..postgresql import control, hba, lsn
+from ..postgresql.spec import Spec
+from . import files, guard_store, pg_probe, units
+from .pg_cluster import HOME, Cluster, load_spec, world
+from .psql import Session
+
+REFUSED_BY_SERVER = ("28000",)
+REFUSED_AT_ALL = ("28000", "ECONNREFUSED")
+_OURS = "application_name <> 'bascule' AND backend_type = 'client backend' AND pid <> pg_backend_pid()"
+
+
+def freeze(component: str, side: str, *, check: bool = False) -> dict[str, Any]:
+    """Let no client write at the open side any more; prove it. Nothing is given up: `thaw` undoes it."""
+    spec = load_spec(component, side)
+    cluster = Cluster(spec)
+    with world(component):
+        state = _permit(component, side)
+        changed = not state.frozen or cluster.hba_mode() != hba.CLOSED
+        if check:
+            return {"changed": changed, "guard": state.to_dict()}
+        with cluster.session() as session:
+            if session.value("SELECT pg_is_in_recovery()"):
+                raise BasculeError(
+                    expected=f"{side} to run as the primary, as its guard says",
+                    found="it is in recovery",
+                    state=state.describe(),
+                    next_command="ansible-playbook playbooks/status.yml",
+                )
+            if changed:
+                guard_store.frozen(component, side, True)
+                cluster.admit(hba.CLOSED)
+            ended = _expel(session)
+            proof = cluster.prove_refusal(REFUSED_BY_SERVER)
+            # Who came in between the reload and the proof is ended as well.
+            ended += _expel(session)
+        return {
+            "changed": changed or ended > 0,
+            "ended": ended,
+            "proof": proof,
+            "guard": guard_store.read(component, side).to_dict(),
+        }
+
+
+def thaw(component: str, side: str, *, check: bool = False) -> dict[str, Any]:
+    """Let clients write again at a side that never gave up its permit."""
+    spec = load_spec(component, side)
+    cluster = Cluster(spec)
+    with world(component):
+        state = _permit(component, side)
+        changed = state.frozen or cluster.hba_mode() != hba.OPEN
+        if check or not changed:
+            return {"changed": changed, "guard": state.to_dict()}
+        cluster.start()
+        cluster.unfence()
+        cluster.admit(hba.OPEN)
+        state, _ = guard_store.frozen(component, side, False)
+        return {"changed": True, "guard": state.to_dict()}
+
+
+def close(component: str, side: str, epoch: str, *, budget: float = 30) -> dict[str, Any]:
+    """Close this side for `epoch`: stop a primary, or hold a standby to being one; return the receipt.
+
+    A failure before the stop leaves the primary serving as it was.
+    """
+    spec = load_spec(component, side)
+    cluster = Cluster(spec)
+    if units.is_running(spec.unit_name("seed")):
+        raise BasculeError(
+            expected=f"a standby at {side}",
+            found="its base backup is still running",
+            state="nothing was changed",
+            next_command=f"systemctl status {spec.unit_name('seed')}",
+        )
+    units.stop(spec.unit_name("follow"))
+    warnings: list[str] = []
+    marks: dict[str, float] = {}
+    start = time.monotonic()
+
+    def mark(name: str) -> None:
+        marks[name] = round(time.monotonic() - start, 3)
+
+    with world(component):
+        server = cluster.postmaster()
+        if server is not None and server.status == "stopping":
+            _stopped(cluster, budget)
+            server = None
+        primary = server is not None and not _in_recovery(cluster)
+        if server is None and _died_as_primary(cluster):
+            # What its log holds beyond the standby has to get there. Nobody else comes in.
+            cluster.admit(hba.CLOSED)
+            files.remove(cluster.data / "standby.signal")
+            cluster.start(timeout=max(budget, 60))
+            primary = True
+        session = cluster.session() if primary else None
+        try:
+            if session is not None:
+                _ready_to_close(cluster, session, component, side, budget)
+                mark("checked")
+            with guard_store.closing(component, side, epoch) as guard:
+                was_closed = guard.was_closed
+                cluster.fence()
+                mark("fenced")
+                if session is not None:
+                    _stop_primary(cluster, session, budget)
+                    mark("stopped")
+                position = _final_position(cluster)
+                proof = cluster.prove_refusal(REFUSED_AT_ALL)
+                receipt = guard.closed(position)
+                mark("closed")
+            if not primary and cluster.postmaster() is not None:
+                # A standby stands where the other side's log ended: that is what the other side is compared with.
+                warnings += start_comparison(spec, epoch, "passive")
+        finally:
+            if session is not None:
+                session.close()
+        return {
+            "changed": primary or not was_closed,
+            "stopped": primary,
+            "receipt": receipt.to_dict(),
+            "proof": proof,
+            "marks": marks,
+            "warnings": warnings,
+        }
+
+
+def open_side(
+    component: str, side: str, epoch: str, receipt: Mapping[str, Any], *, budget: float = 30
+) -> dict[str, Any]:
+    """Open this side for `epoch` with the other side's receipt: promote it, and let its clients in."""
+    spec = load_spec(component, side)
+    cluster = Cluster(spec)
+    marks: dict[str, float] = {}
+    start = time.monotonic()
+
+    def mark(name: str) -> None:
+        marks[name] = round(time.monotonic() - start, 3)
+
+    # What works on this side for an earlier decision ends first; it would only be told so by the guard.
+    units.stop(spec.unit_name("follow"))
+    warnings: list[str] = []
+    with world(component):
+        server = cluster.postmaster()
+        if server is not None and server.status == "stopping":
+            _stopped(cluster, budget)
+            server = None
+        if server is None:
+            if not cluster.has_signal():
+                cluster.fence()
+            cluster.start(timeout=max(budget, 60))
+        with cluster.session() as session:
+            mark("connected")
+            position = dict(receipt.get("position") or {})
+
+            def reached() -> bool | str:
+                reason = _reached(cluster, session, position, budget)
+                mark("reached")
+                return True if reason is None else reason
+
+            with guard_store.opening(component, side, epoch, receipt, reached=reached) as guard:
+                promoted = bool(session.value("SELECT pg_is_in_recovery()"))
+                warnings += _start_comparison(spec, epoch, "active")
+                if promoted:
+                    session.execute(f"SELECT pg_promote(true, {int(budget)})", timeout=budget + 5)
+                    _wait_primary(session, side, budget)
+                mark("promoted")
+                _slot(session, spec)
+                cluster.unfence()
+                warnings += wait_pinned(spec, epoch, 10)
+                mark("pinned")
+                state = guard.opened()
+            cluster.admit(hba.OPEN)
+            _prove_admitted(cluster)
+            mark("admitted")
+    return {"changed": True, "promoted": promoted, "guard": state.to_dict(), "marks": marks, "warnings": warnings}
+
+
+def prove_from_outside(component: str, side: str, answers: tuple[str, ...], timeout: float) -> str:
+    """Knock, from this side's host, at the other side's server as one of its clients; return the refusal."""
+    spec = load_spec(component, side)
+    client = spec.peer_clients[0] if spec.peer_clients else {"user": "bascule_nobody", "database": "postgres"}
+    deadline = time.monotonic() + timeout
+    while True:
+        found = pg_probe.knock(spec.peer_address, spec.peer_port, client["user"], client["database"], timeout=timeout)
+        if found.is_refusal and found.code in answers:
+            return f"{found.code}: {found.text}"
+        if time.monotonic() > deadline:
+            raise BasculeError(
+                expected=f"{spec.peer_side} to refuse a client that knocks from {side}",
+                found=f"{found.kind}: {found.code} {found.text}".strip(),
+                state="nothing was opened; silence is no proof of a fence",
+                next_command="ansible-playbook playbooks/status.yml",
+            )
+        time.sleep(0.1)
+
+
+def equality_file(spec: Spec, epoch: str, name: str) -> str:
+    """Return the path of a file that belongs to the comparison of one switch."""
+    return str(HOME / spec.component / f"equality-{epoch}.{name}")
+
+
+def wait_pinned(spec: Spec, epoch: str, timeout: float) -> list[str]:
+    """Wait until the comparison has its snapshot; return a warning when it has none, which must not stop a switch."""
+    deadline = time.monotonic() + timeout
+    while files.read_text(equality_file(spec, epoch, "pinned")) is None:
+        if time.monotonic() > deadline:
+            return [f"the comparison at {spec.side} has no snapshot of the switch: its rows will be not proved"]
+        time.sleep(0.02)
+    return []
+
+
+def _start_comparison(spec: Spec, epoch: str, role: str) -> list[str]:
+    try:
+        units.stop(spec.unit_name("equality"))
+        files.remove(equality_file(spec, epoch, "pinned"))
+        units.start(
+            spec.unit_name("equality"),
+            [*units.AGENT, "equality", "--component", spec.component, "--epoch", epoch, "--role", role],
+        )
+    except BasculeError as error:
+        return [f"the comparison at {spec.side} did not start: {error}"]
+    return []
+
+
+def start_comparison(spec: Spec, epoch: str, role: str) -> list[str]:
+    """Start the unit that compares, and wait until it has its snapshot; return warnings."""
+    return _start_comparison(spec, epoch, role) or wait_pinned(spec, epoch, 20)
+
+
+def _permit(component: str, side: str) -> rule.GuardState:
+    state = guard_store.read(component, side)
+    if state.status != rule.OPEN:
+        raise GuardRefused(
+            expected=f"{component} at {side} to be open",
+            found=state.describe(),
+            state="nothing was changed",
+            next_command="ansible-playbook playbooks/status.yml",
+        )
+    return state
+
+
+def _expel(session: Session) -> int:
+    rows = session.query(f"SELECT pg_terminate_backend(pid, 2000) AS ended FROM pg_stat_activity WHERE {_OURS}")
+    left = session.value(f"SELECT count(*) FROM pg_stat_activity WHERE {_OURS}")
+    if left:
+        raise BasculeError(
+            expected="every client's session to end",
+            found=f"{left} are still there",
+            state="clients are refused, but a session that was open before may still write",
+            next_command="look into pg_stat_activity; run freeze again",
+        )
+    return len(rows)
+
+
+def _died_as_primary(cluster: Cluster) -> bool:
+    # A fresh base backup says "in production" as well, until its first start; its backup_label tells.
+    died = cluster.control().state in (control.IN_PRODUCTION, control.SHUTTING_DOWN)
+    return died and not (cluster.data / "backup_label").exists()
+
+
+def _in_recovery(cluster: Cluster) -> bool:
+    with cluster.session() as session:
+        return bool(session.value("SELECT pg_is_in_recovery()"))
+
+
+def _ready_to_close(cluster: Cluster, session: Session, component: str, side: str, budget: float) -> None:
+    """Refuse to stop a primary whose clients still write, or whose standby does not stream and keep up."""
+    state = guard_store.read(component, side)
+    if state.status == rule.OPEN and not state.frozen:
+        raise BasculeError(
+            expected=f"{side} to be frozen before it closes",
+            found="it is open",
+            state="nothing was changed; it serves",
+            next_command="run the cutover or the rollback from its beginning: freeze comes first",
+        )
+    session.execute("CHECKPOINT", timeout=max(budget, 60))
+    deadline = time.monotonic() + budget
+    while True:
+        row = streaming_standby(session, cluster.spec)
+        if row and row["state"] == "streaming" and row["behind"] == 0:
+            return
+        if time.monotonic() > deadline:
+            raise BasculeError(
+                expected=f"the standby {cluster.spec.peer_side} to stream and to be caught up",
+                found=f"{row['state']}, {row['behind']} bytes behind" if row else "it is not connected",
+                state=f"nothing was closed; {side} serves as before",
+                next_command=f"ansible-playbook playbooks/30_sync.yml --limit {component}",
+            )
+        time.sleep(0.05)
+
+
+def streaming_standby(session: Session, spec: Spec) -> dict[str, Any] | None:
+    """Return how the other side's standby is connected to this primary, or None."""
+    rows = session.query(
+        "SELECT state, pg_wal_lsn_diff(pg_current_wal_lsn(), replay_lsn)::bigint AS behind, "
+        "replay_lsn::text AS replay, extract(epoch FROM coalesce(replay_lag, interval '0'))::float AS lag "
+        f"FROM pg_stat_replication WHERE application_name = '{spec.slot}' AND usename = '{spec.replication_user}' "
+        "ORDER BY backend_start DESC LIMIT 1"
+    )
+    return rows[0] if rows else None
+
+
+def _stop_primary(cluster: Cluster, session: Session, budget: float) -> None:
+    row = streaming_standby(session, cluster.spec)
+    if not row or row["state"] != "streaming":
+        _back_to_serving(cluster)
+        raise BasculeError(
+            expected=f"the standby {cluster.spec.peer_side} to stream when the primary stops",
+            found="it is gone",
+            state="the primary runs on; its guard says closing",
+            next_command="run the same playbook again, or the rollback",
+        )
+    session.execute("CHECKPOINT", timeout=max(budget, 60))
+    session.close()
+    if cluster.stop(budget):
+        return
+    # A stop waits for the receiver. It cannot be taken back, so end the wait and start again: no receipt exists.
+    cluster.release_receivers()
+    _stopped(cluster, 60)
+    _back_to_serving(cluster)
+    cluster.start()
+    raise BasculeError(
+        expected=f"a clean stop within {budget:g} s",
+        found="the standby did not confirm the end of the log",
+        state="the primary was started again; its clients stay out; no receipt was given",
+        next_command="run the rollback, or see that the standby streams and run the same playbook again",
+    )
+
+
+def _back_to_serving(cluster: Cluster) -> None:
+    """Take back what makes the next start a standby; who is let in stays as the freeze has left it."""
+    files.remove(cluster.data / "standby.signal")
+    cluster.set_start("auto")
+
+
+def _stopped(cluster: Cluster, timeout: float) -> None:
+    if not cluster.wait_stopped(timeout):
+        raise BasculeError(
+            expected=f"the server at {cluster.spec.side} to end within {timeout:g} s",
+            found="it still runs",
+            state="it is stopping and lets nobody in",
+            next_command="wait, then run the same playbook again",
+        )
+
+
+def _final_position(cluster: Cluster) -> dict[str, str]:
+    """Read, after the fence, where this side's log ends."""
+    server = cluster.postmaster()
+    if server is None:
+        found = cluster.control()
+        if found.state == control.SHUT_DOWN:
+            return found.position()
+        ends = max(lsn.parse(found.checkpoint_lsn), lsn.parse(found.min_recovery_lsn))
+        return {**found.position(), "checkpoint_lsn": lsn.render(ends), "kind": "replay"}
+    with cluster.session() as session:
+        if not session.value("SELECT pg_is_in_recovery()"):
+            raise BasculeError(
+                expected=f"{cluster.spec.side} to be stopped or a standby",
+                found="a running primary",
+                state="it is not closed",
+                next_command="run the same playbook again",
+            )
+        session.execute("CHECKPOINT", timeout=60)
+        end = str(session.value("SELECT pg_last_wal_replay_lsn()::text"))
+    return {**cluster.control().position(), "checkpoint_lsn": end, "kind": "replay"}
+
+
+def _reached(cluster: Cluster, session: Session, position: Mapping[str, str], budget: float) -> str | None:
+    """Return None once this side has everything up to `position`, or why it does not get there."""
+    deadline = time.monotonic() + budget
+    while True:
+        recovery = bool(session.value("SELECT pg_is_in_recovery()"))
+        end = str(
+            session.value("SELECT pg_last_wal_replay_lsn()::text" if recovery else "SELECT pg_current_wal_lsn()::text")
+        )
+        # The restart point at the other side's shutdown checkpoint writes its timeline into our own control file.
+        if lsn.parse(end) >= lsn.parse(position.get("checkpoint_lsn", "FFFFFFFF/FFFFFFFF")):
+            session.execute("CHECKPOINT", timeout=max(budget, 60))
+        found = cluster.control()
+        timeline = found.newest_timeline
+        reason = control.holds(
+            position,
+            system_id=found.system_id,
+            timeline=timeline,
+            reached=end,
+            history=cluster.history(timeline),
+        )
+        if reason is None or time.monotonic() > deadline:
+            return reason
+        time.sleep(0.05)
+
+
+def _wait_primary(session: Session, side: str, budget: float) -> None:
+    deadline = time.monotonic() + budget
+    while session.value("SELECT pg_is_in_recovery()"):
+        if time.monotonic() > deadline:
+            raise BasculeError(
+                expected=f"{side} to be promoted within {budget:g} s",
+                found="it is still in recovery",
+                state="its guard says opening: it may open any moment",
+                next_command="run the same playbook again",
+            )
+        time.sleep(0.02)
+
+
+def _slot(session: Session, spec: Spec) -> None:
+    """Keep the log for the other side from here on: it follows now."""
+    if not session.query(f"SELECT 1 AS one FROM pg_replication_slots WHERE slot_name = '{spec.slot}'"):
+        session.execute(f"SELECT pg_create_physical_replication_slot('{spec.slot}', true)")
+
+
+def _prove_admitted(cluster: Cluster) -> None:
+    """See that the server judges by the new rules; the local address itself need not be a client's."""
+    deadline = time.monotonic() + 3
+    while "rejects" in cluster.knock().text:
+        if time.monotonic() > deadline:
+            raise BasculeError(
+                expected=f"clients of {cluster.spec.side} to be admitted",
+                found="the server still rejects everyone",
+                state="the side is open",
+                next_command="ansible-playbook playbooks/rollback.yml, or run the same playbook again",
+            )
+        time.sleep(0.02)

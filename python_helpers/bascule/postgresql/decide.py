@@ -1,0 +1,117 @@
+"""What is to be done, decided from what both sides really are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import BasculeError
+from ..guard import state as rule
+from ..guard.state import GuardState
+from . import control, lsn
+
+
+@dataclass(frozen=True)
+class Side:
+    """The truth of one side, as the state module reads it on the host."""
+
+    name: str
+    guard: GuardState
+    prepared: bool
+    state: str
+    timeline: int
+    system_id: str
+    end_lsn: str
+    running: bool
+    in_recovery: bool
+    streaming: bool
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Side:
+        """Read what the state module returned."""
+        control_data = data.get("control") or {}
+        return cls(
+            name=str(data["side"]),
+            guard=GuardState.from_dict(data["guard"]),
+            prepared=bool(data["prepared"]),
+            state=str(control_data.get("state", "")),
+            timeline=int(control_data.get("newest_timeline", 0)),
+            system_id=str(control_data.get("system_id", "")),
+            end_lsn=str(data.get("end_lsn") or ""),
+            running=bool(data.get("running")),
+            in_recovery=bool(data.get("in_recovery")),
+            streaming=bool(data.get("streaming")),
+        )
+
+    @property
+    def is_primary(self) -> bool:
+        """Whether it runs as a primary, or crashed as one."""
+        return (self.running and not self.in_recovery) or (not self.running and self.state == control.IN_PRODUCTION)
+
+
+def leader(a: Side, b: Side) -> str | None:
+    """Return the side that has the latest data, or None when neither has been taken over.
+
+    The guards name it while one of them is open. After that the database itself tells more than the guards: a side that
+    began to open but was never promoted has nothing of its own.
+    """
+    if not (a.prepared and b.prepared):
+        return next((side.name for side in (a, b) if side.guard.status == rule.OPEN), None)
+    if rule.OPEN in (a.guard.status, b.guard.status):
+        return rule.leader(a.guard, b.guard)
+    if a.is_primary and b.is_primary:
+        raise BasculeError(
+            expected="at most one primary",
+            found=f"{a.name} and {b.name} both run, or ended, as one",
+            state=f"{a.guard.describe()}; {b.guard.describe()}",
+            next_command="look at both clusters by hand; Bascule does not choose between two histories",
+        )
+    for one, other in ((a, b), (b, a)):
+        if one.is_primary:
+            return one.name
+        if one.state == control.SHUT_DOWN and other.state != control.SHUT_DOWN and one.timeline >= other.timeline:
+            return one.name
+    if a.timeline != b.timeline:
+        return a.name if a.timeline > b.timeline else b.name
+    if a.end_lsn and b.end_lsn and a.end_lsn != b.end_lsn:
+        return a.name if lsn.parse(a.end_lsn) > lsn.parse(b.end_lsn) else b.name
+    return rule.leader(a.guard, b.guard)
+
+
+@dataclass(frozen=True)
+class Switch:
+    """What `switch` has to do: nothing, close the passive side only, or the whole of it."""
+
+    action: str
+    reason: str
+
+
+NOTHING = "nothing"
+FOLLOW = "follow"
+WHOLE = "switch"
+
+
+def switch(source: Side, to: Side) -> Switch:
+    """Decide what moves the component from `source` to `to`, or that nothing does."""
+    if rule.UNKNOWN in (source.guard.status, to.guard.status):
+        if to.guard.status == rule.OPEN or (to.guard.status == rule.UNKNOWN and source.guard.status == rule.UNKNOWN):
+            return Switch(NOTHING, "the component has not been prepared at both sides, so it was never moved")
+        raise BasculeError(
+            expected="both sides taken over by prepare",
+            found=f"{source.guard.describe()}; {to.guard.describe()}",
+            state="nothing was changed",
+            next_command=f"ansible-playbook playbooks/20_prepare.yml --limit {to.guard.component}",
+        )
+    if to.guard.status == rule.OPEN:
+        if source.guard.status == rule.CLOSED:
+            if source.streaming:
+                return Switch(NOTHING, f"{to.name} is open and {source.name} follows it")
+            return Switch(FOLLOW, f"{to.name} is open and {source.name} closed, but it does not follow yet")
+        raise BasculeError(
+            expected=f"{source.name} to be closed while {to.name} is open",
+            found=source.guard.describe(),
+            state=to.guard.describe(),
+            next_command="look at both sides by hand: a guard has been changed by something else",
+        )
+    return Switch(WHOLE, f"{source.name} is {source.guard.status}, {to.name} is {to.guard.status}")
