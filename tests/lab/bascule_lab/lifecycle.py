@@ -188,6 +188,7 @@ def down(screen: Screen, purge: bool = False) -> None:
     """Remove all of the lab, also what a half-failed `up` left; keeps only caches, and says so."""
     check_machine()
     with only_one():
+        podman.wait_for_starts()
         names = sorted(podman.containers())
         if names:
             shell.run(["podman", "rm", "--force", "--time", "0", *names], timeout=180)

@@ -114,3 +114,26 @@ def image_id(tag: str) -> str:
 def any_running() -> bool:
     """Whether any container at all runs here, the lab's or not."""
     return bool(shell.run(["podman", "ps", "--quiet"]).strip())
+
+
+def wait_for_starts(timeout: float = 60) -> None:
+    """An `up` that was killed may have left a `podman run` behind that would still make a container: let it end."""
+    deadline = time.monotonic() + timeout
+    while any(is_start(command) for command in command_lines()) and time.monotonic() < deadline:
+        time.sleep(0.2)
+
+
+def is_start(command: Sequence[str]) -> bool:
+    return len(command) > 2 and Path(command[0]).name == "podman" and command[1] == "run" and LABEL in command
+
+
+def command_lines() -> list[list[str]]:
+    """The argument lists of every process."""
+    lines = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            lines.append(path.read_bytes().decode(errors="replace").rstrip("\0").split("\0"))
+        except OSError:
+            # It has ended in the meantime.
+            continue
+    return lines

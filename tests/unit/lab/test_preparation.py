@@ -78,6 +78,14 @@ def test_run_command_gives_each_leg_its_address_and_name() -> None:
     assert {"/dev/loop9:/dev/courses", "/a:/b:ro", "apparmor=unconfined"} <= set(other)
 
 
+def test_only_a_start_of_the_lab_is_waited_for() -> None:
+    command = podman.run_command(topology.HOSTS[0], "i", [], [], False)
+    assert podman.is_start(["/usr/bin/podman", *command[1:]])
+    assert not podman.is_start(["podman", "exec", "bascule-db-mtp", "run"])
+    assert not podman.is_start(["podman", "run", "other"])
+    assert not podman.is_start([])
+
+
 def test_an_older_container_is_told_from_a_current_and_an_absent_one() -> None:
     container = podman.Container("x", "1", "running", "sha256:aa")
     assert not lifecycle.is_older(container, "aa")
