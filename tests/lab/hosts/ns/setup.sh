@@ -1,6 +1,6 @@
 #!/bin/bash
 # An authoritative name server: bind9, primary for the zone, changed by TSIG-signed updates only.
-# LAB_ZONE, LAB_SERVICE (name in the zone) and LAB_SERVICE_ADDRESS (its first address); /etc/lab/zone.records: more records.
+# LAB_ZONE, LAB_SERVICE (name in the zone), LAB_SERVICE_ADDRESS (its first address) and LAB_TTL (its time to live); /etc/lab/zone.records: more records.
 HERE=$(cd "$(dirname "$0")" && pwd)
 # shellcheck source=../common.sh
 . "$HERE/../common.sh"
@@ -39,7 +39,7 @@ if once zone; then
 @ IN SOA ns.${LAB_SITE}.$ZONE. hostmaster.$ZONE. ( 1 3600 600 604800 5 )
 @ IN NS ns.mtp.$ZONE.
 @ IN NS ns.tls.$ZONE.
-${LAB_SERVICE:-courses} IN A ${LAB_SERVICE_ADDRESS:-192.0.2.1}
+${LAB_SERVICE:-courses} ${LAB_TTL:-300} IN A ${LAB_SERVICE_ADDRESS:-192.0.2.1}
 ZONEFILE
         if [ -e /etc/lab/zone.records ]; then
             cat /etc/lab/zone.records
