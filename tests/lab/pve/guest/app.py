@@ -395,8 +395,9 @@ class Server(ThreadingHTTPServer):
 
     def server_bind(self) -> None:
         # The base class asks the name server for its own name, which may be away: not needed.
-        socket.socket.setsockopt(self.socket, socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.socket.bind(self.server_address)
+        self.server_address = self.socket.getsockname()
         self.server_name, self.server_port = "courses", self.server_address[1]
 
 

@@ -8,7 +8,7 @@ from .errors import bad_parameters
 from .node import VERSION
 from .params import TEXT, Param
 from .routes import Request, route
-from .volumes import CONTENT, STORAGE
+from .volumes import CONTENT, STORAGE, check_storage
 
 
 @route("GET", "/version")
@@ -84,6 +84,12 @@ def permissions(request: Request) -> Any:
 @route("GET", "/storage", spec={"type": TEXT})
 def storages(request: Request) -> Any:
     return [{"storage": STORAGE, "type": "dir", "path": "/var/lib/vz", "content": CONTENT}]
+
+
+@route("GET", "/storage/{storage}", ("/storage/{storage}", "Datastore.Allocate"))
+def storage(request: Request) -> Any:
+    check_storage(request.path["storage"])
+    return {"storage": STORAGE, "type": "dir", "path": "/var/lib/vz", "content": CONTENT}
 
 
 @route("GET", "/nodes")

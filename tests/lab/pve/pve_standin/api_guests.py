@@ -68,7 +68,7 @@ def config(request: Request) -> Any:
 @route("GET", GUEST_PATH + "/pending", (VMS, "VM.Audit"))
 def pending(request: Request) -> Any:
     values = request.node.store.load(request.vmid)
-    return [{"key": key, "value": shown(key, value)} for key, value in sorted(values.items())]
+    return [{"key": key, "value": value} for key, value in sorted(values.items())]
 
 
 @route("GET", GUEST_PATH + "/snapshot", (VMS, "VM.Audit"))

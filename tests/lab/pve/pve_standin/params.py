@@ -33,8 +33,8 @@ NET_OPTIONS = frozenset(
     | {"virtio", "e1000", "e1000e", "rtl8139", "vmxnet3"}
 )
 DRIVE_OPTIONS = frozenset(
-    {"file", "volume", "size", "media", "format", "cache", "aio", "backup", "discard", "iothread", "ssd", "serial"}
-    | {"replicate", "ro", "import-from", "detect_zeroes", "shared", "snapshot", "werror", "rerror", "wwn", "queues"}
+    {"file", "volume", "size", "media", "format", "cache", "aio", "backup", "discard", "serial", "replicate"}
+    | {"import-from", "detect_zeroes", "shared", "snapshot", "werror", "rerror"}
 )
 NET, DRIVE = Param(options=NET_OPTIONS), Param(options=DRIVE_OPTIONS)
 AGENT = Param(options=frozenset({"enabled", "fstrim_cloned_disks", "freeze-fs-on-backup", "type"}))

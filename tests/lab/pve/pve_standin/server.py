@@ -108,6 +108,7 @@ class Server(ThreadingHTTPServer):
         # The base class asks the name server for its own name, which may be away: not needed.
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.socket.bind(self.server_address)
+        self.server_address = self.socket.getsockname()
         self.server_name, self.server_port = "pve-standin", self.server_address[1]
 
     def handle_error(self, request: Any, client_address: Any) -> None:
