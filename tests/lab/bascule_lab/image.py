@@ -35,6 +35,7 @@ def build() -> str:
     """Build and tag the image unless it is there; returns its tag. About a minute the first time."""
     tag = wanted_tag()
     if podman.image_exists(tag):
+        name_latest(tag)
         return tag
     with tempfile.TemporaryDirectory(prefix="bascule-image-", dir=os.environ.get("TMPDIR", "/var/tmp")) as work:
         # mmdebstrap's own unprivileged download needs to get in.
@@ -49,12 +50,19 @@ def build() -> str:
             timeout=900,
         )  # fmt: skip
         shell.run(["podman", "import", "--quiet", "--change", 'CMD ["/sbin/init"]', str(tar), tag], timeout=300)
-    shell.run(["podman", "tag", tag, f"{REPOSITORY}:latest"])
+    name_latest(tag)
     for older in all_tags():
         if older not in (tag, f"{REPOSITORY}:latest"):
             # Refused while a container still uses it; the next build tries again.
             shell.attempt(["podman", "rmi", older])
     return tag
+
+
+def name_latest(tag: str) -> None:
+    """Molecule's scenarios ask for :latest."""
+    latest = f"{REPOSITORY}:latest"
+    if not podman.image_exists(latest) or podman.image_id(latest) != podman.image_id(tag):
+        shell.run(["podman", "tag", tag, latest])
 
 
 def all_tags() -> list[str]:

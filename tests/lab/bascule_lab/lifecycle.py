@@ -85,6 +85,7 @@ def build_images(screen: Screen) -> str:
     runtime.write_settings()
     tag = image.wanted_tag()
     if podman.image_exists(tag):
+        image.build()
         screen.same(f"image {tag} is there")
     else:
         screen.line("building the image of the hosts (about a minute, once)")

@@ -1,6 +1,7 @@
 #!/bin/bash
 # An authoritative name server: bind9, primary for the zone, changed by TSIG-signed updates only.
-# LAB_ZONE, LAB_SERVICE (name in the zone), LAB_SERVICE_ADDRESS (its first address) and LAB_TTL (its time to live); /etc/lab/zone.records: more records.
+# LAB_ZONE, LAB_SERVICE (name in the zone), LAB_SERVICE_ADDRESS (its first address) and LAB_TTL (its time to live);
+# /etc/lab/zone.records: more records.
 HERE=$(cd "$(dirname "$0")" && pwd)
 # shellcheck source=../common.sh
 . "$HERE/../common.sh"
