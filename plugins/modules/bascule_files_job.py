@@ -123,7 +123,7 @@ def main(module: AnsibleModule) -> dict[str, Any]:
     if operation in ("preview", "hello"):
         return files_job.at_once(component, operation, options)
     if module.check_mode:
-        return {"running": False, "id": "", "result": None}
+        return files_job.foresee(component, operation, options)
     return files_job.follow(
         component,
         operation,

@@ -11,7 +11,7 @@ short_description: Make the passive side of a file tree ready to receive
 description:
   - Services see the tree read-only in every mount namespace, while root's private path takes what the other
     side sends. Only a side whose guard is closed is made ready.
-  - Returns where a transfer must keep what it replaces: a side that was active once never loses what it held.
+  - Returns where a transfer must keep what it replaces, as a side that was active once never loses what it held.
 options:
   component:
     description: Name of the component.

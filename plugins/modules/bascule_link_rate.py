@@ -66,6 +66,10 @@ rate:
   description: The rate in Mbit/s (C(mbit), C(median_mbit), C(lowest_mbit)) over C(intervals) intervals.
   returned: when sending
   type: dict
+clock_difference:
+  description: Seconds by which the listener's clock is ahead of the sender's.
+  returned: when sending
+  type: float
 sampled_at:
   description: When the rate was measured, in seconds since the epoch.
   returned: when sending
@@ -87,8 +91,8 @@ def main(module: AnsibleModule) -> dict[str, Any]:
     if module.params["state"] == "listen":
         port, token = throughput.listen(address, seconds)
         return {"port": port, "token": token}
-    intervals = throughput.send(address, module.params["port"], module.params["token"], seconds)
-    return {"rate": rate.judge(intervals), "sampled_at": time.time()}
+    intervals, ahead = throughput.send(address, module.params["port"], module.params["token"], seconds)
+    return {"rate": rate.judge(intervals), "sampled_at": time.time(), "clock_difference": round(ahead, 3)}
 
 
 if __name__ == "__main__":

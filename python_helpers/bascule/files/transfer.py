@@ -237,3 +237,16 @@ def push_from(data: Mapping[str, Any]) -> Push:
 
 def _bracket(address: str) -> str:
     return f"[{address}]" if ":" in address else address
+
+
+def describe_progress(progress: Mapping[str, Any]) -> str:
+    """Return how far an operation is, for people."""
+    stage = str(progress.get("stage", ""))
+    if stage == "transfer":
+        rate = int(progress.get("rate_bytes", 0)) / 1e6
+        size = int(progress.get("bytes", 0)) / 1e6
+        return f"{size:.0f} MB, {progress.get('percent')} %, {rate:.1f} MB/s, {progress.get('remaining')} left"
+    if "files" in progress:
+        return f"{stage}: {progress['files']} entries, {int(progress.get('bytes', 0)) / 1e6:.0f} MB"
+    message = str(progress.get("message", ""))
+    return f"{stage}: {message}" if message else stage

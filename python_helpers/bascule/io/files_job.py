@@ -29,6 +29,14 @@ def at_once(component: str, operation: str, options: dict[str, Any]) -> dict[str
     return {**empty, "result": files_push.preview(side, push)}
 
 
+def foresee(component: str, operation: str, options: dict[str, Any]) -> dict[str, Any]:
+    """Say what a long operation would change."""
+    if operation != "push":
+        return {"running": False, "id": "", "result": None}
+    answer = at_once(component, "preview", options)
+    return {**answer, "changed": bool((answer["result"] or {}).get("changed_entries"))}
+
+
 def follow(
     component: str, operation: str, options: dict[str, Any], *, start: bool, job_id: str, wait: float
 ) -> dict[str, Any]:

@@ -103,7 +103,7 @@ def preview(side: Side, asked: Push) -> dict[str, Any]:
     files_side.check_source(side, side.tree if os.path.ismount(side.tree) else side.path)
     rc, changes, stats, stderr = _rsync(asked, lambda _: None)
     transfer.judge(rc, stderr, False, asked.max_delete)
-    return {"changes": changes, **stats}
+    return {"changes": changes, "sampled_at": time.time(), **stats}
 
 
 def verify(side: Side, request: dict[str, Any], report: Report) -> dict[str, Any]:

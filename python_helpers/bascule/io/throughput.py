@@ -42,8 +42,8 @@ def listen(address: str, seconds: float) -> tuple[int, str]:
     return port, token
 
 
-def send(address: str, port: int, token: str, seconds: float) -> list[tuple[float, int]]:
-    """Send for `seconds`; return the (seconds, bytes) intervals that the receiver saw."""
+def send(address: str, port: int, token: str, seconds: float) -> tuple[list[tuple[float, int]], float]:
+    """Send for `seconds`; return the (seconds, bytes) intervals that the receiver saw, and how far its clock is ahead."""
     block = memoryview(os.urandom(_BLOCK))
     try:
         with socket.create_connection((address, port), timeout=10) as link:
@@ -56,7 +56,9 @@ def send(address: str, port: int, token: str, seconds: float) -> list[tuple[floa
             answer = b""
             while data := link.recv(65536):
                 answer += data
-        return [(float(length), int(size)) for length, size in json.loads(answer)]
+            now = time.time()
+        told = json.loads(answer)
+        return [(float(length), int(size)) for length, size in told["intervals"]], float(told["time"]) - now
     except (OSError, ValueError) as error:
         raise RateError(
             expected=f"a stream to {address} port {port}",
@@ -123,4 +125,4 @@ def _receive(link: socket.socket, end: float) -> None:
             began, size = now, 0
         if not got:
             break
-    link.sendall(json.dumps(intervals).encode())
+    link.sendall(json.dumps({"intervals": intervals, "time": time.time()}).encode())

@@ -1,0 +1,63 @@
+"""Follow a long operation on a file tree until it ends, and show how far it is."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+name: bascule_files_job
+short_description: Follow a long operation on a file tree until it ends
+description:
+  - Takes the options of the module M(bascule_files_job) and calls it again and again until the operation has ended. A
+    lost connection loses nothing, as the operation is a unit of its own.
+options: {}
+author:
+  - The Bascule authors
+"""
+
+EXAMPLES = r"""
+- name: Bring the other side up to date
+  bascule_files_job:
+    component: course_files
+    side: files-mtp
+    operation: push
+    address: 198.18.2.20
+  delegate_to: files-mtp
+  become: true
+"""
+
+RETURN = r"""
+result:
+  description: What the operation found.
+  returned: always
+  type: dict
+"""
+
+from typing import Any
+
+from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
+
+from bascule.files.transfer import describe_progress
+
+
+class ActionModule(ActionBase):
+    """See DOCUMENTATION."""
+
+    _supports_check_mode = True
+    _supports_async = False
+
+    def run(self, tmp: Any = None, task_vars: Any = None) -> dict[str, Any]:
+        """Start, then look again until it has ended."""
+        super().run(tmp, task_vars)
+        arguments = dict(self._task.args)
+        shown = ""
+        while True:
+            result = self._execute_module("bascule_files_job", arguments, task_vars=task_vars)
+            if result.get("failed") or not result.get("running"):
+                return dict(result)
+            # Without an id something else runs, which must end first: the next call starts ours.
+            arguments.update(start=not result.get("id"), id=result.get("id", ""), wait=10)
+            text = describe_progress(result.get("progress") or {})
+            if text and text != shown:
+                Display().display(f"{arguments.get('component')}: {text}")
+                shown = text

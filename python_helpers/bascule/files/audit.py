@@ -1,0 +1,55 @@
+"""Which findings of an audit make a move impossible. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+Found = Mapping[str, Any]
+
+
+def faults(
+    source: str,
+    source_found: Found,
+    target: str,
+    target_found: Found,
+    *,
+    room_percent: float,
+    clock_difference: float,
+    clock_limit: float,
+) -> list[str]:
+    """Return every reason why the tree cannot move, all at once."""
+    found = _of_one(source, source_found) + _of_one(target, target_found)
+    here, there = source_found.get("survey", {}), target_found.get("survey", {})
+    needed = int(here.get("bytes", 0) * (1 + room_percent / 100))
+    if there.get("size_bytes", 0) < needed:
+        found.append(
+            f"{target} holds {there.get('size_bytes', 0)} bytes, {needed} are needed "
+            f"({here.get('bytes', 0)} and {room_percent:g} % of room)"
+        )
+    elif there.get("free_bytes", 0) + there.get("bytes", 0) < needed:
+        found.append(f"{target} has {there.get('free_bytes', 0)} bytes free, {needed} are needed")
+    # Some file systems make inodes as they are needed and report none.
+    inodes = there.get("free_inodes", 0)
+    if inodes and inodes + there.get("entries", 0) < here.get("entries", 0):
+        found.append(f"{target} has {inodes} inodes free for {here.get('entries', 0)} entries")
+    for ability in ("acls", "xattrs"):
+        if here.get(ability) and not there.get(ability):
+            found.append(f"the file system of {target} does not keep {ability}, that of {source} does")
+    if abs(clock_difference) > clock_limit:
+        found.append(f"the clock of {target} is {clock_difference:+.1f} s off that of {source} (at most {clock_limit:g} s)")
+    return found
+
+
+def _of_one(name: str, found: Found) -> list[str]:
+    mounts, survey = found.get("mounts", {}), found.get("survey", {})
+    if mounts.get("state") == "absent":
+        return [f"no file system of its own is mounted at the tree's path on {name}"]
+    reasons = []
+    if mounts.get("root", "/") != "/" and mounts.get("kind") != "btrfs":
+        reasons.append(f"the tree on {name} is a part of another file system, which cannot be made read-only alone")
+    if survey.get("nested_mounts"):
+        reasons.append(f"other file systems are mounted inside the tree on {name}: {', '.join(survey['nested_mounts'])}")
+    if not survey.get("rsync"):
+        reasons.append(f"rsync is not installed on {name}")
+    return reasons
