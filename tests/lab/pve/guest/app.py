@@ -207,11 +207,11 @@ class LocalLog:
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o640)
         with open(path, "rb") as lines:
             text = lines.read()
-        # A line torn by a power cut was never acknowledged: end it, so that the next one stands alone.
-        if text and not text.endswith(b"\n"):
-            os.write(self._file, b"\n")
-        for line in text.splitlines(keepends=True):
-            if line.endswith(b"\n") and line.strip():
+        # A line torn by a power cut was never acknowledged: it goes.
+        whole = text[: text.rfind(b"\n") + 1]
+        os.ftruncate(self._file, len(whole))
+        for line in whole.splitlines():
+            if line.strip():
                 self._ids[line.split()[0].decode(errors="replace")] = None
 
     def append(self, ident: str, student: int) -> None:
