@@ -146,10 +146,7 @@ class ActionModule(ActionBase):
                 "audit": audit.audit(source, target, *view.look_at_both(source, target)),
             },
             "adopt": lambda source, target, args: prepare.adopt(source, self._check),
-            "backup": lambda source, target, args: {
-                **prepare.back_up(source, check=self._check),
-                "dump_directory": prepare.dump_directory(target),
-            },
+            "backup": lambda source, target, args: prepare.back_up(source, check=self._check),
             "restore": lambda source, target, args: prepare.restore(
                 target, source.config(), args["archive"], args["began"], self._check
             ),

@@ -9,7 +9,7 @@ from typing import Any, Optional
 from ..guard import state as guard
 from ..guard.state import GuardState
 from . import config as guest_config
-from .errors import ProxmoxError
+from .errors import ApiRefused, ProxmoxError
 from .guest import Config, Guest
 
 Result = dict[str, Any]
@@ -105,19 +105,18 @@ def archive_facts(guest: Guest, volid: str, size: int) -> Result:
     return {"volid": volid, "name": volid.rpartition("/")[2], "path": str(data["path"]), "size": size}
 
 
-def dump_directory(guest: Guest) -> str:
-    """Return the folder of the backup storage in which this node looks for archives."""
-    storage = guest.side.backup_storage or guest.side.storage
-    data = guest.api.get(f"storage/{storage}")
-    path = str(data.get("path", ""))
-    if not path:
+def must_be_listed(guest: Guest, volid: str) -> None:
+    """Refuse an archive the node does not find on its storage: it would have been carried into another folder."""
+    try:
+        archive_facts(guest, volid, 0)
+    except ApiRefused as error:
         raise ProxmoxError(
-            expected=f"a backup storage at {guest.side.machine} that is a folder (dir, nfs, cifs)",
-            found=f"'{storage}' is of type {data.get('type')}",
-            state="nothing was changed",
-            next_command="name another one in proxmox_guest_sides: backup_storage",
-        )
-    return f"{path.rstrip('/')}/dump"
+            expected=f"{guest.side.machine} to find the archive {volid} on its storage",
+            found=f"{error.status} {error.reason}",
+            state="the archive was carried over; nothing was restored",
+            next_command=f"look where that storage keeps backups, and set dump_directory for {guest.side.machine} in "
+            "proxmox_guest_sides",
+        ) from error
 
 
 def restore(guest: Guest, source: Config, archive: str, began: bool, check: bool = False) -> Result:
@@ -146,6 +145,7 @@ def restore(guest: Guest, source: Config, archive: str, began: bool, check: bool
         name: guest_config.with_link(net, up=False, bridge=guest.side.bridge or None, tag=guest.side.tag)
         for name, net in guest_config.nets(source).items()
     }
+    must_be_listed(guest, archive)
     guest.report(f"restore from {archive}")
     guest.run_task(
         guest.api.post(

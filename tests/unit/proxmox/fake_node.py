@@ -60,8 +60,6 @@ class FakeNode:
         words = path.split("/")
         if path == "version":
             return self._data({"version": "8.4.21", "release": "8.4", "repoid": "deadbeef"})
-        if words[0] == "storage":
-            return self._data({"storage": words[1], "type": "dir", "path": "/var/lib/vz", "content": "images,backup"})
         if words[:2] != ["nodes", self.node]:
             return 595, "No route to host", None, None
         rest = words[2:]
