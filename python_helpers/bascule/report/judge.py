@@ -33,7 +33,7 @@ STATED = (
 
 @dataclass(frozen=True)
 class Reason:
-    """Why a run is not good. `rule` is one of missing, zero, some, few, limit."""
+    """Why a run is not good. `rule` is one of unreached, missing, zero, some, few, limit."""
 
     leg: str
     figure: str
@@ -44,8 +44,10 @@ class Reason:
     def text(self, lang: str = "en") -> str:
         """One line; the English one stands in summary.json."""
         where = f"{self.leg}.{self.figure}"
-        if lang == "fr":
+        if lang == "fr" and self.rule != "unreached":
             return f"{where} : {self._french()}"
+        if self.rule == "unreached":
+            return f"{self.leg}: this leg was not reached"
         if self.rule == "missing":
             return f"{where}: no sample stands behind it"
         if self.rule == "zero":
@@ -91,6 +93,6 @@ def verdict(reasons: list[Reason]) -> str:
     """`ok`; `invalid` when the run proves too little to be called anything; `failed` otherwise."""
     if not reasons:
         return "ok"
-    if all(reason.rule in ("few", "missing", "some") for reason in reasons):
+    if all(reason.rule in ("unreached", "few", "missing", "some") for reason in reasons):
         return "invalid"
     return "failed"

@@ -28,7 +28,8 @@ def build(
     """
     reasons: list[Reason] = []
     for leg in LEGS:
-        reasons += leg_reasons(leg, legs.get(leg, {}), limits)
+        # A leg that was not reached is one reason, not one for each of its figures.
+        reasons += leg_reasons(leg, legs[leg], limits) if leg in legs else [Reason(leg, "probes", "unreached", None)]
     texts = [reason.text() for reason in reasons]
     result = verdict(reasons)
     if expected_site is not None and active_site != expected_site:

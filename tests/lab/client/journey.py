@@ -36,8 +36,9 @@ FORWARD = ("audit", "prepare", "sync", "pretest", "cutover", "verify")
 BACK = ("rollback", "verify")
 LAB_UP_SECONDS = 1500.0
 STEADY_SECONDS = 300.0
-# Longer than a client waits for an answer and shorter than a reader's patience.
-SETTLE_SECONDS = 2.0
+# Longer than the prober and the client wait for an answer.
+PROBE_SECONDS = 2.5
+SETTLE_SECONDS = 45.0
 
 
 class DemoStopped(Exception):
@@ -143,7 +144,9 @@ class Journey:
         leg.end = time.time()
         if self.watchers is not None:
             # Let the answers to what was sent before this moment arrive, so that the look-up knows of every one.
-            time.sleep(SETTLE_SECONDS)
+            time.sleep(PROBE_SECONDS)
+            user, end = self.watchers.user, leg.end
+            self._wait_for(lambda: user.settled(end), SETTLE_SECONDS, "answers to what was sent")
         leg.lookup = self.directory / "clients" / f"lookup.{leg.name}.json"
         self.screen.say(f"  {look_up(site, self.directory / 'clients', leg.lookup)}")
 

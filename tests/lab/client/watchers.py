@@ -76,10 +76,13 @@ class UserFollower(Follower):
         self.writes: Counter[str] = Counter()
         self.reads: Counter[str] = Counter()
         self._acked_at: list[float] = []
+        self._sent_at: dict[int, float] = {}
         self.last_problem = ""
 
     def take(self, record: dict[str, Any]) -> None:
         op, outcome = record.get("op"), str(record.get("outcome"))
+        if op in ("read", "write"):
+            self._sent_at[int(record.get("n", 0))] = float(record.get("sent_wall", 0.0))
         if op == "write":
             self.writes[outcome] += 1
             if outcome == "ack":
@@ -93,6 +96,12 @@ class UserFollower(Follower):
         """Acknowledged writes sent since a moment."""
         with self._lock:
             return sum(moment >= wall for moment in self._acked_at)
+
+    def settled(self, wall: float) -> bool:
+        """Whether everything sent before a moment has its line: operations are numbered as they start, gapless."""
+        with self._lock:
+            last = max((number for number, sent in self._sent_at.items() if sent < wall), default=0)
+            return all(number in self._sent_at for number in range(1, last + 1))
 
     def first_acked(self) -> float | None:
         """When the first acknowledged write was sent."""

@@ -78,16 +78,18 @@ def test_live_counts_of_the_client(tmp_path: Path) -> None:
     user = UserFollower(path)
     user.start()
     with path.open("a") as out:
-        for number, outcome in enumerate(("ack", "ack", "maintenance", "unknown")):
-            out.write(
-                json.dumps({"op": "write", "kind": "login", "outcome": outcome, "sent_wall": 100.0 + number}) + "\n"
-            )
+        # The third operation has no line yet.
+        for number, outcome in ((1, "ack"), (2, "ack"), (4, "maintenance"), (5, "unknown")):
+            line = {"op": "write", "kind": "login", "n": number, "outcome": outcome, "sent_wall": 99.0 + number}
+            out.write(json.dumps(line) + "\n")
         out.write('{"op":"read","kind":"course","outcome":"error","problem":"HTTP 500"}\n{"op":"re')
         out.flush()
         out.write('ad","kind":"course","outcome":"ack"}\nnonsense\n')
     user.stop()
     assert user.line() == "writes 2 ok, 1 unanswered | reads 1 ok, 1 errors | maintenance pages 1"
     assert user.acked_since(100.5) == 1
+    assert user.settled(101.5)
+    assert not user.settled(104.0)
     assert user.first_acked() == 100.0
     assert user.last_problem == "course: HTTP 500"
 
