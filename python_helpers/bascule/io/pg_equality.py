@@ -81,7 +81,7 @@ class Comparer:
             for sequence in session.query(rows.sequences_query()):
                 label = f"{sequence['schema']}.{sequence['name']}"
                 value = session.query(rows.sequence_value(sequence["schema"], sequence["name"]))[0]
-                found["sequences"][label] = {"step": sequence["step"], "cache": sequence["cache"], **value}
+                found["sequences"][label] = {**sequence, **value}
             self.result["databases"][name] = found
             self.sessions[name] = session
         self.result["end_lsn"] = first.value(

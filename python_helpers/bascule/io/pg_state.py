@@ -101,13 +101,23 @@ def _server(session: Session, spec: Spec) -> dict[str, Any]:
             "SELECT extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp())::float"
         )
     else:
-        found["standby"] = streaming_standby(session, spec)
+        found["standby"] = _standby(session, spec)
         slot = session.query(
             "SELECT active, wal_status AS status, pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn)::bigint AS kept "
             f"FROM pg_replication_slots WHERE slot_name = '{spec.slot}'"
         )
         found["slot"] = slot[0] if slot else None
     return found
+
+
+def _standby(session: Session, spec: Spec) -> dict[str, Any] | None:
+    """Ask for the standby; one that streams says within a moment how far it is behind."""
+    deadline = time.monotonic() + 2
+    while True:
+        row = streaming_standby(session, spec)
+        if not row or row["lag"] is not None or time.monotonic() > deadline:
+            return row
+        time.sleep(0.1)
 
 
 def audit(spec: Spec, seconds: float) -> dict[str, Any]:

@@ -129,7 +129,7 @@ def close(component: str, side: str, epoch: str, *, budget: float = 30) -> dict[
             "receipt": receipt.to_dict(),
             "proof": proof,
             "marks": marks,
-            "warnings": warnings,
+            "notices": warnings,
         }
 
 
@@ -181,7 +181,7 @@ def open_side(
             cluster.admit(hba.OPEN)
             _prove_admitted(cluster)
             mark("admitted")
-    return {"changed": True, "promoted": promoted, "guard": state.to_dict(), "marks": marks, "warnings": warnings}
+    return {"changed": True, "promoted": promoted, "guard": state.to_dict(), "marks": marks, "notices": warnings}
 
 
 def prove_from_outside(component: str, side: str, answers: tuple[str, ...], timeout: float) -> str:
@@ -302,7 +302,10 @@ def streaming_standby(session: Session, spec: Spec) -> dict[str, Any] | None:
     """Return how the other side's standby is connected to this primary, or None."""
     rows = session.query(
         "SELECT state, pg_wal_lsn_diff(pg_current_wal_lsn(), replay_lsn)::bigint AS behind, "
-        "replay_lsn::text AS replay, extract(epoch FROM coalesce(replay_lag, interval '0'))::float AS lag "
+        "replay_lsn::text AS replay, "
+        # An idle standby reports no lag: that is none only when it has replayed everything.
+        "CASE WHEN replay_lag IS NOT NULL THEN extract(epoch FROM replay_lag)::float "
+        "WHEN replay_lsn = pg_current_wal_lsn() THEN 0 END AS lag "
         f"FROM pg_stat_replication WHERE application_name = '{spec.slot}' AND usename = '{spec.replication_user}' "
         "ORDER BY backend_start DESC LIMIT 1"
     )
