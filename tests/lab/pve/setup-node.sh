@@ -25,6 +25,7 @@ write_unit() {
 }
 
 changed=0
+code=$(cat "$here"/pve_standin/*.py | sha256sum | cut -c 1-16)
 write_unit lab-vmbr0.service <<UNIT
 [Unit]
 Description=Bridge vmbr0 with the address of eth0 (lab)
@@ -42,11 +43,14 @@ WantedBy=multi-user.target
 UNIT
 
 write_unit pve-standin.service <<UNIT
+# Code $code: other code is another unit, and restarts the daemon.
 [Unit]
 Description=Stand-in for the Proxmox VE API (lab)
 After=lab-vmbr0.service
 
 [Service]
+# Started means: the API answers.
+Type=notify
 Environment=PYTHONPATH=$here PYTHONDONTWRITEBYTECODE=1
 ExecStart=/usr/bin/python3 -m pve_standin serve
 Restart=on-failure
@@ -77,14 +81,8 @@ TimeoutStopSec=60
 WantedBy=multi-user.target
 UNIT
 
-[ "$changed" = 0 ] || systemctl daemon-reload
-systemctl enable --now lab-vmbr0.service pve-standin.service pve-guests.service 2>&1 | grep -v '^Created symlink' || true
-
-for _ in $(seq 100); do
-    if (exec 3<> /dev/tcp/127.0.0.1/8006) 2>/dev/null; then
-        exit 0
-    fi
-    sleep 0.1
-done
-echo "setup-node: expected the API on port 8006 within 10 s; see 'journalctl -u pve-standin'" >&2
-exit 1
+if [ "$changed" = 1 ]; then
+    systemctl daemon-reload
+    systemctl try-restart pve-standin.service
+fi
+systemctl enable --quiet --now lab-vmbr0.service pve-standin.service pve-guests.service

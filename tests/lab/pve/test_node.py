@@ -107,6 +107,10 @@ def systemd_is_up() -> bool:
     return result.out.strip() in ("running", "degraded")
 
 
+def api_answers() -> bool:
+    return shell.attempt(["podman", "exec", NAME, "bash", "-c", ": < /dev/tcp/127.0.0.1/8006"]).code == 0
+
+
 def seed(work: Path) -> None:
     (work / "app_password").write_text("not used here\n")
     secrets = [f"app_password={work}/app_password", f"ca.crt={work}/ca.crt"]

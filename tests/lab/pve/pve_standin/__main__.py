@@ -11,9 +11,11 @@ import argparse
 import concurrent.futures
 import os
 import signal
+import socket
 import sys
 from pathlib import Path
 
+from . import vzdump_copy
 from .errors import Failure
 from .node import Node
 from .paths import Paths
@@ -23,16 +25,30 @@ from .tasks import Task, Worker
 STOP_SECONDS = 30
 
 
+def clean_up(node: Node) -> None:
+    """What a backup that died with its daemon left behind. Its `lock: backup` stays, as with Proxmox."""
+    for vmid in node.qemu.running():
+        vzdump_copy.clean_up(node.qemu, vmid, node.store.load(vmid))
+    for left in (*node.paths.scratch.glob("vzdumptmp-*"), *node.paths.dump.glob("*.dat")):
+        left.unlink()
+
+
+def tell_systemd(state: str) -> None:
+    """The service manager's notification protocol; nothing where no manager asks for it."""
+    address = os.environ.get("NOTIFY_SOCKET")
+    if address:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+            manager.connect(address.replace("@", "\0", 1) if address.startswith("@") else address)
+            manager.send(state.encode())
+
+
 def serve(node: Node, options: argparse.Namespace) -> int:
-    # Copies of a backup that a killed daemon left behind.
-    for left in node.paths.scratch.glob("vzdumptmp-*"):
-        left.unlink()
-    for left in node.paths.dump.glob("*.dat"):
-        left.unlink()
+    clean_up(node)
     server = make(node, ("", options.port), options.certificate, options.key)
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     print(f"pve-standin: node {node.name} answers on port {server.server_port}, guests running: {node.qemu.running()}")
     sys.stdout.flush()
+    tell_systemd("READY=1")
     server.serve_forever(poll_interval=5)
     return 0
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from . import qmp
+from . import guest_config, qmp
 from .errors import Failure, Interrupted
 from .guest_config import Config
 from .qemu import Qemu, has_agent
@@ -112,18 +112,33 @@ class Copies:
     def _drop(self, copies: list[Source]) -> None:
         """Leave nothing of the copies behind, neither in QEMU nor on disk."""
         for copy in copies:
-            job = f"backup-{copy.key}"
-            with contextlib.suppress(Failure):
-                for _ in range(100):
-                    state = {entry["id"]: entry["status"] for entry in self._monitor("query-jobs")}.get(job)
-                    if state is None:
-                        break
-                    if state == "concluded":
-                        self._monitor("job-dismiss", id=job)
-                    else:
-                        with contextlib.suppress(Failure):
-                            self._monitor("job-cancel", id=job)
-                        time.sleep(0.1)
-            with contextlib.suppress(Failure):
-                self._monitor("blockdev-del", node_name=f"copy-{copy.key}")
+            drop_copy(self._qemu, self._vmid, copy.key)
             copy.path.unlink(missing_ok=True)
+
+
+def drop_copy(qemu: Qemu, vmid: int, key: str) -> None:
+    """End the job that makes a copy, and close the copy's file."""
+    job = f"backup-{key}"
+    with contextlib.suppress(Failure):
+        for _ in range(100):
+            state = {entry["id"]: entry["status"] for entry in qemu.monitor(vmid, "query-jobs")}.get(job)
+            if state is None:
+                break
+            if state == "concluded":
+                qemu.monitor(vmid, "job-dismiss", id=job)
+            else:
+                with contextlib.suppress(Failure):
+                    qemu.monitor(vmid, "job-cancel", id=job)
+                time.sleep(0.1)
+    with contextlib.suppress(Failure):
+        qemu.monitor(vmid, "blockdev-del", node_name=f"copy-{key}")
+
+
+def clean_up(qemu: Qemu, vmid: int, config: Config) -> None:
+    """What a daemon that was killed during a backup left in a running guest: a job, a file, frozen file systems."""
+    for key in guest_config.disks(config):
+        drop_copy(qemu, vmid, key)
+    if has_agent(config):
+        with contextlib.suppress(qmp.Unreachable, qmp.Refused):
+            if qemu.agent(vmid, "fsfreeze-status") == "frozen":
+                qemu.agent(vmid, "fsfreeze-thaw", timeout=30)
