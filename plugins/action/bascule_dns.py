@@ -248,7 +248,7 @@ class ActionModule(ControllerAction):
         active = _active(found)
         side = active or args["from"]
         if args["verb"] == "await" and active:
-            conduct.await_answer(zone, ask, side, args["wait"])
+            conduct.await_answer(zone, ask, side, 0 if self.check_mode else args["wait"])
         resolvers = ask()
         views = [view for view in found.views if not (view.error and args["allow_unreachable"])]
         wrong = [text for view in [*views, *resolvers] for text in planner.wrong_answers(zone, view, side)]

@@ -1,0 +1,151 @@
+"""The modules hand their arguments to the helpers and their results out; a secret is marked as one."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ansible.module_utils.bascule.entrance.mode import EntranceError
+
+from bascule.entrance.answers import Answer
+from bascule.io import entrance, guard_store, https
+
+from .world import FakeHaproxy
+
+CLOSED = Answer(status=503, headers={"retry-after": "5"})
+
+
+@pytest.fixture
+def haproxy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHaproxy]:
+    """A running HAProxy, and guards in a directory of the test."""
+    root = tmp_path / "lib" / "guard"
+    monkeypatch.setattr(guard_store, "GUARD_DIRECTORY", root)
+    for function in (guard_store.closing, guard_store.opening, guard_store.read, guard_store.adopt, guard_store.frozen):
+        monkeypatch.setitem(inspect.unwrap(function).__kwdefaults__, "root", root)
+    with FakeHaproxy(tmp_path).running() as fake:
+        monkeypatch.setattr(entrance.Side, "ask", staticmethod(fake.ask))
+        monkeypatch.setattr(entrance.Side.__init__, "__defaults__", (False, fake.ask))
+        yield fake
+
+
+def call(name: str, /, check: bool = False, **params: Any) -> dict[str, Any]:
+    """Run a module's main."""
+    module = importlib.import_module(name)
+    result: dict[str, Any] = module.main(SimpleNamespace(params=params, check_mode=check))
+    return result
+
+
+def side(haproxy: FakeHaproxy, **more: Any) -> dict[str, Any]:
+    """Return the arguments that the entrance modules share."""
+    defaults = {"drain_timeout": 1.0, "drain_cut": False, "other_guard": None}
+    return {"component": "entrance", "side": "gw-a", "entrance": haproxy.options(), **defaults, **more}
+
+
+def test_mode_goes_through_a_life(haproxy: FakeHaproxy) -> None:
+    """Prepared, frozen, thawed; each a second time unchanged."""
+    for state in ("prepared", "frozen", "thawed"):
+        assert call("bascule_entrance_mode", **side(haproxy, state=state), check=True) is not None
+        if state == "prepared":
+            guard_store.adopt("entrance", "gw-a", "open")
+        changed = [call("bascule_entrance_mode", **side(haproxy, state=state))["changed"] for _ in range(2)]
+        assert changed == [True, False]
+    assert haproxy.mode == "open"
+
+
+def test_close_gives_the_receipt_that_open_takes(haproxy: FakeHaproxy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other side then forwards, and at last shows the maintenance page for good."""
+    guard_store.adopt("entrance", "gw-a", "open")
+    closed = call("bascule_entrance_close", **side(haproxy, epoch="1.a"))
+    assert closed["receipt"]["epoch"] == "1.a"
+    receipt = {**closed["receipt"], "side": "gw-b", "epoch": "2.b"}
+    monkeypatch.setattr(
+        entrance.Side.__init__,
+        "__defaults__",
+        (False, lambda where, *_, **__: CLOSED if where.address == "192.0.2.2" else Answer(status=200)),
+    )
+    opened = call(
+        "bascule_entrance_open",
+        **side(haproxy, epoch="2.b", receipt=receipt),
+        other_address="192.0.2.2",
+        smoke=[{"name": "health", "path": "/healthz"}],
+        smoke_header="X-Bascule-Smoke",
+        smoke_token="t",
+        smoke_timeout=1.0,
+    )
+    assert (opened["guard"]["status"], opened["smoke"][0]["fault"]) == ("open", "")
+
+
+def test_forwarding_and_its_end(haproxy: FakeHaproxy) -> None:
+    """With the guard of the other side as it was just read."""
+    guard_store.adopt("entrance", "gw-a", "open")
+    call("bascule_entrance_close", **side(haproxy, epoch="1.a"))
+    other = {"component": "entrance", "side": "gw-b", "status": "open"}
+    assert call("bascule_entrance_mode", **side(haproxy, state="forwarding", other_guard=other))["mode"] == "forward"
+    assert call("bascule_entrance_mode", **side(haproxy, state="closed"))["mode"] == "maintenance"
+
+
+@pytest.mark.parametrize(
+    ("expect", "answer", "reachable"),
+    [
+        ("answer", CLOSED, True),
+        ("answer", Answer(status=200), True),
+        ("answer", Answer(error="timed out"), False),
+        ("answer", Answer(status=502), False),
+        ("maintenance", CLOSED, True),
+        ("maintenance", Answer(status=200), None),
+        ("service", Answer(status=200), True),
+        ("service", CLOSED, None),
+    ],
+)
+def test_probe(monkeypatch: pytest.MonkeyPatch, expect: str, answer: Answer, reachable: bool | None) -> None:
+    """Asking only tells; expecting fails."""
+    monkeypatch.setattr(https, "request", lambda *_, **__: answer)
+    monkeypatch.setattr(entrance.make, "__defaults__", (None, https.request))
+    params: dict[str, Any] = {
+        "address": "192.0.2.1",
+        "port": 443,
+        "name": "courses.example.org",
+        "ca_file": "/none",
+        "expect": expect,
+        "requests": [{"name": "health", "path": "/healthz"}],
+        "headers": {},
+    }
+    if reachable is None:
+        with pytest.raises(EntranceError):
+            call("bascule_entrance_probe", **params)
+    else:
+        assert call("bascule_entrance_probe", **params)["reachable"] is reachable
+
+
+def test_info_names_faults(haproxy: FakeHaproxy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A missing backend, a file that differs from the process, an entrance that does not answer."""
+    monkeypatch.setattr(https, "request", lambda *_, **__: Answer(error="timed out"))
+    haproxy.map_file.write_text("mode maintenance\n")
+    found = call("bascule_entrance_info", **side(haproxy, backends=["be_courses", "be_forward"], certificate_days=3))
+    assert found["entrance"]["version"] == "2.6.12"
+    assert found["faults"][:3] == [
+        "HAProxy has no backend be_forward",
+        "the map file says maintenance, the running HAProxy open",
+        "timed out",
+    ]
+
+
+def test_captured_keeps_what_it_is_given(haproxy: FakeHaproxy) -> None:
+    """Added to what is there; the second time unchanged; check mode writes nothing."""
+    assert call("bascule_captured", component="entrance", data=None)["captured"] is None
+    assert call("bascule_captured", check=True, component="entrance", data={"a": 1})["changed"]
+    assert call("bascule_captured", component="entrance", data=None)["captured"] is None
+    assert call("bascule_captured", component="entrance", data={"a": 1})["changed"]
+    assert call("bascule_captured", component="entrance", data={"b": 2})["captured"] == {"a": 1, "b": 2}
+    assert not call("bascule_captured", component="entrance", data={"b": 2})["changed"]
+
+
+def test_the_token_is_a_secret() -> None:
+    """Ansible hides what is marked."""
+    source = Path(importlib.import_module("bascule_entrance_open").__file__ or "").read_text()
+    assert '"smoke_token": {"type": "str", "required": True, "no_log": True}' in source

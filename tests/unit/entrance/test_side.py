@@ -1,0 +1,245 @@
+"""One side's entrance: nothing opens without the rule, nothing counts as closed without proof."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bascule.entrance.answers import Answer, Request
+from bascule.entrance.mode import EntranceError
+from bascule.errors import GuardRefused
+from bascule.guard.state import GuardState
+from bascule.host import fence_entrance
+from bascule.io import guard_store
+from bascule.io.entrance import Side
+from bascule.io.haproxy import Haproxy
+from bascule.io.https import Target
+
+from .world import FakeHaproxy
+
+SMOKE = [Request("health", "/healthz")]
+TOKEN = ("X-Bascule-Smoke", "secret")
+OTHER = Target("192.0.2.2", "courses.example.org", "/none")
+CLOSED = Answer(status=503, headers={"retry-after": "5"})
+Make = Callable[..., Side]
+
+
+@pytest.fixture
+def haproxy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHaproxy]:
+    """A running HAProxy, and guards in a directory of the test."""
+    root = tmp_path / "lib" / "guard"
+    monkeypatch.setattr(guard_store, "GUARD_DIRECTORY", root)
+    for function in (
+        guard_store.closing,
+        guard_store.opening,
+        guard_store.read,
+        guard_store.adopt,
+        guard_store.frozen,
+    ):
+        monkeypatch.setitem(inspect.unwrap(function).__kwdefaults__, "root", root)
+    with FakeHaproxy(tmp_path).running() as fake:
+        yield fake
+
+
+@pytest.fixture
+def make(haproxy: FakeHaproxy) -> Make:
+    """Return a maker of sides that are all this host."""
+
+    def side(status: str = "open", check: bool = False, ask: Any = None) -> Side:
+        made = Side("entrance", "gw-a", haproxy.options(), check=check, ask=ask or haproxy.ask)
+        if status:
+            guard_store.adopt("entrance", "gw-a", status)
+        return made
+
+    return side
+
+
+def closed_receipt(epoch: str) -> dict[str, Any]:
+    """Return the other side's receipt."""
+    return {"component": "entrance", "side": "gw-b", "epoch": epoch, "position": {}, "issued_at": "now"}
+
+
+def other(status: str) -> dict[str, Any]:
+    """Return the other side's guard."""
+    return GuardState("entrance", "gw-b", status=status).to_dict()
+
+
+def passes(where: Target, *_: Any, **__: Any) -> Answer:
+    """Our service answers; the other entrance shows its maintenance page."""
+    return CLOSED if where == OTHER else Answer(status=200)
+
+
+def test_freeze_drains_and_proves(make: Make, haproxy: FakeHaproxy) -> None:
+    """Durable and effective; the second freeze changes nothing."""
+    side = make()
+    haproxy.busy = 3
+    result = side.freeze(5, cut=False)
+    assert (result["changed"], result["active"], result["drained"]["requests"]) == (True, True, 1)
+    assert "mode maintenance" in haproxy.map_file.read_text()
+    assert haproxy.mode == "maintenance"
+    assert guard_store.read("entrance", "gw-a").frozen
+    assert not side.freeze(5, cut=False)["changed"]
+
+
+def test_check_mode_touches_nothing(make: Make, haproxy: FakeHaproxy) -> None:
+    """And says what would happen."""
+    before = haproxy.map_file.read_text()
+    side = make(check=True)
+    assert side.freeze(5, cut=False)["changed"]
+    assert side.close("1.a", 5, cut=False)["receipt"]["epoch"] == "1.a"
+    assert not side.thaw()["changed"]
+    assert side.prepare()
+    assert (haproxy.map_file.read_text(), haproxy.mode) == (before, "open")
+    assert guard_store.read("entrance", "gw-a").status == "open"
+    assert not [text for text in haproxy.commands if text.startswith(("set", "add"))]
+
+
+def test_requests_that_do_not_end_fail_the_freeze(make: Make, haproxy: FakeHaproxy) -> None:
+    """Unless they may be cut."""
+    side = make()
+    haproxy.busy = 10_000
+    with pytest.raises(EntranceError, match="1 requests in flight"):
+        side.freeze(0.1, cut=False)
+    side.freeze(0.1, cut=True)
+    assert "shutdown sessions server be_courses/courses" in haproxy.commands
+
+
+def test_a_mode_that_does_not_take_effect_is_an_error(make: Make, haproxy: FakeHaproxy) -> None:
+    """What the process says is read again; the file says maintenance by then."""
+    side = make()
+    haproxy.stubborn = True
+    with pytest.raises(EntranceError, match="file: maintenance, running process: open"):
+        side.freeze(1, cut=False)
+
+
+@pytest.mark.parametrize("answer", [Answer(error="timed out"), Answer(status=200), Answer(status=503)])
+def test_no_receipt_without_proof(make: Make, answer: Answer) -> None:
+    """The state stays "closing": the permit has ended, nothing may open."""
+    side = make(ask=lambda *_, **__: answer)
+    with pytest.raises(EntranceError, match="no receipt was given"):
+        side.close("1.a", 1, cut=False)
+    state = guard_store.read("entrance", "gw-a")
+    assert (state.status, state.receipt) == ("closing", None)
+
+
+def test_closing_is_idempotent(make: Make) -> None:
+    """The same epoch gives the same receipt."""
+    side = make()
+    first, again = side.close("1.a", 1, cut=False), side.close("1.a", 1, cut=False)
+    assert (first["changed"], again["changed"]) == (True, False)
+    assert first["receipt"] == again["receipt"]
+
+
+def test_opening_keeps_users_out_until_the_thaw(make: Make, haproxy: FakeHaproxy) -> None:
+    """Then they are let in, and a second thaw changes nothing."""
+    haproxy.mode = "forward"
+    side = make("closed", ask=passes)
+    result = side.open("1.a", closed_receipt("1.a"), SMOKE, TOKEN, 1, OTHER)
+    assert (result["guard"]["status"], result["guard"]["frozen"], haproxy.mode) == ("open", True, "maintenance")
+    assert side.thaw()["changed"]
+    assert (haproxy.mode, "mode open" in haproxy.map_file.read_text()) == ("open", True)
+    assert not side.thaw()["changed"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [(Answer(status=200), "status 200, not 503"), (Answer(error="timed out"), "proves nothing")],
+)
+def test_no_opening_while_the_other_entrance_may_serve(
+    make: Make, haproxy: FakeHaproxy, answer: Answer, why: str
+) -> None:
+    """A receipt alone is not enough: the attempt from outside has to be refused."""
+    haproxy.mode = "maintenance"
+    side = make("closed", ask=lambda where, *_, **__: answer if where == OTHER else Answer(status=200))
+    with pytest.raises(GuardRefused, match=why):
+        side.open("1.a", closed_receipt("1.a"), SMOKE, TOKEN, 1, OTHER)
+    assert guard_store.read("entrance", "gw-a").status == "closed"
+
+
+def test_no_opening_while_the_smoke_fails(make: Make, haproxy: FakeHaproxy) -> None:
+    """The guard has not been touched, and the token is in no message."""
+    haproxy.mode = "maintenance"
+    side = make("closed", ask=lambda *_, **__: Answer(status=502))
+    with pytest.raises(EntranceError, match="gave 502, not 200") as caught:
+        side.open("1.a", closed_receipt("1.a"), SMOKE, TOKEN, 0, OTHER)
+    assert "secret" not in str(caught.value)
+    assert guard_store.read("entrance", "gw-a").status == "closed"
+
+
+def test_only_a_live_permit_thaws(make: Make, haproxy: FakeHaproxy) -> None:
+    """A side that gave its receipt does not."""
+    side = make()
+    side.close("1.a", 1, cut=False)
+    with pytest.raises(GuardRefused, match="live permit"):
+        side.thaw()
+    assert haproxy.mode == "maintenance"
+
+
+def test_a_closed_side_forwards_to_an_open_one_only(make: Make, haproxy: FakeHaproxy) -> None:
+    """So that two sides never forward to each other."""
+    side = make()
+    with pytest.raises(GuardRefused, match="forwards to an open one"):
+        side.forward(other("open"))
+    side.close("1.a", 1, cut=False)
+    for status in ("closed", "closing", "opening", "unknown"):
+        with pytest.raises(GuardRefused, match="forwards to an open one"):
+            side.forward(other(status))
+    with pytest.raises(GuardRefused, match="other side"):
+        side.forward({**other("open"), "side": "gw-a"})
+    assert side.forward(other("open"))["changed"]
+    assert haproxy.mode == "forward"
+    assert not side.forward(other("open"))["changed"]
+    assert side.stop_forwarding()["mode"] == "maintenance"
+
+
+def test_a_side_that_never_served_does_not_forward(make: Make, haproxy: FakeHaproxy) -> None:
+    """Nobody knows its address: a return before the switch leaves it as it was."""
+    haproxy.mode = "maintenance"
+    assert not make("closed").forward(other("open"))["changed"]
+    assert haproxy.mode == "maintenance"
+
+
+def test_an_open_side_is_not_closed_without_the_rule(make: Make) -> None:
+    """Retire is for the passive side."""
+    with pytest.raises(GuardRefused, match="a closed side"):
+        make().stop_forwarding()
+
+
+def test_freezing_a_passive_side_leaves_it(make: Make, haproxy: FakeHaproxy) -> None:
+    """It may forward; but whatever serves without a permit is stopped."""
+    haproxy.mode = "forward"
+    haproxy.map_file.write_text("mode forward\n")
+    side = make("closed")
+    assert not side.freeze(1, cut=False)["changed"]
+    haproxy.mode = "open"
+    assert side.freeze(1, cut=False)["changed"]
+    assert haproxy.mode == "maintenance"
+
+
+@pytest.mark.parametrize(
+    ("status", "mode", "after"),
+    [
+        ("closed", "open", "maintenance"),
+        ("closed", "forward", "forward"),
+        ("closed", "maintenance", "maintenance"),
+        ("open", "open", "open"),
+    ],
+)
+def test_the_boot_fence(make: Make, haproxy: FakeHaproxy, status: str, mode: str, after: str) -> None:
+    """Only the file is put right: at boot nothing runs yet."""
+    make(status).prepare()
+    haproxy.map_file.write_text(f"mode {mode}\n")
+    assert fence_entrance.main(["entrance"]) == 0
+    assert f"mode {after}\n" in haproxy.map_file.read_text()
+
+
+def test_a_socket_that_is_away_is_told(tmp_path: Path) -> None:
+    """With what HAProxy will do when it starts."""
+    (tmp_path / "mode.map").write_text("mode maintenance\n")
+    away = Haproxy(str(tmp_path / "mode.map"), str(tmp_path / "none.sock"), "mode")
+    with pytest.raises(EntranceError, match="says maintenance, which HAProxy follows when it starts"):
+        away.runtime()

@@ -1,0 +1,120 @@
+"""The action bascule_dns: arguments, the key out of variables, check mode and diff."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+
+from bascule.dns.records import ServerView
+from bascule.errors import BasculeError
+from bascule.io import decision
+from bascule.io import dns as io_dns
+
+from .world import SIDES, World
+
+SECRET = "c2VjcmV0"
+VARIABLES = {
+    "dns_switchover_tsig_name": "bascule",
+    "dns_switchover_tsig_secret": SECRET,
+    "dns_switchover_tsig_algorithm": "hmac-sha256",
+}
+
+
+def plugin() -> ModuleType:
+    """Load the plugin as Ansible does, from its file."""
+    path = Path(__file__).resolve().parents[3] / "plugins" / "action" / "bascule_dns.py"
+    spec = importlib.util.spec_from_file_location("bascule_dns_under_test", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> World:
+    """Name servers in memory in place of the network."""
+    made = World()
+    monkeypatch.setattr(io_dns, "read_server", lambda host, *_, **__: made.read(host))
+    monkeypatch.setattr(io_dns, "apply", lambda change, *_, **__: made.write(change))
+    resolver = ServerView("resolver", "192.0.2.80", rrsets=made.servers["ns-a"].rrsets)
+    monkeypatch.setattr(io_dns, "read_resolver", lambda *_, **__: resolver)
+    monkeypatch.setenv(decision.DECISION, "d1")
+    return made
+
+
+def act(verb: str, *, check: bool = False, variables: dict[str, str] | None = None, **more: Any) -> dict[str, Any]:
+    """Run a verb."""
+    module = plugin()
+    action = module.ActionModule.__new__(module.ActionModule)
+    action._task = SimpleNamespace(check_mode=check)
+    action._templar = SimpleNamespace(template=lambda value: value)
+    action._vars = VARIABLES if variables is None else variables
+    args = {
+        "verb": verb,
+        "component": "names",
+        "zone": "example.org",
+        "records": [
+            {"name": "courses", "type": "A", "values": {"ns-a": "192.0.2.1", "ns-b": "198.51.100.1"}},
+            {"name": "www", "type": "CNAME", "values": {"ns-a": "entrance.a", "ns-b": "entrance.b"}},
+        ],
+        "from": SIDES[0],
+        "to": SIDES[1],
+        "servers": dict.fromkeys(SIDES, "192.0.2.53"),
+        "resolvers": {"resolver": "192.0.2.80"},
+        "port": 53,
+        "ttl": 5,
+        "timeout": 1.0,
+        "wait": 0.0,
+        "captured": None,
+        "allow_unreachable": False,
+        **more,
+    }
+    result: dict[str, Any] = action.act(args, SimpleNamespace())
+    return result
+
+
+def test_a_move_as_the_role_makes_it(world: World) -> None:
+    """Look, prepare, switch; the facts follow, check mode and diff tell without doing."""
+    assert act("look")["active"] == ""
+    assert act("switch", check=True) == {
+        "changed": True,
+        "active": "",
+        "guards": {},
+        "msg": "this would happen after prepare, which was not run",
+    }
+    prepared = act("prepare")
+    assert (prepared["changed"], prepared["active"], prepared["ttl_left"]) == (True, "ns-a", 300)
+    told = act("switch", check=True)
+    assert (told["changed"], told["active"]) == (True, "ns-a")
+    assert "courses.example.org. 5 A 192.0.2.1\n" in told["diff"][0]["before"]
+    assert "courses.example.org. 5 A 198.51.100.1\n" in told["diff"][0]["after"]
+    assert act("switch")["active"] == "ns-b"
+    assert act("switch") | {"sampled_at": 0, "ttl_left": 0} == act("switch") | {"sampled_at": 0, "ttl_left": 0}
+    assert not act("switch")["changed"]
+    assert act("await")["wrong"], "the resolver still says what the source says"
+    assert act("retire")["changed"]
+
+
+def test_the_facts_carry_both_guards(world: World) -> None:
+    """For status."""
+    act("prepare")
+    guards = act("look")["guards"]
+    assert [guards[side]["status"] for side in SIDES] == ["open", "closed"]
+
+
+@pytest.mark.parametrize("missing", sorted(VARIABLES))
+def test_a_missing_key_is_told_by_the_variable(world: World, missing: str) -> None:
+    """Before anything is asked to change."""
+    with pytest.raises(BasculeError, match=missing):
+        act("prepare", variables={**VARIABLES, missing: ""})
+    assert world.servers["ns-a"].state is None
+
+
+def test_the_secret_is_no_argument() -> None:
+    """Arguments can be shown."""
+    assert not [name for name in plugin().ActionModule.ARGUMENTS if "secret" in name or "key" in name]
