@@ -178,7 +178,7 @@ def _locked(component: str, root: Path, wait: float) -> Iterator[Path]:
 
 def _load(path: Path, component: str, side: str) -> GuardState:
     data = files.read_json(path)
-    if data is None:
+    if data is None and not files.is_file(path):
         return GuardState(component, side)
     if not isinstance(data, Mapping):
         raise StoreError(expected=f"a guard state in {path}", found=f"{type(data).__name__}")

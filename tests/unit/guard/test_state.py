@@ -1,0 +1,183 @@
+"""The opening rule, case by case: what is refused, with which words, and what each transition leaves behind."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from bascule.errors import GuardRefused
+from bascule.guard import state as rule
+from bascule.guard.state import Epoch, GuardState, Receipt
+
+E5, E6 = Epoch(5, "a"), Epoch(6, "b")
+NOW = "2026-01-01T00:00:00+00:00"
+OPEN_HERE = rule.adopt_open(GuardState("db", "here"))
+CLOSED_THERE = rule.adopt_closed(GuardState("db", "there"))
+
+
+def close(state: GuardState, epoch: Epoch) -> tuple[GuardState, Receipt]:
+    """Close a side for an epoch."""
+    return rule.closed(rule.promise(state, epoch), epoch, {"lsn": "0/1"}, NOW)
+
+
+def open_(state: GuardState, epoch: Epoch, receipt: Receipt) -> GuardState:
+    """Open a side with a receipt."""
+    return rule.opened(rule.may_open(state, epoch, receipt, True), epoch)
+
+
+HERE_CLOSED, RECEIPT = close(OPEN_HERE, E5)
+THERE_OPEN = open_(CLOSED_THERE, E5, RECEIPT)
+
+
+def test_epochs_are_ordered_by_number_then_decision() -> None:
+    assert Epoch(9, "z") < Epoch(10, "a") < Epoch(10, "b")
+    assert Epoch.parse(str(Epoch(7, "3f.2a"))) == Epoch(7, "3f.2a")
+
+
+@pytest.mark.parametrize("text", ["", "7", "7.", ".a", "-1.a", "x.a", "1 .a", "²." + "a"])
+def test_what_is_no_epoch_is_refused(text: str) -> None:
+    with pytest.raises(GuardRefused, match="an epoch such as"):
+        Epoch.parse(text)
+
+
+def test_a_switch_closes_one_side_and_opens_the_other() -> None:
+    assert (HERE_CLOSED.status, THERE_OPEN.status) == ("closed", "open")
+    assert THERE_OPEN.opened == E5
+    assert rule.leader(HERE_CLOSED, THERE_OPEN) == "there"
+
+
+def test_states_and_receipts_survive_a_round_trip() -> None:
+    for state in (OPEN_HERE, HERE_CLOSED, THERE_OPEN, replace(OPEN_HERE, frozen=True), GuardState("db", "x")):
+        assert GuardState.from_dict(state.to_dict()) == state
+    assert Receipt.from_dict(RECEIPT.to_dict()) == RECEIPT
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"status": "ajar"},
+        {"status": None},
+        {"frozen": "no"},
+        {"side": ""},
+        {"promised": "seven"},
+        {"receipt": {"a": 1}},
+    ],
+)
+def test_a_stored_state_that_makes_no_sense_is_refused(change: dict[str, object]) -> None:
+    with pytest.raises(GuardRefused):
+        GuardState.from_dict({**OPEN_HERE.to_dict(), **change})
+
+
+def test_closing_again_for_the_same_epoch_gives_the_same_receipt() -> None:
+    again, receipt = rule.closed(rule.promise(HERE_CLOSED, E5), E5, {"lsn": "0/2"}, "later")
+    assert (again, receipt) == (HERE_CLOSED, RECEIPT)
+
+
+def test_closing_for_a_lower_epoch_is_refused() -> None:
+    later, _ = close(HERE_CLOSED, E6)
+    with pytest.raises(GuardRefused, match=r"a later decision has taken over.*status\.yml"):
+        rule.promise(later, E5)
+
+
+def test_a_side_that_opened_under_an_epoch_gives_no_receipt_for_it() -> None:
+    for state in (THERE_OPEN, rule.may_open(CLOSED_THERE, E5, RECEIPT, True)):
+        with pytest.raises(GuardRefused, match="under which this side was opened"):
+            rule.promise(state, E5)
+
+
+def test_a_promise_ends_the_permit_at_once() -> None:
+    assert rule.promise(OPEN_HERE, E5).status == "closing"
+    with pytest.raises(GuardRefused, match="an open side"):
+        rule.freeze(rule.promise(OPEN_HERE, E5))
+
+
+def test_a_receipt_needs_a_promise() -> None:
+    with pytest.raises(GuardRefused, match="closing for epoch"):
+        rule.closed(OPEN_HERE, E5, {}, NOW)
+
+
+@pytest.mark.parametrize(
+    ("state", "epoch", "receipt", "reached", "words"),
+    [
+        (GuardState("db", "there"), E5, RECEIPT, True, "prepare has taken over"),
+        (CLOSED_THERE, E5, None, True, "no answer is no receipt"),
+        (CLOSED_THERE, E6, RECEIPT, True, "a receipt for epoch 5.a"),
+        (CLOSED_THERE, E5, replace(RECEIPT, component="files"), True, "a receipt for files"),
+        (CLOSED_THERE, E5, replace(RECEIPT, side="there"), True, "the OTHER side's receipt"),
+        (CLOSED_THERE, E5, RECEIPT, False, "it has not"),
+        (CLOSED_THERE, E5, RECEIPT, "0/0 is behind 0/1", "0/0 is behind 0/1"),
+        (CLOSED_THERE, E5, RECEIPT, lambda: "asked and short", "asked and short"),
+        (replace(CLOSED_THERE, promised=E6), E5, RECEIPT, True, "a later decision has taken over"),
+        (rule.promise(CLOSED_THERE, E5), E5, RECEIPT, True, "for which this side has promised to close"),
+        (close(CLOSED_THERE, E5)[0], E5, RECEIPT, True, "has given its own receipt"),
+    ],
+)
+def test_what_may_not_open(
+    state: GuardState, epoch: Epoch, receipt: Receipt | None, reached: rule.Reached, words: str
+) -> None:
+    with pytest.raises(GuardRefused) as refusal:
+        rule.may_open(state, epoch, receipt, reached)
+    assert words in refusal.value.message()
+    assert "nothing was opened" in refusal.value.state
+    assert "status.yml" in refusal.value.next_command
+
+
+def test_both_sides_cannot_exchange_receipts_for_one_epoch() -> None:
+    there_closed, there_receipt = close(CLOSED_THERE, E5)
+    for state, receipt in ((HERE_CLOSED, there_receipt), (there_closed, RECEIPT)):
+        with pytest.raises(GuardRefused, match="its own receipt"):
+            rule.may_open(state, E5, receipt, True)
+
+
+def test_an_interrupted_opening_goes_on_under_the_same_epoch_or_a_higher_one() -> None:
+    opening = rule.may_open(CLOSED_THERE, E5, RECEIPT, True)
+    assert open_(opening, E5, RECEIPT) == THERE_OPEN
+    _, higher = close(HERE_CLOSED, E6)
+    assert open_(opening, E6, higher).opened == E6
+
+
+def test_an_interrupted_opening_counts_as_opened() -> None:
+    opening = rule.may_open(CLOSED_THERE, E5, RECEIPT, True)
+    assert rule.leader(HERE_CLOSED, opening) == "there"
+    closed_again, _ = close(opening, E6)
+    assert closed_again.opened == E5
+    assert rule.leader(HERE_CLOSED, closed_again) == "there"
+
+
+def test_the_reached_question_is_asked_last() -> None:
+    def never() -> bool:
+        raise AssertionError("asked although the receipt is missing")
+
+    with pytest.raises(GuardRefused, match="no receipt"):
+        rule.may_open(CLOSED_THERE, E5, None, never)
+
+
+def test_the_leader_is_the_open_side_else_the_one_opened_last() -> None:
+    nobody = GuardState("db", "x"), GuardState("db", "y")
+    assert rule.leader(*nobody) is None
+    assert rule.leader(OPEN_HERE, CLOSED_THERE) == "here"
+    assert rule.leader(HERE_CLOSED, CLOSED_THERE) == "here"
+    assert rule.leader(close(THERE_OPEN, E6)[0], HERE_CLOSED) == "there"
+    with pytest.raises(GuardRefused, match="both guards say open"):
+        rule.leader(OPEN_HERE, THERE_OPEN)
+
+
+def test_the_next_epoch_is_above_everything_either_side_knows() -> None:
+    assert rule.next_epoch(GuardState("db", "x"), GuardState("db", "y"), "d") == Epoch(1, "d")
+    assert rule.next_epoch(OPEN_HERE, CLOSED_THERE, "d") == Epoch(1, "d")
+    assert rule.next_epoch(HERE_CLOSED, close(THERE_OPEN, E6)[0], "d") == Epoch(7, "d")
+
+
+def test_freeze_and_thaw_keep_the_permit() -> None:
+    frozen = rule.freeze(OPEN_HERE)
+    assert (frozen.status, frozen.frozen) == ("open", True)
+    assert rule.thaw(frozen) == OPEN_HERE
+    with pytest.raises(GuardRefused, match="a side with a live permit"):
+        rule.thaw(HERE_CLOSED)
+
+
+def test_a_side_is_adopted_once() -> None:
+    for again in (rule.adopt_open, rule.adopt_closed):
+        with pytest.raises(GuardRefused, match="a side without a guard state"):
+            again(HERE_CLOSED)
