@@ -48,7 +48,7 @@ def request(
     method: str = "GET",
     headers: Mapping[str, str] | None = None,
     body: str = "",
-    timeout: float = 5.0,
+    timeout: float = 20.0,
 ) -> Answer:
     """Make the request; whatever goes wrong is told in the answer, never raised."""
     begun = time.monotonic()
