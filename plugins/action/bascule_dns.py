@@ -118,6 +118,12 @@ wrong:
   returned: always
   type: list
   elements: str
+faults:
+  description:
+    - What keeps the records from being moved. A server that an interrupted switch has not reached is no fault.
+  returned: when O(verb=look) or O(verb=await)
+  type: list
+  elements: str
 sampled_at:
   description: When the servers were asked, in seconds since 1970.
   returned: always
@@ -253,7 +259,13 @@ class ActionModule(ControllerAction):
         views = [view for view in found.views if not (view.error and args["allow_unreachable"])]
         wrong = [text for view in [*views, *resolvers] for text in planner.wrong_answers(zone, view, side)]
         wrong += planner.unmoved(found, active, args["captured"] or {})
-        return {**_facts(zone, found, now), "wrong": wrong, "resolvers": [view.to_dict() for view in resolvers]}
+        faults = planner.faults(zone, found, side)
+        return {
+            **_facts(zone, found, now),
+            "wrong": wrong,
+            "faults": faults,
+            "resolvers": [view.to_dict() for view in resolvers],
+        }
 
     def _key(self) -> io_dns.Key:
         """Read the key from variables: an argument of a task can be shown, a variable is not."""

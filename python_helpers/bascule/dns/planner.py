@@ -116,6 +116,25 @@ def wrong_answers(zone: Zone, view: ServerView, side: str) -> list[str]:
     return found
 
 
+def foreign(zone: Zone, found: Survey, side: str) -> list[str]:
+    """Name the records that are not as their server's own state says; `side` is meant where there is no state.
+
+    A server that an interrupted switch has not reached is not among them: the next switch brings it up.
+    """
+    wrong = []
+    for view in found.answering:
+        own = found.states.get(view.host)
+        wrong += wrong_answers(zone, view, (own.active() if own else None) or side)
+    return wrong
+
+
+def faults(zone: Zone, found: Survey, side: str) -> list[str]:
+    """Name what keeps the records from being moved."""
+    agreed = len({view.state_text for view in found.answering}) <= 1
+    silent = [f"{host}: {why}" for host, why in sorted(found.unreachable.items())]
+    return silent + foreign(zone, found, side) + (differences(zone, found.views) if agreed else [])
+
+
 def plan_prepare(zone: Zone, found: Survey, source: str, target: str, ttl: int, now: int) -> list[Change]:
     """Adopt the zone at every server and lower the times to live, remembering what they were."""
     base = found.newest or zone_state.adopt(zone.component, source, target)
@@ -186,10 +205,7 @@ def _changes(zone: Zone, found: Survey, goal: ZoneState, side: str, ttls: dict[s
 
 def _refuse_foreign(zone: Zone, found: Survey, active: str, newest: ZoneState) -> None:
     """Nobody else's change is overwritten: every server must say exactly what its own state says it was told last."""
-    wrong = []
-    for view in found.answering:
-        own = found.states.get(view.host) or newest
-        wrong += wrong_answers(zone, view, own.active() or active)
+    wrong = foreign(zone, found, newest.active() or active)
     if wrong:
         raise DnsRefused(
             expected="the records as they were declared and last set by Bascule",

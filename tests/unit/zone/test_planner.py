@@ -194,6 +194,18 @@ def test_differences_between_servers_are_named(world: World) -> None:
     )
 
 
+def test_an_interrupted_switch_is_no_fault(world: World) -> None:
+    """So that the same playbook may be run again; somebody else's change still is one."""
+    world.servers["ns-b"].up = False
+    run(world, switch("ns-a", "ns-b"), lenient=True)
+    found = conduct.look(ZONE, SIDES, world.read)
+    assert planner.faults(ZONE, found, "ns-a") == ["ns-b: does not answer"]
+    world.servers["ns-b"].up = True
+    assert planner.faults(ZONE, conduct.look(ZONE, SIDES, world.read), "ns-a") == []
+    world.servers["ns-b"].rrsets = rrsets("ns-b")
+    assert len(planner.faults(ZONE, conduct.look(ZONE, SIDES, world.read), "ns-a")) == 2
+
+
 def test_caches_forget_when_the_old_time_to_live_is_over(world: World) -> None:
     """Counted from the moment of lowering; not lowered is unknown, not zero."""
     state = conduct.look(ZONE, SIDES, world.read).newest
