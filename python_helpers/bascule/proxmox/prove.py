@@ -11,7 +11,7 @@ from .view import View
 
 def compare(source: View, target: View, switched: Mapping[str, Any], now: Mapping[str, str]) -> dict[str, Any]:
     """Compare three readings of each disk: the closed side's receipt, what the opened side had reached, and the closed
-    disk as it is now (`now` is empty where a proof boot has used the passive disk since, which a delta repairs).
+    disk as it is now (`now` is empty where a proof boot or a delta has used the passive disk since).
     """
     details: list[str] = []
     opened = [side for side in (source, target) if side.guard.status == guard.OPEN]

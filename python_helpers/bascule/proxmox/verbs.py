@@ -39,6 +39,8 @@ def thaw(guest: Guest, onboot: Optional[bool], check: bool = False) -> Result:
     state = guest.guard(config)
     if config is None or state.status == guard.UNKNOWN:
         return _said(False, state, "prepare has not run: nothing was ever frozen")
+    if check and state.status != guard.OPEN:
+        return _said(True, state, "would be started after the switch has opened this side")
     guard.thaw(state)  # refuses a side without a live permit
     if not guest_config.links_up(config):
         raise GuardRefused(
@@ -207,10 +209,10 @@ def _end_proof(guest: Guest) -> None:
 
 
 def _serve(guest: Guest, config: Config) -> Result:
-    waited: Result = {}
+    # The application first: it is what users wait for, and a guest often serves before its agent answers.
+    waited: Result = {"health_seconds": round(guest.wait_health(), 1)}
     if agent_enabled(config):
         waited["agent_seconds"] = round(guest.wait_agent(), 1)
-    waited["health_seconds"] = round(guest.wait_health(), 1)
     return waited
 
 
