@@ -92,7 +92,9 @@ def test_a_torn_last_line_is_kept_apart(cut: int) -> None:
     assert chain.verify(reading.entries) == []
 
 
-@pytest.mark.parametrize("line", ["not json", "[]", '{"n": 1}', json.dumps(dict.fromkeys(chain.FIELDS, 1) | {"more": 1})])
+@pytest.mark.parametrize(
+    "line", ["not json", "[]", '{"n": 1}', json.dumps(dict.fromkeys(chain.FIELDS, 1) | {"more": 1})]
+)
 def test_what_is_no_entry_is_kept_apart(line: str) -> None:
     entries = make_chain(2)
     reading = chain.parse(text(entries[:1]) + line + "\n" + text(entries[1:]))

@@ -1,0 +1,73 @@
+"""Files and processes, the parts of the world everything else stands on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bascule.errors import CommandFailed, StoreError
+from bascule.io import decision, files, process
+from bascule.io.agent import build
+
+
+def test_a_durable_write_replaces_and_sets_the_mode(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "f"
+    files.write_durably(path, "one", 0o600)
+    files.write_durably(path, b"\xff", 0o644)
+    assert path.read_bytes() == b"\xff"
+    assert path.stat().st_mode & 0o777 == 0o644
+    assert [p.name for p in path.parent.iterdir()] == ["f"]
+    assert files.read_text(path) == "\udcff"
+
+
+def test_appending_and_removing(tmp_path: Path) -> None:
+    path = tmp_path / "f"
+    files.append_durably(path, "a\n")
+    files.append(path, "b")
+    assert (files.read_text(path), files.size(path), files.ends_with_newline(path)) == ("a\nb", 3, False)
+    assert (files.remove(path), files.remove(path), files.size(path)) == (True, False, 0)
+
+
+def test_json_that_does_not_parse_is_an_error(tmp_path: Path) -> None:
+    assert files.read_json(tmp_path / "none") is None
+    (tmp_path / "f").write_text("{")
+    with pytest.raises(StoreError, match="never guesses"):
+        files.read_json(tmp_path / "f")
+
+
+def test_a_command_says_what_it_was_and_how_it_ended() -> None:
+    assert process.run(["cat"], stdin="é\udcff").stdout == "é\udcff"
+    assert process.run(["sh", "-c", "exit 3"], check=False).rc == 3
+    with pytest.raises(CommandFailed, match=r"exit status 3: why"):
+        process.run(["sh", "-c", "echo why >&2; exit 3"])
+    with pytest.raises(CommandFailed, match="still running"):
+        process.run(["sleep", "9"], timeout=0.1)
+    with pytest.raises(CommandFailed, match="to start"):
+        process.run(["/no/such/program"])
+
+
+def test_the_run_is_the_named_one_else_the_latest_else_a_new_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(decision.RUNS, str(tmp_path))
+    monkeypatch.delenv(decision.RUN, raising=False)
+    assert decision.choose_run("my plan").endswith("-my-plan")
+    monkeypatch.delenv(decision.RUN)
+    (tmp_path / "r7").mkdir()
+    (tmp_path / "latest").symlink_to("r7")
+    assert decision.choose_run("x") == "r7"
+    monkeypatch.setenv(decision.RUN, "r8")
+    assert (decision.choose_run("x"), decision.current_run()) == ("r8", "r8")
+    monkeypatch.setenv(decision.RUN, "../r9")
+    with pytest.raises(Exception, match="a run id of letters"):
+        decision.choose_run("x")
+
+
+def test_the_host_agent_is_the_same_bytes_every_time_and_runs(tmp_path: Path) -> None:
+    assert build() == build()
+    agent = tmp_path / "bascule.pyz"
+    agent.write_bytes(build())
+    done = process.run(["python3", "-I", str(agent), "nonsense"], check=False, cwd=str(tmp_path))
+    assert (done.rc, "a subcommand of the host agent; found: nonsense" in done.stderr) == (2, True)
+    assert process.run(["python3", "-I", str(agent)], check=False).rc == 2

@@ -1,0 +1,282 @@
+"""The plugins in a real ansible-playbook: layers, sides, journal at both sites, gates, and what a failure stops.
+
+The machines of the tiny inventory are reached by an `ssh` of the test's own, which runs the script on this machine
+below a directory per host; a host that is down answers as ssh does.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bascule.guard import state as rule
+from bascule.guard.state import GuardState
+from bascule.journal import chain
+
+ROOT = Path(__file__).resolve().parents[3]
+SSH = """#!/bin/sh
+for word; do host=$script; script=$word; done
+[ ! -e "$BASCULE_TEST_HOSTS/$host.down" ] || { echo "no route to $host" >&2; exit 255; }
+mkdir -p "$BASCULE_TEST_HOSTS/$host"
+exec sh -c "$(printf %s "$script" | sed "s|/var/lib/bascule|$BASCULE_TEST_HOSTS/$host|g")"
+"""
+INVENTORY = """
+machines:
+  vars: {ansible_connection: ssh}
+  children:
+    site_mtp: {vars: {site: mtp}, hosts: {a-mtp: {}, j-mtp: {}}}
+    site_tls: {vars: {site: tls}, hosts: {a-tls: {}, j-tls: {}}}
+"""
+SIDES = "component_role: toy, source_host: a-mtp, target_host: a-tls"
+COMPONENTS = f"""
+plugin: bascule_components
+components:
+  top: {{{SIDES}, depends_on: [low]}}
+  low: {{{SIDES}, depends_on: []}}
+"""
+PLAN = """
+plan_name: toy
+plan_source_site: mtp
+plan_target_site: tls
+plan_sites: {mtp: {name: montpellier, title: Montpellier}, tls: {name: toulouse, title: Toulouse}}
+plan_journal_hosts: {mtp: j-mtp, tls: j-tls}
+plan_gates: {speed: {min: 5, unit: x}}
+"""
+VERB = """
+- name: Say the sides
+  ansible.builtin.debug:
+    msg: "{{ inventory_hostname }} {{ bascule_verb }} {{ bascule_from }} {{ bascule_to }} {{ bascule_decision }}"
+- name: Fail where the test wants it
+  ansible.builtin.fail:
+    msg: the test wants it
+  when: fail_at | default('') == inventory_hostname ~ '.' ~ bascule_verb
+- name: Put a sample to a gate
+  bascule_gate:
+    name: speed
+    value: "{{ speed | default('7') }}"
+    unit: x
+    sampled_at: "{{ now().timestamp() }}"
+- name: Record
+  bascule_record:
+    kind: verify
+    data: {rows_compared: 3, "odd name": ["\\u00e9", 1.5, true, null]}
+"""
+PLAY = """
+- name: {verb}
+  hosts: components
+  gather_facts: false
+  strategy: host_pinned
+  order: {order}
+  serial: "{{{{ ansible_play_hosts_all | bascule_layers(groups, reverse={reverse}) }}}}"
+  tasks:
+    - name: Announce the verb
+      bascule_begin: {{phase: cutover, verb: {verb}, direction: {direction}}}
+    - name: Do it
+      ansible.builtin.include_role: {{name: "{{{{ component_role }}}}", tasks_from: verb}}
+    - name: Record the outcome
+      bascule_end:
+"""
+
+
+def play(verb: str, direction: str = "forward") -> str:
+    """Return a play of the usual shape: closing runs in reverse, checking side by side."""
+    closing = verb == "freeze"
+    order = "reverse_inventory" if closing else "inventory"
+    text = PLAY.format(verb=verb, direction=direction, order=order, reverse=str(closing).lower())
+    return text if verb != "check" else "".join(line for line in text.splitlines(True) if "serial:" not in line)
+
+
+class World:
+    """A directory with an inventory, a role, and two journal hosts."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.hosts = path / "hosts"
+        for name, text in {
+            "inventory/hosts.yml": INVENTORY,
+            "inventory/components.yml": COMPONENTS,
+            "inventory/group_vars/all/plan.yml": PLAN,
+            "roles/toy/tasks/verb.yml": VERB,
+            "roles/toy/tasks/state.yml": "[]\n",
+            "bin/ssh": SSH,
+        }.items():
+            (path / name).parent.mkdir(parents=True, exist_ok=True)
+            (path / name).write_text(text)
+        (path / "bin/ssh").chmod(0o755)
+        self.hosts.mkdir()
+
+    def run(self, *plays: str, arguments: tuple[str, ...] = (), playbook: Path | None = None) -> tuple[int, str]:
+        """Run a playbook of these plays; return its exit status and its output."""
+        book = playbook or self.path / "play.yml"
+        if playbook is None:
+            book.write_text("".join(plays))
+        environment = {key: value for key, value in os.environ.items() if not key.startswith(("ANSIBLE_", "BASCULE_"))}
+        environment |= {
+            "PATH": f"{self.path / 'bin'}:{environment['PATH']}",
+            "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
+            "ANSIBLE_ROLES_PATH": str(self.path / "roles"),
+            "ANSIBLE_NOCOLOR": "1",
+            "BASCULE_TEST_HOSTS": str(self.hosts),
+        }
+        done = subprocess.run(
+            ["ansible-playbook", "-i", "inventory", str(book), *arguments],
+            cwd=self.path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=180,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
+        return done.returncode, done.stdout + done.stderr
+
+    @property
+    def entries(self) -> list[chain.Entry]:
+        """Return the local journal's entries."""
+        return chain.parse((self.path / "runs/latest/journal.jsonl").read_text()).entries
+
+    def copy(self, host: str) -> list[chain.Entry]:
+        """Return what a journal host holds."""
+        return [
+            entry
+            for path in sorted((self.hosts / host).glob("journal/*/*.jsonl"))
+            for entry in chain.parse(path.read_text()).entries
+        ]
+
+    def outcomes(self) -> list[tuple[str, str, str]]:
+        """Return the ends in the local journal."""
+        return [(e["verb"], e["component"], e["data"]["result"]) for e in self.entries if e["kind"] == "end"]
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    """Make a world."""
+    yield World(tmp_path)
+    shutil.rmtree(tmp_path, ignore_errors=True)
+
+
+def said(output: str) -> list[str]:
+    """Return what the toy role said, in order."""
+    return re.findall(r'"msg": "((?:top|low) \w+ [\w-]+ [\w-]+ \w+)"', output)
+
+
+def test_a_phase_runs_layer_by_layer_and_is_journalled_at_both_sites(world: World) -> None:
+    rc, output = world.run(play("freeze"), play("switch", "back"))
+    assert rc == 0, output
+    words = [line.split() for line in said(output)]
+    assert [w[:4] for w in words] == [
+        ["top", "freeze", "a-mtp", "a-tls"],
+        ["low", "freeze", "a-mtp", "a-tls"],
+        ["low", "switch", "a-tls", "a-mtp"],
+        ["top", "switch", "a-tls", "a-mtp"],
+    ]
+    entries = world.entries
+    assert {e["epoch"] for e in entries} == {w[4] for w in words}, "one decision for all workers"
+    assert chain.verify(entries) == []
+    assert world.copy("j-mtp") == entries
+    assert world.copy("j-tls") == entries
+    assert (world.path / "runs/latest").resolve().name.endswith("-toy")
+    facts = json.loads((world.path / "runs/latest/facts/low.verify.json").read_text())
+    assert facts == {"rows_compared": 3, "odd name": ["é", 1.5, True, None]}
+    steps = [e["data"] for e in entries if e["kind"] == "step"]
+    assert {s["task"] for s in steps} >= {"toy : Say the sides", "toy : Record"}
+    assert "odd name" not in json.dumps(steps), "the output of tasks is not journalled"
+
+
+def test_a_failure_stops_the_rest_and_stands_in_the_journal(world: World) -> None:
+    rc, output = world.run(play("check"), play("freeze"), arguments=("-e", "fail_at=low.check"))
+    assert rc == 2
+    assert "every component to have come through before freeze; found: low failed in check" in output
+    assert not [line for line in said(output) if " freeze " in line]
+    assert ("check", "low", "failed") in world.outcomes()
+    assert ("freeze", "top", "failed") in world.outcomes()
+    assert world.copy("j-tls") == world.entries, "the failed ends are copied at the end of the playbook"
+
+
+def test_a_failed_dependency_stops_what_depends_on_it(world: World) -> None:
+    rc, output = world.run(play("thaw"), arguments=("-e", "fail_at=low.thaw"))
+    assert rc == 2
+    assert world.outcomes() == [("thaw", "low", "failed")], "a wholly failed layer ends the playbook"
+    assert "top thaw" not in output
+
+
+def test_check_mode_leaves_nothing_at_the_sites(world: World) -> None:
+    rc, output = world.run(play("freeze"), play("switch"), arguments=("--check",))
+    assert rc == 0, output
+    assert list(world.hosts.iterdir()) == []
+    begins = [e for e in world.entries if e["kind"] == "begin"]
+    assert len(begins) == 4
+    assert all(e["data"]["check_mode"] for e in begins)
+
+
+@pytest.mark.parametrize("extra", ["bascule_from=x", "source_host=x", '{"component_role": "other"}'])
+def test_extra_variables_cannot_turn_the_run_round(world: World, extra: str) -> None:
+    rc, output = world.run(play("freeze"), arguments=("-e", extra))
+    assert rc == 2
+    assert "extra variables that leave the plan and the direction of the run alone" in output
+    assert said(output) == []
+    assert list(world.hosts.iterdir()) == []
+
+
+def test_a_gate_stops_the_run_and_an_override_has_its_reason_in_the_journal(world: World) -> None:
+    rc, output = world.run(play("check"), arguments=("-e", "speed=4", "--limit", "low"))
+    assert rc == 2
+    assert "NO-GO: 4 is below 5" in output
+    override = json.dumps({"speed": "4", "gate_overrides": {"speed": "measured by hand"}})
+    rc, output = world.run(play("check"), arguments=("-e", override, "--limit", "low"))
+    assert rc == 0, output
+    assert "Gate speed was overridden: measured by hand (4 is below 5)" in output
+    samples = [e["data"] for e in world.entries if e["kind"] == "sample"]
+    assert [(s["go"], s["override"]) for s in samples] == [(False, ""), (False, "measured by hand")]
+
+
+def test_closing_goes_on_with_one_copy_and_opening_does_not(world: World) -> None:
+    (world.hosts / "j-tls.down").touch()
+    rc, output = world.run(play("freeze"), play("switch"), arguments=("--limit", "low"))
+    assert rc == 2
+    assert "NO COPY at tls (j-tls): exit status 255: no route to j-tls" in output
+    assert "both sites to hold the journal" in output
+    assert "switch of low was not started" in output
+    assert [line.split()[:2] for line in said(output)] == [["low", "freeze"]]
+    assert world.copy("j-mtp") == world.entries
+    assert world.copy("j-tls") == []
+
+
+def test_status_tells_where_the_run_stands_from_a_site_that_answers(world: World) -> None:
+    rc, output = world.run(play("freeze"))
+    assert rc == 0, output
+    shutil.rmtree(world.path / "runs")
+    guards: dict[str, Any] = {
+        "a-mtp": rule.adopt_open(GuardState("low", "a-mtp")),
+        "a-tls": rule.adopt_closed(GuardState("low", "a-tls")),
+    }
+    for host, guard in guards.items():
+        (world.hosts / host / "guard").mkdir(parents=True)
+        (world.hosts / host / "guard/low.json").write_text(json.dumps(guard.to_dict()))
+    (world.hosts / "j-tls.down").touch()
+    rc, output = world.run(playbook=ROOT / "playbooks/status.yml")
+    assert rc == 0, output
+    assert "Last verb: cutover/freeze of" in output
+    assert "came through" in output
+    assert re.search(r"Journal: here 0 entries, mtp \d+ entries, tls NOT READ \(exit status 255", output)
+    assert re.search(r"low +active at Montpellier \(a-mtp open 0, a-tls closed\)", output)
+    assert re.search(r"top +not taken over by prepare", output)
+    assert "Next: ansible-playbook playbooks/10_audit.yml" in output
+    assert not (world.path / "runs").exists(), "asking leaves no trace"
+
+
+def test_a_bad_declaration_ends_every_command(world: World) -> None:
+    (world.path / "inventory/components.yml").write_text(COMPONENTS.replace("role: toy", "role: unheard"))
+    rc, output = world.run(play("freeze"))
+    assert rc != 0
+    for name in ("top", "low"):
+        assert f"{name}: there is no role 'unheard'" in output
+    assert said(output) == []
