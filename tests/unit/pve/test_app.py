@@ -30,9 +30,12 @@ def app(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
     driver = types.ModuleType("psycopg2")
     driver.__dict__.update(Error=DriverError, OperationalError=LostConnection, InterfaceError=LostConnection)
     monkeypatch.setitem(sys.modules, "psycopg2", driver)
-    monkeypatch.delitem(sys.modules, "pve.guest.app", raising=False)
-    module = importlib.import_module("pve.guest.app")
-    monkeypatch.delitem(sys.modules, "pve.guest.app")
+    names = ("pve.guest.app", "pve.guest.parts")
+    for name in names:
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    module = importlib.import_module(names[0])
+    for name in names:
+        monkeypatch.delitem(sys.modules, name)
     return module
 
 
