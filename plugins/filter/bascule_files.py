@@ -11,7 +11,7 @@ from bascule.errors import BasculeError
 from bascule.files import audit, decide
 from bascule.guard.state import GuardState
 
-_VERBS = {"sync": decide.sync, "freeze": decide.freeze, "switch": decide.switch}
+_VERBS = {"sync": decide.sync, "switch": decide.switch, "verify": decide.verify}
 
 
 def bascule_files_decide(source: Mapping[str, Any], verb: str, target: Mapping[str, Any]) -> dict[str, Any]:

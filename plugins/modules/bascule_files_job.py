@@ -120,7 +120,7 @@ def main(module: AnsibleModule) -> dict[str, Any]:
     """Do what the arguments say."""
     component, operation = module.params["component"], module.params["operation"]
     options = {name: module.params[name] for name in OPTIONS}
-    if operation in ("preview", "hello"):
+    if operation == "preview" or (operation == "hello" and not module.check_mode):
         return files_job.at_once(component, operation, options)
     if module.check_mode:
         return files_job.foresee(component, operation, options)

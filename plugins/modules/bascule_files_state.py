@@ -60,6 +60,14 @@ facts:
   description: Moments this side noted about itself.
   returned: always
   type: dict
+ready:
+  description: Whether this side can receive as it is.
+  returned: always
+  type: bool
+backup_dir:
+  description: Where the next transfer must keep what it replaces here; empty when this side was never active.
+  returned: always
+  type: str
 survey:
   description: Counts, room, versions and clock; only with O(survey).
   returned: when asked
@@ -76,7 +84,13 @@ from ansible.module_utils.basic import AnsibleModule
 def main(module: AnsibleModule) -> dict[str, Any]:
     """Do what the arguments say."""
     side = files_side.Side(*(module.params[key] for key in ("component", "side", "path", "sentinel")))
-    result = {"guard": side.guard().to_dict(), "mounts": files_audit.mounts_of(side), "facts": files_side.facts(side)}
+    result = {
+        "guard": side.guard().to_dict(),
+        "mounts": files_audit.mounts_of(side),
+        "facts": files_side.facts(side),
+        "ready": files_side.ready(side),
+        "backup_dir": files_side.backup_dir(side),
+    }
     if module.params["survey"]:
         result["survey"] = files_audit.survey(side)
     return result

@@ -37,7 +37,7 @@ def faults(
         if here.get(ability) and not there.get(ability):
             found.append(f"the file system of {target} does not keep {ability}, that of {source} does")
     if abs(clock_difference) > clock_limit:
-        found.append(f"the clock of {target} is {clock_difference:+.1f} s off that of {source} (at most {clock_limit:g} s)")
+        found.append(f"the clocks differ by {abs(clock_difference):.1f} s (at most {clock_limit:g} s)")
     return found
 
 
@@ -49,7 +49,7 @@ def _of_one(name: str, found: Found) -> list[str]:
     if mounts.get("root", "/") != "/" and mounts.get("kind") != "btrfs":
         reasons.append(f"the tree on {name} is a part of another file system, which cannot be made read-only alone")
     if survey.get("nested_mounts"):
-        reasons.append(f"other file systems are mounted inside the tree on {name}: {', '.join(survey['nested_mounts'])}")
+        reasons.append(f"file systems are mounted inside the tree on {name}: {', '.join(survey['nested_mounts'])}")
     if not survey.get("rsync"):
         reasons.append(f"rsync is not installed on {name}")
     return reasons

@@ -39,7 +39,7 @@ def last_open(state: GuardState) -> Optional[Epoch]:
 
 def sync(source: GuardState, target: GuardState) -> Decision:
     """Carry the tree over only from the side that holds the latest data."""
-    first = _leader(source, target)
+    first = leader(source, target)
     if first is None:
         return Decision(False, f"{source.component} has not been prepared: neither side was ever open")
     if first == target.side:
@@ -51,24 +51,25 @@ def sync(source: GuardState, target: GuardState) -> Decision:
             state=f"{source.describe()}; nothing was transferred",
             next_command=f"{PREPARE} --limit {source.component}",
         )
-    standing = source.frozen or source.status != rule.OPEN
+    # A side that is opening or closing may have writers; what is left over then is carried over inside the switch.
+    standing = source.frozen or source.status == rule.CLOSED
     return Decision(
         True, f"{source.side} holds the latest data" + (" and stands still" if standing else ""), first, standing
     )
 
 
-def freeze(source: GuardState, target: GuardState) -> Decision:
-    """Freeze the side we come from, if it is the one that is open."""
-    if source.status == rule.OPEN:
-        return Decision(True, f"{source.side} is active", _leader(source, target) or "")
-    return Decision(
-        False, f"{source.side} is {source.status}: no client can write there", _leader(source, target) or ""
-    )
+def verify(source: GuardState, target: GuardState) -> Decision:
+    """Compare from the leading side's point of view."""
+    first = leader(source, target)
+    if first is None:
+        return Decision(False, f"{source.component} has not been prepared: neither side was ever open")
+    leading = source if first == source.side else target
+    return Decision(True, f"{first} leads", first, leading.frozen or leading.status == rule.CLOSED)
 
 
 def switch(source: GuardState, target: GuardState) -> Decision:
     """Close one side, then open the other, unless that is how it is."""
-    first = _leader(source, target) or ""
+    first = leader(source, target) or ""
     if target.status == rule.OPEN and source.status == rule.CLOSED:
         return Decision(False, f"{target.side} is open and {source.side} closed already", first)
     if rule.UNKNOWN in (source.status, target.status):
@@ -91,7 +92,3 @@ def reached(own: GuardState, position: dict[str, str]) -> Optional[bool]:
     if mine is not None and (not theirs or mine > Epoch.parse(theirs)):
         return True
     return None
-
-
-def _leader(source: GuardState, target: GuardState) -> Optional[str]:
-    return leader(source, target)

@@ -118,6 +118,11 @@ def plan(side: Side, wanted: str) -> list[Step]:
     return steps(look(side), wanted, _flips(side))
 
 
+def ready(side: Side) -> bool:
+    """Tell whether the passive side can receive as it is."""
+    return side.guard().status == rule.CLOSED and look(side).public_mount is not None and not plan(side, PASSIVE)
+
+
 def apply(side: Side, wanted: str) -> list[str]:
     """Bring the mounts into a state and prove it by trying to write; return what was done."""
     done: list[str] = []

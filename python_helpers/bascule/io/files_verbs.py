@@ -18,8 +18,15 @@ _MARGIN_NS = 50_000_000
 
 
 def freeze(component: str, side_name: str, value: bool, *, check: bool = False) -> tuple[list[str], GuardState]:
-    """Freeze or thaw the tree; return what was, or would be, done."""
+    """Freeze or thaw the tree; return what was, or would be, done.
+
+    A side that is not open has no client to freeze. Thawing it is refused; only in check mode, where the switch before
+    it has not happened, it is let pass.
+    """
     side = _side(component, side_name)
+    guard = side.guard()
+    if guard.status != rule.OPEN and (value or check):
+        return [], guard
     wanted = FROZEN if value else ACTIVE
     guard, marked = guard_store.frozen(component, side.name, value, root=side.base / "guard", check=True)
     if check:

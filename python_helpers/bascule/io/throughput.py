@@ -43,7 +43,7 @@ def listen(address: str, seconds: float) -> tuple[int, str]:
 
 
 def send(address: str, port: int, token: str, seconds: float) -> tuple[list[tuple[float, int]], float]:
-    """Send for `seconds`; return the (seconds, bytes) intervals that the receiver saw, and how far its clock is ahead."""
+    """Send for `seconds`; return the (seconds, bytes) intervals the receiver saw, and how far its clock is ahead."""
     block = memoryview(os.urandom(_BLOCK))
     try:
         with socket.create_connection((address, port), timeout=10) as link:
