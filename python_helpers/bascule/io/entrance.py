@@ -130,13 +130,12 @@ class Side:
 
     def thaw(self) -> dict[str, Any]:
         """Let users in at the side that holds a live permit."""
-        state, marked = guard_store.frozen(self.component, self.side, False, check=self.check)
         if self.check:
-            return {
-                "changed": marked or self.haproxy.mode() != modes.OPEN,
-                "guard": state.to_dict(),
-                "mode": modes.OPEN,
-            }
+            # Check mode goes through the verbs without doing them: the switch that comes first was not done.
+            state = self.guard()
+            served = state.status == rule.OPEN and not state.frozen and self.haproxy.mode() == modes.OPEN
+            return {"changed": not served, "guard": state.to_dict(), "mode": modes.OPEN}
+        state, marked = guard_store.frozen(self.component, self.side, False)
         with files.locked(guard_store.GUARD_DIRECTORY / f"{self.component}.lock"):
             state = self.guard()
             if state.status != rule.OPEN or state.frozen:
@@ -155,19 +154,16 @@ class Side:
         A side that never served has no such users and stays as it is.
         """
         active = GuardState.from_dict(other)
+        if self.check:
+            state = self.guard()
+            changed = state.opened is not None and self.haproxy.mode() != modes.FORWARD
+            return {"changed": changed, "guard": state.to_dict(), "mode": modes.FORWARD}
         with files.locked(guard_store.GUARD_DIRECTORY / f"{self.component}.lock"):
             state = self.guard()
-            if self.check and active.status != rule.OPEN:
-                # Check mode goes through the verbs without doing them: the switch that comes first was not done.
-                return {
-                    "changed": self.haproxy.mode() != modes.FORWARD,
-                    "guard": state.to_dict(),
-                    "mode": modes.FORWARD,
-                }
             may_forward(state, active)
             if state.opened is None:
                 return {"changed": False, "guard": state.to_dict(), "mode": self.haproxy.mode()}
-            changed = self.haproxy.set_mode(modes.FORWARD, self.check)
+            changed = self.haproxy.set_mode(modes.FORWARD)
         return {"changed": changed, "guard": state.to_dict(), "mode": modes.FORWARD}
 
     def stop_forwarding(self) -> dict[str, Any]:

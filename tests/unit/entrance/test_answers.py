@@ -52,7 +52,9 @@ def test_answers_are_judged(request_: Request, answer: Answer, why: str | None) 
 
 def test_a_repeated_request_has_the_same_identity() -> None:
     """So that a smoke test that runs again writes nothing twice; another run or request has another one."""
-    declared: list[dict[str, Any]] = [{"name": "login", "method": "post", "path": "/u/{uuid}", "body": '{"id": "{uuid}"}', "status": [201]}]
+    declared: list[dict[str, Any]] = [
+        {"name": "login", "method": "post", "path": "/u/{uuid}", "body": '{"id": "{uuid}"}', "status": [201]}
+    ]
     first, again, other = (answers.parse_requests(declared, run)[0] for run in ("1", "1", "2"))
     assert first == again
     assert first.path != other.path

@@ -92,10 +92,21 @@ def test_check_mode_touches_nothing(make: Make, haproxy: FakeHaproxy) -> None:
     assert side.freeze(5, cut=False)["changed"]
     assert side.close("1.a", 5, cut=False)["receipt"]["epoch"] == "1.a"
     assert not side.thaw()["changed"]
+    assert side.forward(other("closed"))["changed"]
     assert side.prepare()
     assert (haproxy.map_file.read_text(), haproxy.mode) == (before, "open")
     assert guard_store.read("entrance", "gw-a").status == "open"
     assert not [text for text in haproxy.commands if text.startswith(("set", "add"))]
+
+
+def test_check_mode_goes_through_a_whole_move(make: Make, haproxy: FakeHaproxy) -> None:
+    """The side that would be opened is still closed when the thaw is asked what it would do."""
+    haproxy.mode = "maintenance"
+    side = make("closed", check=True)
+    assert side.open("1.a", closed_receipt("1.a"), SMOKE, TOKEN, 0, OTHER)["changed"]
+    assert side.thaw()["changed"]
+    assert guard_store.read("entrance", "gw-a").status == "closed"
+    assert haproxy.mode == "maintenance"
 
 
 def test_requests_that_do_not_end_fail_the_freeze(make: Make, haproxy: FakeHaproxy) -> None:
