@@ -1,0 +1,114 @@
+"""Playbooks hold the play shape and nothing else: what a phase does is which verbs it calls, in which order."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bascule.plan.verbs import DIRECTIONS, VERBS
+
+from .tree import PLAYBOOKS, load
+
+PLAY_KEYS = {
+    "name", "hosts", "gather_facts", "strategy", "order", "serial", "tags", "tasks", "any_errors_fatal", "vars_prompt",
+    "ignore_unreachable",
+}  # fmt: skip
+CLOSING = {"freeze", "retire"}
+OPENING = {"switch", "thaw"}
+INCLUDE = "ansible.builtin.include_role"
+
+PLAYS = [
+    (path, play)
+    for path in PLAYBOOKS
+    for play in load(path)
+    if "import_playbook" not in play and play["hosts"] == "components"
+]
+VERB_PLAYS = [(path, play) for path, play in PLAYS if "bascule_begin" in play["tasks"][0]]
+
+
+def name_of(item: Any) -> str:
+    """Return a readable test id."""
+    return item.stem if isinstance(item, Path) else str(item.get("name"))
+
+
+by_play = pytest.mark.parametrize(("path", "play"), PLAYS, ids=name_of)
+by_verb_play = pytest.mark.parametrize(("path", "play"), VERB_PLAYS, ids=name_of)
+
+
+def test_there_are_plays() -> None:
+    assert len(VERB_PLAYS) >= 15
+
+
+@by_play
+def test_a_play_is_of_the_usual_shape(path: Path, play: dict[str, Any]) -> None:
+    assert set(play) <= PLAY_KEYS, f"unusual: {set(play) - PLAY_KEYS}"
+    assert play["gather_facts"] is False
+    phase = re.sub(r"^\d+_", "", path.stem)
+    assert play["tags"] == [phase], "tags are phases"
+
+
+@pytest.mark.parametrize("path", PLAYBOOKS, ids=name_of)
+def test_plays_say_where_they_are(path: Path) -> None:
+    numbered = [play["name"] for play in load(path) if re.match(r"\(\d", play.get("name", ""))]
+    for number, name in enumerate(numbered, 1):
+        phase = re.sub(r"^\d+_", "", path.stem).upper()
+        assert re.match(
+            rf"\({number}/{len(numbered)}\) {phase}: [a-z]|\({number}/{len(numbered)}\) {phase}: GO", name
+        ), name
+
+
+@by_verb_play
+def test_a_verb_play_is_begin_role_end(path: Path, play: dict[str, Any]) -> None:
+    begin, role, end = play["tasks"]
+    announced = begin["bascule_begin"]
+    assert set(announced) == {"phase", "verb", "direction"}
+    assert announced["verb"] in VERBS
+    assert announced["direction"] in DIRECTIONS, "the direction is a literal"
+    assert [announced["phase"]] == play["tags"]
+    assert role[INCLUDE] == {"name": "{{ component_role }}", "tasks_from": announced["verb"]}
+    assert set(role) == {"name", INCLUDE}
+    assert set(begin) == {"name", "bascule_begin"}
+    assert set(end) == {"name", "bascule_end"}
+    assert play["strategy"] == "host_pinned"
+
+
+@by_verb_play
+def test_closing_goes_down_the_layers_and_opening_up(path: Path, play: dict[str, Any]) -> None:
+    verb = play["tasks"][0]["bascule_begin"]["verb"]
+    serial = str(play.get("serial", ""))
+    if verb in CLOSING:
+        assert play["order"] == "reverse_inventory"
+        assert serial == "{{ ansible_play_hosts_all | bascule_layers(groups, reverse=true) }}"
+    elif verb in OPENING:
+        assert play["order"] == "inventory"
+        assert serial == "{{ ansible_play_hosts_all | bascule_layers(groups) }}"
+    else:
+        assert not serial, "what neither closes nor opens runs side by side"
+
+
+def order_of(name: str) -> list[tuple[str, str]]:
+    """Return the verbs of a playbook with their direction."""
+    return [
+        (play["tasks"][0]["bascule_begin"]["verb"], play["tasks"][0]["bascule_begin"]["direction"])
+        for path, play in VERB_PLAYS
+        if path.stem == name
+    ]
+
+
+def test_the_way_back_is_the_way_forward_with_the_sides_swapped() -> None:
+    forward, back = order_of("60_cutover"), order_of("rollback")
+    assert [verb for verb, _ in back] == ["freeze", "sync", "switch", "thaw"]
+    assert [verb for verb, _ in forward if verb in dict(back)] == [verb for verb, _ in back]
+    assert {direction for _, direction in back} == {"back"}
+    assert {direction for _, direction in forward} == {"forward"}
+
+
+def test_what_changes_the_active_side_asks_a_person_first() -> None:
+    for name in ("60_cutover", "rollback", "90_decommission"):
+        path = next(path for path in PLAYBOOKS if path.stem == name)
+        first = load(path)[0]
+        assert "bascule_go" in first["tasks"][0], f"{name} does not begin with GO"
+        assert first["any_errors_fatal"] is True

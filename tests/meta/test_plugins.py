@@ -1,0 +1,80 @@
+"""Every module and plugin is documented, with examples that parse and use it, and is used by a test."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from .tree import ACTIONS, DOCUMENTED, MODULES, PLAYBOOKS, ROOT, constant
+
+by_plugin = pytest.mark.parametrize("path", DOCUMENTED, ids=lambda path: f"{path.parent.name}-{path.stem}")
+
+
+def documentation(path: Path) -> dict[str, Any]:
+    """Return the plugin's DOCUMENTATION."""
+    text = constant(path, "DOCUMENTATION")
+    assert text, f"{path.name} has no DOCUMENTATION"
+    found: dict[str, Any] = yaml.safe_load(text)
+    return found
+
+
+@by_plugin
+def test_it_is_documented(path: Path) -> None:
+    found = documentation(path)
+    assert found.get("module", found.get("name")) == path.stem
+    assert found.get("short_description")
+    assert found.get("description")
+    for name, option in (found.get("options") or {}).items():
+        assert option.get("description"), f"{path.name}: {name} has no description"
+        assert option.get("type"), f"{path.name}: {name} has no type"
+
+
+@pytest.mark.parametrize("path", [*MODULES, *ACTIONS], ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_its_examples_parse_and_use_it(path: Path) -> None:
+    text = constant(path, "EXAMPLES")
+    assert text, f"{path.name} has no EXAMPLES"
+    tasks = yaml.safe_load(text)
+    assert isinstance(tasks, list)
+    # What an action calls is shown as the action is used.
+    through = {action.stem for action in ACTIONS if f'"{path.stem}"' in action.read_text(encoding="utf-8")}
+    assert any({path.stem, *through} & set(task) for task in tasks), f"no example uses {path.stem}"
+    options = set(documentation(path).get("options") or {})
+    for task in tasks:
+        assert task.get("name"), f"{path.name}: an example has no name"
+        unknown = set(task.get(path.stem) or {}) - options
+        assert not unknown, f"{path.name}: an example uses unknown options {unknown}"
+    assert constant(path, "RETURN") is not None, f"{path.name} has no RETURN"
+    yaml.safe_load(constant(path, "RETURN") or "")
+
+
+@pytest.mark.parametrize("path", [*MODULES, *ACTIONS], ids=lambda path: path.stem)
+def test_its_arguments_are_the_documented_ones(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    for name in documentation(path).get("options") or {}:
+        assert f'"{name}"' in text, f"{path.name}: the documented option {name} is not in the argument spec"
+
+
+@pytest.mark.parametrize("path", [*MODULES, *ACTIONS], ids=lambda path: path.stem)
+def test_a_test_uses_it(path: Path) -> None:
+    """Directly, or through a role whose scenario runs it."""
+    places = [*(ROOT / "tests").rglob("*.py"), *(ROOT / "tests").rglob("*.yml")]
+    places += [
+        task
+        for task in (ROOT / "roles").rglob("tasks/*.yml")
+        if (ROOT / "tests" / "molecule" / task.relative_to(ROOT / "roles").parts[0] / "molecule.yml").is_file()
+    ]
+    written = "".join(place.read_text(encoding="utf-8") for place in places if place.suffix == ".py")
+    places += [playbook for playbook in PLAYBOOKS if f"playbooks/{playbook.name}" in written]
+    called_by = [action for action in ACTIONS if f'"{path.stem}"' in action.read_text(encoding="utf-8")]
+    wanted = [path.stem, *(action.stem for action in called_by)]
+    assert any(
+        name in place.read_text(encoding="utf-8") for place in places for name in wanted if place != Path(__file__)
+    )
+
+
+def test_modules_are_thin() -> None:
+    for path in MODULES:
+        assert len(path.read_text(encoding="utf-8").splitlines()) < 200, f"{path.name} is no thin module"
