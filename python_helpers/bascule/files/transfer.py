@@ -28,7 +28,7 @@ _MEANING = {
     25: "more deletions than the cap allows",
 }
 _PROGRESS = re.compile(r"^\s*([\d,]+)\s+(\d+)%\s+([\d.]+)([kKMGT]?)B/s\s+(\d+:\d\d:\d\d)")
-_CHANGE = re.compile(r"^[<>ch.][fdLDS]\S{9}\s*$")
+_CHANGE = re.compile(r"^[<>ch.][fdLDS]\S{9} ")
 _UNITS = {"": 1, "k": 1 << 10, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 _STATS = {
     "files_seen": "Number of files",
@@ -110,7 +110,7 @@ def rsync_command(push: Push) -> list[str]:
         f"--partial-dir={PARTIAL_DIR}",
         f"--timeout={push.timeout}",
         "--info=progress2,stats2,name0",
-        "--out-format=%i",
+        "--out-format=%i %n",
         "--no-human-readable",
         f"--rsh={shlex.join(ssh_command(push))}",
         # The forced command at the other side reads this first word and the permit that follows it.

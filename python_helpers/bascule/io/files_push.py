@@ -27,6 +27,7 @@ from . import files, files_side, tree
 from .files_side import Side
 
 _RETRY_PAUSE = 3.0
+_NAMED = 20
 _MARGIN_NS = 50_000_000
 Report = Callable[[dict[str, Any]], None]
 
@@ -153,7 +154,7 @@ def _with_retries(asked: Push, final: bool, retries: int, report: Report) -> tup
 
 
 def _rsync(asked: Push, report: Report) -> tuple[int, list[str], dict[str, int], str]:
-    """Run rsync and read its output while it runs; at most 1000 changes are kept by name."""
+    """Run rsync and read its output while it runs; the first changes are kept by name."""
     changes: list[str] = []
     text: list[str] = []
     counted = 0
@@ -173,7 +174,7 @@ def _rsync(asked: Push, report: Report) -> tuple[int, list[str], dict[str, int],
                     report({"stage": "transfer", **progress})
             elif transfer.is_change(line):
                 counted += 1
-                if len(changes) < 1000:
+                if len(changes) < _NAMED:
                     changes.append(line.strip())
             elif ": " in line:
                 text.append(line)
