@@ -184,8 +184,11 @@ class Journey:
 
     def close(self) -> None:
         """Whatever happened: nothing that this run started goes on."""
-        if self.watchers is not None and self.active is None:
+        if self.watchers is not None:
             self.active = self._active_name()
+            if self.legs and self.legs[-1].end is None:
+                # What comes after this moment was not watched.
+                self.legs[-1].end = time.time()
         self._stop_watching()
         self.screen.counters = str
 

@@ -137,6 +137,8 @@ frontend fe_entrance
     default_backend be_maintenance
 
 backend be_courses
+    # Every user's connection is new; the one to the guest need not be.
+    http-reuse always
     option httpchk
     http-check send meth GET uri /healthz ver HTTP/1.1 hdr Host ${LAB_SERVICE_NAME:-courses}
     http-check expect status 200
