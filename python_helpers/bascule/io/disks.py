@@ -30,6 +30,10 @@ def held_by(path: str) -> list[str]:
             continue
         try:
             opened = list((entry / "fd").iterdir())
+        except PermissionError:
+            # What cannot be looked at is not proved to be harmless.
+            holders.append(f"perhaps {_name(entry)} (process {entry.name}, which cannot be looked at)")
+            continue
         except OSError:
             continue
         for link in opened:

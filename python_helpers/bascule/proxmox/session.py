@@ -65,11 +65,13 @@ def guest(machine: str, settings: Settings, connect: Connect, report: Callable[[
     """Return the guest at one side."""
     place = side(machine, settings)
     values = settings.sides[machine]
-    secret = settings.secrets.get(machine, "")
-    if not secret:
+    given = settings.secrets
+    secret = given.get(machine, "") if isinstance(given, Mapping) else ""
+    if not isinstance(secret, str) or not secret:
+        # What was found is never told: it may be a secret in the wrong place.
         raise ProxmoxError(
             expected=f"the token's secret for {machine} in proxmox_guest_token_secrets",
-            found="none",
+            found="none" if isinstance(given, Mapping) else "something that is no dictionary",
             state="nothing was changed",
         )
     transport = connect(

@@ -23,9 +23,20 @@ def available(version: str) -> bool:
 
 
 @cache
-def _endpoints(version: str) -> list[tuple[str, re.Pattern[str], dict[str, Any]]]:
+def _load(version: str) -> dict[str, Any]:
+    loaded: dict[str, Any] = json.loads((FOLDER / f"api-{version}.json").read_text())
+    return loaded
+
+
+@cache
+def _validator(version: str, key: str) -> jsonschema.Draft202012Validator:
+    return jsonschema.Draft202012Validator(_json_schema(_load(version)[key]["parameters"]))
+
+
+@cache
+def _endpoints(version: str) -> list[tuple[str, re.Pattern[str], str]]:
     found = []
-    for key, endpoint in json.loads((FOLDER / f"api-{version}.json").read_text()).items():
+    for key in _load(version):
         method, path = key.split(" ", 1)
         parts = [
             "(?P<{}>{})".format(part[1:-1].replace("-", "_"), ".+" if part == "{volume}" else "[^/]+")
@@ -33,18 +44,18 @@ def _endpoints(version: str) -> list[tuple[str, re.Pattern[str], dict[str, Any]]
             else re.escape(part)
             for part in path.strip("/").split("/")
         ]
-        found.append((method, re.compile("/".join(parts) + "$"), endpoint))
+        found.append((method, re.compile("/".join(parts) + "$"), key))
     # Fixed words win over placeholders, as in Proxmox's own router.
     return sorted(found, key=lambda row: row[1].pattern.count("(?P<"))
 
 
 def check(version: str, method: str, path: str, values: Mapping[str, Any]) -> None:
     """Raise when the official schema would refuse the request."""
-    for wanted, pattern, endpoint in _endpoints(version):
+    for wanted, pattern, key in _endpoints(version):
         found = pattern.match(path) if wanted == method else None
         if found:
             given = {**{k.replace("_", "-") if "_" in k else k: v for k, v in found.groupdict().items()}, **values}
-            jsonschema.validate({k: _wire(v) for k, v in given.items()}, _json_schema(endpoint["parameters"]))
+            _validator(version, key).validate({k: _wire(v) for k, v in given.items()})
             return
     raise AssertionError(f"there is no endpoint {method} /{path} in {version}")
 
