@@ -33,6 +33,7 @@ class FakeNode:
         self.before_put: list[Callable[[], None]] = []
         self.task_results: dict[str, tuple[str, list[str]]] = {}
         self.agent_silent = False
+        self.active: list[dict[str, Any]] = []
         self._numbers = itertools.count(1)
 
     # ---- what tests look at
@@ -183,7 +184,8 @@ class FakeNode:
 
     def _tasks(self, rest: list[str], values: dict[str, Any]) -> Answer:
         if not rest:
-            return self._data([])
+            kind = values.get("typefilter")
+            return self._data([row for row in self.active if kind in (None, row["type"])])
         upid = rest[0]
         if upid not in self.tasks:
             return 400, "Parameter verification failed.", None, {"upid": "no such task"}

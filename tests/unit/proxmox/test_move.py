@@ -95,6 +95,43 @@ def test_what_a_failed_restore_left_behind_is_removed_only_when_ours(nodes: Any)
     assert target.guard(target.config()).status == guard.CLOSED
 
 
+def test_a_backup_that_runs_already_is_followed_and_its_archive_taken(nodes: Any) -> None:
+    here, _, source, _ = nodes
+    prepare.adopt(source)
+    upid = here._vzdump({"vmid": "100", "notes-template": "bascule courses_guest {{guestname}}"})[2]
+    here.active.append({"type": "vzdump", "upid": upid, "user": "bascule@pve!move", "status": "RUNNING"})
+    here.requests.clear()
+    found = prepare.back_up(source)
+    assert found["changed"] is False
+    assert found["archive"]["name"] == "vzdump-qemu-100-2026_11_20-08_46_01.vma.zst"
+    assert here.written() == []
+
+
+def test_a_backup_that_fails_speaks_with_proxmoxs_words(nodes: Any) -> None:
+    here, _, source, _ = nodes
+    words = "zstd: error 70 : Write error : cannot write block : No space left on device"
+    here.task_results["vzdump"] = ("job errors", [f"ERROR: {words}", "TASK ERROR: job errors"])
+    with pytest.raises(ProxmoxError, match="No space left on device"):
+        prepare.back_up(source)
+
+
+def test_an_archive_in_the_wrong_folder_is_not_restored(nodes: Any) -> None:
+    here, there, source, target = nodes
+    prepare.adopt(source)
+    archive = prepare.back_up(source)["archive"]["volid"]
+    there.fail_next.append(("GET", f"content/{archive}", (500, f"volume '{archive}' does not exist", None, None)))
+    with pytest.raises(ProxmoxError, match="set dump_directory for pve-tls"):
+        prepare.restore(target, source.config(), archive, began=True)
+    assert there.guests == {}
+
+
+def test_audit_names_a_running_backup(nodes: Any) -> None:
+    here, _, source, target = nodes
+    here.active.append({"type": "vzdump", "upid": "UPID:x", "user": "root@pam"})
+    found = audit.audit(source, target, *view.look_at_both(source, target))
+    assert [note for note in found["notes"] if "a backup job is running at pve-mtp" in note]
+
+
 def test_forward_and_back(prepared: Any) -> None:
     here, there, source, target = prepared
     assert verbs.freeze(source, force=False)["changed"] is True
