@@ -7,8 +7,9 @@ DOCUMENTATION = r"""
 name: bascule_go
 short_description: Ask for the name of the site that shall be active afterwards
 description:
-  - Stands first in every playbook that opens or destroys something. Runs on the controller and connects to no component.
-  - Compares what was typed with the name of the site that the direction leads to (C(plan_sites)), and journals the decision.
+  - Stands first in every playbook that opens or destroys something. Runs on the controller and connects to no host.
+  - Compares what was typed with the name of the site that the direction leads to (C(plan_sites)).
+  - Journals the decision.
 options:
   phase:
     description: Name of the phase.

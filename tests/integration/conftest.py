@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from client.setting import read_setting
+from client.watchers import Watchers
 
 from tests.integration.playbooks import ROOT, Controller
 
@@ -26,7 +28,18 @@ def lab() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def first(tmp_path_factory: pytest.TempPathFactory, lab: None) -> Controller:
+def watchers(tmp_path_factory: pytest.TempPathFactory, lab: None) -> Iterator[Watchers]:
+    """A client outside and a prober, at work from before the first phase to the end."""
+    started = Watchers(tmp_path_factory.mktemp("clients"), read_setting())
+    try:
+        started.start()
+        yield started
+    finally:
+        started.stop()
+
+
+@pytest.fixture(scope="session")
+def first(tmp_path_factory: pytest.TempPathFactory, watchers: Watchers) -> Controller:
     """The controller that runs the migration."""
     return Controller(tmp_path_factory.mktemp("first"), "integration")
 

@@ -22,7 +22,9 @@ PLAYBOOKS = {
 # The name an operator types, by the phase that asks for it.
 CONFIRM = {"cutover": "toulouse", "rollback": "montpellier"}
 TIME_LIMIT_SECONDS = 900
-_RECAP = re.compile(r"^(?P<host>\S+)\s+: ok=(?P<ok>\d+)\s+changed=(?P<changed>\d+)\s+unreachable=(?P<unreachable>\d+)\s+failed=(?P<failed>\d+)")
+_RECAP = re.compile(
+    r"^(?P<host>\S+)\s+: ok=\d+\s+changed=(?P<changed>\d+)\s+unreachable=\d+\s+failed=\d+",
+)
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 

@@ -10,13 +10,20 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+from client.evidence import keep_facts, look_up
+from client.setting import read_setting
+from client.watchers import Watchers
 
+from bascule.report.figures import LegInput, leg_figures
+from bascule.report.records import Leg, Lookup, client_account, probe_account
 from tests.integration import fingerprint
 from tests.integration.playbooks import Controller
 
+LEAST_WRITES = 500
 COMPONENTS = {"accounts_db", "course_files", "courses_guest", "entrance", "names"}
 KILL_DEADLINE_SECONDS = 420
 
@@ -166,3 +173,34 @@ def test_forward_again(first: Controller) -> None:
     first.succeed("cutover")
     assert "toulouse" in active_site(first)
     first.succeed("verify")
+
+
+def test_nothing_was_lost_and_nobody_wrote_twice(first: Controller, watchers: Watchers, tmp_path: Path) -> None:
+    """Every write that the client outside was promised, over all moves, stands at the side that is active now."""
+    setting = read_setting()
+    started = watchers.user.first_acked()
+    assert started is not None, "the client outside was never answered"
+    since = time.time()
+    deadline = time.monotonic() + KILL_DEADLINE_SECONDS
+    while watchers.user.acked_since(since) < LEAST_WRITES:
+        assert watchers.dead() is None, watchers.dead()
+        assert time.monotonic() < deadline, f"no writes at the target: {watchers.user.last_problem}"
+        time.sleep(0.5)
+    watchers.stop()
+    said = look_up(setting.target, watchers.user_path.parent, tmp_path / "lookup.json")
+    figures = leg_figures(
+        LegInput(
+            leg=Leg("all", started, time.time()),
+            client=client_account(watchers.user_path.read_text().splitlines()),
+            probes=probe_account(watchers.prober_path.read_text().splitlines()),
+            lookup=Lookup.from_dict(json.loads((tmp_path / "lookup.json").read_text())),
+            facts=keep_facts(first.runs / first.run_id, "all"),
+            phases={},
+            carried=frozenset(),
+        )
+    )
+    assert figures["lost_writes"] == 0, said
+    assert figures["divergent_writes"] == 0, figures
+    assert figures["two_writers_seconds"] == 0, figures
+    assert figures["acknowledged_writes"] > LEAST_WRITES, figures
+    assert figures["probes"] > 0, figures

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from bascule.errors import PlanError
 from bascule.plan.go import confirm, destination
 
