@@ -11,7 +11,7 @@ short_description: Let one node read disks and archives of the other
 description:
   - V(own) makes this node's key for the component when there is none, and returns its public part with the node's SSH
     host keys. V(trust) pins the other node's host keys and lets its key read files in the given folders, by a forced
-    command.
+    command. V(absent) takes that away again and removes the key.
 options:
   component:
     description: Name of the component.
@@ -20,7 +20,7 @@ options:
   state:
     description: What to do.
     type: str
-    choices: [own, trust]
+    choices: [own, trust, absent]
     required: true
   address:
     description: Address at which this node reaches the other.
@@ -77,6 +77,8 @@ def main(module: AnsibleModule) -> dict[str, Any]:
     values = module.params
     if values["state"] == "own":
         return guest_link.own(values["component"], module.check_mode)
+    if values["state"] == "absent":
+        return {"changed": guest_link.forget(values["component"], module.check_mode)}
     changed = guest_link.trust(
         values["component"],
         values["address"],
@@ -93,7 +95,7 @@ if __name__ == "__main__":
     run_module(
         {
             "component": {"type": "str", "required": True},
-            "state": {"type": "str", "choices": ["own", "trust"], "required": True},
+            "state": {"type": "str", "choices": ["own", "trust", "absent"], "required": True},
             "address": {"type": "str"},
             "port": {"type": "int", "default": 22},
             "host_keys": {"type": "list", "elements": "str", "no_log": False},

@@ -69,6 +69,21 @@ def trust(
     return changed
 
 
+def forget(component: str, check: bool = False, authorized: Path = Path("/root/.ssh/authorized_keys")) -> bool:
+    """Take the other node's permission away and remove this node's key; return whether there was anything."""
+    path = Path(os.path.realpath(authorized))
+    lines = (files.read_text(path) or "").splitlines()
+    left = [line for line in lines if not line.endswith(f" bascule {component}")]
+    base = Path(directory(component)) / "ssh"
+    found = [entry for entry in (base / "id_ed25519", base / "id_ed25519.pub", base / "known_hosts") if entry.exists()]
+    if not check:
+        if left != lines:
+            files.write_durably(path, "".join(f"{line}\n" for line in left))
+        for entry in found:
+            files.remove(entry)
+    return left != lines or bool(found)
+
+
 def serve(readable: Sequence[str]) -> int:
     """Run the rsync that the other node asked for on this process's own input and output, when it only reads."""
     folders = [os.path.realpath(folder) for folder in readable]

@@ -286,6 +286,12 @@ def test_trust_is_one_line_that_is_replaced(place: Path, tmp_path: Path) -> None
     assert lines[1].startswith('restrict,command="python3 ')
     assert lines[1].endswith('guest_serve /var/lib/vz" ssh-ed25519 AAAA2 bascule courses_guest')
     assert (place / "ssh" / "known_hosts").read_text() == "198.18.2.30 ssh-ed25519 HOST\n"
+    assert guest_link.forget("courses_guest", True, authorized) is True
+    assert len(authorized.read_text().splitlines()) == 2
+    assert guest_link.forget("courses_guest", False, authorized) is True
+    assert authorized.read_text() == "ssh-ed25519 AAAAold somebody\n"
+    assert not (place / "ssh" / "known_hosts").exists()
+    assert guest_link.forget("courses_guest", False, authorized) is False
 
 
 def test_health_of_nothing_is_told() -> None:

@@ -116,7 +116,7 @@ def test_a_backup_that_fails_speaks_with_proxmoxs_words(nodes: Any) -> None:
 
 
 def test_an_archive_in_the_wrong_folder_is_not_restored(nodes: Any) -> None:
-    here, there, source, target = nodes
+    _, there, source, target = nodes
     prepare.adopt(source)
     archive = prepare.back_up(source)["archive"]["volid"]
     there.fail_next.append(("GET", f"content/{archive}", (500, f"volume '{archive}' does not exist", None, None)))
