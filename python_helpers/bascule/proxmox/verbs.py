@@ -141,11 +141,14 @@ def reached(position: Mapping[str, str], found: Mapping[str, str], leads: bool) 
 
 
 def serving(guest: Guest, config: Config) -> str:
-    """Return an empty text when the guest's agent and application answer now, else what came instead."""
+    """Return an empty text when the guest's application and agent answer, else what came instead."""
     if not guest.running():
         return f"the guest at {guest.side.machine} is stopped"
-    silent = guest.agent_answers() if agent_enabled(config) else ""
-    return silent or guest.health()
+    try:
+        _serve(guest, config)
+    except ProxmoxError as error:
+        return error.message()
+    return ""
 
 
 def quiesce(guest: Guest, check: bool = False) -> Result:
