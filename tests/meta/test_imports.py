@@ -14,51 +14,19 @@ from .tree import MODULES, PACKAGE, PLUGINS, syntax
 
 ALIAS = "ansible.module_utils.bascule"
 # They start processes, open sockets, or reach files in bulk.
-WORLD = frozenset(
-    [
-        "asyncio",
-        "dns.query",
-        "fcntl",
-        "ftplib",
-        "http.client",
-        "multiprocessing",
-        "paramiko",
-        "proxmoxer",
-        "psycopg",
-        "pty",
-        "requests",
-        "shutil",
-        "smtplib",
-        "socket",
-        "socketserver",
-        "subprocess",
-        "tempfile",
-        "urllib.request",
-    ]
-)
-TOUCHES = frozenset(
-    [
-        "chmod",
-        "chown",
-        "glob",
-        "iterdir",
-        "makedirs",
-        "mkdir",
-        "open",
-        "popen",
-        "read_bytes",
-        "read_text",
-        "rename",
-        "rglob",
-        "rmdir",
-        "symlink_to",
-        "system",
-        "touch",
-        "unlink",
-        "write_bytes",
-        "write_text",
-    ]
-)
+# fmt: off
+WORLD = frozenset({
+    "asyncio", "dns.query", "fcntl", "ftplib", "http.client", "multiprocessing", "paramiko", "proxmoxer",
+    "psycopg", "pty", "requests", "shutil", "smtplib", "socket", "socketserver", "subprocess", "tempfile",
+    "urllib.request",
+})
+# fmt: on
+# fmt: off
+TOUCHES = frozenset({
+    "chmod", "chown", "glob", "iterdir", "makedirs", "mkdir", "open", "popen", "read_bytes", "read_text",
+    "rename", "rglob", "rmdir", "symlink_to", "system", "touch", "unlink", "write_bytes", "write_text",
+})
+# fmt: on
 
 
 def imports(path: Path) -> list[tuple[int, str]]:

@@ -85,40 +85,14 @@ def tasks_of(content: Any, inherited: dict[str, Any] | None = None) -> Iterator[
             yield from tasks_of(block, known)
 
 
-_KEYWORDS = frozenset(
-    [
-        "name",
-        "when",
-        "register",
-        "loop",
-        "loop_control",
-        "vars",
-        "delegate_to",
-        "become",
-        "become_user",
-        "tags",
-        "until",
-        "retries",
-        "delay",
-        "changed_when",
-        "failed_when",
-        "no_log",
-        "check_mode",
-        "diff",
-        "run_once",
-        "notify",
-        "environment",
-        "throttle",
-        "async",
-        "poll",
-        "args",
-        "ignore_unreachable",
-        "delegate_facts",
-        "timeout",
-        "debugger",
-        "listen",
-    ]
-)
+# fmt: off
+_KEYWORDS = frozenset({
+    "name", "when", "register", "loop", "loop_control", "vars", "delegate_to", "become", "become_user",
+    "tags", "until", "retries", "delay", "changed_when", "failed_when", "no_log", "check_mode", "diff",
+    "run_once", "notify", "environment", "throttle", "async", "poll", "args", "ignore_unreachable",
+    "delegate_facts", "timeout", "debugger", "listen",
+})
+# fmt: on
 
 
 def action_of(task: dict[str, Any]) -> str:

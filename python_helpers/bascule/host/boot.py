@@ -30,7 +30,7 @@ def main(argv: list[str]) -> int:
 
 def fence(component: str) -> str:
     """Close the component's side of this host again unless its guard says that it is open."""
-    guard = guard_store.read_any(component)
+    guard = guard_store.read_any(component, root=guard_store.GUARD_DIRECTORY)
     if guard.status == rule.OPEN:
         return "open: left alone"
     settings = files.read_json(guard_store.GUARD_DIRECTORY.parent / component / "fence.json")

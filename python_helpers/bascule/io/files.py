@@ -207,3 +207,13 @@ def sha256(path: AnyPath) -> str:
         while block := stream.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def read_tail(path: AnyPath, count: int) -> str:
+    """Return the last bytes of a file as text; nothing when there is no such file."""
+    try:
+        with Path(path).open("rb") as stream:
+            stream.seek(max(0, stream.seek(0, os.SEEK_END) - count))
+            return stream.read().decode("utf-8", "replace")
+    except FileNotFoundError:
+        return ""

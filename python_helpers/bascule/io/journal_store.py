@@ -20,6 +20,7 @@ from . import files, remote
 SITE_DIRECTORY = "/var/lib/bascule/journal"
 _TIMEOUT = 20.0
 _FILE = "journal.jsonl"
+_TAIL = 1 << 16
 
 
 class Journal:
@@ -50,9 +51,8 @@ class Journal:
     ) -> Entry:
         """Write an entry, by default durably, and return it."""
         with self._locked():
-            own = self.own()
             entry = chain.make(
-                own[-1] if own else None,
+                self._last(),
                 {
                     "time": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="milliseconds"),
                     "run": self.run,
@@ -80,6 +80,17 @@ class Journal:
         mark = f'"epoch":"{self.decision}"'
         text = "\n".join(line for line in (files.read_text(self.path) or "").splitlines() if mark in line)
         return chain.chains(chain.parse(text).entries).get((self.controller, self.decision), [])
+
+    def _last(self) -> Entry | None:
+        """Return this decision's last entry; the end of the file is nearly always enough to find it."""
+        mark = f'"epoch":"{self.decision}"'
+        tail = files.read_tail(self.path, _TAIL)
+        # The first line of the tail may be a part of one, so it is left out.
+        for line in reversed(tail.splitlines()[1:]):
+            if mark in line and (entries := chain.parse(line).entries):
+                return entries[0] if entries[0]["controller"] == self.controller else None
+        own = self.own()
+        return own[-1] if own else None
 
     def read(self) -> chain.Reading:
         """Return everything in the local file."""

@@ -1,0 +1,75 @@
+"""What a reboot does to each side: open ones are left alone, all others are closed again."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from bascule.guard.state import Epoch
+from bascule.host import boot
+from bascule.io import guard_store
+
+
+@pytest.fixture
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A host whose components are fenced by a stand-in that writes down what it was asked, or fails."""
+    monkeypatch.setattr(guard_store, "GUARD_DIRECTORY", tmp_path / "guard")
+    stand_in = ModuleType("bascule.host.fence_stand_in")
+
+    def main(argv: list[str]) -> int:
+        with (tmp_path / "fenced").open("a") as stream:
+            stream.write(f"{argv[0]}\n")
+        return 3 if argv[0] == "stubborn" else 0
+
+    monkeypatch.setattr(stand_in, "main", main, raising=False)
+    monkeypatch.setitem(sys.modules, "bascule.host.fence_stand_in", stand_in)
+    return tmp_path
+
+
+def adopt(host: Path, component: str, status: str, kind: str | None = "stand_in") -> None:
+    """Give the host a side of a component."""
+    guard_store.adopt(component, "here", status, root=host / "guard")
+    if kind:
+        (host / component).mkdir()
+        (host / component / "fence.json").write_text(json.dumps({"kind": kind}))
+
+
+def fenced(host: Path) -> list[str]:
+    """Return the components that were fenced."""
+    path = host / "fenced"
+    return path.read_text().split() if path.exists() else []
+
+
+def test_a_host_without_guards_boots(host: Path) -> None:
+    assert boot.main([]) == 0
+
+
+def test_only_what_is_not_open_is_fenced(host: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    adopt(host, "served", "open")
+    adopt(host, "passive", "closed")
+    adopt(host, "half", "open")
+    with pytest.raises(KeyError), guard_store.closing("half", "here", Epoch(1, "d"), root=host / "guard"):
+        raise KeyError
+    assert boot.main([]) == 0
+    assert fenced(host) == ["half", "passive"]
+    assert capsys.readouterr().out == "half: closing: fenced\npassive: closed: fenced\nserved: open: left alone\n"
+
+
+def test_one_that_cannot_be_fenced_is_told_and_stops_no_other(host: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    adopt(host, "broken", "closed")
+    (host / "guard" / "broken.json").write_text("{")
+    adopt(host, "nameless", "closed", kind=None)
+    adopt(host, "odd", "closed", kind="../../evil")
+    adopt(host, "passive", "closed")
+    adopt(host, "stubborn", "closed")
+    assert boot.main([]) == 1
+    assert fenced(host) == ["passive", "stubborn"]
+    told = capsys.readouterr().err
+    for component in ("broken", "nameless", "odd", "stubborn"):
+        assert f"{component}: NOT FENCED" in told
+    assert "exit status 3" in told
+    assert "playbooks/20_prepare.yml --limit nameless" in told
