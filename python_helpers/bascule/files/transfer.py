@@ -45,7 +45,9 @@ _LONG_OPTIONS = re.compile(
     r"|out-format=[%a-zA-Z]*|info=[A-Za-z0-9,]+|stats|timeout=\d+|max-delete=\d+|bwlimit=\d+|msgs2stderr|no-msgs2stderr"
     r"|one-file-system|partial-dir|partial-dir=" + re.escape(PARTIAL_DIR) + r"|backup-dir|backup-dir=\S+)$"
 )
-_SHORT_OPTIONS = re.compile(r"^-[a-zA-Z0-9.]+$")
+# The letters of the command above, and after "e" what the other rsync can do. No -K, -R or -L: nothing that lets a
+# symbolic link inside the tree lead a write out of it.
+_SHORT_OPTIONS = re.compile(r"^-[bnvlHogDtpAXrcxS]+(e[0-9.][a-zA-Z]*)?$")
 
 
 class TransferError(BasculeError):
@@ -221,7 +223,7 @@ def parse_request(command: str, tree: str, kept: str) -> Request:
         else:
             # "-e.LsfxCIvu" tells capabilities; only letters before it are options.
             dry_run = dry_run or "n" in word.partition("e")[0]
-    if backup_dir and not re.fullmatch(re.escape(kept.rstrip("/")) + r"/[0-9A-Za-z.]+/\d{4}", backup_dir):
+    if backup_dir and not re.fullmatch(re.escape(kept.rstrip("/")) + r"/\d+\.[0-9A-Za-z]+/\d{4}", backup_dir):
         raise refuse(f"the directory for what is kept {backup_dir!r}")
     return Request(words[1], ("rsync", *words[2:]), dry_run, backup_dir)
 

@@ -109,6 +109,7 @@ def open_(
         done = [step.describe() for step in files_side.plan(side, ACTIVE)]
         return {"changed": True, "done": done, "guard": side.guard().to_dict(), "still_read_only": []}
     other = Receipt.from_dict(receipt)
+    files_side.apply_private(side)
     with (
         files_side.no_receiver(side),
         guard_store.opening(

@@ -232,7 +232,7 @@ def _with_digest(entry: Entry, result: tuple[str, bool], count: Count) -> Entry:
 
 def _walk(base: bytes) -> Iterator[tuple[bytes, os.stat_result]]:
     """Yield every path with its status, parents first, siblings by bytes; stays on one file system."""
-    top = os.lstat(base)
+    top = os.stat(base)
     yield ROOT, top
     stack = [_children(base, b"")]
     while stack:

@@ -1,0 +1,157 @@
+"""Setting a side up and taking it down again: keys, permission, pinned host keys, sentinel, guard; each once."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bascule.errors import BasculeError
+from bascule.files.mounts import PASSIVE, TreeError
+from bascule.io import files_link, files_setup, files_side, mounts
+from bascule.io.files_link import Peer
+from bascule.io.process import Result
+
+from .world import COMPONENT, Kernel, fill, host
+
+PEER = Peer("ssh-ed25519 AAAApeer", ["ssh-ed25519 AAAAhost", "ssh-rsa AAAArsa"], "192.0.2.2")
+
+
+@pytest.fixture
+def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Kernel:
+    found = host(tmp_path, monkeypatch)
+    keys = tmp_path / "root" / ".ssh" / "authorized_keys"
+    for function in (files_link.admit, files_link.expel):
+        assert function.__kwdefaults__ is not None
+        monkeypatch.setitem(function.__kwdefaults__, "target", keys)
+    return found
+
+
+def set_up(kernel: Kernel, adopt: str, **more: Any) -> list[str]:
+    return files_setup.set_up(kernel.side, PEER, adopt, **more)
+
+
+def authorized(kernel: Kernel) -> str:
+    path = kernel.side.base.parent.parent / "root" / ".ssh" / "authorized_keys"
+    return path.read_text() if path.exists() else ""
+
+
+def test_the_active_side_is_set_up_once(kernel: Kernel) -> None:
+    (Path(kernel.side.path) / "page").write_text("x")
+    assert set_up(kernel, "open", check=True)
+    assert kernel.taken == []
+    assert not kernel.side.home.exists()
+    done = set_up(kernel, "open")
+    assert "take the side over as open" in done
+    assert (Path(kernel.side.path) / ".sentinel").read_text().startswith(COMPONENT)
+    assert stat.S_IMODE(kernel.side.home.stat().st_mode) == 0o700
+    assert kernel.side.known_hosts.read_text() == "course_files ssh-ed25519 AAAAhost\ncourse_files ssh-rsa AAAArsa\n"
+    assert set_up(kernel, "open") == []
+
+
+def test_the_passive_side_becomes_passive(kernel: Kernel) -> None:
+    assert "take the side over as closed" in set_up(kernel, "closed")
+    assert files_side.look(kernel.side).state == PASSIVE
+    assert set_up(kernel, "closed") == []
+
+
+def test_a_filled_passive_tree_is_taken_over_only_when_asked(kernel: Kernel) -> None:
+    fill(kernel.side, page="x")
+    with pytest.raises(TreeError, match="rsync_delta_sync_adopt_filled"):
+        set_up(kernel, "closed")
+    assert authorized(kernel) == ""
+    assert set_up(kernel, "closed", adopt_filled=True)
+
+
+def test_an_empty_active_tree_is_refused(kernel: Kernel) -> None:
+    os.mkdir(Path(kernel.side.path) / "lost+found")
+    with pytest.raises(TreeError, match="an empty file system"):
+        set_up(kernel, "open")
+    assert kernel.side.guard().status == "unknown"
+
+
+def test_a_sentinel_that_is_missing_later_is_never_made_again(kernel: Kernel) -> None:
+    (Path(kernel.side.path) / "page").write_text("x")
+    set_up(kernel, "open")
+    (Path(kernel.side.path) / ".sentinel").unlink()
+    with pytest.raises(TreeError, match="no sentinel"):
+        set_up(kernel, "open")
+    assert not (Path(kernel.side.path) / ".sentinel").exists()
+
+
+def test_a_tree_without_a_file_system_of_its_own_is_refused(kernel: Kernel) -> None:
+    kernel.mounted = False
+    with pytest.raises(TreeError, match="a file system of its own"):
+        set_up(kernel, "open")
+
+
+def test_the_other_sides_key_may_do_one_thing_from_one_place(kernel: Kernel) -> None:
+    set_up(kernel, "closed")
+    line = authorized(kernel).strip()
+    assert line.startswith('from="192.0.2.2",restrict,command="/usr/bin/python3 ')
+    assert "files_receive course_files" in line
+    assert line.endswith("ssh-ed25519 AAAApeer bascule-course_files-peer")
+
+
+def test_a_new_key_replaces_the_old_one_and_leaves_others_alone(kernel: Kernel) -> None:
+    path = kernel.side.base.parent.parent / "root" / ".ssh" / "authorized_keys"
+    path.parent.mkdir(parents=True)
+    path.write_text("ssh-rsa AAAA admin\n")
+    set_up(kernel, "closed")
+    assert files_link.admit(kernel.side, Peer("ssh-ed25519 AAAAnew", [], "192.0.2.2"))
+    lines = authorized(kernel).splitlines()
+    assert lines[0] == "ssh-rsa AAAA admin"
+    assert len(lines) == 2
+    assert "AAAAnew" in lines[1]
+    assert files_link.expel(COMPONENT)
+    assert not files_link.expel(COMPONENT)
+    assert authorized(kernel) == "ssh-rsa AAAA admin\n"
+
+
+def test_retiring_removes_everything_but_the_tree_and_the_guard(
+    kernel: Kernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_up(kernel, "closed")
+    kernel.side.kept.mkdir()
+    removed: list[str] = []
+    monkeypatch.setattr(mounts, "unmount", removed.append)
+    assert files_setup.retire(COMPONENT, kernel.side.name, check=True)
+    assert kernel.side.kept.exists()
+    done = files_setup.retire(COMPONENT, kernel.side.name)
+    assert f"unmount {kernel.side.tree}" in done
+    assert removed == [kernel.side.tree]
+    assert not kernel.side.kept.exists()
+    assert authorized(kernel) == ""
+    assert kernel.side.guard().status == "closed"
+    kernel.private = False
+    assert files_setup.retire(COMPONENT, kernel.side.name) == []
+
+
+def test_a_key_is_made_once_and_read_afterwards(tmp_path: Path) -> None:
+    calls: list[list[str]] = []
+
+    def runner(argv: Any, **_: Any) -> Result:
+        calls.append(list(argv))
+        private = Path(argv[-1])
+        private.write_text("secret")
+        private.with_suffix(".pub").write_text("ssh-ed25519 AAAA comment\n")
+        return Result(tuple(argv), 0, "", "")
+
+    assert files_link.own_key("c", "a", check=True, base=tmp_path, runner=runner) == ("", True)
+    assert files_link.own_key("c", "a", base=tmp_path, runner=runner) == ("ssh-ed25519 AAAA", True)
+    assert files_link.own_key("c", "a", base=tmp_path, runner=runner) == ("ssh-ed25519 AAAA", False)
+    assert len(calls) == 1
+    (tmp_path / "c" / "ssh" / "id_ed25519.pub").write_text("")
+    with pytest.raises(BasculeError, match="a public key"):
+        files_link.own_key("c", "a", base=tmp_path, runner=runner)
+
+
+def test_host_keys_are_read_without_their_comments(tmp_path: Path) -> None:
+    (tmp_path / "ssh_host_rsa_key.pub").write_text("ssh-rsa AAAA root@host\n")
+    (tmp_path / "ssh_host_ed25519_key.pub").write_text("ssh-ed25519 BBBB root@host\n")
+    assert files_link.host_keys(tmp_path) == ["ssh-ed25519 BBBB", "ssh-rsa AAAA"]
+    with pytest.raises(BasculeError, match="SSH host keys"):
+        files_link.host_keys(tmp_path / "none")

@@ -1,0 +1,48 @@
+"""The measurement of the link on this machine's loopback: it measures, admits one, and is gone afterwards."""
+
+from __future__ import annotations
+
+import socket
+import time
+
+import pytest
+
+from bascule.files import rate
+from bascule.files.rate import RateError
+from bascule.io import throughput
+
+
+def free(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) != 0
+
+
+def test_a_stream_is_measured_and_the_listener_is_gone() -> None:
+    port, token = throughput.listen("127.0.0.1", 2)
+    intervals, ahead = throughput.send("127.0.0.1", port, token, 2)
+    assert rate.judge(intervals)["mbit"] > 0
+    assert abs(ahead) < 1
+    deadline = time.monotonic() + 5
+    while not free(port) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert free(port)
+
+
+def test_a_wrong_token_is_not_admitted_and_the_right_one_still_is() -> None:
+    port, token = throughput.listen("127.0.0.1", 1)
+    with pytest.raises(RateError, match=r"a stream to 127\.0\.0\.1"):
+        throughput.send("127.0.0.1", port, "0" * len(token), 0.2)
+    assert throughput.send("127.0.0.1", port, token, 1)[0]
+
+
+def test_an_address_that_is_not_here_is_refused() -> None:
+    with pytest.raises(RateError, match=r"to listen at 192\.0\.2\.7"):
+        throughput.listen("192.0.2.7", 1)
+
+
+def test_nobody_listening_is_an_error_and_not_a_rate() -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with pytest.raises(RateError, match="not measured"):
+        throughput.send("127.0.0.1", port, "x", 1)

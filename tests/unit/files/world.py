@@ -1,0 +1,109 @@
+"""A host with a tree whose mounts are simulated: the rest (files, guard, manifests) is real."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+
+from bascule.files.mounts import Elsewhere, Mount, Step, TreeError, View
+from bascule.io import files, files_audit, files_side, files_verbs, guard_store, mounts, units
+from bascule.io.files_side import Side
+
+COMPONENT = "course_files"
+
+
+def mount(path: str, read_only: bool = False, super_read_only: bool = False, mount_id: int = 1) -> Mount:
+    """Return a mount of the tree's file system."""
+    mode, super_mode = ("ro" if flag else "rw" for flag in (read_only, super_read_only))
+    return Mount(mount_id, "7:0", "/", path, (mode, "relatime"), "ext4", "/dev/loop0", (super_mode,))
+
+
+@dataclass
+class Kernel:
+    """What the mounts of the tree are."""
+
+    side: Side
+    mounted: bool = True
+    super_ro: bool = False
+    public_ro: bool = False
+    private: bool = False
+    busy: list[str] = field(default_factory=list)
+    elsewhere: list[Elsewhere] = field(default_factory=list)
+    taken: list[str] = field(default_factory=list)
+    # A kernel that says yes to a remount and does nothing: the proof must find out.
+    deaf: bool = False
+
+    def look(self, path: str, private: str) -> View:
+        if not self.mounted:
+            return View(path, private, None, None)
+        inner = mount(private, self.super_ro, self.super_ro, 2) if self.private else None
+        away = tuple(self.elsewhere)
+        return View(path, private, mount(path, self.public_ro, self.super_ro), inner, (), away)
+
+    def take(self, step: Step, view: View) -> None:
+        self.taken.append(step.describe())
+        if step.read_only and self.busy:
+            raise TreeError(expected=step.describe(), found=f"files are open for writing: {', '.join(self.busy)}")
+        if self.deaf:
+            return
+        if step.what == "private":
+            self.private = True
+            if not os.path.lexists(step.path):
+                os.symlink(self.side.path, step.path)
+        elif step.what == "super":
+            self.super_ro = step.read_only
+        elif step.elsewhere:
+            mode = ("ro" if step.read_only else "rw", "relatime")
+            self.elsewhere = [
+                replace(one, mount=replace(one.mount, options=mode)) if one == step.elsewhere else one
+                for one in self.elsewhere
+            ]
+        else:
+            self.public_ro = step.read_only
+
+    def refused(self, path: str) -> bool:
+        return self.super_ro or (path == self.side.path and self.public_ro)
+
+
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str = "files-mtp") -> Kernel:
+    """Return a prepared host whose modules work on it."""
+    base = tmp_path / name
+    tree = base / "srv"
+    tree.mkdir(parents=True)
+    side = Side(COMPONENT, name, str(tree), ".sentinel", base / "lib")
+    kernel = Kernel(side)
+    use(kernel, monkeypatch)
+    return kernel
+
+
+def use(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the modules work on this host."""
+    base = kernel.side.base
+    monkeypatch.setattr(files_verbs, "BASE", base)
+    monkeypatch.setattr(files_side, "BASE", base)
+    monkeypatch.setattr(files_side.load, "__defaults__", (base,))
+    for name in ("look", "take", "refused"):
+        monkeypatch.setattr(mounts, name, getattr(kernel, name))
+    monkeypatch.setattr(mounts, "refused_unnamed", kernel.refused)
+    monkeypatch.setattr(units, "stop", lambda unit: False)
+    monkeypatch.setattr(units, "is_running", lambda unit: False)
+    monkeypatch.setattr(files_audit, "run", lambda *_, **__: (_ for _ in ()).throw(AssertionError("no process")))
+
+
+def fill(side: Side, **content: str) -> None:
+    """Put a sentinel and files into the tree."""
+    for name, text in {side.sentinel: "sentinel", **content}.items():
+        path = Path(side.path) / name
+        path.write_text(text)
+        os.utime(path, ns=(10**18, 10**18))
+    os.utime(side.path, ns=(10**18, 10**18))
+
+
+def adopt(side: Side, status: str) -> None:
+    """Take a side over as prepare does."""
+    files.make_directory(side.home)
+    files_side.save(side)
+    guard_store.adopt(side.component, side.name, status, root=side.base / "guard")
