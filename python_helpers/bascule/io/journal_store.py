@@ -189,10 +189,15 @@ def read_copies(run: str, targets: Mapping[str, Target]) -> tuple[dict[str, chai
 
 
 def list_runs(targets: Mapping[str, Target]) -> list[str]:
-    """Return the runs that any reachable site holds copies of, the newest name last."""
-    script = f"[ ! -d {SITE_DIRECTORY} ] || ls {SITE_DIRECTORY}"
+    """Return the runs that any reachable site holds copies of, the one begun or joined last at the end."""
+    script = f"[ ! -d {SITE_DIRECTORY} ] || find {SITE_DIRECTORY} -mindepth 1 -maxdepth 1 -type d -printf '%T@ %f\\n'"
     answers = remote.run_on(targets, dict.fromkeys(targets, script), {}, _TIMEOUT)
-    return sorted({name for answer in answers.values() for name in answer.output.split()})
+    last: dict[str, float] = {}
+    for answer in answers.values():
+        for line in answer.output.splitlines():
+            time, _, name = line.partition(" ")
+            last[name] = max(float(time), last.get(name, 0.0))
+    return sorted(last, key=lambda name: last[name])
 
 
 def require_copies(failed: Mapping[str, str], wanted: Mapping[str, Target], both: bool, what: str) -> list[str]:
