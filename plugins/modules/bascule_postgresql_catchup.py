@@ -38,7 +38,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 behind:
-  description: Bytes that the standby still has to replay; null when it is not connected.
+  description: Bytes that the standby still has to replay; null in check mode.
   returned: always
   type: int
 """
@@ -53,7 +53,9 @@ from ansible.module_utils.basic import AnsibleModule
 def main(module: AnsibleModule) -> dict[str, Any]:
     """Do what the arguments say."""
     params = module.params
-    return pg_follow.catch_up(params["component"], params["side"], budget=params["budget"], check=module.check_mode)
+    if module.check_mode:
+        return {"changed": False, "behind": None}
+    return pg_follow.catch_up(params["component"], params["side"], budget=params["budget"])
 
 
 if __name__ == "__main__":

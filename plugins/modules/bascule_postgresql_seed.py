@@ -46,6 +46,8 @@ from ansible.module_utils.basic import AnsibleModule
 
 def main(module: AnsibleModule) -> dict[str, Any]:
     """Do what the arguments say."""
+    if module.check_mode:
+        return {"changed": False, "seed": {"state": "done", "bytes": 0}}
     return {"changed": False, "seed": pg_prepare.seeding(Spec.from_dict(module.params["spec"]))}
 
 

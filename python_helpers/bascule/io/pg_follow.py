@@ -97,20 +97,20 @@ def start_follow(component: str, side: str, *, wait: float = 0, check: bool = Fa
     return {"changed": not active, "state": "streaming" if wait else "started"}
 
 
-def catch_up(component: str, side: str, *, budget: float, check: bool = False) -> dict[str, Any]:
+def catch_up(component: str, side: str, *, budget: float) -> dict[str, Any]:
     """Wait, at the primary, until the other side has replayed all that was written before now."""
     spec = load_spec(component, side)
     cluster = Cluster(spec)
     with cluster.session() as session:
         missing = not session.query(f"SELECT 1 AS one FROM pg_replication_slots WHERE slot_name = '{spec.slot}'")
-        if missing and not check:
+        if missing:
             session.execute(f"SELECT pg_create_physical_replication_slot('{spec.slot}', true)")
         target = str(session.value("SELECT pg_current_wal_lsn()::text"))
         deadline = time.monotonic() + budget
         while True:
             row = streaming_standby(session, spec)
             behind = lsn.behind(row["replay"], target) if row else None
-            if check or (row and row["state"] == "streaming" and behind == 0):
+            if row and row["state"] == "streaming" and behind == 0:
                 return {"changed": missing, "behind": behind}
             if time.monotonic() > deadline:
                 raise BasculeError(

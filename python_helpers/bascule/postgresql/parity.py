@@ -61,6 +61,8 @@ def differences(source: Mapping[str, Any], target: Mapping[str, Any], *, free_fa
         found.append(f"{name} is set by ALTER SYSTEM at the source, which wins over Bascule's files: reset it")
     if source["tablespaces"]:
         found.append(f"tablespaces outside the data directory: {', '.join(source['tablespaces'])}")
+    if source["wal_link"]:
+        found.append("pg_wal is a symbolic link at the source: a copy of the data directory would be none")
     if source["prepared_transactions"]:
         found.append(f"{source['prepared_transactions']} prepared transactions at the source")
     if target.get("foreign_databases") and not target.get("prepared"):
