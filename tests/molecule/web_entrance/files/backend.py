@@ -18,7 +18,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """Answer the paths that read."""
         if self.path == "/slow":
-            time.sleep(8)
+            time.sleep(12)
         known = self.path in ("/healthz", "/course/1", "/slow", "/")
         self._answer(200 if known else 404, f"<h1>served at {SITE}</h1>\n".encode())
 
