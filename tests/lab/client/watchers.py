@@ -5,6 +5,7 @@ A watcher whose starter dies sees the end of its input and stops by itself; noth
 
 from __future__ import annotations
 
+import abc
 import contextlib
 import io
 import json
@@ -29,7 +30,7 @@ FILES = tuple(
 )
 
 
-class Follower:
+class Follower(abc.ABC):
     """Reads the lines another program appends to a file, as they come."""
 
     def __init__(self, path: Path) -> None:
@@ -46,8 +47,9 @@ class Follower:
         if self._thread.is_alive():
             self._thread.join(timeout=10)
 
+    @abc.abstractmethod
     def take(self, record: dict[str, Any]) -> None:
-        raise NotImplementedError
+        """Take account of one record."""
 
     def _follow(self) -> None:
         rest = b""
