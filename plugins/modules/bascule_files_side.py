@@ -46,6 +46,9 @@ options:
     description: The address the other side connects from.
     type: str
     required: true
+  peer_guard:
+    description: The other side's guard; a side is taken over as open only while the other was never open.
+    type: dict
   adopt_filled:
     description: Take over a passive tree that is not empty; transfers then replace and delete what is in it.
     type: bool
@@ -93,7 +96,12 @@ def main(module: AnsibleModule) -> dict[str, Any]:
     side = files_side.Side(*(module.params[key] for key in ("component", "side", "path", "sentinel")))
     peer = files_link.Peer(*(module.params[key] for key in ("peer_key", "peer_host_keys", "peer_address")))
     done = files_setup.set_up(
-        side, peer, module.params["adopt"], adopt_filled=module.params["adopt_filled"], check=module.check_mode
+        side,
+        peer,
+        module.params["adopt"],
+        peer_guard=module.params["peer_guard"],
+        adopt_filled=module.params["adopt_filled"],
+        check=module.check_mode,
     )
     return {"changed": bool(done), "done": done, "guard": side.guard().to_dict()}
 
@@ -109,6 +117,7 @@ if __name__ == "__main__":
             "peer_key": {"type": "str", "required": True, "no_log": False},
             "peer_host_keys": {"type": "list", "elements": "str", "required": True, "no_log": False},
             "peer_address": {"type": "str", "required": True},
+            "peer_guard": {"type": "dict"},
             "adopt_filled": {"type": "bool", "default": False},
         },
         main,

@@ -33,17 +33,19 @@ def own_key(
     """Return this side's public key, made if there is none, and whether it was made."""
     directory = base / component / "ssh"
     private = directory / "id_ed25519"
-    if not private.exists():
-        if check:
-            return "", True
+    changed = not private.exists()
+    if changed and check:
+        return "", True
+    if changed:
         files.make_directory(directory)
         os.chmod(base / component, 0o700)
-        comment = _label(component, side)
-        runner(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", str(private)])
-        files.sync_directory(directory)
-        changed = True
-    else:
-        changed = False
+        # Two controllers may prepare at once: the second finds the key of the first.
+        with files.locked(base / component / "setup.lock"):
+            changed = not private.exists()
+            if changed:
+                comment = _label(component, side)
+                runner(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", str(private)])
+                files.sync_directory(directory)
     words = (files.read_text(private.with_suffix(".pub")) or "").split()
     if len(words) < 2:
         raise BasculeError(

@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+from collections.abc import Mapping
+from typing import Any, Optional
 
 from ..files.mounts import CLOSED, PASSIVE, TreeError
 from ..guard import state as rule
+from ..guard.state import GuardState
 from . import files, files_link, files_side, guard_store, mounts, units
 from .files_link import Peer
 from .files_side import Side
@@ -15,34 +18,23 @@ from .files_side import Side
 _OWN = ("lost+found",)
 
 
-def set_up(side: Side, peer: Peer, adopt: str, *, adopt_filled: bool = False, check: bool = False) -> list[str]:
+def set_up(
+    side: Side,
+    peer: Peer,
+    adopt: str,
+    *,
+    peer_guard: Optional[Mapping[str, Any]] = None,
+    adopt_filled: bool = False,
+    check: bool = False,
+) -> list[str]:
     """Bring a side into the state in which transfers can begin; return what was, or would be, changed."""
+    _check_adoption(side, adopt, peer_guard)
     _check_path(side)
-    done = []
-    guard = side.guard()
-    fresh = guard.status == rule.UNKNOWN
-    if fresh and adopt == rule.CLOSED:
-        _check_empty(side, adopt_filled)
-    if files_side.save(side, check=check):
-        done.append("write down what a boot must know")
-    if files_link.admit(side, peer, check=check):
-        done.append("let the other side's key in")
-    if files_link.pin(side, peer, check=check):
-        done.append("pin the other side's host keys")
-    if fresh and adopt == rule.OPEN and _write_sentinel(side, check=check):
-        done.append(f"write the sentinel {side.sentinel}")
-    guard, adopted = guard_store.adopt(side.component, side.name, adopt, root=side.base / "guard", check=check)
-    if adopted:
-        done.append(f"take the side over as {adopt}")
-    if guard.status == rule.CLOSED and files_side.look(side).state not in (CLOSED, PASSIVE):
-        done += (
-            [step.describe() for step in files_side.plan(side, PASSIVE)] if check else files_side.apply(side, PASSIVE)
-        )
-    elif files_side.look(side).private_mount is None:
-        done += [f"mount the tree at the private path {side.tree}"] if check else files_side.apply_private(side)
-    if not fresh and guard.status == rule.OPEN:
-        files_side.check_source(side, side.path)
-    return done
+    if check:
+        return _set_up(side, peer, adopt, adopt_filled, check=True)
+    files.make_directory(side.home)
+    with files.locked(side.home / "setup.lock"):
+        return _set_up(side, peer, adopt, adopt_filled, check=False)
 
 
 def retire(component: str, name: str, *, check: bool = False) -> list[str]:
@@ -73,6 +65,48 @@ def retire(component: str, name: str, *, check: bool = False) -> list[str]:
             if not check:
                 shutil.rmtree(home / directory)
     return done
+
+
+def _set_up(side: Side, peer: Peer, adopt: str, adopt_filled: bool, *, check: bool) -> list[str]:
+    done = []
+    guard = side.guard()
+    fresh = guard.status == rule.UNKNOWN
+    if fresh and adopt == rule.CLOSED:
+        _check_empty(side, adopt_filled)
+    if files_side.save(side, check=check):
+        done.append("write down what a boot must know")
+    if files_link.admit(side, peer, check=check):
+        done.append("let the other side's key in")
+    if files_link.pin(side, peer, check=check):
+        done.append("pin the other side's host keys")
+    if fresh and adopt == rule.OPEN and _write_sentinel(side, check=check):
+        done.append(f"write the sentinel {side.sentinel}")
+    guard, adopted = guard_store.adopt(side.component, side.name, adopt, root=side.base / "guard", check=check)
+    if adopted:
+        done.append(f"take the side over as {adopt}")
+    if guard.status == rule.CLOSED and files_side.look(side).state not in (CLOSED, PASSIVE):
+        done += (
+            [step.describe() for step in files_side.plan(side, PASSIVE)] if check else files_side.apply(side, PASSIVE)
+        )
+    elif files_side.look(side).private_mount is None:
+        done += [f"mount the tree at the private path {side.tree}"] if check else files_side.apply_private(side)
+    if not fresh and guard.status == rule.OPEN:
+        files_side.check_source(side, side.path)
+    return done
+
+
+def _check_adoption(side: Side, adopt: str, peer_guard: Optional[Mapping[str, Any]]) -> None:
+    """A side is taken over as open only while the other was never open: a lost guard must not make two."""
+    if adopt != rule.OPEN or side.guard().status != rule.UNKNOWN or not peer_guard:
+        return
+    other = GuardState.from_dict(peer_guard)
+    if other.status not in (rule.CLOSED, rule.UNKNOWN) or other.opened is not None or other.promised is not None:
+        raise TreeError(
+            expected=f"the other side never to have been open, so that {side.name} can be taken over as the active side",
+            found=f"{other.describe()}; the guard of {side.name} is lost",
+            state="nothing was changed",
+            next_command=f"bring {side.base / 'guard' / (side.component + '.json')} back to {side.name} from its backup",
+        )
 
 
 def _check_path(side: Side) -> None:

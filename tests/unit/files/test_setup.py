@@ -73,6 +73,17 @@ def test_an_empty_active_tree_is_refused(kernel: Kernel) -> None:
     assert kernel.side.guard().status == "unknown"
 
 
+def test_a_lost_guard_does_not_make_two_open_sides(kernel: Kernel) -> None:
+    (Path(kernel.side.path) / "page").write_text("x")
+    other = {"component": COMPONENT, "side": "files-tls", "status": "open", "opened": "1.a", "promised": "1.a"}
+    for status in ("open", "opening", "closed"):
+        with pytest.raises(TreeError, match="the guard of files-mtp is lost"):
+            set_up(kernel, "open", peer_guard={**other, "status": status})
+    assert kernel.side.guard().status == "unknown"
+    never = {"component": COMPONENT, "side": "files-tls", "status": "closed"}
+    assert set_up(kernel, "open", peer_guard=never)
+
+
 def test_a_sentinel_that_is_missing_later_is_never_made_again(kernel: Kernel) -> None:
     (Path(kernel.side.path) / "page").write_text("x")
     set_up(kernel, "open")
