@@ -102,10 +102,10 @@ def _check_adoption(side: Side, adopt: str, peer_guard: Optional[Mapping[str, An
     other = GuardState.from_dict(peer_guard)
     if other.status not in (rule.CLOSED, rule.UNKNOWN) or other.opened is not None or other.promised is not None:
         raise TreeError(
-            expected=f"the other side never to have been open, so that {side.name} can be taken over as the active side",
+            expected=f"the other side never to have been open, so that {side.name} can be taken over as active",
             found=f"{other.describe()}; the guard of {side.name} is lost",
             state="nothing was changed",
-            next_command=f"bring {side.base / 'guard' / (side.component + '.json')} back to {side.name} from its backup",
+            next_command="ansible-playbook playbooks/status.yml; which side leads is for a person to say",
         )
 
 
