@@ -74,6 +74,16 @@ class Side:
     def freeze(self, seconds: float, cut: bool) -> dict[str, Any]:
         """Show the maintenance page at the active side, let the requests in flight end, prove it."""
         state = self.guard()
+        if state.status == rule.UNKNOWN and not self.check:
+            raise GuardRefused(
+                expected=f"a guard state of {self.component} at {self.side}",
+                found="none: this side has not been taken over",
+                state=f"nothing was changed, the mode here is {self.haproxy.mode()}",
+                next_command=f"ansible-playbook playbooks/20_prepare.yml --limit {self.component}",
+            )
+        if state.status == rule.UNKNOWN:
+            state = rule.adopt_open(state) if self.haproxy.mode() == modes.OPEN else rule.adopt_closed(state)
+            return {"changed": state.status == rule.OPEN, "guard": state.to_dict(), "active": state.status == rule.OPEN}
         if state.status != rule.OPEN:
             # Not the active side: nothing to freeze, but whatever the guard calls not open must not serve either.
             changed = self.haproxy.mode() == modes.OPEN and self.haproxy.set_mode(modes.MAINTENANCE, self.check)

@@ -109,6 +109,14 @@ def test_check_mode_goes_through_a_whole_move(make: Make, haproxy: FakeHaproxy) 
     assert haproxy.mode == "maintenance"
 
 
+def test_a_side_that_was_not_taken_over_is_left_alone(make: Make, haproxy: FakeHaproxy) -> None:
+    """Whatever it does, it does for somebody; check mode says what would follow after prepare."""
+    with pytest.raises(GuardRefused, match="20_prepare"):
+        make("").freeze(1, cut=False)
+    assert make("", check=True).freeze(1, cut=False)["changed"]
+    assert haproxy.mode == "open"
+
+
 def test_requests_that_do_not_end_fail_the_freeze(make: Make, haproxy: FakeHaproxy) -> None:
     """Unless they may be cut."""
     side = make()
