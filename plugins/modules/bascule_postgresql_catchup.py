@@ -23,6 +23,10 @@ options:
     description: Seconds that waiting may take at each step.
     type: float
     default: 30.0
+  wait:
+    description: Whether to wait; otherwise only the slot is seen to, so that the other side can begin to follow.
+    type: bool
+    default: true
 author:
   - The Bascule authors
 """
@@ -55,7 +59,7 @@ def main(module: AnsibleModule) -> dict[str, Any]:
     params = module.params
     if module.check_mode:
         return {"changed": False, "behind": None}
-    return pg_follow.catch_up(params["component"], params["side"], budget=params["budget"])
+    return pg_follow.catch_up(params["component"], params["side"], budget=params["budget"], wait=params["wait"])
 
 
 if __name__ == "__main__":
@@ -64,6 +68,7 @@ if __name__ == "__main__":
             "component": {"type": "str", "required": True},
             "side": {"type": "str", "required": True},
             "budget": {"type": "float", "default": 30.0},
+            "wait": {"type": "bool", "default": True},
         },
         main,
     )

@@ -25,6 +25,13 @@ SPEC_FILE = "postgresql.json"
 FENCE_FILE = "fence.json"
 HOME = Path("/var/lib/bascule")
 
+# A receiver calls itself "streaming" from its first moment, before it has asked for anything; one that is refused ends
+# and is replaced within half a second. One that has lasted a second streams.
+STREAMING = (
+    "SELECT 1 AS one FROM pg_stat_wal_receiver r JOIN pg_stat_activity a USING (pid) WHERE r.status = 'streaming' "
+    "AND r.sender_host IS NOT NULL AND a.backend_start < clock_timestamp() - interval '1 second'"
+)
+
 
 def load_spec(component: str, side: str | None = None) -> Spec:
     """Read what prepare kept about this host's side."""

@@ -13,7 +13,7 @@ from ..guard import state as rule
 from ..guard.state import GuardState
 from ..postgresql import control, lsn
 from . import files, guard_store, units
-from .pg_cluster import HOME, Cluster, load_spec, world
+from .pg_cluster import HOME, STREAMING, Cluster, load_spec, world
 from .pg_switch import start_comparison, streaming_standby
 from .process import run
 
@@ -97,7 +97,7 @@ def start_follow(component: str, side: str, *, wait: float = 0, check: bool = Fa
     return {"changed": not active, "state": "streaming" if wait else "started"}
 
 
-def catch_up(component: str, side: str, *, budget: float) -> dict[str, Any]:
+def catch_up(component: str, side: str, *, budget: float, wait: bool = True) -> dict[str, Any]:
     """Wait, at the primary, until the other side has replayed all that was written before now."""
     spec = load_spec(component, side)
     cluster = Cluster(spec)
@@ -105,6 +105,8 @@ def catch_up(component: str, side: str, *, budget: float) -> dict[str, Any]:
         missing = not session.query(f"SELECT 1 AS one FROM pg_replication_slots WHERE slot_name = '{spec.slot}'")
         if missing:
             session.execute(f"SELECT pg_create_physical_replication_slot('{spec.slot}', true)")
+        if not wait:
+            return {"changed": missing, "behind": None}
         target = str(session.value("SELECT pg_current_wal_lsn()::text"))
         deadline = time.monotonic() + budget
         while True:
@@ -127,7 +129,7 @@ def streams(cluster: Cluster) -> bool:
     if cluster.postmaster() is None:
         return False
     with cluster.session() as session:
-        return bool(session.query("SELECT 1 AS one FROM pg_stat_wal_receiver WHERE status = 'streaming'"))
+        return bool(session.query(STREAMING))
 
 
 def keep_aside(cluster: Cluster, epoch: str) -> None:
@@ -205,7 +207,7 @@ def _settled(session: Any) -> str:
 
 def _wait_streaming(session: Any, peer: str, timeout: float) -> None:
     deadline = time.monotonic() + timeout
-    while not session.query("SELECT 1 AS one FROM pg_stat_wal_receiver WHERE status = 'streaming'"):
+    while not session.query(STREAMING):
         if time.monotonic() > deadline:
             raise BasculeError(
                 expected=f"to stream from {peer} within {timeout:g} s",

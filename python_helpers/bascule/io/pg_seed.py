@@ -13,7 +13,7 @@ from ..errors import BasculeError
 from ..guard import state as rule
 from ..postgresql import conf
 from . import files, guard_store
-from .pg_cluster import HOME, Cluster, load_spec, world
+from .pg_cluster import HOME, STREAMING, Cluster, load_spec, world
 from .pg_follow import size_of
 from .pg_prepare import SEED_FILE
 from .process import run
@@ -94,7 +94,7 @@ def _put_in_place(cluster: Cluster, partial: Path) -> None:
 def _wait_streaming(cluster: Cluster, timeout: float = 120) -> None:
     deadline = time.monotonic() + timeout
     with cluster.session() as session:
-        while not session.query("SELECT 1 AS one FROM pg_stat_wal_receiver WHERE status = 'streaming'"):
+        while not session.query(STREAMING):
             if time.monotonic() > deadline:
                 raise BasculeError(
                     expected=f"{cluster.spec.side} to stream within {timeout:g} s",

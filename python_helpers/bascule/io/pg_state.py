@@ -13,7 +13,7 @@ from ..postgresql import control as control_file
 from ..postgresql import lsn
 from ..postgresql.spec import Spec
 from . import files, guard_store, units
-from .pg_cluster import HOME, SPEC_FILE, Cluster
+from .pg_cluster import HOME, SPEC_FILE, STREAMING, Cluster
 from .pg_follow import FOLLOW_FILE, KEPT_FILE, size_of
 from .pg_prepare import SEED_FILE, free_bytes, managers, user_databases
 from .pg_switch import streaming_standby
@@ -96,7 +96,7 @@ def _server(session: Session, spec: Spec) -> dict[str, Any]:
             "pg_wal_lsn_diff(latest_end_lsn, pg_last_wal_replay_lsn())::bigint AS behind FROM pg_stat_wal_receiver"
         )
         found["receiver"] = receiver[0] if receiver else None
-        found["streaming"] = bool(receiver) and receiver[0]["status"] == "streaming"
+        found["streaming"] = bool(session.query(STREAMING))
         found["replay_age"] = session.value(
             "SELECT extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp())::float"
         )
