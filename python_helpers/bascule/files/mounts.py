@@ -31,6 +31,10 @@ class TreeError(BasculeError):
     """A tree is not in the state it should be in, or cannot be brought there."""
 
 
+class TreeBusy(TreeError):
+    """Somebody is writing; it may be over in a moment."""
+
+
 @dataclass(frozen=True)
 class Mount:
     """One line of /proc/PID/mountinfo."""

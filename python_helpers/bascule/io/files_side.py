@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..files.mounts import ACTIVE, CLOSED, FROZEN, PASSIVE, Step, TreeError, View, steps
+from ..files.mounts import ACTIVE, CLOSED, FROZEN, PASSIVE, Step, TreeBusy, TreeError, View, steps
 from ..guard import state as rule
 from . import files, guard_store, mounts
 
@@ -19,6 +19,7 @@ BASE = Path("/var/lib/bascule")
 FLIPS = Path("/run/bascule")
 KIND = "files"
 _ROUNDS = 5
+BUSY_WAIT = 4.0
 # Which guard states may be in which state of the mounts: what lets writes in is checked under the lock that changes it.
 _PERMITS = {ACTIVE: (rule.OPEN, rule.OPENING), PASSIVE: (rule.CLOSED, rule.CLOSING)}
 
@@ -144,7 +145,7 @@ def apply(side: Side, wanted: str) -> list[str]:
             if not todo:
                 break
             for step in todo:
-                mounts.take(step, view)
+                _take(step, view)
                 _remember(side, step)
                 done.append(step.describe())
         else:
@@ -157,6 +158,19 @@ def apply(side: Side, wanted: str) -> list[str]:
         if wanted == ACTIVE:
             _flips_path(side).unlink(missing_ok=True)
     return done
+
+
+def _take(step: Step, view: View) -> None:
+    """Do a step; a request that is just being served may keep a file open for a moment."""
+    deadline = time.monotonic() + BUSY_WAIT
+    while True:
+        try:
+            mounts.take(step, view)
+            return
+        except TreeBusy:
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(0.1)
 
 
 def apply_private(side: Side) -> list[str]:

@@ -19,6 +19,7 @@ from ..files.mounts import (
     Elsewhere,
     Mount,
     Step,
+    TreeBusy,
     TreeError,
     View,
     mounted_at,
@@ -55,7 +56,7 @@ def take(step: Step, view: View) -> None:
             _mount(None, step.path, flags | (current.flags if current else 0))
     except OSError as error:
         if error.errno == errno.EBUSY:
-            raise TreeError(
+            raise TreeBusy(
                 expected=f"to {step.describe()}",
                 found="files are open for writing: " + (", ".join(writers(view.path)) or "by whom cannot be seen"),
                 state=f"{view.path} is still {view.state}",
@@ -67,7 +68,7 @@ def take(step: Step, view: View) -> None:
 
 
 def writers(path: str) -> list[str]:
-    """Name the processes that have files below `path` open for writing, or mapped shared and writable."""
+    """Name the processes that keep `path` writable: with files open for writing, mapped, or deleted while in use."""
     device = os.stat(path).st_dev
     label = f"{os.major(device):02x}:{os.minor(device):02x}"
     found: list[str] = []
@@ -187,15 +188,21 @@ def _namespace(pid: int) -> str:
 
 def _open_for_writing(pid: int, device: int) -> Iterator[str]:
     directory = _PROC / str(pid) / "fd"
-    for name in os.listdir(directory):
+    for number in os.listdir(directory):
         try:
-            entry = directory / name
-            if os.stat(entry).st_dev != device:
+            entry = directory / number
+            status = os.stat(entry)
+            if status.st_dev != device:
                 continue
-            info = (_PROC / str(pid) / "fdinfo" / name).read_text()
+            name = os.fsencode(os.readlink(entry)).decode("utf-8", "backslashreplace")
+            if status.st_nlink == 0:
+                # Its blocks are freed when it is closed, which is a write as well.
+                yield name
+                continue
+            info = (_PROC / str(pid) / "fdinfo" / entry.name).read_text()
             flags = next(int(line.split()[1], 8) for line in info.splitlines() if line.startswith("flags:"))
             if flags & os.O_ACCMODE != os.O_RDONLY:
-                yield os.fsencode(os.readlink(entry)).decode("utf-8", "backslashreplace")
+                yield name
         except (FileNotFoundError, StopIteration):
             continue
 

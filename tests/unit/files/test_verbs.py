@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,17 @@ def test_a_writer_stops_the_freeze_and_the_mark_is_taken_back(active: Kernel) ->
     with pytest.raises(TreeError, match=r"php-fpm \(process 7\)"):
         freeze(active)
     assert (state(active), active.side.guard().frozen) == (ACTIVE, False)
+
+
+def test_a_writer_that_ends_in_a_moment_is_waited_for(active: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
+    active.busy = ["php-fpm"]
+
+    def ends(seconds: float) -> None:
+        active.busy = []
+
+    monkeypatch.setattr(time, "sleep", ends)
+    assert freeze(active)[0]
+    assert state(active) == FROZEN
 
 
 def test_a_remount_that_did_nothing_is_found_out(active: Kernel) -> None:

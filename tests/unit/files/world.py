@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bascule.files.mounts import Elsewhere, Mount, Step, TreeError, View
+from bascule.files.mounts import Elsewhere, Mount, Step, TreeBusy, View
 from bascule.io import files, files_audit, files_side, files_verbs, guard_store, mounts, units
 from bascule.io.files_side import Side
 
@@ -46,7 +46,7 @@ class Kernel:
     def take(self, step: Step, view: View) -> None:
         self.taken.append(step.describe())
         if step.read_only and self.busy:
-            raise TreeError(expected=step.describe(), found=f"files are open for writing: {', '.join(self.busy)}")
+            raise TreeBusy(expected=step.describe(), found=f"files are open for writing: {', '.join(self.busy)}")
         if self.deaf:
             return
         if step.what == "private":
@@ -84,6 +84,7 @@ def use(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
     base = kernel.side.base
     monkeypatch.setattr(files_verbs, "BASE", base)
     monkeypatch.setattr(files_side, "BASE", base)
+    monkeypatch.setattr(files_side, "BUSY_WAIT", 0.2)
     monkeypatch.setattr(files_side.load, "__defaults__", (base,))
     for name in ("look", "take", "refused"):
         monkeypatch.setattr(mounts, name, getattr(kernel, name))
