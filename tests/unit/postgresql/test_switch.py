@@ -1,0 +1,386 @@
+"""Closing and opening against a cluster that is made of values: order, bounds, and what a failure leaves."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from bascule.errors import BasculeError, GuardRefused
+from bascule.guard.state import Epoch, Receipt
+from bascule.io import guard_store, pg_switch
+from bascule.io.pg_cluster import Postmaster
+from bascule.postgresql import control, hba
+from bascule.postgresql.control import Control
+from bascule.postgresql.spec import Spec
+
+from .test_files import make_spec
+
+EPOCH = "1.d"
+STREAMING = {"state": "streaming", "behind": 0, "replay": "0/100", "lag": 0}
+
+
+class World:
+    """A host with one cluster."""
+
+    def __init__(self) -> None:
+        self.running = True
+        self.recovery = False
+        self.signal = False
+        self.hba = hba.OPEN
+        self.start_mode = "auto"
+        self.standby: dict[str, Any] | None = dict(STREAMING)
+        self.stops = True
+        self.timeline = 1
+        self.checkpoint = "0/1000"
+        self.end = "0/1078"
+        self.died = False
+        self.log: list[str] = []
+
+    def control(self) -> Control:
+        """Return the control file."""
+        state = control.IN_RECOVERY if self.recovery else control.IN_PRODUCTION
+        if not self.running and not self.died:
+            state = control.SHUT_DOWN_IN_RECOVERY if self.recovery else control.SHUT_DOWN
+        return Control("7", state, self.timeline, self.checkpoint, self.checkpoint, "0/0", 0, True, "replica", 16)
+
+
+class FakeSession:
+    """Answers what the code under test asks."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+
+    def __enter__(self) -> FakeSession:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    def query(self, sql: str, **_: Any) -> list[dict[str, Any]]:
+        """Answer with rows."""
+        if "pg_stat_replication" in sql:
+            return [self.world.standby] if self.world.standby else []
+        return []
+
+    def value(self, sql: str, **_: Any) -> Any:
+        """Answer with one value."""
+        if "pg_is_in_recovery()" in sql:
+            return self.world.recovery
+        if "count(*)" in sql:
+            return 0
+        return self.world.end
+
+    def execute(self, sql: str, **_: Any) -> None:
+        """Change the world."""
+        self.world.log.append(sql.split("(")[0])
+        if "pg_promote" in sql:
+            self.world.recovery, self.world.timeline = False, self.world.timeline + 1
+            self.world.signal = False
+
+
+class FakeCluster:
+    """Does to the world what the real one does to a host."""
+
+    world: World
+
+    def __init__(self, spec: Spec) -> None:
+        self.spec = spec
+        self.data = Path("/nonexistent")
+
+    def postmaster(self) -> Postmaster | None:
+        return Postmaster(1, "ready") if self.world.running else None
+
+    def session(self, **_: Any) -> FakeSession:
+        return FakeSession(self.world)
+
+    def control(self) -> Control:
+        return self.world.control()
+
+    def history(self, timeline: int) -> list[tuple[int, str]]:
+        return [(timeline - 1, self.world.end)] if timeline > 1 else []
+
+    def has_signal(self) -> bool:
+        return self.world.signal
+
+    def hba_mode(self) -> str:
+        return self.world.hba
+
+    def admit(self, mode: str) -> None:
+        self.world.hba = mode
+        self.world.log.append(f"admit {mode}")
+
+    def fence(self) -> None:
+        self.world.log.append("fence")
+        self.world.hba, self.world.signal, self.world.start_mode = hba.CLOSED, True, "manual"
+
+    def unfence(self) -> None:
+        self.world.log.append("unfence")
+        self.world.signal, self.world.start_mode = False, "auto"
+
+    def set_start(self, mode: str) -> None:
+        self.world.start_mode = mode
+
+    def start(self, timeout: float = 60) -> None:
+        self.world.log.append("start")
+        self.world.running, self.world.recovery, self.world.died = True, self.world.signal, False
+
+    def stop(self, timeout: float) -> bool:
+        self.world.log.append("stop")
+        if self.world.stops:
+            self.world.running = False
+        return self.world.stops
+
+    def wait_stopped(self, timeout: float) -> bool:
+        self.world.running = False
+        return True
+
+    def release_receivers(self) -> None:
+        self.world.log.append("release")
+
+    def prove_refusal(self, allowed: tuple[str, ...], timeout: float = 3) -> str:
+        if self.world.running and self.world.hba == hba.OPEN:
+            raise BasculeError(expected="a refusal", found="admitted")
+        return "28000: rejects"
+
+    def knock(self, timeout: float = 3) -> SimpleNamespace:
+        return SimpleNamespace(text="rejects" if self.world.hba == hba.CLOSED else "the server asks for a password")
+
+
+class FakeStore:
+    """The guard's store, in a directory of the test."""
+
+    def __init__(self, root: Path) -> None:
+        self.read = partial(guard_store.read, root=root)
+        self.frozen = partial(guard_store.frozen, root=root)
+        self.closing = partial(guard_store.closing, root=root)
+        self.opening = partial(guard_store.opening, root=root)
+        self.adopt = partial(guard_store.adopt, root=root)
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> World:
+    """A host that can be closed and opened."""
+    made = World()
+
+    @contextlib.contextmanager
+    def lock(component: str, wait: float = 60) -> Iterator[None]:
+        yield
+
+    def remove(path: Path | str) -> bool:
+        if Path(path).name == "standby.signal":
+            made.signal = False
+        return True
+
+    cluster = type("Bound", (FakeCluster,), {"world": made})
+    monkeypatch.setattr(pg_switch, "Cluster", cluster)
+    monkeypatch.setattr(pg_switch, "load_spec", lambda component, side=None: make_spec(side=side or "db-mtp"))
+    monkeypatch.setattr(pg_switch, "world", lock)
+    monkeypatch.setattr(pg_switch, "guard_store", FakeStore(tmp_path))
+    monkeypatch.setattr(
+        pg_switch,
+        "units",
+        SimpleNamespace(stop=lambda n: False, is_running=lambda n: False, start=lambda *a: None, AGENT=()),
+    )
+    monkeypatch.setattr(pg_switch, "files", SimpleNamespace(remove=remove, read_text=lambda p: "pinned"))
+    return made
+
+
+def store() -> Any:
+    """Return the guard's store of this test."""
+    return vars(pg_switch)["guard_store"]
+
+
+def frozen_primary() -> None:
+    """Take over an open side and freeze it."""
+    store().adopt("db", "db-mtp", "open")
+    pg_switch.freeze("db", "db-mtp")
+
+
+def receipt(**position: str) -> dict[str, Any]:
+    """Make the other side's receipt."""
+    values = {"system_id": "7", "timeline": "1", "checkpoint_lsn": "0/1000", **position}
+    return Receipt("db", "db-tls", Epoch.parse(EPOCH), values, "now").to_dict()
+
+
+def test_freeze_closes_proves_and_is_undone(world: World) -> None:
+    store().adopt("db", "db-mtp", "open")
+    done = pg_switch.freeze("db", "db-mtp")
+    assert done["changed"]
+    assert done["proof"].startswith("28000")
+    assert (world.hba, store().read("db", "db-mtp").frozen) == (hba.CLOSED, True)
+    assert not pg_switch.freeze("db", "db-mtp")["changed"]
+    assert pg_switch.thaw("db", "db-mtp")["changed"]
+    assert (world.hba, store().read("db", "db-mtp").frozen) == (hba.OPEN, False)
+    assert not pg_switch.thaw("db", "db-mtp")["changed"]
+
+
+def test_freeze_in_check_mode_touches_nothing(world: World) -> None:
+    store().adopt("db", "db-mtp", "open")
+    assert pg_switch.freeze("db", "db-mtp", check=True)["changed"]
+    assert world.log == []
+    assert not store().read("db", "db-mtp").frozen
+
+
+def test_only_a_side_with_a_permit_is_frozen_or_thawed(world: World) -> None:
+    store().adopt("db", "db-mtp", "closed")
+    for act in (pg_switch.freeze, pg_switch.thaw):
+        with pytest.raises(GuardRefused, match="to be open"):
+            act("db", "db-mtp")
+    assert world.log == []
+
+
+def test_a_side_whose_guard_is_open_and_that_is_no_primary_is_not_frozen(world: World) -> None:
+    store().adopt("db", "db-mtp", "open")
+    world.recovery = True
+    with pytest.raises(BasculeError, match="as its guard says"):
+        pg_switch.freeze("db", "db-mtp")
+
+
+def test_close_fences_before_it_stops_and_reads_the_position_afterwards(world: World) -> None:
+    frozen_primary()
+    world.log.clear()
+    done = pg_switch.close("db", "db-mtp", EPOCH)
+    assert [word for word in world.log if word in ("fence", "stop")] == ["fence", "stop"]
+    assert done["receipt"]["position"] == {"system_id": "7", "timeline": "1", "checkpoint_lsn": "0/1000"}
+    assert not world.running
+    assert store().read("db", "db-mtp").status == "closed"
+    again = pg_switch.close("db", "db-mtp", EPOCH)
+    assert again["receipt"] == done["receipt"]
+    assert not again["changed"]
+
+
+@pytest.mark.parametrize("standby", [None, {**STREAMING, "state": "catchup"}, {**STREAMING, "behind": 5}])
+def test_without_a_caught_up_standby_nothing_is_closed(world: World, standby: dict[str, Any] | None) -> None:
+    frozen_primary()
+    world.standby = standby
+    with pytest.raises(BasculeError, match="to stream and to be caught up") as caught:
+        pg_switch.close("db", "db-mtp", EPOCH, budget=0)
+    assert "nothing was closed" in str(caught.value)
+    assert world.running
+    assert "fence" not in world.log
+    assert store().read("db", "db-mtp").status == "open"
+
+
+def test_a_side_that_is_not_frozen_is_not_closed(world: World) -> None:
+    store().adopt("db", "db-mtp", "open")
+    with pytest.raises(BasculeError, match="to be frozen before it closes"):
+        pg_switch.close("db", "db-mtp", EPOCH)
+    assert world.running
+    assert store().read("db", "db-mtp").status == "open"
+
+
+def test_a_stop_that_hangs_ends_with_the_primary_running_and_no_receipt(world: World) -> None:
+    frozen_primary()
+    world.stops = False
+    with pytest.raises(BasculeError, match="did not confirm"):
+        pg_switch.close("db", "db-mtp", EPOCH)
+    assert world.running
+    assert not world.recovery
+    assert (world.signal, world.start_mode, world.hba) == (False, "auto", hba.CLOSED)
+    guard = store().read("db", "db-mtp")
+    assert (guard.status, guard.receipt) == ("closing", None)
+
+
+def test_what_hung_can_open_again_with_the_other_sides_receipt(world: World) -> None:
+    """The rollback after a stop that hung: the primary never stopped, it needs no promotion."""
+    frozen_primary()
+    world.stops = False
+    with pytest.raises(BasculeError):
+        pg_switch.close("db", "db-mtp", "0.d")
+    with pytest.raises(GuardRefused, match="the OTHER side"):
+        pg_switch.open_side("db", "db-mtp", EPOCH, {**receipt(kind="replay"), "side": "db-mtp"})
+    done = pg_switch.open_side("db", "db-mtp", EPOCH, receipt(kind="replay"))
+    assert not done["promoted"]
+    assert world.hba == hba.OPEN
+    assert store().read("db", "db-mtp").status == "open"
+
+
+def test_a_primary_that_died_is_brought_up_behind_closed_doors_and_closed(world: World) -> None:
+    frozen_primary()
+    world.running, world.died, world.signal = False, True, True
+    done = pg_switch.close("db", "db-mtp", EPOCH)
+    assert done["stopped"]
+    assert "start" in world.log
+    assert world.hba == hba.CLOSED
+
+
+def test_a_standby_is_closed_by_being_one(world: World) -> None:
+    store().adopt("db", "db-mtp", "closed")
+    world.recovery = world.signal = True
+    done = pg_switch.close("db", "db-mtp", EPOCH)
+    assert not done["stopped"]
+    assert world.running
+    assert done["receipt"]["position"]["kind"] == "replay"
+    assert done["receipt"]["position"]["checkpoint_lsn"] == "0/1078"
+
+
+def test_open_promotes_and_lets_clients_in_last(world: World) -> None:
+    store().adopt("db", "db-mtp", "closed")
+    world.recovery = world.signal = True
+    world.hba = hba.CLOSED
+    done = pg_switch.open_side("db", "db-mtp", EPOCH, receipt())
+    assert done["promoted"]
+    assert world.log[-2:] == ["unfence", f"admit {hba.OPEN}"]
+    assert store().read("db", "db-mtp").status == "open"
+
+
+@pytest.mark.parametrize(
+    ("position", "why"),
+    [
+        ({"checkpoint_lsn": "0/1078"}, "receipt says"),
+        ({"system_id": "8"}, "another cluster"),
+        ({"timeline": "2"}, "on timeline 1"),
+    ],
+)
+def test_open_refuses_a_side_that_has_not_everything(world: World, position: dict[str, str], why: str) -> None:
+    store().adopt("db", "db-mtp", "closed")
+    world.recovery = world.signal = True
+    world.hba = hba.CLOSED
+    with pytest.raises(GuardRefused, match=why):
+        pg_switch.open_side("db", "db-mtp", EPOCH, receipt(**position), budget=0)
+    assert world.recovery
+    assert world.hba == hba.CLOSED
+    assert store().read("db", "db-mtp").status == "closed"
+
+
+def test_open_recognises_a_promotion_whose_controller_died(world: World) -> None:
+    store().adopt("db", "db-mtp", "closed")
+    world.timeline, world.recovery, world.hba = 2, False, hba.CLOSED
+    done = pg_switch.open_side("db", "db-mtp", EPOCH, receipt())
+    assert not done["promoted"]
+    assert world.hba == hba.OPEN
+
+
+def test_open_starts_a_stopped_side_as_a_standby_first(world: World) -> None:
+    store().adopt("db", "db-mtp", "closed")
+    world.running, world.hba = False, hba.CLOSED
+    done = pg_switch.open_side("db", "db-mtp", EPOCH, receipt())
+    assert world.log[:2] == ["fence", "start"]
+    assert done["promoted"]
+
+
+def test_proof_from_outside(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = iter(
+        [
+            SimpleNamespace(is_refusal=False, kind="none", code="", text="no answer"),
+            SimpleNamespace(is_refusal=True, kind="refused", code="ECONNREFUSED", text="nothing listens"),
+        ]
+    )
+    monkeypatch.setattr(pg_switch, "pg_probe", SimpleNamespace(knock=lambda *a, **k: next(answers)))
+    assert pg_switch.prove_from_outside("db", "db-tls", ("ECONNREFUSED",), 5).startswith("ECONNREFUSED")
+
+
+def test_silence_from_outside_is_no_proof(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    silent = SimpleNamespace(is_refusal=False, kind="none", code="", text="no answer")
+    monkeypatch.setattr(pg_switch, "pg_probe", SimpleNamespace(knock=lambda *a, **k: silent))
+    with pytest.raises(BasculeError, match="silence is no proof"):
+        pg_switch.prove_from_outside("db", "db-tls", ("28000",), 0)
