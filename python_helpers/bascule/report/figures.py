@@ -21,6 +21,7 @@ COMPARISONS = (
     "rows_not_proved",
     "files_compared",
     "files_different",
+    "files_not_proved",
     "disks_compared",
     "disks_different",
 )
@@ -104,7 +105,8 @@ def lost_writes(given: LegInput) -> int | None:
 def divergent_writes(given: LegInput) -> int | None:
     """Acknowledged writes on a history the site had left, and what the components found on the closed side.
 
-    A component reports its own finding (WAL past the fork, recorder events after the freeze) as `divergent_writes`.
+    A component reports its own finding as `divergent_writes`, or says that there is something: WAL past the fork
+    (`divergent_bytes`), a closed side that is no longer as its receipt says (`kept_side_as_at_its_receipt`).
     """
     start, end = given.client.window(given.leg)
     probe_start, probe_end = given.probes.window(given.leg)
@@ -115,6 +117,8 @@ def divergent_writes(given: LegInput) -> int | None:
         return None
     found = len(divergent_operations(given.client.operations, start, end))
     found += len(divergent_probes(given.probes.probes, probe_start, probe_end))
+    found += sum(bool(fact.get("divergent_bytes")) for fact in given.facts.values())
+    found += sum(fact.get("kept_side_as_at_its_receipt") is False for fact in given.facts.values())
     return found + (fact_sum(given.facts.values(), "divergent_writes") or 0)
 
 

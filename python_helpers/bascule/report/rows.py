@@ -24,10 +24,14 @@ _ORDER: tuple[tuple[str, tuple[str, ...], str], ...] = (
     ("probes", ("probes",), ""),
     ("largest_probe_gap_seconds", ("largest_probe_gap_seconds",), "s"),
     ("rows", ("rows_compared", "rows_different", "rows_not_proved"), ""),
-    ("files", ("files_compared", "files_different"), ""),
+    ("files", ("files_compared", "files_different", "files_not_proved"), ""),
     ("disks", ("disks_compared", "disks_different"), ""),
     ("guests_moved", ("guests_moved",), ""),
 )
+
+
+# Stated by those components that can be in doubt.
+OPTIONAL = ("files_not_proved",)
 
 
 @dataclass(frozen=True)
@@ -99,6 +103,8 @@ def _cell(figures: Mapping[str, Any], names: tuple[str, ...], unit: str, lang: s
 def _good(figures: Mapping[str, Any], names: tuple[str, ...], limits: Mapping[str, Any]) -> bool:
     for name in names:
         value = figures.get(name)
+        if value is None and name in OPTIONAL:
+            continue
         if value is None:
             return False
         if name in ZERO and value != 0:

@@ -41,7 +41,7 @@ _WORDS: dict[str, dict[str, str]] = {
     "probes": {"en": "Attempts to write at both sites", "fr": "Tentatives d'écriture sur les deux sites"},
     "largest_probe_gap_seconds": {"en": "Longest time without an attempt", "fr": "Plus longue durée sans tentative"},
     "rows": {"en": "Rows compared / different / not proved", "fr": "Lignes comparées / différentes / non prouvées"},
-    "files": {"en": "Files compared / different", "fr": "Fichiers comparés / différents"},
+    "files": {"en": "Files compared / different / not proved", "fr": "Fichiers comparés / différents / non prouvés"},
     "disks": {"en": "Disks compared / different", "fr": "Disques comparés / différents"},
     "guests_moved": {"en": "Guests moved", "fr": "Machines virtuelles déplacées"},
 }

@@ -161,6 +161,21 @@ def test_components_add_what_they_found_on_the_closed_side() -> None:
     assert leg_figures(leg_input(*good_run(), facts=facts))["divergent_writes"] == 3
 
 
+@pytest.mark.parametrize(
+    ("said", "count"),
+    [
+        ({"divergent_bytes": 8192}, 1),
+        ({"divergent_bytes": 0}, 0),
+        ({"kept_side_as_at_its_receipt": False}, 1),
+        ({"kept_side_as_at_its_receipt": True}, 0),
+        ({"kept_side_as_at_its_receipt": None}, 0),
+    ],
+)
+def test_something_on_the_closed_side_is_divergence(said: dict[str, Any], count: int) -> None:
+    facts = FACTS | {"accounts_db": FACTS["accounts_db"] | said}
+    assert leg_figures(leg_input(*good_run(), facts=facts))["divergent_writes"] == count
+
+
 def test_a_timeline_is_a_number_or_stands_as_in_a_wal_file() -> None:
     for said, number in (("0000000A", 10), ("00000010", 16), (12, 12), ("7", 7)):
         committed = committed_from({"system_id": "77", "timeline": said, "db": "courses"})
