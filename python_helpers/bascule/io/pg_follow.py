@@ -68,7 +68,8 @@ def start_follow(component: str, side: str, *, wait: float = 0, check: bool = Fa
     spec = load_spec(component, side)
     cluster = Cluster(spec)
     if streams(cluster):
-        return {"changed": False, "state": "streaming"}
+        ended = bool(wait) and not check and end_holding_comparison(cluster)
+        return {"changed": False, "state": "streaming", "comparison_ended": ended}
     name = spec.unit_name("follow")
     active = units.is_running(name)
     if check:
@@ -94,7 +95,21 @@ def start_follow(component: str, side: str, *, wait: float = 0, check: bool = Fa
                 next_command=f"systemctl status {name}; then run the sync phase again",
             )
         time.sleep(0.2)
+    if wait:
+        end_holding_comparison(cluster)
     return {"changed": not active, "state": "streaming" if wait else "started"}
+
+
+def end_holding_comparison(cluster: Cluster, patience: float = 5) -> bool:
+    """End the comparison when its snapshot keeps this side from replaying: to follow comes first."""
+    name = cluster.spec.unit_name("equality")
+    deadline = time.monotonic() + patience
+    with cluster.session() as session:
+        while session.value("SELECT pg_last_wal_receive_lsn() > pg_last_wal_replay_lsn()"):
+            if time.monotonic() > deadline:
+                return units.stop(name)
+            time.sleep(0.2)
+    return False
 
 
 def catch_up(component: str, side: str, *, budget: float, wait: bool = True) -> dict[str, Any]:
