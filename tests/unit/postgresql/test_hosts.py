@@ -1,0 +1,203 @@
+"""What units and modules do on a host, with its files in a directory of the test."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from bascule.errors import BasculeError
+from bascule.guard.state import GuardState
+from bascule.io import pg_cluster, pg_equality, pg_follow, pg_prepare, pg_retire, pg_switch
+from bascule.io.process import Result
+from bascule.postgresql import control
+from bascule.postgresql.control import Control
+
+from .test_files import make_spec
+
+
+def control_file(state: str = control.SHUT_DOWN, checkpoint: str = "0/1000") -> Control:
+    """Make a control file."""
+    return Control("7", state, 1, checkpoint, checkpoint, "0/0", 0, True, "replica", 16)
+
+
+@pytest.fixture
+def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """The directory of the component on a host."""
+    for module in (pg_cluster, pg_equality, pg_follow, pg_prepare, pg_retire, pg_switch):
+        if hasattr(module, "HOME"):
+            monkeypatch.setattr(module, "HOME", tmp_path / "bascule")
+    directory = tmp_path / "bascule" / "accounts_db"
+    directory.mkdir(parents=True)
+    (directory / "postgresql.json").write_text(json.dumps(make_spec().to_dict()))
+    return directory
+
+
+@pytest.fixture
+def stopped(home: Path, tmp_path: Path) -> Any:
+    """A stopped cluster with a little data."""
+    data = tmp_path / "main"
+    (data / "base").mkdir(parents=True)
+    (data / "base" / "1").write_text("rows")
+    return SimpleNamespace(
+        data=data,
+        spec=make_spec(),
+        control=control_file,
+        exists=lambda: True,
+        has_signal=lambda: True,
+        postmaster=lambda: None,
+    )
+
+
+def copier(argv: list[str], **_: Any) -> Result:
+    """Stand in for cp and sync."""
+    if argv[0] == "cp":
+        target = Path(argv[-1])
+        target.mkdir()
+        (target / "copied").write_text("rows")
+    return Result(tuple(argv), 0, "", "")
+
+
+def test_the_description_is_that_of_this_side(home: Path) -> None:
+    assert pg_cluster.load_spec("accounts_db", "db-mtp").side == "db-mtp"
+    with pytest.raises(BasculeError, match="the side db-tls"):
+        pg_cluster.load_spec("accounts_db", "db-tls")
+    with pytest.raises(BasculeError, match="to be prepared on this host"):
+        pg_cluster.load_spec("other")
+
+
+def test_the_state_at_the_fence_is_kept_once(stopped: Any, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+
+    def counted(argv: list[str], **_: Any) -> Result:
+        calls.append(argv[0])
+        return copier(argv)
+
+    monkeypatch.setattr(pg_follow, "run", counted)
+    pg_follow.keep_aside(stopped, "3.x")
+    kept = json.loads((home / "kept.json").read_text())
+    assert Path(kept["path"]).name == "main.bascule-kept-1-3"
+    assert (Path(kept["path"]) / "copied").exists()
+    pg_follow.keep_aside(stopped, "3.x")
+    assert calls.count("cp") == 1
+
+
+def test_a_newer_state_replaces_an_older_one_and_what_was_interrupted(
+    stopped: Any, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pg_follow, "run", copier)
+    pg_follow.keep_aside(stopped, "3.x")
+    interrupted = stopped.data.with_name("main.bascule-kept-1-4.partial")
+    interrupted.mkdir()
+    stopped.control = lambda: control_file(checkpoint="0/2000")
+    pg_follow.keep_aside(stopped, "5.x")
+    assert [path.name for path in sorted(stopped.data.parent.glob("main.*"))] == ["main.bascule-kept-1-5"]
+
+
+def test_without_space_nothing_is_kept_and_nothing_follows(
+    stopped: Any, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pg_follow, "run", copier)
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=0))
+    with pytest.raises(BasculeError, match="bytes free beside"):
+        pg_follow.keep_aside(stopped, "3.x")
+    assert not (home / "kept.json").exists()
+
+
+def test_a_standby_has_nothing_of_its_own_to_keep(stopped: Any, home: Path) -> None:
+    stopped.control = lambda: control_file(control.IN_RECOVERY)
+    pg_follow.keep_aside(stopped, "3.x")
+    assert not (home / "kept.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("notes", "active", "outcome"),
+    [
+        ({"state": "done", "bytes": 5}, False, "done"),
+        ({"state": "running"}, True, "running"),
+        ({"state": "running"}, False, "it was interrupted"),
+        ({"state": "failed", "error": "no route"}, False, "no route"),
+        (None, False, "it was interrupted"),
+    ],
+)
+def test_a_base_backup_is_found_again(
+    home: Path, monkeypatch: pytest.MonkeyPatch, notes: dict[str, Any] | None, active: bool, outcome: str
+) -> None:
+    if notes:
+        (home / "seed.json").write_text(json.dumps(notes))
+    monkeypatch.setattr(pg_prepare, "units", SimpleNamespace(is_running=lambda name: active))
+    if outcome in ("done", "running"):
+        assert pg_prepare.seeding(make_spec())["state"] == outcome
+    else:
+        with pytest.raises(BasculeError, match=outcome):
+            pg_prepare.seeding(make_spec())
+
+
+def test_databases_of_a_stopped_cluster_are_seen(stopped: Any) -> None:
+    assert pg_prepare.user_databases(stopped) == []
+    (stopped.data / "base" / "16384").mkdir()
+    (stopped.data / "base" / "pgsql_tmp").mkdir()
+    assert pg_prepare.user_databases(stopped) == ["16384"]
+
+
+def test_a_copy_of_an_image_is_no_standby(stopped: Any, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clusters made from one image have one system identifier; only what was built or closed here is a standby."""
+    guard = GuardState("accounts_db", "db-mtp", status="closed")
+    monkeypatch.setattr(pg_prepare, "guard_store", SimpleNamespace(read=lambda component, side: guard))
+    assert not pg_prepare.is_standby(stopped, "7")
+    (home / "seed.json").write_text('{"state": "done"}')
+    assert pg_prepare.is_standby(stopped, "7")
+    assert not pg_prepare.is_standby(stopped, "8")
+
+
+def result(status: str) -> dict[str, Any]:
+    """Make a digest that has come so far."""
+    tables = {"a.done": {"status": "done", "rows": 1}, "a.left": {"status": "pending", "rows": 0}}
+    return {"status": status, "databases": {"courses": {"tables": tables}}}
+
+
+@pytest.fixture
+def running(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], None]:
+    """Say whether the units run."""
+
+    def set_running(value: bool) -> None:
+        monkeypatch.setattr(
+            pg_equality, "units", SimpleNamespace(is_running=lambda name: value, stop=lambda name: False)
+        )
+
+    return set_running
+
+
+def test_a_comparison_that_died_proves_what_it_has_done(home: Path, running: Callable[[bool], None]) -> None:
+    running(False)
+    (home / "equality-1.x.json").write_text(json.dumps(result("running")))
+    found = pg_equality.collect("accounts_db", "db-mtp", "1.x", wait=0, question=None, let_go=False)["result"]
+    assert found["status"] == "cut"
+    tables = found["databases"]["courses"]["tables"]
+    assert (tables["a.done"]["status"], tables["a.left"]["status"]) == ("done", "not_proved")
+
+
+def test_a_comparison_that_never_was(home: Path, running: Callable[[bool], None]) -> None:
+    running(False)
+    found = pg_equality.collect("accounts_db", "db-mtp", "1.x", wait=5, question={"courses": {}}, let_go=True)
+    assert found == {"changed": False, "result": None, "rows": None}
+
+
+def test_letting_go(home: Path, running: Callable[[bool], None]) -> None:
+    running(True)
+    (home / "equality-1.x.json").write_text(json.dumps(result("done")))
+    pg_equality.collect("accounts_db", "db-mtp", "1.x", wait=5, question=None, let_go=True)
+    assert (home / "equality-1.x.released").exists()
+
+
+def test_retire_keeps_everything_without_a_recipient(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    guard = GuardState("accounts_db", "db-mtp", status="closed")
+    monkeypatch.setattr(pg_retire, "guard_store", SimpleNamespace(read=lambda component, side: guard))
+    with pytest.raises(BasculeError, match="an age recipient"):
+        pg_retire.retire("accounts_db", "db-mtp", active=False, recipient="", directory="/nowhere")
+    with pytest.raises(BasculeError, match="db-mtp to be open"):
+        pg_retire.retire("accounts_db", "db-mtp", active=True, recipient="", directory="/nowhere")
