@@ -183,7 +183,7 @@ def collect(
     found["result"] = result
     if question:
         found["rows"] = _ask(spec, epoch, question)
-    if let_go and result:
+    if let_go and result and not Path(equality_file(spec, epoch, "released")).exists():
         files.write_durably(equality_file(spec, epoch, "released"), _now() + "\n")
     return found
 

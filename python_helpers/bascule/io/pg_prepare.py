@@ -94,7 +94,7 @@ def configure(
 
 def publish(spec: Spec, password: str, *, check: bool = False) -> dict[str, Any]:
     """Prepare the active side; return what the passive side has to know."""
-    with world(spec.component):
+    with world(spec.component, check=check):
         own = Cluster(spec)
         with own.session() as session:
             if session.value("SELECT pg_is_in_recovery()"):
@@ -135,7 +135,7 @@ def stage(
     check: bool = False,
 ) -> dict[str, Any]:
     """Prepare the passive side, and start its base backup unless it is a standby already."""
-    with world(spec.component):
+    with world(spec.component, check=check):
         guard = guard_store.read(spec.component, spec.side)
         if guard.status not in (rule.UNKNOWN, rule.CLOSED):
             raise BasculeError(

@@ -23,7 +23,7 @@ def freeze(component: str, side: str, *, check: bool = False) -> dict[str, Any]:
     """Let no client write at the open side any more; prove it. Nothing is given up: `thaw` undoes it."""
     spec = load_spec(component, side)
     cluster = Cluster(spec)
-    with world(component):
+    with world(component, check=check):
         state = _permit(component, side)
         changed = not state.frozen or cluster.hba_mode() != hba.CLOSED
         if check:
@@ -55,7 +55,7 @@ def thaw(component: str, side: str, *, check: bool = False) -> dict[str, Any]:
     """Let clients write again at a side that never gave up its permit."""
     spec = load_spec(component, side)
     cluster = Cluster(spec)
-    with world(component):
+    with world(component, check=check):
         state = _permit(component, side)
         changed = state.frozen or cluster.hba_mode() != hba.OPEN
         if check or not changed:

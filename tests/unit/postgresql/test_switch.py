@@ -172,7 +172,7 @@ def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> World:
     made = World()
 
     @contextlib.contextmanager
-    def lock(component: str, wait: float = 60) -> Iterator[None]:
+    def lock(component: str, wait: float = 60, *, check: bool = False) -> Iterator[None]:
         yield
 
     def remove(path: Path | str) -> bool:
