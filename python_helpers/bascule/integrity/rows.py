@@ -245,7 +245,7 @@ def _compare_sequences(database: str, one: Mapping[str, Any], other: Mapping[str
         if not reason:
             continue
         text = f"sequence {database}.{name} is {reason}: {a['value']}, {b['value']} at the passive side"
-        if a["cycle"]:
+        if a.get("cycle"):
             # One that starts over has no order to judge by.
             result.not_proved.append(text)
         else:
@@ -264,7 +264,7 @@ def _sequence_differs(active: Mapping[str, Any], passive: Mapping[str, Any]) -> 
         return f"ahead by {ahead}, more than {allowed}" if ahead > allowed else ""
     # The other way round after a return: the passive side stands where this side's own log had reserved values for it,
     # and has drawn none since (it would have logged that, and we would have replayed it).
-    reserved = mine + step * int(active["logged"]) == theirs and int(passive["logged"]) == 0
+    reserved = mine + step * int(active.get("logged", 0)) == theirs and int(passive.get("logged", 0)) == 0
     return "" if reserved else "behind"
 
 
