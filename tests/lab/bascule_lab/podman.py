@@ -98,6 +98,7 @@ def create_network(network: Network) -> None:
     shell.run(
         [
             "podman", "network", "create", "--internal", "--disable-dns", "--label", LABEL,
+            "--opt", f"mtu={network.mtu}",
             "--subnet", network.subnet, "--gateway", network.host_address, network.podman_name,
         ]
     )  # fmt: skip

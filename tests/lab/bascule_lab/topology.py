@@ -9,9 +9,12 @@ PREFIX = "bascule-"
 LABEL = "bascule.lab=1"
 ZONE = "techcorp.test"
 SERVICE_NAME = f"courses.{ZONE}"
-LINK_RATE = "208mbit"  # TCP through WireGuard gets about 200 of it
+LINK_RATE = "203mbit"  # TCP through WireGuard in jumbo frames gets about 200 of it
 FILES_DEVICE = "/dev/courses"
 RESOLVER = "198.18.9.53"
+# Both data centres and the dedicated link between them carry jumbo frames: a processor that is shared by two sites
+# spends a sixth of the time on encrypting the same bytes.
+JUMBO_MTU = 9000
 
 
 @dataclass(frozen=True)
@@ -21,6 +24,7 @@ class Network:
     name: str
     subnet: str
     host_address: str
+    mtu: int = 1500
 
     @property
     def podman_name(self) -> str:
@@ -97,8 +101,8 @@ class Host:
 SITES = (Site("mtp", 1, "Montpellier"), Site("tls", 2, "Toulouse"))
 
 NETWORKS = (
-    *(Network(f"lan-{site.name}", site.lan, site.address(254)) for site in SITES),
-    Network("link", "198.18.8.0/24", "198.18.8.254"),
+    *(Network(f"lan-{site.name}", site.lan, site.address(254), JUMBO_MTU) for site in SITES),
+    Network("link", "198.18.8.0/24", "198.18.8.254", JUMBO_MTU),
     Network("internet", "198.18.9.0/24", "198.18.9.254"),
 )
 
