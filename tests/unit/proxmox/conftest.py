@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from bascule.proxmox import prepare
+
 from . import fake_node
 from . import schema as official
 
@@ -34,3 +36,22 @@ def checked() -> Callable[[str, str, Mapping[str, Any]], None]:
             official.check(version, method, path, values)
 
     return check
+
+
+@pytest.fixture
+def nodes(checked: Any) -> Any:
+    """Two nodes, a running guest at the first."""
+    return fake_node.pair(checked)
+
+
+@pytest.fixture
+def prepared(nodes: Any) -> Any:
+    """The same after prepare."""
+    here, there, source, target = nodes
+    prepare.adopt(source)
+    archive = prepare.back_up(source)["archive"]
+    there.archives = [dict(row) for row in here.archives]
+    prepare.restore(target, source.config(), archive["volid"], began=True)
+    here.requests.clear()
+    there.requests.clear()
+    return nodes

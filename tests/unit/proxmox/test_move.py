@@ -10,30 +10,11 @@ import pytest
 from bascule.errors import GuardRefused
 from bascule.guard import state as guard
 from bascule.guard.state import Epoch, Receipt
-from bascule.proxmox import audit, prepare, prove, verbs, view
+from bascule.proxmox import prepare, prove, verbs, view
 from bascule.proxmox.errors import ProxmoxError
 
 E1, E2 = Epoch(1, "aaaa"), Epoch(2, "bbbb")
 DISKS = {"disk:scsi0": "tree-sha256:1111"}
-
-
-@pytest.fixture
-def nodes(fake: ModuleType, checked: Any) -> Any:
-    """Two nodes, a running guest at the first."""
-    return fake.pair(checked)
-
-
-@pytest.fixture
-def prepared(nodes: Any) -> Any:
-    """The same after prepare."""
-    here, there, source, target = nodes
-    prepare.adopt(source)
-    archive = prepare.back_up(source)["archive"]
-    there.archives = [dict(row) for row in here.archives]
-    prepare.restore(target, source.config(), archive["volid"], began=True)
-    here.requests.clear()
-    there.requests.clear()
-    return nodes
 
 
 def _switch(source: Any, target: Any, epoch: Epoch, leads: bool = False) -> None:
@@ -123,13 +104,6 @@ def test_an_archive_in_the_wrong_folder_is_not_restored(nodes: Any) -> None:
     with pytest.raises(ProxmoxError, match="set dump_directory for pve-tls"):
         prepare.restore(target, source.config(), archive, began=True)
     assert there.guests == {}
-
-
-def test_audit_names_a_running_backup(nodes: Any) -> None:
-    here, _, source, target = nodes
-    here.active.append({"type": "vzdump", "upid": "UPID:x", "user": "root@pam"})
-    found = audit.audit(source, target, *view.look_at_both(source, target))
-    assert [note for note in found["notes"] if "a backup job is running at pve-mtp" in note]
 
 
 def test_forward_and_back(prepared: Any) -> None:
@@ -381,31 +355,3 @@ def test_retire_needs_the_other_side_open(prepared: Any) -> None:
     assert len(here.archives) == 2
     assert prepare.retire(source, target.guard(target.config()))["changed"] is False
     assert 100 in there.running
-
-
-def test_audit_of_a_movable_guest(nodes: Any) -> None:
-    here, there, source, target = nodes
-    found = audit.audit(source, target, *view.look_at_both(source, target))
-    assert found["refusals"] == []
-    assert found["forecast"]["disk_bytes"] == 1 << 30
-    assert found["versions"] == {"pve-mtp": "8.4.21", "pve-tls": "8.4.21"}
-    assert here.written() == there.written() == []
-
-
-def test_audit_refuses_by_name(nodes: Any) -> None:
-    here, there, source, target = nodes
-    here.guests[100] |= {
-        "hostpci0": "0000:01:00.0",
-        "scsi1": "local:100/vm-100-disk-1.qcow2,size=8G",
-        "net0": "virtio=BC:24:11:03:07:C1,bridge=vmbr7",
-    }
-    here.contents["local:100/vm-100-disk-1.qcow2"] = {"format": "qcow2", "size": 8 << 30}
-    there.guests[100] = {"name": "mail"}
-    found = audit.audit(source, target, *view.look_at_both(source, target))["refusals"]
-    for reason in (
-        "disk scsi1 is qcow2; only raw is handled",
-        "hostpci0 ties it to its node",
-        "there is no bridge vmbr7 at pve-tls",
-        "the number 100 is taken at pve-tls by a guest that is not this component's",
-    ):
-        assert [line for line in found if reason in line], reason
