@@ -37,16 +37,16 @@ lint: install ## Run ansible-lint, yamllint, ruff and mypy
 	@tests/lint.sh
 
 unit: install ## Run the unit tests
-	@$(BIN)/pytest -q tests/unit
+	@$(BIN)/pytest -q -n 2 tests/unit
 
 meta: install ## Run the tests of the repository's own rules
 	@$(BIN)/pytest -q tests/meta
 
 molecule: lab-image ## Run Molecule for every role (ONLY=role for one)
-	@$(BIN)/pytest -q tests/molecule $(if $(ONLY),-k $(ONLY))
+	@$(BIN)/pytest -q -n 2 tests/molecule $(if $(ONLY),-k $(ONLY))
 
 integration: lab-image ## Run the lab forward, back and forward again, with faults
-	@$(BIN)/pytest -q tests/integration
+	@$(BIN)/pytest -q -x tests/integration
 
 lab-image: install ## Build the images of the lab's hosts and guest (cached)
 	@$(BIN)/python tests/lab/lab.py image

@@ -14,12 +14,12 @@ trap 'kill "$image" 2>/dev/null || true; python tests/lab/lab.py down >build/dow
 stage "lint"
 tests/lint.sh
 stage "unit and meta tests"
-pytest -q tests/unit tests/meta
+pytest -q -n 2 tests/unit tests/meta
 stage "images of the lab"
 wait "$image" || { cat build/image.log; exit 1; }
 tail -n 3 build/image.log
 stage "Molecule, a scenario per role"
-pytest -q tests/molecule
+pytest -q -n 2 tests/molecule
 stage "integration on the lab"
-pytest -q tests/integration
+pytest -q -x tests/integration
 stage "done"
