@@ -247,7 +247,7 @@ def next_commands(screen: Screen, setting: Setting, run: str) -> None:
         ),
         (f"ansible-playbook playbooks/60_cutover.yml -e confirm={setting.target.name}", "do it yourself"),
         (f"ansible-playbook playbooks/rollback.yml -e confirm={setting.source.name}", "and come back"),
-        (f"less runs/{run}/report.md", "this summary as a page; report.fr.md in French"),
+        (f"less runs/{run}/report.md", "this summary as a page (in French: report.fr.md)"),
         ("python -m bascule.cli.summary --lang fr", "this summary again, in French"),
         ("make lab-status", "the lab's hosts and services"),
         ("make lab-down", "remove the lab"),
