@@ -94,6 +94,8 @@ def close(component: str, side: str, epoch: str, *, budget: float = 30) -> dict[
         if server is not None and server.status == "stopping":
             _stopped(cluster, budget)
             server = None
+        if server is not None:
+            cluster.wait_ready(max(budget, 60))
         primary = server is not None and not _in_recovery(cluster)
         if server is None and _died_as_primary(cluster):
             # What its log holds beyond the standby has to get there. Nobody else comes in.
@@ -153,10 +155,9 @@ def open_side(
         if server is not None and server.status == "stopping":
             _stopped(cluster, budget)
             server = None
-        if server is None:
-            if not cluster.has_signal():
-                cluster.fence()
-            cluster.start(timeout=max(budget, 60))
+        if server is None and not cluster.has_signal():
+            cluster.fence()
+        cluster.start(timeout=max(budget, 60))
         with cluster.session() as session:
             mark("connected")
             position = dict(receipt.get("position") or {})

@@ -129,7 +129,12 @@ class FakeCluster:
     def set_start(self, mode: str) -> None:
         self.world.start_mode = mode
 
+    def wait_ready(self, timeout: float = 60) -> None:
+        assert self.world.running
+
     def start(self, timeout: float = 60) -> None:
+        if self.world.running:
+            return
         self.world.log.append("start")
         self.world.running, self.world.recovery, self.world.died = True, self.world.signal, False
 
