@@ -54,6 +54,20 @@ def load_spec(component: str, side: str | None = None) -> Spec:
     return spec
 
 
+def streaming_standby(session: Session, spec: Spec) -> dict[str, Any] | None:
+    """Return how the other side's standby is connected to this primary, or None."""
+    rows = session.query(
+        "SELECT state, pg_wal_lsn_diff(pg_current_wal_lsn(), replay_lsn)::bigint AS behind, "
+        "replay_lsn::text AS replay, "
+        # An idle standby reports no lag: that is none only when it has replayed everything.
+        "CASE WHEN replay_lag IS NOT NULL THEN extract(epoch FROM replay_lag)::float "
+        "WHEN replay_lsn = pg_current_wal_lsn() THEN 0 END AS lag "
+        f"FROM pg_stat_replication WHERE application_name = '{spec.slot}' AND usename = '{spec.replication_user}' "
+        "ORDER BY backend_start DESC LIMIT 1"
+    )
+    return rows[0] if rows else None
+
+
 @contextlib.contextmanager
 def world(component: str, wait: float = 60, *, check: bool = False) -> Iterator[None]:
     """Hold the lock under which this component's cluster is opened, closed, frozen, thawed or made a standby.

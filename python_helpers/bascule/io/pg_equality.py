@@ -14,7 +14,7 @@ from ..integrity import rows
 from ..postgresql.spec import Spec
 from . import files, units
 from .pg_cluster import Cluster, load_spec
-from .pg_switch import equality_file
+from .pg_pin import equality_file
 from .psql import Session, SqlError
 
 LINGER = 900.0

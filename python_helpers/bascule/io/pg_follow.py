@@ -12,9 +12,8 @@ from ..errors import BasculeError
 from ..guard import state as rule
 from ..guard.state import GuardState
 from ..postgresql import control, lsn
-from . import files, guard_store, units
-from .pg_cluster import HOME, STREAMING, Cluster, load_spec, world
-from .pg_switch import start_comparison, streaming_standby
+from . import files, guard_store, pg_pin, units
+from .pg_cluster import HOME, STREAMING, Cluster, load_spec, streaming_standby, world
 from .process import run
 
 KEPT_FILE = "kept.json"
@@ -45,7 +44,7 @@ def follow(component: str, epoch: str) -> int:
             standing = session.value("SELECT current_setting('primary_conninfo')") == ""
             if standing:
                 note(step="pinning a snapshot", end_lsn=_settled(session))
-                note(warnings=start_comparison(spec, epoch, "passive"))
+                note(warnings=pg_pin.start_and_wait(spec, epoch, "passive"))
                 slots = f"SELECT 1 AS one FROM pg_replication_slots WHERE slot_name = '{spec.slot}' AND NOT active"
                 if session.query(slots):
                     # Left from when this side was the primary: it would keep log for nobody.

@@ -13,10 +13,9 @@ from ..postgresql import control as control_file
 from ..postgresql import lsn
 from ..postgresql.spec import Spec
 from . import files, guard_store, units
-from .pg_cluster import HOME, SPEC_FILE, STREAMING, Cluster
+from .pg_cluster import HOME, SPEC_FILE, STREAMING, Cluster, streaming_standby
 from .pg_follow import FOLLOW_FILE, KEPT_FILE, size_of
 from .pg_prepare import SEED_FILE, free_bytes, managers, user_databases
-from .pg_switch import streaming_standby
 from .process import run
 from .psql import Session, SqlError
 

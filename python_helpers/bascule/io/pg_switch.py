@@ -10,8 +10,8 @@ from ..errors import BasculeError, GuardRefused
 from ..guard import state as rule
 from ..postgresql import control, hba, lsn
 from ..postgresql.spec import Spec
-from . import files, guard_store, pg_probe, units
-from .pg_cluster import HOME, Cluster, load_spec, world
+from . import files, guard_store, pg_pin, pg_probe, units
+from .pg_cluster import Cluster, load_spec, streaming_standby, world
 from .psql import Session
 
 REFUSED_BY_SERVER = ("28000",)
@@ -121,7 +121,7 @@ def close(component: str, side: str, epoch: str, *, budget: float = 30) -> dict[
                 mark("closed")
             if not primary and cluster.postmaster() is not None:
                 # A standby stands where the other side's log ended: that is what the other side is compared with.
-                warnings += start_comparison(spec, epoch, "passive")
+                warnings += pg_pin.start_and_wait(spec, epoch, "passive")
         finally:
             if session is not None:
                 session.close()
@@ -169,14 +169,14 @@ def open_side(
 
             with guard_store.opening(component, side, epoch, receipt, reached=reached) as guard:
                 promoted = bool(session.value("SELECT pg_is_in_recovery()"))
-                warnings += _start_comparison(spec, epoch, "active")
+                warnings += pg_pin.start(spec, epoch, "active")
                 if promoted:
                     session.execute(f"SELECT pg_promote(true, {int(budget)})", timeout=budget + 5)
                     _wait_primary(session, side, budget)
                 mark("promoted")
                 _slot(session, spec)
                 cluster.unfence()
-                warnings += wait_pinned(spec, epoch, 10)
+                warnings += pg_pin.wait(spec, epoch, 10)
                 mark("pinned")
                 state = guard.opened()
             cluster.admit(hba.OPEN)
@@ -202,39 +202,6 @@ def prove_from_outside(component: str, side: str, answers: tuple[str, ...], time
                 next_command="ansible-playbook playbooks/status.yml",
             )
         time.sleep(0.1)
-
-
-def equality_file(spec: Spec, epoch: str, name: str) -> str:
-    """Return the path of a file that belongs to the comparison of one switch."""
-    return str(HOME / spec.component / f"equality-{epoch}.{name}")
-
-
-def wait_pinned(spec: Spec, epoch: str, timeout: float) -> list[str]:
-    """Wait until the comparison has its snapshot; return a warning when it has none, which must not stop a switch."""
-    deadline = time.monotonic() + timeout
-    while files.read_text(equality_file(spec, epoch, "pinned")) is None:
-        if time.monotonic() > deadline:
-            return [f"the comparison at {spec.side} has no snapshot of the switch: its rows will be not proved"]
-        time.sleep(0.02)
-    return []
-
-
-def _start_comparison(spec: Spec, epoch: str, role: str) -> list[str]:
-    try:
-        units.stop(spec.unit_name("equality"))
-        files.remove(equality_file(spec, epoch, "pinned"))
-        units.start(
-            spec.unit_name("equality"),
-            [*units.AGENT, "equality", "--component", spec.component, "--epoch", epoch, "--role", role],
-        )
-    except BasculeError as error:
-        return [f"the comparison at {spec.side} did not start: {error}"]
-    return []
-
-
-def start_comparison(spec: Spec, epoch: str, role: str) -> list[str]:
-    """Start the unit that compares, and wait until it has its snapshot; return warnings."""
-    return _start_comparison(spec, epoch, role) or wait_pinned(spec, epoch, 20)
 
 
 def _permit(component: str, side: str) -> rule.GuardState:
@@ -297,20 +264,6 @@ def _ready_to_close(cluster: Cluster, session: Session, component: str, side: st
                 next_command=f"ansible-playbook playbooks/30_sync.yml --limit {component}",
             )
         time.sleep(0.05)
-
-
-def streaming_standby(session: Session, spec: Spec) -> dict[str, Any] | None:
-    """Return how the other side's standby is connected to this primary, or None."""
-    rows = session.query(
-        "SELECT state, pg_wal_lsn_diff(pg_current_wal_lsn(), replay_lsn)::bigint AS behind, "
-        "replay_lsn::text AS replay, "
-        # An idle standby reports no lag: that is none only when it has replayed everything.
-        "CASE WHEN replay_lag IS NOT NULL THEN extract(epoch FROM replay_lag)::float "
-        "WHEN replay_lsn = pg_current_wal_lsn() THEN 0 END AS lag "
-        f"FROM pg_stat_replication WHERE application_name = '{spec.slot}' AND usename = '{spec.replication_user}' "
-        "ORDER BY backend_start DESC LIMIT 1"
-    )
-    return rows[0] if rows else None
 
 
 def _stop_primary(cluster: Cluster, session: Session, budget: float) -> None:

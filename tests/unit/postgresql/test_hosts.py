@@ -12,7 +12,7 @@ import pytest
 
 from bascule.errors import BasculeError
 from bascule.guard.state import GuardState
-from bascule.io import pg_cluster, pg_equality, pg_follow, pg_prepare, pg_retire, pg_switch
+from bascule.io import pg_cluster, pg_equality, pg_follow, pg_pin, pg_prepare, pg_retire
 from bascule.io.process import Result
 from bascule.postgresql import control
 from bascule.postgresql.control import Control
@@ -28,7 +28,7 @@ def control_file(state: str = control.SHUT_DOWN, checkpoint: str = "0/1000") -> 
 @pytest.fixture
 def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """The directory of the component on a host."""
-    for module in (pg_cluster, pg_equality, pg_follow, pg_prepare, pg_retire, pg_switch):
+    for module in (pg_cluster, pg_equality, pg_follow, pg_pin, pg_prepare, pg_retire):
         if hasattr(module, "HOME"):
             monkeypatch.setattr(module, "HOME", tmp_path / "bascule")
     directory = tmp_path / "bascule" / "accounts_db"
@@ -201,3 +201,17 @@ def test_retire_keeps_everything_without_a_recipient(home: Path, monkeypatch: py
         pg_retire.retire("accounts_db", "db-mtp", active=False, recipient="", directory="/nowhere")
     with pytest.raises(BasculeError, match="db-mtp to be open"):
         pg_retire.retire("accounts_db", "db-mtp", active=True, recipient="", directory="/nowhere")
+
+
+def test_a_switch_goes_on_without_a_comparison(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A comparison that does not start costs a proof, not the switch."""
+    spec = make_spec()
+
+    def refuse(unit: str, argv: list[str]) -> None:
+        raise BasculeError(expected="a unit", found="no agent")
+
+    monkeypatch.setattr(pg_pin, "units", SimpleNamespace(stop=lambda name: False, start=refuse, AGENT=()))
+    assert "did not start" in pg_pin.start_and_wait(spec, "1.x", "active")[0]
+    assert "not proved" in pg_pin.wait(spec, "1.x", 0)[0]
+    (home / "equality-1.x.pinned").write_text("now")
+    assert pg_pin.wait(spec, "1.x", 0) == []

@@ -180,7 +180,7 @@ def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> World:
     def lock(component: str, wait: float = 60, *, check: bool = False) -> Iterator[None]:
         yield
 
-    def remove(path: Path | str) -> bool:
+    def remove(path: Path) -> bool:
         if Path(path).name == "standby.signal":
             made.signal = False
         return True
@@ -190,12 +190,11 @@ def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> World:
     monkeypatch.setattr(pg_switch, "load_spec", lambda component, side=None: make_spec(side=side or "db-mtp"))
     monkeypatch.setattr(pg_switch, "world", lock)
     monkeypatch.setattr(pg_switch, "guard_store", FakeStore(tmp_path))
-    monkeypatch.setattr(
-        pg_switch,
-        "units",
-        SimpleNamespace(stop=lambda n: False, is_running=lambda n: False, start=lambda *a: None, AGENT=()),
-    )
-    monkeypatch.setattr(pg_switch, "files", SimpleNamespace(remove=remove, read_text=lambda p: "pinned"))
+    units = SimpleNamespace(stop=lambda n: False, is_running=lambda n: False)
+    monkeypatch.setattr(pg_switch, "units", units)
+    monkeypatch.setattr(pg_switch, "files", SimpleNamespace(remove=remove))
+    pinned = SimpleNamespace(start=lambda *a: [], wait=lambda *a: [], start_and_wait=lambda *a: [])
+    monkeypatch.setattr(pg_switch, "pg_pin", pinned)
     return made
 
 

@@ -1,0 +1,44 @@
+"""The snapshot of a switch, which a unit of its own takes and digests."""
+
+from __future__ import annotations
+
+import time
+
+from ..errors import BasculeError
+from ..postgresql.spec import Spec
+from . import files, units
+from .pg_cluster import HOME
+
+
+def equality_file(spec: Spec, epoch: str, name: str) -> str:
+    """Return the path of a file that belongs to the comparison of one switch."""
+    return str(HOME / spec.component / f"equality-{epoch}.{name}")
+
+
+def wait(spec: Spec, epoch: str, timeout: float) -> list[str]:
+    """Wait until the comparison has its snapshot; return a warning when it has none, which must not stop a switch."""
+    deadline = time.monotonic() + timeout
+    while files.read_text(equality_file(spec, epoch, "pinned")) is None:
+        if time.monotonic() > deadline:
+            return [f"the comparison at {spec.side} has no snapshot of the switch: its rows will be not proved"]
+        time.sleep(0.02)
+    return []
+
+
+def start(spec: Spec, epoch: str, role: str) -> list[str]:
+    """Start the unit that compares, in place of that of an earlier switch; return a warning when it does not start."""
+    try:
+        units.stop(spec.unit_name("equality"))
+        files.remove(equality_file(spec, epoch, "pinned"))
+        units.start(
+            spec.unit_name("equality"),
+            [*units.AGENT, "equality", "--component", spec.component, "--epoch", epoch, "--role", role],
+        )
+    except BasculeError as error:
+        return [f"the comparison at {spec.side} did not start: {error}"]
+    return []
+
+
+def start_and_wait(spec: Spec, epoch: str, role: str) -> list[str]:
+    """Start the unit that compares, and wait until it has its snapshot; return warnings."""
+    return start(spec, epoch, role) or wait(spec, epoch, 20)
