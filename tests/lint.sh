@@ -5,12 +5,13 @@ cd "$(dirname "$0")/.."
 failed=()
 step() {
   echo "== $*"
-  "$@" || failed+=("$1")
+  "$@" || failed+=("$*")
 }
 step ruff check .
 step ruff format --check .
 step mypy
 step yamllint --strict .
+step python tools/role_tables.py --check
 step ansible-lint --offline --strict -q
 if ((${#failed[@]})); then
   echo "lint failed: ${failed[*]}"
