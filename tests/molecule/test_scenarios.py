@@ -4,25 +4,42 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from client.setting import podman_environment
 
 ROOT = Path(__file__).resolve().parents[2]
 SCENARIOS = sorted(path.parent.name for path in Path(__file__).parent.glob("*/molecule.yml"))
 TIME_LIMIT_SECONDS = 1500
 
 
+@pytest.fixture(scope="session")
+def environment() -> dict[str, str]:
+    """What Molecule needs: where the scenarios are, and podman's settings for this machine."""
+    subprocess.run(
+        [sys.executable, "tests/lab/lab.py", "settings"], cwd=ROOT, stdin=subprocess.DEVNULL, timeout=60, check=True
+    )
+    return {
+        **os.environ,
+        **podman_environment(),
+        "MOLECULE_GLOB": "tests/molecule/*/molecule.yml",
+        "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
+        "NO_COLOR": "1",
+        "ANSIBLE_NOCOLOR": "1",
+    }
+
+
 @pytest.mark.parametrize("scenario", SCENARIOS)
-def test_scenario(scenario: str, tmp_path: Path) -> None:
+def test_scenario(scenario: str, environment: dict[str, str], tmp_path: Path) -> None:
     """`molecule test` creates the hosts, converges, proves idempotence, verifies and removes them."""
-    env = {**os.environ, "MOLECULE_GLOB": "tests/molecule/*/molecule.yml", "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")}
     log = tmp_path / "molecule.log"
     with log.open("w") as out:
         done = subprocess.run(
             ["molecule", "test", "-s", scenario],
             cwd=ROOT,
-            env=env,
+            env=environment,
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=subprocess.STDOUT,
