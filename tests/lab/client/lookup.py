@@ -138,7 +138,7 @@ class Fetcher:
 
 def missing_files(digests: dict[str, tuple[str, str]], fetch: Callable[[str], str | None]) -> set[str]:
     """Identifiers whose file is not there or holds other bytes. `digests`: identifier -> (path, digest)."""
-    with concurrent.futures.ThreadPoolExecutor(max_workers=4) as pool:
+    with concurrent.futures.ThreadPoolExecutor(max_workers=8) as pool:
         idents = sorted(digests)
         found = pool.map(lambda ident: fetch("/" + digests[ident][0].lstrip("/")), idents)
         return {ident for ident, digest in zip(idents, found, strict=True) if digest != digests[ident][1]}
