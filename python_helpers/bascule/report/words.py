@@ -56,7 +56,10 @@ def number(value: object, lang: str, unit: str = "") -> str:
     """A figure as it is written in the language, thousands set apart."""
     if value is None:
         return word("none", lang)
-    if isinstance(value, float) and not value.is_integer():
+    if unit == "s" and isinstance(value, float):
+        # A tenth is enough to read, but a little is not nothing.
+        text = f"{value:,.3f}" if 0 < value < 0.1 else f"{value:,.1f}"
+    elif isinstance(value, float) and not value.is_integer():
         text = f"{value:,.2f}"
     elif isinstance(value, (int, float)):
         text = f"{int(value):,}"

@@ -54,7 +54,7 @@ class Journey:
         self.runs = runs
         self.run_name = run
         self.directory = runs / run
-        self.directory.mkdir(parents=True)
+        self.directory.mkdir(mode=0o700, parents=True)
         self.phases = Phases(run, runs, screen)
         self.watchers: Watchers | None = None
         self.legs: list[LegEvidence] = []
@@ -265,7 +265,7 @@ def _interrupt(*_: object) -> None:
 
 
 def _only_one(runs: Path) -> int:
-    runs.mkdir(exist_ok=True)
+    runs.mkdir(mode=0o700, exist_ok=True)
     lock = os.open(runs / ".demo.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -77,7 +77,7 @@ def test_a_run_that_broke_off_can_be_shown(figures: dict[str, Any]) -> None:
 def test_french_for_those_who_read_french() -> None:
     text = shown(summary(), "fr")
     assert "Écritures confirmées perdues" in text
-    assert "12,35" in text
+    assert "12,3" in text
     page = report_markdown(summary({"lost_writes": 2}), "fr")
     assert "**Résultat : ÉCHEC.**" in page
     assert "- back.lost_writes : 2, doit être 0" in page
@@ -99,7 +99,8 @@ def test_an_unknown_language_is_refused() -> None:
 
 def test_numbers_as_people_write_them() -> None:
     assert number(1234567, "en") == "1,234,567"
-    assert number(1.5, "fr", "s") == "1,50\N{NO-BREAK SPACE}s"
+    assert number(1.5, "fr", "s") == "1,5\N{NO-BREAK SPACE}s"
+    assert number(0.004, "en", "s") == "0.004\N{NO-BREAK SPACE}s"
     assert number(0.0, "en") == "0"
     assert number(None, "fr") == "aucune mesure"
 
