@@ -199,6 +199,8 @@ def down(screen: Screen, purge: bool = False) -> None:
         if removed:
             shell.run(["podman", "network", "rm", *removed])
             screen.changed(f"removed {len(removed)} networks")
+        for bridge in remove_bridges():
+            screen.changed(f"removed the bridge {bridge}")
         ended = end_ssh_masters()
         if ended:
             screen.changed(f"ended {ended} idle SSH connections to the lab")
@@ -255,6 +257,18 @@ def end_ssh_masters() -> int:
         except (FileNotFoundError, ProcessLookupError):
             continue
     return ended
+
+
+def remove_bridges() -> list[str]:
+    """Remove bridges of the lab that podman forgot: a start cut short may leave one after its network is gone."""
+    ours = {network.host_address for network in NETWORKS}
+    removed = []
+    for line in shell.run(["ip", "-brief", "-4", "address", "show", "type", "bridge"]).splitlines():
+        name, _, *addresses = line.split()
+        if ours & {address.partition("/")[0] for address in addresses}:
+            shell.run(["ip", "link", "delete", name])
+            removed.append(name)
+    return removed
 
 
 def leftovers() -> list[str]:

@@ -311,7 +311,10 @@ def main(argv: list[str]) -> int:
     if failure is not None:
         journey.stand()
     screen.console.print()
-    screen.say(summary_panel(summary, options.lang))
+    if journey.legs:
+        screen.say(summary_panel(summary, options.lang))
+    else:
+        screen.say(f"The run had not begun: {failure}", style="bold red")
     if summary["result"] != "ok":
         screen.say(f"Everything that was written down is in runs/{run}/", style="dim")
         return 1
