@@ -328,7 +328,11 @@ def _final_position(cluster: Cluster) -> dict[str, str]:
             )
         session.execute("CHECKPOINT", timeout=60)
         end = str(session.value("SELECT pg_last_wal_replay_lsn()::text"))
-    return {**cluster.control().position(), "checkpoint_lsn": end, "kind": "replay"}
+        # The control file learns of a new timeline with the first restart point on it; the receiver knows it at once.
+        received = session.value("SELECT received_tli FROM pg_stat_wal_receiver WHERE status = 'streaming'")
+    found = cluster.control()
+    timeline = max(found.newest_timeline, int(received or 0))
+    return {**found.position(), "timeline": str(timeline), "checkpoint_lsn": end, "kind": "replay"}
 
 
 def _reached(cluster: Cluster, session: Session, position: Mapping[str, str], budget: float) -> str | None:

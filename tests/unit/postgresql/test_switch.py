@@ -40,6 +40,7 @@ class World:
         self.checkpoint = "0/1000"
         self.end = "0/1078"
         self.died = False
+        self.received: int | None = None
         self.log: list[str] = []
 
     def control(self) -> Control:
@@ -75,6 +76,8 @@ class FakeSession:
         """Answer with one value."""
         if "pg_is_in_recovery()" in sql:
             return self.world.recovery
+        if "received_tli" in sql:
+            return self.world.received
         if "count(*)" in sql:
             return 0
         return self.world.end
@@ -325,6 +328,14 @@ def test_a_standby_is_closed_by_being_one(world: World) -> None:
     assert world.running
     assert done["receipt"]["position"]["kind"] == "replay"
     assert done["receipt"]["position"]["checkpoint_lsn"] == "0/1078"
+
+
+def test_a_standby_names_the_timeline_it_receives(world: World) -> None:
+    """Its control file may not have heard of it yet, and the other side would not find the position on its own."""
+    store().adopt("db", "db-mtp", "closed")
+    world.recovery = world.signal = True
+    world.received = 3
+    assert pg_switch.close("db", "db-mtp", EPOCH)["receipt"]["position"]["timeline"] == "3"
 
 
 def test_open_promotes_and_lets_clients_in_last(world: World) -> None:
