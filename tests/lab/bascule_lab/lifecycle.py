@@ -23,6 +23,7 @@ TOOLS = ("podman", "mmdebstrap", "mkfs.ext4", "losetup", "ip", "ss")
 DEVICES = {"tun": "/dev/net/tun", "loop": "/dev/loop-control"}
 PARALLEL = 6
 TUNNEL_SECONDS = 20
+GONE_SECONDS = 15
 
 
 @contextlib.contextmanager
@@ -214,7 +215,10 @@ def down(screen: Screen, purge: bool = False) -> None:
             for tag in image.remove():
                 screen.changed(f"removed image {tag}")
         kept = remove_state(keep=() if purge else paths.KEPT)
-    left = leftovers()
+    # The kernel takes an interface away a moment after podman has said so.
+    deadline = time.monotonic() + GONE_SECONDS
+    while (left := leftovers()) and time.monotonic() < deadline:
+        time.sleep(0.5)
     if left:
         raise LabError("still there: " + ", ".join(left), "make lab-down once more")
     if not purge:

@@ -273,7 +273,9 @@ def build_disk(cache: Path) -> Path:
         )
         partition_table(image)
         install_boot_loader(image, work)
-        made.rename(result)
+        # Somebody else may have built the same disk meanwhile: it has the same content.
+        if not disk.exists():
+            made.rename(result)
     return disk
 
 
