@@ -35,6 +35,8 @@ def attempt(command: Sequence[str], data: bytes | None = None, timeout: float = 
             capture_output=True,
             timeout=timeout,
             env=environment(),
+            # Ctrl-C is for the lab: a podman cut short in the middle of a start never gives the address back.
+            start_new_session=True,
             check=False,
         )
     except FileNotFoundError as error:

@@ -85,7 +85,7 @@ class Journey:
         with subprocess.Popen(
             command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         ) as process:
-            late = threading.Timer(LAB_UP_SECONDS, process.terminate)
+            late = threading.Timer(LAB_UP_SECONDS, process.send_signal, [signal.SIGINT])
             late.start()
             try:
                 for line in process.stdout or ():
@@ -93,7 +93,8 @@ class Journey:
             finally:
                 late.cancel()
                 if process.poll() is None and sys.exc_info()[0] is not None:
-                    process.terminate()
+                    # Asked, not killed: it ends what it has begun, so that nothing is left half made.
+                    process.send_signal(signal.SIGINT)
         if process.returncode != 0:
             raise DemoStopped("the lab did not come up; what it said stands above")
 
