@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from rich.console import Console
 
 SOURCE = SiteAddresses("mtp", "montpellier", "127.0.0.1", "127.0.0.1:1", "127.0.0.1:1")
 TARGET = SiteAddresses("tls", "toulouse", "127.0.0.1", "127.0.0.1:1", "127.0.0.1:1")
+PROBER = Path(__file__).resolve().parents[2] / "lab" / "client" / "prober.py"
 SETTING = Setting("lab", SOURCE, TARGET, {"write_outage_seconds": 120.0}, {"cutover": 90.0})
 
 
@@ -206,3 +209,33 @@ def test_a_look_up_that_does_not_work_says_so(tmp_path: Path) -> None:
     out = tmp_path / "lookup.json"
     said = evidence.look_up(SOURCE, tmp_path, out)
     assert said.startswith("the look-up at montpellier did not work: FileNotFoundError")
+
+
+def test_an_interrupted_demo_stops_its_phase_gently(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    view = screen()
+    text = "trap 'echo written >\"$BASCULE_PROGRESS_LOG\"; exit 3' INT; echo begun; sleep 60 & wait"
+    phases = Phases("r1", tmp_path, view, program(tmp_path, text))
+
+    def interrupt(line: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(view, "relay", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        phases.run("sync")
+    assert (tmp_path / "r1/ansible/01_sync.log").read_text() == "written\n"
+
+
+def test_watchers_end_when_their_starter_is_gone(tmp_path: Path) -> None:
+    """Nobody has to find and kill them: the end of their standard input is enough."""
+    out = tmp_path / "prober.jsonl"
+    command = [sys.executable, str(PROBER), "--out", str(out), "--kinds", "files", "--stop-on-eof", "--timeout", "0.2"]
+    command += ["--side", "mtp:db=127.0.0.1,files=127.0.0.1:1,guest=127.0.0.1:1"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE) as process:
+        deadline = time.monotonic() + 20
+        while not (out.exists() and out.read_text().count("\n") > 3):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        assert process.stdin is not None
+        process.stdin.close()
+        assert process.wait(timeout=10) == 0
+    assert json.loads(out.read_text().splitlines()[-1])["op"] == "end"
