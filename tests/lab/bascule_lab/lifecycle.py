@@ -202,6 +202,7 @@ def down(screen: Screen, purge: bool = False) -> None:
             screen.changed(f"removed {len(removed)} networks")
         for bridge in remove_bridges():
             screen.changed(f"removed the bridge {bridge}")
+        podman.forget_leases()
         ended = end_ssh_masters()
         if ended:
             screen.changed(f"ended {ended} idle SSH connections to the lab")

@@ -16,6 +16,8 @@ from bascule_lab.topology import LABEL, Host, Network
 CAPABILITIES = "NET_ADMIN,NET_RAW,SYS_ADMIN,DAC_READ_SEARCH,MKNOD,AUDIT_WRITE,LINUX_IMMUTABLE,SYS_PTRACE"
 # Longer than a node takes to shut its guests down.
 STOP_SECONDS = 60
+# Which container has which address, as podman 4 with netavark keeps it for root.
+LEASES = Path("/run/containers/networks/ipam.db")
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,16 @@ def image_id(tag: str) -> str:
 def any_running() -> bool:
     """Whether any container at all runs here, the lab's or not."""
     return bool(shell.run(["podman", "ps", "--quiet"]).strip())
+
+
+def forget_leases() -> None:
+    """Forget which addresses are taken, when no container runs.
+
+    Podman 4 keeps the address of a container whose start was cut short, even beyond its network, and refuses it to every
+    later container. The file is on a tmpfs and made anew when it is missing.
+    """
+    if not any_running():
+        LEASES.unlink(missing_ok=True)
 
 
 def wait_for_starts(timeout: float = 60) -> None:
