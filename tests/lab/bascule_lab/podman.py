@@ -122,8 +122,8 @@ def any_running() -> bool:
 def forget_leases() -> None:
     """Forget which addresses are taken, when no container runs.
 
-    Podman 4 keeps the address of a container whose start was cut short, even beyond its network, and refuses it to every
-    later container. The file is on a tmpfs and made anew when it is missing.
+    Podman 4 keeps the address of a container whose start was cut short, even beyond its network, and refuses it to
+    every later container. The file is on a tmpfs and made anew when it is missing.
     """
     if not any_running():
         LEASES.unlink(missing_ok=True)
