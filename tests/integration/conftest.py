@@ -29,7 +29,7 @@ def lab() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def watchers(tmp_path_factory: pytest.TempPathFactory, lab: None) -> Iterator[Watchers]:
-    """A client outside and a prober, at work from before the first phase to the end."""
+    """A client outside and a prober, at work from the first test that asks for them to the end of all."""
     started = Watchers(tmp_path_factory.mktemp("clients"), read_setting())
     try:
         started.start()
@@ -39,7 +39,7 @@ def watchers(tmp_path_factory: pytest.TempPathFactory, lab: None) -> Iterator[Wa
 
 
 @pytest.fixture(scope="session")
-def first(tmp_path_factory: pytest.TempPathFactory, watchers: Watchers) -> Controller:
+def first(tmp_path_factory: pytest.TempPathFactory, lab: None) -> Controller:
     """The controller that runs the migration."""
     return Controller(tmp_path_factory.mktemp("first"), "integration")
 

@@ -1,6 +1,7 @@
 """Forward, back and forward again on the lab, every phase twice, under a client that writes all the time.
 
-The tests of this file build on one another and run in the order in which they stand.
+The tests of this file build on one another and run in the order in which they stand. Until the first cutover the source
+stands still, so that a second run has nothing to do; from then on a client outside writes without a pause.
 """
 
 from __future__ import annotations
@@ -121,7 +122,8 @@ def test_the_direction_cannot_be_set_from_outside(first: Controller, extra: str)
     assert fingerprint.differences(before, fingerprint.lab()) == []
 
 
-def test_cutover_in_check_mode_touches_nothing(first: Controller) -> None:
+def test_cutover_in_check_mode_touches_nothing(first: Controller, watchers: Watchers) -> None:
+    assert watchers.dead() is None
     touches_nothing(first, "cutover")
 
 
