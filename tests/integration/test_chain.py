@@ -43,9 +43,11 @@ def touches_nothing(controller: Controller, phase: str) -> None:
     assert fingerprint.differences(before, fingerprint.lab()) == []
 
 
-def active_site(controller: Controller) -> str:
-    """What `status` says about where the entrance is open."""
-    return controller.succeed("status").output
+def is_active_at(controller: Controller, site: str) -> None:
+    """See that `status` finds every component active at the site."""
+    output = controller.succeed("status").output
+    found = {line.split()[0] for line in output.splitlines() if f"active at {site}" in line}
+    assert found == COMPONENTS, output
 
 
 def kill_when(controller: Controller, phase: str, seen: Callable[[dict[str, Any]], bool]) -> None:
@@ -129,7 +131,7 @@ def test_cutover_in_check_mode_touches_nothing(first: Controller, watchers: Watc
 
 def test_forward(first: Controller) -> None:
     first.succeed("cutover")
-    assert "toulouse" in active_site(first)
+    is_active_at(first, "Toulouse")
     first.succeed("verify")
 
 
@@ -144,7 +146,7 @@ def test_rollback_in_check_mode_touches_nothing(first: Controller) -> None:
 
 def test_back(first: Controller) -> None:
     first.succeed("rollback")
-    assert "montpellier" in active_site(first)
+    is_active_at(first, "Montpellier")
     succeed_twice(first, "verify")
 
 
@@ -157,7 +159,7 @@ def test_controller_killed_before_the_switch(first: Controller, other: Controlle
     """Everything is frozen and nothing has switched: another controller thaws it."""
     kill_when(first, "cutover", lambda e: e["kind"] == "begin" and e["verb"] == "sync" and e["phase"] == "cutover")
     other.succeed("rollback")
-    assert "montpellier" in active_site(other)
+    is_active_at(other, "Montpellier")
     other.succeed("verify")
 
 
@@ -167,13 +169,13 @@ def test_controller_killed_after_the_switch(first: Controller, other: Controller
         first, "cutover", lambda e: e["kind"] == "end" and e["verb"] == "switch" and e["component"] == "accounts_db"
     )
     other.succeed("rollback")
-    assert "montpellier" in active_site(other)
+    is_active_at(other, "Montpellier")
     other.succeed("verify")
 
 
 def test_forward_again(first: Controller) -> None:
     first.succeed("cutover")
-    assert "toulouse" in active_site(first)
+    is_active_at(first, "Toulouse")
     first.succeed("verify")
 
 
