@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import random
-import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -103,7 +102,6 @@ def test_the_state_at_the_fence_is_kept_once(tmp_path: Path) -> None:
     assert disks.drop_kept(str(path)) is False
 
 
-@pytest.mark.skipif(shutil.which("zstd") is None, reason="zstd is not installed on this machine")
 def test_a_broken_stream_is_found(tmp_path: Path) -> None:
     path = tmp_path / "a.zst"
     subprocess.run(["zstd", "-q", "-o", str(path)], input=os.urandom(100_000), check=True)
@@ -138,7 +136,6 @@ def _job(**values: Any) -> pull.Job:
     )
 
 
-@pytest.mark.skipif(shutil.which("rsync") is None, reason="rsync is not installed on this machine")
 @pytest.mark.parametrize("values", [{}, {"compress": False, "disks": False}, {"bwlimit": 1000}])
 def test_what_our_rsync_asks_is_permitted(tmp_path: Path, values: dict[str, Any]) -> None:
     """The other end's own words, as rsync really sends them, pass the forced command; the file arrives."""
