@@ -11,7 +11,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: help packages install demo test lint unit meta molecule integration lab-up lab-status lab-down lab-image clean
+.PHONY: help packages install demo test lint unit meta molecule integration bench lab-up lab-status lab-down lab-image clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -47,6 +47,9 @@ molecule: lab-image ## Run Molecule for every role (ONLY=role for one)
 
 integration: lab-image ## Run the lab forward, back and forward again, with faults
 	@$(BIN)/pytest -q -x tests/integration
+
+bench: lab-image ## Run the benchmarks (ONLY=name for one, FULL=1 for the full sizes)
+	@$(BIN)/python -m benchmarks $(if $(ONLY),--only $(ONLY)) $(if $(FULL),--full)
 
 lab-image: install ## Build the images of the lab's hosts and guest (cached)
 	@$(BIN)/python tests/lab/lab.py image
