@@ -1,0 +1,182 @@
+"""Which names of a tree have changed: the recorder's journal, kept small while it is written, and read back.
+
+Pure. A name is a path below the tree as bytes, `.` for its root. The journal says where something may have happened,
+never what: whoever reads it looks at the tree. It may name too much, never too little; where that cannot be promised,
+`complete` is False, `why` says it, and only a full scan knows what has changed.
+
+A journal belongs to one generation: one run of the recorder, which has missed nothing since it began. Positions in two
+generations cannot be compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Optional
+
+from ..errors import BasculeError
+
+ROOT = b"."
+# A name may be there, is gone, or is a directory of which all that is below counts as changed as well.
+CHANGED, GONE, WHOLE = b"C", b"G", b"W"
+# What a name costs in memory beside its own bytes: the entry of a dictionary, two objects and a tuple.
+NAME_COST = 250
+
+
+class JournalUnreadable(BasculeError):
+    """The recorder's journal does not hold what it should."""
+
+
+@dataclass(frozen=True)
+class Changes:
+    """Where something may have happened after `first` and up to `last`.
+
+    `changed` were there, `deleted` were gone when the recorder saw them last. Of the directories in `whole`, which are
+    in one of the two as well, everything below counts as changed: they were moved, or replaced by others.
+    """
+
+    first: int
+    last: int
+    changed: frozenset[bytes]
+    deleted: frozenset[bytes]
+    complete: bool
+    why: str
+    whole: frozenset[bytes] = frozenset()
+    generation: str = ""
+
+    @property
+    def names(self) -> frozenset[bytes]:
+        """All names."""
+        return self.changed | self.deleted
+
+    def touches(self, path: bytes) -> bool:
+        """Tell whether a path may have changed: it is named, or lies in a directory that counts as a whole."""
+        if not self.complete or path in self.changed or path in self.deleted:
+            return True
+        return bool(self.whole) and any(above in self.whole for above in parents(path))
+
+
+def doubt(why: str) -> Changes:
+    """Return that nothing is known: everything may have changed."""
+    return Changes(0, 0, frozenset(), frozenset(), False, why)
+
+
+def parents(path: bytes) -> Iterator[bytes]:
+    """Yield the directories above a path, the nearest first, the root last."""
+    while path != ROOT:
+        path = path.rpartition(b"/")[0] or ROOT
+        yield path
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A point in a generation of a recorder: everything that happened before it has been written down."""
+
+    generation: str
+    sequence: int
+
+    def to_text(self) -> str:
+        """Return the mark as it stands in a receipt."""
+        return f"{self.generation}:{self.sequence}"
+
+    @classmethod
+    def from_any(cls, value: Any) -> Optional[Mark]:
+        """Read a mark from plain types; None when it is not one."""
+        if not isinstance(value, Mapping):
+            return None
+        generation, sequence = value.get("generation"), value.get("sequence")
+        if not isinstance(generation, str) or not generation or not isinstance(sequence, int):
+            return None
+        return cls(generation, sequence)
+
+
+@dataclass
+class Log:
+    """What the recorder keeps: each name once, with the last time it was seen; bounded."""
+
+    limit: int
+    sequence: int = 0
+    size: int = 0
+    names: dict[bytes, tuple[int, bytes]] = field(default_factory=dict)
+
+    def note(self, name: bytes, kind: bytes) -> bool:
+        """Take in what happened to a name; False when there is no room for it any more."""
+        self.sequence += 1
+        before = self.names.pop(name, None)
+        if before is None:
+            self.size += len(name) + NAME_COST
+        # A directory that has once counted as a whole goes on to do so: the reader may not have been there between.
+        self.names[name] = (self.sequence, _merged(before[1] if before else b"", kind))
+        return self.size <= self.limit
+
+    def forget(self, upto: int) -> int:
+        """Drop what nobody will ask for again; the oldest names stand first."""
+        dropped = 0
+        for name in list(self.names):
+            if self.names[name][0] > upto:
+                break
+            del self.names[name]
+            self.size -= len(name) + NAME_COST
+            dropped += 1
+        return dropped
+
+    def records(self, after: int = 0) -> bytes:
+        """Return the names seen after a point as the journal writes them."""
+        return b"".join(record(seq, kinds, name) for name, (seq, kinds) in self.names.items() if seq > after)
+
+
+def _merged(before: bytes, kind: bytes) -> bytes:
+    there = CHANGED if kind != GONE else GONE
+    return there + WHOLE if kind == WHOLE or WHOLE in before else there
+
+
+def record(sequence: int, kinds: bytes, name: bytes) -> bytes:
+    """Return one entry of the journal."""
+    return b"%d %s %s\0" % (sequence, kinds, name)
+
+
+def read(journal: Iterable[bytes], generation: str, since: Optional[Mark], last: int) -> Changes:
+    """Read what happened after `since` up to `last`, from the pieces of a journal of this generation, in any cut.
+
+    None for `since` is the beginning of the generation, of which nobody knows what the tree was then.
+    """
+    if since is None:
+        return doubt("no earlier state is known that both sides shared")
+    if since.generation != generation:
+        return doubt("the recorder has been restarted since both sides were the same")
+    if since.sequence > last:
+        return doubt(f"the recorder stands at {last}, before the {since.sequence} that was seen earlier")
+    found: dict[bytes, bytes] = {}
+    whole: set[bytes] = set()
+    for sequence, kinds, name in entries(journal):
+        if sequence > since.sequence:
+            found[name] = kinds[:1]
+            if WHOLE in kinds:
+                whole.add(name)
+    return Changes(
+        since.sequence,
+        last,
+        frozenset(name for name, kind in found.items() if kind == CHANGED),
+        frozenset(name for name, kind in found.items() if kind == GONE),
+        True,
+        "",
+        frozenset(whole),
+        generation,
+    )
+
+
+def entries(journal: Iterable[bytes]) -> Iterator[tuple[int, bytes, bytes]]:
+    """Yield the entries of a journal whose pieces may end anywhere; half an entry at the end was never written."""
+    rest = b""
+    for piece in journal:
+        *whole, rest = (rest + piece).split(b"\0")
+        for text in whole:
+            number, _, tail = text.partition(b" ")
+            kinds, space, name = tail.partition(b" ")
+            if not (number.isdigit() and space and name and kinds and kinds[:1] in (CHANGED, GONE)):
+                raise JournalUnreadable(
+                    expected="an entry of the recorder's journal",
+                    found=repr(text[:100]),
+                    next_command="restart the recorder; the next transfer compares everything",
+                )
+            yield int(number), kinds, name
