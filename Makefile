@@ -11,7 +11,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: help packages install demo test lint unit meta molecule integration bench lab-up lab-status lab-down lab-image clean
+.PHONY: help packages install demo test lint unit meta molecule faults integration bench lab-up lab-status lab-down lab-image clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -44,6 +44,9 @@ meta: install ## Run the tests of the repository's own rules
 
 molecule: lab-image ## Run Molecule for every role (ONLY=role for one)
 	@$(BIN)/pytest -q -n 2 tests/molecule $(if $(ONLY),-k $(ONLY))
+
+faults: lab-image ## Break things between two hosts (ONLY=area or test for some)
+	@$(BIN)/pytest -q -n 2 --dist loadgroup tests/faults $(if $(ONLY),-k $(ONLY))
 
 integration: lab-image ## Run the lab forward, back and forward again, with faults
 	@$(BIN)/pytest -q -x tests/integration
