@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
 
 from bascule.errors import BasculeError
 from bascule.integrity import rows
-from bascule.postgresql import control, decide, parity
+from bascule.postgresql import control, decide, parity, pgbouncer
 
 
 def bascule_postgresql_decide(source: Mapping[str, Any], to: Mapping[str, Any]) -> dict[str, Any]:
@@ -36,9 +36,14 @@ def bascule_postgresql_switch(source: Mapping[str, Any], to: Mapping[str, Any]) 
     return {"action": found.action, "reason": found.reason}
 
 
-def bascule_postgresql_parity(source: Mapping[str, Any], target: Mapping[str, Any]) -> dict[str, list[str]]:
+def bascule_postgresql_parity(
+    source: Mapping[str, Any], target: Mapping[str, Any], replace: bool = False
+) -> dict[str, list[str]]:
     """Return the differences that stand in the way, and what is worth knowing."""
-    return {"differences": parity.differences(source, target), "notes": parity.notes(source)}
+    return {
+        "differences": parity.differences(source, target, replace=replace),
+        "notes": parity.notes(source, target),
+    }
 
 
 def bascule_postgresql_compare(
@@ -72,6 +77,11 @@ def bascule_postgresql_rows(active: Mapping[str, Any] | None, passive: Mapping[s
     }
 
 
+def bascule_postgresql_pooled(clients: Iterable[Mapping[str, Any]], addresses: Iterable[str]) -> list[dict[str, str]]:
+    """Return the clients of the poolers as the servers see them: from the poolers' own addresses."""
+    return pgbouncer.seen_by_server(clients, addresses)
+
+
 class FilterModule:
     """What Ansible looks for."""
 
@@ -81,6 +91,7 @@ class FilterModule:
             "bascule_postgresql_compare": bascule_postgresql_compare,
             "bascule_postgresql_decide": bascule_postgresql_decide,
             "bascule_postgresql_parity": bascule_postgresql_parity,
+            "bascule_postgresql_pooled": bascule_postgresql_pooled,
             "bascule_postgresql_rows": bascule_postgresql_rows,
             "bascule_postgresql_switch": bascule_postgresql_switch,
         }

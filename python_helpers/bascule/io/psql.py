@@ -8,15 +8,18 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import pwd
 import secrets
 import selectors
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 from ..errors import BasculeError
+
+Psqls = TypeVar("Psqls", bound="Psql")
 
 
 class SqlError(BasculeError):
@@ -27,24 +30,27 @@ class SqlError(BasculeError):
         super().__init__(expected=expected, found=found)
 
 
-class Session:
+class Psql:
     """A psql process that stays connected; use it as a context manager."""
 
-    def __init__(self, port: int, *, owner: str = "postgres", database: str = "postgres", timeout: float = 10) -> None:
+    def __init__(self, arguments: Sequence[str], environment: Mapping[str, str], owner: str, timeout: float) -> None:
         self._timeout = timeout
         self._buffer = b""
+        account = pwd.getpwnam(owner)
         environment = {
             **os.environ,
+            "HOME": account.pw_dir,
             "LC_ALL": "C.UTF-8",
-            "PGCLIENTENCODING": "UTF8",
             "PGCONNECT_TIMEOUT": "5",
             "PGAPPNAME": "bascule",
-            "PGOPTIONS": "-c search_path=pg_catalog -c lc_messages=C",
-            "PGDATABASE": database,
+            **environment,
         }
-        command = ["runuser", "-u", owner, "--", "psql", "-X", "-q", "-A", "-t", "-p", str(port)]
+        # No runuser in between: it costs a PAM session, and a kill would reach it instead of psql.
         self._process = subprocess.Popen(
-            command,
+            ["psql", "-X", "-q", *arguments],
+            user=account.pw_uid,
+            group=account.pw_gid,
+            extra_groups=os.getgrouplist(owner, account.pw_gid),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -55,13 +61,8 @@ class Session:
         if self._process.stdout is not None:
             os.set_blocking(self._process.stdout.fileno(), False)
             self._selector.register(self._process.stdout, selectors.EVENT_READ)
-        try:
-            self.query("SELECT 1 AS one")
-        except BasculeError:
-            self.close()
-            raise
 
-    def __enter__(self) -> Session:
+    def __enter__(self: Psqls) -> Psqls:
         return self
 
     def __exit__(
@@ -69,24 +70,10 @@ class Session:
     ) -> None:
         self.close()
 
-    def query(self, sql: str, *, timeout: float | None = None) -> list[dict[str, Any]]:
-        """Run one SELECT and return its rows."""
-        text = self._send(f"SELECT coalesce(jsonb_agg(to_jsonb(q)), '[]'::jsonb) FROM ({sql}) AS q", timeout)
-        try:
-            rows: list[dict[str, Any]] = json.loads(text)
-        except ValueError as error:
-            raise SqlError(expected=f"rows from: {_shown(sql)}", found=text[-500:]) from error
-        return rows
-
-    def value(self, sql: str, *, timeout: float | None = None) -> Any:
-        """Run a SELECT of one row with one column and return it, or None when there is no row."""
-        rows = self.query(sql, timeout=timeout)
-        return next(iter(rows[0].values())) if rows else None
-
-    def execute(self, statements: str | Sequence[str], *, timeout: float | None = None) -> None:
-        """Run statements that return nothing, each in its own transaction unless they say otherwise."""
-        for statement in [statements] if isinstance(statements, str) else statements:
-            self._send(statement, timeout)
+    def abandon(self) -> None:
+        """End the connection at once, whatever it waits for."""
+        self._process.kill()
+        self.close()
 
     def close(self) -> None:
         """End the connection."""
@@ -104,6 +91,10 @@ class Session:
             self._process.stdout.close()
 
     def _send(self, sql: str, timeout: float | None) -> str:
+        return self._finish(self._begin(sql), sql, timeout)
+
+    def _begin(self, sql: str) -> str:
+        """Send a statement; return the token after which its answer ends."""
         token = secrets.token_hex(8)
         message = f"{sql.rstrip().rstrip(';')};\n\\echo {token} :ERROR :SQLSTATE\n"
         try:
@@ -113,6 +104,10 @@ class Session:
             self._process.stdin.flush()
         except (BrokenPipeError, OSError) as error:
             raise SqlError(expected="a connection to the local server", found=self._rest()) from error
+        return token
+
+    def _finish(self, token: str, sql: str, timeout: float | None) -> str:
+        """Wait for the answer to a statement that was sent."""
         lines = self._until(token, time.monotonic() + (timeout if timeout is not None else self._timeout), sql)
         state = lines.pop().split()
         text = "\n".join(lines)
@@ -147,6 +142,42 @@ class Session:
     def _rest(self) -> str:
         output = self._process.stdout.read() if self._process.stdout is not None else b""
         return (self._buffer + (output or b"")).decode("utf-8", "replace").strip()[-1000:] or "it was closed"
+
+
+class Session(Psql):
+    """A connection to a local server, as the cluster's owner."""
+
+    def __init__(self, port: int, *, owner: str = "postgres", database: str = "postgres", timeout: float = 10) -> None:
+        environment = {
+            "PGCLIENTENCODING": "UTF8",
+            "PGOPTIONS": "-c search_path=pg_catalog -c lc_messages=C",
+            "PGDATABASE": database,
+        }
+        super().__init__(["-A", "-t", "-p", str(port)], environment, owner, timeout)
+        try:
+            self.query("SELECT 1 AS one")
+        except BasculeError:
+            self.close()
+            raise
+
+    def query(self, sql: str, *, timeout: float | None = None) -> list[dict[str, Any]]:
+        """Run one SELECT and return its rows."""
+        text = self._send(f"SELECT coalesce(jsonb_agg(to_jsonb(q)), '[]'::jsonb) FROM ({sql}) AS q", timeout)
+        try:
+            rows: list[dict[str, Any]] = json.loads(text)
+        except ValueError as error:
+            raise SqlError(expected=f"rows from: {_shown(sql)}", found=text[-500:]) from error
+        return rows
+
+    def value(self, sql: str, *, timeout: float | None = None) -> Any:
+        """Run a SELECT of one row with one column and return it, or None when there is no row."""
+        rows = self.query(sql, timeout=timeout)
+        return next(iter(rows[0].values())) if rows else None
+
+    def execute(self, statements: str | Sequence[str], *, timeout: float | None = None) -> None:
+        """Run statements that return nothing, each in its own transaction unless they say otherwise."""
+        for statement in [statements] if isinstance(statements, str) else statements:
+            self._send(statement, timeout)
 
 
 def _shown(sql: str) -> str:

@@ -8,6 +8,9 @@ from typing import Any
 
 from ..errors import BasculeError
 
+POOLERS = ("none", "install", "existing")
+NUMBERS = {"port", "peer_port", "pooler_port", "pooler_max_clients", "pooler_pool_size", "pooler_query_wait"}
+
 
 @dataclass(frozen=True)
 class Spec:
@@ -34,6 +37,50 @@ class Spec:
     max_slot_wal_keep_size: str = "8GB"
     wal_keep_size: str = "256MB"
     peer_clients: tuple[Mapping[str, str], ...] = field(default=())
+    address: str = ""
+    # The pooler of this host: none, install (an instance of Bascule's own) or existing (only audited and driven).
+    pooler: str = "none"
+    pooler_port: int = 6432
+    pooler_listen: str = "*"
+    pooler_mode: str = "transaction"
+    pooler_max_clients: int = 500
+    pooler_pool_size: int = 20
+    pooler_query_wait: int = 120
+    # How the pooler calls each side's server, for its TLS to check; empty: by address.
+    pooler_host: str = ""
+    pooler_peer_host: str = ""
+    pooler_clients: tuple[Mapping[str, str], ...] = ()
+    # Only for an existing one: its pgbouncer.ini, the file of the databases in it that Bascule may write, the directory
+    # of its socket, and the system user it runs as, to whom its console is open.
+    pooler_main: str = "/etc/pgbouncer/pgbouncer.ini"
+    pooler_include: str = ""
+    pooler_directory: str = "/var/run/postgresql"
+    pooler_user: str = "postgres"
+
+    @property
+    def pooler_unit(self) -> str:
+        """The systemd unit of Bascule's own pooler."""
+        return f"bascule-pooler-{self.component}.service"
+
+    @property
+    def pooler_home(self) -> str:
+        """The directory of its files."""
+        return f"/etc/bascule/pooler/{self.component}"
+
+    @property
+    def pooler_databases(self) -> str:
+        """The file that says where the databases are: the one that a switch rewrites."""
+        return f"{self.pooler_home}/databases.ini" if self.pooler == "install" else self.pooler_include
+
+    @property
+    def pooler_socket(self) -> str:
+        """The directory of its local socket, through which its console is reached."""
+        return f"/run/bascule-pooler-{self.component}" if self.pooler == "install" else self.pooler_directory
+
+    @property
+    def pooler_account(self) -> str:
+        """The system user it runs as."""
+        return "bascule-pooler" if self.pooler == "install" else self.pooler_user
 
     @property
     def unit(self) -> str:
@@ -79,6 +126,7 @@ class Spec:
         value = asdict(self)
         value["clients"] = [dict(client) for client in self.clients]
         value["peer_clients"] = [dict(client) for client in self.peer_clients]
+        value["pooler_clients"] = [dict(client) for client in self.pooler_clients]
         return value
 
     @classmethod
@@ -91,13 +139,16 @@ class Spec:
                 expected=f"a side described by {', '.join(sorted(known))}", found=f"also {', '.join(odd)}"
             )
         value = dict(data)
-        for name in ("clients", "peer_clients"):
+        for name in ("clients", "peer_clients", "pooler_clients"):
             value[name] = tuple({str(k): str(v) for k, v in client.items()} for client in value.get(name) or ())
             for client in value[name]:
                 if not {"database", "user", "address"} <= set(client):
                     raise BasculeError(expected="clients with database, user and address", found=repr(client))
+        if value.get("pooler", "none") not in POOLERS:
+            raise BasculeError(expected=f"a pooler that is one of {', '.join(POOLERS)}", found=repr(value["pooler"]))
         try:
-            value["port"], value["peer_port"] = int(value["port"]), int(value["peer_port"])
+            for name in NUMBERS & set(value):
+                value[name] = int(value[name])
             value["version"] = str(value["version"])
             return cls(**value)
         except (KeyError, TypeError, ValueError) as error:
