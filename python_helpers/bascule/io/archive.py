@@ -9,6 +9,7 @@ import hashlib
 import io
 import os
 import subprocess
+import sys
 import tempfile
 import threading
 import zlib
@@ -90,8 +91,25 @@ def kind_of(file: io.FileIO, path: str) -> str:
 Read = tuple[VmaReport, str, list[str]]
 
 
+class _Plain:
+    """The file as it stands."""
+
+    def __init__(self, file: io.FileIO, size: int) -> None:
+        self._file = file
+        self._size = size
+
+    def readinto(self, into: memoryview, /) -> int:
+        """Read on."""
+        return self._file.readinto(into) or 0
+
+    def skip(self, size: int, /) -> int:
+        """Step over: nothing proves these bytes but the digest, which has its own reader."""
+        here = self._file.tell()
+        return self._file.seek(min(here + size, self._size)) - here
+
+
 def _plain(file: io.FileIO, size: int) -> Read:
-    return verify(file), "", []
+    return verify(_Plain(file, size)), "", []
 
 
 def _gzip(file: io.FileIO, size: int) -> Read:
@@ -133,9 +151,14 @@ class _Gzip:
     def __init__(self, file: io.FileIO) -> None:
         self._stream = gzip.GzipFile(fileobj=file)
         self._delivered = 0
+        self._unseen = memoryview(bytearray(_PIECE))
         self.complaints: list[str] = []
 
-    def readinto(self, into: memoryview) -> int:
+    def skip(self, size: int, /) -> int:
+        """Decompress and check, and look no further."""
+        return self.readinto(self._unseen[:size])
+
+    def readinto(self, into: memoryview, /) -> int:
         """Hand on what comes; a damaged stream ends here, and has a complaint."""
         if self.complaints:
             return 0
@@ -151,15 +174,25 @@ class _Gzip:
 class _Zstd:
     """Decompressed by the zstd program, which checks each frame's checksum where there is one."""
 
-    def __init__(self, file: io.FileIO, size: int, output: io.FileIO) -> None:
+    def __init__(self, file: io.FileIO, size: int, output: io.FileIO, nowhere: io.FileIO) -> None:
         self._file = file
         self._output = output
+        self._nowhere = nowhere
         self._delivered = self._followed = 0
         self.frames = Frames(lambda offset, length: os.pread(file.fileno(), length, offset), size)
 
-    def readinto(self, into: memoryview) -> int:
-        """Hand on what zstd says, and follow the frames as far as it has read: what it has read is at hand."""
-        count = self._output.readinto(into) or 0
+    def readinto(self, into: memoryview, /) -> int:
+        """Hand on what zstd says."""
+        return self._count(self._output.readinto(into) or 0)
+
+    def skip(self, size: int, /) -> int:
+        """Let the kernel drop bytes that zstd has checked, without copying them here."""
+        if sys.version_info >= (3, 10):
+            return self._count(os.splice(self._output.fileno(), self._nowhere.fileno(), size))
+        return self.readinto(memoryview(bytearray(min(size, _PIECE))))
+
+    def _count(self, count: int) -> int:
+        """Follow the frames as far as zstd has read: what it has read is at hand."""
         self._delivered += count
         if not count or self._delivered - self._followed >= _STEP:
             self._followed = self._delivered
@@ -169,7 +202,11 @@ class _Zstd:
 
 def _zstd(file: io.FileIO, size: int) -> Read:
     reading, writing = os.pipe()
-    with open(reading, "rb", buffering=0) as output, tempfile.TemporaryFile() as errors:
+    with (
+        open(reading, "rb", buffering=0) as output,
+        open(os.devnull, "wb", buffering=0) as nowhere,
+        tempfile.TemporaryFile() as errors,
+    ):
         with contextlib.suppress(OSError):
             fcntl.fcntl(reading, _SET_PIPE_SIZE, _PIECE)
         try:
@@ -189,7 +226,7 @@ def _zstd(file: io.FileIO, size: int) -> Read:
             ) from error
         finally:
             os.close(writing)
-        stream = _Zstd(file, size, output)
+        stream = _Zstd(file, size, output, nowhere)
         try:
             report = verify(stream)
             status = process.wait()

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from pve.pve_standin.node import Node
 
-from bascule.cli.main import main
+from bascule.cli.main import COMMANDS, main
 from bascule.errors import BasculeError
 from bascule.integrity.vma import EXTENT, verify
 from bascule.io.archive import verify_archive
@@ -185,3 +185,6 @@ def test_the_command_lists_its_commands(capsys: pytest.CaptureFixture[str]) -> N
     assert "verify-archive" in capsys.readouterr().out
     assert main([]) == 2
     assert main(["nonsense"]) == 2
+    for name in COMMANDS:
+        with pytest.raises(SystemExit, match="0"):
+            main([name, "--help"])
