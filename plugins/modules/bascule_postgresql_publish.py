@@ -47,6 +47,14 @@ lost:
   description: Whether the standby has lost log it needs, so that it has to be built again.
   returned: always
   type: bool
+oldest_segment:
+  description: The oldest log file it still has, from the last 16 digits of its name.
+  returned: always
+  type: str
+size_bytes:
+  description: The size of all databases.
+  returned: always
+  type: int
 system_id:
   description: The cluster's system identifier.
   returned: always

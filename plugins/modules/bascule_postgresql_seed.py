@@ -10,11 +10,16 @@ module: bascule_postgresql_seed
 short_description: Say how far a base backup is
 description:
   - Fails when the base backup has failed or was interrupted; changes nothing.
+  - It is called through the action of the same name, which calls it again and again until the base backup has ended.
 options:
   spec:
     description: The side, as the role describes it.
     type: dict
     required: true
+  wait:
+    description: Seconds until it must have ended; the action's, the module itself never waits.
+    type: float
+    default: 86400
 author:
   - The Bascule authors
 """
@@ -23,22 +28,21 @@ EXAMPLES = r"""
 - name: Wait for the base backup
   bascule_postgresql_seed:
     spec: "{{ __postgresql_replication_specs['db-tls'] }}"
+    wait: 3600
   delegate_to: db-tls
   become: true
-  register: __example_seed
-  until: __example_seed is failed or __example_seed.seed.state == 'done'
 """
 
 RETURN = r"""
 seed:
-  description: Its state (running or done) and the bytes it has.
+  description: Its state (running or done), the bytes it has, how fast they come, and the seconds that remain.
   returned: always
   type: dict
 """
 
 from typing import Any
 
-from ansible.module_utils.bascule.io import pg_prepare
+from ansible.module_utils.bascule.io import pg_seed
 from ansible.module_utils.bascule.io.module import run_module
 from ansible.module_utils.bascule.postgresql.spec import Spec
 from ansible.module_utils.basic import AnsibleModule
@@ -48,13 +52,14 @@ def main(module: AnsibleModule) -> dict[str, Any]:
     """Do what the arguments say."""
     if module.check_mode:
         return {"changed": False, "seed": {"state": "done", "bytes": 0}}
-    return {"changed": False, "seed": pg_prepare.seeding(Spec.from_dict(module.params["spec"]))}
+    return {"changed": False, "seed": pg_seed.seeding(Spec.from_dict(module.params["spec"]))}
 
 
 if __name__ == "__main__":
     run_module(
         {
             "spec": {"type": "dict", "required": True},
+            "wait": {"type": "float", "default": 86400.0},
         },
         main,
     )

@@ -32,6 +32,14 @@ options:
     description: Build the standby again, because it has lost log it needs.
     type: bool
     default: false
+  oldest_segment:
+    description: The oldest log file of the active side; a standby that needs older log is built again.
+    type: str
+    default: ""
+  size_bytes:
+    description: How much the base backup will bring, for the remaining time.
+    type: int
+    default: 0
   replace:
     description: Put aside a cluster that holds databases of its own.
     type: bool
@@ -84,6 +92,8 @@ def main(module: AnsibleModule) -> dict[str, Any]:
         {str(name): int(value) for name, value in params["settings"].items()},
         system_id=params["system_id"],
         lost=params["lost"],
+        oldest_segment=params["oldest_segment"],
+        size_bytes=params["size_bytes"],
         replace=params["replace"],
         max_rate=params["max_rate"],
         check=module.check_mode,
@@ -98,6 +108,8 @@ if __name__ == "__main__":
             "settings": {"type": "dict", "required": True},
             "system_id": {"type": "str", "required": True},
             "lost": {"type": "bool", "default": False},
+            "oldest_segment": {"type": "str", "default": ""},
+            "size_bytes": {"type": "int", "default": 0},
             "replace": {"type": "bool", "default": False},
             "max_rate": {"type": "str", "default": ""},
         },

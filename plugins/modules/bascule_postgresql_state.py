@@ -23,6 +23,9 @@ options:
     description: How long to watch the log grow, with O(audit).
     type: float
     default: 2.0
+  controller_time:
+    description: What the controller's clock says right now, with O(audit); the clocks of both sides are compared by it.
+    type: float
 author:
   - The Bascule authors
 """
@@ -48,7 +51,7 @@ state:
 
 from typing import Any
 
-from ansible.module_utils.bascule.io import pg_state
+from ansible.module_utils.bascule.io import pg_audit, pg_state
 from ansible.module_utils.bascule.io.module import run_module
 from ansible.module_utils.bascule.postgresql.spec import Spec
 from ansible.module_utils.basic import AnsibleModule
@@ -57,7 +60,10 @@ from ansible.module_utils.basic import AnsibleModule
 def main(module: AnsibleModule) -> dict[str, Any]:
     """Do what the arguments say."""
     spec = Spec.from_dict(module.params["spec"])
-    found = pg_state.audit(spec, module.params["seconds"]) if module.params["audit"] else pg_state.read(spec)
+    if module.params["audit"]:
+        found = pg_audit.audit(spec, module.params["seconds"], module.params["controller_time"])
+    else:
+        found = pg_state.read(spec)
     return {"changed": False, "guard": found["guard"], "state": found}
 
 
@@ -67,6 +73,7 @@ if __name__ == "__main__":
             "spec": {"type": "dict", "required": True},
             "audit": {"type": "bool", "default": False},
             "seconds": {"type": "float", "default": 2.0},
+            "controller_time": {"type": "float"},
         },
         main,
     )

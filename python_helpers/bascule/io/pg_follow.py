@@ -12,7 +12,8 @@ from ..errors import BasculeError
 from ..guard import state as rule
 from ..guard.state import GuardState
 from ..postgresql import control, lsn
-from . import files, guard_store, pg_pin, units
+from ..postgresql.spec import Spec
+from . import files, guard_store, pg_pin, pg_reach, units
 from .pg_cluster import HOME, STREAMING, Cluster, load_spec, streaming_standby, world
 from .process import run
 
@@ -54,7 +55,7 @@ def follow(component: str, epoch: str) -> int:
                 cluster.follow_conf(connect=True)
                 cluster.reload()
             note(step="connecting to the new primary")
-            _wait_streaming(session, spec.peer_side, 120)
+            _wait_streaming(session, spec, 120)
         note(state="streaming", step="following", ended_at=_now())
     except BasculeError as error:
         note(state="failed", error=str(error), ended_at=_now())
@@ -89,7 +90,7 @@ def start_follow(component: str, side: str, *, wait: float = 0, check: bool = Fa
                 break
             raise BasculeError(
                 expected=f"{side} to follow {spec.peer_side} within {wait:g} s",
-                found=str(notes.get("error") or notes.get("step") or "nothing"),
+                found=str(notes.get("error") or pg_reach.complaint(spec) or notes.get("step") or "nothing"),
                 state=f"{side} is closed; {spec.peer_side} is as it was",
                 next_command=f"systemctl status {name}; then run the sync phase again",
             )
@@ -116,7 +117,15 @@ def catch_up(component: str, side: str, *, budget: float, wait: bool = True) -> 
     spec = load_spec(component, side)
     cluster = Cluster(spec)
     with cluster.session() as session:
-        missing = not session.query(f"SELECT 1 AS one FROM pg_replication_slots WHERE slot_name = '{spec.slot}'")
+        slot = session.query(f"SELECT wal_status AS status FROM pg_replication_slots WHERE slot_name = '{spec.slot}'")
+        missing = not slot
+        if slot and slot[0]["status"] == "lost":
+            raise BasculeError(
+                expected=f"the slot of {spec.peer_side} to keep all the log that it needs",
+                found=f"it is lost: the standby was away for more than {spec.max_slot_wal_keep_size} of log",
+                state=f"{side} serves as before; {spec.peer_side} cannot follow and must not be switched to",
+                next_command=f"ansible-playbook playbooks/20_prepare.yml --limit {component} (builds it again)",
+            )
         if missing:
             session.execute(f"SELECT pg_create_physical_replication_slot('{spec.slot}', true)")
         if not wait:
@@ -219,13 +228,13 @@ def _settled(session: Any) -> str:
         time.sleep(0.1)
 
 
-def _wait_streaming(session: Any, peer: str, timeout: float) -> None:
+def _wait_streaming(session: Any, spec: Spec, timeout: float) -> None:
     deadline = time.monotonic() + timeout
     while not session.query(STREAMING):
         if time.monotonic() > deadline:
             raise BasculeError(
-                expected=f"to stream from {peer} within {timeout:g} s",
-                found="no connection",
+                expected=f"to stream from {spec.peer_side} within {timeout:g} s",
+                found=pg_reach.complaint(spec) or "no connection, although a log-in there succeeds",
                 state="this side is closed and stands still",
                 next_command="see why in the server's log, then run the sync phase",
             )

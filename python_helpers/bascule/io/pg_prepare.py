@@ -5,17 +5,17 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ..errors import BasculeError
 from ..guard import state as rule
-from ..postgresql import conf, hba, scram
+from ..postgresql import conf, hba, lsn, scram
 from ..postgresql.spec import Spec
-from . import files, guard_store, units
+from . import files, guard_store, pg_reach, pg_settings, units
 from .pg_cluster import FENCE_FILE, HOME, SPEC_FILE, Cluster, world
-from .pg_follow import size_of
 from .process import run
 from .psql import Session
 
@@ -77,7 +77,9 @@ def configure(
             files.write_json(hook, {"kind": "postgresql", "component": spec.component})
     entry = ":".join(_escape(word) for word in ("*", str(spec.peer_port), "*", spec.replication_user, password))
     changes.file(cluster, Path(conf.passfile(spec)), entry + "\n", 0o600)
-    changes.file(cluster, cluster.config / "conf.d" / conf.BASE, conf.base(spec, raised))
+    changes.file(
+        cluster, cluster.config / "conf.d" / conf.BASE, conf.base(spec, raised, pg_settings.wal_compression(spec))
+    )
     state, adopted = guard_store.adopt(spec.component, spec.side, rule.OPEN if active else rule.CLOSED, check=check)
     if adopted:
         changes.names.append("guard")
@@ -110,6 +112,9 @@ def publish(spec: Spec, password: str, *, check: bool = False) -> dict[str, Any]
             if _role(session, spec, password, check):
                 changes.names.append(f"role {spec.replication_user}")
             lost = _slot(session, spec, changes, check)
+            # What the log still holds: a standby that needs older log has lost its way, whatever the slot says.
+            oldest = str(session.value("SELECT min(right(name, 16)) FROM pg_ls_waldir() WHERE name ~ '^[0-9A-F]{24}$'"))
+            size = int(session.value("SELECT sum(pg_database_size(oid)) FROM pg_database"))
             errors = session.query("SELECT line_number, error FROM pg_hba_file_rules WHERE error IS NOT NULL")
             if errors:
                 raise BasculeError(expected=f"a valid {cluster.config}/pg_hba.conf", found=repr(errors))
@@ -118,6 +123,8 @@ def publish(spec: Spec, password: str, *, check: bool = False) -> dict[str, Any]
         "changes": changes.names,
         "settings": running,
         "lost": lost,
+        "oldest_segment": oldest,
+        "size_bytes": size,
         "system_id": cluster.control().system_id,
         "guard": guard_store.read(spec.component, spec.side).to_dict(),
     }
@@ -130,11 +137,14 @@ def stage(
     *,
     system_id: str,
     lost: bool = False,
+    oldest_segment: str = "",
+    size_bytes: int = 0,
     replace: bool = False,
     max_rate: str = "",
     check: bool = False,
 ) -> dict[str, Any]:
     """Prepare the passive side, and start its base backup unless it is a standby already."""
+    warnings: list[str] = []
     with world(spec.component, check=check):
         guard = guard_store.read(spec.component, spec.side)
         if guard.status not in (rule.UNKNOWN, rule.CLOSED):
@@ -145,7 +155,14 @@ def stage(
                 next_command="ansible-playbook playbooks/status.yml",
             )
         cluster = Cluster(spec)
-        seeded = not lost and is_standby(cluster, system_id)
+        standby = is_standby(cluster, system_id)
+        missing = standby and misses_log(cluster, oldest_segment)
+        seeded = standby and not lost and not missing
+        if standby and not seeded:
+            warnings.append(
+                f"{spec.side} has lost log it needs ({'its slot is lost' if lost else 'it was removed'}): "
+                "the standby is built again from nothing"
+            )
         foreign = [] if seeded or replace else user_databases(cluster)
         if foreign and not units.is_running(spec.unit_name("seed")):
             raise BasculeError(
@@ -157,6 +174,8 @@ def stage(
         written = conf.raised_in(files.read_text(cluster.config / "conf.d" / conf.BASE))
         raised = conf.to_raise(written, _running_settings(cluster) if seeded else {}, settings)
         cluster, changes = configure(spec, password, False, raised, check=check)
+        if not check:
+            pg_settings.require(spec, settings)
         if cluster.start_mode() != "manual":
             changes.names.append("start.conf")
             if not check:
@@ -168,27 +187,38 @@ def stage(
                     cluster.start()
         elif not units.is_running(spec.unit_name("seed")):
             changes.names.append("base backup")
+            before = files.read_json(HOME / spec.component / SEED_FILE) or {}
+            if before.get("state") in ("running", "failed"):
+                why = before.get("error") or "it was interrupted"
+                warnings.append(f"the base backup starts again from nothing, the last one did not end well: {why}")
             if not check:
-                files.write_json(HOME / spec.component / SEED_FILE, {"state": "running"})
+                # Whoever cannot log in finds out now, not after hours.
+                pg_reach.identify(spec)
+                files.write_json(
+                    HOME / spec.component / SEED_FILE,
+                    {"state": "running", "step": "starting", "total": size_bytes, "began": time.time()},
+                )
                 rate = ["--max-rate", max_rate] if max_rate else []
                 units.start(spec.unit_name("seed"), [*units.AGENT, "seed", "--component", spec.component, *rate])
-    return {"changed": bool(changes.names), "changes": changes.names, "seeded": seeded}
+    return {"changed": bool(changes.names), "changes": changes.names, "seeded": seeded, "warnings": warnings}
 
 
-def seeding(spec: Spec) -> dict[str, Any]:
-    """Say how far the base backup is; one that failed is an error."""
-    notes: dict[str, Any] = files.read_json(HOME / spec.component / SEED_FILE) or {"state": "none"}
-    if notes["state"] == "done" or Cluster(spec).has_signal():
-        return {"state": "done", "bytes": notes.get("bytes", 0)}
-    if units.is_running(spec.unit_name("seed")):
-        partial = Path(f"{spec.data}.bascule-seed")
-        return {"state": "running", "bytes": size_of(partial) if partial.exists() else 0}
-    raise BasculeError(
-        expected=f"the base backup of {spec.component} to run or to be done",
-        found=str(notes.get("error") or "it was interrupted"),
-        state=f"{spec.side} is closed and holds no usable copy; {spec.peer_side} serves as before",
-        next_command=f"ansible-playbook playbooks/20_prepare.yml --limit {spec.component}",
-    )
+def misses_log(cluster: Cluster, oldest_segment: str) -> bool:
+    """Whether this standby needs log that its primary no longer has; `oldest_segment` is the primary's oldest file."""
+    if not oldest_segment:
+        return False
+    control = cluster.control()
+    reached = max(lsn.parse(control.checkpoint_lsn), lsn.parse(control.min_recovery_lsn))
+    if cluster.postmaster() is not None:
+        with cluster.session() as session:
+            last = session.value("SELECT greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn())::text")
+            reached = max(reached, lsn.parse(str(last))) if last else reached
+    return reached // control.segment_bytes < segment_number(oldest_segment, control.segment_bytes)
+
+
+def segment_number(name: str, segment_bytes: int) -> int:
+    """Return the number of a log file from the last 16 digits of its name."""
+    return int(name[:8], 16) * ((1 << 32) // segment_bytes) + int(name[8:], 16)
 
 
 def is_standby(cluster: Cluster, system_id: str) -> bool:

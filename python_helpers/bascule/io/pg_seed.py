@@ -9,10 +9,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ..errors import BasculeError
+from ..errors import BasculeError, CommandFailed
 from ..guard import state as rule
 from ..postgresql import conf
-from . import files, guard_store
+from ..postgresql.spec import Spec
+from . import files, guard_store, pg_reach, units
 from .pg_cluster import HOME, STREAMING, Cluster, load_spec, world
 from .pg_follow import size_of
 from .pg_prepare import SEED_FILE
@@ -20,6 +21,10 @@ from .process import run
 
 _MARK = "bascule.seeded"
 _LONGEST = 7 * 86400
+# How long the primary may take to notice that the link of an earlier attempt is dead.
+_SLOT_FREE = 180
+# From the best to none. The server compresses and the client unpacks again: less goes over the link.
+COMPRESSION = ("server-zstd", "server-lz4", "server-gzip:1", "")
 
 
 def seed(component: str, max_rate: str) -> int:
@@ -27,7 +32,13 @@ def seed(component: str, max_rate: str) -> int:
     spec = load_spec(component)
     cluster = Cluster(spec)
     started = time.monotonic()
-    notes: dict[str, Any] = {"state": "running", "started_at": _now()}
+    begun = files.read_json(HOME / component / SEED_FILE) or {}
+    notes: dict[str, Any] = {
+        "state": "running",
+        "started_at": _now(),
+        "began": time.time(),
+        "total": int(begun.get("total", 0)),
+    }
 
     def note(**values: Any) -> None:
         notes.update(values)
@@ -39,21 +50,7 @@ def seed(component: str, max_rate: str) -> int:
         if partial.exists():
             # What an interrupted base backup left behind is of no use: it cannot be continued.
             shutil.rmtree(partial)
-        run(
-            [
-                f"{spec.programs}/pg_basebackup",
-                f"--dbname={conf.conninfo(spec)}",
-                f"--pgdata={partial}",
-                "--wal-method=stream",
-                f"--slot={spec.slot}",
-                "--checkpoint=fast",
-                "--no-password",
-                *([f"--max-rate={max_rate}"] if max_rate else []),
-            ],
-            timeout=_LONGEST,
-            user=spec.owner,
-            cwd="/",
-        )
+        note(compression=_copy(spec, partial, max_rate))
         note(step="checking the base backup", bytes=size_of(partial))
         run([f"{spec.programs}/pg_verifybackup", "--quiet", str(partial)], timeout=_LONGEST, user=spec.owner, cwd="/")
         note(step="putting it in place")
@@ -67,6 +64,82 @@ def seed(component: str, max_rate: str) -> int:
         note(state="failed", error=str(error), ended_at=_now())
         return 1
     return 0
+
+
+def _copy(spec: Spec, partial: Path, max_rate: str) -> str:
+    """Take the base backup with the best compression that both builds have; return which it was."""
+    deadline = time.monotonic() + _SLOT_FREE
+    methods = list(COMPRESSION)
+    while True:
+        try:
+            run(
+                [
+                    f"{spec.programs}/pg_basebackup",
+                    f"--dbname={conf.conninfo(spec)}",
+                    f"--pgdata={partial}",
+                    "--wal-method=stream",
+                    f"--slot={spec.slot}",
+                    "--checkpoint=fast",
+                    "--no-password",
+                    *([f"--compress={methods[0]}"] if methods[0] else []),
+                    *([f"--max-rate={max_rate}"] if max_rate else []),
+                ],
+                timeout=_LONGEST,
+                user=spec.owner,
+                cwd="/",
+            )
+            return methods[0] or "none"
+        except CommandFailed as error:
+            if partial.exists():
+                # What an interrupted base backup leaves behind is of no use: it cannot be continued.
+                shutil.rmtree(partial)
+            if methods[0] and not_built_in(error.found):
+                methods.pop(0)
+            elif "is active for PID" in error.found and time.monotonic() < deadline:
+                # The primary has yet to notice that the link of the last attempt is dead.
+                time.sleep(3)
+            else:
+                raise
+
+
+def not_built_in(text: str) -> bool:
+    """Whether a program complains that it has no such compression, or no such option at all."""
+    words = text.lower()
+    return "compress" in words and any(
+        part in words for part in ("not supported", "unrecognized", "invalid", "does not support", "unsupported")
+    )
+
+
+def seeding(spec: Spec) -> dict[str, Any]:
+    """Say how far the base backup is; one that failed is an error."""
+    notes: dict[str, Any] = files.read_json(HOME / spec.component / SEED_FILE) or {"state": "none"}
+    if notes["state"] == "done" or Cluster(spec).has_signal():
+        return {"state": "done", "bytes": notes.get("bytes", 0), "compression": notes.get("compression")}
+    if units.is_running(spec.unit_name("seed")):
+        partial = Path(f"{spec.data}.bascule-seed")
+        return progress(notes, size_of(partial) if partial.exists() else 0, time.time())
+    raise BasculeError(
+        expected=f"the base backup of {spec.component} to run or to be done",
+        found=str(notes.get("error") or "it was interrupted"),
+        state=f"{spec.side} is closed and holds no usable copy; {spec.peer_side} serves as before",
+        next_command=f"ansible-playbook playbooks/20_prepare.yml --limit {spec.component}",
+    )
+
+
+def progress(notes: dict[str, Any], done: int, now: float) -> dict[str, Any]:
+    """Return what has come, how fast, and what is left."""
+    elapsed = max(now - float(notes.get("began") or now), 0.001)
+    total, rate = int(notes.get("total") or 0), done / elapsed
+    left = max(0, total - done)
+    return {
+        "state": "running",
+        "step": str(notes.get("step") or ""),
+        "bytes": done,
+        "total": total,
+        "bytes_per_second": int(rate),
+        # The log that comes beside the data is not in the total.
+        "remaining_seconds": round(left / rate) if total and rate > 0 else None,
+    }
 
 
 def _put_in_place(cluster: Cluster, partial: Path) -> None:
@@ -98,7 +171,7 @@ def _wait_streaming(cluster: Cluster, timeout: float = 120) -> None:
             if time.monotonic() > deadline:
                 raise BasculeError(
                     expected=f"{cluster.spec.side} to stream within {timeout:g} s",
-                    found="no connection to the primary",
+                    found=pg_reach.complaint(cluster.spec) or "no connection to the primary",
                     state="the base backup is in place",
                     next_command="see why in the server's log, then run prepare again",
                 )

@@ -1,36 +1,18 @@
-"""Read what one side really is: guard, control file, server, replication; and, for an audit, much more."""
+"""Read what one side really is: guard, control file, server, replication."""
 
 from __future__ import annotations
 
-import os
-import platform
 import time
-from pathlib import Path
 from typing import Any
 
-from ..errors import BasculeError
 from ..postgresql import control as control_file
 from ..postgresql import lsn
 from ..postgresql.spec import Spec
 from . import files, guard_store, units
 from .pg_cluster import HOME, SPEC_FILE, STREAMING, Cluster, streaming_standby
-from .pg_follow import FOLLOW_FILE, KEPT_FILE, size_of
-from .pg_prepare import SEED_FILE, free_bytes, managers, user_databases
-from .process import run
+from .pg_follow import FOLLOW_FILE, KEPT_FILE
+from .pg_prepare import SEED_FILE
 from .psql import Session, SqlError
-
-_SETTINGS = (
-    "listen_addresses",
-    "max_connections",
-    "max_locks_per_transaction",
-    "max_prepared_transactions",
-    "max_replication_slots",
-    "max_wal_senders",
-    "max_worker_processes",
-    "server_version_num",
-    "ssl",
-    "wal_level",
-)
 
 
 def read(spec: Spec) -> dict[str, Any]:
@@ -117,114 +99,3 @@ def _standby(session: Session, spec: Spec) -> dict[str, Any] | None:
         if not row or row["lag"] is not None or time.monotonic() > deadline:
             return row
         time.sleep(0.1)
-
-
-def audit(spec: Spec, seconds: float) -> dict[str, Any]:
-    """Return everything an audit compares; takes `seconds` to see how fast the log grows."""
-    cluster = Cluster(spec)
-    found = {
-        **read(spec),
-        "managers": managers(spec.data),
-        "libc": run(["getconf", "GNU_LIBC_VERSION"], timeout=20, check=False).stdout.strip(),
-        "icu": _icu(),
-        "architecture": platform.machine(),
-        "locales": run(["locale", "-a"], timeout=20, check=False).stdout.split(),
-        "version_major": _major(cluster),
-        "free_bytes": free_bytes(spec.data),
-        "size_bytes": size_of(cluster.data) if cluster.exists() else 0,
-        "clock": time.time(),
-        "foreign_databases": user_databases(cluster),
-        "extensions_available": _extensions(spec),
-        "wal_link": (cluster.data / "pg_wal").is_symlink(),
-        "checksums": cluster.control().checksums if cluster.exists() else False,
-    }
-    if found["running"]:
-        with cluster.session() as session:
-            found.update(_measure(session, spec, seconds))
-            names = session.query("SELECT datname AS name FROM pg_database WHERE datallowconn AND NOT datistemplate")
-        found["databases"] = [_database(cluster, str(row["name"])) for row in names]
-    return found
-
-
-def _measure(session: Session, spec: Spec, seconds: float) -> dict[str, Any]:
-    recovery = session.value("SELECT pg_is_in_recovery()")
-    position = "pg_last_wal_replay_lsn()" if recovery else "pg_current_wal_lsn()"
-    first, begun = str(session.value(f"SELECT {position}::text")), time.monotonic()
-    time.sleep(seconds)
-    last = str(session.value(f"SELECT {position}::text"))
-    elapsed = max(time.monotonic() - begun, 0.001)
-    names = ", ".join(f"'{name}'" for name in _SETTINGS)
-    return {
-        "settings": {
-            str(row["name"]): str(row["setting"])
-            for row in session.query(f"SELECT name, setting FROM pg_settings WHERE name IN ({names})")
-        },
-        "auto_settings": [
-            str(row["name"])
-            for row in session.query("SELECT name FROM pg_settings WHERE sourcefile LIKE '%postgresql.auto.conf'")
-        ],
-        "tablespaces": [
-            str(row["name"])
-            for row in session.query(
-                "SELECT spcname AS name FROM pg_tablespace WHERE pg_tablespace_location(oid) <> ''"
-            )
-        ],
-        "prepared_transactions": session.value("SELECT count(*) FROM pg_prepared_xacts"),
-        "long_transactions": session.value(
-            "SELECT count(*) FROM pg_stat_activity WHERE xact_start < clock_timestamp() - interval '5 minutes' "
-            "AND application_name <> 'bascule'"
-        ),
-        "other_standbys": [
-            str(row["name"])
-            for row in session.query(
-                f"SELECT application_name AS name FROM pg_stat_replication WHERE application_name <> '{spec.slot}'"
-            )
-        ],
-        "wal_bytes_per_second": int((lsn.parse(last) - lsn.parse(first)) / elapsed),
-    }
-
-
-def _database(cluster: Cluster, name: str) -> dict[str, Any]:
-    with cluster.session(database=name) as session:
-        row = session.query(
-            "SELECT datname AS name, pg_encoding_to_char(encoding) AS encoding, datcollate AS collate, "
-            "datctype AS ctype, "
-            "datlocprovider::text AS provider, datcollversion AS collation_version, "
-            "pg_database_collation_actual_version(oid) AS collation_actual, pg_database_size(oid) AS bytes "
-            "FROM pg_database WHERE datname = current_database()"
-        )[0]
-        extensions = session.query("SELECT extname AS name, extversion AS version FROM pg_extension")
-        return {
-            **row,
-            "extensions": {str(e["name"]): str(e["version"]) for e in extensions},
-            "unlogged": session.value("SELECT count(*) FROM pg_class WHERE relpersistence = 'u' AND relkind = 'r'"),
-            "subscriptions": session.value(
-                "SELECT count(*) FROM pg_subscription WHERE subenabled AND subdbid = "
-                "(SELECT oid FROM pg_database WHERE datname = current_database())"
-            ),
-        }
-
-
-def _extensions(spec: Spec) -> list[str]:
-    directory = Path(f"/usr/share/postgresql/{spec.version}/extension")
-    if not directory.is_dir():
-        return []
-    return sorted(name[: -len(".control")] for name in os.listdir(directory) if name.endswith(".control"))
-
-
-def _icu() -> str:
-    for line in run(["ldconfig", "-p"], timeout=20, check=False).stdout.splitlines():
-        if "libicuuc.so." in line:
-            return line.split()[0]
-    return ""
-
-
-def _major(cluster: Cluster) -> str:
-    text = files.read_text(cluster.data / "PG_VERSION")
-    if text is None:
-        raise BasculeError(
-            expected=f"a PostgreSQL cluster {cluster.spec.version}/{cluster.spec.cluster} on {cluster.spec.side}",
-            found=f"no {cluster.data}",
-            next_command=f"pg_createcluster {cluster.spec.version} {cluster.spec.cluster}",
-        )
-    return text.strip()

@@ -25,7 +25,7 @@ def quote(value: str) -> str:
     return "'" + value.replace("\\", "\\\\").replace("'", "''") + "'"
 
 
-def base(spec: Spec, raised: Mapping[str, int]) -> str:
+def base(spec: Spec, raised: Mapping[str, int], wal_compression: str = "on") -> str:
     """Return what both sides need, whichever of them is active."""
     settings: dict[str, str] = {
         "hot_standby": "on",
@@ -34,6 +34,7 @@ def base(spec: Spec, raised: Mapping[str, int]) -> str:
         "password_encryption": "scram-sha-256",
         "ssl": "on",
         "ssl_min_protocol_version": "TLSv1.3",
+        "wal_compression": wal_compression,
         "wal_keep_size": spec.wal_keep_size,
     }
     if spec.certificate:

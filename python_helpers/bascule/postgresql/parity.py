@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from . import conf
-
 _REPLICATION = {"max_wal_senders": 4, "max_replication_slots": 2}
 _MANAGED_ELSEWHERE = (
     "primary_conninfo",
@@ -18,7 +16,13 @@ _MANAGED_ELSEWHERE = (
 )
 
 
-def differences(source: Mapping[str, Any], target: Mapping[str, Any], *, free_factor: float = 2.0) -> list[str]:
+# What the audit compares by the clocks: tokens, certificates and time stamps go wrong beyond it.
+MAX_SKEW = 10.0
+
+
+def differences(
+    source: Mapping[str, Any], target: Mapping[str, Any], *, free_factor: float = 2.0, replace: bool = False
+) -> list[str]:
     """Return what stands in the way, in words; empty when the target can follow the source and take over."""
     found: list[str] = []
     for side in (source, target):
@@ -27,27 +31,92 @@ def differences(source: Mapping[str, Any], target: Mapping[str, Any], *, free_fa
         ]
     if not source.get("running"):
         return [*found, f"{source['side']} does not run: nothing can be measured there"]
-    settings = source["settings"]
+    return [
+        *found,
+        *_platform(source, target),
+        *_collations(source, target),
+        *_databases(source, target),
+        *_settings(source, target),
+        *_privileges(source),
+        *_room(source, target, free_factor, replace),
+    ]
+
+
+def is_copy(source: Mapping[str, Any], target: Mapping[str, Any]) -> bool:
+    """Whether the target's cluster is a copy of the source's, which a standby is and an empty cluster is not."""
+    mine, other = source.get("control") or {}, target.get("control") or {}
+    return bool(mine) and mine.get("system_id") == other.get("system_id")
+
+
+def _platform(source: Mapping[str, Any], target: Mapping[str, Any]) -> list[str]:
+    found = []
     if source["version_major"] != target["version_major"]:
         found.append(f"major version: {source['version_major']} and {target['version_major']}")
     if source["libc"] != target["libc"]:
         found.append(
             f"C library: {source['libc']} and {target['libc']}: text would sort differently, indexes would break"
         )
-    if source["icu"] != target["icu"] and any(db["provider"] == "i" for db in source["databases"]):
+    if source["icu"] != target["icu"] and any(db["provider"] == "i" or db["icu_columns"] for db in source["databases"]):
         found.append(f"ICU: {source['icu']} and {target['icu']}")
     if source["architecture"] != target["architecture"]:
         found.append(f"architecture: {source['architecture']} and {target['architecture']}")
+    return found
+
+
+def _collations(source: Mapping[str, Any], target: Mapping[str, Any]) -> list[str]:
+    """Name every collation that sorts, or has sorted, in another way: indexes built by it would be silently wrong."""
+    found = []
+    other = {str(database["name"]): database for database in target.get("databases") or []}
+    for database in source["databases"]:
+        name, recorded, actual = database["name"], database["collation_version"], database["collation_actual"]
+        if recorded is not None and recorded != actual:
+            found.append(
+                f"database {name} was sorted by collation version {recorded}, the source's library has {actual}: "
+                f"REINDEX it, then ALTER DATABASE {name} REFRESH COLLATION VERSION"
+            )
+        found += [
+            f"collation {text} of database {name}: REINDEX what uses it, then ALTER COLLATION … REFRESH VERSION"
+            for text in database["stale_collations"]
+        ]
+        twin = other.get(str(name))
+        if twin is None or not is_copy(source, target):
+            continue
+        if twin["collation_actual"] != actual:
+            found.append(f"collation version of database {name}: {actual} and {twin['collation_actual']}")
+        found += [
+            f"collation {collation} of database {name}: version {version} and {twin['collations'][collation]}"
+            for collation, version in sorted(database["collations"].items())
+            if collation in twin["collations"] and twin["collations"][collation] != version
+        ]
+    return found
+
+
+def _databases(source: Mapping[str, Any], target: Mapping[str, Any]) -> list[str]:
+    found = []
+    available = target["extensions_available"]
     for database in source["databases"]:
         if database["provider"] == "c" and _locale(database["collate"]) not in map(_locale, target["locales"]):
             found.append(f"locale {database['collate']} of database {database['name']} is missing at the target")
+        elif database["provider"] == "c" and _locale(database["ctype"]) not in map(_locale, target["locales"]):
+            found.append(f"locale {database['ctype']} of database {database['name']} is missing at the target")
         if database["unlogged"]:
             found.append(f"{database['unlogged']} unlogged tables in {database['name']}: they are not replicated")
         if database["subscriptions"]:
             found.append(f"{database['subscriptions']} subscriptions in {database['name']}: they write by themselves")
         for name, version in sorted(database["extensions"].items()):
-            if name not in target["extensions_available"]:
+            if name not in available:
                 found.append(f"extension {name} {version} of {database['name']} is not installed at the target")
+            elif version not in available[name]:
+                found.append(
+                    f"extension {name} {version} of {database['name']}: the target has "
+                    f"{', '.join(available[name]) or 'no version of it'}"
+                )
+    return found
+
+
+def _settings(source: Mapping[str, Any], target: Mapping[str, Any]) -> list[str]:
+    found = []
+    settings = source["settings"]
     if settings["wal_level"] not in ("replica", "logical"):
         found.append(f"wal_level is {settings['wal_level']} at the source; replica is needed (a restart)")
     for name, least in _REPLICATION.items():
@@ -59,16 +128,49 @@ def differences(source: Mapping[str, Any], target: Mapping[str, Any], *, free_fa
         )
     for name in sorted(set(source["auto_settings"]) & set(_MANAGED_ELSEWHERE)):
         found.append(f"{name} is set by ALTER SYSTEM at the source, which wins over Bascule's files: reset it")
+    found += [
+        f"shared library {name} is loaded at the source and not installed at the target"
+        for name in _words(settings["shared_preload_libraries"])
+        if name not in target["libraries"]
+    ]
+    if is_copy(source, target):
+        found += [
+            f"{name} is {mine} at {target['side']}, {settings[name]} at {source['side']}: a standby must not have less"
+            for name, mine in sorted(target["effective"].items())
+            if mine < int(settings[name])
+        ]
+    return found
+
+
+def _privileges(source: Mapping[str, Any]) -> list[str]:
+    found = []
+    if not source["superuser"]:
+        found.append(f"the owner of {source['side']}'s cluster is no superuser: it cannot make the replication role")
+    role = source["replication_role"]
+    if role and role["super"]:
+        found.append("the replication role is a superuser: its password would open everything")
+    if role and role["expired"]:
+        found.append("the replication role's password has expired (VALID UNTIL)")
+    if role and 0 <= role["connections"] < _REPLICATION["max_wal_senders"]:
+        found.append(f"the replication role may have {role['connections']} connections only (CONNECTION LIMIT)")
+    return found
+
+
+def _room(source: Mapping[str, Any], target: Mapping[str, Any], free_factor: float, replace: bool) -> list[str]:
+    found = []
     if source["tablespaces"]:
         found.append(f"tablespaces outside the data directory: {', '.join(source['tablespaces'])}")
     if source["wal_link"]:
         found.append("pg_wal is a symbolic link at the source: a copy of the data directory would be none")
     if source["prepared_transactions"]:
         found.append(f"{source['prepared_transactions']} prepared transactions at the source")
-    if target.get("foreign_databases") and not target.get("prepared"):
+    if source["logical_slots"]:
+        found.append(f"logical replication slots do not survive a switch: {', '.join(source['logical_slots'])}")
+    copy = is_copy(source, target)
+    if target.get("foreign_databases") and not copy and not replace:
         found.append(f"the target's cluster holds databases of its own: {', '.join(target['foreign_databases'])}")
     needed = int(source["size_bytes"] * free_factor)
-    if not target.get("prepared") and target["free_bytes"] < needed:
+    if not copy and target["free_bytes"] < needed:
         found.append(
             f"the target has {target['free_bytes']} bytes free; {needed} are needed (data, and the kept state)"
         )
@@ -76,13 +178,19 @@ def differences(source: Mapping[str, Any], target: Mapping[str, Any], *, free_fa
         found.append(
             f"the source has {source['free_bytes']} bytes free of {source['size_bytes']} to keep its state aside"
         )
-    skew = abs(float(source["clock"]) - float(target["clock"]))
-    if skew > 30:
-        found.append(f"the clocks differ by about {skew:.0f} s")
+    if source["free_bytes"] < source["log_kept_bytes"]:
+        found.append(
+            f"the source may keep {source['log_kept_bytes']} bytes of log for a standby that is cut off and has "
+            f"{source['free_bytes']} bytes free: lower postgresql_replication_max_slot_wal_keep_size"
+        )
+    if source["clock_offset"] is None or target["clock_offset"] is None:
+        found.append("the clocks of both sides have not been compared")
+    elif abs(source["clock_offset"] - target["clock_offset"]) > MAX_SKEW:
+        found.append(f"the clocks differ by about {abs(source['clock_offset'] - target['clock_offset']):.0f} s")
     return found
 
 
-def notes(source: Mapping[str, Any]) -> list[str]:
+def notes(source: Mapping[str, Any], target: Mapping[str, Any]) -> list[str]:
     """Return what is worth knowing and stands in nobody's way."""
     found: list[str] = []
     if not source.get("running"):
@@ -90,16 +198,32 @@ def notes(source: Mapping[str, Any]) -> list[str]:
     if not source["checksums"]:
         found.append("the source has no data checksums: silent corruption would be copied")
     if source["long_transactions"]:
-        found.append(f"{source['long_transactions']} transactions are older than 5 minutes")
+        found.append(
+            "transactions older than 5 minutes, which a switch would wait for: "
+            + "; ".join(source["long_transactions"])
+        )
+    settings = source["settings"]
+    if settings["synchronous_standby_names"]:
+        found.append(
+            f"synchronous_standby_names is {settings['synchronous_standby_names']!r} in the source's own files: "
+            "a switch does not carry it over"
+        )
+    if settings["archive_mode"] != "off":
+        found.append("the source archives its log: the target needs an archive of its own")
+    if target.get("minor") and target["minor"] != source["minor"]:
+        found.append(f"minor version: {source['minor']} and {target['minor']}")
+    if not is_copy(source, target):
+        found += [
+            f"{name} is {mine} at the target: prepare raises it to {settings[name]}"
+            for name, mine in sorted(target["effective"].items())
+            if mine < int(settings[name])
+        ]
     found += [f"other standby at the source: {name}" for name in source["other_standbys"]]
     return found
 
 
-def raised(source: Mapping[str, Any], target: Mapping[str, Any]) -> dict[str, int]:
-    """Return the settings that the target must set at least as high as the source."""
-    return {
-        name: max(int(source.get(name, 0)), int(target.get(name, 0))) for name in conf.NOT_SMALLER if name in source
-    }
+def _words(text: str) -> list[str]:
+    return [word.strip().strip('"') for word in text.split(",") if word.strip()]
 
 
 def _locale(name: str) -> str:

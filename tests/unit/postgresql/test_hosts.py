@@ -114,29 +114,6 @@ def test_a_standby_has_nothing_of_its_own_to_keep(stopped: Any, home: Path) -> N
     assert not (home / "kept.json").exists()
 
 
-@pytest.mark.parametrize(
-    ("notes", "active", "outcome"),
-    [
-        ({"state": "done", "bytes": 5}, False, "done"),
-        ({"state": "running"}, True, "running"),
-        ({"state": "running"}, False, "it was interrupted"),
-        ({"state": "failed", "error": "no route"}, False, "no route"),
-        (None, False, "it was interrupted"),
-    ],
-)
-def test_a_base_backup_is_found_again(
-    home: Path, monkeypatch: pytest.MonkeyPatch, notes: dict[str, Any] | None, active: bool, outcome: str
-) -> None:
-    if notes:
-        (home / "seed.json").write_text(json.dumps(notes))
-    monkeypatch.setattr(pg_prepare, "units", SimpleNamespace(is_running=lambda name: active))
-    if outcome in ("done", "running"):
-        assert pg_prepare.seeding(make_spec())["state"] == outcome
-    else:
-        with pytest.raises(BasculeError, match=outcome):
-            pg_prepare.seeding(make_spec())
-
-
 def test_databases_of_a_stopped_cluster_are_seen(stopped: Any) -> None:
     assert pg_prepare.user_databases(stopped) == []
     (stopped.data / "base" / "16384").mkdir()

@@ -29,27 +29,45 @@ def cluster(**changes: Any) -> dict[str, Any]:
             "max_wal_senders": "10",
             "max_replication_slots": "10",
             "listen_addresses": "*",
+            "max_connections": "100",
+            "archive_mode": "off",
+            "synchronous_standby_names": "",
+            "shared_preload_libraries": "",
         },
         "databases": [
             {
                 "name": "courses",
                 "provider": "c",
                 "collate": "C.UTF-8",
+                "ctype": "C.UTF-8",
+                "collation_version": None,
+                "collation_actual": None,
+                "stale_collations": [],
+                "collations": {},
+                "icu_columns": 0,
                 "unlogged": 0,
                 "subscriptions": 0,
                 "extensions": {"plpgsql": "1.0"},
             }
         ],
-        "extensions_available": ["plpgsql"],
+        "extensions_available": {"plpgsql": ["1.0"]},
+        "libraries": ["auto_explain"],
+        "minor": "15.14",
+        "effective": {"max_connections": 100},
+        "logical_slots": [],
+        "superuser": True,
+        "replication_role": None,
+        "log_kept_bytes": GIB,
+        "control": {"system_id": "7"} if changes.get("side") != "db-tls" else {"system_id": "8"},
         "auto_settings": [],
         "tablespaces": [],
         "prepared_transactions": 0,
-        "long_transactions": 0,
+        "long_transactions": [],
         "other_standbys": [],
         "foreign_databases": [],
         "free_bytes": 10 * GIB,
         "size_bytes": GIB,
-        "clock": 1000.0,
+        "clock_offset": 0.4,
         "checksums": True,
         "wal_link": False,
         **changes,
@@ -61,11 +79,16 @@ def database(**changes: Any) -> list[dict[str, Any]]:
     return [{**cluster()["databases"][0], **changes}]
 
 
+def role(**changes: Any) -> dict[str, Any]:
+    """Make a replication role as it should be."""
+    return {"super": False, "expired": False, "connections": -1, **changes}
+
+
 def test_nothing_stands_in_the_way() -> None:
     """Two alike clusters fit; the target need not run."""
     target = cluster(side="db-tls", running=False)
     assert parity.differences(cluster(), target) == []
-    assert parity.notes(cluster()) == []
+    assert parity.notes(cluster(), target) == []
 
 
 @pytest.mark.parametrize(
@@ -91,7 +114,47 @@ def test_nothing_stands_in_the_way() -> None:
         ({}, {"foreign_databases": ["16384"]}, "databases of its own: 16384"),
         ({}, {"free_bytes": GIB}, "the target has"),
         ({"free_bytes": 1}, {}, "the source has"),
-        ({"clock": 2000.0}, {}, "clocks differ by about 1000 s"),
+        ({"clock_offset": 1000.0}, {}, "clocks differ by about 1000 s"),
+        ({"clock_offset": None}, {}, "clocks of both sides have not been compared"),
+        ({"free_bytes": 2 * GIB, "log_kept_bytes": 8 * GIB}, {}, "lower postgresql_replication_max_slot_wal_keep_size"),
+        ({"databases": database(icu_columns=1)}, {"icu": "libicuuc.so.76"}, "ICU"),
+        ({"databases": database(ctype="fr_FR.UTF-8")}, {}, "locale fr_FR.UTF-8 of database courses"),
+        (
+            {"databases": database(collation_version="2.31", collation_actual="2.36")},
+            {},
+            "courses was sorted by collation version 2.31, the source's library has 2.36: REINDEX",
+        ),
+        ({"databases": database(stale_collations=["fr (recorded 1, library 2)"])}, {}, "collation fr (recorded 1"),
+        (
+            {"databases": database(collation_version="2.36", collation_actual="2.36")},
+            {"control": {"system_id": "7"}, "databases": database(collation_actual="2.41")},
+            "collation version of database courses: 2.36 and 2.41",
+        ),
+        (
+            {"databases": database(collations={"fr-x-icu": "153.120"})},
+            {"control": {"system_id": "7"}, "databases": database(collations={"fr-x-icu": "153.128"})},
+            "collation fr-x-icu of database courses: version 153.120 and 153.128",
+        ),
+        (
+            {"databases": database(extensions={"hstore": "1.8"})},
+            {"extensions_available": {"hstore": ["1.4", "1.7"]}},
+            "extension hstore 1.8 of courses: the target has 1.4, 1.7",
+        ),
+        (
+            {"settings": {**cluster()["settings"], "shared_preload_libraries": "auto_explain, timescaledb"}},
+            {},
+            "shared library timescaledb",
+        ),
+        (
+            {"settings": {**cluster()["settings"], "max_connections": "200"}},
+            {"control": {"system_id": "7"}},
+            "max_connections is 100 at db-tls, 200 at db-mtp: a standby must not have less",
+        ),
+        ({"superuser": False}, {}, "is no superuser"),
+        ({"replication_role": role(super=True)}, {}, "the replication role is a superuser"),
+        ({"replication_role": role(expired=True)}, {}, "password has expired"),
+        ({"replication_role": role(connections=1)}, {}, "may have 1 connections only"),
+        ({"logical_slots": ["reports"]}, {}, "logical replication slots do not survive a switch: reports"),
         ({"running": False}, {}, "db-mtp does not run"),
     ],
 )
@@ -107,8 +170,44 @@ def test_all_differences_at_once() -> None:
     assert len(found) == 3
 
 
+def test_a_plan_may_put_the_targets_databases_aside() -> None:
+    """Then they stand in nobody's way."""
+    target = cluster(side="db-tls", foreign_databases=["16384"])
+    assert parity.differences(cluster(), target, replace=True) == []
+
+
+def test_a_copy_has_its_databases_from_the_source_and_needs_no_more_room() -> None:
+    """What an empty target has to have is not asked of a standby again."""
+    target = cluster(side="db-tls", control={"system_id": "7"}, foreign_databases=["16384"], free_bytes=0)
+    assert parity.differences(cluster(), target) == []
+
+
 def test_notes() -> None:
     """Worth knowing, in nobody's way."""
-    found = parity.notes(cluster(checksums=False, long_transactions=3, other_standbys=["reports"]))
-    assert len(found) == 3
-    assert parity.notes(cluster(running=False)) == []
+    settings = {
+        **cluster()["settings"],
+        "max_connections": "200",
+        "archive_mode": "on",
+        "synchronous_standby_names": "reports",
+    }
+    found = parity.notes(
+        cluster(
+            checksums=False,
+            long_transactions=["pid 7 of courses in courses since 900 s"],
+            other_standbys=["reports"],
+            settings=settings,
+        ),
+        cluster(side="db-tls", minor="15.10"),
+    )
+    for text in (
+        "checksums",
+        "pid 7 of courses",
+        "other standby",
+        "archive",
+        "synchronous",
+        "15.10",
+        "raises it to 200",
+    ):
+        assert sum(text in line for line in found) == 1, (text, found)
+    assert len(found) == 7
+    assert parity.notes(cluster(running=False), cluster()) == []

@@ -1,0 +1,39 @@
+"""How this side reaches the other side's server: the same way as the base backup and the standby do."""
+
+from __future__ import annotations
+
+from ..errors import BasculeError
+from ..postgresql import conf
+from ..postgresql.spec import Spec
+from .process import run
+
+
+def identify(spec: Spec) -> str:
+    """Log in for replication at the other side and return its system identifier; the error says why it cannot."""
+    connection = f"{conf.conninfo(spec)} replication=true"
+    argv = ["psql", "-X", "-A", "-t", "-d", connection, "-c", "IDENTIFY_SYSTEM"]
+    done = run(argv, timeout=30, user=spec.owner, cwd="/", check=False)
+    if done.rc != 0:
+        raise BasculeError(
+            expected=f"{spec.side} to log in at {spec.peer_side} for replication (TLS 1.3, its certificate, SCRAM)",
+            found=reason(done.stderr),
+            state=f"nothing was copied; {spec.peer_side} serves as before",
+            next_command=f"mend what is named, then ansible-playbook playbooks/20_prepare.yml --limit {spec.component}",
+        )
+    return done.stdout.split("|", 1)[0].strip()
+
+
+def complaint(spec: Spec) -> str:
+    """Return why this side cannot log in at the other, or an empty text when it can."""
+    try:
+        identify(spec)
+    except BasculeError as error:
+        return error.found
+    return ""
+
+
+def reason(text: str) -> str:
+    """Return what libpq complains about, without the address it repeats before it."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    words = "; ".join(lines) or "no answer"
+    return words.split(" failed: ", 1)[-1] if words.startswith("psql: error: connection to server") else words

@@ -1,0 +1,154 @@
+"""The base backup: found again, measured, and taken with what both builds have."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from bascule.errors import BasculeError, CommandFailed
+from bascule.io import pg_cluster, pg_prepare, pg_reach, pg_seed, pg_settings
+from bascule.io.process import Result
+from bascule.postgresql import conf
+
+from .test_files import make_spec
+
+
+@pytest.fixture
+def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """The directory of the component on a host."""
+    for module in (pg_cluster, pg_seed, pg_prepare):
+        monkeypatch.setattr(module, "HOME", tmp_path)
+    directory = tmp_path / "accounts_db"
+    directory.mkdir()
+    return directory
+
+
+@pytest.mark.parametrize(
+    ("notes", "active", "outcome"),
+    [
+        ({"state": "done", "bytes": 5}, False, "done"),
+        ({"state": "running"}, True, "running"),
+        ({"state": "running"}, False, "it was interrupted"),
+        ({"state": "failed", "error": "no route"}, False, "no route"),
+        (None, False, "it was interrupted"),
+    ],
+)
+def test_a_base_backup_is_found_again(
+    home: Path, monkeypatch: pytest.MonkeyPatch, notes: dict[str, Any] | None, active: bool, outcome: str
+) -> None:
+    if notes:
+        (home / "seed.json").write_text(json.dumps(notes))
+    monkeypatch.setattr(pg_seed, "units", SimpleNamespace(is_running=lambda name: active))
+    if outcome in ("done", "running"):
+        assert pg_seed.seeding(make_spec())["state"] == outcome
+    else:
+        with pytest.raises(BasculeError, match=outcome):
+            pg_seed.seeding(make_spec())
+
+
+def test_progress_names_rate_and_remaining_time() -> None:
+    found = pg_seed.progress({"began": 100.0, "total": 1000, "step": "base backup"}, 250, 110.0)
+    assert found["bytes_per_second"] == 25
+    assert found["remaining_seconds"] == 30
+    assert pg_seed.progress({}, 0, 110.0)["remaining_seconds"] is None
+    assert pg_seed.progress({"began": 100.0, "total": 10}, 250, 110.0)["remaining_seconds"] == 0
+
+
+class Basebackup:
+    """Stands in for pg_basebackup: complains as told, once per complaint."""
+
+    def __init__(self, *complaints: str) -> None:
+        self.complaints = list(complaints)
+        self.asked: list[str] = []
+
+    def __call__(self, argv: list[str], **_: Any) -> Result:
+        self.asked.append(next((word.split("=", 1)[1] for word in argv if word.startswith("--compress")), ""))
+        if self.complaints:
+            raise CommandFailed(expected="success", found=self.complaints.pop(0))
+        return Result(tuple(argv), 0, "", "")
+
+
+@pytest.mark.parametrize(
+    ("complaints", "used"),
+    [
+        ((), "server-zstd"),
+        (("ERROR: zstd compression is not supported by this build",), "server-lz4"),
+        (("zstd compression is not supported", "this build does not support compression with LZ4"), "server-gzip:1"),
+        (("invalid value for option --compress",) * 3, "none"),
+    ],
+)
+def test_the_best_compression_that_both_builds_have(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, complaints: tuple[str, ...], used: str
+) -> None:
+    program = Basebackup(*complaints)
+    monkeypatch.setattr(pg_seed, "run", program)
+    assert pg_seed._copy(make_spec(), tmp_path / "partial", "20M") == used
+    assert len(program.asked) == len(complaints) + 1
+
+
+def test_a_slot_that_a_dead_link_still_holds_is_waited_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    program = Basebackup('ERROR: replication slot "bascule_accounts_db" is active for PID 42')
+    monkeypatch.setattr(pg_seed, "run", program)
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    assert pg_seed._copy(make_spec(), tmp_path / "partial", "") == "server-zstd"
+
+
+def test_any_other_failure_ends_it_and_leaves_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    partial = tmp_path / "partial"
+    partial.mkdir()
+    monkeypatch.setattr(pg_seed, "run", Basebackup("could not write: No space left on device"))
+    with pytest.raises(CommandFailed, match="No space left"):
+        pg_seed._copy(make_spec(), partial, "")
+    assert not partial.exists()
+
+
+@pytest.mark.parametrize(("oldest", "misses"), [("0000000000000002", True), ("0000000000000001", False), ("", False)])
+def test_a_standby_that_needs_older_log_than_there_is(oldest: str, misses: bool) -> None:
+    control = SimpleNamespace(checkpoint_lsn="0/1000028", min_recovery_lsn="0/0", segment_bytes=1 << 24)
+    cluster: Any = SimpleNamespace(control=lambda: control, postmaster=lambda: None)
+    assert pg_prepare.misses_log(cluster, oldest) is misses
+
+
+def test_log_files_are_numbered_across_the_four_gigabytes() -> None:
+    assert pg_prepare.segment_number("00000001000000FF", 1 << 24) + 1 == pg_prepare.segment_number(
+        "0000000200000000", 1 << 24
+    )
+
+
+def test_a_standby_with_less_than_its_primary_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pg_settings, "effective", lambda spec: {"max_connections": 50, "max_wal_senders": 10})
+    with pytest.raises(BasculeError, match=r"max_connections is 50, not 100, although .*90-bascule\.conf sets it"):
+        pg_settings.require(make_spec(), {"max_connections": 100, "max_wal_senders": 10})
+    pg_settings.require(make_spec(), {"max_connections": 50})
+
+
+def test_the_log_is_compressed_with_what_the_build_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    def build(argv: list[str], **_: Any) -> Result:
+        if "wal_compression=lz4" in argv:
+            raise CommandFailed(expected="success", found="invalid value")
+        return Result(tuple(argv), 0, argv[-1].split("=")[1] + "\n", "")
+
+    monkeypatch.setattr(pg_settings, "run", build)
+    assert pg_settings.wal_compression(make_spec()) == "pglz"
+    assert "wal_compression = 'pglz'" in conf.base(make_spec(), {}, "pglz")
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (
+            'psql: error: connection to server at "db", port 5432 failed: FATAL:  password authentication failed\n',
+            "FATAL:  password authentication failed",
+        ),
+        ("", "no answer"),
+    ],
+)
+def test_why_the_other_side_cannot_be_reached(monkeypatch: pytest.MonkeyPatch, text: str, reason: str) -> None:
+    monkeypatch.setattr(pg_reach, "run", lambda argv, **_: Result(tuple(argv), 2, "", text))
+    assert pg_reach.complaint(make_spec()) == reason
+    with pytest.raises(BasculeError, match="nothing was copied"):
+        pg_reach.identify(make_spec())
