@@ -7,9 +7,14 @@ changed is the caller's duty, and what the proof rests on:
 * A receipt for epoch E is given only by a side that has closed, has promised E, and never opened under E or above.
 * A side opens under E only with the other side's receipt for E, when E is not below what it promised and above every
   receipt it has given itself.
+* A side that was open and promised E may take that back while it has given no receipt: it is open again, as if under E,
+  and never gives a receipt for E.
 
 Were both sides open, under Ea <= Eb: the side open under Ea gave its receipt for Eb when it was closed and had promised
 Eb, so it could not open under Ea afterwards, and if it had opened before, it closed since. Hence one side at most.
+
+Were Eb an epoch that its side took back: that side was open before, under Ec < Eb, so the other one was closed then. It
+cannot have opened since without a receipt above Ec, and none was given.
 """
 
 from __future__ import annotations
@@ -190,6 +195,29 @@ def closed(state: GuardState, epoch: Epoch, position: Mapping[str, str], issued_
         raise GuardRefused(expected="a final position of texts", found=repr(dict(position)), state=state.describe())
     receipt = Receipt(state.component, state.side, epoch, dict(position), issued_at)
     return replace(state, status=CLOSED, receipt=receipt, frozen=False), receipt
+
+
+def withdraw(state: GuardState, epoch: Epoch, *, frozen: bool) -> GuardState:
+    """Take back a promise to close for `epoch` before its receipt was given: open again, and the epoch is burnt.
+
+    Only a side that was open when it promised gets its permit back. Every receipt it gave is older than that permit, so
+    none of them opens the other side; and from here on it never gives one for `epoch`: it counts as opened under it.
+    """
+    if state.status != CLOSING or state.promised != epoch:
+        raise GuardRefused(
+            expected=f"a side that is closing for epoch {epoch} and has not given its receipt",
+            found=state.describe(),
+            state=f"{state.describe()}; nothing was taken back",
+            next_command="ansible-playbook playbooks/status.yml",
+        )
+    if state.opened is None or (state.receipt is not None and state.receipt.epoch >= state.opened):
+        raise GuardRefused(
+            expected=f"a side that was open when it promised epoch {epoch}",
+            found=f"{state.describe()}, and its receipt of an earlier epoch may be in use at the other side",
+            state=f"{state.describe()}; nothing was taken back",
+            next_command="run the rollback, or the same playbook again",
+        )
+    return replace(state, status=OPEN, opened=epoch, frozen=frozen)
 
 
 def may_open(state: GuardState, epoch: Epoch, receipt: Receipt | None, reached: Reached) -> GuardState:

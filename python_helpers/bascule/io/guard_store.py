@@ -83,6 +83,26 @@ def closing(
 
 
 @contextlib.contextmanager
+def withdrawing(
+    component: str,
+    side: str,
+    epoch: Epoch | str,
+    *,
+    frozen: bool,
+    root: Path = GUARD_DIRECTORY,
+    wait: float = LOCK_WAIT,
+) -> Iterator[GuardState]:
+    """Hold the guard while the caller makes this side serve again after a promise that ended without a receipt.
+
+    The permit is back, and the epoch burnt, before the body runs: no receipt for it can be given any more.
+    """
+    with _locked(component, root, wait) as path:
+        state = rule.withdraw(_known(_load(path, component, side)), _epoch(epoch), frozen=frozen)
+        _save(path, state)
+        yield state
+
+
+@contextlib.contextmanager
 def opening(
     component: str,
     side: str,

@@ -22,6 +22,7 @@ from bascule.io import guard_store
 COMPONENT = "accounts_db"
 HOSTS = ("here", "there")
 CONTROLLERS = ("ctl_a", "ctl_b")
+ENDS = ("goes on", "dies", "is taken back")
 _MEMORY = Path("/dev/shm")
 
 hosts = st.sampled_from(HOSTS)
@@ -47,6 +48,7 @@ class Schedules(RuleBasedStateMachine):
         self.decisions = 0
         self.receipts: list[Receipt] = []
         self.epochs: list[Epoch] = []
+        self.burnt: list[tuple[str, Epoch]] = []
 
     def teardown(self) -> None:
         """Remove the guards' files."""
@@ -68,6 +70,14 @@ class Schedules(RuleBasedStateMachine):
             yield host
             self.receipts.append(guard.closed({"writes": str(self.log[host])}))
             yield host
+
+    def withdraw(self, host: str, epoch: Epoch) -> Generator[str, None, None]:
+        """The dead-man takes back what a dead controller has begun at this host."""
+        with guard_store.withdrawing(COMPONENT, host, epoch, frozen=True, root=self.root(host), wait=0):
+            yield host
+            self.serving[host] = True
+            yield host
+        self.burnt.append((host, epoch))
 
     def open(self, host: str, epoch: Epoch, receipt: Receipt) -> Generator[str, None, None]:
         """Open the host's side under the epoch with the other side's receipt."""
@@ -112,15 +122,18 @@ class Schedules(RuleBasedStateMachine):
         guard_store.adopt(COMPONENT, other(first), "closed", root=self.root(other(first)))
         self.serving[first] = True
 
-    @rule(controller=controllers, source=hosts, steps=st.integers(0, 10), dies=st.booleans())
-    def start(self, controller: str, source: str, steps: int, dies: bool) -> None:
+    @rule(controller=controllers, source=hosts, steps=st.integers(0, 10), end=st.sampled_from(ENDS))
+    def start(self, controller: str, source: str, steps: int, end: str) -> None:
         """A controller begins a switch and comes so far; what it did before is forgotten, as after a kill."""
         self.kill(controller)
         self.decisions += 1
         self.running[controller] = self.switch(source, other(source), f"{controller}{self.decisions}")
-        self.go_on(controller, steps)
-        if dies:
+        # What is taken back stands between the promise and the receipt, mostly.
+        self.go_on(controller, min(steps, 4) if end == "is taken back" else steps)
+        if end != "goes on":
             self.kill(controller)
+        if end == "is taken back" and self.epochs:
+            self.run_at_host(self.withdraw(source, self.epochs[-1]), finish=True)
 
     @rule(controller=controllers, steps=st.integers(1, 10))
     def go_on(self, controller: str, steps: int) -> None:
@@ -183,7 +196,18 @@ class Schedules(RuleBasedStateMachine):
     @rule(host=hosts, data=st.data(), finish=st.booleans())
     def replay_close(self, host: str, data: st.DataObject, finish: bool) -> None:
         """A message from the past asks a host to close."""
-        self.run_at_host(self.close(host, data.draw(st.sampled_from(self.epochs[-3:]))), finish)
+        promised = guard_store.read(COMPONENT, host, root=self.root(host)).promised or self.epochs[-1]
+        self.run_at_host(self.close(host, data.draw(st.sampled_from([promised, *self.epochs[-3:]]))), finish)
+
+    @precondition(lambda self: self.epochs)
+    @rule(host=hosts, data=st.data(), finish=st.booleans())
+    def dead_man(self, host: str, data: st.DataObject, finish: bool) -> None:
+        """A dead-man's timer fires, in time or long after its switch; it kills what works at its host first."""
+        promised = guard_store.read(COMPONENT, host, root=self.root(host)).promised or self.epochs[-1]
+        epoch = data.draw(st.sampled_from([promised, *self.epochs[-3:]]))
+        for controller in [c for c, at in self.at_host.items() if at == host]:
+            self.kill(controller)
+        self.run_at_host(self.withdraw(host, epoch), finish)
 
     def run_at_host(self, program: Generator[str, None, None], finish: bool) -> None:
         """Run a host's part to its end, or kill it after two steps."""
@@ -202,6 +226,12 @@ class Schedules(RuleBasedStateMachine):
         assert sum(self.serving.values()) <= 1, "both sides accept writes"
         states = [guard_store.read(COMPONENT, host, root=self.root(host)) for host in HOSTS]
         assert sum(state.status == opening_rule.OPEN for state in states) <= 1, "both guards say open"
+
+    @invariant()
+    def what_was_taken_back_never_gets_a_receipt(self) -> None:
+        """A burnt epoch stays burnt."""
+        given = {(receipt.side, receipt.epoch) for receipt in self.receipts}
+        assert given.isdisjoint(self.burnt)
 
     @invariant()
     def what_serves_has_every_acknowledged_write(self) -> None:

@@ -181,3 +181,32 @@ def test_a_side_is_adopted_once() -> None:
     for again in (rule.adopt_open, rule.adopt_closed):
         with pytest.raises(GuardRefused, match="a side without a guard state"):
             again(HERE_CLOSED)
+
+
+def test_a_promise_is_taken_back_and_its_epoch_burnt() -> None:
+    again = rule.withdraw(rule.promise(replace(OPEN_HERE, frozen=True), E5), E5, frozen=True)
+    assert (again.status, again.frozen, again.promised) == ("open", True, E5)
+    with pytest.raises(GuardRefused, match=r"an epoch above 5\.a"):
+        rule.promise(again, E5)
+    with pytest.raises(GuardRefused, match="is closing for epoch"):
+        rule.closed(again, E5, {"lsn": "0/1"}, NOW)
+    assert close(again, E6)[1].epoch == E6
+
+
+def test_nothing_is_taken_back_once_the_receipt_is_given() -> None:
+    for state in (HERE_CLOSED, OPEN_HERE, THERE_OPEN):
+        with pytest.raises(GuardRefused, match=r"has not given its receipt.*nothing was taken back"):
+            rule.withdraw(state, E5, frozen=False)
+
+
+def test_only_a_side_that_was_open_takes_its_promise_back() -> None:
+    # Its receipt for epoch 5 has opened the other side.
+    with pytest.raises(GuardRefused, match="may be in use at the other side"):
+        rule.withdraw(rule.promise(HERE_CLOSED, E6), E6, frozen=False)
+    with pytest.raises(GuardRefused, match="a side that was open"):
+        rule.withdraw(rule.promise(CLOSED_THERE, E5), E5, frozen=False)
+
+
+def test_a_promise_of_a_later_decision_is_not_taken_back_by_an_earlier_one() -> None:
+    with pytest.raises(GuardRefused, match=r"closing for epoch 5\.a"):
+        rule.withdraw(rule.promise(OPEN_HERE, E6), E5, frozen=False)
