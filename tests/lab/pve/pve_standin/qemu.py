@@ -22,8 +22,9 @@ TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class Qemu:
-    def __init__(self, paths: Paths) -> None:
+    def __init__(self, paths: Paths, silent: Callable[[int], bool] = lambda vmid: False) -> None:
         self._paths = paths
+        self._silent = silent
 
     def pid(self, vmid: int) -> int | None:
         """The guest's process, or None: the pid file alone is no proof, the process must be ours."""
@@ -69,7 +70,7 @@ class Qemu:
         return qmp.agent(self._paths.agent(vmid), f"guest-{command}", arguments, timeout)
 
     def agent_answers(self, vmid: int, config: Config) -> bool:
-        if not has_agent(config):
+        if not has_agent(config) or self._silent(vmid):
             return False
         try:
             self.agent(vmid, "ping", timeout=2)
@@ -77,7 +78,9 @@ class Qemu:
             return False
         return True
 
-    def start(self, vmid: int, config: Config, paused: bool, say: Callable[[str], None]) -> None:
+    def start(
+        self, vmid: int, config: Config, paused: bool, say: Callable[[str], None], diskless: bool = False
+    ) -> None:
         """Start the process; it executes nothing before bridges and link states are as configured."""
         cards = network_cards(config)
         for card in cards.values():
@@ -86,7 +89,7 @@ class Qemu:
             if cloudinit.is_drive(drive):
                 cloudinit.write(vmid, config, self._paths.volume(drive["file"]))
         self._forget(vmid)
-        command = command_line(self._paths, vmid, config)
+        command = command_line(self._paths, vmid, config, diskless)
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
         if done.returncode:
             for line in done.stderr.splitlines():
@@ -174,7 +177,8 @@ def boot_order(config: Config) -> list[str]:
     return guest_config.parse_options(config.get("boot", ""), "legacy").get("order", "").split(";")
 
 
-def command_line(paths: Paths, vmid: int, config: Config) -> list[str]:
+def command_line(paths: Paths, vmid: int, config: Config, diskless: bool = False) -> list[str]:
+    """The process of a guest; `diskless` is one that runs and finds nothing to boot."""
     command = [
         "qemu-system-x86_64", "-name", f"{config.get('name', f'VM{vmid}')},debug-threads=off",
         "-pidfile", str(paths.pid_file(vmid)), "-daemonize", "-S", "-nodefaults", "-no-user-config",
@@ -197,7 +201,9 @@ def command_line(paths: Paths, vmid: int, config: Config) -> list[str]:
         ]  # fmt: skip
     order = boot_order(config)
     for key, drive in guest_config.drives(config).items():
-        command += _drive(paths, key, drive, 100 + order.index(key) if key in order else None)
+        command += _drive(paths, key, drive, 100 + order.index(key) if key in order else None)[
+            : 2 if diskless else None
+        ]
     for key, card in network_cards(config).items():
         model = "virtio-net-pci" if card["model"] == "virtio" else card["model"]
         command += [

@@ -18,6 +18,7 @@ from typing import IO
 
 from . import cloudinit, guest_config, vma
 from .errors import Failure
+from .faults import Faults
 from .guest_config import Config
 from .guest_store import GuestStore
 from .qemu import Qemu
@@ -42,10 +43,11 @@ def with_mac(value: str) -> str:
 
 
 class Restore:
-    def __init__(self, store: GuestStore, volumes: Volumes, qemu: Qemu) -> None:
+    def __init__(self, store: GuestStore, volumes: Volumes, qemu: Qemu, faults: Faults) -> None:
         self._store = store
         self._volumes = volumes
         self._qemu = qemu
+        self._faults = faults
 
     def reserve(self, vmid: int, force: bool, node: str) -> None:
         """Take the VMID, before the task begins; an existing guest needs `force`."""
@@ -91,6 +93,8 @@ class Restore:
                     text = self._announce(task, header)
                     self._clear(vmid)
                     disks = self._allocate(task, vmid, header, made)
+                    if self._faults.take("storage_full", vmid, at="restore"):
+                        raise vma.VmaError("write failed - No space left on device")
                     self._write(task, header, stream, disks)
                 except vma.VmaError as error:
                     task.log(f"vma: {error}")

@@ -6,6 +6,7 @@ import json
 import socket
 import ssl
 import sys
+import time
 import traceback
 import urllib.parse
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -14,10 +15,14 @@ from typing import Any
 
 from . import api_cluster, api_guests, api_storage, api_tasks
 from .errors import ApiError, Unauthorised
+from .faults import Order
 from .node import Node
 from .routes import WithTotal, answer
 
 PREFIX = "/api2/json"
+ORDERS = "/standin/faults"
+# What a proxy says about a node it cannot reach.
+PROXY = {595: "Network is unreachable", 596: "Connection timed out", 599: "Too many redirections"}
 MAX_BODY = 4 << 20
 # Importing these fills the table of routes.
 ENDPOINTS = (api_cluster, api_guests, api_storage, api_tasks)
@@ -72,10 +77,47 @@ class Handler(BaseHTTPRequestHandler):
         if self.command != "HEAD":
             self.wfile.write(body)
 
+    def _orders(self, given: dict[str, Any]) -> Any:
+        """Faults that a test orders, from the lab's own root token only."""
+        faults = self.node.faults
+        caller = self.node.access.caller(self.headers.get("Authorization"))
+        if not caller.name.startswith("root@pam"):
+            raise ApiError(403, "Permission check failed (user != root@pam)")
+        if self.command == "POST":
+            order = faults.order(given)
+            if order.fault == "lock_held":
+                faults.take(order.fault, order.vmid)
+                return {"upid": self.node.hold(order)}
+        if self.command == "DELETE":
+            faults.forget()
+        return faults.due()
+
+    def _hindered(self, path: str) -> bool:
+        """Keep the caller waiting, or without an answer, where a test has ordered that."""
+        slow = self.node.faults.take("slow", path=path)
+        if slow:
+            time.sleep(float(str(slow.options.get("seconds", 2))))
+        down = self.node.faults.take("api_down")
+        if down is None:
+            return False
+        self._refuse(down)
+        return True
+
+    def _refuse(self, order: Order) -> None:
+        status = order.options.get("status")
+        self.close_connection = True
+        if status is not None:
+            self._send(int(status), PROXY.get(int(status), "unknown"), None)
+
     def _serve(self) -> None:
         try:
             given = self._given()
             path = urllib.parse.unquote(urllib.parse.urlsplit(self.path).path)
+            if path == ORDERS:
+                self._send(200, "OK", {"data": self._orders(given)})
+                return
+            if self._hindered(path):
+                return
             if not path.startswith(PREFIX):
                 raise ApiError(501, f"Method '{self.command} {path}' not implemented")
             caller = self.node.access.caller(self.headers.get("Authorization"))

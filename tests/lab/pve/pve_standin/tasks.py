@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import Failure, Interrupted, Vanished, bad_parameters
+from .faults import Faults
 
 UPID = re.compile(
     r"UPID:(?P<node>[a-zA-Z0-9]([a-zA-Z0-9-]*[a-zA-Z0-9])?):(?P<pid>[0-9A-Fa-f]{8}):(?P<pstart>[0-9A-Fa-f]{8,9}):"
@@ -64,9 +65,11 @@ class Upid:
 class Task:
     """What a worker gets: its log, and whether it was told to stop."""
 
-    def __init__(self, upid: Upid, path: Path) -> None:
+    def __init__(self, upid: Upid, path: Path, fails: str | None = None) -> None:
         self.upid = upid
         self._path = path
+        # What the task ends with, if a test has ordered that: at its next look around, or when it is done.
+        self._fails = fails
         self._lock = threading.Lock()
         self.stopped = threading.Event()
 
@@ -77,15 +80,32 @@ class Task:
     def check(self) -> None:
         if self.stopped.is_set():
             raise Interrupted
+        if self._fails and not self._fails.startswith("WARNINGS:"):
+            self._end()
+
+    def last_word(self) -> str:
+        """How a log ends whose worker has done its work."""
+        if self._fails:
+            if self._fails.startswith("WARNINGS:"):
+                return f"TASK {self._fails}"
+            self._end()
+        return "TASK OK"
+
+    def _end(self) -> None:
+        text, self._fails = self._fails, None
+        if text == "unexpected status":
+            raise Vanished
+        raise Failure(text or "")
 
 
 Worker = Callable[[Task], None]
 
 
 class Tasks:
-    def __init__(self, directory: Path, node: str) -> None:
+    def __init__(self, directory: Path, node: str, faults: Faults | None = None) -> None:
         self._directory = directory
         self._node = node
+        self._faults = faults or Faults()
         self._active: dict[str, Task] = {}
         self._lock = threading.Lock()
 
@@ -109,7 +129,8 @@ class Tasks:
         path = self._path(upid)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
-        task = Task(upid, path)
+        order = self._faults.take("task_fails", int(upid.id) if upid.id.isdigit() else None, type=upid.type)
+        task = Task(upid, path, str(order.options.get("text", "got signal 9")) if order else None)
         with self._lock:
             self._active[str(upid)] = task
         return task
@@ -117,7 +138,7 @@ class Tasks:
     def _run(self, task: Task, worker: Worker) -> None:
         try:
             worker(task)
-            task.log("TASK OK")
+            task.log(task.last_word())
         except Vanished:
             pass
         except Failure as failure:
