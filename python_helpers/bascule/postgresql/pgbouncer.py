@@ -36,7 +36,13 @@ def databases(spec: Spec) -> list[str]:
 def seen_by_server(clients: Iterable[Mapping[str, Any]], addresses: Iterable[str]) -> list[dict[str, str]]:
     """Return the poolers' clients as each server's pg_hba.conf has to know them: at the poolers' addresses."""
     ordered = sorted(set(addresses))
-    return [{**{str(k): str(v) for k, v in one.items()}, "address": address} for one in clients for address in ordered]
+    seen: list[dict[str, str]] = []
+    for client in clients:
+        for address in ordered:
+            one = {**{str(key): str(value) for key, value in client.items()}, "address": address}
+            if one not in seen:
+                seen.append(one)
+    return seen
 
 
 def alias(side: str) -> str:

@@ -32,8 +32,8 @@ READ_FAILURES = ("refused", "error", "unknown")
 class LegInput:
     """Everything the figures of one leg are made from.
 
-    `look_ups` are the ones that speak for this leg's writes; `carried` names writes acknowledged before this leg that
-    must still be found at its end.
+    `lookup` is the one that speaks for this leg's writes; `carried` names writes acknowledged before this leg that must
+    still be found at its end. `data` is the account of the client of the database alone.
     """
 
     leg: Leg
@@ -43,6 +43,7 @@ class LegInput:
     facts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     phases: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
     carried: frozenset[str] = frozenset()
+    data: ClientAccount = field(default_factory=ClientAccount)
 
 
 def leg_figures(given: LegInput) -> dict[str, Any]:
@@ -55,21 +56,25 @@ def leg_figures(given: LegInput) -> dict[str, Any]:
     probe_start, probe_end = given.probes.window(given.leg)
     probes = [one for one in given.probes.probes if probe_start <= one.start < probe_end]
     results = Counter(one.result for one in probes)
+    data_start, data_end = data_window(given.data, given.leg)
+    data = Counter(one.outcome for one in given.data.operations if data_start <= one.sent < data_end)
     figures: dict[str, Any] = {
         "write_outage_seconds": _rounded(
             longest_gap((o.answered for o in given.client.operations if _acked_write(o.op, o.outcome)), start, end)
         ),
         "data_layer_seconds": _rounded(
             longest_gap(
-                (o.end for o in given.probes.probes if o.kind == "db" and o.result == "accept"), probe_start, probe_end
+                (o.answered for o in given.data.operations if _acked_write(o.op, o.outcome)), data_start, data_end
             )
         ),
+        "data_layer_writes": data["ack"] if data else None,
+        "data_layer_errors": sum(data.values()) - data["ack"] if data else None,
         "reads": len(reads),
         "read_errors": sum(one.outcome in READ_FAILURES for one in reads) if reads else None,
         "maintenance_pages": sum(one.outcome == "maintenance" for one in inside) if inside else None,
-        "acknowledged_writes": outcomes["ack"] if writes else None,
+        "acknowledged_writes": outcomes["ack"] + data["ack"] if writes else None,
         "acknowledged_probe_writes": results["accept"] if probes else None,
-        "unknown_writes": outcomes["unknown"] + results["unknown"] if writes else None,
+        "unknown_writes": outcomes["unknown"] + data["unknown"] + results["unknown"] if writes else None,
         "refused_writes": outcomes["refused"] + outcomes["error"] if writes else None,
         "not_sent_writes": outcomes["not_sent"] if writes else None,
         "lost_writes": lost_writes(given),
@@ -85,18 +90,30 @@ def leg_figures(given: LegInput) -> dict[str, Any]:
     return figures
 
 
-def acknowledged_idents(client: ClientAccount, probes: ProbeAccount, leg: Leg) -> frozenset[str]:
+def data_window(data: ClientAccount, leg: Leg) -> tuple[float, float]:
+    """The leg on the account's clock, from its first acknowledged write on: `prepare` brings the pooler."""
+    start, end = data.window(leg)
+    first = min((one.sent for one in data.operations if one.outcome == "ack"), default=start)
+    return max(start, first), end
+
+
+def acknowledged_idents(
+    client: ClientAccount, probes: ProbeAccount, leg: Leg, data: ClientAccount | None = None
+) -> frozenset[str]:
     """Every write of the leg that somebody was told is written."""
-    start, end = client.window(leg)
+    found = set()
+    for account in (client, data or ClientAccount()):
+        start, end = account.window(leg)
+        acked = (one for one in account.operations if _acked_write(one.op, one.outcome))
+        found |= {one.ident for one in acked if start <= one.sent < end}
     probe_start, probe_end = probes.window(leg)
-    return frozenset(
-        one.ident for one in client.operations if _acked_write(one.op, one.outcome) and start <= one.sent < end
-    ) | frozenset(one.ident for one in probes.probes if one.result == "accept" and probe_start <= one.start < probe_end)
+    found |= {one.ident for one in probes.probes if one.result == "accept" and probe_start <= one.start < probe_end}
+    return frozenset(found)
 
 
 def lost_writes(given: LegInput) -> int | None:
     """Acknowledged writes with a part missing; None when one of them was not looked up, or there are none."""
-    wanted = acknowledged_idents(given.client, given.probes, given.leg) | given.carried
+    wanted = acknowledged_idents(given.client, given.probes, given.leg, given.data) | given.carried
     if given.lookup is None or not wanted or wanted - given.lookup.looked_up:
         return None
     return sum(1 for ident in wanted if given.lookup.missing.get(ident))
@@ -116,6 +133,7 @@ def divergent_writes(given: LegInput) -> int | None:
     if not said:
         return None
     found = len(divergent_operations(given.client.operations, start, end))
+    found += len(divergent_operations(given.data.operations, *given.data.window(given.leg)))
     found += len(divergent_probes(given.probes.probes, probe_start, probe_end))
     found += sum(bool(fact.get("divergent_bytes")) for fact in given.facts.values())
     found += sum(fact.get("kept_side_as_at_its_receipt") is False for fact in given.facts.values())

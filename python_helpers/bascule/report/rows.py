@@ -17,6 +17,7 @@ _ORDER: tuple[tuple[str, tuple[str, ...], str], ...] = (
     ("divergent_writes", ("divergent_writes",), ""),
     ("write_outage_seconds", ("write_outage_seconds",), "s"),
     ("data_layer_seconds", ("data_layer_seconds",), "s"),
+    ("data_layer", ("data_layer_writes", "data_layer_errors"), ""),
     ("reads", ("reads",), ""),
     ("read_errors", ("read_errors",), ""),
     ("maintenance_pages", ("maintenance_pages",), ""),

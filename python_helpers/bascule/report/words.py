@@ -29,6 +29,10 @@ _WORDS: dict[str, dict[str, str]] = {
         "fr": "Plus longue coupure des écritures, vue d'un usager",
     },
     "data_layer_seconds": {"en": "The same, for the database alone", "fr": "La même, pour la base de données seule"},
+    "data_layer": {
+        "en": "Writes of the database's own client / its errors",
+        "fr": "Écritures du client de la base seule / ses erreurs",
+    },
     "read_errors": {"en": "Reads that failed", "fr": "Lectures en erreur"},
     "maintenance_pages": {"en": "Maintenance pages shown", "fr": "Pages de maintenance affichées"},
     "reads": {"en": "Reads tried", "fr": "Lectures tentées"},

@@ -18,7 +18,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from bascule_lab import paths
 from bascule_lab.topology import Host
 
-PASSWORDS = ("app_password", "probe_password", "replication_password", "smoke_token", "pve_token")
+PASSWORDS = ("app_password", "probe_password", "data_password", "replication_password", "smoke_token", "pve_token")
 VALID_DAYS = 90
 
 

@@ -185,7 +185,7 @@ def hosts_of(site: Site, peer: Site, source: bool) -> list[Host]:
             "db",
             10,
             {"LAB_DB_STATE": "primary" if source else "empty", "LAB_DB_CLIENTS": site.lan},
-            secrets=("app_password", "probe_password"),
+            secrets=("app_password", "probe_password", "data_password"),
         ),
         machine(
             "files",

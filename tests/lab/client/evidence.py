@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bascule.report.figures import LegInput, acknowledged_idents, leg_figures
-from bascule.report.records import Leg, Lookup, client_account, probe_account
+from bascule.report.records import ClientAccount, Leg, Lookup, client_account, probe_account
 
 from .setting import LAB, ROOT, Setting, SiteAddresses
 
@@ -35,6 +35,8 @@ def look_up(site: SiteAddresses, clients: Path, out: Path) -> str:
     """Look every acknowledged write up at one site; the outcome is in the file, the returned line is for the reader."""
     command = [sys.executable, str(Path(__file__).parent / "lookup.py"), "--site", site.key, "--out", str(out)]
     command += ["--client", str(clients / "user.jsonl"), "--probes", str(clients / "prober.jsonl")]
+    if (clients / "data.jsonl").exists():
+        command += ["--data", str(clients / "data.jsonl")]
     command += ["--db", site.db, "--files", site.files, "--guest", site.guest]
     command += ["--ca", str(LAB / "ca" / "ca.crt"), "--db-password-file", str(LAB / "secrets" / "app_password")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=LOOKUP_SECONDS, check=False)
@@ -62,6 +64,10 @@ def figures(clients: Path, legs: list[LegEvidence], now: float) -> dict[str, dic
         client = client_account(lines)
     with (clients / "prober.jsonl").open(encoding="utf-8", errors="replace") as lines:
         probes = probe_account(lines)
+    data = ClientAccount()
+    if (clients / "data.jsonl").exists():
+        with (clients / "data.jsonl").open(encoding="utf-8", errors="replace") as lines:
+            data = client_account(lines)
     found: dict[str, dict[str, Any]] = {}
     carried: frozenset[str] = frozenset()
     for evidence in legs:
@@ -75,9 +81,10 @@ def figures(clients: Path, legs: list[LegEvidence], now: float) -> dict[str, dic
                 facts=evidence.facts,
                 phases=evidence.phases,
                 carried=carried,
+                data=data,
             )
         )
-        carried |= acknowledged_idents(client, probes, leg)
+        carried |= acknowledged_idents(client, probes, leg, data)
     return found
 
 

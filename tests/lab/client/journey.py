@@ -36,6 +36,7 @@ FORWARD = ("audit", "prepare", "sync", "pretest", "cutover", "verify")
 BACK = ("rollback", "verify")
 LAB_UP_SECONDS = 1500.0
 STEADY_SECONDS = 300.0
+POOLER_SECONDS = 30.0
 # Longer than the prober and the client wait for an answer.
 PROBE_SECONDS = 2.5
 SETTLE_SECONDS = 45.0
@@ -113,6 +114,18 @@ class Journey:
                 f"first: ansible-playbook playbooks/rollback.yml -e confirm={self.setting.source.name}"
             )
 
+    def _watch_data_layer(self) -> None:
+        """From here on there is a pooler, and somebody behind it who does not know of any move."""
+        if self.watchers is None:
+            return
+        watchers = self.watchers
+        self.screen.begin("first writes through the pooler")
+        watchers.start_data_layer()
+        try:
+            self._wait_for(lambda: watchers.data.acked() >= 5, POOLER_SECONDS, "writes through the pooler")
+        except DemoStopped as stopped:
+            raise DemoStopped(f"{stopped}; last problem through the pooler: {watchers.data.last_problem}") from stopped
+
     def _leg(self, name: str, start: float | None) -> LegEvidence:
         leg = LegEvidence(name, time.time() if start is None else start)
         self.legs.append(leg)
@@ -129,6 +142,8 @@ class Journey:
                     arguments = ("-e", f"confirm={self.setting.source.name}")
                 self.screen.heading(f"{leg.name.capitalize()} {number}/{len(phases)}: {phase}")
                 measured[phase] = self.phases.run(phase, *arguments)
+                if phase == "prepare":
+                    self._watch_data_layer()
         finally:
             leg.phases = phase_times(self.setting, measured)
         leg.facts = keep_facts(self.directory, leg.name)

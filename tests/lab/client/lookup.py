@@ -12,7 +12,9 @@ import argparse
 import concurrent.futures
 import hashlib
 import http.client
+import itertools
 import json
+import os
 import sys
 import threading
 from collections.abc import Callable, Iterable, Sequence
@@ -28,6 +30,7 @@ TABLES = {
     "progress": ("app", "progress"),
     "upload": ("app", "uploads"),
     "probe": ("lab", "writer_probe"),
+    "data": ("lab", "data_layer"),
 }
 BATCH = 5000
 
@@ -205,6 +208,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--site", required=True)
     parser.add_argument("--client", type=Path, required=True, help="the account of the client outside")
     parser.add_argument("--probes", type=Path, required=True, help="the account of the prober")
+    parser.add_argument("--data", type=Path, default=Path(os.devnull), help="the account of the data layer's client")
     parser.add_argument("--db", required=True)
     parser.add_argument("--files", required=True, help="HOST:PORT of the file server")
     parser.add_argument("--guest", required=True, help="HOST:PORT of the guest")
@@ -223,8 +227,9 @@ def main(argv: Sequence[str]) -> int:
     with (
         options.client.open(encoding="utf-8", errors="replace") as client,
         options.probes.open(encoding="utf-8", errors="replace") as probes,
+        options.data.open(encoding="utf-8", errors="replace") as data,
     ):
-        wanted = wanted_from(client, probes)
+        wanted = wanted_from(itertools.chain(client, data), probes)
     fetcher = Fetcher(options.files)
     with connect(options) as db:
         answer = look_up(options.site, wanted, db, fetcher.digest, lambda: local_records(options.guest))

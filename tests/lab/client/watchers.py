@@ -1,4 +1,4 @@
-"""The two programs that watch a run: started, followed while they write, and stopped by closing their standard input.
+"""The programs that watch a run: started, followed while they write, and stopped by closing their standard input.
 
 A watcher whose starter dies sees the end of its input and stops by itself; nothing has to be found and killed later.
 """
@@ -146,8 +146,28 @@ class ProberFollower(Follower):
         return next(iter(sides))
 
 
+class DataFollower(Follower):
+    """Live counts of the client of the database alone."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.writes: Counter[str] = Counter()
+        self.last_problem = ""
+
+    def take(self, record: dict[str, Any]) -> None:
+        if record.get("op") == "write":
+            self.writes[str(record.get("outcome"))] += 1
+            if record.get("problem"):
+                self.last_problem = str(record["problem"])
+
+    def acked(self) -> int:
+        """Writes acknowledged so far."""
+        with self._lock:
+            return self.writes["ack"]
+
+
 class Watchers:
-    """The client outside and the prober of one run."""
+    """The client outside, the prober and, once there is a pooler, the client of the database alone."""
 
     def __init__(self, directory: Path, setting: Setting) -> None:
         directory.mkdir(parents=True, exist_ok=True)
@@ -156,10 +176,12 @@ class Watchers:
         self._directory = directory
         self._setting = setting
         self._running: list[tuple[str, subprocess.Popen[bytes]]] = []
-        for path in (self.user_path, self.prober_path):
+        self.data_path = directory / "data.jsonl"
+        for path in (self.user_path, self.prober_path, self.data_path):
             path.touch(mode=0o600)
         self.user = UserFollower(self.user_path)
         self.prober = ProberFollower(self.prober_path)
+        self.data = DataFollower(self.data_path)
 
     def start(self) -> None:
         """Start both. They read nothing but the end of their standard input."""
@@ -183,6 +205,14 @@ class Watchers:
         self.user.start()
         self.prober.start()
 
+    def start_data_layer(self) -> None:
+        """Start the client of the database alone; it stays with the pooler of the site where the run begins."""
+        data = [sys.executable, "-m", "client.data_layer", "--stop-on-eof", "--seconds", str(LONGEST_SECONDS)]
+        data += ["--host", self._setting.source.db, "--ca", str(LAB / "ca" / "ca.crt")]
+        data += ["--db-password-file", str(LAB / "secrets" / "data_password"), "--out", str(self.data_path)]
+        self._spawn("data", data, None)
+        self.data.start()
+
     def _spawn(self, name: str, command: list[str], out: Path | None) -> None:
         with contextlib.ExitStack() as stack:
             stdout = stack.enter_context(out.open("ab")) if out else subprocess.DEVNULL
@@ -193,7 +223,7 @@ class Watchers:
                 stdout=stdout,
                 stderr=stderr,
                 cwd=ROOT,
-                env=podman_environment(),
+                env={**podman_environment(), "PYTHONPATH": str(ROOT / "tests" / "lab")},
                 # Ctrl-C in the terminal stops the demo; the demo stops its watchers, last of all.
                 start_new_session=True,
             )
@@ -224,7 +254,7 @@ class Watchers:
                     harder()
             else:
                 process.wait(timeout=5)
-        for follower in (self.user, self.prober):
+        for follower in (self.user, self.prober, self.data):
             follower.stop()
 
 

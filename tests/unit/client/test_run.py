@@ -161,6 +161,12 @@ class FakeWatchers(Watchers):
         self.user.start()
         self.prober.start()
 
+    def start_data_layer(self) -> None:
+        times = {"sent": 1.0, "answered": 1.0, "sent_wall": time.time(), "answered_wall": time.time()}
+        write = {"op": "write", "kind": "data", "outcome": "not_sent", "problem": "no pooler there", **times}
+        self.data_path.write_text("".join(json.dumps(write | {"id": f"d{n}"}) + "\n" for n in range(40)))
+        self.data.start()
+
 
 def start_journey(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> journey.Journey:
     monkeypatch.setattr(journey, "Watchers", FakeWatchers)

@@ -59,12 +59,29 @@ def good_run(seconds: float = 60.0, pause: tuple[float, float] = (30.0, 35.0)) -
     return client, probes
 
 
+def data_line(number: int, at: float, outcome: str = "ack", timeline: int = 1, **more: Any) -> str:
+    """A line of the client of the database alone; its monotonic clock began at 70."""
+    record = {
+        "op": "write", "kind": "data", "n": number, "id": f"d{number}", "outcome": outcome,
+        "sent": 70 + at, "answered": 70.01 + at, "sent_wall": WALL + at, "answered_wall": WALL + at + 0.01,
+        "committed": {"system_id": "77", "timeline": timeline, "db": "courses"},
+    }  # fmt: skip
+    return json.dumps(record | more) + "\n"
+
+
+def data_run(begin: float = 10.0, end: float = 60.0, pause: tuple[float, float] = (30.0, 30.8)) -> list[str]:
+    """The client of the database alone comes when there is a pooler, and is held back for a moment."""
+    moments = [number / 10 for number in range(int(begin * 10), int(end * 10))]
+    return [data_line(n, at) for n, at in enumerate(moments) if not pause[0] <= at < pause[1]]
+
+
 def leg_input(client: Iterable[str], probes: Iterable[str], **changes: Any) -> LegInput:
     account, attempts = client_account(client), probe_account(probes)
     leg = changes.pop("leg", Leg("forward", WALL, WALL + 60))
-    idents = acknowledged_idents(account, attempts, leg)
+    data = client_account(changes.pop("data", data_run()))
+    idents = acknowledged_idents(account, attempts, leg, data)
     given_input: dict[str, Any] = {
-        "leg": leg, "client": account, "probes": attempts, "facts": FACTS,
+        "leg": leg, "client": account, "probes": attempts, "facts": FACTS, "data": data,
         "lookup": Lookup("tls", idents), "phases": {"cutover": {"expected": 60.0, "measured": 5.0}},
     }  # fmt: skip
     return LegInput(**(given_input | changes))
@@ -74,8 +91,10 @@ def test_a_good_leg() -> None:
     figures = leg_figures(leg_input(*good_run()))
     assert leg_reasons("forward", figures, LIMITS) == []
     assert figures["write_outage_seconds"] == pytest.approx(5.1, abs=0.01)
-    assert figures["data_layer_seconds"] == pytest.approx(5.2, abs=0.01)
-    assert figures["acknowledged_writes"] == 550
+    assert figures["data_layer_seconds"] == pytest.approx(0.9, abs=0.01)
+    assert figures["data_layer_writes"] == 492
+    assert figures["data_layer_errors"] == 0
+    assert figures["acknowledged_writes"] == 550 + 492
     assert figures["lost_writes"] == 0
     assert figures["read_errors"] == 0
     assert figures["maintenance_pages"] == 50 + 13
@@ -87,11 +106,11 @@ def test_a_good_leg() -> None:
 
 
 def test_nothing_measured_is_null_and_null_is_a_failure() -> None:
-    figures = leg_figures(leg_input([], [], facts={}, lookup=None))
+    figures = leg_figures(leg_input([], [], facts={}, lookup=None, data=[]))
     for name in (
         "write_outage_seconds", "data_layer_seconds", "read_errors", "maintenance_pages", "acknowledged_writes",
-        "lost_writes", "unknown_writes", "divergent_writes", "two_writers_seconds", "largest_probe_gap_seconds",
-        "rows_compared", "files_compared", "disks_compared", "guests_moved",
+        "lost_writes", "unknown_writes", "divergent_writes", "data_layer_writes", "two_writers_seconds",
+        "largest_probe_gap_seconds", "rows_compared", "files_compared", "disks_compared", "guests_moved",
     ):  # fmt: skip
         assert figures[name] is None, name
     reasons = leg_reasons("forward", figures, LIMITS)
@@ -127,9 +146,36 @@ def test_writes_of_the_leg_before_must_come_back_too() -> None:
     assert leg_figures(leg_input(client, probes, carried=carried, lookup=lookup))["lost_writes"] == 1
 
 
+def test_a_data_layer_that_never_came_back_is_out_to_the_end() -> None:
+    client, probes = good_run()
+    lines = [*data_run(end=30.0), *(data_line(9000 + n, 30 + n / 10, "not_sent", problem="x") for n in range(20))]
+    figures = leg_figures(leg_input(client, probes, data=lines))
+    assert figures["data_layer_seconds"] == pytest.approx(30.1, abs=0.02)
+    assert figures["data_layer_errors"] == 20
+    reasons = leg_reasons("forward", figures, {"data_layer_seconds": 3.0})
+    assert [reason.figure for reason in reasons] == ["data_layer_seconds"]
+
+
+def test_a_lost_row_of_the_data_layer_is_a_lost_write() -> None:
+    client, probes = good_run()
+    whole = leg_input(client, probes)
+    assert whole.lookup is not None
+    lookup = Lookup("tls", whole.lookup.looked_up, {"d7": ("row",)})
+    assert leg_figures(leg_input(client, probes, lookup=lookup))["lost_writes"] == 1
+    unasked = Lookup("tls", whole.lookup.looked_up - {"d7"})
+    assert leg_figures(leg_input(client, probes, lookup=unasked))["lost_writes"] is None
+
+
+def test_a_row_committed_on_a_history_that_was_left_diverges() -> None:
+    client, probes = good_run()
+    lines = [*data_run(end=30.0), data_line(8000, 31.0, timeline=2), data_line(8001, 31.5, timeline=1)]
+    assert leg_figures(leg_input(client, probes, data=lines))["divergent_writes"] == 1
+
+
 def test_fewer_than_500_acknowledged_writes_are_no_valid_run() -> None:
-    figures = leg_figures(leg_input(*good_run(seconds=40.0), leg=Leg("forward", WALL, WALL + 40)))
-    assert figures["acknowledged_writes"] == 350
+    leg = Leg("forward", WALL, WALL + 40)
+    figures = leg_figures(leg_input(*good_run(seconds=40.0), leg=leg, data=data_run(end=12.0)))
+    assert figures["acknowledged_writes"] == 350 + 20
     reasons = leg_reasons("forward", figures, LIMITS)
     assert [reason.figure for reason in reasons] == ["acknowledged_writes"]
     assert verdict(reasons) == "invalid"
@@ -148,7 +194,7 @@ def test_unknown_writes_are_counted_apart() -> None:
     client.append(client_line("write", 9999, 29.9, "unknown"))
     figures = leg_figures(leg_input(client, probes))
     assert figures["unknown_writes"] == 1
-    assert figures["acknowledged_writes"] == 550
+    assert figures["acknowledged_writes"] == 550 + 492
 
 
 def test_an_outage_that_lasts_to_the_end_is_counted() -> None:

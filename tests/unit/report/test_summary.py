@@ -17,7 +17,8 @@ from bascule.report.text import report_markdown
 from bascule.report.words import number
 
 GOOD: dict[str, Any] = {
-    "write_outage_seconds": 12.345, "data_layer_seconds": 3.2, "reads": 1800, "read_errors": 0, "maintenance_pages": 44,
+    "write_outage_seconds": 12.345, "data_layer_seconds": 0.9, "data_layer_writes": 900, "data_layer_errors": 0,
+    "reads": 1800, "read_errors": 0, "maintenance_pages": 44,
     "acknowledged_writes": 1234, "unknown_writes": 0, "lost_writes": 0, "divergent_writes": 0,
     "two_writers_seconds": 0.0, "probes": 4000, "largest_probe_gap_seconds": 1.6, "rows_compared": 180000,
     "rows_different": 0, "rows_not_proved": 0, "files_compared": 2000, "files_different": 0, "disks_compared": 1,

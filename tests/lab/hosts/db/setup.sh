@@ -53,14 +53,14 @@ if [ "$STATE" = primary ] && once database; then
     sudo -u postgres psql -qX -v ON_ERROR_STOP=1 -d postgres -c 'drop database if exists courses'
     # The passwords go in by standard input: an argument list is readable by everyone.
     {
-        for role in courses:app_password lab_probe:probe_password; do
+        for role in courses:app_password lab_probe:probe_password lab_data:data_password; do
             printf "select 'create role %s login' where not exists (select from pg_roles where rolname='%s') \\\\gexec\n" \
                 "${role%%:*}" "${role%%:*}"
             printf "alter role %s password '%s';\n" "${role%%:*}" "$(secret "${role##*:}")"
         done
         echo "create database courses owner courses;"
         echo "revoke connect on database courses from public;"
-        echo "grant connect on database courses to courses, lab_probe;"
+        echo "grant connect on database courses to courses, lab_probe, lab_data;"
     } | sudo -u postgres psql -qX -v ON_ERROR_STOP=1 -d postgres
     SEED="$HERE/../../seed/db"
     for file in schema.sql data.sql odd.sql; do

@@ -1,9 +1,10 @@
--- What the web application reads and writes, and the table of the two-writer prober. Variables: none.
+-- What the web application reads and writes, and the tables of the two-writer prober and of the client of the database
+-- alone. Variables: none.
 begin;
 create schema app authorization courses;
 create schema lab authorization postgres;
 create schema odd authorization courses;
-grant usage on schema lab to courses, lab_probe;
+grant usage on schema lab to courses, lab_probe, lab_data;
 
 set role courses;
 create table app.students (
@@ -53,4 +54,12 @@ create table lab.writer_probe (
     via text not null
 );
 grant select, insert on lab.writer_probe to courses, lab_probe;
+
+create table lab.data_layer (
+    id uuid primary key,
+    at timestamptz not null
+);
+grant insert on lab.data_layer to lab_data;
+-- The look-up reads as the application.
+grant select on lab.data_layer to courses;
 commit;
