@@ -17,15 +17,16 @@ options:
       - V(state) reads both sides. V(plan_sync) and V(plan_switch) also say what that verb has to do now, and why.
       - V(audit) measures both sides. V(adopt) takes over the serving guest. V(backup) makes or finds the archive.
         V(restore) makes the passive guest.
-      - V(quiesce) stops a passive guest that a proof boot left running. V(proof_boot) boots it cut from the network.
+      - V(quiesce) stops a passive guest that a proof boot left running. V(proof_boot) boots it cut from the network and
+        stops it again; a guest that is moved warm stays up. V(boot) boots it and leaves it running.
       - V(freeze), V(close_begin) and V(close_finish) work on the side that is left, V(open) and V(thaw) on the side
         that is entered.
       - V(verify) compares the disks of the last switch and asks the active guest. V(retire) archives and removes the
         guest at the side that was left.
     type: str
     required: true
-    choices: [state, plan_sync, plan_switch, audit, adopt, backup, restore, quiesce, proof_boot, freeze, close_begin,
-      close_finish, open, thaw, verify, retire]
+    choices: [state, plan_sync, plan_switch, audit, adopt, backup, restore, quiesce, boot, proof_boot, freeze,
+      close_begin, close_finish, open, thaw, verify, retire]
   epoch:
     description: The epoch of the switch.
     type: str
@@ -53,6 +54,21 @@ options:
     type: str
   began:
     description: An earlier run has begun to restore into this number while it was free.
+    type: bool
+    default: false
+  replace:
+    description: Restore over the passive guest of this component.
+    type: bool
+    default: false
+  kept:
+    description: The guard that side had when an earlier run began to restore over it.
+    type: dict
+  mark:
+    description: Names the state of the stopped guest's disks; with V(backup), the archive of that very state.
+    type: str
+    default: ""
+  fresh:
+    description: Make a new archive although there is one.
     type: bool
     default: false
 author:
@@ -89,6 +105,7 @@ target:
   type: dict
 """
 
+import time
 from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from typing import Any
@@ -103,7 +120,7 @@ from bascule.guard.state import Epoch, Receipt
 from bascule.io import health
 from bascule.io.proxmox_api import connect
 from bascule.plan.action import plain
-from bascule.proxmox import audit, prepare, prove, session, verbs, view
+from bascule.proxmox import audit, prepare, prove, session, verbs, view, ways
 from bascule.proxmox.guest import Guest
 
 display = Display()
@@ -119,6 +136,10 @@ SPEC: dict[str, Any] = {
     "switched": {"type": "dict"},
     "archive": {"type": "str"},
     "began": {"type": "bool", "default": False},
+    "replace": {"type": "bool", "default": False},
+    "kept": {"type": "dict"},
+    "mark": {"type": "str", "default": ""},
+    "fresh": {"type": "bool", "default": False},
 }
 REQUIRED_IF = [
     ("operation", "close_begin", ["epoch"]),
@@ -146,12 +167,19 @@ class ActionModule(ActionBase):
                 "audit": audit.audit(source, target, *view.look_at_both(source, target)),
             },
             "adopt": lambda source, target, args: prepare.adopt(source, self._check),
-            "backup": lambda source, target, args: prepare.back_up(source, check=self._check),
+            "backup": lambda source, target, args: prepare.back_up(source, args["fresh"], args["mark"], self._check),
             "restore": lambda source, target, args: prepare.restore(
-                target, source.config(), args["archive"], args["began"], self._check
+                target,
+                source.config(),
+                args["archive"],
+                args["began"],
+                self._check,
+                args["replace"],
+                args["kept"],
             ),
             "quiesce": lambda source, target, args: verbs.quiesce(target, self._check),
-            "proof_boot": lambda source, target, args: verbs.proof_boot(target),
+            "boot": lambda source, target, args: verbs.boot_apart(target, self._check),
+            "proof_boot": lambda source, target, args: verbs.proof_boot(target, stays=self._way == ways.WARM),
             "freeze": lambda source, target, args: verbs.freeze(source, self._force, self._check),
             "close_begin": lambda source, target, args: verbs.close_begin(
                 source, Epoch.parse(args["epoch"]), self._force
@@ -173,6 +201,10 @@ class ActionModule(ActionBase):
         try:
             settings = self._settings(task_vars)
             self._force = bool(self._variable(task_vars, "proxmox_guest_force_stop"))
+            self._way = str(self._variable(task_vars, "proxmox_guest_move"))
+            self._stateless = bool(self._variable(task_vars, "proxmox_guest_stateless"))
+            self._refresh_after = float(self._variable(task_vars, "proxmox_guest_refresh_after"))
+            ways.must_be_declared(self._way, self._stateless)
             source, target = (
                 session.guest(self._variable(task_vars, name), settings, connect, self._tell, health.ask)
                 for name in ("bascule_from", "bascule_to")
@@ -198,11 +230,15 @@ class ActionModule(ActionBase):
 
     def _plan_sync(self, source: Guest, target: Guest, args: Mapping[str, Any]) -> dict[str, Any]:
         state, left, entered = self._state(source, target)
-        return {**state, **view.sync_todo(left, entered).to_dict()}
+        young = False
+        if self._way == ways.WARM and left.running:
+            found = prepare.find_archive(source)
+            young = found is not None and time.time() - int(found.get("ctime", 0)) < self._refresh_after
+        return {**state, **ways.sync_todo(left, entered, self._way, young).to_dict()}
 
     def _plan_switch(self, source: Guest, target: Guest, args: Mapping[str, Any]) -> dict[str, Any]:
         state, left, entered = self._state(source, target)
-        return {**state, **view.switch_todo(left, entered).to_dict()}
+        return {**state, **ways.switch_todo(left, entered, self._way).to_dict()}
 
     def _verify(self, source: Guest, target: Guest, args: Mapping[str, Any]) -> dict[str, Any]:
         left, entered = view.look_at_both(source, target)
@@ -213,13 +249,16 @@ class ActionModule(ActionBase):
 
     def _open(self, source: Guest, target: Guest, args: Mapping[str, Any]) -> dict[str, Any]:
         receipt = Receipt.from_dict(args["receipt"])
+        # Only what the plan declares counts, never an argument of a task.
+        stateless = self._way == ways.WARM and self._stateless and not args["leads"]
         return verbs.open_side(
             target,
             Epoch.parse(args["epoch"]),
             receipt,
-            verbs.reached(receipt.position, args["reached"] or {}, args["leads"]),
+            verbs.reached(receipt.position, args["reached"] or {}, args["leads"], stateless),
             args["onboot"],
             args["leads"],
+            stateless,
         )
 
     def _settings(self, task_vars: Mapping[str, Any]) -> session.Settings:

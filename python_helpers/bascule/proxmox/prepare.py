@@ -43,16 +43,17 @@ def adopt(guest: Guest, check: bool = False) -> Result:
     return {"changed": changed, "guard": guest.guard(guest.config()).to_dict()}
 
 
-def note(guest: Guest) -> str:
-    """Return the note by which this component's archives are found again."""
-    return f"bascule {guest.component}"
+def note(guest: Guest, mark: str = "") -> str:
+    """Return the note by which this component's archives are found again; a mark names the state archived."""
+    return " ".join(word for word in ("bascule", guest.component, mark) if word)
 
 
-def find_archive(guest: Guest) -> Optional[Mapping[str, Any]]:
+def find_archive(guest: Guest, mark: str = "") -> Optional[Mapping[str, Any]]:
     """Return the newest finished archive this component made of its guest (the note is added when it is finished)."""
     storage = guest.side.backup_storage or guest.side.storage
     rows = guest.api.get(f"nodes/{guest.side.node}/storage/{storage}/content", content="backup", vmid=guest.side.vmid)
-    ours = [row for row in rows or [] if str(row.get("notes", "")).split("\n")[0].startswith(note(guest))]
+    wanted = note(guest, mark).split()
+    ours = [row for row in rows or [] if str(row.get("notes", "")).split("\n")[0].split()[: len(wanted)] == wanted]
     return max(ours, key=lambda row: int(row.get("ctime", 0))) if ours else None
 
 
@@ -63,30 +64,32 @@ def active_task(guest: Guest, kind: str) -> Optional[str]:
     return running[0] if running else None
 
 
-def back_up(guest: Guest, fresh: bool = False, check: bool = False) -> Result:
-    """Make an archive of the guest, or find the one that exists; return where it is."""
+def back_up(guest: Guest, fresh: bool = False, mark: str = "", check: bool = False) -> Result:
+    """Make an archive of the guest, or find the one that exists (of this very state, when there is a mark)."""
     running = active_task(guest, "vzdump")
     if running:
         guest.report("a backup is running already: following it")
         guest.run_task(running)
-    found = None if fresh else find_archive(guest)
+    found = None if fresh else find_archive(guest, mark)
     if found is None and check:
         return {"changed": True, "archive": None}
     changed = found is None
     if found is None:
         guest.wait_unlocked()
-        guest.report("vzdump (snapshot, zstd)")
+        # With a mark it is the last state of a guest that was shut down: it must not be started behind our back.
+        mode = "stop" if mark else "snapshot"
+        guest.report(f"vzdump ({mode}, zstd)")
         outcome = guest.run_task(
             guest.api.post(
                 f"nodes/{guest.side.node}/vzdump",
                 vmid=str(guest.side.vmid),
                 storage=guest.side.backup_storage or guest.side.storage,
-                mode="snapshot",
+                mode=mode,
                 compress="zstd",
-                notes_template=f"{note(guest)} {{{{guestname}}}}",
+                notes_template=f"{note(guest, mark)} {{{{guestname}}}}",
             )
         )
-        found = find_archive(guest)
+        found = find_archive(guest, mark)
         names = [match[1] for line in outcome.log for match in [_CREATED.search(line)] if match]
         if found is None or not names or not names[-1].endswith(str(found["volid"]).rpartition("/")[2]):
             raise ProxmoxError(
@@ -95,7 +98,8 @@ def back_up(guest: Guest, fresh: bool = False, check: bool = False) -> Result:
                 state=f"the backup task {outcome.upid} ended well",
                 next_command="look at the storage, then run the same command again",
             )
-    return {"changed": changed, "archive": archive_facts(guest, str(found["volid"]), int(found.get("size", 0)))}
+    facts = archive_facts(guest, str(found["volid"]), int(found.get("size", 0)))
+    return {"changed": changed, "archive": {**facts, "ctime": int(found.get("ctime", 0))}}
 
 
 def archive_facts(guest: Guest, volid: str, size: int) -> Result:
@@ -119,48 +123,82 @@ def must_be_listed(guest: Guest, volid: str) -> None:
         ) from error
 
 
-def restore(guest: Guest, source: Config, archive: str, began: bool, check: bool = False) -> Result:
+def restore(
+    guest: Guest,
+    source: Config,
+    archive: str,
+    began: bool,
+    check: bool = False,
+    replace: bool = False,
+    kept: Optional[Mapping[str, Any]] = None,
+) -> Result:
     """Restore the archive as this side's guest: link down, not started with the node, guard closed, in the one call.
 
-    `began` says that an earlier run of this component started to restore into this number while it was free; only then
-    is what Proxmox leaves behind after a failed restore (a bare number, or `lock: create`) removed.
+    `began` says that an earlier run of this component started to restore into this number while it was free, or was its
+    own passive guest; only then is what Proxmox leaves behind after a failed restore (a bare number, or `lock: create`)
+    removed. `replace` restores over the passive guest of this component; `kept` is the guard it had before that began,
+    for what is left of a restore that failed does not carry it any more.
     """
     running = active_task(guest, "qmrestore")
     if running:
         guest.report("a restore is running already: following it")
         guest.run_task(running)
     config = guest.config_if_any()
-    if config is not None:
-        state = guest.guard(config)
-        if state.status != guard.UNKNOWN:
+    state = guest.guard(config)
+    leftover = config is not None and state.status == guard.UNKNOWN
+    if state.status != guard.UNKNOWN and config is not None:
+        if not replace:
             return {"changed": False, "guard": state.to_dict(), "cleaned": False}
+        _must_be_replaceable(guest, config, state)
+    if leftover and config is not None:
         _must_be_leftover(guest, config, began)
         if not check:
             guest.report(f"removing what a failed restore left behind ({guest.side.vmid})")
             guest.run_task(guest.api.delete(guest.path, purge=1))
-    state = guard.adopt_closed(GuardState(component=guest.component, side=guest.side.machine))
+    if state.status == guard.UNKNOWN:
+        known = GuardState.from_dict(kept) if kept else state
+        state = guard.adopt_closed(state) if known.status == guard.UNKNOWN else known
     if check:
-        return {"changed": True, "guard": state.to_dict(), "cleaned": config is not None}
-    nets = {
-        name: guest_config.with_link(net, up=False, bridge=guest.side.bridge or None, tag=guest.side.tag)
-        for name, net in guest_config.nets(source).items()
-    }
+        return {"changed": True, "guard": state.to_dict(), "cleaned": leftover}
     must_be_listed(guest, archive)
     guest.report(f"restore from {archive}")
+    over = config is not None and not leftover
     guest.run_task(
         guest.api.post(
             f"nodes/{guest.side.node}/qemu",
             vmid=guest.side.vmid,
             archive=archive,
             storage=guest.side.storage,
+            force=True if over else None,
             onboot=0,
             description=guest_config.with_guard(source.get("description"), state),
-            **nets,
+            **passive_nets(guest, source),
             **dict(guest.side.overrides),
         )
     )
-    _prove_restored(guest, source)
-    return {"changed": True, "guard": guest.guard(guest.config()).to_dict(), "cleaned": config is not None}
+    prove_passive(guest, source)
+    return {"changed": True, "guard": guest.guard(guest.config()).to_dict(), "cleaned": leftover}
+
+
+def passive_nets(guest: Guest, source: Config) -> dict[str, str]:
+    """Return the interfaces as the passive guest has them: on this side's bridge and VLAN, link down, same address."""
+    return {
+        name: guest_config.with_link(net, up=False, bridge=guest.side.bridge or None, tag=guest.side.tag)
+        for name, net in guest_config.nets(source).items()
+    }
+
+
+def _must_be_replaceable(guest: Guest, config: Config, state: GuardState) -> None:
+    running = guest.running()
+    if state.status == guard.CLOSED and not running and not guest_config.links_up(config):
+        return
+    raise ProxmoxError(
+        expected=f"the passive guest at {guest.side.machine} closed, stopped and cut from its network",
+        found=f"{state.describe()}, {'running' if running else 'stopped'}, "
+        f"link {'up' if guest_config.links_up(config) else 'down'}",
+        state="nothing was restored",
+        next_command="ansible-playbook playbooks/status.yml",
+    )
 
 
 def _must_be_leftover(guest: Guest, config: Config, began: bool) -> None:
@@ -176,7 +214,8 @@ def _must_be_leftover(guest: Guest, config: Config, began: bool) -> None:
     )
 
 
-def _prove_restored(guest: Guest, source: Config) -> None:
+def prove_passive(guest: Guest, source: Config) -> None:
+    """Read the restored guest again: closed, cut off, stopped, with the disks and addresses of the source."""
     config = guest.config()
     wrong: list[str] = []
     if guest.guard(config).status != guard.CLOSED:

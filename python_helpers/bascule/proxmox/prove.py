@@ -7,6 +7,7 @@ from typing import Any
 
 from ..guard import state as guard
 from .view import View
+from .ways import STATELESS
 
 
 def compare(source: View, target: View, switched: Mapping[str, Any], now: Mapping[str, str]) -> dict[str, Any]:
@@ -29,9 +30,14 @@ def compare(source: View, target: View, switched: Mapping[str, Any], now: Mappin
         "running": running,
         "disks_compared": 0,
         "disks_different": 0,
+        "disks_stateless": 0,
         "details": details,
     }
     if receipt is None or not receipt.position:
+        return result
+    if STATELESS in receipt.position:
+        # Not compared, and not called equal: what the guest wrote on its own disks was dropped, as its plan declares.
+        result["disks_stateless"] = len(passive.disks)
         return result
     noted = switched.get("receipt") or {}
     if str(noted.get("epoch", "")) != str(receipt.epoch):

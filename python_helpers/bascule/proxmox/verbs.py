@@ -12,6 +12,7 @@ from . import config as guest_config
 from .errors import ProxmoxError
 from .guest import Config, Guest
 from .view import agent_enabled
+from .ways import STATELESS
 
 Result = dict[str, Any]
 
@@ -102,11 +103,17 @@ def close_finish(guest: Guest, epoch: Epoch, position: Mapping[str, str], now: s
 
 
 def open_side(
-    guest: Guest, epoch: Epoch, receipt: Receipt, reached: Union[bool, str], onboot: Optional[bool], leads: bool
+    guest: Guest,
+    epoch: Epoch,
+    receipt: Receipt,
+    reached: Union[bool, str],
+    onboot: Optional[bool],
+    leads: bool,
+    stateless: bool = False,
 ) -> Result:
     """Open this side by the rule: permit and link in one change that the node refuses when the config has moved on."""
     wanted = _onboot(onboot)
-    if not leads:
+    if not leads and not stateless:
         # What runs here can only be a proof boot: cut from the network. Its disk was compared while it was stopped.
         quiesce(guest)
 
@@ -125,13 +132,18 @@ def open_side(
     return {**_said(changed or done, guest.guard(guest.config()), "open: connected, running, serving"), **waited}
 
 
-def reached(position: Mapping[str, str], found: Mapping[str, str], leads: bool) -> Union[bool, str]:
+def reached(
+    position: Mapping[str, str], found: Mapping[str, str], leads: bool, stateless: bool = False
+) -> Union[bool, str]:
     """Say whether this side's disks are at the receipt's position, or why not.
 
-    A side that holds the latest data has nothing to reach: the other side's disks are older copies of its own.
+    A side that holds the latest data has nothing to reach: the other side's disks are older copies of its own. A guest
+    declared stateless has nothing to carry over, and its receipt has to say the same.
     """
     if leads:
         return True
+    if stateless:
+        return STATELESS in position or "the receipt does not say that the guest is stateless"
     if not position:
         return "the receipt names no disk"
     different = [name for name in sorted({*position, *found}) if position.get(name) != found.get(name)]
@@ -170,8 +182,20 @@ def quiesce(guest: Guest, check: bool = False) -> Result:
     return _said(True, state, "stopped")
 
 
-def proof_boot(guest: Guest) -> Result:
-    """Boot the passive guest cut from its network, see that it comes up, and stop it again.
+def boot_apart(guest: Guest, check: bool = False) -> Result:
+    """Boot the passive guest cut from its network and leave it running: a warm move connects it later."""
+    config = guest.config_if_any()
+    state = guest.guard(config)
+    _must_be_passive(guest, config, state)
+    if guest.running() or check:
+        return _said(not guest.running(), state, "runs, cut from its network" if guest.running() else "would be booted")
+    guest.report("booting, cut from the network")
+    guest.start()
+    return _said(True, state, "booted, cut from its network")
+
+
+def proof_boot(guest: Guest, stays: bool = False) -> Result:
+    """Boot the passive guest cut from its network, see that it comes up, and stop it again (unless it `stays` up).
 
     The boot changes the passive disk; the final delta repairs that, and digests are compared after the delta.
     """
@@ -180,14 +204,8 @@ def proof_boot(guest: Guest) -> Result:
     if config is not None and state.status == guard.OPEN:
         reason = guest.agent_answers() if guest.running() else "it is the active guest, and it is stopped"
         return {"changed": False, "boots": not reason, "reason": reason, "seconds": 0.0}
-    if config is None or state.status != guard.CLOSED or guest_config.links_up(config):
-        raise GuardRefused(
-            expected=f"a passive guest at {guest.side.machine}, cut from its network",
-            found="no guest" if config is None else f"{state.describe()}, link up: {guest_config.links_up(config)}",
-            state="nothing was booted",
-            next_command="ansible-playbook playbooks/20_prepare.yml",
-        )
-    if guest.running():
+    _must_be_passive(guest, config, state)
+    if guest.running() and not stays:
         guest.stop()
     reason = ""
     seconds = 0.0
@@ -198,8 +216,19 @@ def proof_boot(guest: Guest) -> Result:
     except ProxmoxError as error:
         reason = error.message()
     finally:
-        _end_proof(guest)
+        if not stays:
+            _end_proof(guest)
     return {"changed": False, "boots": not reason, "reason": reason, "seconds": round(seconds, 1)}
+
+
+def _must_be_passive(guest: Guest, config: Optional[Config], state: GuardState) -> None:
+    if config is None or state.status != guard.CLOSED or guest_config.links_up(config):
+        raise GuardRefused(
+            expected=f"a passive guest at {guest.side.machine}, cut from its network",
+            found="no guest" if config is None else f"{state.describe()}, link up: {guest_config.links_up(config)}",
+            state="nothing was booted",
+            next_command="ansible-playbook playbooks/20_prepare.yml",
+        )
 
 
 def _end_proof(guest: Guest) -> None:

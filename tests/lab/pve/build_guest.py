@@ -208,12 +208,12 @@ def fill_root(root: Path, work: Path) -> None:
         (root / name).mkdir(exist_ok=True)
 
 
-def partition_table(disk: Path) -> None:
+def partition_table(disk: Path, size: int = DISK_BYTES) -> None:
     """One active Linux partition, and syslinux's boot code in front of it."""
     code = Path("/usr/lib/EXTLINUX/mbr.bin")
     if not code.exists():
         code = Path("/usr/lib/syslinux/mbr/mbr.bin")
-    sectors = (DISK_BYTES - PARTITION_START) // 512
+    sectors = (size - PARTITION_START) // 512
     entry = struct.pack("<B3sB3sII", 0x80, b"\xfe\xff\xff", 0x83, b"\xfe\xff\xff", PARTITION_START // 512, sectors)
     mbr = (
         code.read_bytes()[:440].ljust(440, b"\0")
@@ -225,14 +225,43 @@ def partition_table(disk: Path) -> None:
         out.write(mbr)
 
 
-def install_boot_loader(disk: Path, work: Path) -> None:
+def install_boot_loader(disk: Path, work: Path, size: int = DISK_BYTES) -> None:
     mount = work / "mount"
     mount.mkdir()
-    run("mount", "-o", f"loop,offset={PARTITION_START},sizelimit={DISK_BYTES - PARTITION_START}", disk, mount)
+    run("mount", "-o", f"loop,offset={PARTITION_START},sizelimit={size - PARTITION_START}", disk, mount)
     try:
         run("extlinux", "--install", mount / "boot")
     finally:
         run("umount", mount)
+
+
+def make_disk(root: Path, image: Path, work: Path, size: int = DISK_BYTES) -> None:
+    """A bootable disk with this tree on it."""
+    with image.open("wb") as out:
+        out.truncate(size)
+    # Features extlinux cannot read are off; nothing is left for the guest to initialise in the background, so that a
+    # resting guest writes nothing.
+    run(
+        "mkfs.ext4",
+        "-q",
+        "-F",
+        "-L",
+        "courses",
+        "-d",
+        root,
+        "-b",
+        "4096",
+        "-m",
+        "0",
+        "-O",
+        "^64bit,^metadata_csum",
+        "-E",
+        f"offset={PARTITION_START},lazy_itable_init=0,lazy_journal_init=0",
+        image,
+        f"{(size - PARTITION_START) // 1024}k",
+    )
+    partition_table(image, size)
+    install_boot_loader(image, work, size)
 
 
 def build_disk(cache: Path) -> Path:
@@ -249,30 +278,7 @@ def build_disk(cache: Path) -> Path:
         fill_root(root, work)
         made = work / "out"
         made.mkdir()
-        image = made / "disk.raw"
-        with image.open("wb") as out:
-            out.truncate(DISK_BYTES)
-        # Features extlinux cannot read are off; nothing is left for the guest to initialise in the background, so
-        # that a resting guest writes nothing.
-        run(
-            "mkfs.ext4",
-            "-q",
-            "-F",
-            "-L",
-            "courses",
-            "-d",
-            root,
-            "-m",
-            "0",
-            "-O",
-            "^64bit,^metadata_csum",
-            "-E",
-            f"offset={PARTITION_START},lazy_itable_init=0,lazy_journal_init=0",
-            image,
-            f"{(DISK_BYTES - PARTITION_START) // 1024}k",
-        )
-        partition_table(image)
-        install_boot_loader(image, work)
+        make_disk(root, made / "disk.raw", work)
         # Somebody else may have built the same disk meanwhile: it has the same content.
         if not disk.exists():
             made.rename(result)

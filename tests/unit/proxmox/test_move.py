@@ -10,7 +10,7 @@ import pytest
 from bascule.errors import GuardRefused
 from bascule.guard import state as guard
 from bascule.guard.state import Epoch, Receipt
-from bascule.proxmox import prepare, prove, verbs, view
+from bascule.proxmox import prepare, prove, verbs, view, ways
 from bascule.proxmox.errors import ProxmoxError
 
 E1, E2 = Epoch(1, "aaaa"), Epoch(2, "bbbb")
@@ -129,8 +129,8 @@ def test_return_before_the_switch_is_thaw(prepared: Any) -> None:
     here, there, source, target = prepared
     verbs.freeze(source, force=False)
     left, entered = view.look_at_both(target, source)
-    assert view.sync_todo(left, entered).action == "none"
-    assert view.switch_todo(left, entered).action == "none"
+    assert ways.sync_todo(left, entered).action == "none"
+    assert ways.switch_todo(left, entered).action == "none"
     assert verbs.freeze(target, force=False)["changed"] is False
     assert verbs.thaw(source, onboot=True)["changed"] is True
     assert _connected(here, there) == ["pve-mtp"]
@@ -144,9 +144,9 @@ def test_return_when_the_source_was_closed_but_the_target_never_opened(prepared:
     verbs.close_begin(source, E1, force=False)
     verbs.close_finish(source, E1, DISKS, "2026-11-20T09:00:00Z")
     left, entered = view.look_at_both(target, source)
-    todo = view.switch_todo(left, entered)
+    todo = ways.switch_todo(left, entered)
     assert (todo.action, todo.digests) == ("switch", False)
-    assert view.sync_todo(left, entered).action == "none"
+    assert ways.sync_todo(left, entered).action == "none"
     _switch(target, source, E2, leads=True)
     assert _connected(here, there) == ["pve-mtp"]
 
@@ -163,8 +163,8 @@ def test_an_opening_that_died_is_closed_by_a_higher_epoch(prepared: Any) -> None
     # The way back: the target may have been used, so its data leads and the source must get it first.
     left, entered = view.look_at_both(target, source)
     assert view.leading(left, entered) == "pve-tls"
-    assert view.sync_todo(left, entered).action == "delta"
-    assert view.switch_todo(left, entered).digests is True
+    assert ways.sync_todo(left, entered).action == "delta"
+    assert ways.switch_todo(left, entered).digests is True
     _switch(target, source, E2)
     assert _connected(here, there) == ["pve-mtp"]
 
@@ -283,14 +283,14 @@ def test_a_locked_guest_names_the_lock(prepared: Any) -> None:
 def test_blocks_are_never_written_into_an_open_side(prepared: Any) -> None:
     _here, there, source, target = prepared
     left, entered = view.look_at_both(source, target)
-    assert "guest runs at pve-mtp" in view.sync_todo(left, entered).reason
+    assert "guest runs at pve-mtp" in ways.sync_todo(left, entered).reason
     verbs.freeze(source, force=False)
-    assert view.sync_todo(*view.look_at_both(source, target)).pairs == (
+    assert ways.sync_todo(*view.look_at_both(source, target)).pairs == (
         ("/var/lib/vz/images/100/vm-100-disk-0.raw", "/var/lib/vz/images/100/vm-100-disk-0.raw"),
     )
     there.guests[100]["net0"] = there.guests[100]["net0"].replace(",link_down=1", "")
     with pytest.raises(GuardRefused, match="cut from its network"):
-        view.sync_todo(*view.look_at_both(source, target))
+        ways.sync_todo(*view.look_at_both(source, target))
 
 
 def test_disks_of_different_size_are_refused(prepared: Any) -> None:
@@ -298,22 +298,22 @@ def test_disks_of_different_size_are_refused(prepared: Any) -> None:
     verbs.freeze(source, force=False)
     there.contents["local:100/vm-100-disk-0.raw"] = {"size": 2 << 30}
     with pytest.raises(ProxmoxError, match="2147483648 bytes"):
-        view.sync_todo(*view.look_at_both(source, target))
+        ways.sync_todo(*view.look_at_both(source, target))
 
 
 def test_switch_refuses_before_it_closes_when_prepare_has_not_run(nodes: Any) -> None:
     here, _, source, target = nodes
     prepare.adopt(source)
     with pytest.raises(GuardRefused, match="nothing was closed and nothing was opened"):
-        view.switch_todo(*view.look_at_both(source, target))
+        ways.switch_todo(*view.look_at_both(source, target))
     assert 100 in here.running
 
 
 def test_nothing_was_ever_prepared(nodes: Any) -> None:
     here, there, source, target = nodes
     left, entered = view.look_at_both(target, source)
-    assert view.sync_todo(left, entered).action == "none"
-    assert view.switch_todo(left, entered).action == "none"
+    assert ways.sync_todo(left, entered).action == "none"
+    assert ways.switch_todo(left, entered).action == "none"
     assert verbs.freeze(target, force=False)["changed"] is False
     assert verbs.thaw(source, onboot=None)["changed"] is False
     assert here.written() == there.written() == []
