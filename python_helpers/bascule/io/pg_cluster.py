@@ -140,7 +140,11 @@ class Cluster:
 
     def hba_mode(self) -> str | None:
         """Who is let in: open, closed, or None when nothing is managed."""
-        return hba.mode_of(files.read_text(self.config / "pg_hba.conf") or "", self.spec.component)
+        return hba.mode_of(self.hba_now(), self.spec.component)
+
+    def hba_now(self) -> str:
+        """Return pg_hba.conf as it is."""
+        return files.read_text(self.config / "pg_hba.conf") or ""
 
     def start_mode(self) -> str:
         """Whether it starts at boot."""
@@ -174,7 +178,7 @@ class Cluster:
             peer=spec.peer_address,
             clients=spec.clients,
         )
-        return hba.replace(files.read_text(self.config / "pg_hba.conf") or "", spec.component, new)
+        return hba.replace(self.hba_now(), spec.component, new)
 
     def admit(self, mode: str) -> bool:
         """Let clients in, or keep them out; return whether the file changed. A running server reads it again."""
@@ -238,8 +242,29 @@ class Cluster:
         while self.postmaster() is not None:
             if time.monotonic() > deadline:
                 return False
-            time.sleep(0.02)
+            time.sleep(0.003)
         return True
+
+    def interrupt(self) -> None:
+        """Ask it to stop cleanly, past the service manager, which sees that it has ended and is content."""
+        server = self.postmaster()
+        if server is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(server.pid, signal.SIGINT)
+
+    def end_stopping(self, patience: float = 1) -> None:
+        """Bring a stop that hangs to its end: first without the receivers it waits for, then at once.
+
+        What was acknowledged is in the log; a start replays it.
+        """
+        self.release_receivers()
+        if self.wait_stopped(patience):
+            return
+        server = self.postmaster()
+        if server is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(server.pid, signal.SIGQUIT)
+        self.wait_stopped(60)
 
     def release_receivers(self) -> None:
         """End the processes that wait for a receiver which does not answer, so that a stop can end."""
@@ -260,15 +285,20 @@ class Cluster:
 
         A running primary goes on until it is stopped; a standby that follows goes on following.
         """
+        self.lay_fence()
+        self.reload()
+        self.firewall(closed=True)
+
+    def lay_fence(self) -> None:
+        """Write what closes the cluster's next start; a server that runs does not hear of it before a reload."""
         files.write_json(
             HOME / self.spec.component / FENCE_FILE, {"kind": "postgresql", "component": self.spec.component}
         )
         self.set_start("manual")
-        self.admit(hba.CLOSED)
+        self.write(self.config / "pg_hba.conf", self.hba_text(hba.CLOSED))
         if self.exists() and not self.has_signal():
             self.follow_conf(connect=False)
             self.write(self.data / "standby.signal", "", 0o600)
-        self.firewall(closed=True)
 
     def firewall(self, *, closed: bool) -> None:
         """Close the port in the host's firewall for everyone but the other side's server, or open it again."""
@@ -292,16 +322,16 @@ class Cluster:
         self.set_start("auto")
         self.firewall(closed=False)
 
-    def knock(self, timeout: float = 3) -> Answer:
-        """Try to come in as a client from this host itself."""
-        client = self.spec.clients[0] if self.spec.clients else {"user": "bascule_nobody", "database": "postgres"}
+    def knock(self, timeout: float = 3, *, mode: str = hba.CLOSED) -> Answer:
+        """Try to come in, from this host itself, as a client that a side in this mode refuses."""
+        client = hba.knocker(self.spec.clients, mode)
         return pg_probe.knock("127.0.0.1", self.spec.port, client["user"], client["database"], timeout=timeout)
 
-    def prove_refusal(self, allowed: tuple[str, ...], timeout: float = 3) -> str:
+    def prove_refusal(self, allowed: tuple[str, ...], timeout: float = 3, *, mode: str = hba.CLOSED) -> str:
         """Return the answer that keeps a client out; anything else is an error."""
         deadline = time.monotonic() + timeout
         while True:
-            answer = self.knock(timeout)
+            answer = self.knock(timeout, mode=mode)
             if answer.is_refusal and answer.code in allowed:
                 return f"{answer.code}: {answer.text}"
             if time.monotonic() > deadline:

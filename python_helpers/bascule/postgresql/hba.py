@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 OPEN = "open"
+FROZEN = "frozen"
 CLOSED = "closed"
+# A client that is marked so stays through a freeze, until the pause inside the switch.
+RIDES = "switch"
 
 
 def _begin(component: str) -> str:
@@ -27,26 +30,51 @@ def block(
 ) -> str:
     """Return the managed block.
 
-    In both modes the cluster's owner comes in over the local socket and the peer's standby over TLS. While open, the
-    declared clients come in over TLS, and the rest of the file stays in force; while closed, everyone else is
-    rejected, whatever the rest of the file says.
+    In every mode the cluster's owner comes in over the local socket and the peer's standby over TLS. While open, the
+    declared clients come in over TLS, and the rest of the file stays in force. While frozen, only those clients come in
+    that ride through a switch; while closed, nobody else, whatever the rest of the file says.
     """
     lines = [
         f"{_begin(component)} (managed; mode: {mode})",
         f"local   all             {owner}                                peer",
         f"hostssl replication     {replication_user}    {_cidr(peer)}    scram-sha-256",
     ]
-    if mode == OPEN:
-        lines += [
-            f"hostssl {client['database']}    {client['user']}    {_cidr(client['address'])}    scram-sha-256"
-            for client in clients
-        ]
-    else:
+    admitted = {OPEN: list(clients), FROZEN: riding(clients)}.get(mode, [])
+    lines += [
+        f"hostssl {client['database']}    {client['user']}    {_cidr(client['address'])}    scram-sha-256"
+        for client in admitted
+    ]
+    if mode != OPEN:
         lines += [
             "local   all             all                                     reject",
             "host    all             all             all                     reject",
         ]
     return "\n".join([*lines, _end(component)]) + "\n"
+
+
+def riding(clients: Sequence[Mapping[str, str]]) -> list[Mapping[str, str]]:
+    """Return the clients that ride through a freeze, until the pause inside the switch."""
+    return [client for client in clients if client.get("until") == RIDES]
+
+
+def knocker(clients: Sequence[Mapping[str, str]], mode: str) -> Mapping[str, str]:
+    """Return as whom to knock at a side in this mode: a client that it refuses, or, when open, one that it lets in.
+
+    While frozen that is the first client that does not ride; nobody at all is as good a stranger.
+    """
+    chosen = [client for client in clients if mode != FROZEN or client.get("until") != RIDES]
+    return chosen[0] if chosen else {"user": "bascule_nobody", "database": "postgres"}
+
+
+def sessions_that_ride(clients: Sequence[Mapping[str, str]]) -> str:
+    """Return a condition on pg_stat_activity that is true for the sessions of clients that ride."""
+    terms = []
+    for client in riding(clients):
+        term = f"(datname = {_literal(client['database'])} AND usename = {_literal(client['user'])}"
+        if client["address"] != "all":
+            term += f" AND client_addr <<= {_literal(_cidr(client['address']))}::inet"
+        terms.append(term + ")")
+    return " OR ".join(terms) or "false"
 
 
 def replace(text: str, component: str, new: str) -> str:
@@ -74,6 +102,10 @@ def mode_of(text: str, component: str) -> str | None:
         if line.startswith(_begin(component) + " ") and "mode: " in line:
             return line.split("mode: ", 1)[1].rstrip(") ")
     return None
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
 
 
 def _cidr(address: str) -> str:

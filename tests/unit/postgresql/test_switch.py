@@ -13,7 +13,7 @@ import pytest
 
 from bascule.errors import BasculeError, GuardRefused
 from bascule.guard.state import Epoch, Receipt
-from bascule.io import guard_store, pg_switch
+from bascule.io import guard_store, pg_freeze, pg_switch
 from bascule.io.pg_cluster import Postmaster
 from bascule.postgresql import control, hba
 from bascule.postgresql.control import Control
@@ -154,7 +154,13 @@ class FakeCluster:
     def release_receivers(self) -> None:
         self.world.log.append("release")
 
-    def prove_refusal(self, allowed: tuple[str, ...], timeout: float = 3) -> str:
+    def hba_text(self, mode: str) -> str:
+        return mode
+
+    def hba_now(self) -> str:
+        return self.world.hba
+
+    def prove_refusal(self, allowed: tuple[str, ...], timeout: float = 3, *, mode: str = hba.CLOSED) -> str:
         if self.world.running and self.world.hba == hba.OPEN:
             raise BasculeError(expected="a refusal", found="admitted")
         return "28000: rejects"
@@ -189,10 +195,11 @@ def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> World:
         return True
 
     cluster = type("Bound", (FakeCluster,), {"world": made})
-    monkeypatch.setattr(pg_switch, "Cluster", cluster)
-    monkeypatch.setattr(pg_switch, "load_spec", lambda component, side=None: make_spec(side=side or "db-mtp"))
-    monkeypatch.setattr(pg_switch, "world", lock)
-    monkeypatch.setattr(pg_switch, "guard_store", FakeStore(tmp_path))
+    for module in (pg_switch, pg_freeze):
+        monkeypatch.setattr(module, "Cluster", cluster)
+        monkeypatch.setattr(module, "load_spec", lambda component, side=None: make_spec(side=side or "db-mtp"))
+        monkeypatch.setattr(module, "world", lock)
+        monkeypatch.setattr(module, "guard_store", FakeStore(tmp_path))
     units = SimpleNamespace(stop=lambda n: False, is_running=lambda n: False)
     monkeypatch.setattr(pg_switch, "units", units)
     monkeypatch.setattr(pg_switch, "files", SimpleNamespace(remove=remove))
@@ -209,7 +216,7 @@ def store() -> Any:
 def frozen_primary() -> None:
     """Take over an open side and freeze it."""
     store().adopt("db", "db-mtp", "open")
-    pg_switch.freeze("db", "db-mtp")
+    pg_freeze.freeze("db", "db-mtp")
 
 
 def receipt(**position: str) -> dict[str, Any]:
@@ -220,26 +227,26 @@ def receipt(**position: str) -> dict[str, Any]:
 
 def test_freeze_closes_proves_and_is_undone(world: World) -> None:
     store().adopt("db", "db-mtp", "open")
-    done = pg_switch.freeze("db", "db-mtp")
+    done = pg_freeze.freeze("db", "db-mtp")
     assert done["changed"]
     assert done["proof"].startswith("28000")
-    assert (world.hba, store().read("db", "db-mtp").frozen) == (hba.CLOSED, True)
-    assert not pg_switch.freeze("db", "db-mtp")["changed"]
-    assert pg_switch.thaw("db", "db-mtp")["changed"]
+    assert (world.hba, store().read("db", "db-mtp").frozen) == (hba.FROZEN, True)
+    assert not pg_freeze.freeze("db", "db-mtp")["changed"]
+    assert pg_freeze.thaw("db", "db-mtp")["changed"]
     assert (world.hba, store().read("db", "db-mtp").frozen) == (hba.OPEN, False)
-    assert not pg_switch.thaw("db", "db-mtp")["changed"]
+    assert not pg_freeze.thaw("db", "db-mtp")["changed"]
 
 
 def test_freeze_in_check_mode_touches_nothing(world: World) -> None:
     store().adopt("db", "db-mtp", "open")
-    assert pg_switch.freeze("db", "db-mtp", check=True)["changed"]
+    assert pg_freeze.freeze("db", "db-mtp", check=True)["changed"]
     assert world.log == []
     assert not store().read("db", "db-mtp").frozen
 
 
 def test_only_a_side_with_a_permit_is_frozen_or_thawed(world: World) -> None:
     store().adopt("db", "db-mtp", "closed")
-    for act in (pg_switch.freeze, pg_switch.thaw):
+    for act in (pg_freeze.freeze, pg_freeze.thaw):
         with pytest.raises(GuardRefused, match="to be open"):
             act("db", "db-mtp")
     assert world.log == []
@@ -249,7 +256,7 @@ def test_a_side_whose_guard_is_open_and_that_is_no_primary_is_not_frozen(world: 
     store().adopt("db", "db-mtp", "open")
     world.recovery = True
     with pytest.raises(BasculeError, match="as its guard says"):
-        pg_switch.freeze("db", "db-mtp")
+        pg_freeze.freeze("db", "db-mtp")
 
 
 def test_close_fences_before_it_stops_and_reads_the_position_afterwards(world: World) -> None:
@@ -390,12 +397,12 @@ def test_proof_from_outside(world: World, monkeypatch: pytest.MonkeyPatch) -> No
             SimpleNamespace(is_refusal=True, kind="refused", code="ECONNREFUSED", text="nothing listens"),
         ]
     )
-    monkeypatch.setattr(pg_switch, "pg_probe", SimpleNamespace(knock=lambda *a, **k: next(answers)))
-    assert pg_switch.prove_from_outside("db", "db-tls", ("ECONNREFUSED",), 5).startswith("ECONNREFUSED")
+    monkeypatch.setattr(pg_freeze, "pg_probe", SimpleNamespace(knock=lambda *a, **k: next(answers)))
+    assert pg_freeze.prove_from_outside("db", "db-tls", ("ECONNREFUSED",), 5).startswith("ECONNREFUSED")
 
 
 def test_silence_from_outside_is_no_proof(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     silent = SimpleNamespace(is_refusal=False, kind="none", code="", text="no answer")
-    monkeypatch.setattr(pg_switch, "pg_probe", SimpleNamespace(knock=lambda *a, **k: silent))
+    monkeypatch.setattr(pg_freeze, "pg_probe", SimpleNamespace(knock=lambda *a, **k: silent))
     with pytest.raises(BasculeError, match="silence is no proof"):
-        pg_switch.prove_from_outside("db", "db-tls", ("28000",), 0)
+        pg_freeze.prove_from_outside("db", "db-tls", ("28000",), 0)

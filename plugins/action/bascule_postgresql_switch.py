@@ -1,0 +1,125 @@
+"""Switch a database from one side to the other in one step, over connections that are opened before it starts."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+name: bascule_postgresql_switch
+short_description: Switch a database from one side to the other in one step
+description:
+  - Runs on the controller. Opens one connection to each side, with the arguments Ansible itself uses, and drives the
+    host agents there through the whole switch. Nothing starts before both agents have all their sessions open.
+  - A failure before the receipt ends with the old side serving again, its held clients going on; so does the death of
+    the controller or of an agent, by a timer at the old side. From the receipt on only the opening rule opens anything.
+  - The environment variable E(BASCULE_TEST_SWITCH_HOLD) stops the switch at a step. It is for tests only.
+options:
+  action:
+    description: V(switch) moves the database; V(aim) only points the poolers of both sides at the side that serves.
+    type: str
+    choices: [switch, aim]
+    default: switch
+  from:
+    description: Inventory name of the machine that is left.
+    type: str
+    required: true
+  to:
+    description: Inventory name of the machine that is entered.
+    type: str
+    required: true
+  epoch:
+    description: The epoch of the switch, as M(bascule_epoch) chose it; needed for V(switch).
+    type: str
+    default: ""
+  budget:
+    description: Seconds from the promise to close until the old side serves again when no receipt was given.
+    type: float
+    default: 5.0
+  patience:
+    description: Seconds that a step after the receipt may take; giving up then would let nobody write.
+    type: float
+    default: 30.0
+author:
+  - The Bascule authors
+"""
+
+EXAMPLES = r"""
+- name: Switch
+  bascule_postgresql_switch:
+    from: db-mtp
+    to: db-tls
+    epoch: 1.3f2a
+"""
+
+RETURN = r"""
+live:
+  description: Whether both sides ran as they should; else they were closed and opened the thorough way.
+  returned: when switched
+  type: bool
+marks:
+  description: Milliseconds to each step, as the driver and each side saw it.
+  returned: when switched
+  type: dict
+proofs:
+  description: The answers by which the old side refused, by who knocked.
+  returned: when switched
+  type: dict
+receipt:
+  description: The old side's receipt.
+  returned: when switched
+  type: dict
+"""
+
+import contextlib
+import shlex
+import time
+from typing import Any, ClassVar
+
+from bascule.errors import BasculeError
+from bascule.io import sides
+from bascule.io.units import AGENT
+from bascule.plan.action import ControllerAction, Scope
+from bascule.postgresql.drive import LOOK_SECONDS, Drive
+
+
+class ActionModule(ControllerAction):
+    """See DOCUMENTATION."""
+
+    ARGUMENTS: ClassVar[dict[str, Any]] = {
+        "action": {"type": "str", "choices": ["switch", "aim"], "default": "switch"},
+        "from": {"type": "str", "required": True},
+        "to": {"type": "str", "required": True},
+        "epoch": {"type": "str", "default": ""},
+        "budget": {"type": "float", "default": 5.0},
+        "patience": {"type": "float", "default": 30.0},
+    }
+
+    def act(self, args: dict[str, Any], scope: Scope) -> dict[str, Any]:
+        """Do what the arguments say."""
+        if self.check_mode:
+            return {"changed": args["action"] == "switch"}
+        if args["action"] == "switch" and not args["epoch"]:
+            raise BasculeError(expected="an epoch", found="none", state="nothing was changed")
+        hold = sides.Hold()
+        with contextlib.ExitStack() as stack:
+            old, new = (
+                stack.enter_context(sides.Agent(scope.target(host), _script(scope.component, host, part), label, hold))
+                for host, part, label in ((args["from"], "leave", "old"), (args["to"], "enter", "new"))
+            )
+            for agent in (old, new):
+                agent.answer(LOOK_SECONDS)
+            drive = Drive(
+                old,
+                new,
+                budget=args["budget"],
+                patience=args["patience"],
+                clock=time.monotonic,
+                reach=lambda name: hold.wait(f"driver.{name}"),
+            )
+            if args["action"] == "aim":
+                return {"changed": drive.aim()}
+            return {"changed": True, **drive.switch(args["epoch"])}
+
+
+def _script(component: str, side: str, part: str) -> str:
+    words = [*AGENT, "pg_side", "--component", component, "--side", side, "--part", part]
+    return f"exec {shlex.join(words)}"

@@ -1,0 +1,267 @@
+"""The side that a switch enters, on sessions that were opened before it starts."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from ..errors import BasculeError, GuardRefused
+from ..guard import state as rule
+from ..guard.state import Epoch
+from ..postgresql import conf, control, hba, lsn
+from ..postgresql.spec import Spec
+from . import files, guard_store, pg_fence_probe, pg_pin, pg_switch, units
+from .pg_cluster import STREAMING, Cluster, world
+from .pg_freeze import REFUSED_AT_ALL, prove_from_outside
+from .pg_steps import DEADMAN_SHARE, DeadMan, Steps
+from .pg_takeback import aim
+from .pgbouncer import Pooler
+from .psql import Session
+
+# A comparison that has no snapshot by then is not proved; clients are not kept waiting for it.
+PIN_SECONDS = 2.0
+
+
+class Entering:
+    """Opens this side: proof of the other's fence, the opening rule, promotion, clients."""
+
+    def __init__(self, spec: Spec, steps: Steps) -> None:
+        self.spec = spec
+        self.steps = steps
+        self.cluster = Cluster(spec)
+        self.deadman = DeadMan(spec)
+        self.session: Session | None = None
+        self.pooler: Pooler | None = None
+        self._armed = False
+        self._receipt_seen = False
+        self._held = False
+        self._system_id = ""
+        self._timeline = 0
+        self._warnings: list[str] = []
+        self._stack = contextlib.ExitStack()
+        self._threads = self._stack.enter_context(ThreadPoolExecutor(max_workers=4))
+
+    # Before the pause
+
+    def look(self) -> dict[str, Any]:
+        """Open the sessions, and say what this side is."""
+        self._stack.enter_context(world(self.spec.component))
+        if self.spec.pooler != "none":
+            self.pooler = self._stack.enter_context(Pooler(self.spec))
+        server = self.cluster.postmaster()
+        standby = False
+        if server is not None and server.status not in ("stopping", "starting"):
+            self.session = self._stack.enter_context(self.cluster.session())
+            standby = bool(self.session.value("SELECT pg_is_in_recovery()"))
+        guard = guard_store.read(self.spec.component, self.spec.side)
+        return {"guard": guard.to_dict(), "standby": standby, "pooler": self.spec.pooler}
+
+    def ready(self, epoch: str, budget: float) -> dict[str, Any]:
+        """See that this side streams; start what has to run before the pause."""
+        spec = self.spec
+        units.stop(spec.unit_name("follow"))
+        self._may_try(epoch)
+        session = self._open_session()
+        deadline = time.monotonic() + budget
+        while not session.query(STREAMING):
+            if time.monotonic() > deadline:
+                raise BasculeError(
+                    expected=f"{spec.side} to stream from {spec.peer_side}",
+                    found="no connection",
+                    state=f"nothing was closed; {spec.peer_side} serves as before",
+                    next_command=f"ansible-playbook playbooks/30_sync.yml --limit {spec.component}",
+                )
+            time.sleep(0.05)
+        # A restart point now leaves less to do at the promotion, and tells the control file of the timeline.
+        session.execute("CHECKPOINT", timeout=600)
+        found = self.cluster.control()
+        received = session.value("SELECT received_tli FROM pg_stat_wal_receiver WHERE status = 'streaming'")
+        self._system_id, self._timeline = found.system_id, max(found.newest_timeline, int(received or 0))
+        self._warnings = [*pg_pin.start(spec, epoch, "active"), *pg_fence_probe.start(spec, epoch)]
+        if self.pooler is not None:
+            self.pooler.ready()
+            self.steps.still_wanted()
+            self.deadman.arm(epoch, DEADMAN_SHARE * budget, frozen=True)
+        self._armed = True
+        return {"timeline": self._timeline}
+
+    # Inside the pause
+
+    def pause(self, seconds: float) -> dict[str, Any]:
+        """Hold the clients of this side's pooler back."""
+        self.steps.begin()
+        self.steps.still_wanted()
+        if self.pooler is not None:
+            self._held = True
+            self.pooler.pause(seconds)
+        self.steps.mark("paused")
+        return {}
+
+    def open(self, epoch: str, receipt: Mapping[str, Any], patience: float) -> dict[str, Any]:
+        """Prove the other side's fence, then open by the rule."""
+        self._receipt_seen = True
+        spec, session = self.spec, self._open_session()
+        self.steps.mark("asked")
+        outside = self._threads.submit(
+            prove_from_outside, spec.component, spec.side, REFUSED_AT_ALL, min(patience, 3.0)
+        )
+        through = self._threads.submit(self._knock_through_pooler)
+        proofs = {f"from {spec.side}": outside.result(), **through.result()}
+        self.steps.mark("proved")
+        position = {str(key): str(value) for key, value in (receipt.get("position") or {}).items()}
+        with guard_store.opening(
+            spec.component, spec.side, epoch, receipt, reached=lambda: self._reached(position, patience), wait=5
+        ) as guard:
+            self.steps.mark("opening")
+            laid = self._threads.submit(self._lay_open)
+            session.execute("SELECT pg_promote(false)")
+            self._promoted(session, patience)
+            self.steps.mark("promoted")
+            laid.result()
+            self.steps.mark("laid")
+            self._warnings += pg_pin.wait(spec, epoch, PIN_SECONDS)
+            self.steps.mark("pinned")
+            state = guard.opened()
+        self.steps.mark("opened")
+        self.cluster.reload()
+        pg_switch.prove_admitted(self.cluster)
+        self.steps.mark("admitted")
+        if self.pooler is not None:
+            self.pooler.resume()
+            self._held = False
+        self.steps.mark("resumed")
+        return {"guard": state.to_dict(), "proofs": proofs}
+
+    def finish(self) -> dict[str, Any]:
+        """The switch is over: keep the log for the other side, which follows now."""
+        pg_switch.keep_log(self._open_session(), self.spec)
+        self.deadman.disarm()
+        return {"marks": dict(self.steps.marks), "warnings": self._warnings}
+
+    # The thorough way, and the way back
+
+    def prove_thoroughly(self, patience: float) -> dict[str, Any]:
+        """Prove the other side's fence."""
+        proof = prove_from_outside(self.spec.component, self.spec.side, REFUSED_AT_ALL, patience)
+        return {"proofs": {f"from {self.spec.side}": proof, **self._knock_through_pooler()}}
+
+    def open_thoroughly(self, epoch: str, receipt: Mapping[str, Any], patience: float) -> dict[str, Any]:
+        """Open this side whatever a crash has left of it."""
+        self._receipt_seen = True
+        pooler, self.pooler = self.pooler, None
+        self._stack.close()
+        self._stack = contextlib.ExitStack()
+        self._threads = self._stack.enter_context(ThreadPoolExecutor(max_workers=4))
+        self.session = None
+        self._warnings += pg_fence_probe.start(self.spec, epoch)
+        done = pg_switch.open_side(self.spec.component, self.spec.side, epoch, receipt, budget=patience)
+        if pooler is not None:
+            self.pooler = self._stack.enter_context(Pooler(self.spec))
+        self._warnings += list(done.get("notices", ()))
+        return {**done, "warnings": self._warnings}
+
+    def aim(self) -> dict[str, Any]:
+        """Point the pooler at the side that serves, and let held clients go on."""
+        changed = aim(self.spec, self.pooler) if self.pooler is not None else False
+        self._held = False
+        return {"changed": changed}
+
+    def back(self) -> dict[str, Any]:
+        """Undo what was started here for a switch that came to no receipt."""
+        if self._receipt_seen:
+            return {"back": False}
+        if self.pooler is not None and self._held:
+            self.pooler.resume()
+            self._held = False
+        if self._armed:
+            self._armed = False
+            self.deadman.disarm()
+            pg_pin.stop(self.spec)
+            units.stop(self.spec.unit_name(pg_fence_probe.UNIT))
+        return {"back": True, "guard": guard_store.read(self.spec.component, self.spec.side).describe()}
+
+    def end(self) -> None:
+        """The driver is gone, or done. With a receipt in sight held clients wait for whoever goes on."""
+        try:
+            self.back()
+        finally:
+            self._stack.close()
+
+    def _open_session(self) -> Session:
+        if self.session is None:
+            raise BasculeError(
+                expected=f"a running standby at {self.spec.side}", found="none", state="nothing was changed"
+            )
+        return self.session
+
+    def _may_try(self, epoch: str) -> None:
+        """Refuse before anything is paused what the guard would refuse afterwards."""
+        state = guard_store.read(self.spec.component, self.spec.side)
+        later = state.promised is not None and Epoch.parse(epoch) < state.promised
+        if later or state.status not in (rule.CLOSED, rule.OPENING):
+            raise GuardRefused(
+                expected=f"a closed side that may open for epoch {epoch}",
+                found=state.describe(),
+                state="nothing was changed",
+                next_command="ansible-playbook playbooks/status.yml",
+            )
+
+    def _reached(self, position: Mapping[str, str], patience: float) -> bool | str:
+        """See replay beyond the other side's last record."""
+        session = self._open_session()
+        target = lsn.parse(position.get("checkpoint_lsn", "FFFFFFFF/FFFFFFFF"))
+        deadline = time.monotonic() + patience
+        while True:
+            end = str(session.value("SELECT pg_last_wal_replay_lsn()::text"))
+            if lsn.parse(end) > target and self._timeline == int(position.get("timeline", "0") or 0):
+                reason = control.holds(
+                    position, system_id=self._system_id, timeline=self._timeline, reached=end, history=[]
+                )
+                if reason is None:
+                    self.steps.mark("reached")
+                    return True
+                return reason
+            if lsn.parse(end) > target or time.monotonic() > deadline:
+                return pg_switch.reached_position(self.cluster, session, position, 0) or True
+            time.sleep(0.002)
+
+    def _promoted(self, session: Session, patience: float) -> None:
+        deadline = time.monotonic() + patience
+        while session.value("SELECT pg_is_in_recovery()"):
+            if time.monotonic() > deadline:
+                pg_switch.wait_primary(session, self.spec.side, 0)
+            time.sleep(0.002)
+
+    def _lay_open(self) -> None:
+        """Make durable, while the promotion runs, that the next start is a primary's, and let the network in.
+
+        The server itself takes standby.signal away, and goes by its old rules until it is told to read them again.
+        """
+        cluster = self.cluster
+        opened = self._threads.submit(cluster.firewall, closed=False)
+        pointed = self._threads.submit(self._point)
+        files.remove(cluster.config / "conf.d" / conf.STANDBY)
+        cluster.set_start("auto")
+        cluster.write(cluster.config / "pg_hba.conf", cluster.hba_text(hba.OPEN))
+        opened.result()
+        pointed.result()
+
+    def _point(self) -> None:
+        if self.pooler is not None:
+            self.pooler.point(self.spec.address, self.spec.port)
+
+    def _knock_through_pooler(self) -> dict[str, str]:
+        if self.pooler is None or self.spec.pooler != "install":
+            return {}
+        answer = self.pooler.knock(self.spec.peer_address, self.spec.peer_port)
+        if not answer.is_refusal:
+            raise BasculeError(
+                expected=f"the pooler of {self.spec.side} to be refused by {self.spec.peer_side}",
+                found=f"{answer.kind}: {answer.code} {answer.text}".strip(),
+                state="nothing was opened; silence is no proof of a fence",
+                next_command="ansible-playbook playbooks/status.yml",
+            )
+        return {f"pooler of {self.spec.side}": f"{answer.code}: {answer.text}"}
