@@ -32,7 +32,8 @@ DISK = b"boot" + bytes(300_000) + b"x" * 200_000 + bytes((1 << 20) - 500_004)
 @pytest.fixture
 def node(tmp_path: Path) -> Node:
     assert server.ENDPOINTS
-    made = Node("pve1", Paths(tmp_path))
+    # Where Proxmox's own schema is at hand, every request and every answer of every test is held against it.
+    made = Node("pve1", Paths(tmp_path), schemas=SCHEMAS)
     made.paths.tokens.write_text(f"{TOKEN} secret\n")
     return made
 

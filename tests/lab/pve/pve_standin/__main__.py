@@ -17,7 +17,7 @@ from pathlib import Path
 
 from . import vzdump_copy
 from .errors import Failure
-from .node import Node
+from .node import VERSIONS, Node
 from .paths import Paths
 from .server import make
 from .tasks import Task, Worker
@@ -99,11 +99,13 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("command", choices=("serve", "start-all", "stop-all"))
     parser.add_argument("--node", default=os.uname().nodename.partition(".")[0])
     parser.add_argument("--root", type=Path, default=Path("/"))
+    parser.add_argument("--version", choices=VERSIONS, default="8.4", help="the version of Proxmox that is played")
+    parser.add_argument("--schemas", type=Path, help="folder with Proxmox's own schemas, if it is at hand")
     parser.add_argument("--port", type=int, default=8006)
     parser.add_argument("--certificate", type=Path, default=Path("/etc/lab/tls/host.crt"))
     parser.add_argument("--key", type=Path, default=Path("/etc/lab/tls/host.key"))
     options = parser.parse_args(arguments)
-    node = Node(options.node, Paths(options.root))
+    node = Node(options.node, Paths(options.root), options.version, options.schemas)
     if options.command == "serve":
         return serve(node, options)
     return start_all(node) if options.command == "start-all" else stop_all(node)

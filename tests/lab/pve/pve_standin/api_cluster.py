@@ -5,15 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from .errors import bad_parameters
-from .node import VERSION
-from .params import TEXT, Param
+from .params import FLAG, TEXT, Param
 from .routes import Request, route
 from .volumes import CONTENT, STORAGE, check_storage
 
 
 @route("GET", "/version")
 def version(request: Request) -> Any:
-    return VERSION
+    return request.node.about()
 
 
 @route("GET", "/cluster/resources", spec={"type": Param(enum=("vm", "storage", "node", "sdn"))})
@@ -71,6 +70,14 @@ def replication_jobs(request: Request) -> Any:
     return []
 
 
+@route("POST", "/access/ticket", spec={
+    "username": Param(required=True), "password": Param(required=True), "realm": TEXT, "new-format": FLAG,
+})  # fmt: skip
+def ticket(request: Request) -> Any:
+    name, realm = request.values["username"], request.values.get("realm")
+    return request.node.access.login(f"{name}@{realm}" if realm else name, request.values["password"])
+
+
 @route("GET", "/access/permissions", spec={"path": TEXT, "userid": TEXT})
 def permissions(request: Request) -> Any:
     shown = request.caller.shown()
@@ -104,4 +111,4 @@ def node_status(request: Request) -> Any:
 
 @route("GET", "/nodes/{node}/version")
 def node_version(request: Request) -> Any:
-    return VERSION
+    return request.node.about()

@@ -19,6 +19,12 @@ from .tasks import Task
 QEMU = "/nodes/{node}/qemu"
 GUEST_PATH = QEMU + "/{vmid}"
 VMS = "/vms/{vmid}"
+ANY_CONFIG = "|".join(
+    f"VM.Config.{part}" for part in ("Disk", "CDROM", "CPU", "Memory", "Network", "HWType", "Options", "Cloudinit")
+)
+# Since version 9 the agent has privileges of its own.
+ASK_AGENT = "VM.GuestAgent.Audit|VM.GuestAgent.Unrestricted"
+FREEZE_AGENT = "VM.GuestAgent.FileSystemMgmt|VM.GuestAgent.Unrestricted"
 CARD = re.compile(r"net\d+")
 SKIPLOCK = {"skiplock": FLAG}
 SECONDS = Param("integer", minimum=0)
@@ -78,12 +84,12 @@ def snapshots(request: Request) -> Any:
     return [{"name": "current", "description": "You are here!", "digest": digest, "running": running}]
 
 
-@route("PUT", GUEST_PATH + "/config", spec=UPDATE)
+@route("PUT", GUEST_PATH + "/config", (VMS, ANY_CONFIG), UPDATE)
 def change(request: Request) -> Any:
     update(request, lambda line: None)
 
 
-@route("POST", GUEST_PATH + "/config", spec={**UPDATE, "background_delay": SECONDS})
+@route("POST", GUEST_PATH + "/config", (VMS, ANY_CONFIG), {**UPDATE, "background_delay": SECONDS})
 def change_in_task(request: Request) -> Any:
     request.node.store.load(request.vmid)
     return request.node.tasks.start(
@@ -266,7 +272,12 @@ def agent_call(request: Request, command: str, arguments: dict[str, Any] | None 
 
 
 def _agent_route(method: str, command: str) -> None:
-    @route(method, GUEST_PATH + f"/agent/{command}", (VMS, "VM.Monitor"))
+    since_9 = {
+        "fsfreeze-status": f"VM.GuestAgent.Audit|{FREEZE_AGENT}", "fsfreeze-freeze": FREEZE_AGENT,
+        "fsfreeze-thaw": FREEZE_AGENT,
+    }.get(command, ASK_AGENT)  # fmt: skip
+
+    @route(method, GUEST_PATH + f"/agent/{command}", (VMS, "VM.Monitor"), since_9=since_9)
     def call(request: Request) -> Any:
         return {"result": agent_call(request, command)}
 
@@ -276,14 +287,18 @@ for _method, _commands in AGENT_COMMANDS.items():
         _agent_route(_method, _command)
 
 
-@route("POST", GUEST_PATH + "/agent/exec", (VMS, "VM.Monitor"), {"command": TEXT, "input-data": TEXT})
+@route("POST", GUEST_PATH + "/agent/exec", (VMS, "VM.Monitor"), {
+    "command": TEXT, "input-data": TEXT,
+}, "VM.GuestAgent.Unrestricted")  # fmt: skip
 def agent_exec(request: Request) -> Any:
     command = request.given["command"]
     words = command if isinstance(command, list) else [command]
     return agent_call(request, "exec", {"path": words[0], "arg": words[1:], "capture-output": True})
 
 
-@route("GET", GUEST_PATH + "/agent/exec-status", (VMS, "VM.Monitor"), {"pid": Param("integer", required=True)})
+@route("GET", GUEST_PATH + "/agent/exec-status", (VMS, "VM.Monitor"), {
+    "pid": Param("integer", required=True),
+}, "VM.GuestAgent.Unrestricted")  # fmt: skip
 def agent_exec_status(request: Request) -> Any:
     result = agent_call(request, "exec-status", {"pid": request.values["pid"]})
     # The agent speaks base64 here, Proxmox's answer is plain text.

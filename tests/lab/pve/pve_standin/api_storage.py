@@ -11,12 +11,12 @@ from .errors import Failure
 from .params import FLAG, TEXT, Param
 from .routes import Request, route
 from .tasks import Task
-from .volumes import STORAGE, check_storage
+from .volumes import ARCHIVE, STORAGE, check_storage
 
 STORAGES = "/nodes/{node}/storage"
 ONE = STORAGES + "/{storage}"
 CONTENT_PATH = ONE + "/content"
-AUDIT = ("/storage/{storage}", "Datastore.Audit")
+AUDIT = ("/storage/{storage}", "Datastore.Audit|Datastore.AllocateSpace")
 
 
 @route("GET", STORAGES, spec={"content": TEXT, "enabled": FLAG, "format": FLAG, "storage": TEXT, "target": TEXT})
@@ -60,12 +60,16 @@ def volume(request: Request) -> Any:
     )
 
 
-@route("DELETE", CONTENT_PATH + "/{volume}", ("/storage/{storage}", "Datastore.Allocate"), {
-    "delay": Param("integer", minimum=1, maximum=30),
-})  # fmt: skip
+@route("DELETE", CONTENT_PATH + "/{volume}", spec={"delay": Param("integer", minimum=1, maximum=30)})
 def delete(request: Request) -> Any:
-    node, volid = request.node, _volume(request)
+    node, volid, caller = request.node, _volume(request), request.caller
     path = node.volumes.path(volid)
+    storage, archive = f"/storage/{STORAGE}", ARCHIVE.match(path.name)
+    backup = (
+        archive and caller.may(f"/vms/{archive[1]}", "VM.Backup") and caller.may(storage, "Datastore.AllocateSpace")
+    )
+    if not backup:
+        caller.need(storage, "Datastore.Allocate")
     owner = path.parent.name if path.parent != node.paths.dump else ""
 
     def work(task: Task) -> None:
@@ -74,7 +78,15 @@ def delete(request: Request) -> Any:
     return node.tasks.start("imgdel", f"{owner}@{STORAGE}", request.caller.name, work)
 
 
-@route("GET", "/nodes/{node}/network", ("/nodes/{node}", "Sys.Audit"), {"type": TEXT})
+@route("POST", ONE + "/upload", ("/storage/{storage}", "Datastore.AllocateTemplate"), {
+    "content": Param(required=True, enum=("iso", "vztmpl", "import")), "filename": Param(required=True),
+})  # fmt: skip
+def upload(request: Request) -> Any:
+    """Archives cannot come this way: their kind of content is not among those it takes."""
+    raise Failure("this stand-in takes no uploads")
+
+
+@route("GET", "/nodes/{node}/network", spec={"type": TEXT})
 def network(request: Request) -> Any:
     kind = request.values.get("type")
     shown = []

@@ -7,6 +7,7 @@ from typing import Any
 from .errors import bad_parameters
 from .params import FLAG, TEXT, Param
 from .routes import Request, WithTotal, route
+from .tasks import Upid
 from .vzdump import Job
 
 TASKS = "/nodes/{node}/tasks"
@@ -17,6 +18,8 @@ VZDUMP = {
     "notes-template": TEXT, "remove": FLAG, "protected": FLAG, "quiet": FLAG, "stopwait": WHOLE, "zstd": WHOLE,
     "bwlimit": WHOLE, "ionice": Param("integer", minimum=0, maximum=8), "mailnotification": TEXT, "mailto": TEXT,
     "notification-mode": TEXT, "exclude": TEXT,
+    "notification-target": Param(only_8=True),
+    "notification-policy": Param(enum=("always", "failure", "never"), only_8=True),
 }  # fmt: skip
 
 
@@ -39,13 +42,22 @@ def tasks(request: Request) -> Any:
     return WithTotal(found[start : start + values.get("limit", 50)], len(found))
 
 
+def need_for_task(request: Request, privilege: str) -> None:
+    """One's own tasks need nothing."""
+    owner = Upid.parse(request.path["upid"]).user
+    if owner not in (request.caller.name, request.caller.name.partition("!")[0]):
+        request.caller.need(f"/nodes/{request.node.name}", privilege)
+
+
 @route("GET", TASKS + "/{upid}/status")
 def status(request: Request) -> Any:
+    need_for_task(request, "Sys.Audit")
     return request.node.tasks.status(request.path["upid"])
 
 
 @route("GET", TASKS + "/{upid}/log", spec={"start": WHOLE, "limit": WHOLE, "download": FLAG})
 def log(request: Request) -> Any:
+    need_for_task(request, "Sys.Audit")
     lines, total = request.node.tasks.log(
         request.path["upid"], request.values.get("start", 0), request.values.get("limit", 50)
     )
@@ -54,6 +66,7 @@ def log(request: Request) -> Any:
 
 @route("DELETE", TASKS + "/{upid}")
 def stop(request: Request) -> Any:
+    need_for_task(request, "Sys.Modify")
     request.node.tasks.stop(request.path["upid"])
 
 

@@ -17,27 +17,35 @@ from .guest_store import GuestStore
 from .paths import Paths
 from .qemu import Qemu, has_agent
 from .restore import Restore
+from .schema import Schema
 from .tasks import Task, Tasks
 from .volumes import CONTENT, STORAGE, Volumes
 from .vzdump import Vzdump
 
-VERSION = {"version": "8.4.21", "release": "8.4", "repoid": "standin"}
+# The versions that can be played, and what each calls itself.
+VERSIONS = {"8.4": "8.4.21", "9.1": "9.1.3"}
 SHUTDOWN_SECONDS = 60
 
 
 class Node:
-    def __init__(self, name: str, paths: Paths) -> None:
+    def __init__(self, name: str, paths: Paths, version: str = "8.4", schemas: Path | None = None) -> None:
         paths.make()
         self.name = name
+        self.version = version
+        self.schema = Schema.load(schemas, version)
         self.paths = paths
         self.faults = Faults()
-        self.access = Access(paths)
+        self.access = Access(paths, version)
         self.store = GuestStore(paths, name)
         self.qemu = Qemu(paths, silent=lambda vmid: self.faults.take("agent_silent", vmid) is not None)
         self.volumes = Volumes(paths)
         self.tasks = Tasks(paths.tasks, name, self.faults)
         self.vzdump = Vzdump(paths, name, self.store, self.qemu, self.faults)
         self.restore = Restore(self.store, self.volumes, self.qemu, self.faults)
+
+    def about(self) -> dict[str, str]:
+        """What `GET /version` answers."""
+        return {"version": VERSIONS[self.version], "release": self.version, "repoid": "standin"}
 
     def start(self, task: Task, vmid: int, skiplock: bool = False) -> None:
         with self.store.locked(vmid, task.log):
@@ -183,7 +191,7 @@ class Node:
                 "machine": os.uname().machine,
             },
             "boot-info": {"mode": "legacy-bios"},
-            "pveversion": f"pve-manager/{VERSION['version']}/{VERSION['repoid']}",
+            "pveversion": f"pve-manager/{VERSIONS[self.version]}/standin",
         }  # fmt: skip
 
     def resource(self) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from .errors import ApiError, bad_parameters
 from .guest_config import parse_options
+from .schema import format_problem
 
 
 @dataclass(frozen=True)
@@ -19,12 +20,15 @@ class Param:
     minimum: int | None = None
     maximum: int | None = None
     options: frozenset[str] = frozenset()
+    form: str = ""
+    # Taken by version 8 and gone in 9.
+    only_8: bool = False
 
 
 TEXT = Param()
 FLAG = Param("boolean")
 WHOLE = Param("integer", minimum=0)
-VMID = Param("integer", required=True, minimum=100, maximum=999999999)
+VMID = Param("integer", required=True, minimum=100, maximum=999999999, form="pve-vmid")
 STORAGE_ID = Param()
 UPID = Param()
 
@@ -100,6 +104,9 @@ def _typed(name: str, rule: Param, raw: Any) -> Any:
     if rule.kind == "integer":
         if not re.fullmatch(r"-?\d+", text):
             raise ValueError(f"type check ('integer') failed - got '{text}'")
+        problem = format_problem(rule.form, text, name) if rule.form else ""
+        if problem:
+            raise ValueError(f"invalid format - {problem}\n")
         value = int(text)
         if rule.minimum is not None and value < rule.minimum:
             raise ValueError(f"value must have a minimum value of {rule.minimum}")

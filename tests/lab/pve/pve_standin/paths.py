@@ -19,6 +19,11 @@ class Paths:
         return self.root / "etc/pve/priv/token.cfg"
 
     @property
+    def users(self) -> Path:
+        """Users who may log in with a password, as `user@realm password`."""
+        return self.root / "etc/pve/priv/standin-users.cfg"
+
+    @property
     def root_token(self) -> Path:
         """The token that may order faults; it belongs to the lab, not to whoever moves guests."""
         return self.root / "etc/pve/priv/standin-root.cfg"

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from . import api_cluster, api_guests, api_storage, api_tasks
+from .access import Caller
 from .errors import ApiError, Unauthorised
 from .faults import Order
 from .node import Node
@@ -24,6 +25,7 @@ ORDERS = "/standin/faults"
 # What a proxy says about a node it cannot reach.
 PROXY = {595: "Network is unreachable", 596: "Connection timed out", 599: "Too many redirections"}
 MAX_BODY = 4 << 20
+NOBODY = Caller("", {})
 # Importing these fills the table of routes.
 ENDPOINTS = (api_cluster, api_guests, api_storage, api_tasks)
 
@@ -120,7 +122,9 @@ class Handler(BaseHTTPRequestHandler):
                 return
             if not path.startswith(PREFIX):
                 raise ApiError(501, f"Method '{self.command} {path}' not implemented")
-            caller = self.node.access.caller(self.headers.get("Authorization"))
+            # Whoever logs in is nobody yet.
+            login = (self.command, path) == ("POST", f"{PREFIX}/access/ticket")
+            caller = NOBODY if login else self.node.access.caller_of(self.headers, self.command)
             result = answer(self.node, caller, self.command, path.removeprefix(PREFIX) or "/", given)
             if isinstance(result, WithTotal):
                 self._send(200, "OK", {"data": result.data, "total": result.total})
