@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
 from typing import Any, Optional
@@ -63,6 +64,11 @@ def order(path: bytes) -> tuple[bytes, ...]:
     return () if path == ROOT else tuple(path.split(b"/"))
 
 
+def sort_key(path: bytes) -> bytes:
+    """Return bytes that sort as `order` does, for long lists."""
+    return b"" if path == ROOT else path.replace(b"/", b"\0")
+
+
 def escape(name: bytes) -> str:
     """Return a name as text: readable where it is UTF-8, `\\xNN` where it is not, and always reversible."""
     return name.replace(b"\\", b"\\\\").decode("utf-8", "backslashreplace")
@@ -91,27 +97,60 @@ def printable(name: bytes) -> str:
     return "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in escape(name))
 
 
+_PLAIN = re.compile(rb"[ !#-\[\]-~]*")
+
+
+def quoted(name: bytes) -> str:
+    """Return a name as a JSON string of its escaped text."""
+    if _PLAIN.fullmatch(name):
+        return f'"{name.decode("ascii")}"'
+    return json.dumps(escape(name))
+
+
+def line_head(path: str, kind: str, mode: int, uid: int, gid: int, size: int, mtime_ns: int, links: int) -> str:
+    """Return the beginning of a canonical line, up to what the path is linked with; `path` is quoted already."""
+    return f'[{path},"{kind}",{mode},{uid},{gid},{size},{mtime_ns},{links},'
+
+
+def line_tail(target: str, device: int, acl: str, xattrs: str, digest: str) -> str:
+    """Return the end of a canonical line, after what the path is linked with; `target` is quoted already."""
+    return f'{target},{device},"{acl}",{xattrs},"{digest}"]'
+
+
+def xattrs_text(xattrs: Iterable[tuple[bytes, str]]) -> str:
+    """Return extended attributes as they stand in a canonical line."""
+    return json.dumps([[escape(name), value] for name, value in xattrs], separators=(",", ":"))
+
+
 def canonical(entry: Entry) -> str:
     """Return the compared part of an entry as one line of text; different entries give different lines."""
-    return json.dumps(
-        [
-            escape(entry.path),
-            entry.kind,
-            entry.mode,
-            entry.uid,
-            entry.gid,
-            entry.size,
-            entry.mtime_ns,
-            entry.links,
-            escape(entry.first),
-            escape(entry.target),
-            entry.device,
-            entry.acl,
-            [[escape(name), value] for name, value in entry.xattrs],
-            entry.digest,
-        ],
-        separators=(",", ":"),
+    head = line_head(
+        quoted(entry.path),
+        entry.kind,
+        entry.mode,
+        entry.uid,
+        entry.gid,
+        entry.size,
+        entry.mtime_ns,
+        entry.links,
     )
+    tail = line_tail(quoted(entry.target), entry.device, entry.acl, xattrs_text(entry.xattrs), entry.digest)
+    return f"{head}{quoted(entry.first)},{tail}"
+
+
+def path_of(line: str) -> bytes:
+    """Return the path of a line without reading the rest of it."""
+    end = line.index('","', 2)
+    text = line[2:end]
+    # A quotation mark inside a name is escaped, so that the first bare one ends it.
+    return text.encode("ascii") if "\\" not in text else unescape(str(json.loads(line[1 : _string_end(line)])))
+
+
+def _string_end(line: str) -> int:
+    at = 2
+    while line[at] != '"':
+        at += 2 if line[at] == "\\" else 1
+    return at + 1
 
 
 def to_line(entry: Entry) -> str:
@@ -167,6 +206,11 @@ class Digest:
         self._last = key
         self._hash.update((text if text is not None else canonical(entry)).encode("ascii") + b"\n")
         self.entries += 1
+
+    def add_lines(self, text: str, count: int) -> None:
+        """Take in canonical lines that are in order already, each ended by a line feed."""
+        self._hash.update(text.encode("ascii"))
+        self.entries += count
 
     def hexdigest(self) -> str:
         """Return the digest of what was taken in."""

@@ -1,58 +1,42 @@
-"""Walk a file tree and take its manifest: streaming, in one fixed order, in bounded memory.
+"""Take the manifest of a file tree: by worker processes, streaming, in one fixed order, in bounded memory.
 
 The manifest of the last run is the cache of digests: both stand in the same order, so one passes along the other and
-nothing is looked up. A file is read again unless path, size, both time stamps and inode are what they were, and its
-last change was well before it was read.
+nothing is looked up. A file is read again unless everything about it is what it was, its last change was well before it
+was read, and, where a recorder watches the tree, the recorder has not named it.
+
+Files are read in the order of their inodes, window by window: that is how they lie on the disk, as far as anybody can
+tell from outside the file system. Lines are written in the order of their paths.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
-import stat
-import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Optional
+from typing import IO, Any, Optional
 
 from ..errors import BasculeError
-from ..integrity.manifest import (
-    DIRECTORY,
-    FILE,
-    LINK,
-    ROOT,
-    Digest,
-    Entry,
-    canonical,
-    from_line,
-    order,
-    reusable,
-    to_line,
-)
+from ..integrity.manifest import Digest, Entry, from_line, path_of, quoted, sort_key
 from . import files
+from .tree_links import Links
+from .tree_read import GONE, LATER, LINKED, READ_NOW, Batch, Reader, pack_question
+from .tree_walk import IS_DIRECTORY, IS_FILE, walk
+from .workers import Workers
 
-_BLOCK = 1 << 20
-_SMALL = 1 << 17
-_WINDOW = 64
-_KINDS = (
-    (stat.S_ISREG, FILE),
-    (stat.S_ISDIR, DIRECTORY),
-    (stat.S_ISLNK, LINK),
-    (stat.S_ISFIFO, "fifo"),
-    (stat.S_ISSOCK, "socket"),
-    (stat.S_ISCHR, "character device"),
-    (stat.S_ISBLK, "block device"),
-)
-_ACLS = ("system.posix_acl_access", "system.posix_acl_default")
-# Made by the file system at its root, not by anybody who keeps files in it.
-IGNORED = (b"lost+found",)
 PARTIAL = b".bascule-partial"
+_BATCH = 256
+_BATCH_BYTES = 64 << 10
+_WINDOW = 24 * 1024
+_WINDOW_BYTES = 3 << 20
+# Windows that are being read; the oldest is written first.
+_WINDOWS = 3
+_NAMED = 20
 
 Progress = Callable[[int, int], None]
+Touched = Callable[[bytes], bool]
 
 
 class Moving(BasculeError):
@@ -76,25 +60,33 @@ class Count:
         """Return plain types."""
         return dict(vars(self))
 
+    def add(self, batch: Batch) -> None:
+        """Take in what a worker counted."""
+        self.files += batch.files
+        self.directories += batch.directories
+        self.bytes += batch.size
+        self.read_files += batch.read_files
+        self.read_bytes += batch.read_bytes
 
-class Cache:
-    """The entries of an earlier manifest, read forward only."""
+
+class Known:
+    """The lines of earlier manifests, read forward only."""
 
     def __init__(self, *paths: Path) -> None:
         self._streams = [_lines(path) for path in paths if path.exists()]
-        self._heads: list[Optional[Entry]] = [next(stream, None) for stream in self._streams]
+        self._heads: list[Optional[tuple[bytes, str]]] = [next(stream, None) for stream in self._streams]
 
-    def get(self, path: bytes) -> Optional[Entry]:
-        """Return the entry of a path; paths must be asked for in their order."""
-        key = order(path)
-        found = None
-        for index, stream in enumerate(self._streams):
-            head = self._heads[index]
-            while head is not None and head.key < key:
+    def get(self, path: bytes) -> str:
+        """Return the line of a path, or nothing; paths must be asked for in their order."""
+        key = sort_key(path)
+        found = ""
+        for index, head in enumerate(self._heads):
+            stream = self._streams[index]
+            while head is not None and head[0] < key:
                 head = next(stream, None)
             self._heads[index] = head
-            if head is not None and head.key == key and (found is None or head.read_ns > found.read_ns):
-                found = head
+            if head is not None and head[0] == key and (not found or _read_ns(head[1]) > _read_ns(found)):
+                found = head[1]
         return found
 
 
@@ -106,85 +98,205 @@ def read_manifest(path: Path) -> Iterator[Entry]:
 
 
 def take_manifest(
-    root: str, target: Path, *, cached: bool = True, workers: int = 2, progress: Optional[Progress] = None
+    root: str,
+    target: Path,
+    *,
+    cached: bool = True,
+    touched: Optional[Touched] = None,
+    since_ns: int = 0,
+    workers: int = 0,
+    progress: Optional[Progress] = None,
 ) -> tuple[str, Count]:
     """Write the manifest of the tree to `target` and return its digest and what was done.
 
-    `cached=False` reads every byte again, from the disk where the kernel lets go of its cache. An interrupted run
-    leaves its part beside the target, and the next one begins with the digests in it.
+    Args:
+        root: the tree.
+        target: where the manifest goes; what stands there is the cache of digests.
+        cached: False reads every byte again, from the disk where the kernel lets go of its cache.
+        touched: tells of a path whether it may have changed since the manifest in `target` was begun, as a recorder of
+            the tree knows it; None where nobody but a transfer writes: there, what the kernel says of a file is enough.
+        since_ns: with `cached=False`, an interrupted run that began then or later is gone on with: what it read is not
+            read again. 0 begins from the first byte.
+        workers: how many processes read; 0 is one per core.
+        progress: called now and then with the entries and bytes so far.
+
+    An interrupted run leaves its part beside the target, and the next one begins with the digests in it.
     """
     part, left_over = target.with_suffix(".part"), target.with_suffix(".interrupted")
     files.make_directory(target.parent)
     if part.exists():
         os.replace(part, left_over)
-    count = Count()
-    digest = Digest()
-    cache = Cache(target, left_over) if cached else None
-    with part.open("w", encoding="ascii") as out:
+    known: Optional[Known] = None
+    if cached:
+        known = Known(target, left_over)
+    elif since_ns:
+        known = Known(left_over)
+    taker = _Taker(os.fsencode(root), target.parent, known, touched, since_ns if not cached else 0)
+    taker.progress = progress
+    count = len(os.sched_getaffinity(0)) if workers <= 0 else workers
+    reader = Reader(os.fsencode(root), from_disk=not cached)
+    with part.open("w", encoding="ascii") as out, Workers(count, reader.answer) as pool:
         os.fchmod(out.fileno(), 0o600)
-        for entry in entries(root, cache, count, workers):
-            digest.add(entry, canonical(entry))
-            out.write(to_line(entry) + "\n")
-            if progress and count.entries % 1000 == 0:
-                progress(count.entries, count.bytes)
+        digest = taker.take(out, pool)
         out.flush()
         os.fsync(out.fileno())
     os.replace(part, target)
     files.sync_directory(target.parent)
     with contextlib.suppress(FileNotFoundError):
         left_over.unlink()
-    return digest.hexdigest(), count
+    return digest, taker.count
 
 
-def entries(root: str, cache: Optional[Cache], count: Count, workers: int = 2) -> Iterator[Entry]:
-    """Yield the tree's entries in order, with digests; large files are read side by side."""
-    links: dict[tuple[int, int], tuple[bytes, str, int]] = {}
-    waiting: deque[tuple[Entry, Optional[Future[tuple[str, bool]]]]] = deque()
-    base = os.fsencode(root)
-    with ThreadPoolExecutor(max_workers=max(1, workers)) as pool:
-        for path, info in _walk(base):
-            entry = _describe(base, path, info)
-            if entry is None:
-                continue
-            known = cache.get(path) if cache else None
-            future: Optional[Future[tuple[str, bool]]] = None
-            _count(count, entry)
-            if entry.kind == FILE:
-                earlier = links.get((info.st_dev, info.st_ino)) if info.st_nlink > 1 else None
-                if earlier:
-                    entry = replace(entry, first=earlier[0])
-                elif info.st_nlink > 1:
-                    entry = replace(entry, first=path)
-                if known and reusable(known, info.st_size, info.st_mtime_ns, info.st_ctime_ns, info.st_ino):
-                    entry = replace(entry, digest=known.digest, read_ns=known.read_ns)
-                elif earlier and earlier[1]:
-                    entry = replace(entry, digest=earlier[1], read_ns=earlier[2])
+class _Window:
+    """A stretch of the tree, in the order of its paths, and what is known of it so far."""
+
+    def __init__(self) -> None:
+        self.paths: list[bytes] = []
+        self.inodes: list[int] = []
+        self.kinds: list[str] = []
+        self.known: list[str] = []
+        self.size = 0
+        self.missing = 0
+        self.lines: list[str] = []
+        self.seen: list[str] = []
+
+
+class _Taker:
+    """Takes one manifest."""
+
+    def __init__(
+        self, root: bytes, spill: Path, known: Optional[Known], touched: Optional[Touched], since_ns: int
+    ) -> None:
+        self.count = Count()
+        self.progress: Optional[Progress] = None
+        self._root = root
+        self._known = known
+        self._touched = touched
+        self._since_ns = since_ns
+        self._digest = Digest()
+        self._spill = spill
+        self._links = Links(spill)
+        self._looked_at = 0
+        # What each question was about: its window and the places in it. Questions are answered out of order.
+        self._asked: dict[int, tuple[_Window, list[int]]] = {}
+        self._number = 0
+
+    def take(self, out: IO[str], pool: Workers) -> str:
+        """Write all lines and return the digest."""
+        windows: deque[_Window] = deque()
+        rest = walk(self._root, self._spill)
+        more = True
+        with self._links:
+            while more or windows:
+                while more and len(windows) < _WINDOWS and pool.hungry:
+                    window = self._fill(rest)
+                    more = bool(window.paths)
+                    if more:
+                        windows.append(window)
+                        self._ask(window, pool)
+                while windows and not windows[0].missing:
+                    self._write(windows.popleft(), out)
+                if windows:
+                    # With room for another window, only look whether there is an answer.
+                    busy = not (more and len(windows) < _WINDOWS and pool.hungry)
+                    for answer in pool.answers(wait=busy and windows[0].missing > 0):
+                        self._take_in(answer, pool)
+        return self._digest.hexdigest()
+
+    def _fill(self, rest: Iterator[tuple[bytes, int, str]]) -> _Window:
+        window = _Window()
+        for path, inode, kind in rest:
+            window.paths.append(path)
+            window.inodes.append(inode)
+            window.kinds.append(kind)
+            window.size += len(path)
+            if self._known is not None:
+                line = self._known.get(path)
+                if line and self._usable(path, line):
+                    window.size += len(line)
+                    window.known.append(line)
                 else:
-                    count.read_files += 1
-                    count.read_bytes += info.st_size
-                    entry = replace(entry, read_ns=time.time_ns())
-                    full = os.path.join(base, path)
-                    if info.st_size > _SMALL and info.st_nlink == 1:
-                        future = pool.submit(_digest, full, info, cache is None)
-                    else:
-                        entry = _with_digest(entry, _digest(full, info, cache is None), count)
-                if info.st_nlink > 1 and not earlier:
-                    links[info.st_dev, info.st_ino] = (path, entry.digest, entry.read_ns)
-            waiting.append((entry, future))
-            while waiting and (len(waiting) > _WINDOW or waiting[0][1] is None or waiting[0][1].done()):
-                yield _settle(waiting.popleft(), count)
-        while waiting:
-            yield _settle(waiting.popleft(), count)
+                    window.known.append("")
+            if len(window.paths) >= _WINDOW or window.size > _WINDOW_BYTES:
+                break
+        window.missing = len(window.paths)
+        window.lines = [""] * window.missing
+        window.seen = [""] * window.missing
+        return window
+
+    def _usable(self, path: bytes, line: str) -> bool:
+        if self._since_ns and _read_ns(line) < self._since_ns:
+            return False
+        return self._touched is None or not self._touched(path)
+
+    def _ask(self, window: _Window, pool: Workers) -> None:
+        places = sorted(range(len(window.paths)), key=window.inodes.__getitem__)
+        at = 0
+        while at < len(places):
+            end, size = at, 0
+            while end < len(places) and end - at < _BATCH and size < _BATCH_BYTES:
+                size += len(window.paths[places[end]]) + 1
+                end += 1
+            chosen = places[at:end]
+            kinds = "".join([window.kinds[place] for place in chosen])
+            known = [window.known[place] for place in chosen] if window.known else []
+            self._put(window, chosen, kinds, known if any(known) else [], pool)
+            at = end
+
+    def _put(self, window: _Window, places: list[int], kinds: str, known: list[str], pool: Workers) -> None:
+        self._number += 1
+        self._asked[self._number] = (window, places)
+        pool.ask(pack_question(self._number, kinds, [window.paths[place] for place in places], known))
+
+    def _take_in(self, answer: bytes, pool: Workers) -> None:
+        batch = Batch.unpack(answer)
+        window, places = self._asked.pop(batch.number)
+        for place, line, seen in zip(places, batch.lines, batch.seen):
+            if line == LATER:
+                self._put(window, [place], READ_NOW, [], pool)
+                continue
+            window.lines[place] = line
+            window.seen[place] = seen
+            window.missing -= 1
+        self.count.add(batch)
+        for index in batch.moving:
+            self.count.moving += 1
+            if len(self.count.moving_names) < _NAMED:
+                name = os.fsdecode(window.paths[places[index]])
+                self.count.moving_names.append(name.encode("utf-8", "backslashreplace").decode())
+        self._looked_at += len(places)
+        if self.progress:
+            self.progress(self._looked_at, self.count.bytes)
+
+    def _write(self, window: _Window, out: IO[str]) -> None:
+        lines, seen = window.lines, window.seen
+        special = [place for place, line in enumerate(lines) if not line or line[0] == LINKED]
+        for place in special:
+            if lines[place]:
+                _, inode, head, tail = lines[place].split(LINKED)
+                first = self._links.first(int(inode), window.paths[place])
+                lines[place] = f"{head}{quoted(first)},{tail}"
+        if any(lines[place] == GONE for place in special):
+            seen = [one for line, one in zip(lines, seen) if line]
+            lines = [line for line in lines if line]
+        self.count.entries += len(lines)
+        if lines:
+            self._digest.add_lines("\n".join(lines) + "\n", len(lines))
+            out.write("".join([f"{line}\t{one}\n" for line, one in zip(lines, seen)]))
 
 
 def survey(root: str) -> Count:
     """Count the tree's entries without reading any file."""
     count = Count()
     base = os.fsencode(root)
-    for path, info in _walk(base):
-        entry = _describe(base, path, info, attributes=False)
-        if entry is not None:
-            _count(count, entry)
+    for path, _, kind in walk(base):
+        count.entries += 1
+        if kind == IS_DIRECTORY:
+            count.directories += 1
+        elif kind == IS_FILE:
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                count.bytes += os.lstat(os.path.join(base, path)).st_size
+                count.files += 1
     return count
 
 
@@ -192,8 +304,8 @@ def sweep_partial(root: str) -> int:
     """Remove what interrupted transfers left in a passive tree; directories keep their time stamps."""
     removed = 0
     base = os.fsencode(root)
-    for path, info in _walk(base):
-        if stat.S_ISDIR(info.st_mode) and path.rpartition(b"/")[2] == PARTIAL:
+    for path, _, kind in walk(base):
+        if kind == IS_DIRECTORY and path.rpartition(b"/")[2] == PARTIAL:
             full = os.path.join(base, path)
             parent = os.path.dirname(full)
             before = os.stat(parent)
@@ -205,130 +317,14 @@ def sweep_partial(root: str) -> int:
     return removed
 
 
-def _count(count: Count, entry: Entry) -> None:
-    count.entries += 1
-    if entry.kind == FILE:
-        count.files += 1
-        count.bytes += entry.size
-    elif entry.kind == DIRECTORY:
-        count.directories += 1
+def _read_ns(line: str) -> int:
+    return int(line.rpartition(" ")[2])
 
 
-def _settle(item: tuple[Entry, Optional[Future[tuple[str, bool]]]], count: Count) -> Entry:
-    entry, future = item
-    return entry if future is None else _with_digest(entry, future.result(), count)
-
-
-def _with_digest(entry: Entry, result: tuple[str, bool], count: Count) -> Entry:
-    digest, stable = result
-    if stable:
-        return replace(entry, digest=digest)
-    count.moving += 1
-    if len(count.moving_names) < 20:
-        count.moving_names.append(os.fsdecode(entry.path).encode("utf-8", "backslashreplace").decode())
-    # What was read is not what is there now: no digest, so that nothing ever reuses or believes it.
-    return replace(entry, digest="")
-
-
-def _walk(base: bytes) -> Iterator[tuple[bytes, os.stat_result]]:
-    """Yield every path with its status, parents first, siblings by bytes; stays on one file system."""
-    top = os.stat(base)
-    yield ROOT, top
-    stack = [_children(base, b"")]
-    while stack:
-        step = next(stack[-1], None)
-        if step is None:
-            stack.pop()
-            continue
-        path, info = step
-        if info.st_dev != top.st_dev:
-            continue
-        yield path, info
-        if stat.S_ISDIR(info.st_mode):
-            stack.append(_children(base, path))
-
-
-def _children(base: bytes, path: bytes) -> Iterator[tuple[bytes, os.stat_result]]:
-    try:
-        names = sorted(os.listdir(os.path.join(base, path)))
-    except (FileNotFoundError, NotADirectoryError):
-        return
-    for name in names:
-        child = path + b"/" + name if path else name
-        if child in IGNORED:
-            continue
-        # A tree in use loses files under the walker's feet; a later run sees what has become of them.
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            yield child, os.lstat(os.path.join(base, child))
-
-
-def _describe(base: bytes, path: bytes, info: os.stat_result, attributes: bool = True) -> Optional[Entry]:
-    kind = next(name for test, name in _KINDS if test(info.st_mode))
-    full = base if path == ROOT else os.path.join(base, path)
-    acl, xattrs, target = "", [], b""
-    try:
-        if attributes:
-            names = os.listxattr(full, follow_symlinks=False)
-            for name in sorted(os.fsencode(name) for name in names):
-                value = os.getxattr(full, name, follow_symlinks=False).hex()
-                if os.fsdecode(name) in _ACLS:
-                    acl += f"{os.fsdecode(name).rpartition('_')[2]}={value};"
-                else:
-                    xattrs.append((name, value))
-        if kind == LINK:
-            target = os.readlink(full)
-    except FileNotFoundError:
-        return None
-    return Entry(
-        path=path,
-        kind=kind,
-        mode=stat.S_IMODE(info.st_mode),
-        uid=info.st_uid,
-        gid=info.st_gid,
-        size=info.st_size if kind in (FILE, LINK) else 0,
-        mtime_ns=info.st_mtime_ns,
-        links=info.st_nlink if kind != DIRECTORY else 0,
-        first=b"",
-        target=target,
-        device=info.st_rdev if kind.endswith("device") else 0,
-        acl=acl,
-        xattrs=tuple(xattrs),
-        digest="",
-        ctime_ns=info.st_ctime_ns,
-        inode=info.st_ino,
-    )
-
-
-def _digest(path: bytes, info: os.stat_result, from_disk: bool) -> tuple[str, bool]:
-    """Return a file's digest and whether it stood still meanwhile."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NOATIME)
-    except PermissionError:
-        # Only the owner and root may keep the access time as it is.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return "", False
-    try:
-        if from_disk:
-            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
-        digest = hashlib.sha256()
-        buffer = memoryview(bytearray(min(_BLOCK, info.st_size + 1)))
-        with open(descriptor, "rb", buffering=0, closefd=False) as stream:
-            while size := stream.readinto(buffer):
-                digest.update(buffer[:size])
-        after = os.fstat(descriptor)
-    finally:
-        os.close(descriptor)
-    same = all(
-        getattr(after, name) == getattr(info, name) for name in ("st_ino", "st_size", "st_mtime_ns", "st_ctime_ns")
-    )
-    return digest.hexdigest(), same
-
-
-def _lines(path: Path) -> Iterator[Entry]:
+def _lines(path: Path) -> Iterator[tuple[bytes, str]]:
     with path.open(encoding="ascii", errors="replace") as lines:
         for line in lines:
             # The last line of an interrupted run may be half a line.
             if not line.endswith("\n"):
                 return
-            yield from_line(line)
+            yield sort_key(path_of(line)), line[:-1]

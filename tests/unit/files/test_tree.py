@@ -7,11 +7,12 @@ import random
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bascule.integrity.manifest import DIRECTORY, FILE, LINK, compare
-from bascule.io import tree
+from bascule.io import tree, tree_read
 
 ODD = [
     b" leading",
@@ -195,15 +196,21 @@ def test_an_interrupted_run_is_gone_on_with(root: Path, tmp_path: Path) -> None:
 def test_a_file_that_changes_while_it_is_read_is_never_believed(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    honest = tree._digest
+    honest = {"readv": os.readv, "preadv": os.preadv}
 
-    def meanwhile(path: bytes, info: os.stat_result, from_disk: bool) -> tuple[str, bool]:
-        if path.endswith(b"/b"):
-            with open(path, "ab") as out:
-                out.write(b"more")
-        return honest(path, info, from_disk)
+    def meanwhile(name: str) -> Callable[..., int]:
+        def read(descriptor: int, *rest: Any) -> int:
+            size = int(honest[name](descriptor, *rest))
+            if os.readlink(f"/proc/self/fd/{descriptor}").endswith("/b"):
+                with open(root / "b", "ab") as out:
+                    out.write(b"more")
+            return size
 
-    monkeypatch.setattr(tree, "_digest", meanwhile)
+        return read
+
+    for name in honest:
+        monkeypatch.setattr(os, name, meanwhile(name))
+    monkeypatch.setattr(tree_read, "_BLOCK", 4)
     _, count = tree.take_manifest(str(root), tmp_path / "m.jsonl")
     assert (count.moving, count.moving_names) == (1, ["b"])
     assert next(one for one in tree.read_manifest(tmp_path / "m.jsonl") if one.path == b"b").digest == ""

@@ -1,0 +1,363 @@
+"""What a worker does for a manifest: look at paths, read files, and write their lines.
+
+A batch comes in and goes out as bytes, because a tree has millions of entries and each object costs. A path is opened
+once, read, and looked at afterwards: a file whose inode was last touched before the batch began was not changed while
+it was read. What was touched later is read a second time, looked at before and after.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import resource
+import stat
+import time
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Optional
+
+from ..errors import BasculeError
+from ..integrity.manifest import (
+    DIRECTORY,
+    FILE,
+    LINK,
+    RACY_NS,
+    ROOT,
+    from_line,
+    line_head,
+    line_tail,
+    printable,
+    quoted,
+    xattrs_text,
+)
+from .tree_walk import IS_FILE
+
+_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+_FIRST_READ = 128 << 10
+_BLOCK = 1 << 20
+# A larger file is a question of its own, so that the rest of its batch does not wait for it.
+LARGE = 4 << 20
+_AHEAD = 16 << 20
+# The kernel's time stamps come from a clock that ticks; and how far the clock may be set while a batch is read.
+_TICK_NS = 20_000_000
+_LINKED_KEPT = 50_000
+# At least so much came from the disk: then the next batch is asked for ahead.
+_COLD_BLOCKS = 32
+_KINDS = (
+    (stat.S_ISREG, FILE),
+    (stat.S_ISDIR, DIRECTORY),
+    (stat.S_ISLNK, LINK),
+    (stat.S_ISFIFO, "fifo"),
+    (stat.S_ISSOCK, "socket"),
+    (stat.S_ISCHR, "character device"),
+    (stat.S_ISBLK, "block device"),
+)
+# It vanished, or became something else: a link, a fifo, a part of something that is no directory.
+_NO_FILE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO)
+_ACLS = ("system.posix_acl_access", "system.posix_acl_default")
+GONE, LATER, LINKED = "", "\x01", "\x02"
+READ_NOW = "F"
+
+
+class Unreadable(BasculeError):
+    """A path of a tree cannot be looked at: a disk fails, or a right is missing."""
+
+
+@dataclass
+class Batch:
+    """What a worker answers: a line for each path, or why there is none, and what it counted."""
+
+    number: int = 0
+    lines: list[str] = field(default_factory=list)
+    seen: list[str] = field(default_factory=list)
+    moving: list[int] = field(default_factory=list)
+    files: int = 0
+    directories: int = 0
+    size: int = 0
+    read_files: int = 0
+    read_bytes: int = 0
+
+    def pack(self) -> bytes:
+        """Return it as bytes; no line holds a NUL or a line feed."""
+        figures = (
+            self.number,
+            self.files,
+            self.directories,
+            self.size,
+            self.read_files,
+            self.read_bytes,
+            *self.moving,
+        )
+        return "\0".join((" ".join(map(str, figures)), "\n".join(self.lines), "\n".join(self.seen))).encode("ascii")
+
+    @classmethod
+    def unpack(cls, data: bytes) -> Batch:
+        """Read what `pack` wrote."""
+        figures, lines, seen = data.decode("ascii").split("\0")
+        number, files, directories, size, read_files, read_bytes, *moving = map(int, figures.split(" "))
+        return cls(
+            number, lines.split("\n"), seen.split("\n"), moving, files, directories, size, read_files, read_bytes
+        )
+
+
+def pack_question(number: int, kinds: str, paths: Sequence[bytes], known: Sequence[str]) -> bytes:
+    """Return a batch as bytes; an empty `known` means that nothing is known of any of them."""
+    return b"\0\0".join(
+        (b"%d %s" % (number, kinds.encode("ascii")), b"\0".join(paths), "\n".join(known).encode("ascii"))
+    )
+
+
+class Reader:
+    """Answers batches of one tree; lives in a worker process."""
+
+    def __init__(self, root: bytes, from_disk: bool) -> None:
+        self._root = root
+        self._base = -1
+        self._device = 0
+        self._from_disk = from_disk
+        self._cold = from_disk
+        self._noatime = getattr(os, "O_NOATIME", 0)
+        self._small = memoryview(bytearray(_FIRST_READ))
+        self._large: Optional[memoryview] = None
+        self._linked: OrderedDict[tuple[int, int, int, int], tuple[str, int]] = OrderedDict()
+        self._stable_ns = 0
+        self._now = 0
+
+    def answer(self, question: bytes) -> bytes:
+        """Look at one batch."""
+        if self._base < 0:
+            self._base = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            self._device = os.fstat(self._base).st_dev
+        opening, _, rest = question.partition(b"\0\0")
+        number, kinds = opening.decode("ascii").split(" ")
+        paths, _, known = rest.partition(b"\0\0")
+        names = paths.split(b"\0")
+        lines = known.decode("ascii").split("\n") if known else []
+        blocks = resource.getrusage(resource.RUSAGE_SELF).ru_inblock
+        wall, steady = time.time_ns(), time.monotonic_ns()
+        batch = self._batch(kinds, names, lines, wall)
+        if abs((time.time_ns() - wall) - (time.monotonic_ns() - steady)) > _TICK_NS // 2:
+            # The clock was set meanwhile: time stamps say nothing, so every file is looked at before and after.
+            batch = self._batch(kinds, names, [], 0)
+        batch.number = int(number)
+        self._cold = self._from_disk or resource.getrusage(resource.RUSAGE_SELF).ru_inblock - blocks > _COLD_BLOCKS
+        return batch.pack()
+
+    def _batch(self, kinds: str, names: list[bytes], known: list[str], now: int) -> Batch:
+        batch = Batch()
+        self._now = now or time.time_ns()
+        self._stable_ns = now - _TICK_NS
+        opened = self._open_ahead(kinds, names) if self._cold and not known else {}
+        try:
+            for index, name in enumerate(names):
+                old = known[index] if known else ""
+                try:
+                    line = self._kept(name, old, batch) if old else None
+                    if line is None:
+                        line = self._fresh(index, name, kinds[index], opened.pop(index, -1), batch)
+                except OSError as error:
+                    raise Unreadable(expected=f"to read {printable(name)}", found=str(error)) from error
+                batch.lines.append(line[0])
+                batch.seen.append(line[1])
+        finally:
+            for descriptor in opened.values():
+                os.close(descriptor)
+        return batch
+
+    def _open_ahead(self, kinds: str, names: list[bytes]) -> dict[int, int]:
+        """Open the files of a batch and ask for their content at once, so that the disk always has enough to do."""
+        opened = {}
+        for index, name in enumerate(names):
+            if kinds[index] == IS_FILE:
+                descriptor = self._open(name)
+                if descriptor >= 0:
+                    opened[index] = descriptor
+                    if self._from_disk:
+                        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+                    os.posix_fadvise(descriptor, 0, _FIRST_READ, os.POSIX_FADV_WILLNEED)
+        return opened
+
+    def _open(self, name: bytes) -> int:
+        """Open what should be a file; -1 when it cannot be opened as one."""
+        try:
+            try:
+                return os.open(name, _FLAGS | self._noatime, dir_fd=self._base)
+            except PermissionError:
+                # Only the owner and root may keep the access time as it is.
+                return os.open(name, _FLAGS, dir_fd=self._base)
+        except OSError as error:
+            if error.errno in _NO_FILE:
+                return -1
+            raise
+
+    def _kept(self, name: bytes, old: str, batch: Batch) -> Optional[tuple[str, str]]:
+        """Return the line of an earlier manifest when the path still looks exactly as it did."""
+        try:
+            info = os.lstat(name if name != ROOT else b".", dir_fd=self._base)
+        except OSError:
+            return None
+        text, _, seen = old.partition("\t")
+        ctime, inode, read = seen.split(" ")
+        if int(ctime) != info.st_ctime_ns or int(inode) != info.st_ino or info.st_ctime_ns + RACY_NS >= int(read):
+            return None
+        kind = _kind(info)
+        head = _head(name, kind, info)
+        if not text.startswith(head) or (kind == FILE and text.endswith('""]')):
+            return None
+        _count(batch, kind, info)
+        if kind == FILE and info.st_nlink > 1:
+            before = from_line(old)
+            tail = line_tail(quoted(before.target), 0, before.acl, xattrs_text(before.xattrs), before.digest)
+            return f"{LINKED}{info.st_ino}{LINKED}{head}{LINKED}{tail}", seen
+        return text, seen
+
+    def _fresh(self, index: int, name: bytes, kind: str, descriptor: int, batch: Batch) -> tuple[str, str]:
+        if kind in (IS_FILE, READ_NOW):
+            if descriptor < 0:
+                descriptor = self._open(name)
+            if descriptor >= 0:
+                try:
+                    found = self._file(index, name, descriptor, kind == READ_NOW, batch)
+                finally:
+                    os.close(descriptor)
+                if found is not None:
+                    return found
+        return self._other(name, batch)
+
+    def _file(self, index: int, name: bytes, descriptor: int, now: bool, batch: Batch) -> Optional[tuple[str, str]]:
+        size = 0 if now else os.readv(descriptor, [self._small])
+        info = os.fstat(descriptor)
+        if not stat.S_ISREG(info.st_mode):
+            return None
+        if info.st_dev != self._device:
+            return GONE, GONE
+        if size == _FIRST_READ and info.st_size > LARGE:
+            return LATER, GONE
+        digest, read = "", self._now
+        linked = info.st_nlink > 1
+        key = (info.st_ino, info.st_size, info.st_mtime_ns, info.st_ctime_ns)
+        if linked and key in self._linked:
+            digest, read = self._linked[key]
+        else:
+            still = info.st_size == size < _FIRST_READ and info.st_ctime_ns < self._stable_ns
+            if still:
+                digest = hashlib.sha256(self._small[:size]).hexdigest()
+            else:
+                digest, info = self._read(descriptor)
+            batch.read_files += 1
+            batch.read_bytes += info.st_size
+            if not digest:
+                batch.moving.append(index)
+            elif linked:
+                self._linked[key] = (digest, read)
+                if len(self._linked) > _LINKED_KEPT:
+                    self._linked.popitem(last=False)
+        acl, xattrs = _attributes(descriptor)
+        _count(batch, FILE, info)
+        head = _head(name, FILE, info)
+        tail = line_tail('""', 0, acl, xattrs, digest)
+        seen = f"{info.st_ctime_ns} {info.st_ino} {read}"
+        if linked:
+            return f"{LINKED}{info.st_ino}{LINKED}{head}{LINKED}{tail}", seen
+        return f'{head}"",{tail}', seen
+
+    def _read(self, descriptor: int) -> tuple[str, os.stat_result]:
+        """Read a whole file, looked at before and after; no digest when it changed meanwhile.
+
+        What was read of it then is not what is there now, so that nothing may ever believe or use it.
+        """
+        before = os.fstat(descriptor)
+        if self._large is None:
+            self._large = memoryview(bytearray(_BLOCK))
+        if self._from_disk:
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_SEQUENTIAL)
+        digest = hashlib.sha256()
+        at = asked = 0
+        # One that grows while it is read is not followed to an end that it may not have.
+        while at <= before.st_size:
+            if before.st_size > LARGE and at + _AHEAD // 2 >= asked:
+                # The disk goes on while the processor takes the digest.
+                os.posix_fadvise(descriptor, asked, _AHEAD, os.POSIX_FADV_WILLNEED)
+                asked += _AHEAD
+            size = os.preadv(descriptor, [self._large], at)
+            if not size:
+                break
+            digest.update(self._large[:size])
+            at += size
+        after = os.fstat(descriptor)
+        same = at == after.st_size and all(
+            getattr(after, name) == getattr(before, name)
+            for name in ("st_ino", "st_size", "st_mtime_ns", "st_ctime_ns")
+        )
+        return (digest.hexdigest() if same else ""), after
+
+    def _other(self, name: bytes, batch: Batch) -> tuple[str, str]:
+        """Describe what is not a file, or can only be looked at by name."""
+        full = self._root if name == ROOT else os.path.join(self._root, name)
+        try:
+            info = os.lstat(full)
+            if name == ROOT:
+                info = os.stat(full)
+            if info.st_dev != self._device:
+                return GONE, GONE
+            kind = _kind(info)
+            if kind == FILE:
+                # It was no file when its directory was listed: what it is now, the next run will see.
+                batch.moving.append(len(batch.lines))
+            acl, xattrs = _attributes(full)
+            target = os.readlink(full) if kind == LINK else b""
+        except (FileNotFoundError, NotADirectoryError):
+            return GONE, GONE
+        _count(batch, kind, info)
+        device = info.st_rdev if kind.endswith("device") else 0
+        text = f'{_head(name, kind, info)}"",{line_tail(quoted(target), device, acl, xattrs, "")}'
+        return text, f"{info.st_ctime_ns} {info.st_ino} {self._now}"
+
+
+def _kind(info: os.stat_result) -> str:
+    return next(name for test, name in _KINDS if test(info.st_mode))
+
+
+def _head(name: bytes, kind: str, info: os.stat_result) -> str:
+    return line_head(
+        quoted(name),
+        kind,
+        info.st_mode & 0o7777,
+        info.st_uid,
+        info.st_gid,
+        info.st_size if kind in (FILE, LINK) else 0,
+        info.st_mtime_ns,
+        info.st_nlink if kind != DIRECTORY else 0,
+    )
+
+
+def _count(batch: Batch, kind: str, info: os.stat_result) -> None:
+    if kind == FILE:
+        batch.files += 1
+        batch.size += info.st_size
+    elif kind == DIRECTORY:
+        batch.directories += 1
+
+
+def _attributes(where: int | bytes) -> tuple[str, str]:
+    """Return ACLs and extended attributes as they stand in a line."""
+    follow = isinstance(where, int)
+    try:
+        names = os.listxattr(where, follow_symlinks=follow)
+    except OSError as error:
+        if error.errno == errno.ENOTSUP:
+            return "", "[]"
+        raise
+    if not names:
+        return "", "[]"
+    acl, xattrs = "", []
+    for name in sorted(os.fsencode(name) for name in names):
+        value = os.getxattr(where, name, follow_symlinks=follow).hex()
+        if os.fsdecode(name) in _ACLS:
+            acl += f"{os.fsdecode(name).rpartition('_')[2]}={value};"
+        else:
+            xattrs.append((name, value))
+    return acl, xattrs_text(xattrs)
