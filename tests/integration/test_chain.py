@@ -25,7 +25,7 @@ from tests.integration import fingerprint
 from tests.integration.playbooks import Controller
 
 LEAST_WRITES = 500
-COMPONENTS = {"accounts_db", "course_files", "courses_guest", "entrance", "names"}
+COMPONENTS = {"accounts_db", "course_files", "courses_guest", "login_guest", "board_guest", "entrance", "names"}
 KILL_DEADLINE_SECONDS = 420
 
 

@@ -98,6 +98,9 @@ class Host:
         return self.legs[0].address
 
 
+# The guests by name, and the last byte of their address, which is their number at both nodes as well.
+GUESTS = (("courses", 100), ("login", 110), ("board", 120))
+
 SITES = (Site("mtp", 1, "Montpellier"), Site("tls", 2, "Toulouse"))
 
 NETWORKS = (
@@ -120,7 +123,7 @@ def zone_records() -> str:
     """The static records of the zone: every machine by name, at both sites."""
     lines = []
     for site in SITES:
-        for name, last in (("gw", 1), ("db", 10), ("files", 20), ("pve", 30), ("ns", 53), ("courses", 100)):
+        for name, last in (("gw", 1), ("db", 10), ("files", 20), ("pve", 30), ("ns", 53), *GUESTS):
             lines.append(f"{name}.{site.name} IN A {site.address(last)}")
     return "\n".join(lines) + "\n"
 
@@ -210,11 +213,11 @@ def hosts_of(site: Site, peer: Site, source: bool) -> list[Host]:
             30,
             {
                 "LAB_PVE_NODE": f"pve-{site.name}",
-                "LAB_PVE_GUEST": "100" if source else "",
-                "LAB_GUEST_ADDRESS": site.address(100),
+                "LAB_PVE_GUESTS": " ".join(f"{name}={last}" for name, last in GUESTS) if source else "",
+                "LAB_GUEST_PREFIX": site.lan.rpartition(".")[0],
                 "LAB_GUEST_GATEWAY": gateway,
                 "LAB_GUEST_NAME_SERVER": dns[0],
-                "LAB_GUEST_DISK": "/var/lib/lab/guest/disk.raw",
+                "LAB_GUEST_DISKS": "/var/lib/lab/guest",
             },
             secrets=("pve_token", "app_password"),
             devices=("/dev/net/tun",),

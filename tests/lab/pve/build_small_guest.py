@@ -13,9 +13,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from build_guest import GUEST, HERE, build_initrd, build_rootfs, digest_of, make_disk, run, work_directory
+from pve.build_guest import GUEST, HERE, build_initrd, build_rootfs, digest_of, make_disk, run, work_directory
 
 SMALL = HERE / "small"
 DISK_BYTES = 64 << 20
@@ -88,7 +88,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--cache", type=Path, default=HERE.parents[2] / ".lab/cache")
     parser.add_argument("--output", type=Path, help="put a copy here")
     options = parser.parse_args(arguments)
-    disk = build(options.cache)
+    disk = build(options.cache.resolve())
     if options.output:
         options.output.parent.mkdir(parents=True, exist_ok=True)
         run("cp", "--sparse=always", disk, options.output)

@@ -38,7 +38,7 @@ def test_both_sites_have_the_same_machines_and_one_is_live() -> None:
         ("gateway", "LAB_ENTRANCE_MODE", "open", "maintenance"),
         ("db", "LAB_DB_STATE", "primary", "empty"),
         ("files", "LAB_FILES_STATE", "seeded", "empty"),
-        ("pve", "LAB_PVE_GUEST", "100", ""),
+        ("pve", "LAB_PVE_GUESTS", "courses=100 login=110 board=120", ""),
     ):
         assert by_site["mtp"][kind].env[name] == live
         assert by_site["tls"][kind].env[name] == resting
