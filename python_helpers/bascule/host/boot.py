@@ -1,7 +1,8 @@
-"""`boot`: bring every side that is not open back to closed, before anything that could serve starts.
+"""`boot`: bring every side back to what its guard says, before anything that could serve starts.
 
-A fence is durable by itself; this is for what a reboot, an upgrade or a service manager may have undone. How a
-component is closed is known to `fence_KIND`; KIND stands in the component's fence.json, which prepare has left.
+What is not open is closed; what is open but frozen is frozen: mounts, for one, do not outlive the kernel. A fence is
+durable by itself where it can be; this is for what a reboot, an upgrade or a service manager may have undone. How a
+component is closed or frozen is known to `fence_KIND`; KIND stands in the component's fence.json, which prepare has left.
 """
 
 from __future__ import annotations
@@ -29,9 +30,9 @@ def main(argv: list[str]) -> int:
 
 
 def fence(component: str) -> str:
-    """Close the component's side of this host again unless its guard says that it is open."""
+    """Close or freeze the component's side of this host again, unless its guard says that it may be written to."""
     guard = guard_store.read_any(component, root=guard_store.GUARD_DIRECTORY)
-    if guard.status == rule.OPEN:
+    if guard.status == rule.OPEN and not guard.frozen:
         return "open: left alone"
     settings = files.read_json(guard_store.GUARD_DIRECTORY.parent / component / "fence.json")
     kind = settings.get("kind") if isinstance(settings, dict) else None
@@ -46,6 +47,9 @@ def fence(component: str) -> str:
     rc = int(hook.main([component]))
     if rc != 0:
         raise StoreError(
-            expected=f"fence_{kind} to close {component}", found=f"exit status {rc}", state=guard.describe()
+            expected=f"fence_{kind} to bring {component} to what its guard says",
+            found=f"exit status {rc}",
+            state=guard.describe(),
+            next_command="journalctl -u bascule-boot; then systemctl restart bascule-boot",
         )
-    return f"{guard.status}: fenced"
+    return "open, frozen: kept frozen" if guard.status == rule.OPEN else f"{guard.status}: fenced"

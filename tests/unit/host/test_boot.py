@@ -1,4 +1,4 @@
-"""What a reboot does to each side: open ones are left alone, all others are closed again."""
+"""What a reboot does to each side: open ones are left alone, frozen ones frozen again, all others closed again."""
 
 from __future__ import annotations
 
@@ -57,6 +57,18 @@ def test_only_what_is_not_open_is_fenced(host: Path, capsys: pytest.CaptureFixtu
     assert boot.main([]) == 0
     assert fenced(host) == ["half", "passive"]
     assert capsys.readouterr().out == "half: closing: fenced\npassive: closed: fenced\nserved: open: left alone\n"
+
+
+def test_what_was_frozen_comes_back_frozen(host: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    adopt(host, "served", "open")
+    adopt(host, "still", "open")
+    guard_store.frozen("still", "here", True, root=host / "guard")
+    assert boot.main([]) == 0
+    assert fenced(host) == ["still"]
+    assert "still: open, frozen: kept frozen" in capsys.readouterr().out
+    guard_store.frozen("still", "here", False, root=host / "guard")
+    assert boot.main([]) == 0
+    assert fenced(host) == ["still"]
 
 
 def test_one_that_cannot_be_fenced_is_told_and_stops_no_other(host: Path, capsys: pytest.CaptureFixture[str]) -> None:
