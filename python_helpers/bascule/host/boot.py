@@ -2,7 +2,7 @@
 
 What is not open is closed; what is open but frozen is frozen: mounts, for one, do not outlive the kernel. A fence is
 durable by itself where it can be; this is for what a reboot, an upgrade or a service manager may have undone. How a
-component is closed or frozen is known to `fence_KIND`; KIND stands in the component's fence.json, which prepare has left.
+component is closed or frozen is known to `fence_KIND`; KIND stands in its fence.json, which prepare has left.
 """
 
 from __future__ import annotations
