@@ -53,6 +53,10 @@ options:
     description: Take over a passive tree that is not empty; transfers then replace and delete what is in it.
     type: bool
     default: false
+  recorder:
+    description: Have a service record which names change on the side that is active, for deltas by names.
+    type: bool
+    default: true
 author:
   - The Bascule authors
 """
@@ -93,7 +97,8 @@ from ansible.module_utils.basic import AnsibleModule
 
 def main(module: AnsibleModule) -> dict[str, Any]:
     """Do what the arguments say."""
-    side = files_side.Side(*(module.params[key] for key in ("component", "side", "path", "sentinel")))
+    component, name, path, sentinel = (module.params[key] for key in ("component", "side", "path", "sentinel"))
+    side = files_side.Side(component, name, path, sentinel, recorder=module.params["recorder"])
     peer = files_link.Peer(*(module.params[key] for key in ("peer_key", "peer_host_keys", "peer_address")))
     done = files_setup.set_up(
         side,
@@ -119,6 +124,7 @@ if __name__ == "__main__":
             "peer_address": {"type": "str", "required": True},
             "peer_guard": {"type": "dict"},
             "adopt_filled": {"type": "bool", "default": False},
+            "recorder": {"type": "bool", "default": True},
         },
         main,
     )

@@ -21,6 +21,7 @@ ROOT = b"."
 CHANGED, GONE, WHOLE = b"C", b"G", b"W"
 # What a name costs in memory beside its own bytes: the entry of a dictionary, two objects and a tuple.
 NAME_COST = 250
+PIECE = 4096
 
 
 class JournalUnreadable(BasculeError):
@@ -97,6 +98,7 @@ class Log:
     limit: int
     sequence: int = 0
     size: int = 0
+    forgotten: int = 0
     names: dict[bytes, tuple[int, bytes]] = field(default_factory=dict)
 
     def note(self, name: bytes, kind: bytes) -> bool:
@@ -118,11 +120,28 @@ class Log:
             del self.names[name]
             self.size -= len(name) + NAME_COST
             dropped += 1
+        self.forgotten = max(self.forgotten, min(upto, self.sequence))
         return dropped
 
     def records(self, after: int = 0) -> bytes:
-        """Return the names seen after a point as the journal writes them."""
-        return b"".join(record(seq, kinds, name) for name, (seq, kinds) in self.names.items() if seq > after)
+        """Return the names seen after a point as the journal writes them; the newest names stand last."""
+        found = []
+        for name in reversed(self.names):
+            sequence, kinds = self.names[name]
+            if sequence <= after:
+                break
+            found.append(record(sequence, kinds, name))
+        return b"".join(reversed(found))
+
+    def pieces(self) -> Iterator[bytes]:
+        """Yield all of it, a part at a time."""
+        part: list[bytes] = []
+        for name, (sequence, kinds) in self.names.items():
+            part.append(record(sequence, kinds, name))
+            if len(part) >= PIECE:
+                yield b"".join(part)
+                part.clear()
+        yield b"".join(part)
 
 
 def _merged(before: bytes, kind: bytes) -> bytes:
@@ -135,15 +154,18 @@ def record(sequence: int, kinds: bytes, name: bytes) -> bytes:
     return b"%d %s %s\0" % (sequence, kinds, name)
 
 
-def read(journal: Iterable[bytes], generation: str, since: Optional[Mark], last: int) -> Changes:
+def read(journal: Iterable[bytes], generation: str, since: Optional[Mark], last: int, forgotten: int = 0) -> Changes:
     """Read what happened after `since` up to `last`, from the pieces of a journal of this generation, in any cut.
 
-    None for `since` is the beginning of the generation, of which nobody knows what the tree was then.
+    None for `since` means that there is no point from which on the changes would tell anything. What the recorder was
+    told to forget, up to `forgotten`, is not in the journal any more.
     """
     if since is None:
         return doubt("no earlier state is known that both sides shared")
     if since.generation != generation:
         return doubt("the recorder has been restarted since both sides were the same")
+    if since.sequence < forgotten:
+        return doubt(f"the recorder was told to forget what came before {forgotten}, {since.sequence} among it")
     if since.sequence > last:
         return doubt(f"the recorder stands at {last}, before the {since.sequence} that was seen earlier")
     found: dict[bytes, bytes] = {}

@@ -43,15 +43,22 @@ _STATS = {
 _LONG_OPTIONS = re.compile(
     r"^--(?:server|delete-delay|delete-after|delete|numeric-ids|partial|checksum|backup|fake-super|log-format=[%a-zA-Z]*"
     r"|out-format=[%a-zA-Z]*|info=[A-Za-z0-9,]+|stats|timeout=\d+|max-delete=\d+|bwlimit=\d+|msgs2stderr|no-msgs2stderr"
-    r"|one-file-system|partial-dir|partial-dir=" + re.escape(PARTIAL_DIR) + r"|backup-dir|backup-dir=\S+)$"
+    r"|force|delete-missing-args|modify-window=-1|one-file-system|partial-dir|partial-dir="
+    + re.escape(PARTIAL_DIR)
+    + r"|backup-dir|backup-dir=\S+)$"
 )
-# The letters of the command above, and after "e" what the other rsync can do. No -K, -R or -L: nothing that lets a
-# symbolic link inside the tree lead a write out of it.
-_SHORT_OPTIONS = re.compile(r"^-[bnvlHogDtpAXrcxS]+(e[0-9.][a-zA-Z]*)?$")
+# The letters of the command above, and after "e" what the other rsync can do. No -K or -L: nothing that lets a symbolic
+# link inside the tree lead a write out of it. -R comes with a list of names; the directories above each are sent as
+# well, and what is no directory here is replaced by one, never followed. -@ is --modify-window.
+_SHORT_OPTIONS = re.compile(r"^(?:-[bnvlHogDtpAXrRcxS]+(e[0-9.][a-zA-Z]*)?|-@-1)$")
 
 
 class TransferError(BasculeError):
     """A transfer failed, or asked for what the receiving side does not give."""
+
+
+class LinkBroken(TransferError):
+    """The connection to the other side has ended; what was transferred stays."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +79,10 @@ class Push:
     dry_run: bool = False
     timeout: int = 60
     port: int = 22
+    # A connection that is open already; without it each command makes its own.
+    control: str = ""
+    # A file with the names to carry, NUL after each; without it the whole tree is looked at.
+    names: str = ""
 
 
 def ssh_command(push: Push) -> list[str]:
@@ -91,6 +102,7 @@ def ssh_command(push: Push) -> list[str]:
         "-oConnectTimeout=10",
         "-oServerAliveInterval=10",
         "-oServerAliveCountMax=3",
+        *([f"-oControlPath={push.control}"] if push.control else []),
     ]
 
 
@@ -105,10 +117,10 @@ def rsync_command(push: Push) -> list[str]:
         "--sparse",
         "--numeric-ids",
         "--one-file-system",
-        "--delete-delay",
         f"--max-delete={push.max_delete}",
-        # lost+found belongs to each file system itself.
-        "--exclude=/lost+found",
+        # Times to the nanosecond: by the second, a change within the same one and of the same size is missed.
+        "--modify-window=-1",
+        *_how(push),
         f"--partial-dir={PARTIAL_DIR}",
         f"--timeout={push.timeout}",
         "--info=progress2,stats2,name0",
@@ -127,6 +139,14 @@ def rsync_command(push: Push) -> list[str]:
     if push.dry_run:
         command.append("--dry-run")
     return [*command, f"{push.source.rstrip('/')}/", f"root@{_bracket(push.address)}:{push.target.rstrip('/')}/"]
+
+
+def _how(push: Push) -> list[str]:
+    if push.names:
+        # A name that the source does not have is deleted at the other side, with all below it.
+        return ["--from0", f"--files-from={push.names}", "--delete-missing-args", "--force"]
+    # lost+found belongs to each file system itself.
+    return ["--delete-delay", "--exclude=/lost+found"]
 
 
 def parse_progress(line: str) -> Optional[dict[str, Any]]:

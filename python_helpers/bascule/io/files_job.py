@@ -37,6 +37,13 @@ def foresee(component: str, operation: str, options: dict[str, Any]) -> dict[str
     return {**answer, "changed": bool((answer["result"] or {}).get("changed_entries"))}
 
 
+def begin(side: Side, operation: str) -> None:
+    """Start an operation that nobody waits for, unless it is running."""
+    unit = f"bascule-{side.component}-{operation}"
+    if not units.is_running(unit):
+        units.start(unit, [*units.AGENT, "files_job", side.component, operation])
+
+
 def follow(
     component: str, operation: str, options: dict[str, Any], *, start: bool, job_id: str, wait: float
 ) -> dict[str, Any]:

@@ -14,16 +14,18 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any, Optional
 
 from ..errors import BasculeError
 from ..files import transfer
+from ..files.delta import ScanNeeded
 from ..files.mounts import ACTIVE, FROZEN
-from ..files.transfer import Push, TransferError
+from ..files.transfer import LinkBroken, Push, TransferError
 from ..guard import state as rule
-from ..integrity.manifest import compare
-from . import files, files_side, tree
+from ..integrity.manifest import Comparison, compare
+from . import files, files_delta, files_names, files_recorder, files_side, files_talk, tree
 from .files_side import Side
 
 _RETRY_PAUSE = 3.0
@@ -53,7 +55,7 @@ def work(component: str, operation: str) -> int:
         os.replace(temporary, paths["progress"])
 
     try:
-        outcome = {"push": push, "verify": verify}[operation](side, request, report)
+        outcome = {"push": push, "verify": verify, "links": links}[operation](side, request, report)
         result = {"ok": True, **outcome}
     except BasculeError as error:
         result = {"ok": False, "error": error.fields()}
@@ -65,17 +67,74 @@ def work(component: str, operation: str) -> int:
 
 
 def push(side: Side, request: dict[str, Any], report: Report) -> dict[str, Any]:
-    """Bring the other side up to date, then take both manifests."""
+    """Bring the other side up to date: by the names that have changed, or, in doubt, by a look at the whole tree."""
     asked = transfer.push_from(request["push"])
-    final = bool(request.get("final"))
+    final, retries = bool(request.get("final")), int(request.get("retries", 3))
+    if final:
+        # Everybody waits for it; what shares the link has come to rest as well.
+        asked = replace(asked, bwlimit="0")
     files_side.apply_private(side)
     files_side.check_source(side, side.tree)
     began_ns = time.time_ns() - _MARGIN_NS
-    rc, changes, stats, retries = _with_retries(asked, final, int(request.get("retries", 3)), report)
+    why, result = _doubt(side, asked), {}
+    attempt = 0
+    while not why:
+        try:
+            result = _by_names(side, asked, final, retries, report)
+            break
+        except ScanNeeded as error:
+            why = f"expected {error.expected}, found {error.found}"
+        except LinkBroken as error:
+            if attempt >= retries:
+                raise
+            attempt += 1
+            report({"stage": "waiting for the link", "attempt": attempt, "message": error.found[-300:]})
+            time.sleep(_RETRY_PAUSE * attempt)
+    if why:
+        report({"stage": "looking at the whole tree", "message": why})
+        result = _by_scan(side, asked, final, retries, report)
+    result["retries"] = result.get("retries", 0) + attempt
+    files_side.note(side, pushed_ns=began_ns)
+    return {**result, "scan": why}
+
+
+def _doubt(side: Side, asked: Push) -> str:
+    """Return why the names that have changed are not to be relied on; empty when they are."""
+    if not side.recorder:
+        return "no recorder is wanted for this tree"
+    if asked.checksum:
+        return "the content of every file was asked for"
+    shared = files_names.reference(side)
+    return "" if shared else "no earlier state is known that both sides shared"
+
+
+def _by_names(side: Side, asked: Push, final: bool, retries: int, report: Report) -> dict[str, Any]:
+    """Carry over what has changed since both sides were the same."""
+
+    def run(what: Push) -> dict[str, Any]:
+        rc, changes, stats, tried = _with_retries(what, final, retries, report)
+        return {"rc": rc, "changes": changes, "retries": tried, "vanished": rc == transfer.VANISHED, **stats}
+
+    report({"stage": "changed names"})
+    with files_talk.connection(side, asked) as through, files_talk.talk(through) as talk:
+        shared = files_names.reference(side)
+        known, now = files_recorder.since(side.component, shared.mark if shared else None)
+        if not known.complete or now is None:
+            raise ScanNeeded(expected="all names that have changed", found=known.why)
+        empty = {"rc": 0, "changes": [], "vanished": False, "changed_entries": 0, "bytes_changed": 0}
+        return {**empty, **files_names.carry(side, through, talk, known, now, final, run)}
+
+
+def _by_scan(side: Side, asked: Push, final: bool, retries: int, report: Report) -> dict[str, Any]:
+    """Look at the whole tree, then take both manifests."""
+    mark = files_recorder.mark(side.component) if side.recorder else None
+    if mark:
+        files_delta.index_links(side)
+    rc, changes, stats, tried = _with_retries(asked, final, retries, report)
     result: dict[str, Any] = {
         "rc": rc,
         "changes": changes,
-        "retries": retries,
+        "retries": tried,
         "vanished": rc == transfer.VANISHED,
         **stats,
     }
@@ -84,19 +143,28 @@ def push(side: Side, request: dict[str, Any], report: Report) -> dict[str, Any]:
         theirs = pool.submit(ask, asked, "manifest")
         digest, count = tree.take_manifest(side.tree, side.manifest)
         other = theirs.result()
-    files_side.note(side, pushed_ns=began_ns)
+    equal = digest == other["manifest"]
     result.update(
         manifest=digest, files=count.files, bytes=count.bytes, moving=count.moving, read_files=count.read_files,
-        peer_manifest=other["manifest"], peer_read_files=other["read_files"], equal=digest == other["manifest"],
+        peer_manifest=other["manifest"], peer_read_files=other["read_files"], equal=equal,
     )  # fmt: skip
-    if final and not result["equal"]:
+    if final and not equal:
         raise TransferError(
             expected="both trees to be equal after the last changes were carried over",
             found="; ".join(_name_differences(side, asked)) or f"manifests {digest[:12]} and {other['manifest'][:12]}",
             state="the passive side is not equal yet; nothing was switched",
             next_command="run the same playbook again with -e rsync_delta_sync_checksum=true",
         )
+    if side.recorder:
+        with files_talk.talk(asked) as talk:
+            result["shared"] = files_names.scanned(side, talk, mark, equal, lambda: _different(side, asked))
     return result
+
+
+def links(side: Side, request: dict[str, Any], report: Report) -> dict[str, Any]:
+    """Write down all names of files that have several: needed when one of them changes."""
+    files_side.apply_private(side)
+    return {"links": files_delta.index_links(side)}
 
 
 def preview(side: Side, asked: Push) -> dict[str, Any]:
@@ -238,10 +306,19 @@ def _remote(asked: Push, what: str, *options: str) -> list[str]:
 
 def _name_differences(side: Side, asked: Push) -> list[str]:
     """Name what differs between the two manifests just taken; nothing when the link has failed meanwhile."""
-    peer = side.manifest.with_name("peer.jsonl")
     try:
-        _fetch(asked, peer, "fetch own")
-        found = compare(tree.read_manifest(side.manifest), tree.read_manifest(peer), None, 10)
+        return [one.describe() for one in _compared(side, asked, 10).differences]
     except BasculeError:
         return []
-    return [one.describe() for one in found.differences]
+
+
+def _different(side: Side, asked: Push) -> Optional[list[bytes]]:
+    """Return the paths in which the two manifests just taken differ; None when they are too many."""
+    found = _compared(side, asked, files_names.EXTRA)
+    return [one.path for one in found.differences] if found.different <= files_names.EXTRA else None
+
+
+def _compared(side: Side, asked: Push, names_kept: int) -> Comparison:
+    peer = side.manifest.with_name("peer.jsonl")
+    _fetch(asked, peer, "fetch own")
+    return compare(tree.read_manifest(side.manifest), tree.read_manifest(peer), None, names_kept)

@@ -16,7 +16,7 @@ from ..files.mounts import CLOSED, PASSIVE
 from ..files.transfer import RECEIVE, TransferError
 from ..guard import state as rule
 from ..guard.state import Epoch
-from . import files, files_side, tree
+from . import files, files_side, files_talk, tree
 from .files_side import Side
 
 
@@ -41,6 +41,8 @@ def serve(component: str) -> int:
             return _answer({"manifest": digest, **count.to_dict()})
         if what == "reread":
             return _answer(_reread(side))
+        if what == files_talk.TALK:
+            return files_talk.serve(side, sys.stdin.buffer, sys.stdout.buffer)
         return _receive(side, command)
 
 

@@ -11,7 +11,7 @@ from typing import Any, Optional
 from ..files.mounts import CLOSED, PASSIVE, TreeError
 from ..guard import state as rule
 from ..guard.state import GuardState
-from . import files, files_link, files_side, guard_store, mounts, units
+from . import files, files_link, files_recorder, files_side, guard_store, mounts, units
 from .files_link import Peer
 from .files_side import Side
 
@@ -48,7 +48,8 @@ def retire(component: str, name: str, *, check: bool = False) -> list[str]:
     side = files_side.load(component)
     if side.name != name:
         raise TreeError(expected=f"the side {name} of {component} on this host", found=side.name)
-    for operation in ("push", "verify"):
+    done += files_recorder.remove(component, check=check)
+    for operation in ("push", "verify", "links"):
         unit = f"bascule-{component}-{operation}"
         if units.is_running(unit):
             done.append(f"stop {unit}")
@@ -59,7 +60,7 @@ def retire(component: str, name: str, *, check: bool = False) -> list[str]:
         if not check:
             with files_side.no_receiver(side):
                 mounts.unmount(side.tree)
-    for directory in ("ssh", "kept", "jobs", "manifest"):
+    for directory in ("ssh", "kept", "jobs", "manifest", "links"):
         if (home / directory).exists():
             done.append(f"remove {home / directory}")
             if not check:
@@ -92,7 +93,7 @@ def _set_up(side: Side, peer: Peer, adopt: str, adopt_filled: bool, *, check: bo
         done += [f"mount the tree at the private path {side.tree}"] if check else files_side.apply_private(side)
     if not fresh and guard.status == rule.OPEN:
         files_side.check_source(side, side.path)
-    return done
+    return done + files_recorder.install(side, recording=guard.status == rule.OPEN, check=check)
 
 
 def _check_adoption(side: Side, adopt: str, peer_guard: Optional[Mapping[str, Any]]) -> None:

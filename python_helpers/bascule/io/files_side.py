@@ -33,6 +33,8 @@ class Side:
     path: str
     sentinel: str
     base: Path = BASE
+    # Whether a recorder tells which names have changed; without one every transfer looks at the whole tree.
+    recorder: bool = True
 
     @property
     def home(self) -> Path:
@@ -79,12 +81,13 @@ def load(component: str, base: Path = BASE) -> Side:
             state="nothing was changed",
             next_command=f"ansible-playbook playbooks/20_prepare.yml --limit {component}",
         )
-    return Side(component, data["side"], data["path"], data["sentinel"], base)
+    return Side(component, data["side"], data["path"], data["sentinel"], base, bool(data.get("recorder", True)))
 
 
 def save(side: Side, check: bool = False) -> bool:
     """Write down what a boot and a transfer must know; return whether that changed anything."""
-    data = {"kind": KIND, "component": side.component, "side": side.name, "path": side.path, "sentinel": side.sentinel}
+    names = {"component": side.component, "side": side.name, "path": side.path, "sentinel": side.sentinel}
+    data = {"kind": KIND, **names, "recorder": side.recorder}
     if files.read_json(side.home / "fence.json") == data:
         return False
     if not check:

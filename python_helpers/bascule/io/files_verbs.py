@@ -7,11 +7,12 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Union
 
+from ..errors import BasculeError
 from ..files import decide
 from ..files.mounts import ACTIVE, CLOSED, FROZEN, PASSIVE, TreeError
 from ..guard import state as rule
 from ..guard.state import GuardState, Receipt
-from . import files_side, guard_store, tree, units
+from . import files_job, files_names, files_recorder, files_side, guard_store, tree, units
 from .files_side import BASE, Side
 
 _MARGIN_NS = 50_000_000
@@ -63,7 +64,7 @@ def close(component: str, side_name: str, epoch: str, *, check: bool = False) ->
         return {"changed": True, "done": [*done, "give the receipt"], "receipt": None}
     with guard_store.closing(component, side.name, epoch, root=side.base / "guard") as guard:
         done = []
-        for operation in ("push", "verify"):
+        for operation in ("push", "verify", "links"):
             unit = f"bascule-{component}-{operation}"
             if units.stop(unit):
                 done.append(f"stop {unit}: it belonged to an earlier epoch")
@@ -79,12 +80,16 @@ def close(component: str, side_name: str, epoch: str, *, check: bool = False) ->
                     state=f"{side.path} is closed, but no receipt was given: nothing can open",
                     next_command="run the same playbook again; if it stays so, look at the disk",
                 )
+            # The last thing that is asked of this side's recorder: nothing writes here from now on.
+            point = files_recorder.mark(component) if side.recorder else None
+            done += files_recorder.stop(component)
             opened = decide.last_open(guard.state)
             kept = side.manifest.with_name(f"fence-{epoch}.jsonl")
             if not kept.exists():
                 os.link(side.manifest, kept)
-            receipt = guard.closed({"manifest": digest, "opened": str(opened) if opened else ""})
-            files_side.note(side, received="")
+            position = {"manifest": digest, "opened": str(opened) if opened else ""}
+            receipt = guard.closed({**position, "recorder": point.to_text() if point else ""})
+            files_side.note(side, received="", agreed=_agreed(epoch), reference={})
     return {
         "changed": True,
         "done": [*done, "give the receipt"],
@@ -110,6 +115,8 @@ def open_(
         return {"changed": True, "done": done, "guard": side.guard().to_dict(), "still_read_only": []}
     other = Receipt.from_dict(receipt)
     files_side.apply_private(side)
+    # Compared and found equal, or ahead by itself: then the other side is behind, and not the same.
+    same = other.position.get("manifest", "") != "" and not decide.reached(side.guard(), dict(other.position))
     with (
         files_side.no_receiver(side),
         guard_store.opening(
@@ -117,17 +124,40 @@ def open_(
         ) as guard,
     ):
         if not guard.was_open:
-            files_side.note(side, opened_ns=time.time_ns() - _MARGIN_NS)
-        done = files_side.apply(side, ACTIVE)
+            files_side.note(side, opened_ns=time.time_ns() - _MARGIN_NS, agreed="", reference={})
+        done = _record(side, other, same and not guard.was_open)
+        done += files_side.apply(side, ACTIVE)
         files_side.check_source(side, side.path)
         guard.opened()
     done += _restart(side, services)
+    if side.recorder:
+        files_job.begin(side, "links")
     return {
         "changed": bool(done) or not guard.was_open,
         "done": done,
         "guard": side.guard().to_dict(),
         "still_read_only": files_side.still_read_only(side),
     }
+
+
+def _record(side: Side, receipt: Receipt, same: bool) -> list[str]:
+    """Have the recorder run before anybody can write here: both sides are the same at this moment, for the way back.
+
+    An opening does not wait for a recorder that fails: without it the next transfer looks at the whole tree.
+    """
+    try:
+        done = files_recorder.start(side)
+        point = files_recorder.mark(side.component) if side.recorder and same else None
+    except BasculeError as error:
+        return [f"go on without the recorder: {error.found}"]
+    if point:
+        files_names.refer(side, point, _agreed(str(receipt.epoch)))
+    return done
+
+
+def _agreed(epoch: str) -> str:
+    """Name the state at a closing, which both sides share once the other has reached it."""
+    return f"closed for {epoch}"
 
 
 def _reached(side: Side, receipt: Receipt) -> Union[bool, str]:

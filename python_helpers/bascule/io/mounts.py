@@ -186,7 +186,25 @@ def _namespace(pid: int) -> str:
         return f"of process {pid}"
 
 
+def open_for_writing(path: str) -> list[bytes]:
+    """Return the paths of files that some process has open, or mapped, for writing."""
+    device = os.stat(path).st_dev
+    label = f"{os.major(device):02x}:{os.minor(device):02x}"
+    found: set[bytes] = set()
+    for pid in _processes():
+        with contextlib.suppress(OSError):
+            found |= {name for name, there in _open_files(pid, device) if there}
+            found |= set(_mapped_files(pid, label))
+    return sorted(found)
+
+
 def _open_for_writing(pid: int, device: int) -> Iterator[str]:
+    for name, _ in _open_files(pid, device):
+        yield name.decode("utf-8", "backslashreplace")
+
+
+def _open_files(pid: int, device: int) -> Iterator[tuple[bytes, bool]]:
+    """Yield what a process has open for writing, and whether it still has a name."""
     directory = _PROC / str(pid) / "fd"
     for number in os.listdir(directory):
         try:
@@ -194,24 +212,30 @@ def _open_for_writing(pid: int, device: int) -> Iterator[str]:
             status = os.stat(entry)
             if status.st_dev != device:
                 continue
-            name = os.fsencode(os.readlink(entry)).decode("utf-8", "backslashreplace")
+            name = os.readlink(os.fsencode(entry))
             if status.st_nlink == 0:
                 # Its blocks are freed when it is closed, which is a write as well.
-                yield name
+                yield name, False
                 continue
             info = (_PROC / str(pid) / "fdinfo" / entry.name).read_text()
             flags = next(int(line.split()[1], 8) for line in info.splitlines() if line.startswith("flags:"))
             if flags & os.O_ACCMODE != os.O_RDONLY:
-                yield name
+                yield name, True
         except (FileNotFoundError, StopIteration):
             continue
 
 
 def _mapped(pid: int, label: str) -> Iterator[str]:
-    for line in (_PROC / str(pid) / "maps").read_bytes().decode("utf-8", "backslashreplace").splitlines():
+    for name in _mapped_files(pid, label):
+        yield f"{name.decode('utf-8', 'backslashreplace')} (mapped)"
+
+
+def _mapped_files(pid: int, label: str) -> Iterator[bytes]:
+    for line in (_PROC / str(pid) / "maps").read_bytes().splitlines():
         parts = line.split(maxsplit=5)
-        if len(parts) == 6 and parts[3] == label and "w" in parts[1] and parts[1].endswith("s"):
-            yield f"{parts[5]} (mapped)"
+        if len(parts) == 6 and parts[3] == label.encode() and b"w" in parts[1] and parts[1].endswith(b"s"):
+            # The kernel quotes a newline here, and nothing else.
+            yield parts[5].replace(b"\\012", b"\n")
 
 
 def _mount(source: Optional[str], target: str, flags: int) -> None:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any, Optional
 
 import pytest
 
+from bascule.files import changes
+from bascule.files.changes import Changes, Log, Mark
 from bascule.files.mounts import Elsewhere, Mount, Step, TreeBusy, View
-from bascule.io import files, files_audit, files_side, files_verbs, guard_store, mounts, units
+from bascule.io import files, files_audit, files_recorder, files_side, files_verbs, guard_store, mounts, units
 from bascule.io.files_side import Side
 
 COMPONENT = "course_files"
@@ -33,6 +36,10 @@ class Kernel:
     busy: list[str] = field(default_factory=list)
     elsewhere: list[Elsewhere] = field(default_factory=list)
     taken: list[str] = field(default_factory=list)
+    # The recorder of this side: whether it runs, and where it stands.
+    recording: bool = False
+    generation: str = "g1"
+    log: Log = field(default_factory=lambda: Log(1 << 20))
     # A kernel that says yes to a remount and does nothing: the proof must find out.
     deaf: bool = False
 
@@ -64,6 +71,31 @@ class Kernel:
         else:
             self.public_ro = step.read_only
 
+    def drain(self, component: str, forget: Optional[Mark] = None) -> dict[str, Any]:
+        if not self.recording:
+            return {}
+        if forget and forget.generation == self.generation:
+            self.log.forget(forget.sequence)
+        return {"recording": True, "generation": self.generation, "sequence": self.log.sequence, "ended": {}}
+
+    def since(self, component: str, reference: Optional[Mark]) -> tuple[Changes, Optional[Mark]]:
+        now = Mark.from_any(self.drain(component))
+        if now is None:
+            return changes.doubt("the recorder does not answer"), None
+        journal = [self.log.records()]
+        return changes.read(journal, self.generation, reference, now.sequence, self.log.forgotten), now
+
+    def start(self, side: Side, *, check: bool = False) -> list[str]:
+        before, self.recording = self.recording, not check or self.recording
+        return [] if before else ["start the recorder"]
+
+    def stop(self, component: str, *, check: bool = False) -> list[str]:
+        before, self.recording = self.recording, check and self.recording
+        return ["stop the recorder"] if before else []
+
+    def install(self, side: Side, *, recording: bool, check: bool = False) -> list[str]:
+        return self.start(side, check=check) if recording else self.stop(side.component, check=check)
+
     def refused(self, path: str) -> bool:
         return self.super_ro or (path == self.side.path and self.public_ro)
 
@@ -91,6 +123,10 @@ def use(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mounts, "refused_unnamed", kernel.refused)
     monkeypatch.setattr(units, "stop", lambda unit: False)
     monkeypatch.setattr(units, "is_running", lambda unit: False)
+    monkeypatch.setattr(units, "start", lambda unit, argv: None)
+    for name in ("drain", "since", "start", "stop", "install"):
+        monkeypatch.setattr(files_recorder, name, getattr(kernel, name))
+    monkeypatch.setattr(files_recorder, "remove", kernel.stop)
     monkeypatch.setattr(files_audit, "run", lambda *_, **__: (_ for _ in ()).throw(AssertionError("no process")))
 
 

@@ -1,0 +1,265 @@
+"""What a transfer by names needs of a tree: what paths are, which names a file has, what both sides must agree on."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+import stat
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Optional
+
+from ..files import delta
+from ..files.changes import ROOT, parents
+from ..files.delta import ABSENT, Found
+from . import files, mounts
+from .files_side import Side
+
+_BLOCK = 1 << 20
+_LARGE = 1 << 18
+_BUCKETS = 256
+_ROOM = 8 << 20
+_MOVING = "it changed while it was read"
+
+
+class Tree:
+    """A tree below a root; nothing in it is followed out of it."""
+
+    def __init__(self, root: str) -> None:
+        self._root = os.fsencode(root)
+        self._device = os.stat(self._root).st_dev
+        self._directories: dict[bytes, bool] = {ROOT: True}
+
+    def full(self, path: bytes) -> bytes:
+        """Return where a path lies."""
+        return self._root if path == ROOT else self._root + b"/" + path
+
+    def status(self, path: bytes) -> Optional[os.stat_result]:
+        """Return the status of a path; None where there is nothing, or something else than directories above it."""
+        if not delta.is_inside(path) or not all(self._is_directory(above) for above in reversed(list(parents(path)))):
+            return None
+        try:
+            return os.lstat(self.full(path))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def look(self, path: bytes) -> Optional[Found]:
+        """Return what a path is now."""
+        info = self.status(path)
+        return None if info is None else Found(stat.S_ISDIR(info.st_mode), info.st_nlink, info.st_ino)
+
+    def below(self, path: bytes) -> Iterator[bytes]:
+        """Yield everything below a directory; stays on the file system."""
+        waiting = [path]
+        while waiting:
+            directory = waiting.pop()
+            try:
+                found = list(os.scandir(self.full(directory)))
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            for entry in found:
+                child = entry.name if directory == ROOT else directory + b"/" + entry.name
+                if delta.is_left_out(child):
+                    continue
+                yield child
+                with contextlib.suppress(FileNotFoundError):
+                    if entry.is_dir(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_dev == self._device:
+                        waiting.append(child)
+
+    def fingerprints(self, names: Sequence[bytes]) -> list[str]:
+        """Return for each name what must be the same on both sides, its content included; empty where there is none."""
+        first: dict[int, bytes] = {}
+        content: dict[int, str] = {}
+        out: list[str] = []
+        large: list[tuple[int, list[object], Future[str]]] = []
+        with ThreadPoolExecutor(max_workers=2) as pool:
+            for name in names:
+                info = self.status(name)
+                if info is None:
+                    out.append(ABSENT)
+                    continue
+                values = self._values(name, info, first)
+                if stat.S_ISREG(info.st_mode):
+                    if info.st_nlink > 1 and info.st_ino in content:
+                        values.append(content[info.st_ino])
+                    elif info.st_size > _LARGE and info.st_nlink == 1:
+                        large.append((len(out), values, pool.submit(_content, self.full(name), info)))
+                    else:
+                        content[info.st_ino] = _content(self.full(name), info)
+                        values.append(content[info.st_ino])
+                out.append(delta.fingerprint(values))
+            for index, values, future in large:
+                out[index] = delta.fingerprint([*values, future.result()])
+        return out
+
+    def _values(self, name: bytes, info: os.stat_result, first: dict[int, bytes]) -> list[object]:
+        full = self.full(name)
+        directory = stat.S_ISDIR(info.st_mode)
+        values: list[object] = [info.st_mode, info.st_uid, info.st_gid, info.st_mtime_ns, info.st_rdev]
+        if not directory:
+            # The names of one file are told by the first of them: all of them are in the list, in the same order.
+            mate = first.setdefault(info.st_ino, name) if info.st_nlink > 1 else b""
+            values += [info.st_size, info.st_nlink, mate.hex()]
+        with contextlib.suppress(FileNotFoundError):
+            if stat.S_ISLNK(info.st_mode):
+                values.append(os.readlink(full).hex())
+            for attribute in sorted(os.listxattr(full, follow_symlinks=False)):
+                values.append([attribute.encode().hex(), os.getxattr(full, attribute, follow_symlinks=False).hex()])
+        return values
+
+    def _is_directory(self, path: bytes) -> bool:
+        known = self._directories.get(path)
+        if known is None:
+            try:
+                known = stat.S_ISDIR(os.lstat(self.full(path)).st_mode)
+            except (FileNotFoundError, NotADirectoryError):
+                known = False
+            self._directories[path] = known
+        return known
+
+
+def attributes(root: str) -> dict[str, Any]:
+    """Return what the root of a tree is, beside what lies in it."""
+    info = os.stat(root)
+    return {
+        "mode": stat.S_IMODE(info.st_mode),
+        "owners": [info.st_uid, info.st_gid],
+        "times": [info.st_atime_ns, info.st_mtime_ns],
+        "xattrs": {name: os.getxattr(root, name).hex() for name in os.listxattr(root)},
+    }
+
+
+def give_attributes(root: str, wanted: Mapping[str, Any]) -> None:
+    """Make the root of a tree what it is at the other side."""
+    xattrs = {str(name): bytes.fromhex(value) for name, value in wanted["xattrs"].items()}
+    os.chown(root, *(int(number) for number in wanted["owners"]))
+    os.chmod(root, int(wanted["mode"]))
+    for name in set(os.listxattr(root)) - set(xattrs):
+        os.removexattr(root, name)
+    for name, value in xattrs.items():
+        os.setxattr(root, name, value)
+    accessed, modified = wanted["times"]
+    os.utime(root, ns=(int(accessed), int(modified)))
+
+
+def index_links(side: Side) -> int:
+    """Write down the inode of every name, by walking over the whole tree; return how many names there are.
+
+    A file that gets a second name tells only that name, so those with one name are written down as well. They lie in
+    buckets by their inode: looking for a few reads little, and nothing has to be sorted or kept in memory.
+    """
+    tree = Tree(side.tree)
+    fresh, index = side.home / "links.new", _index(side)
+    shutil.rmtree(fresh, ignore_errors=True)
+    files.make_directory(fresh)
+    count = 0
+    with contextlib.ExitStack() as streams:
+        buckets = [streams.enter_context((fresh / f"{number:02x}").open("wb")) for number in range(_BUCKETS)]
+        for name in tree.below(ROOT):
+            info = tree.status(name)
+            if info is not None and not stat.S_ISDIR(info.st_mode):
+                buckets[info.st_ino % _BUCKETS].write(b"%d %s\0" % (info.st_ino, name))
+                count += 1
+    (fresh / "size").write_text(str(_size(fresh)))
+    shutil.rmtree(index, ignore_errors=True)
+    os.replace(fresh, index)
+    return count
+
+
+def add_links(side: Side, inodes: Mapping[bytes, int]) -> None:
+    """Write down further names; one that has become another file is found out when it is looked at."""
+    index = _index(side)
+    if not index.is_dir():
+        return
+    buckets: dict[int, list[bytes]] = {}
+    for name, inode in inodes.items():
+        buckets.setdefault(inode % _BUCKETS, []).append(b"%d %s\0" % (inode, name))
+    for number, records in buckets.items():
+        with (index / f"{number:02x}").open("ab") as out:
+            out.write(b"".join(records))
+
+
+def links_grown(side: Side) -> bool:
+    """Tell whether what was added is more than what is there, so that writing it all down again saves room."""
+    index = _index(side)
+    try:
+        return _size(index) > 2 * int((index / "size").read_text()) + _ROOM
+    except (FileNotFoundError, ValueError):
+        return True
+
+
+def links_of(side: Side, inodes: frozenset[int]) -> dict[int, list[bytes]]:
+    """Return the names written down for these inodes."""
+    found: dict[int, list[bytes]] = {}
+    for number in {inode % _BUCKETS for inode in inodes}:
+        with contextlib.suppress(FileNotFoundError):
+            for record in (_index(side) / f"{number:02x}").read_bytes().split(b"\0")[:-1]:
+                inode, _, name = record.partition(b" ")
+                if int(inode) in inodes:
+                    found.setdefault(int(inode), []).append(name)
+    return found
+
+
+def open_for_writing(side: Side) -> list[bytes]:
+    """Return the names of files that are open for writing: a write through a mapping is told only when it ends."""
+    found = []
+    for path in mounts.open_for_writing(side.path):
+        for root in (side.path, side.tree):
+            if path.startswith(os.fsencode(root) + b"/"):
+                found.append(path[len(os.fsencode(root)) + 1 :])
+    return [name for name in found if delta.is_inside(name)]
+
+
+def names_below(root: str, names: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield what a tree has below some of its directories."""
+    tree = Tree(root)
+    for name in names:
+        it = tree.look(name)
+        if it is not None and it.directory:
+            yield from tree.below(name)
+
+
+def sweep_partial(root: str, names: Iterable[bytes], partial: bytes) -> int:
+    """Remove what interrupted transfers left in the directories of these names; the directories keep their times."""
+    tree = Tree(root)
+    removed = 0
+    for directory in {above for name in names for above in (name, *parents(name))}:
+        child = partial if directory == ROOT else directory + b"/" + partial
+        it = tree.look(child)
+        if it is None or not it.directory:
+            continue
+        above = tree.full(directory)
+        before = os.stat(above)
+        for entry in os.scandir(tree.full(child)):
+            os.unlink(entry.path)
+        os.rmdir(tree.full(child))
+        os.utime(above, ns=(before.st_atime_ns, before.st_mtime_ns))
+        removed += 1
+    return removed
+
+
+def _index(side: Side) -> Path:
+    return side.home / "links"
+
+
+def _size(directory: Path) -> int:
+    return sum(path.stat().st_size for path in directory.iterdir())
+
+
+def _content(path: bytes, info: os.stat_result) -> str:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NOATIME)
+    except FileNotFoundError:
+        return _MOVING
+    digest = hashlib.sha256()
+    try:
+        while block := os.read(descriptor, _BLOCK):
+            digest.update(block)
+        after = os.fstat(descriptor)
+    finally:
+        os.close(descriptor)
+    same = (after.st_size, after.st_mtime_ns, after.st_ctime_ns) == (info.st_size, info.st_mtime_ns, info.st_ctime_ns)
+    return digest.hexdigest() if same else _MOVING

@@ -1,0 +1,180 @@
+"""Carry a tree over by the names that have changed, and prove of each that both sides hold the same.
+
+Both sides have shared a state once, which has a name that both keep (`agreed`), and this side knows the point of its
+recorder from then. What is the same on all names that may have changed since is the same on all.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Any, Optional
+
+from ..errors import BasculeError
+from ..files import delta
+from ..files.changes import ROOT, Changes, Mark
+from ..files.delta import Delta, ScanNeeded
+from ..files.transfer import Push, TransferError
+from ..integrity.manifest import printable
+from . import files, files_delta, files_recorder, files_side
+from .files_side import Side
+from .files_talk import Talk
+
+READER = "push"
+EXTRA = 5000
+_NAMED = 10
+# Runs rsync as asked, goes on after the link has failed, judges the outcome; returns its figures.
+Carry = Callable[[Push], dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The state both sides have shared, its point in the recorder's generation, and names that were not the same."""
+
+    mark: Mark
+    agreed: str
+    extra: tuple[bytes, ...] = ()
+
+
+def reference(side: Side) -> Optional[Reference]:
+    """Return what both sides have shared last, as far as this side knows."""
+    known = files_side.facts(side).get("reference")
+    mark = Mark.from_any(known)
+    if mark is None or not isinstance(known, dict) or not known.get("agreed"):
+        return None
+    return Reference(mark, str(known["agreed"]), tuple(bytes.fromhex(name) for name in known.get("extra", [])))
+
+
+def refer(side: Side, mark: Mark, agreed: str, extra: Iterable[bytes] = ()) -> None:
+    """Keep what both sides share now; what the recorder has told before may be forgotten."""
+    names = [name.hex() for name in extra]
+    files_side.note(side, reference={**vars(mark), "agreed": agreed, "extra": names})
+    files_recorder.remember(side, READER, mark)
+
+
+def settle(side: Side, talk: Talk, mark: Optional[Mark], extra: Iterable[bytes]) -> bool:
+    """Agree with the other side on a new shared state, unless too much was not the same; return whether they did."""
+    names = list(extra)
+    if mark is None or len(names) > EXTRA:
+        files_side.note(side, reference={})
+        return False
+    agreed = secrets.token_hex(8)
+    # First there: a name that only the other side knows is no agreement, and only leads to a scan.
+    talk.agree(agreed)
+    refer(side, mark, agreed, names)
+    return True
+
+
+def carry(side: Side, asked: Push, talk: Talk, known: Changes, now: Mark, final: bool, run: Carry) -> dict[str, Any]:
+    """Carry what has changed since both sides shared a state; ScanNeeded when that cannot be told."""
+    shared = reference(side)
+    agreed = talk.agreed()
+    if shared is None or agreed != shared.agreed:
+        raise ScanNeeded(expected=f"the other side to stand at {shared.agreed if shared else '?'}", found=agreed)
+    found = _plan(side, talk, known, shared, final)
+    names = found.names
+    result: dict[str, Any] = {"names": len(names), "names_missing": len(found.missing), "proof_rounds": 0}
+    _check_cap(found, asked)
+    if names:
+        result.update(_transfer(side, asked, talk, names, run))
+    different = _compare(side, talk, names)
+    moved: Changes = _moved(side, now, final)
+    different = [name for name in different if not moved.touches(name)]
+    if different:
+        # Same size and same time, and still not the same: the content decides.
+        again = _plan(side, talk, replace(known, changed=frozenset(different), deleted=frozenset()), None, final)
+        more = _transfer(side, replace(asked, checksum=True), talk, again.names, run)
+        result["changed_entries"] = result.get("changed_entries", 0) + more.get("changed_entries", 0)
+        result["proof_rounds"] = 1
+        different = [name for name in _compare(side, talk, again.names) if not moved.touches(name)]
+    if final and different:
+        raise TransferError(
+            expected="both trees to be equal after the last changes were carried over",
+            found=f"{len(different)} names differ: {', '.join(printable(name) for name in different[:_NAMED])}",
+            state="the passive side is not equal yet; nothing was switched",
+            next_command="run the same playbook again with -e rsync_delta_sync_checksum=true",
+        )
+    files_delta.add_links(side, found.inodes)
+    if not final and files_delta.links_grown(side):
+        files_delta.index_links(side)
+    settle(side, talk, now, different)
+    result.update(equal=not different and not moved.names, moving=len(moved.names), different=len(different))
+    return result
+
+
+def _plan(side: Side, talk: Talk, known: Changes, shared: Optional[Reference], final: bool) -> Delta:
+    tree = files_delta.Tree(side.tree)
+    more = list(shared.extra) if shared else []
+    if not final:
+        more += files_delta.open_for_writing(side)
+    found = delta.plan(known, more, tree.look, tree.below, lambda inodes: files_delta.links_of(side, inodes))
+    if found.swept:
+        delta.add_unwanted(found, talk.names_below(sorted(found.swept)))
+    return found
+
+
+def _transfer(side: Side, asked: Push, talk: Talk, names: list[bytes], run: Carry) -> dict[str, Any]:
+    path = side.home / "jobs" / "push.names"
+    listed = delta.list_for_rsync(names)
+    files.write_durably(path, listed)
+    result = run(replace(asked, names=str(path))) if listed else {}
+    if ROOT in names:
+        talk.give_root(files_delta.attributes(side.tree))
+    return result
+
+
+def _compare(side: Side, talk: Talk, names: list[bytes]) -> list[bytes]:
+    if not names:
+        return []
+    talk.prove(names)
+    own = files_delta.Tree(side.tree).fingerprints(names)
+    return delta.unequal(names, own, talk.proofs())
+
+
+def _moved(side: Side, now: Mark, final: bool) -> Changes:
+    """Return what has changed since the names were read; nothing may have, in the final delta."""
+    later, _ = files_recorder.since(side.component, now)
+    if not later.complete:
+        raise ScanNeeded(expected="the recorder to go on recording during the transfer", found=later.why)
+    if final and later.names:
+        raise TransferError(
+            expected="a tree that stands still",
+            found=f"{len(later.names)} names changed during the transfer: "
+            + ", ".join(printable(name) for name in sorted(later.names)[:_NAMED]),
+            state="the passive side may be partly updated; nothing was switched",
+            next_command="find out who writes there, freeze again, then run the same playbook again",
+        )
+    return later
+
+
+def _check_cap(found: Delta, asked: Push) -> None:
+    if len(found.missing) > asked.max_delete:
+        raise TransferError(
+            expected=f"at most {asked.max_delete} deletions",
+            found=f"more deletions than the cap allows: {len(found.missing)} names are gone at the active side, "
+            f"{', '.join(printable(name) for name in sorted(found.missing)[:_NAMED])} among them",
+            state="nothing was deleted and nothing transferred",
+            next_command="look at what was deleted at the active side; if it was meant, raise "
+            "rsync_delta_sync_max_delete",
+        )
+
+
+def scanned(
+    side: Side, talk: Talk, mark: Optional[Mark], equal: bool, different: Callable[[], Optional[list[bytes]]]
+) -> bool:
+    """After a scan: both sides share a state, but for names that differ and have not changed since it began."""
+    if mark is None:
+        return settle(side, talk, None, [])
+    later, _ = files_recorder.since(side.component, mark)
+    if not later.complete:
+        return settle(side, talk, None, [])
+    if equal:
+        return settle(side, talk, mark, [])
+    try:
+        names = different()
+    except BasculeError:
+        names = None
+    if names is None:
+        return settle(side, talk, None, [])
+    return settle(side, talk, mark, [name for name in names if not later.touches(name)])

@@ -1,0 +1,208 @@
+"""Ask the other side several things over one connection, and answer them there.
+
+A question is a line of JSON with the size of what follows it, and so is an answer. The connection stands before it is
+needed: what is asked in the window costs a round trip, not a handshake and the start of a program.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import IO, Any, Optional
+
+from ..files import delta, transfer
+from ..files.mounts import PASSIVE
+from ..files.transfer import LinkBroken, Push, TransferError
+from . import files_delta, files_side, tree
+from .files_side import Side
+
+TALK = "talk"
+_CONNECT = 10.0
+_LIMIT = 1 << 30
+
+
+@contextlib.contextmanager
+def connection(side: Side, asked: Push) -> Iterator[Push]:
+    """Keep one SSH connection open for everything that is asked meanwhile; without it each makes its own."""
+    control = side.identity.with_name("control")
+    control.unlink(missing_ok=True)
+    push = replace(asked, control=str(control))
+    command = [*transfer.ssh_command(push), "-M", "-N", f"root@{push.address}"]
+    nothing = subprocess.DEVNULL
+    master = subprocess.Popen(command, stdin=nothing, stdout=nothing, stderr=nothing)
+    try:
+        deadline = time.monotonic() + _CONNECT
+        while not control.exists() and master.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.005)
+        yield push
+    finally:
+        master.terminate()
+        try:
+            master.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            master.kill()
+            master.wait()
+        control.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def talk(asked: Push) -> Iterator[Talk]:
+    """Begin a conversation, and end it."""
+    command = [
+        *transfer.ssh_command(asked),
+        f"root@{asked.address}",
+        f"{transfer.RECEIVE} {asked.opened or 'none'} {TALK}",
+    ]
+    pipe = subprocess.PIPE
+    with tempfile.TemporaryFile() as errors:
+        process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=errors)
+        try:
+            yield Talk(process, errors)
+        finally:
+            for stream in (process.stdin, process.stdout):
+                if stream:
+                    with contextlib.suppress(OSError):
+                        stream.close()
+            try:
+                process.wait(timeout=5)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+class Talk:
+    """This side of the conversation."""
+
+    def __init__(self, process: subprocess.Popen[bytes], errors: IO[bytes]) -> None:
+        self._process, self._errors = process, errors
+
+    def agreed(self) -> str:
+        """Return the name of the state that the other side knows it has shared with this one last; empty for none."""
+        self.send("agreed")
+        return str(self.answer()[0].get("agreed", ""))
+
+    def agree(self, name: str) -> None:
+        """Have the other side keep the name of the state that both share now."""
+        self.send("agree", agreed=name)
+        self.answer()
+
+    def names_below(self, directories: Sequence[bytes]) -> list[bytes]:
+        """Return what the other side has in some directories."""
+        self.send("list", _joined(directories))
+        return _split(self.answer()[1])
+
+    def give_root(self, attributes: dict[str, Any]) -> None:
+        """Have the other side's root take these attributes."""
+        self.send("root", json.dumps(attributes).encode("ascii"))
+        self.answer()
+
+    def prove(self, names: Sequence[bytes]) -> None:
+        """Ask what these names are at the other side; the answer is waited for apart."""
+        self.send("prove", _joined(names), partial=transfer.PARTIAL_DIR)
+
+    def proofs(self) -> list[str]:
+        """Return the answer to `prove`."""
+        return [one.decode("ascii") for one in self.answer()[1].split(b"\n")[:-1]]
+
+    def send(self, do: str, payload: bytes = b"", **more: Any) -> None:
+        """Ask something."""
+        try:
+            if self._process.stdin:
+                _put(self._process.stdin, {"do": do, **more}, payload)
+        except OSError as error:
+            raise self._broken() from error
+
+    def answer(self) -> tuple[dict[str, Any], bytes]:
+        """Wait for the answer."""
+        found = _get(self._process.stdout) if self._process.stdout else None
+        if found is None:
+            raise self._broken()
+        return found
+
+    def _broken(self) -> LinkBroken:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout=2)
+        self._errors.seek(0)
+        words = self._errors.read().decode("utf-8", "backslashreplace").strip()[-1500:]
+        return LinkBroken(
+            expected="the other side to answer",
+            found=f"the connection ended; {words or 'it said nothing'}",
+            state="the active side was only read; the passive side may be partly updated",
+            next_command="run the same playbook again: what was transferred stays",
+        )
+
+
+def serve(side: Side, source: IO[bytes], target: IO[bytes]) -> int:
+    """Answer until the other side hangs up."""
+    while True:
+        question = _get(source)
+        if question is None:
+            return 0
+        asked, payload = question
+        do = asked.get("do")
+        answer: dict[str, Any] = {}
+        out = b""
+        if do == "agreed":
+            answer["agreed"] = str(files_side.facts(side).get("agreed", ""))
+        elif do == "agree":
+            files_side.note(side, agreed=str(asked.get("agreed", "")))
+        elif do == "root":
+            _check_passive(side)
+            files_delta.give_attributes(side.tree, json.loads(payload))
+        elif do == "list":
+            out = _joined(files_delta.names_below(side.tree, _inside(_split(payload))))
+        elif do == "prove":
+            _check_passive(side)
+            names = _inside(_split(payload))
+            files_delta.sweep_partial(side.tree, names, tree.PARTIAL)
+            out = b"".join(one.encode("ascii") + b"\n" for one in files_delta.Tree(side.tree).fingerprints(names))
+        else:
+            raise TransferError(expected="a question out of agreed, agree, root, list, prove", found=repr(do))
+        _put(target, answer, out)
+
+
+def _check_passive(side: Side) -> None:
+    state = files_side.look(side).state
+    if state != PASSIVE:
+        raise TransferError(expected=f"a passive tree at {side.path}", found=f"it is {state}")
+
+
+def _inside(names: list[bytes]) -> list[bytes]:
+    outside = [name for name in names if not delta.is_inside(name)]
+    if outside:
+        raise TransferError(expected="names below the root of the tree", found=repr(outside[0][:200]))
+    return names
+
+
+def _put(stream: IO[bytes], header: dict[str, Any], payload: bytes) -> None:
+    stream.write(json.dumps({**header, "size": len(payload)}).encode("ascii") + b"\n" + payload)
+    stream.flush()
+
+
+def _get(stream: IO[bytes]) -> Optional[tuple[dict[str, Any], bytes]]:
+    """Read one message; None when there is no other."""
+    line = stream.readline(65536)
+    if not line.endswith(b"\n"):
+        return None
+    try:
+        header = json.loads(line)
+        size = int(header["size"])
+    except (ValueError, KeyError, TypeError):
+        return None
+    if not 0 <= size <= _LIMIT:
+        return None
+    payload = stream.read(size)
+    return (header, payload) if len(payload) == size else None
+
+
+def _joined(names: Sequence[bytes] | Iterator[bytes]) -> bytes:
+    return b"".join(name + b"\0" for name in names)
+
+
+def _split(payload: bytes) -> list[bytes]:
+    return payload.split(b"\0")[:-1]
