@@ -25,7 +25,7 @@ from ..files.mounts import ACTIVE, FROZEN
 from ..files.transfer import LinkBroken, Push, TransferError
 from ..guard import state as rule
 from ..integrity.manifest import Comparison, compare
-from . import files, files_delta, files_names, files_recorder, files_side, files_talk, tree
+from . import files, files_delta, files_digests, files_names, files_recorder, files_side, files_talk, tree
 from .files_side import Side
 
 _RETRY_PAUSE = 3.0
@@ -93,6 +93,13 @@ def push(side: Side, request: dict[str, Any], report: Report) -> dict[str, Any]:
     if why:
         report({"stage": "looking at the whole tree", "message": why})
         result = _by_scan(side, asked, final, retries, report)
+    elif not final:
+        # While nobody waits, so that the window reads only what changes from now on.
+        report({"stage": "digests"})
+        with ThreadPoolExecutor(max_workers=1) as pool:
+            theirs = pool.submit(ask, asked, "manifest")
+            _, count, result["read_all_because"] = files_digests.take(side)
+            result.update(read_files=count.read_files, peer_read_files=theirs.result()["read_files"])
     result["retries"] = result.get("retries", 0) + attempt
     files_side.note(side, pushed_ns=began_ns)
     return {**result, "scan": why}
@@ -141,12 +148,13 @@ def _by_scan(side: Side, asked: Push, final: bool, retries: int, report: Report)
     report({"stage": "digests"})
     with ThreadPoolExecutor(max_workers=1) as pool:
         theirs = pool.submit(ask, asked, "manifest")
-        digest, count = tree.take_manifest(side.tree, side.manifest)
+        digest, count, doubt = files_digests.take(side)
         other = theirs.result()
     equal = digest == other["manifest"]
     result.update(
         manifest=digest, files=count.files, bytes=count.bytes, moving=count.moving, read_files=count.read_files,
         peer_manifest=other["manifest"], peer_read_files=other["read_files"], equal=equal,
+        read_all_because=doubt,
     )  # fmt: skip
     if final and not equal:
         raise TransferError(

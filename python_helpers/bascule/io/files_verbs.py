@@ -12,7 +12,7 @@ from ..files import decide
 from ..files.mounts import ACTIVE, CLOSED, FROZEN, PASSIVE, TreeError
 from ..guard import state as rule
 from ..guard.state import GuardState, Receipt
-from . import files_job, files_names, files_recorder, files_side, guard_store, tree, units
+from . import files_digests, files_job, files_names, files_recorder, files_side, guard_store, tree, units
 from .files_side import BASE, Side
 
 _MARGIN_NS = 50_000_000
@@ -72,7 +72,7 @@ def close(component: str, side_name: str, epoch: str, *, check: bool = False) ->
             done += files_side.apply(side, CLOSED)
             if guard.receipt is not None:
                 return {"changed": bool(done), "done": done, "receipt": guard.receipt.to_dict()}
-            digest, count = tree.take_manifest(side.tree, side.manifest)
+            digest, count, doubt = files_digests.take(side)
             if count.moving:
                 raise TreeError(
                     expected=f"a tree that stands still at {side.path}",
@@ -96,6 +96,7 @@ def close(component: str, side_name: str, epoch: str, *, check: bool = False) ->
         "receipt": receipt.to_dict(),
         "read_files": count.read_files,
         "files": count.files,
+        "read_all_because": doubt,
     }
 
 
@@ -152,6 +153,8 @@ def _record(side: Side, receipt: Receipt, same: bool) -> list[str]:
         return [f"go on without the recorder: {error.found}"]
     if point:
         files_names.refer(side, point, _agreed(str(receipt.epoch)))
+        # This side's manifest was taken a moment ago, to be compared with the receipt.
+        files_digests.trust(side)
     return done
 
 

@@ -1,0 +1,61 @@
+"""The digests of one side's files, kept from run to run, and by which right an old one is believed.
+
+A digest that was taken earlier stands only while size, both time stamps and inode are what they were. On a side that
+services write to, that is not enough: a page that was mapped before the file was read may change without a trace in its
+time stamps. There a digest stands only if a recorder has watched the tree since, without a gap, and has not named the
+file; in doubt every file is read. On a side that only a transfer writes to nothing is mapped, and the time stamps tell.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Optional
+
+from ..files.changes import Changes
+from ..guard import state as rule
+from . import files_recorder, tree
+from .files_side import Side
+
+READER = "digests"
+
+
+def take(side: Side, progress: Optional[tree.Progress] = None) -> tuple[str, tree.Count, str]:
+    """Take the manifest; return its digest, what was done, and why no earlier digest was believed, if none was."""
+    guard = side.guard()
+    if guard.status == rule.CLOSED:
+        digest, count = tree.take_manifest(side.tree, side.manifest, progress=progress)
+        return digest, count, ""
+    since, now = None, None
+    if side.recorder:
+        known = files_recorder.remembered(side, READER) if side.manifest.exists() else None
+        since, now = files_recorder.since(side.component, known)
+    digest, count = tree.take_manifest(
+        side.tree, side.manifest, touched=since.touches if since else _everything, progress=progress
+    )
+    if now:
+        # The mark is from before the first file was read: what changed meanwhile is read again next time.
+        files_recorder.remember(side, READER, now)
+    return digest, count, _doubt(since)
+
+
+def trust(side: Side) -> None:
+    """Note that the manifest just taken holds from this point of the recorder on: nobody could write meanwhile."""
+    now = files_recorder.mark(side.component) if side.recorder else None
+    if now:
+        files_recorder.remember(side, READER, now)
+
+
+def total(side: Side) -> int:
+    """Return about how many bytes the files of the tree have: what is used of its file system."""
+    room = os.statvfs(side.path)
+    return (room.f_blocks - room.f_bfree) * room.f_frsize
+
+
+def _everything(_: bytes) -> bool:
+    return True
+
+
+def _doubt(since: Optional[Changes]) -> str:
+    if since is None:
+        return "no recorder is wanted for this tree"
+    return "" if since.complete else since.why
