@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import tarfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from bascule_lab.topology import HOSTS, Host, host_env
 
 # Below tests/lab, besides hosts/base and hosts/<kind>.
 EXTRAS: Mapping[str, tuple[str, ...]] = {"db": ("seed/db",), "files": ("seed/tree.py",), "pve": ("pve",)}
+# Proxmox's own schema is no part of this project: a node checks itself against it where it is at hand.
+PVE_SCHEMA = Path(os.environ.get("BASCULE_PVE_SCHEMAS", paths.PROJECT.parent / "shared" / "pve")) / "api-8.4.json"
 IGNORED = ("__pycache__", ".mypy_cache", ".ruff_cache")
 
 
@@ -62,6 +65,8 @@ def host_entries(host: Host, scale: int, seed: str) -> dict[str, Entry]:
         keys = paths.SECRETS / "wireguard"
         more["LAB_PEER_PUBLIC_KEY"] = (keys / f"{peer.name}.pub").read_text()
         entries["etc/lab/secrets/wireguard.key"] = Entry((keys / f"{host.name}.key").read_bytes(), 0o600)
+    if host.kind == "pve" and PVE_SCHEMA.is_file():
+        entries[f"etc/lab/pve-schemas/{PVE_SCHEMA.name}"] = Entry(PVE_SCHEMA.read_bytes(), 0o644)
     entries["etc/lab/host.env"] = Entry(host_env(host, scale, seed, more).encode(), 0o644)
     for name in host.secrets:
         entries[f"etc/lab/secrets/{name}"] = Entry((paths.SECRETS / name).read_bytes(), 0o600)

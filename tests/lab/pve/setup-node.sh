@@ -1,12 +1,14 @@
 #!/bin/bash
 # Turns a lab container into a node with Proxmox's API (a stand-in). Run inside the container, as root; running it
 # again changes nothing. Expects: this directory at /opt/bascule-lab/pve, the certificate in /etc/lab/tls/, the API
-# token's bare secret in /etc/lab/pve_token.
+# token's bare secret in /etc/lab/pve_token. Where Proxmox's own schema is at hand it may stand in /etc/lab/pve-schemas;
+# STANDIN_VERSION chooses the version that is played (8.4 or 9.1).
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
 token_file=${1:-/etc/lab/pve_token}
 user='bascule@pve!move'
+options="--version ${STANDIN_VERSION:-8.4} --schemas /etc/lab/pve-schemas"
 
 install -d -m 0755 /etc/pve/qemu-server /var/lib/vz/images /var/lib/vz/dump
 install -d -m 0700 /etc/pve/priv
@@ -55,7 +57,7 @@ After=lab-vmbr0.service
 # Started means: the API answers.
 Type=notify
 Environment=PYTHONPATH=$here PYTHONDONTWRITEBYTECODE=1
-ExecStart=/usr/bin/python3 -m pve_standin serve
+ExecStart=/usr/bin/python3 -m pve_standin serve $options
 Restart=on-failure
 RestartSec=1
 # Guests are processes of their own: a restart of the daemon finds them again.

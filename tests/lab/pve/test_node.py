@@ -6,6 +6,7 @@ Its container and network carry names of their own and are removed whatever happ
 
 from __future__ import annotations
 
+import os
 import subprocess
 import time
 import urllib.error
@@ -36,6 +37,8 @@ onboot: 1
 searchdomain: mtp.techcorp.test
 """
 BOOT_SECONDS = 120
+# Where Proxmox's own schema is at hand the node holds every request and answer of this test against it.
+SCHEMA = Path(os.environ.get("BASCULE_PVE_SCHEMAS", HERE.parents[3] / "shared" / "pve")) / "api-8.4.json"
 
 
 def podman(*command: str, data: bytes | None = None, timeout: float = 120) -> str:
@@ -95,6 +98,9 @@ def start_node(work: Path) -> ProxmoxAPI:
         ("host.key", "/etc/lab/tls/host.key"), ("token", "/etc/lab/pve_token"),
     ):  # fmt: skip
         podman("cp", str(work / name), f"{NAME}:{place}")
+    if SCHEMA.is_file():
+        podman("exec", NAME, "mkdir", "/etc/lab/pve-schemas")
+        podman("cp", str(SCHEMA), f"{NAME}:/etc/lab/pve-schemas/")
     podman("exec", NAME, "/opt/bascule-lab/pve/setup-node.sh")
     return ProxmoxAPI(
         ADDRESS, port=8006, user="bascule@pve", token_name="move", token_value=token, timeout=30,
