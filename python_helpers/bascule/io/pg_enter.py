@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from ..errors import BasculeError, GuardRefused
@@ -17,7 +17,7 @@ from . import files, guard_store, pg_fence_probe, pg_pin, pg_switch, units
 from .pg_cluster import STREAMING, Cluster, world
 from .pg_freeze import REFUSED_AT_ALL, prove_from_outside
 from .pg_steps import DEADMAN_SHARE, DeadMan, Steps
-from .pg_takeback import aim
+from .pg_takeback import aim, knock_through
 from .pgbouncer import Pooler
 from .psql import Session
 
@@ -35,6 +35,7 @@ class Entering:
         self.deadman = DeadMan(spec)
         self.session: Session | None = None
         self.pooler: Pooler | None = None
+        self._through: Future[dict[str, str]] = Future()
         self._armed = False
         self._receipt_seen = False
         self._held = False
@@ -100,6 +101,12 @@ class Entering:
         self.steps.mark("paused")
         return {}
 
+    def prove(self, seconds: float) -> dict[str, Any]:
+        """Begin to knock at the other side through the pooler, until it refuses; `open` waits for that."""
+        deadline = time.monotonic() + seconds
+        self._through = self._threads.submit(knock_through, self.pooler, self.spec, self.spec.peer_side, deadline)
+        return {}
+
     def open(self, epoch: str, receipt: Mapping[str, Any], patience: float) -> dict[str, Any]:
         """Prove the other side's fence, then open by the rule."""
         self._receipt_seen = True
@@ -108,8 +115,7 @@ class Entering:
         outside = self._threads.submit(
             prove_from_outside, spec.component, spec.side, REFUSED_AT_ALL, min(patience, 3.0)
         )
-        through = self._threads.submit(self._knock_through_pooler)
-        proofs = {f"from {spec.side}": outside.result(), **through.result()}
+        proofs = {f"from {spec.side}": outside.result(), **self._through.result()}
         self.steps.mark("proved")
         position = {str(key): str(value) for key, value in (receipt.get("position") or {}).items()}
         with guard_store.opening(
@@ -146,7 +152,8 @@ class Entering:
     def prove_thoroughly(self, patience: float) -> dict[str, Any]:
         """Prove the other side's fence."""
         proof = prove_from_outside(self.spec.component, self.spec.side, REFUSED_AT_ALL, patience)
-        return {"proofs": {f"from {self.spec.side}": proof, **self._knock_through_pooler()}}
+        through = knock_through(self.pooler, self.spec, self.spec.peer_side, time.monotonic() + patience)
+        return {"proofs": {f"from {self.spec.side}": proof, **through}}
 
     def open_thoroughly(self, epoch: str, receipt: Mapping[str, Any], patience: float) -> dict[str, Any]:
         """Open this side whatever a crash has left of it."""
@@ -252,16 +259,3 @@ class Entering:
     def _point(self) -> None:
         if self.pooler is not None:
             self.pooler.point(self.spec.address, self.spec.port)
-
-    def _knock_through_pooler(self) -> dict[str, str]:
-        if self.pooler is None or self.spec.pooler != "install":
-            return {}
-        answer = self.pooler.knock(self.spec.peer_address, self.spec.peer_port)
-        if not answer.is_refusal:
-            raise BasculeError(
-                expected=f"the pooler of {self.spec.side} to be refused by {self.spec.peer_side}",
-                found=f"{answer.kind}: {answer.code} {answer.text}".strip(),
-                state="nothing was opened; silence is no proof of a fence",
-                next_command="ansible-playbook playbooks/status.yml",
-            )
-        return {f"pooler of {self.spec.side}": f"{answer.code}: {answer.text}"}

@@ -16,7 +16,7 @@ from . import guard_store, pg_switch, units
 from .pg_cluster import Cluster, streaming_standby, world
 from .pg_freeze import REFUSED_AT_ALL, permit
 from .pg_steps import DEADMAN_SHARE, RECEIPT_SHARE, DeadMan, Steps
-from .pg_takeback import aim, take_back
+from .pg_takeback import aim, knock_through, take_back
 from .pgbouncer import Pooler
 from .psql import Session
 
@@ -114,6 +114,8 @@ class Leaving:
         self.cluster.interrupt()
         self.steps.mark("stopping")
         fenced = self._threads.submit(self.cluster.firewall, closed=True)
+        # From the stop on until it is refused: the first refusal is there about when the server is gone.
+        through = self._threads.submit(knock_through, self.pooler, spec, spec.side, self._deadline)
         if not self.cluster.wait_stopped(max(0.0, self._deadline - time.monotonic())):
             raise BasculeError(
                 expected=f"a clean stop of {spec.side} within its share of the budget",
@@ -122,7 +124,6 @@ class Leaving:
                 next_command="see that the standby streams, then run the same playbook again",
             )
         self.steps.mark("stopped")
-        through = self._threads.submit(self._knock_through_pooler)
         fenced.result()
         self.steps.mark("fenced")
         found = self.cluster.control()
@@ -168,7 +169,7 @@ class Leaving:
         """Close whatever a crash has left."""
         self._let_lock_go()
         done = pg_switch.close(self.spec.component, self.spec.side, epoch, budget=patience)
-        return {**done, "proofs": {"host": done["proof"], **self._knock_through_pooler()}}
+        return {**done, "proofs": {"host": done["proof"], **self._knock(patience)}}
 
     def aim(self) -> dict[str, Any]:
         """Point the pooler at the side that serves, and let held clients go on."""
@@ -233,19 +234,8 @@ class Leaving:
                 next_command="run the same playbook again, or the rollback",
             )
 
-    def _knock_through_pooler(self) -> dict[str, str]:
-        """Let this side's pooler try the server that has stopped; {} when there is none that may."""
-        if self.pooler is None or self.spec.pooler != "install":
-            return {}
-        answer = self.pooler.knock(self.spec.address, self.spec.port)
-        if not answer.is_refusal:
-            raise BasculeError(
-                expected=f"the pooler of {self.spec.side} to be refused by the server there",
-                found=f"{answer.kind}: {answer.code} {answer.text}".strip(),
-                state="no receipt was given",
-                next_command="run the same playbook again",
-            )
-        return {f"pooler of {self.spec.side}": f"{answer.code}: {answer.text}"}
+    def _knock(self, patience: float) -> dict[str, str]:
+        return knock_through(self.pooler, self.spec, self.spec.side, time.monotonic() + patience)
 
     def _let_lock_go(self) -> None:
         """The thorough way takes the component's lock itself; what was opened here is kept otherwise."""

@@ -18,9 +18,10 @@ from .pg_leave import Leaving
 from .pg_steps import DriverGone, Steps
 
 Side = Union[Leaving, Entering]
+_BOTH = {"look", "ready", "pause", "finish", "back", "aim"}
 COMMANDS = {
-    "leave": {"look", "ready", "pause", "close", "point", "resume", "finish", "back", "aim", "close_thoroughly"},
-    "enter": {"look", "ready", "pause", "open", "finish", "back", "aim", "prove_thoroughly", "open_thoroughly"},
+    "leave": _BOTH | {"close", "point", "resume", "close_thoroughly"},
+    "enter": _BOTH | {"prove", "open", "prove_thoroughly", "open_thoroughly"},
 }
 
 

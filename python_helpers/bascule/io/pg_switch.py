@@ -302,4 +302,4 @@ def prove_admitted(cluster: Cluster) -> None:
                 state="the side is open",
                 next_command="ansible-playbook playbooks/rollback.yml, or run the same playbook again",
             )
-        time.sleep(0.02)
+        time.sleep(0.003)

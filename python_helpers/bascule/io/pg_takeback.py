@@ -85,6 +85,25 @@ def aim(spec: Spec, pooler: Pooler) -> bool:
     return changed or held
 
 
+def knock_through(pooler: Pooler | None, spec: Spec, side: str, deadline: float) -> dict[str, str]:
+    """Let this host's pooler try a side until it is refused there; {} when there is no pooler that may be tried."""
+    if pooler is None or spec.pooler != "install":
+        return {}
+    address, port = (spec.address, spec.port) if side == spec.side else (spec.peer_address, spec.peer_port)
+    while True:
+        answer = pooler.knock(address, port, timeout=1)
+        if answer.is_refusal:
+            return {f"pooler of {spec.side}": f"{answer.code}: {answer.text}"}
+        if time.monotonic() > deadline:
+            raise BasculeError(
+                expected=f"the pooler of {spec.side} to be refused by {side}",
+                found=f"{answer.kind}: {answer.code} {answer.text}".strip(),
+                state="the fence is not proved: silence is no proof",
+                next_command="ansible-playbook playbooks/status.yml",
+            )
+        time.sleep(0.02)
+
+
 def serving_side(spec: Spec) -> str | None:
     """Return the side that serves as far as this host can see: its own guard, else the other side's own answer."""
     if guard_store.read(spec.component, spec.side).status == rule.OPEN:

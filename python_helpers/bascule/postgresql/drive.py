@@ -70,7 +70,9 @@ class Drive:
             self._mark("ready")
             self._both("pause", self.budget, seconds=PAUSE_SHARE * self.budget)
             self._mark("paused")
+            self.new.send("prove", seconds=self.budget)
             closed = self._ask(self.old, "close", self.budget)
+            self.new.answer(self.budget)
         except BasculeError as error:
             raise self._taken_back(error) from error
         self._mark("closed")

@@ -60,9 +60,10 @@ def riding(clients: Sequence[Mapping[str, str]]) -> list[Mapping[str, str]]:
 def knocker(clients: Sequence[Mapping[str, str]], mode: str) -> Mapping[str, str]:
     """Return as whom to knock at a side in this mode: a client that it refuses, or, when open, one that it lets in.
 
-    While frozen that is the first client that does not ride; nobody at all is as good a stranger.
+    While frozen that is the first client of whom nobody rides, wherever from; nobody at all is as good a stranger.
     """
-    chosen = [client for client in clients if mode != FROZEN or client.get("until") != RIDES]
+    riders = {(client["database"], client["user"]) for client in riding(clients)} if mode == FROZEN else set()
+    chosen = [client for client in clients if (client["database"], client["user"]) not in riders]
     return chosen[0] if chosen else {"user": "bascule_nobody", "database": "postgres"}
 
 
