@@ -58,8 +58,8 @@ class Leaving:
         guard = guard_store.read(self.spec.component, self.spec.side)
         return {"guard": guard.to_dict(), "primary": primary, "pooler": self.spec.pooler}
 
-    def ready(self, epoch: str, budget: float) -> dict[str, Any]:
-        """See a standby that streams and keeps up; then promise, lay the fence, and set the dead-man's timer."""
+    def settle(self, budget: float) -> dict[str, Any]:
+        """See a standby that streams and keeps up; bring to disk what has gathered, however long that takes."""
         spec = self.spec
         units.stop(spec.unit_name("follow"))
         if not permit(spec.component, spec.side).frozen:
@@ -71,7 +71,12 @@ class Leaving:
             )
         self._near(budget)
         self._open_session().execute("CHECKPOINT", timeout=600)
-        # What was written during the first is little: the shutdown checkpoint inside the pause will have less.
+        return {}
+
+    def ready(self, epoch: str, budget: float) -> dict[str, Any]:
+        """Promise, lay the fence, set the dead-man's timer."""
+        spec = self.spec
+        # What was written since is little: the shutdown checkpoint inside the pause will have less.
         self._open_session().execute("CHECKPOINT", timeout=600)
         behind = self._near(budget)
         if self.pooler is not None:

@@ -20,7 +20,7 @@ from .pg_steps import DriverGone, Steps
 Side = Union[Leaving, Entering]
 _BOTH = {"look", "ready", "pause", "finish", "back", "aim"}
 COMMANDS = {
-    "leave": _BOTH | {"close", "point", "resume", "close_thoroughly"},
+    "leave": _BOTH | {"settle", "close", "point", "resume", "close_thoroughly"},
     "enter": _BOTH | {"prove", "open", "prove_thoroughly", "open_thoroughly"},
 }
 
@@ -39,8 +39,11 @@ class Conversation:
         return self._ended.is_set()
 
     def next(self) -> dict[str, Any] | None:
-        """Wait for the next command; None at the end."""
-        return self._lines.get()
+        """Wait for the next command; None at the end, however often it is asked."""
+        found = self._lines.get()
+        if found is None:
+            self._lines.put(None)
+        return found
 
     def say(self, value: Mapping[str, Any]) -> None:
         """Answer; a driver that is gone hears nothing."""
@@ -53,7 +56,7 @@ class Conversation:
     def hold(self, name: str) -> None:
         """Tests only: stop here until the driver says go."""
         self.say({"at": name})
-        if self._lines.get() is None:
+        if self.next() is None:
             raise DriverGone
 
     def _read(self) -> None:

@@ -9,7 +9,7 @@ from ..errors import BasculeError
 from ..guard import state as rule
 
 LOOK_SECONDS = 60.0
-# Two checkpoints, of any size, are before the pause.
+# Checkpoints, of any size, are before the pause.
 READY_SECONDS = 1300.0
 # How much of the budget the pause may take to drain.
 PAUSE_SHARE = 0.3
@@ -63,6 +63,7 @@ class Drive:
 
     def _live(self, epoch: str) -> dict[str, Any]:
         try:
+            self._ask(self.old, "settle", READY_SECONDS, budget=self.budget)
             # The old side comes last: its promise sets the dead-man's timer.
             self._ask(self.new, "ready", READY_SECONDS, epoch=epoch, budget=self.budget)
             self._ask(self.old, "ready", READY_SECONDS, epoch=epoch, budget=self.budget)
