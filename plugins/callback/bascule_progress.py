@@ -88,6 +88,11 @@ class CallbackModule(Default):
             self._say(self._progress.failed(result.host.get_name(), result.task.get_name(), dict(result.result)))
         super().v2_runner_on_failed(result, ignore_errors=ignore_errors)
 
+    def v2_runner_retry(self, result: Any) -> None:
+        facts = dict(result.result)
+        self._say(self._progress.waiting(result.host.get_name(), facts.get("progress")))
+        super().v2_runner_retry(result)
+
     def v2_runner_on_unreachable(self, result: Any) -> None:
         facts = dict(result.result)
         self._say(self._progress.failed(result.host.get_name(), result.task.get_name(), facts, reached=False))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
 
 from bascule.errors import BasculeError
-from bascule.integrity import rows
+from bascule.integrity import compare, narrow
 from bascule.postgresql import control, decide, parity, pgbouncer
 
 
@@ -53,28 +54,40 @@ def bascule_postgresql_compare(
     if not active or not passive:
         missing = "the active side" if not active else "the passive side"
         return {
-            **rows.Comparison(
+            **compare.Comparison(
                 not_proved=[f"no digest of {missing}: nothing was switched, or it was cut short"]
             ).to_dict(),
-            "rows_not_proved": rows.count(active or passive or {"databases": {}}),
+            "rows_not_proved": compare.count(active or passive or {"databases": {}}),
             "divergent_bytes": None,
             "ask": {},
         }
-    found = rows.compare(active, passive)
+    found = compare.compare(active, passive)
     history = [(int(timeline), str(where)) for timeline, where in active_state.get("history") or []]
     fork = control.fork_of(history, int(passive["timeline"]))
     divergent = control.divergent_bytes(str(passive["end_lsn"]), fork) if fork else None
     if divergent:
         found.details.append(f"{divergent} bytes of log beyond the fork at {fork} exist at {passive['side']} only")
-    return {**found.to_dict(), "divergent_bytes": divergent, "ask": rows.questions(active, passive, found)}
+    # The hashes of single columns travel to the controller: salted, so that nobody can look short values up.
+    ask = narrow.first(active, passive, found, secrets.token_hex(8))
+    return {**found.to_dict(), "divergent_bytes": divergent, "ask": ask}
 
 
-def bascule_postgresql_rows(active: Mapping[str, Any] | None, passive: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return the masked keys of the rows that differ, by table."""
-    one, other = active or {}, passive or {}
+def bascule_postgresql_narrow(
+    before: Mapping[str, Any], active: Mapping[str, Any] | None, passive: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """Return the next question about what differs, and all that the answers have shown so far."""
+    found = narrow.following(before["ask"], active, passive)
     return {
-        table: rows.differing_rows(one.get(table, []), other.get(table, [])) for table in sorted(set(one) | set(other))
+        "ask": found["ask"],
+        "rows": {**before.get("rows", {}), **found["rows"]},
+        "details": [*before.get("details", []), *found["details"]],
+        "unanswered": [*before.get("unanswered", []), *found["unanswered"]],
     }
+
+
+def bascule_postgresql_found(comparison: Mapping[str, Any], narrowed: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is recorded: the comparison, with the rows, columns and objects that differ by name."""
+    return narrow.finished(comparison, narrowed)
 
 
 def bascule_postgresql_pooled(clients: Iterable[Mapping[str, Any]], addresses: Iterable[str]) -> list[dict[str, str]]:
@@ -90,8 +103,9 @@ class FilterModule:
         return {
             "bascule_postgresql_compare": bascule_postgresql_compare,
             "bascule_postgresql_decide": bascule_postgresql_decide,
+            "bascule_postgresql_found": bascule_postgresql_found,
+            "bascule_postgresql_narrow": bascule_postgresql_narrow,
             "bascule_postgresql_parity": bascule_postgresql_parity,
             "bascule_postgresql_pooled": bascule_postgresql_pooled,
-            "bascule_postgresql_rows": bascule_postgresql_rows,
             "bascule_postgresql_switch": bascule_postgresql_switch,
         }

@@ -9,7 +9,8 @@ DOCUMENTATION = r"""
 module: bascule_postgresql_equality
 short_description: Wait for, and read, the digest of one side of a database
 description:
-  - The digest is made by a unit from a snapshot of the switch. This module waits for it and returns what it found.
+  - The digest is made by a unit from a snapshot of the switch, which another unit holds. This module waits for it and returns
+    what it found. A unit that was killed while the snapshot is still held is started again and goes on where it was.
 options:
   component:
     description: Name of the component.
@@ -28,10 +29,10 @@ options:
     type: float
     default: 3600.0
   ask:
-    description: Ask for the masked rows of these tables and buckets.
+    description: Ask about what differs, as the filters C(bascule_postgresql_compare) and C(bascule_postgresql_narrow) say.
     type: dict
   release:
-    description: Let the unit go.
+    description: Let the snapshot go.
     type: bool
     default: false
 author:
@@ -53,8 +54,16 @@ result:
   description: The digest; null when there is none.
   returned: always
   type: dict
+ended:
+  description: Whether the digest is as whole as it will ever be.
+  returned: always
+  type: bool
+progress:
+  description: How far it has come, as a line to read.
+  returned: always
+  type: str
 rows:
-  description: The masked rows asked for; null when the snapshot is gone.
+  description: What was asked for, with masked keys; null when the snapshot is gone.
   returned: when asked
   type: dict
 """
@@ -76,6 +85,7 @@ def main(module: AnsibleModule) -> dict[str, Any]:
         wait=params["wait"],
         question=params["ask"],
         let_go=params["release"] and not module.check_mode,
+        resume=not module.check_mode,
     )
 
 

@@ -1,130 +1,105 @@
-"""Digest one side's rows from a snapshot that was taken at the switch, while users already write."""
+"""Digest one side's rows under a snapshot that was taken at the switch, while users already write."""
 
 from __future__ import annotations
 
 import contextlib
 import datetime
+import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ..errors import BasculeError
-from ..integrity import rows
+from ..integrity import catalog, narrow, rows
 from ..postgresql.spec import Spec
-from . import files, units
+from . import files, pg_pin, units
 from .pg_cluster import Cluster, load_spec
+from .pg_consistency import Checker
+from .pg_digest import Connections, Digester, seeing
 from .pg_pin import equality_file
-from .psql import Session, SqlError
+from .pg_snapshot import LINGER, digesting
+from .psql import SqlError
 
-LINGER = 900.0
-ROLES = ("active", "passive", "standing")
+PIPES = Path("/run/bascule-rows")
 
 
 class Comparer:
     """The comparison at one side of one switch."""
 
-    def __init__(self, component: str, epoch: str, role: str) -> None:
+    def __init__(self, component: str, epoch: str) -> None:
         self.spec = load_spec(component)
-        self.cluster = Cluster(self.spec)
         self.epoch = epoch
-        self.role = role
-        self.sessions: dict[str, Session] = {}
-        self.result: dict[str, Any] = {
-            "component": component,
-            "side": self.spec.side,
-            "role": role,
-            "epoch": epoch,
-            "status": "running",
-            "mode": "text",
-            "databases": {},
-        }
+        cluster = Cluster(self.spec)
+        self.connections = Connections(lambda database: cluster.session(database=database))
+        self.snapshots: dict[str, str] = {}
+        self.result: dict[str, Any] = {}
 
     def run(self) -> int:
-        """Pin, digest, answer questions about differences for a while; return an exit status."""
-        Path(equality_file(self.spec, self.epoch, "released")).unlink(missing_ok=True)
-        with contextlib.ExitStack() as stack:
-            try:
-                self._pin(stack)
-                for database in sorted(self.sessions):
-                    self._digest(database)
+        """Digest, or go on where an earlier run was killed; answer questions for a while; return an exit status."""
+        try:
+            self._begin()
+            if self.result["status"] == "running":
+                self._digest()
                 self._finish("done", "")
-            except BasculeError as error:
-                # A return, or the end of the server, ends the comparison: what is missing is not proved.
-                self._finish("cut", error.found or str(error))
-                return 1
-            self._linger()
+        except BasculeError as error:
+            # A return, or the end of the server, ends the comparison: what is missing is not proved.
+            self._finish("cut", error.found or str(error))
+            return 1
+        self._linger()
         return 0
 
-    def _pin(self, stack: contextlib.ExitStack) -> None:
-        first = stack.enter_context(contextlib.closing(self.cluster.session()))
-        deadline = time.monotonic() + 60
-        while self.role == "active" and first.value("SELECT pg_is_in_recovery()"):
-            if time.monotonic() > deadline:
-                raise BasculeError(expected="a promotion within 60 s", found="none")
-            time.sleep(0.01)
-        names = first.query("SELECT datname AS name FROM pg_database WHERE datallowconn AND NOT datistemplate")
-        control = self.cluster.control()
-        self.result["system_id"] = control.system_id
-        for row in names:
-            name = str(row["name"])
-            session = stack.enter_context(contextlib.closing(self.cluster.session(database=name)))
-            session.execute(rows.SETTINGS)
-            session.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-            tables = session.query(rows.tables_query())
-            found: dict[str, Any] = {"tables": {}, "sequences": {}, "schema": {}}
-            for table in tables:
-                label = f"{table['schema']}.{table['name']}"
-                reason = "unlogged tables are not replicated" if table["unlogged"] else ""
-                found["tables"][label] = {**table, "status": "pending", "rows": 0, "reason": reason}
-            # Sequences know no snapshots: they are read before anybody draws from them again.
-            for sequence in session.query(rows.sequences_query()):
-                label = f"{sequence['schema']}.{sequence['name']}"
-                value = session.query(rows.sequence_value(sequence["schema"], sequence["name"]))[0]
-                found["sequences"][label] = {**sequence, **value}
-            self.result["databases"][name] = found
-            self.sessions[name] = session
-        self.result["end_lsn"] = first.value(
-            "SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END::text"
-        )
-        self.result["timeline"] = control.newest_timeline
-        self.result["pinned_at"] = _now()
+    def _digest(self) -> None:
+        Digester(
+            self.connections,
+            self.result,
+            self.snapshots,
+            self._save,
+            pipes=PIPES / self.spec.component,
+            owner=self.spec.owner,
+            workers=self.spec.compare_workers or os.cpu_count() or 1,
+        ).run()
+        self.result["digested_at"] = _now()
+        if self.result["role"] == "active":
+            self._check()
+
+    def _begin(self) -> None:
+        pinned = files.read_json(equality_file(self.spec, self.epoch, "snapshot"))
+        if not pinned or pinned.get("epoch") != self.epoch:
+            raise BasculeError(expected=f"a snapshot for epoch {self.epoch}", found="none")
+        self.snapshots = {name: str(one["snapshot"]) for name, one in pinned["databases"].items()}
+        before = files.read_json(equality_file(self.spec, self.epoch, "json"))
+        if before and before["status"] != "cut" and before.get("pinned_at") == pinned["pinned_at"]:
+            self.result = before
+            self.result["resumed"] = int(before.get("resumed", 0)) + 1
+            return
+        self.result = {
+            **pinned,
+            "status": "running",
+            "resumed": 0,
+            "databases": {
+                name: {"tables": {}, "schema": {}, "sequences": one["sequences"]}
+                for name, one in pinned["databases"].items()
+            },
+            "consistency": {},
+        }
         self._save()
-        files.write_durably(equality_file(self.spec, self.epoch, "pinned"), self.result["pinned_at"] + "\n")
 
-    def _digest(self, database: str) -> None:
-        session, found = self.sessions[database], self.result["databases"][database]
-        for kind, query in rows.schema_queries().items():
-            found["schema"][kind] = session.query(rows.lines_digest(query), timeout=600)[0]
-        for label, table in found["tables"].items():
-            if table["reason"]:
-                table["status"] = "not_proved"
+    def _check(self) -> None:
+        for database in sorted(self.snapshots):
+            if database in self.result["consistency"]:
                 continue
-            self._digest_table(session, table)
-            if table["status"] == "failed":
-                raise BasculeError(expected=f"a digest of {database}.{label}", found=table["reason"])
+            try:
+                with contextlib.closing(self.connections.open(database)) as session:
+                    self.result["consistency"][database] = Checker(session, database).run()
+            except SqlError as error:
+                # The rows are digested: that stands.
+                self.result["consistency"][database] = {"skipped": [f"{database}: {error.found[-200:]}"]}
             self._save()
-        large = session.query(rows.large_objects_digest(), timeout=86400)[0]
-        found["tables"]["pg_catalog.pg_largeobject"] = {**large, "status": "done", "key": None}
-
-    def _digest_table(self, session: Session, table: dict[str, Any]) -> None:
-        try:
-            if table["key"]:
-                query = rows.bucket_digest(table["schema"], table["name"], table["key"])
-                buckets = {str(row.pop("b")): row for row in session.query(query, timeout=86400)}
-                table["buckets"] = buckets
-                table["rows"] = sum(int(row["rows"]) for row in buckets.values())
-                table["high"] = str(sum(int(row["high"]) for row in buckets.values()))
-                table["low"] = str(sum(int(row["low"]) for row in buckets.values()))
-            else:
-                table.update(session.query(rows.table_digest(table["schema"], table["name"]), timeout=86400)[0])
-            table["status"] = "done"
-        except SqlError as error:
-            table["status"], table["reason"] = "failed", error.found
 
     def _linger(self) -> None:
-        """Keep the snapshot for a while, to name the rows of tables that differ when the comparison asks."""
-        asked = Path(equality_file(self.spec, self.epoch, "asked"))
+        """Answer questions about differences while the snapshot is held."""
+        asked = equality_file(self.spec, self.epoch, "asked")
         released = Path(equality_file(self.spec, self.epoch, "released"))
         deadline = time.monotonic() + LINGER
         while time.monotonic() < deadline and not released.exists():
@@ -132,25 +107,53 @@ class Comparer:
             if question:
                 files.remove(asked)
                 files.write_json(equality_file(self.spec, self.epoch, "answer"), self._answer(question))
+                deadline = time.monotonic() + LINGER
             time.sleep(0.25)
 
     def _answer(self, question: Mapping[str, Any]) -> dict[str, Any]:
-        answer: dict[str, Any] = {"id": question.get("id"), "tables": {}}
-        for database, tables in question["tables"].items():
-            for label, buckets in tables.items():
-                table = self.result["databases"][database]["tables"][label]
-                query = rows.bucket_rows(table["schema"], table["name"], table["key"], buckets)
-                answer["tables"][f"{database}.{label}"] = self.sessions[database].query(query, timeout=3600)
+        answer: dict[str, Any] = {"id": question.get("id"), "tables": {}, "kinds": {}}
+        asked = question["question"]
+        for what in ("tables", "kinds"):
+            for database, things in (asked.get(what) or {}).items():
+                found = answer[what].setdefault(database, {})
+                for name, step in things.items():
+                    try:
+                        found[name] = self._one(database, name, step, str(asked.get("salt", "")))
+                    except BasculeError as error:
+                        found[name] = {"error": " ".join(error.found.split())[-200:] or str(error)}
         return answer
 
+    def _one(self, database: str, name: str, step: Mapping[str, Any], salt: str) -> dict[str, Any]:
+        if step["step"] == narrow.LINES:
+            return self._query(database, catalog.names(catalog.queries()[name]))[0]
+        table = self.result["databases"][database]["tables"][name]
+        if step["step"] == narrow.CHUNKS:
+            return {"chunks": table["chunks"]}
+        layout = str(self.result["layout"])
+        count = rows.chunk_count(int(table["blocks"]), int(self.result["version"]))
+        wheres = [""] if step["chunks"] is None else [rows.chunk(int(part), count) for part in step["chunks"]]
+        if step["step"] == narrow.BUCKETS:
+            encoding = str(self.result["databases"][database]["encoding"])
+            query = rows.bucket_sums(table, table["how"], wheres, layout, rows.seeds(self.epoch), encoding)
+            found = self._query(database, query)
+            return {"buckets": {str(row["b"]): [row["rows"], row["high"], row["low"]] for row in found}}
+        query = rows.bucket_rows(table, wheres, step["buckets"], layout, salt)
+        return {
+            "rows": self._query(database, query),
+            "columns": [column["name"] for column in table["columns"]],
+        }
+
+    def _query(self, database: str, query: str) -> list[dict[str, Any]]:
+        with contextlib.closing(self.connections.open(database)) as session, seeing(session, self.snapshots[database]):
+            return session.query(query, timeout=3600)
+
     def _finish(self, status: str, reason: str) -> None:
+        if not self.result:
+            return
         self.result["status"] = status
         self.result["reason"] = reason
         self.result["ended_at"] = _now()
-        for database in self.result["databases"].values():
-            for table in database["tables"].values():
-                if table["status"] == "pending":
-                    table.update(status="not_proved", reason=reason or "the comparison was cut short")
+        _give_up(self.result, reason or "the comparison was cut short")
         self._save()
 
     def _save(self) -> None:
@@ -158,28 +161,48 @@ class Comparer:
 
 
 def collect(
-    component: str, side: str, epoch: str, *, wait: float, question: Mapping[str, Any] | None, let_go: bool
+    component: str,
+    side: str,
+    epoch: str,
+    *,
+    wait: float,
+    question: Mapping[str, Any] | None,
+    let_go: bool,
+    resume: bool = True,
 ) -> dict[str, Any]:
-    """Wait for this side's digest and return it; ask for rows, or let the unit go, when told so."""
+    """Wait for this side's digest and return it; ask for what differs, or let the snapshot go, when told so."""
     spec = load_spec(component, side)
     path = equality_file(spec, epoch, "json")
-    found: dict[str, Any] = {"changed": False}
+    found: dict[str, Any] = {"changed": False, "ended": False, "progress": ""}
     deadline = time.monotonic() + wait
     while True:
+        # The unit first: one that has ended by now has written its last word.
+        digesting_now = units.is_running(spec.unit_name("equality"))
+        held = units.is_running(spec.unit_name("snapshot"))
         result = files.read_json(path)
-        ended = result and result["status"] != "running"
-        # The passive side's digest begins once it has kept its state aside: that unit runs before this one.
-        under_way = any(units.is_running(spec.unit_name(name)) for name in ("equality", "follow"))
-        if ended or time.monotonic() > deadline or not under_way:
+        running = result is not None and result["status"] == "running"
+        if running and not digesting_now and held and resume and not let_go:
+            # Killed in the middle, while its snapshot is still held: it goes on where it was.
+            units.start(spec.unit_name("equality"), digesting(component, epoch))
+            found["changed"] = digesting_now = True
+        # The passive side's snapshot is taken once its state is kept aside: that unit runs before.
+        coming = held or units.is_running(spec.unit_name("follow"))
+        under_way = digesting_now or (coming and not result)
+        found["ended"] = bool(result and not running) or not under_way
+        if found["ended"] or time.monotonic() > deadline:
             break
         time.sleep(0.5)
     result = files.read_json(path)
-    if result and result["status"] == "running" and not units.is_running(spec.unit_name("equality")):
-        result["status"] = "cut"
+    found["progress"] = progress(side, result)
+    if result:
+        if result["status"] == "running" and found["ended"]:
+            result["status"] = "cut"
+            _give_up(result, "the comparison was ended from outside")
+        elif result["status"] == "running":
+            _give_up(result, "the comparison had not come so far")
         for database in result["databases"].values():
             for table in database["tables"].values():
-                if table["status"] != "done":
-                    table.update(status="not_proved", reason="the comparison was ended from outside")
+                table.pop("chunks", None)
     found["result"] = result
     if question:
         found["rows"] = _ask(spec, epoch, question)
@@ -188,20 +211,42 @@ def collect(
     return found
 
 
-def _ask(spec: Spec, epoch: str, tables: Mapping[str, Any], timeout: float = 60) -> dict[str, Any] | None:
-    """Ask the unit on this host for the masked rows of some buckets; None when it no longer has its snapshot."""
-    if not units.is_running(spec.unit_name("equality")):
+def progress(side: str, result: Mapping[str, Any] | None) -> str:
+    """Return a line about how far a digest has come."""
+    if not result:
+        return f"{side}: the snapshot is not taken yet"
+    known = result.get("progress")
+    if result["status"] != "running" or not known:
+        return f"{side}: {result['status']}"
+    if result.get("digested_at"):
+        return f"{side}: {known['rows']} rows digested, checking indexes"
+    left = known["remaining_seconds"]
+    return (
+        f"{side}: {known['rows']} rows, {known['done_percent']} %, {known['rows_per_second']} rows/s, "
+        f"{left if left is not None else 'unknown'} s left"
+    )
+
+
+def _give_up(result: dict[str, Any], reason: str) -> None:
+    for database in result["databases"].values():
+        for table in database["tables"].values():
+            if table["status"] == "pending":
+                table.update(status="not_proved", reason=reason)
+
+
+def _ask(spec: Spec, epoch: str, asked: Mapping[str, Any], timeout: float = 600) -> dict[str, Any] | None:
+    """Ask the unit on this host; None when it no longer has its snapshot."""
+    if not units.is_running(spec.unit_name("equality")) or not pg_pin.is_running(spec):
         return None
     answer_file = equality_file(spec, epoch, "answer")
-    question = {"id": _now(), "tables": dict(tables)}
+    question = {"id": _now(), "question": dict(asked)}
     files.remove(answer_file)
     files.write_json(equality_file(spec, epoch, "asked"), question)
     deadline = time.monotonic() + timeout
-    while time.monotonic() < deadline:
+    while time.monotonic() < deadline and units.is_running(spec.unit_name("equality")):
         answer = files.read_json(answer_file)
         if answer and answer.get("id") == question["id"]:
-            tables_found: dict[str, Any] = answer["tables"]
-            return tables_found
+            return {"tables": answer["tables"], "kinds": answer["kinds"]}
         time.sleep(0.1)
     return None
 

@@ -13,7 +13,7 @@ from ..guard import state as rule
 from ..guard.state import GuardState
 from ..postgresql import control, lsn
 from ..postgresql.spec import Spec
-from . import files, guard_store, pg_pin, pg_reach, units
+from . import files, guard_store, pg_pin, pg_reach, pg_safety, units
 from .pg_cluster import HOME, STREAMING, Cluster, load_spec, streaming_standby, world
 from .process import run
 
@@ -45,7 +45,7 @@ def follow(component: str, epoch: str) -> int:
             standing = session.value("SELECT current_setting('primary_conninfo')") == ""
             if standing:
                 note(step="pinning a snapshot", end_lsn=_settled(session))
-                note(warnings=pg_pin.start_and_wait(spec, epoch, "passive"))
+                note(warnings=[*pg_pin.start_and_wait(spec, epoch, "passive"), *pg_safety.begin(spec, epoch)])
                 slots = f"SELECT 1 AS one FROM pg_replication_slots WHERE slot_name = '{spec.slot}' AND NOT active"
                 if session.query(slots):
                     # Left from when this side was the primary: it would keep log for nobody.
@@ -102,12 +102,12 @@ def start_follow(component: str, side: str, *, wait: float = 0, check: bool = Fa
 
 def end_holding_comparison(cluster: Cluster, patience: float = 5) -> bool:
     """End the comparison when its snapshot keeps this side from replaying: to follow comes first."""
-    name = cluster.spec.unit_name("equality")
     deadline = time.monotonic() + patience
     with cluster.session() as session:
         while session.value("SELECT pg_last_wal_receive_lsn() > pg_last_wal_replay_lsn()"):
             if time.monotonic() > deadline:
-                return units.stop(name)
+                ended = [pg_pin.stop(cluster.spec), units.stop(cluster.spec.unit_name(pg_safety.UNIT))]
+                return any(ended)
             time.sleep(0.2)
     return False
 

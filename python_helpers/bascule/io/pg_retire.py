@@ -13,7 +13,7 @@ from typing import Any
 from ..errors import BasculeError, CommandFailed
 from ..guard import state as rule
 from ..postgresql import conf
-from . import files, guard_store, units
+from . import files, guard_store, pg_pin, units
 from .pg_cluster import HOME, Cluster, load_spec, world
 
 RETIRED_FILE = "retired.json"
@@ -66,7 +66,7 @@ def retire(
                     session.execute(f"SELECT pg_drop_replication_slot('{spec.slot}')")
                 session.execute(f'ALTER ROLE "{spec.replication_user}" NOLOGIN')
         else:
-            for operation in ("follow", "equality", "seed"):
+            for operation in ("follow", *pg_pin.UNITS, "safety-dump", "seed"):
                 units.stop(spec.unit_name(operation))
             if cluster.postmaster() is None:
                 cluster.start()

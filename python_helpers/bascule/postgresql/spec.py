@@ -9,7 +9,15 @@ from typing import Any
 from ..errors import BasculeError
 
 POOLERS = ("none", "install", "existing")
-NUMBERS = {"port", "peer_port", "pooler_port", "pooler_max_clients", "pooler_pool_size", "pooler_query_wait"}
+NUMBERS = {
+    "port",
+    "peer_port",
+    "pooler_port",
+    "pooler_max_clients",
+    "pooler_pool_size",
+    "pooler_query_wait",
+    "compare_workers",
+}
 
 
 @dataclass(frozen=True)
@@ -38,6 +46,8 @@ class Spec:
     wal_keep_size: str = "256MB"
     peer_clients: tuple[Mapping[str, str], ...] = field(default=())
     address: str = ""
+    # Whether the side that a switch closes dumps what it had, and proves the dump.
+    safety_dump: bool = False
     # The pooler of this host: none, install (an instance of Bascule's own) or existing (only audited and driven).
     pooler: str = "none"
     pooler_port: int = 6432
@@ -56,6 +66,9 @@ class Spec:
     pooler_include: str = ""
     pooler_directory: str = "/var/run/postgresql"
     pooler_user: str = "postgres"
+    # How the rows of both sides are compared, fast or strict, and by how many sessions (0: as many as there are cores).
+    compare_mode: str = "fast"
+    compare_workers: int = 0
 
     @property
     def pooler_unit(self) -> str:

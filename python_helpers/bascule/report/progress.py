@@ -53,6 +53,10 @@ class Progress:
         tone, word = ("changed", "changed") if doing.changed else ("good", "unchanged")
         return [(tone, f"  {component:<16}{doing.verb:<9}{self._clock() - doing.since:7.1f} s  {word}")]
 
+    def waiting(self, component: str, said: Any) -> list[Line]:
+        """A task waits for something long, and says how far that has come."""
+        return [("plain", f"  {component:<16}{said}")] if isinstance(said, str) and said else []
+
     def message(self, component: str, said: Any) -> list[Line]:
         """A task speaks to the reader."""
         if isinstance(said, str):

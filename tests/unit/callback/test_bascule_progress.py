@@ -19,6 +19,12 @@ PLAYBOOK = """
       speak: {changed: true, warning: the copy is late}
     - name: Put the sample to the gate
       bascule_gate: {}
+    - name: Wait for something long
+      speak: {progress: "40.0 %"}
+      register: long
+      until: long.ended
+      retries: 3
+      delay: 0
     - name: Say something
       ansible.builtin.debug: {msg: hello there}
     - name: Record the outcome
@@ -36,6 +42,8 @@ PLAYBOOK = """
 ACTION = """
 from ansible.plugins.action import ActionBase
 
+WAITED = []
+
 class ActionModule(ActionBase):
     def run(self, tmp=None, task_vars=None):
         args = self._task.args
@@ -45,6 +53,9 @@ class ActionModule(ActionBase):
         if self._task.action == "bascule_gate":
             return {"gate": {"name": "link_rate", "reason": "196 Mbit/s", "override": ""}}
         found = {"changed": bool(args.get("changed"))}
+        if args.get("progress"):
+            WAITED.append(self)
+            found.update(progress=args["progress"], ended=len(WAITED) > 1)
         if args.get("warning"):
             found["warnings"] = [args["warning"]]
         return found
@@ -85,19 +96,20 @@ def test_the_terminal_is_quiet_and_the_log_is_complete(tmp_path: Path) -> None:
     lines = done.stdout.splitlines()
     assert lines[0] == "(1/2) CUTOVER: freeze writes"
     assert lines[1] == "  localhost       gate link_rate: GO, 196 Mbit/s"
-    assert lines[2] == "  hello there"
-    assert lines[3].startswith("  localhost       freeze")
-    assert lines[3].endswith("s  changed")
-    assert lines[4] == "(2/2) CUTOVER: switch"
-    assert lines[5].startswith("  localhost       FAILED in switch after")
-    assert lines[5].endswith(": Close the old side")
-    assert [line.split(":")[0].strip() for line in lines[6:10]] == [
+    assert lines[2] == "  localhost       40.0 %"
+    assert lines[3] == "  hello there"
+    assert lines[4].startswith("  localhost       freeze")
+    assert lines[4].endswith("s  changed")
+    assert lines[5] == "(2/2) CUTOVER: switch"
+    assert lines[6].startswith("  localhost       FAILED in switch after")
+    assert lines[6].endswith(": Close the old side")
+    assert [line.split(":")[0].strip() for line in lines[7:11]] == [
         "expected",
         "found",
         "state now",
         "next safe command",
     ]
-    assert lines[10].startswith("stopped after")
+    assert lines[11].startswith("stopped after")
     assert "the copy is late" in done.stderr
     complete = log.read_text()
     for part in (

@@ -161,7 +161,40 @@ def test_a_comparison_that_died_proves_what_it_has_done(home: Path, running: Cal
 def test_a_comparison_that_never_was(home: Path, running: Callable[[bool], None]) -> None:
     running(False)
     found = pg_equality.collect("accounts_db", "db-mtp", "1.x", wait=5, question={"courses": {}}, let_go=True)
-    assert found == {"changed": False, "result": None, "rows": None}
+    assert (found["changed"], found["ended"], found["result"], found["rows"]) == (False, True, None, None)
+
+
+def test_a_comparison_that_was_killed_goes_on_while_its_snapshot_is_held(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[list[str]] = []
+    alive = {"bascule-accounts_db-snapshot"}
+
+    def start(name: str, argv: list[str]) -> None:
+        alive.add(name)
+        started.append(argv)
+
+    monkeypatch.setattr(
+        pg_equality, "units", SimpleNamespace(is_running=lambda name: name in alive, start=start, AGENT=())
+    )
+    (home / "equality-1.x.json").write_text(json.dumps(result("running")))
+    looked = pg_equality.collect("accounts_db", "db-mtp", "1.x", wait=0, question=None, let_go=False, resume=False)
+    assert (looked["changed"], looked["ended"], started) == (False, True, [])
+    assert looked["result"]["status"] == "cut"
+    found = pg_equality.collect("accounts_db", "db-mtp", "1.x", wait=0, question=None, let_go=False)
+    assert (found["changed"], found["ended"]) == (True, False)
+    assert started[0][-3:] == ["accounts_db", "--epoch", "1.x"]
+
+
+def test_how_far_it_has_come_is_a_line_to_read() -> None:
+    known = {"rows": 1200, "rows_per_second": 600, "done_percent": 40.0, "remaining_seconds": 3}
+    assert pg_equality.progress("db-tls", None) == "db-tls: the snapshot is not taken yet"
+    assert pg_equality.progress("db-tls", {"status": "done"}) == "db-tls: done"
+    running = {"status": "running", "progress": known}
+    assert pg_equality.progress("db-tls", running) == "db-tls: 1200 rows, 40.0 %, 600 rows/s, 3 s left"
+    running["progress"] = {**known, "remaining_seconds": None}
+    assert pg_equality.progress("db-tls", running).endswith("unknown s left")
+    assert "checking indexes" in pg_equality.progress("db-tls", {**running, "digested_at": "now"})
 
 
 def test_letting_go(home: Path, running: Callable[[bool], None]) -> None:

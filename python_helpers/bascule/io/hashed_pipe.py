@@ -1,0 +1,93 @@
+"""A named pipe into which a server writes and from which its bytes are hashed as they come: none of them is kept."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import pwd
+import select
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+_SET_SIZE = 1031  # F_SETPIPE_SZ, which Python 3.9 does not name
+_SIZE = 1 << 20
+
+
+class Reading:
+    """What was read of one writer: the SHA-256 of its bytes and the number of its lines."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._digest = hashlib.sha256()
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+        self.lines = 0
+
+    def end(self) -> None:
+        """Read what is left, after the writer has ended or failed."""
+        self._ended.set()
+        self._thread.join()
+
+    def hexdigest(self) -> str:
+        """Return the digest of everything read."""
+        return self._digest.hexdigest()
+
+    def _read(self) -> None:
+        buffer = bytearray(_SIZE // 4)
+        view = memoryview(buffer)
+        poll = select.poll()
+        poll.register(self._descriptor, select.POLLIN)
+        lines = 0
+        while True:
+            ready = poll.poll(20)
+            if ready and ready[0][1] & select.POLLIN:
+                count = os.readv(self._descriptor, [buffer])
+                if count:
+                    self._digest.update(view[:count])
+                    lines += buffer.count(b"\n", 0, count)
+                    continue
+            # A pipe that nobody writes to any more is over only once the server has said so.
+            if self._ended.is_set():
+                self.lines = lines
+                return
+            if ready:
+                self._ended.wait(0.001)
+
+
+class HashedPipe:
+    """A named pipe that only the server's account and root can use."""
+
+    def __init__(self, directory: Path, name: str, owner: str) -> None:
+        account = pwd.getpwnam(owner)
+        # The server looks the pipe up by its path; nobody else needs to see into the directory.
+        directory.mkdir(parents=True, exist_ok=True)
+        os.chown(directory, account.pw_uid, account.pw_gid)
+        directory.chmod(0o700)
+        self.path = directory / name
+        self.path.unlink(missing_ok=True)
+        os.mkfifo(self.path, 0o600)
+        os.chown(self.path, account.pw_uid, account.pw_gid)
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[Reading]:
+        """Read what is written inside this context; the digest is whole when it has been left."""
+        descriptor = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            with contextlib.suppress(OSError):
+                # An account may have used up what it may have in large pipes: a small one is only slower.
+                fcntl.fcntl(descriptor, _SET_SIZE, _SIZE)
+            reading = Reading(descriptor)
+            try:
+                yield reading
+            finally:
+                reading.end()
+        finally:
+            os.close(descriptor)
+
+    def remove(self) -> None:
+        """Remove the pipe."""
+        self.path.unlink(missing_ok=True)
