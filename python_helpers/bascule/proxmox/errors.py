@@ -51,6 +51,10 @@ class BadRequest(ApiRefused):
     """400: a parameter this server does not take."""
 
 
+class TaskGone(BadRequest):
+    """There is no task of this name any more: its log has been rotated away, or the node is another one."""
+
+
 class ConfigChanged(ApiRefused):
     """The config is not the one that was read: somebody else changed it in between."""
 
@@ -116,6 +120,8 @@ def refusal(request: str, status: int, reason: str, errors: Optional[Mapping[str
         return NotPermitted(
             request, status, reason, errors, next_command="grant the token the privilege named, then run again"
         )
+    if status == 400 and (errors or {}).get("upid", "").strip() == "no such task":
+        return TaskGone(request, status, reason, errors, next_command="run the same command again: it reads the truth")
     if status in (400, 501):
         return BadRequest(request, status, reason, errors)
     lowered = reason.lower()

@@ -10,7 +10,7 @@ from .api import Api, Transport
 from .errors import ProxmoxError
 from .guest import Guest, Limits, Probe, Side
 
-Connect = Callable[[str, int, str, str, str, float], Transport]
+Connect = Callable[[str, int, str, str, str, float, str], Transport]
 _OVERRIDES = ("ipconfig0", "nameserver", "searchdomain")
 
 
@@ -81,5 +81,6 @@ def guest(machine: str, settings: Settings, connect: Connect, report: Callable[[
         secret,
         settings.ca_file,
         settings.timeout,
+        str(values.get("fingerprint") or ""),
     )
     return Guest(Api(transport, machine), place, settings.component, settings.limits, report, probe)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Optional
 
 from .api import Api
-from .errors import ProxmoxError, TaskFailed, TaskLate
+from .errors import NodeUnreachable, ProxmoxError, TaskFailed, TaskLate
 
 _UPID = re.compile(
     r"^UPID:(?P<node>[^:\s]+):(?P<pid>[0-9A-Fa-f]{8}):(?P<pstart>[0-9A-Fa-f]{8,9}):(?P<start>[0-9A-Fa-f]{8}):"
@@ -19,7 +19,18 @@ _PROGRESS = re.compile(
     r"^INFO:\s+(?P<percent>\d{1,3})% \((?P<amount>[^)]*)\) in (?P<time>\S+?), read: (?P<rate>[^,]+),"
 )
 _RESTORE = re.compile(r"^progress (?P<percent>\d{1,3})% \(read (?P<bytes>\d+) bytes")
+# A disk copied by `dd` through a tunnel, and one mirrored by QEMU; both write on one line, again and again.
+_COPIED = re.compile(r"(?P<bytes>\d+) bytes \([^)]*\) copied, [\d.]+ s, (?P<rate>[\d.]+ \w+/s)")
+_MIRRORED = re.compile(r"transferred (?P<amount>\S+ \w+ of \S+ \w+) \((?P<percent>\d{1,3})(\.\d+)?%\)")
 _WARNINGS = re.compile(r"^WARNINGS: (\d+)$")
+_ERROR = re.compile(r"^(?:\d{4}-\d\d-\d\d \d\d:\d\d:\d\d )?ERROR: (?P<text>.*)$")
+_WARNED = re.compile(r"^(?:\d{4}-\d\d-\d\d \d\d:\d\d:\d\d )?WARN(?:ING)?: (?P<text>.*)$")
+# Lines that say how far things are, not what went wrong.
+_CHATTER = re.compile(
+    r"^(?:INFO:|progress \d|TASK |trying to acquire lock|CFG:|DEV:|CTIME:|Formatting |new volume |map ')"
+)
+_LAST_WORDS = 4
+_PAGE = 5000
 
 
 @dataclass(frozen=True)
@@ -49,12 +60,17 @@ class Outcome:
     warnings: int
     log: tuple[str, ...]
 
+    @property
+    def warned(self) -> tuple[str, ...]:
+        """Return the warnings in the log's own words."""
+        return tuple(found["text"] for found in map(_WARNED.match, self.log) if found)
+
 
 @dataclass(frozen=True)
 class Progress:
-    """What the latest progress line says."""
+    """What the latest progress line says; a copy through a tunnel knows no percentage."""
 
-    percent: int
+    percent: Optional[int]
     text: str
 
 
@@ -67,23 +83,53 @@ def progress(lines: Sequence[str]) -> Optional[Progress]:
         found = _RESTORE.match(line)
         if found:
             return Progress(int(found["percent"]), f"{found['percent']}%")
+        mirrored = list(_MIRRORED.finditer(line))
+        if mirrored:
+            last = mirrored[-1]
+            return Progress(int(last["percent"]), f"{last['percent']}% ({last['amount']})")
+        copied = list(_COPIED.finditer(line))
+        if copied:
+            return Progress(None, f"{int(copied[-1]['bytes']) / 1e6:.0f} MB copied, {copied[-1]['rate']}")
     return None
 
 
 def failure_words(lines: Sequence[str]) -> str:
-    """Return the log's own reason: its error lines, without the last one that only repeats the exit status."""
-    errors = [line.split("ERROR: ", 1)[1] for line in lines if line.startswith("ERROR: ")]
+    """Return the log's own reason: its error lines, without the last one that only repeats the exit status.
+
+    Programs that a task starts (vma, QEMU, rsync) complain in words of their own: where no line is marked as an error,
+    the last ones before the end are the reason.
+    """
+    errors = [found["text"] for found in map(_ERROR.match, lines) if found]
     if errors:
         return "; ".join(dict.fromkeys(errors))
+    said = [line.strip() for line in lines if line.strip() and not _CHATTER.match(line)][-_LAST_WORDS:]
     final = [line.split("TASK ERROR: ", 1)[1] for line in lines if line.startswith("TASK ERROR: ")]
-    return final[-1] if final else ""
+    return "; ".join(dict.fromkeys([*said, *final[-1:]]))
+
+
+def created_archives(lines: Sequence[str]) -> list[str]:
+    """Return the file names of the archives that a backup's log says it began to write."""
+    found = (re.match(r"^INFO: creating vzdump archive '(?:[^']*/)?([^'/]+)'$", line) for line in lines)
+    return [match[1] for match in found if match]
 
 
 def read_log(api: Api, node: str, upid: str, start: int = 0) -> list[str]:
     """Return the log from line `start` on; the API gives 50 lines unless told more."""
-    rows = api.get(f"nodes/{node}/tasks/{upid}/log", start=start, limit=5000) or []
-    lines = [str(row.get("t", "")) for row in rows]
-    return [] if lines == ["no content"] else lines
+    lines: list[str] = []
+    while True:
+        rows = api.get(f"nodes/{node}/tasks/{upid}/log", start=start + len(lines), limit=_PAGE) or []
+        page = [str(row.get("t", "")) for row in rows]
+        if page == ["no content"]:
+            return lines
+        lines += page
+        if len(page) < _PAGE:
+            return lines
+
+
+def holders(api: Api, node: str, vmid: int) -> list[str]:
+    """Return the tasks that are at work on a guest, as far as the token may see: who holds its lock."""
+    active = api.get(f"nodes/{node}/tasks", source="active", vmid=vmid) or []
+    return [f"{row.get('type')} by {row.get('user')}" for row in active]
 
 
 def wait(
@@ -94,17 +140,33 @@ def wait(
     sleep: Callable[[float], None] = time.sleep,
     clock: Callable[[], float] = time.monotonic,
     interval: float = 0.3,
+    patience: float = 120,
 ) -> Outcome:
-    """Wait until the task has ended; return its log, or raise with Proxmox's own words."""
+    """Wait until the task has ended; return its log, or raise with Proxmox's own words.
+
+    `patience` is how long the node may give no answer at all.
+    """
     name = parse_upid(upid)
     deadline = clock() + timeout
     lines: list[str] = []
     said = ""
+    silent_since: Optional[float] = None
     while True:
-        status = api.get(f"nodes/{name.node}/tasks/{upid}/status")
-        if status.get("status") == "stopped":
+        try:
+            status = api.get(f"nodes/{name.node}/tasks/{upid}/status")
+            ended = status.get("status") == "stopped"
+            lines += read_log(api, name.node, upid, len(lines))
+        except NodeUnreachable as error:
+            # The task does not need the API to go on, and a node may restart its daemons meanwhile.
+            silent_since = clock() if silent_since is None else silent_since
+            if clock() >= min(deadline, silent_since + patience):
+                raise
+            report(f"{name.kind} {name.id}: no answer from the node ({error.found}); the task may go on")
+            sleep(interval)
+            continue
+        silent_since = None
+        if ended:
             break
-        lines += read_log(api, name.node, upid, len(lines))
         latest = progress(lines)
         if latest and latest.text != said:
             said = latest.text
@@ -118,7 +180,6 @@ def wait(
             )
         sleep(interval)
         interval = min(interval * 1.3, 2.0)
-    lines += read_log(api, name.node, upid, len(lines))
     return judge(upid, str(status.get("exitstatus", "")), lines)
 
 

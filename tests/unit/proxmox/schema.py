@@ -60,6 +60,11 @@ def check(version: str, method: str, path: str, values: Mapping[str, Any]) -> No
     raise AssertionError(f"there is no endpoint {method} /{path} in {version}")
 
 
+def parameters(version: str, key: str) -> set[str]:
+    """Return what an endpoint takes."""
+    return set(_load(version)[key]["parameters"].get("properties", {}))
+
+
 def _wire(value: Any) -> Any:
     assert not isinstance(value, bool), "a boolean goes over the wire as 0 or 1"
     return str(value)

@@ -10,7 +10,7 @@ import pytest
 
 from bascule.proxmox import config, tasks
 from bascule.proxmox import errors as kinds
-from bascule.proxmox.api import Api, NoAnswer, NotSent, plain
+from bascule.proxmox.api import VERSIONED, Api, NoAnswer, NotSent, plain
 from bascule.proxmox.errors import ProxmoxError, TaskFailed
 
 
@@ -89,7 +89,7 @@ def test_reading_is_repeated_when_the_node_cannot_be_reached(answer: Any) -> Non
     assert len(script.requests) == 2
 
 
-@pytest.mark.parametrize("answer", [_no(595, "Network is unreachable"), NoAnswer("read timed out")])
+@pytest.mark.parametrize("answer", [_no(596, "Connection timed out"), NoAnswer("read timed out")])
 def test_writing_is_not_repeated_when_it_may_have_been_done(answer: Any) -> None:
     api, script = _api(answer)
     with pytest.raises(kinds.NodeUnreachable):
@@ -97,14 +97,68 @@ def test_writing_is_not_repeated_when_it_may_have_been_done(answer: Any) -> None
     assert len(script.requests) == 1
 
 
-def test_writing_is_repeated_when_it_was_never_sent() -> None:
-    api, script = _api(NotSent("refused"), (200, "OK", "UPID", None))
+@pytest.mark.parametrize("answer", [_no(595, "Network is unreachable"), NotSent("refused")])
+def test_writing_is_repeated_when_it_was_never_sent(answer: Any) -> None:
+    api, script = _api(answer, (200, "OK", "UPID", None))
     assert api.post("nodes/pve1/qemu/100/status/start") == "UPID"
     assert len(script.requests) == 2
 
 
 def test_values_are_what_proxmox_takes() -> None:
     assert plain({"a": True, "b": False, "c": None, "notes_template": "x"}) == {"a": 1, "b": 0, "notes-template": "x"}
+
+
+def test_a_proxy_without_a_way_to_the_node_has_changed_nothing() -> None:
+    api, _ = _api(*[_no(595, "Network is unreachable")] * 5)
+    with pytest.raises(
+        kinds.NodeUnreachable, match=r"found: 595 Network is unreachable; state now: nothing was changed"
+    ):
+        api.put("nodes/pve1/qemu/100/config", onboot=False)
+
+
+def test_what_a_version_does_not_take_is_not_sent() -> None:
+    api, script = _api((200, "OK", {"version": "9.1.3"}, None), (200, "OK", "UPID", None), (200, "OK", "UPID", None))
+    with pytest.raises(
+        kinds.BadRequest, match=r"Proxmox 9\.1\.3 does not take .*notification-policy: known from .* 8 to 8"
+    ):
+        api.post("nodes/pve1/vzdump", vmid=100, notification_policy="never")
+    assert [request[1] for request in script.requests] == ["version"]
+    api.post("nodes/pve1/qemu", vmid=100, ha_managed=False)
+    assert script.requests[-1][2] == {"vmid": 100, "ha-managed": 0}
+    api.post("nodes/pve1/vzdump", vmid=100)
+    assert len(script.requests) == 3, "the version is asked once, and only when it matters"
+    eight, sent = _api((200, "OK", {"version": "8.4.21"}, None), (200, "OK", "UPID", None))
+    eight.post("nodes/pve1/vzdump", vmid=100, notification_policy="never")
+    with pytest.raises(kinds.BadRequest, match="known from version 9"):
+        eight.put("nodes/pve1/qemu/100/config", allow_ksm=True)
+    assert len(sent.requests) == 2
+
+
+def test_an_answer_that_names_no_version_is_no_proxmox() -> None:
+    api, _ = _api((200, "OK", {"hello": "world"}, None))
+    with pytest.raises(ProxmoxError, match="the version of Proxmox at pve-mtp; found: ''"):
+        api.version()
+
+
+def test_the_table_of_versions_is_the_schemas(schema: ModuleType) -> None:
+    """Every parameter of the endpoints in use that one version takes and the other does not stands in the table."""
+    if not (schema.available("8.4") and schema.available("9.1")):
+        pytest.skip(schema.MISSING)
+    used = (
+        "POST /nodes/{node}/vzdump", "POST /nodes/{node}/qemu", "PUT /nodes/{node}/qemu/{vmid}/config",
+        "DELETE /nodes/{node}/qemu/{vmid}", "POST /nodes/{node}/qemu/{vmid}/status/start",
+        "POST /nodes/{node}/qemu/{vmid}/status/stop", "POST /nodes/{node}/qemu/{vmid}/status/shutdown",
+        "POST /nodes/{node}/qemu/{vmid}/remote_migrate", "GET /nodes/{node}/tasks",
+        "DELETE /nodes/{node}/storage/{storage}/content/{volume}",
+    )  # fmt: skip
+    takes = {number: {key: schema.parameters(text, key) for key in used} for number, text in ((8, "8.4"), (9, "9.1"))}
+    for key in used:
+        for name in takes[8][key] ^ takes[9][key]:
+            first, last = VERSIONED[name]
+            for number in (8, 9):
+                assert (name in takes[number][key]) == (first <= number <= (last or number)), f"{key} {name}"
+    known = {name for number in takes.values() for names in number.values() for name in names}
+    assert set(VERSIONED) <= known
 
 
 UPID = "UPID:pve1:000000D0:00028684:6B0008D9:vzdump:100:root@pam!mig:"
@@ -139,6 +193,25 @@ def test_task_names() -> None:
             ["ERROR: interrupted by signal", "TASK ERROR: interrupted by signal"],
             "interrupted by signal",
         ),
+        (
+            "start failed: QEMU exited with code 1",
+            [
+                "bridge 'vmbr9' does not exist",
+                "kvm: network script /var/lib/qemu-server/pve-bridge failed with status 512",
+                "TASK ERROR: start failed: QEMU exited with code 1",
+            ],
+            "start failed: QEMU exited with code 1: bridge 'vmbr9' does not exist; kvm: network script "
+            "/var/lib/qemu-server/pve-bridge failed with status 512; start failed: QEMU exited with code 1",
+        ),
+        (
+            "migration aborted",
+            [
+                "2026-11-20 08:48:36 starting migration of VM 100 to node 'pveb' (10.98.0.2)",
+                "2026-11-20 08:48:40 ERROR: migration aborted (duration 00:00:04): no such bridge",
+                "TASK ERROR: migration aborted",
+            ],
+            "migration aborted: migration aborted (duration 00:00:04): no such bridge",
+        ),
         ("VM is locked (backup)", ["TASK ERROR: VM is locked (backup)"], "VM is locked (backup)"),
         ("", [], "no exit status"),
     ],
@@ -154,6 +227,11 @@ def test_warnings_are_a_success_that_is_reported() -> None:
     assert tasks.judge(UPID, "OK", []).warnings == 0
 
 
+def test_warnings_are_told_in_the_logs_words() -> None:
+    lines = ["WARN: no efidisk configured", "2026-11-20 08:48:40 WARNING: old machine type", "TASK WARNINGS: 2"]
+    assert tasks.judge(UPID, "WARNINGS: 2", lines).warned == ("no efidisk configured", "old machine type")
+
+
 def test_progress_is_taken_from_the_log() -> None:
     lines = [
         "INFO:  50% (520.0 MiB of 1.0 GiB) in 3s, read: 173.3 MiB/s, write: 13.3 MiB/s",
@@ -164,6 +242,15 @@ def test_progress_is_taken_from_the_log() -> None:
     assert found is not None
     assert (found.percent, found.text) == (97, "97% (1000.0 MiB of 1.0 GiB, 160.0 MiB/s)")
     assert tasks.progress(["INFO: status = running"]) is None
+    tunnel = (
+        "100372480 bytes (100 MB, 96 MiB) copied, 1 s, 100 MB/s206934016 bytes (207 MB, 197 MiB) copied, 2 s, 103 MB/s"
+    )
+    copied = tasks.progress([tunnel, "2026-11-20 08:48:49 disk-import: Formatting"])
+    assert copied is not None
+    assert (copied.percent, copied.text) == (None, "207 MB copied, 103 MB/s")
+    mirrored = tasks.progress(["drive-scsi0: transferred 1.0 GiB of 4.0 GiB (25.31%) in 3s"])
+    assert mirrored is not None
+    assert (mirrored.percent, mirrored.text) == (25, "25% (1.0 GiB of 4.0 GiB)")
 
 
 def test_a_running_task_is_waited_for_and_told() -> None:
@@ -180,6 +267,37 @@ def test_a_running_task_is_waited_for_and_told() -> None:
     assert outcome.log == (line, "TASK OK")
     assert said == ["vzdump 100: 80% (824.5 MiB of 1.0 GiB, 274.8 MiB/s)"]
     assert script.requests[3][2]["start"] == 1
+
+
+def test_a_task_goes_on_while_the_api_is_away() -> None:
+    api, _ = _api(
+        *[NotSent("refused")] * 5,
+        (200, "OK", {"status": "stopped", "exitstatus": "OK"}, None),
+        (200, "OK", [{"n": 1, "t": "TASK OK"}], None),
+    )
+    said: list[str] = []
+    assert tasks.wait(api, UPID, 60, report=said.append, sleep=lambda seconds: None).log == ("TASK OK",)
+    assert said == ["vzdump 100: no answer from the node (refused); the task may go on"]
+
+
+def test_a_node_that_stays_away_is_not_waited_for_endlessly() -> None:
+    api, script = _api(*[NotSent("refused")] * 15)
+    now = iter([0.0, 10.0, 10.0, 70.0, 131.0])
+    with pytest.raises(kinds.NodeUnreachable):
+        tasks.wait(api, UPID, 3600, sleep=lambda seconds: None, clock=lambda: next(now))
+    assert script.answers == []
+
+
+def test_a_long_log_is_read_to_its_end() -> None:
+    pages = [[{"n": n, "t": f"line {n}"} for n in range(5000)], [{"n": 5000, "t": "TASK OK"}]]
+    api, script = _api(*[(200, "OK", page, None) for page in pages])
+    assert tasks.read_log(api, "pve1", UPID)[-1] == "TASK OK"
+    assert [request[2]["start"] for request in script.requests] == [0, 5000]
+
+
+def test_the_archive_that_a_backup_began() -> None:
+    line = "INFO: creating vzdump archive '/var/lib/vz/dump/vzdump-qemu-100-2026_11_20-08_46_01.vma.zst'"
+    assert tasks.created_archives(["INFO: x", line]) == ["vzdump-qemu-100-2026_11_20-08_46_01.vma.zst"]
 
 
 def test_a_task_that_takes_too_long_goes_on_at_the_node() -> None:
