@@ -5,7 +5,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 name: bascule_record
-short_description: Keep what an audit, a check or a verification has found
+short_description: Keep what an audit, a check, a transfer or a verification has found
 description:
   - Journals the data and stores it as C(runs/RUN/facts/COMPONENT.KIND.json) for reports. Runs on the controller.
   - The last task of a role's audit and verify.
@@ -14,7 +14,7 @@ options:
     description: What was done.
     type: str
     required: true
-    choices: [audit, check, verify]
+    choices: [audit, check, transfer, repair, verify]
   data:
     description: What was found.
     type: dict
@@ -50,7 +50,7 @@ class ActionModule(ControllerAction):
     """See DOCUMENTATION."""
 
     ARGUMENTS: ClassVar[dict[str, Any]] = {
-        "kind": {"type": "str", "required": True, "choices": ["audit", "check", "verify"]},
+        "kind": {"type": "str", "required": True, "choices": ["audit", "check", "transfer", "repair", "verify"]},
         "data": {"type": "dict", "required": True},
     }
 

@@ -74,6 +74,8 @@ class Recorder:
                 self._turn(self._socket.fileno() in ready, mounts.fileno() in ready)
         signal.set_wakeup_fd(-1)
         self._end("the recorder was stopped")
+        self._answer()
+        self._socket.close()
 
     def stop(self, signum: int, frame: FrameType | None) -> None:
         """Stop after this turn."""
