@@ -21,12 +21,13 @@ options:
         stops it again; a guest that is moved warm stays up. V(boot) boots it and leaves it running.
       - V(freeze), V(close_begin) and V(close_finish) work on the side that is left, V(open) and V(thaw) on the side
         that is entered.
+      - V(backup_jobs) reads which scheduled backups run at both nodes, V(set_backup_jobs) switches some of one node.
       - V(verify) compares the disks of the last switch and asks the active guest. V(retire) archives and removes the
         guest at the side that was left.
     type: str
     required: true
-    choices: [state, plan_sync, plan_switch, audit, adopt, backup, restore, quiesce, boot, proof_boot, freeze,
-      close_begin, close_finish, open, thaw, verify, retire]
+    choices: [state, plan_sync, plan_switch, audit, adopt, backup, restore, backup_jobs, set_backup_jobs, quiesce,
+      boot, proof_boot, freeze, close_begin, close_finish, open, thaw, verify, retire]
   epoch:
     description: The epoch of the switch.
     type: str
@@ -67,6 +68,23 @@ options:
     description: Names the state of the stopped guest's disks; with V(backup), the archive of that very state.
     type: str
     default: ""
+  machine:
+    description: The node of V(set_backup_jobs), by the inventory name of its machine.
+    type: str
+  jobs:
+    description: The jobs of V(set_backup_jobs).
+    type: list
+    elements: str
+    default: []
+  enabled:
+    description: Whether V(set_backup_jobs) switches them on.
+    type: bool
+    default: false
+  measured:
+    description:
+      - What earlier transfers have shown, for the forecast of V(audit). Keys are C(rate) (bytes per second),
+        C(archive) and C(changed) (bytes).
+    type: dict
   fresh:
     description: Make a new archive although there is one.
     type: bool
@@ -120,7 +138,7 @@ from bascule.guard.state import Epoch, Receipt
 from bascule.io import health
 from bascule.io.proxmox_api import connect
 from bascule.plan.action import plain
-from bascule.proxmox import audit, prepare, prove, session, verbs, view, ways
+from bascule.proxmox import audit, prepare, prove, schedule, session, verbs, view, ways
 from bascule.proxmox.guest import Guest
 
 display = Display()
@@ -139,6 +157,10 @@ SPEC: dict[str, Any] = {
     "replace": {"type": "bool", "default": False},
     "kept": {"type": "dict"},
     "mark": {"type": "str", "default": ""},
+    "measured": {"type": "dict"},
+    "machine": {"type": "str"},
+    "jobs": {"type": "list", "elements": "str", "default": []},
+    "enabled": {"type": "bool", "default": False},
     "fresh": {"type": "bool", "default": False},
 }
 REQUIRED_IF = [
@@ -146,6 +168,7 @@ REQUIRED_IF = [
     ("operation", "close_finish", ["epoch", "position"]),
     ("operation", "open", ["epoch", "receipt"]),
     ("operation", "restore", ["archive"]),
+    ("operation", "set_backup_jobs", ["machine", "jobs", "enabled"]),
 ]
 
 
@@ -164,7 +187,14 @@ class ActionModule(ActionBase):
             "plan_switch": self._plan_switch,
             "audit": lambda source, target, args: {
                 "changed": False,
-                "audit": audit.audit(source, target, *view.look_at_both(source, target)),
+                "audit": audit.audit(
+                    source,
+                    target,
+                    *view.look_at_both(source, target),
+                    self._way,
+                    self._stateless,
+                    {**(args["measured"] or {}), "planned": self._planned},
+                ),
             },
             "adopt": lambda source, target, args: prepare.adopt(source, self._check),
             "backup": lambda source, target, args: prepare.back_up(source, args["fresh"], args["mark"], self._check),
@@ -176,6 +206,16 @@ class ActionModule(ActionBase):
                 self._check,
                 args["replace"],
                 args["kept"],
+            ),
+            "backup_jobs": lambda source, target, args: {
+                "changed": False,
+                "nodes": {side.side.machine: schedule.jobs_of(side) for side in (source, target)},
+            },
+            "set_backup_jobs": lambda source, target, args: schedule.set_enabled(
+                source if args["machine"] == source.side.machine else target,
+                args["jobs"],
+                args["enabled"],
+                self._check,
             ),
             "quiesce": lambda source, target, args: verbs.quiesce(target, self._check),
             "boot": lambda source, target, args: verbs.boot_apart(target, self._check),
@@ -204,6 +244,8 @@ class ActionModule(ActionBase):
             self._way = str(self._variable(task_vars, "proxmox_guest_move"))
             self._stateless = bool(self._variable(task_vars, "proxmox_guest_stateless"))
             self._refresh_after = float(self._variable(task_vars, "proxmox_guest_refresh_after"))
+            link = plain(self._templar.template(task_vars.get("plan_link") or {}))
+            self._planned = float(link.get("rate_mbit") or 0) * 1e6 / 8
             ways.must_be_declared(self._way, self._stateless)
             source, target = (
                 session.guest(self._variable(task_vars, name), settings, connect, self._tell, health.ask)

@@ -9,21 +9,39 @@ DOCUMENTATION = r"""
 module: bascule_archive
 short_description: Digest an archive and prove it
 description:
-  - Returns the SHA-256 of a file. With O(sha256) the file must have that digest, and the compressed stream is tested by
-    zstd as well. A VMA archive does not protect its payload itself, so the digest is what proves a transfer.
+  - Returns the SHA-256 of a file. With O(sha256) the file must have that digest, and its compressed stream and its
+    structure (header, extents, every cluster exactly once) must be whole. A VMA archive does not protect its payload
+    itself, so the digest taken at the source is what proves a transfer.
+  - With O(follow) a unit on the node digests the next archive of a guest while vzdump writes it. Asking for that
+    archive with the same O(component) afterwards takes this digest; the file is read again only when it is another one.
 options:
   path:
     description: The archive.
     type: path
-    required: true
   sha256:
     description: The digest taken at the source.
     type: str
+  component:
+    description: Name of the component whose archive is followed.
+    type: str
+  follow:
+    description: The next archive to digest; keys are C(folder), C(vmid) and C(seconds) to wait for it at most.
+    type: dict
 author:
   - The Bascule authors
 """
 
 EXAMPLES = r"""
+- name: Digest the next archive while it is written
+  bascule_archive:
+    component: courses_guest
+    follow:
+      folder: /var/lib/vz/dump
+      vmid: 100
+      seconds: 3600
+  delegate_to: pve-mtp
+  become: true
+
 - name: Prove the archive after its transfer
   bascule_archive:
     path: /var/lib/vz/dump/vzdump-qemu-100-2026_11_20-08_46_01.vma.zst
@@ -35,44 +53,64 @@ EXAMPLES = r"""
 RETURN = r"""
 exists:
   description: Whether there is such a file.
-  returned: always
+  returned: with O(path)
   type: bool
 sha256:
   description: Its digest; empty when there is no such file.
-  returned: always
+  returned: with O(path)
   type: str
+followed:
+  description: Whether the digest was taken while the archive was written.
+  returned: with O(component)
+  type: bool
 """
 
 import os
 from typing import Any
 
 from ansible.module_utils.bascule.errors import BasculeError
-from ansible.module_utils.bascule.io import disks
+from ansible.module_utils.bascule.io import archive, archive_follow, disks
 from ansible.module_utils.bascule.io.module import run_module
 from ansible.module_utils.basic import AnsibleModule
 
 
 def main(module: AnsibleModule) -> dict[str, Any]:
-    """Digest, compare, test."""
-    path, wanted = module.params["path"], module.params["sha256"]
+    """Follow, digest, or prove."""
+    path, wanted, component = (module.params[name] for name in ("path", "sha256", "component"))
+    follow = module.params["follow"]
+    if follow is not None:
+        if not module.check_mode:
+            archive_follow.begin(component, follow["folder"], int(follow["vmid"]), float(follow["seconds"]))
+        return {"changed": False}
     if not os.path.exists(path):
         if wanted and not module.check_mode:
             raise BasculeError(expected=f"the archive {path}", found="no such file", state="nothing was restored")
         return {"changed": False, "exists": False, "sha256": ""}
-    found = disks.file_sha256(path)
     if wanted:
-        broken = "" if found == wanted else f"digest {found}"
-        if not broken and path.endswith(".zst"):
-            broken = disks.stream_is_whole(path)
-        if broken:
+        verdict = archive.verify_archive(path, wanted)
+        if verdict.result != "proved":
             raise BasculeError(
                 expected=f"the archive {path} as it was at the source (sha256 {wanted})",
-                found=broken,
+                found="; ".join([*verdict.damage, *map(str, verdict.report.problems)]) or verdict.result,
                 state="the archive is not used; nothing was restored",
-                next_command=f"remove {path} and run playbooks/20_prepare.yml again",
+                next_command=f"remove {path} and run the same playbook again",
             )
-    return {"changed": False, "exists": True, "sha256": found}
+        return {"changed": False, "exists": True, "sha256": wanted}
+    if component and not module.check_mode:
+        found, followed = archive_follow.digest_of(component, path)
+        return {"changed": False, "exists": True, "sha256": found, "followed": followed}
+    return {"changed": False, "exists": True, "sha256": disks.file_sha256(path)}
 
 
 if __name__ == "__main__":
-    run_module({"path": {"type": "path", "required": True}, "sha256": {"type": "str"}}, main)
+    run_module(
+        {
+            "path": {"type": "path"},
+            "sha256": {"type": "str"},
+            "component": {"type": "str"},
+            "follow": {"type": "dict"},
+        },
+        main,
+        required_by={"follow": ["component"]},
+        required_one_of=[("path", "follow")],
+    )

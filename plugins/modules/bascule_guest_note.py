@@ -23,6 +23,10 @@ options:
   data:
     description: What to keep; without it the note is only read.
     type: dict
+  merge:
+    description: Keep what the note held under other keys.
+    type: bool
+    default: false
 author:
   - The Bascule authors
 """
@@ -58,6 +62,8 @@ def main(module: AnsibleModule) -> dict[str, Any]:
     """Write when there is something new, and return the note."""
     path = Path(directory(module.params["component"])) / f"note-{module.params['name']}.json"
     before, data = files.read_json(path) or {}, module.params["data"]
+    if data is not None and module.params["merge"]:
+        data = {**before, **data}
     if data is None or before == data:
         return {"changed": False, "note": before}
     if not module.check_mode:
@@ -71,6 +77,7 @@ if __name__ == "__main__":
             "component": {"type": "str", "required": True},
             "name": {"type": "str", "required": True},
             "data": {"type": "dict"},
+            "merge": {"type": "bool", "default": False},
         },
         main,
     )

@@ -98,12 +98,6 @@ def file_sha256(path: str) -> str:
     return sha.hexdigest()
 
 
-def stream_is_whole(path: str, runner: Runner = run, timeout: float = 3600) -> str:
-    """Let zstd test the compressed stream; return its own words when it is broken."""
-    result = runner(["zstd", "--test", "--quiet", "--", path], timeout=timeout, check=False)
-    return "" if result.rc == 0 else (result.stderr.strip() or f"zstd ended with {result.rc}")
-
-
 def kept_path(path: str) -> str:
     """Return where the disk's state at the fence is kept: next to it, under a name no storage lists as a disk."""
     return path + KEPT

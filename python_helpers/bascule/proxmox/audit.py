@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Optional
 
 from ..guard import state as guard
 from . import config as guest_config
+from . import forecast, preflight, ways
 from .errors import ApiRefused
 from .guest import Guest
 from .view import View, agent_enabled
@@ -15,17 +16,26 @@ FORMATS = ("raw",)
 STORAGES = ("dir", "nfs", "cifs")
 
 
-def audit(source: Guest, target: Guest, source_view: View, target_view: View) -> dict[str, Any]:
+def audit(
+    source: Guest,
+    target: Guest,
+    source_view: View,
+    target_view: View,
+    way: str = ways.DELTA,
+    stateless: bool = False,
+    measured: Optional[Mapping[str, Any]] = None,
+) -> dict[str, Any]:
     """Return what was measured, and every reason why this guest cannot be moved as planned."""
     refusals: list[str] = []
     notes: list[str] = []
+    versions = {guest.side.machine: _version(guest) for guest in (source, target)}
     data: dict[str, Any] = {
-        "versions": {guest.side.machine: _version(guest) for guest in (source, target)},
+        "versions": versions,
         "running_backups": {guest.side.machine: _backups(guest) for guest in (source, target)},
     }
     if not source_view.exists:
         refusals.append(f"there is no guest {source.side.vmid} at {source.side.machine}")
-        return {**data, "refusals": refusals, "notes": notes}
+        return {**data, "refusals": refusals, "notes": notes, "summary": notes}
     config = source.config()
     data["guest"] = {
         "name": config.get("name", ""),
@@ -48,14 +58,53 @@ def audit(source: Guest, target: Guest, source_view: View, target_view: View) ->
     size = sum(disk.size for disk in source_view.disks)
     refusals += _room(target, target_view, config, size, data)
     refusals += _keeping(source, size, data)
+    for guest in (source, target):
+        major = int(versions[guest.side.machine].partition(".")[0] or 8)
+        bridges = [guest.side.bridge] if guest.side.bridge else []
+        refusals += preflight.privileges(guest, major, way, bridges)
+        found, said = preflight.backups(guest)
+        refusals += found
+        notes += said
+    refusals += preflight.managed(source)
+    refusals += preflight.clashes(target, config)
+    refusals += preflight.room(target, config)
+    notes += preflight.notes(source, target, config)
+    known, assumed = forecast.measured(size, sum(disk.used or disk.size for disk in source_view.disks), measured or {})
+    expected = forecast.forecast(known)
+    recommended = forecast.recommend(expected, stateless)
     data["forecast"] = {
         "disk_bytes": size,
-        "archive_bytes_at_most": size,
-        "transfer_bytes_at_most": size,
-        "read_bytes_in_window": 2 * size,
+        "read_bytes_in_window": 0 if way == ways.WARM else 2 * size,
         "kept_aside_bytes_at_most": size,
+        "ways": expected,
+        "assumed": assumed,
+        "chosen": way,
+        "recommended": recommended,
     }
+    if way == ways.WARM:
+        notes.append(
+            "warm: what the guest has written on its own disks since its copy was made is dropped: "
+            + ", ".join(f"{disk.name} ({disk.volid})" for disk in source_view.disks)
+        )
+    if recommended != way:
+        notes.append(
+            f"{recommended} would cost the window {expected[recommended]['seconds']:g} s, "
+            f"{way} {expected[way]['seconds']:g} s"
+        )
+    data["summary"] = _summary(expected, way, recommended, notes)
     return {**data, "refusals": refusals, "notes": notes}
+
+
+def _summary(expected: Mapping[str, Mapping[str, float]], way: str, recommended: str, notes: list[str]) -> list[str]:
+    """Return the forecast and the notes as lines for a person."""
+    lines = []
+    for name, cost in expected.items():
+        marks = [word for word, is_so in (("chosen", name == way), ("recommended", name == recommended)) if is_so]
+        lines.append(
+            f"{name}: {cost['seconds']:g} s of the window, {cost['bytes'] / 1e6:.1f} MB over the link"
+            + (f" ({', '.join(marks)})" if marks else "")
+        )
+    return lines + notes
 
 
 def _version(guest: Guest) -> str:

@@ -23,6 +23,7 @@ class Disk:
     path: str
     format: str
     size: int
+    used: int = 0
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,7 @@ def look(guest: Guest) -> View:
                 path=str(volume.get("path", "")),
                 format=str(volume.get("format", drive.format)),
                 size=int(volume.get("size", 0)),
+                used=int(volume.get("used", 0)),
             )
         )
     status = current.get("status")

@@ -15,6 +15,11 @@ from bascule.proxmox.guest import Guest, Limits, Side
 
 Answer = tuple[int, str, Any, Optional[Mapping[str, str]]]
 OK = "OK"
+CONFIGS = ("Options", "Network", "Cloudinit", "Disk", "CDROM", "CPU", "Memory", "HWType")
+PRIVILEGES = (
+    "VM.Audit", "VM.PowerMgmt", "VM.Backup", "VM.Allocate", "VM.Monitor", "VM.Migrate", "Datastore.AllocateSpace",
+    "Datastore.Audit", "Sys.Audit", "Sys.Incoming", "SDN.Use", *(f"VM.Config.{name}" for name in CONFIGS),
+)  # fmt: skip
 
 
 class FakeNode:
@@ -33,6 +38,11 @@ class FakeNode:
         self.before_put: list[Callable[[], None]] = []
         self.task_results: dict[str, tuple[str, list[str]]] = {}
         self.agent_silent = False
+        self.privileges = set(PRIVILEGES)
+        self.withdrawn: set[str] = set()
+        self.replication: list[dict[str, Any]] = []
+        self.pending: list[dict[str, Any]] = []
+        self.jobs: dict[str, dict[str, Any]] = {}
         self.active: list[dict[str, Any]] = []
         self._numbers = itertools.count(1)
 
@@ -61,6 +71,12 @@ class FakeNode:
         words = path.split("/")
         if path == "version":
             return self._data({"version": "8.4.21", "release": "8.4", "repoid": "deadbeef"})
+        if path == "access/permissions":
+            return self._data({values["path"]: dict.fromkeys(self.privileges - self.withdrawn, 1)})
+        if path == "cluster/replication":
+            return self._data(self.replication)
+        if path == "cluster/backup" or path.startswith("cluster/backup/"):
+            return self._jobs(method, words[2:], values)
         if words[:2] != ["nodes", self.node]:
             return 595, "No route to host", None, None
         rest = words[2:]
@@ -72,6 +88,8 @@ class FakeNode:
             return self._tasks(rest[1:], values)
         if rest[0] == "vzdump":
             return self._vzdump(values)
+        if rest == ["status"]:
+            return self._data({"memory": {"free": 8 << 30}, "cpuinfo": {"model": "emulated"}})
         if rest[0] == "network":
             return self._data([{"iface": "vmbr0", "type": "bridge"}])
         return 501, f"Method '{method} /{path}' not implemented", None, None
@@ -99,6 +117,8 @@ class FakeNode:
     def _qemu(self, method: str, rest: list[str], values: dict[str, Any]) -> Answer:
         if not rest and method == "POST":
             return self._restore(values)
+        if not rest:
+            return self._data([{"vmid": vmid, "name": config.get("name")} for vmid, config in self.guests.items()])
         vmid = int(rest[0])
         if vmid not in self.guests:
             return 500, f"Configuration file 'nodes/{self.node}/qemu-server/{vmid}.conf' does not exist", None, None
@@ -107,6 +127,8 @@ class FakeNode:
             return self._data({**config, "digest": self.digest(vmid)})
         if what == "config" and method == "PUT":
             return self._put(vmid, values)
+        if what == "pending":
+            return self._data(self.pending)
         if what == "snapshot":
             return self._data([{"name": "current", "description": "You are here!"}])
         if what == "status/current":
@@ -165,6 +187,12 @@ class FakeNode:
         return self.task("qmrestore", vmid, act, ("progress 100% (read 1073741824 bytes, duration 2 sec)",))
 
     # ---- storage and tasks
+
+    def _jobs(self, method: str, rest: list[str], values: dict[str, Any]) -> Answer:
+        if not rest:
+            return self._data([dict(job) for job in self.jobs.values()])
+        self.jobs[rest[0]].update(values)
+        return self._data(None)
 
     def _storage(self, name: str, rest: list[str], values: dict[str, Any]) -> Answer:
         if name != "local":

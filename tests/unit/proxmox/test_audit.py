@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from bascule.proxmox import audit, view
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bascule.proxmox import audit, forecast, view, ways
+from bascule.proxmox.forecast import Measured
 
 
 def test_audit_of_a_movable_guest(nodes: Any) -> None:
@@ -40,3 +45,68 @@ def test_audit_names_a_running_backup(nodes: Any) -> None:
     here.active.append({"type": "vzdump", "upid": "UPID:x", "user": "root@pam"})
     found = audit.audit(source, target, *view.look_at_both(source, target))
     assert [note for note in found["notes"] if "a backup job is running at pve-mtp" in note]
+
+
+def test_every_finding_is_named_at_once(nodes: Any) -> None:
+    here, there, source, target = nodes
+    there.withdrawn = {"VM.Allocate", "Datastore.AllocateSpace"}
+    here.withdrawn = {"VM.Backup"}
+    here.replication = [{"id": "100-0", "guest": 100}, {"id": "7-0", "guest": 7}]
+    here.jobs = {"nightly": {"id": "nightly", "enabled": 1}}
+    here.pending = [{"key": "memory", "value": "256", "pending": "512"}, {"key": "name", "value": "courses"}]
+    there.guests[300] = {"name": "twin", "net0": "virtio=bc:24:11:03:07:c1,bridge=vmbr0"}
+    there.guests[301] = {"name": "neighbour", "ipconfig0": "ip=198.51.100.10/24"}
+    here.guests[100]["ipconfig0"] = "ip=198.51.100.10/24,gw=198.51.100.1"
+    there.fail_next.append(
+        ("GET", "nodes/pve-tls/status", (403, "Permission check failed (/nodes/pve-tls)", None, None))
+    )
+    found = audit.audit(source, target, *view.look_at_both(source, target))["refusals"]
+    for reason in (
+        "pve-tls: the token lacks VM.Allocate on /vms/100",
+        "pve-tls: the token lacks Datastore.AllocateSpace on /storage/local",
+        "pve-mtp: the token lacks VM.Backup on /vms/100",
+        "is replicated by the job 100-0",
+        "pve-mtp: the token lacks Sys.Modify on / to switch off scheduled backups (nightly)",
+        "has changes that wait for its next start (memory)",
+        "the guest 300 'twin' at pve-tls has the hardware address",
+        "the guest 301 'neighbour' at pve-tls has the address 198.51.100.10",
+        "pve-tls: GET nodes/pve-tls/status: 403",
+    ):
+        assert [line for line in found if reason in line], reason
+    assert here.written() == there.written() == []
+
+
+def test_a_warm_move_names_what_it_drops(nodes: Any) -> None:
+    _, _, source, target = nodes
+    found = audit.audit(source, target, *view.look_at_both(source, target), ways.WARM, True, {"rate": 25e6})
+    assert [note for note in found["notes"] if "is dropped: scsi0 (local:100/vm-100-disk-0.raw)" in note]
+    assert found["forecast"]["ways"]["warm"]["bytes"] == 0
+    assert [line for line in found["summary"] if line.startswith("warm: ") and "(chosen, recommended)" in line]
+
+
+SIZES = st.integers(1 << 20, 1 << 42)
+
+
+@given(SIZES, SIZES, st.floats(1e5, 1e10), st.floats(1.01, 100))
+def test_a_faster_link_never_costs_more_and_warm_costs_least(one: int, other: int, rate: float, more: float) -> None:
+    size, used = max(one, other), min(one, other)
+    slow, fast = (forecast.forecast(Measured(size, used, r)) for r in (rate, rate * more))
+    for way in ways.WAYS:
+        assert fast[way]["seconds"] <= slow[way]["seconds"]
+        assert slow[ways.WARM]["seconds"] <= slow[way]["seconds"]
+        assert slow[way]["bytes"] <= size
+
+
+@pytest.mark.parametrize(
+    ("size", "used", "stateless", "way"),
+    [(30 << 30, 20 << 30, False, "delta"), (30 << 30, 20 << 30, True, "warm"), (30 << 30, 64 << 20, False, "archive")],
+)
+def test_recommendation(size: int, used: int, stateless: bool, way: str) -> None:
+    assert forecast.recommend(forecast.forecast(Measured(size, used, 25e6)), stateless) == way
+
+
+def test_what_was_not_measured_is_said_to_be_assumed() -> None:
+    known, assumed = forecast.measured(1 << 30, 1 << 29, {"planned": 25e6})
+    assert (known.rate, len(assumed)) == (25e6, 3)
+    known, assumed = forecast.measured(1 << 30, 1 << 29, {"rate": 20e6, "archive": 5, "changed": 7, "planned": 25e6})
+    assert (known.rate, known.archive, known.changed, assumed) == (20e6, 5, 7, [])

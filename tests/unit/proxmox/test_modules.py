@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from bascule.errors import BasculeError
-from bascule.io import guest_link, guest_pull
+from bascule.io import archive_follow, guest_link, guest_pull
 from bascule.io.proxmox_api import connect
 from bascule.proxmox import session
 from bascule.proxmox.errors import ProxmoxError
@@ -62,21 +62,40 @@ def test_keep(place: Path) -> None:
     assert call("bascule_disk_keep", **arguments)["changed"] is False
 
 
+def _archive(**params: Any) -> dict[str, Any]:
+    given: dict[str, Any] = {"path": None, "sha256": None, "component": None, "follow": None, **params}
+    return call("bascule_archive", **given)
+
+
 def test_archive(place: Path) -> None:
     path = place / "a.vma"
-    assert call("bascule_archive", path=str(path), sha256=None)["exists"] is False
+    assert _archive(path=str(path))["exists"] is False
     with pytest.raises(BasculeError, match="nothing was restored"):
-        call("bascule_archive", path=str(path), sha256="00")
+        _archive(path=str(path), sha256="00")
     path.write_bytes(b"abc")
-    wanted = hashlib.sha256(b"abc").hexdigest()
-    assert call("bascule_archive", path=str(path), sha256=wanted)["sha256"] == wanted
-    path.write_bytes(b"abd")
-    with pytest.raises(BasculeError, match=f"sha256 {wanted}"):
-        call("bascule_archive", path=str(path), sha256=wanted)
+    found = hashlib.sha256(b"abc").hexdigest()
+    assert _archive(path=str(path))["sha256"] == found
+    with pytest.raises(BasculeError, match=f"sha256 {found}"):
+        _archive(path=str(path), sha256=found)  # the right digest of something that is no archive
+    with pytest.raises(BasculeError, match="the archive is not used; nothing was restored"):
+        _archive(path=str(path), sha256="0" * 64)
+
+
+def test_archive_that_is_followed(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[Any] = []
+    monkeypatch.setattr(archive_follow, "begin", lambda *given: begun.append(given))
+    monkeypatch.setattr(archive_follow, "digest_of", lambda component, path: ("12ab", True))
+    assert _archive(component="c", follow={"folder": "/x", "vmid": "100", "seconds": 60}) == {"changed": False}
+    assert begun == [("c", "/x", 100, 60.0)]
+    path = place / "a.vma"
+    path.write_bytes(b"abc")
+    assert _archive(component="c", path=str(path)) == {
+        "changed": False, "exists": True, "sha256": "12ab", "followed": True,
+    }  # fmt: skip
 
 
 def test_note(place: Path) -> None:
-    arguments: dict[str, Any] = {"component": "courses_guest", "name": "restore"}
+    arguments: dict[str, Any] = {"component": "courses_guest", "name": "restore", "merge": False}
     assert call("bascule_guest_note", data=None, **arguments) == {"changed": False, "note": {}}
     assert call("bascule_guest_note", check=True, data={"vmid": 100}, **arguments)["changed"] is True
     assert list(place.iterdir()) == []

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
-from .errors import bad_parameters
+from .errors import Failure, bad_parameters
+from .guest_store import write_durably
 from .params import FLAG, TEXT, Param
 from .routes import Request, route
 from .volumes import CONTENT, STORAGE, check_storage
@@ -62,7 +64,22 @@ def ha_resources(request: Request) -> Any:
 
 @route("GET", "/cluster/backup", ("/", "Sys.Audit"))
 def backup_jobs(request: Request) -> Any:
-    return []
+    return list(_jobs(request).values())
+
+
+@route("PUT", "/cluster/backup/{id}", ("/", "Sys.Modify"), {"enabled": FLAG, "comment": TEXT})
+def change_backup_job(request: Request) -> Any:
+    jobs, name = _jobs(request), request.path["id"]
+    if name not in jobs:
+        raise Failure(f"No such job '{name}'")
+    jobs[name] |= request.values
+    write_durably(request.node.paths.jobs, json.dumps(jobs))
+
+
+def _jobs(request: Request) -> dict[str, dict[str, Any]]:
+    """Scheduled backups as a test has written them down; this node never runs one by itself."""
+    path = request.node.paths.jobs
+    return dict(json.loads(path.read_text())) if path.exists() else {}
 
 
 @route("GET", "/cluster/replication")

@@ -29,6 +29,10 @@ class Paths:
         return self.root / "etc/pve/priv/standin-root.cfg"
 
     @property
+    def jobs(self) -> Path:
+        return self.root / "etc/pve/jobs.json"
+
+    @property
     def privileges(self) -> Path:
         return self.root / "etc/pve/priv/standin-privileges.json"
 

@@ -86,12 +86,12 @@ class Volumes:
                 path.with_name(beside).unlink(missing_ok=True)
 
     def remove_of(self, vmid: int, config: Config) -> None:
-        """Every volume the guest owns, named in its configuration or not."""
+        """Every volume the guest owns, named in its configuration or not; never a file that is no volume."""
         for drive in guest_config.drives(config).values():
             if drive["file"].startswith(f"{STORAGE}:{vmid}/"):
                 self.remove(drive["file"])
         directory = self._paths.images / str(vmid)
-        for path in directory.glob(f"vm-{vmid}-*"):
+        for path in directory.glob(f"vm-{vmid}-*.raw"):
             path.unlink()
         if directory.exists() and not any(directory.iterdir()):
             directory.rmdir()

@@ -1,0 +1,84 @@
+"""What each way to move a guest would cost the window: bytes over the link and seconds, and which way is recommended.
+
+Rates of a node are assumptions; the link's rate, the archive's size and the changed bytes are those measured last, or
+the plan's, and the result says which are not measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Optional
+
+from . import ways
+
+MEBI = 1 << 20
+# Bytes per second that a node reads, archives, restores and verifies: cautious for today's disks.
+RATES: Mapping[str, float] = {"read": 300 * MEBI, "vzdump": 150 * MEBI, "restore": 200 * MEBI, "verify": 400 * MEBI}
+# Seconds that every move takes, whatever its size: to shut down, to close and open, to start.
+FIXED: Mapping[str, float] = {"shutdown": 10, "switch": 3, "start": 20}
+# Of what is used: how small it gets in an archive, and how much changes between prepare and the window.
+COMPRESSED = 0.6
+CHANGED = 0.02
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What is known about a guest and its link; None was never measured."""
+
+    size: int
+    used: int
+    rate: float
+    archive: Optional[int] = None
+    changed: Optional[int] = None
+
+
+def forecast(known: Measured) -> dict[str, dict[str, float]]:
+    """Return bytes over the link and seconds in the window, for each way."""
+    archive = known.archive if known.archive is not None else int(known.used * COMPRESSED)
+    changed = known.changed if known.changed is not None else int(known.used * CHANGED)
+    fixed = sum(FIXED.values())
+    compared = known.size / RATES["read"]
+    seconds = {
+        ways.ARCHIVE: fixed
+        + known.used / RATES["vzdump"]
+        + archive / known.rate
+        + archive / RATES["verify"]
+        + known.used / RATES["restore"]
+        + compared,
+        # rsync reads both disks whole, one after the other; then both are digested at the same time.
+        ways.DELTA: fixed + 2 * compared + changed / known.rate + compared,
+        ways.WARM: FIXED["shutdown"] + FIXED["switch"],
+        ways.REMOTE: fixed + known.size / known.rate + compared,
+    }
+    sent = {ways.ARCHIVE: archive, ways.DELTA: changed, ways.WARM: 0, ways.REMOTE: known.size}
+    return {way: {"bytes": sent[way], "seconds": round(seconds[way], 1)} for way in ways.WAYS}
+
+
+def recommend(expected: Mapping[str, Mapping[str, float]], stateless: bool) -> str:
+    """Return the way that costs the window least; the classic one when it costs no more than changed blocks.
+
+    `remote_migrate` is never recommended: Proxmox calls it experimental, and whether clusters reach each other is asked
+    only where it is chosen.
+    """
+    if stateless:
+        return ways.WARM
+    archive, delta = (expected[way]["seconds"] for way in (ways.ARCHIVE, ways.DELTA))
+    return ways.ARCHIVE if archive <= delta else ways.DELTA
+
+
+def measured(size: int, used: int, given: Mapping[str, Any]) -> tuple[Measured, list[str]]:
+    """Read what was measured before (`rate` in bytes per second, `archive`, `changed`), and name what is assumed."""
+    assumed = []
+    rate = float(given.get("rate") or 0)
+    if not rate:
+        rate = float(given.get("planned") or 0) or 12.5 * MEBI
+        assumed.append("link rate: the plan's, no transfer of this guest was measured yet")
+    archive, changed = given.get("archive"), given.get("changed")
+    if archive is None:
+        assumed.append(f"archive: {COMPRESSED:.0%} of what is used")
+    if changed is None:
+        assumed.append(f"changed blocks: {CHANGED:.0%} of what is used")
+    return Measured(
+        size, used, rate, None if archive is None else int(archive), None if changed is None else int(changed)
+    ), assumed

@@ -1,0 +1,152 @@
+"""Ask both nodes, before anything starts, whether a move can end well; every finding is named, none hides another."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from . import config as guest_config
+from . import schedule, ways
+from .errors import ApiRefused
+from .guest import Guest
+
+_CONFIG = ("Options", "Network", "Cloudinit", "Disk", "CDROM", "CPU", "Memory", "HWType")
+_GUEST = ("VM.Audit", "VM.PowerMgmt", "VM.Backup", "VM.Allocate", *(f"VM.Config.{name}" for name in _CONFIG))
+_STORAGE = ("Datastore.AllocateSpace", "Datastore.Audit")
+# What lets the token ask the guest's agent was renamed in Proxmox VE 9; any one of them is enough.
+_AGENT = {8: ("VM.Monitor",), 9: ("VM.GuestAgent.Audit", "VM.GuestAgent.Unrestricted")}
+
+
+def ask(guest: Guest, findings: list[str], path: str, /, **values: Any) -> Any:
+    """Read something; a refusal becomes a finding, and the other questions are asked all the same."""
+    try:
+        return guest.api.get(path, **values)
+    except ApiRefused as error:
+        findings.append(f"{guest.side.machine}: GET {path}: {error.status} {error.reason}")
+        return None
+
+
+def needed(guest: Guest, version: int, way: str, bridges: Iterable[str]) -> dict[str, list[tuple[str, ...]]]:
+    """Return the privileges a token needs at this side, by path; of the ones in one tuple any is enough."""
+    on_guest: list[tuple[str, ...]] = [(name,) for name in _GUEST]
+    on_guest.append(_AGENT[9 if version >= 9 else 8])
+    if way == ways.REMOTE:
+        on_guest.append(("VM.Migrate",))
+    result: dict[str, list[tuple[str, ...]]] = {f"/vms/{guest.side.vmid}": on_guest}
+    for storage in {guest.side.storage, guest.side.backup_storage or guest.side.storage}:
+        result[f"/storage/{storage}"] = [(name,) for name in _STORAGE]
+    result[f"/nodes/{guest.side.node}"] = [("Sys.Audit",)]
+    for bridge in sorted(set(bridges)):
+        result[f"/sdn/zones/localnetwork/{bridge}"] = [("SDN.Use",)]
+    if way == ways.REMOTE:
+        result["/"] = [("Sys.Incoming",)]
+    return result
+
+
+def privileges(guest: Guest, version: int, way: str, bridges: Iterable[str]) -> list[str]:
+    """Name every privilege the token lacks at this side."""
+    findings: list[str] = []
+    for path, wanted in needed(guest, version, way, bridges).items():
+        granted = ask(guest, findings, "access/permissions", path=path)
+        if granted is None:
+            continue
+        has = set(granted.get(path, {}))
+        findings += [
+            f"{guest.side.machine}: the token lacks {' or '.join(names)} on {path}"
+            for names in wanted
+            if not has & set(names)
+        ]
+    return findings
+
+
+def clashes(guest: Guest, source: Mapping[str, Any]) -> list[str]:
+    """Name guests at the side we move to that have a hardware address or an IP address of the one that comes."""
+    findings: list[str] = []
+    macs = {guest_config.mac_of(net).upper() for net in guest_config.nets(source).values()}
+    address = _address(guest.side.overrides.get("ipconfig0") or str(source.get("ipconfig0", "")))
+    rows = ask(guest, findings, f"nodes/{guest.side.node}/qemu") or []
+    for row in sorted(rows, key=lambda found: int(found["vmid"])):
+        vmid = int(row["vmid"])
+        if vmid == guest.side.vmid:
+            continue
+        config = ask(guest, findings, f"nodes/{guest.side.node}/qemu/{vmid}/config")
+        if config is None:
+            continue
+        name = f"the guest {vmid} '{config.get('name', '')}' at {guest.side.machine}"
+        for net in guest_config.nets(config).values():
+            if guest_config.mac_of(net).upper() in macs:
+                findings.append(f"{name} has the hardware address {guest_config.mac_of(net)}")
+        for key, value in sorted(config.items()):
+            if key.startswith("ipconfig") and address and _address(str(value)) == address:
+                findings.append(f"{name} has the address {address}")
+    return findings
+
+
+def _address(ipconfig: str) -> str:
+    found = guest_config.options(ipconfig).get("ip", "")
+    return "" if found == "dhcp" else found.partition("/")[0]
+
+
+def managed(guest: Guest) -> list[str]:
+    """Name what else moves or copies this guest: replication jobs; pending changes, which do not travel."""
+    findings: list[str] = []
+    where = f"the guest {guest.side.vmid} at {guest.side.machine}"
+    rows = ask(guest, findings, "cluster/replication") or []
+    findings += [
+        f"{where} is replicated by the job {row.get('id')}: remove it, it holds the disks of the guest"
+        for row in rows
+        if int(row.get("guest", 0)) == guest.side.vmid
+    ]
+    pending = ask(guest, findings, f"{guest.path}/pending") or []
+    waiting = sorted(str(row.get("key")) for row in pending if "pending" in row or row.get("delete"))
+    if waiting:
+        findings.append(f"{where} has changes that wait for its next start ({', '.join(waiting)}): they do not travel")
+    return findings
+
+
+def backups(guest: Guest) -> tuple[list[str], list[str]]:
+    """Name scheduled backups that stand in the way (findings, notes): they are switched off for the window."""
+    found = schedule.jobs_of(guest)
+    where = guest.side.machine
+    if found["unseen"]:
+        return [], [f"{where}: scheduled backups cannot be seen ({found['unseen']}): look that none runs in the window"]
+    if not found["enabled"]:
+        return [], []
+    findings: list[str] = []
+    granted = (ask(guest, findings, "access/permissions", path="/") or {}).get("/", {})
+    names = ", ".join(found["enabled"])
+    if "Sys.Modify" not in granted:
+        findings.append(f"{where}: the token lacks Sys.Modify on / to switch off scheduled backups ({names})")
+    return findings, [f"{where}: scheduled backups are switched off for the window: {names}"]
+
+
+def room(guest: Guest, config: Mapping[str, Any]) -> list[str]:
+    """Name what of the node itself does not fit: memory for the guest; networks with VLANs its bridges do not carry."""
+    findings: list[str] = []
+    status = ask(guest, findings, f"nodes/{guest.side.node}/status")
+    if status is not None:
+        memory = int(guest_config.options(str(config.get("memory", "512"))).get("", "512")) << 20
+        free = int((status.get("memory") or {}).get("free", 0))
+        if free < memory:
+            findings.append(f"{guest.side.machine} has {free} bytes of memory free; the guest needs {memory}")
+    return findings
+
+
+def notes(source: Guest, target: Guest, config: Mapping[str, Any]) -> list[str]:
+    """Return what does not forbid a move but should be known."""
+    result = []
+    cpu = guest_config.options(str(config.get("cpu", ""))).get("", "") or str(config.get("cpu", ""))
+    if cpu.partition(",")[0] in ("host", "max"):
+        models = []
+        for guest in (source, target):
+            status = ask(guest, [], f"nodes/{guest.side.node}/status") or {}
+            models.append(str((status.get("cpuinfo") or {}).get("model", "unknown")))
+        if models[0] != models[1]:
+            result.append(f"CPU type {cpu}: the guest sees '{models[1]}' instead of '{models[0]}' after the move")
+    for name, net in guest_config.nets(config).items():
+        tag = target.side.tag if target.side.tag is not None else guest_config.options(net).get("tag", "")
+        if tag:
+            result.append(
+                f"{name} is in VLAN {tag} at {target.side.machine}: its switch has to carry it, which no API tells"
+            )
+    return result

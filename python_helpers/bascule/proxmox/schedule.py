@@ -1,0 +1,39 @@
+"""Backups that Proxmox runs by a schedule: which would stand in the way of a move, and switching them off and on.
+
+A node runs one vzdump at a time, so every job of the node stands in the way, whichever guest it is for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from .errors import ApiRefused
+from .guest import Guest
+
+Result = dict[str, Any]
+
+
+def jobs_of(guest: Guest) -> Result:
+    """Return the jobs that run at this node, those of them that are enabled, and why they cannot be seen."""
+    try:
+        rows = guest.api.get("cluster/backup") or []
+    except ApiRefused as error:
+        return {"jobs": [], "enabled": [], "unseen": f"{error.status} {error.reason}"}
+    ours = [row for row in rows if not row.get("node") or row["node"] == guest.side.node]
+    enabled = [str(row["id"]) for row in ours if str(row.get("enabled", 1)) == "1"]
+    return {"jobs": sorted(str(row["id"]) for row in ours), "enabled": sorted(enabled), "unseen": ""}
+
+
+def set_enabled(guest: Guest, wanted: Iterable[str], enabled: bool, check: bool = False) -> Result:
+    """Switch jobs on or off; one that is gone is left alone, one that stands as wanted is not touched."""
+    wanted = list(wanted)
+    if not wanted:
+        return {"changed": False, "jobs": []}
+    found = jobs_of(guest)
+    due = [name for name in wanted if name in found["jobs"] and (name in found["enabled"]) is not enabled]
+    for name in due:
+        if not check:
+            guest.api.put(f"cluster/backup/{name}", enabled=enabled)
+            guest.report(f"backup job {name} switched {'on again' if enabled else 'off for the window'}")
+    return {"changed": bool(due), "jobs": due}
