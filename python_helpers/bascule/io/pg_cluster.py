@@ -213,6 +213,26 @@ class Cluster:
             run(["systemctl", "start", self.spec.unit], timeout=timeout)
         self.wait_ready(timeout)
 
+    def start_soon(self, timeout: float = 60) -> None:
+        """Start it and wait until it answers queries, which is well before the service manager has seen it start."""
+        if self.postmaster() is None:
+            run(["systemctl", "reset-failed", self.spec.unit], timeout=20, check=False)
+            run(["systemctl", "start", "--no-block", self.spec.unit], timeout=20)
+        deadline = time.monotonic() + timeout
+        while self.postmaster() is None and time.monotonic() < deadline:
+            time.sleep(0.02)
+        self.wait_ready(max(0.0, deadline - time.monotonic()))
+
+    def settle_unit(self, timeout: float = 10) -> None:
+        """Let the service manager see that a server stopped past it has ended well."""
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline:
+            state = run(["systemctl", "show", "-P", "ActiveState", self.spec.unit], timeout=20, check=False).stdout
+            if state.strip() not in ("active", "deactivating"):
+                break
+            time.sleep(0.1)
+        run(["systemctl", "reset-failed", self.spec.unit], timeout=20, check=False)
+
     def wait_ready(self, timeout: float = 60) -> None:
         """Wait until it answers queries."""
         deadline = time.monotonic() + timeout
@@ -246,7 +266,7 @@ class Cluster:
         return True
 
     def interrupt(self) -> None:
-        """Ask it to stop cleanly, past the service manager, which sees that it has ended and is content."""
+        """Ask it to stop cleanly, past the service manager; `settle_unit` tells it afterwards."""
         server = self.postmaster()
         if server is not None:
             with contextlib.suppress(ProcessLookupError):

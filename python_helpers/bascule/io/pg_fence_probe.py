@@ -9,8 +9,9 @@ from typing import Any
 
 from ..errors import BasculeError
 from ..guard import state as rule
+from ..guard.state import GuardState
 from ..postgresql.spec import Spec
-from . import files, guard_store, pg_freeze, units
+from . import files, guard_store, pg_probe, units
 from .pg_cluster import HOME, SPEC_FILE, load_spec
 
 UNIT = "fence-probe"
@@ -35,12 +36,22 @@ def start(spec: Spec, epoch: str) -> list[str]:
     return []
 
 
+def belongs(state: GuardState) -> bool:
+    """Whether a side in this state has another one to probe: a switch has opened it."""
+    return state.status == rule.OPEN and state.opened is not None and state.opened > rule.ADOPTED
+
+
+def is_running(spec: Spec) -> bool:
+    """Whether the unit runs."""
+    return units.is_running(spec.unit_name(UNIT))
+
+
 def record(spec: Spec) -> dict[str, Any] | None:
     """Return what the probe has seen, and whether it still runs; None when there was none."""
     found = files.read_json(HOME / spec.component / RECORD)
     if not isinstance(found, dict):
         return None
-    return {**found, "running": units.is_running(spec.unit_name(UNIT))}
+    return {**found, "running": is_running(spec)}
 
 
 class Probe:
@@ -69,7 +80,7 @@ class Probe:
 
     def attempt(self) -> None:
         """Knock once, count it, and make durable what changed at once, all else every few seconds."""
-        answer = pg_freeze.knock_outside(self.spec, 2)
+        answer = pg_probe.knock_outside(self.spec, 2)
         now = time.time()
         seen = self.seen
         seen["attempts"] += 1

@@ -9,8 +9,7 @@ from ..errors import BasculeError, GuardRefused
 from ..guard import state as rule
 from ..postgresql import hba
 from ..postgresql.spec import Spec
-from ..postgresql.wire import Answer
-from . import guard_store, pg_probe
+from . import guard_store, pg_fence_probe, pg_probe
 from .pg_cluster import Cluster, load_spec, world
 from .psql import Session
 
@@ -55,8 +54,14 @@ def thaw(component: str, side: str, *, check: bool = False) -> dict[str, Any]:
     with world(component, check=check):
         state = permit(component, side)
         changed = state.frozen or cluster.hba_mode() != hba.OPEN
-        if check or not changed:
-            return {"changed": changed, "guard": state.to_dict()}
+        probes = pg_fence_probe.belongs(state) and not pg_fence_probe.is_running(spec)
+        if check:
+            return {"changed": changed or probes, "guard": state.to_dict()}
+        if probes:
+            # A reboot has ended it.
+            pg_fence_probe.start(spec, str(state.opened))
+        if not changed:
+            return {"changed": probes, "guard": state.to_dict()}
         serve(cluster, hba.OPEN)
         cluster.unfence()
         cluster.admit(hba.OPEN)
@@ -88,7 +93,7 @@ def serve(cluster: Cluster, mode: str) -> bool:
             cluster.end_stopping()
     cluster.unfence()
     cluster.admit(mode)
-    cluster.start()
+    cluster.start_soon()
     return True
 
 
@@ -97,7 +102,7 @@ def prove_from_outside(component: str, side: str, answers: tuple[str, ...], time
     spec = load_spec(component, side)
     deadline = time.monotonic() + timeout
     while True:
-        found = knock_outside(spec, timeout, frozen="ECONNREFUSED" not in answers)
+        found = pg_probe.knock_outside(spec, timeout, frozen="ECONNREFUSED" not in answers)
         if found.is_refusal and found.code in answers:
             return f"{found.code}: {found.text}"
         if time.monotonic() > deadline:
@@ -108,12 +113,6 @@ def prove_from_outside(component: str, side: str, answers: tuple[str, ...], time
                 next_command="ansible-playbook playbooks/status.yml",
             )
         time.sleep(0.1)
-
-
-def knock_outside(spec: Spec, timeout: float, *, frozen: bool = False) -> Answer:
-    """Knock at the other side's server once, as one of its clients."""
-    client = hba.knocker(spec.peer_clients, hba.FROZEN if frozen else hba.CLOSED)
-    return pg_probe.knock(spec.peer_address, spec.peer_port, client["user"], client["database"], timeout=timeout)
 
 
 def permit(component: str, side: str) -> rule.GuardState:

@@ -166,6 +166,7 @@ class Leaving:
     def finish(self) -> dict[str, Any]:
         """The switch is over."""
         self.deadman.disarm()
+        self.cluster.settle_unit()
         return {"marks": dict(self.steps.marks)}
 
     # The thorough way, and the way back

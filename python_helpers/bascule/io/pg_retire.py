@@ -65,6 +65,8 @@ def retire(
                     )
                     session.execute(f"SELECT pg_drop_replication_slot('{spec.slot}')")
                 session.execute(f'ALTER ROLE "{spec.replication_user}" NOLOGIN')
+            # Nobody is behind the other side's port any more.
+            units.stop(spec.unit_name("fence-probe"))
         else:
             for operation in ("follow", *pg_pin.UNITS, "safety-dump", "seed"):
                 units.stop(spec.unit_name(operation))

@@ -79,7 +79,7 @@ def converse(component: str, side: str, part: str) -> int:
         worker = Leaving(spec, steps) if part == "leave" else Entering(spec, steps)
         talk.say({"ok": {"pid": os.getpid()}})
         while (command := talk.next()) is not None:
-            talk.say(_answer(worker, part, command, steps))
+            talk.say({"number": command.pop("number", 0), **_answer(worker, part, command, steps)})
     except BasculeError as error:
         talk.say({"error": error.fields(), "kind": type(error).__name__})
         return 1

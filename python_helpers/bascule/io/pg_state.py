@@ -8,7 +8,7 @@ from typing import Any
 from ..postgresql import control as control_file
 from ..postgresql import lsn
 from ..postgresql.spec import Spec
-from . import files, guard_store, units
+from . import age_keys, files, guard_store, pg_fence_probe, pg_safety, units
 from .pg_cluster import HOME, SPEC_FILE, STREAMING, Cluster, streaming_standby
 from .pg_follow import FOLLOW_FILE, KEPT_FILE
 from .pg_prepare import SEED_FILE
@@ -34,7 +34,10 @@ def read(spec: Spec) -> dict[str, Any]:
         "standby_signal": cluster.has_signal(),
         "kept": files.read_json(home / KEPT_FILE),
         "follow": files.read_json(home / FOLLOW_FILE),
+        "fence_probe": pg_fence_probe.record(spec),
         "seed": files.read_json(home / SEED_FILE),
+        "recipient": age_keys.own_recipient(),
+        "safety_dump": pg_safety.state(spec),
         "equality_running": units.is_running(spec.unit_name("equality")),
         "sampled_at": time.time(),
     }

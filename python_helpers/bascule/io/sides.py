@@ -53,6 +53,7 @@ class Agent:
         self._names: Collection[str] = hold.names(label)
         self._host = target.host
         self._buffer = b""
+        self._asked = 0
         self._process = subprocess.Popen(
             remote_command(target, script), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )
@@ -83,12 +84,15 @@ class Agent:
             if stream is not None:
                 stream.close()
 
-    def send(self, do: str, **arguments: Any) -> None:
-        """Ask, without waiting."""
-        self._write({"do": do, **arguments, **({"hold": list(self._names)} if self._names else {})})
+    def send(self, do: str, **arguments: Any) -> int:
+        """Ask, without waiting; return the question's number."""
+        self._asked += 1
+        hold = {"hold": list(self._names)} if self._names else {}
+        self._write({"do": do, "number": self._asked, **arguments, **hold})
+        return self._asked
 
-    def answer(self, timeout: float) -> dict[str, Any]:
-        """Wait for the answer to the oldest question."""
+    def answer(self, timeout: float, number: int = 0) -> dict[str, Any]:
+        """Wait for the answer to a question; those to earlier ones that nobody waits for any more are passed over."""
         deadline = time.monotonic() + timeout
         while True:
             line = self._line(deadline, timeout)
@@ -101,6 +105,8 @@ class Agent:
                 self._hold.wait(f"{self.label}.{said['at']}")
                 deadline += time.monotonic() - held
                 self._write({"go": True})
+            elif int(said.get("number", 0)) < number:
+                continue
             elif "ok" in said:
                 found: dict[str, Any] = said["ok"]
                 return found

@@ -18,11 +18,11 @@ PAUSE_SHARE = 0.3
 class Line(Protocol):
     """A connection to the agent at one side."""
 
-    def send(self, do: str, **arguments: Any) -> None:
-        """Ask, without waiting."""
+    def send(self, do: str, **arguments: Any) -> int:
+        """Ask, without waiting; return the question's number."""
 
-    def answer(self, timeout: float) -> dict[str, Any]:
-        """Wait for the answer; an error at the other end is raised as one here."""
+    def answer(self, timeout: float, number: int) -> dict[str, Any]:
+        """Wait for the answer to a question; an error at the other end is raised as one here."""
 
 
 class Drive:
@@ -73,7 +73,6 @@ class Drive:
             self._mark("paused")
             self.new.send("prove", seconds=self.budget)
             closed = self._ask(self.old, "close", self.budget)
-            self.new.answer(self.budget)
         except BasculeError as error:
             raise self._taken_back(error) from error
         self._mark("closed")
@@ -81,13 +80,13 @@ class Drive:
         receipt = closed["receipt"]
         try:
             # Its clients are held: where the pooler points meanwhile harms nobody.
-            self.old.send("point")
+            pointed = self.old.send("point")
             opened = self._ask(
                 self.new, "open", self.patience * 3, epoch=epoch, receipt=receipt, patience=self.patience
             )
             self._mark("opened")
             self.proofs.update(opened["proofs"])
-            self.old.answer(self.patience)
+            self.old.answer(self.patience, pointed)
             self._ask(self.old, "resume", self.patience)
         except BasculeError as error:
             raise self._after_receipt(error, receipt) from error
@@ -161,18 +160,16 @@ class Drive:
         )
 
     def _ask(self, line: Line, do: str, timeout: float, **arguments: Any) -> dict[str, Any]:
-        line.send(do, **arguments)
-        return line.answer(timeout)
+        return line.answer(timeout, line.send(do, **arguments))
 
     def _both(self, do: str, timeout: float, **arguments: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         """Ask both sides at once; both answers are read before an error is raised."""
         found: list[dict[str, Any]] = []
         errors: list[BasculeError] = []
-        for line in (self.old, self.new):
-            line.send(do, **arguments)
-        for line in (self.old, self.new):
+        asked = [(line, line.send(do, **arguments)) for line in (self.old, self.new)]
+        for line, number in asked:
             try:
-                found.append(line.answer(timeout))
+                found.append(line.answer(timeout, number))
             except BasculeError as error:
                 errors.append(error)
         if errors:

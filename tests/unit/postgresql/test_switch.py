@@ -141,6 +141,8 @@ class FakeCluster:
         self.world.log.append("start")
         self.world.running, self.world.recovery, self.world.died = True, self.world.signal, False
 
+    start_soon = start
+
     def stop(self, timeout: float) -> bool:
         self.world.log.append("stop")
         if self.world.stops:
@@ -202,6 +204,7 @@ def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> World:
         monkeypatch.setattr(module, "guard_store", FakeStore(tmp_path))
     units = SimpleNamespace(stop=lambda n: False, is_running=lambda n: False)
     monkeypatch.setattr(pg_switch, "units", units)
+    monkeypatch.setattr(pg_freeze, "pg_fence_probe", SimpleNamespace(belongs=lambda state: False))
     monkeypatch.setattr(pg_switch, "files", SimpleNamespace(remove=remove))
     pinned = SimpleNamespace(start=lambda *a: [], wait=lambda *a: [], start_and_wait=lambda *a: [])
     monkeypatch.setattr(pg_switch, "pg_pin", pinned)
@@ -397,12 +400,12 @@ def test_proof_from_outside(world: World, monkeypatch: pytest.MonkeyPatch) -> No
             SimpleNamespace(is_refusal=True, kind="refused", code="ECONNREFUSED", text="nothing listens"),
         ]
     )
-    monkeypatch.setattr(pg_freeze, "pg_probe", SimpleNamespace(knock=lambda *a, **k: next(answers)))
+    monkeypatch.setattr(pg_freeze, "pg_probe", SimpleNamespace(knock_outside=lambda *a, **k: next(answers)))
     assert pg_freeze.prove_from_outside("db", "db-tls", ("ECONNREFUSED",), 5).startswith("ECONNREFUSED")
 
 
 def test_silence_from_outside_is_no_proof(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     silent = SimpleNamespace(is_refusal=False, kind="none", code="", text="no answer")
-    monkeypatch.setattr(pg_freeze, "pg_probe", SimpleNamespace(knock=lambda *a, **k: silent))
+    monkeypatch.setattr(pg_freeze, "pg_probe", SimpleNamespace(knock_outside=lambda *a, **k: silent))
     with pytest.raises(BasculeError, match="silence is no proof"):
         pg_freeze.prove_from_outside("db", "db-tls", ("28000",), 0)
