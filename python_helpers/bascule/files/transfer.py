@@ -50,7 +50,7 @@ _LONG_OPTIONS = re.compile(
 # The letters of the command above, and after "e" what the other rsync can do. No -K or -L: nothing that lets a symbolic
 # link inside the tree lead a write out of it. -R comes with a list of names; the directories above each are sent as
 # well, and what is no directory here is replaced by one, never followed. -@ is --modify-window.
-_SHORT_OPTIONS = re.compile(r"^(?:-[bnvlHogDtpAXrRcxS]+(e[0-9.][a-zA-Z]*)?|-@-1)$")
+_SHORT_OPTIONS = re.compile(r"^(?:-[bnvlHogDtpAXrRcxSI]+(e[0-9.][a-zA-Z]*)?|-@-1)$")
 
 
 class TransferError(BasculeError):
@@ -83,6 +83,8 @@ class Push:
     control: str = ""
     # A file with the names to carry, NUL after each; without it the whole tree is looked at.
     names: str = ""
+    # Write every name again, also what looks the same.
+    rewrite: bool = False
 
 
 def ssh_command(push: Push) -> list[str]:
@@ -134,6 +136,8 @@ def rsync_command(push: Push) -> list[str]:
         command.append(f"--bwlimit={push.bwlimit}")
     if push.checksum:
         command.append("--checksum")
+    if push.rewrite:
+        command.append("--ignore-times")
     if push.backup_dir:
         command += ["--backup", f"--backup-dir={push.backup_dir}"]
     if push.dry_run:
@@ -269,6 +273,9 @@ def describe_progress(progress: Mapping[str, Any]) -> str:
         size = int(progress.get("bytes", 0)) / 1e6
         return f"{size:.0f} MB, {progress.get('percent')} %, {rate:.1f} MB/s, {progress.get('remaining')} left"
     if "files" in progress:
-        return f"{stage}: {progress['files']} entries, {int(progress.get('bytes', 0)) / 1e6:.0f} MB"
+        text = f"{stage}: {progress['files']} entries, {int(progress.get('bytes', 0)) / 1e6:.0f} MB"
+        if "rate_bytes" in progress:
+            text += f", {int(progress['rate_bytes']) / 1e6:.0f} MB/s, about {progress.get('remaining')} left"
+        return text
     message = str(progress.get("message", ""))
     return f"{stage}: {message}" if message else stage

@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, Optional
 
 from ..errors import BasculeError
@@ -56,7 +56,7 @@ class Entry:
         return order(self.path)
 
 
-COMPARED = tuple(field.name for field in fields(Entry))[:-3]
+COMPARED = tuple(one.name for one in fields(Entry))[:-3]
 
 
 def order(path: bytes) -> tuple[bytes, ...]:
@@ -249,8 +249,19 @@ class Difference:
 
 
 def differing(one: Entry, other: Entry) -> tuple[str, ...]:
-    """Return the names of the attributes in which two entries of the same path differ."""
-    return tuple(name for name in COMPARED if getattr(one, name) != getattr(other, name))
+    """Return the names of the attributes in which two entries of the same path differ.
+
+    A file without a digest changed while it was read: it is equal to nothing, not even to another such file.
+    """
+    found = tuple(name for name in COMPARED if getattr(one, name) != getattr(other, name))
+    if one.kind == other.kind == FILE and not (one.digest and other.digest):
+        return (*(name for name in found if name != "digest"), UNSTEADY)
+    return found
+
+
+# So many differences are told by name.
+_DETAILS = 50
+UNSTEADY = "changed while it was read"
 
 
 @dataclass
@@ -261,13 +272,13 @@ class Comparison:
     different: int = 0
     moving: int = 0
     names_kept: int = 50
-    differences: tuple[Difference, ...] = ()
+    differences: list[Difference] = field(default_factory=list)
 
     def note(self, difference: Difference) -> None:
         """Count a difference, and keep its name while there is room."""
         self.different += 1
         if len(self.differences) < self.names_kept:
-            self.differences = (*self.differences, difference)
+            self.differences.append(difference)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain types."""
@@ -275,7 +286,7 @@ class Comparison:
             "compared": self.compared,
             "different": self.different,
             "moving": self.moving,
-            "details": [difference.describe() for difference in self.differences],
+            "details": [difference.describe() for difference in self.differences[:_DETAILS]],
         }
 
 

@@ -26,6 +26,14 @@ def read_text(path: AnyPath) -> str | None:
         return None
 
 
+def read_bytes(path: AnyPath) -> bytes:
+    """Return the file's content; nothing when there is no such file."""
+    try:
+        return Path(path).read_bytes()
+    except FileNotFoundError:
+        return b""
+
+
 def read_json(path: AnyPath) -> Any:
     """Return the file's content, or None when there is no such file; a file that does not parse is an error."""
     text = read_text(path)

@@ -31,6 +31,8 @@ def at_once(component: str, operation: str, options: dict[str, Any]) -> dict[str
 
 def foresee(component: str, operation: str, options: dict[str, Any]) -> dict[str, Any]:
     """Say what a long operation would change."""
+    if operation == "repair":
+        return {"running": False, "id": "", "result": None, "changed": True}
     if operation != "push":
         return {"running": False, "id": "", "result": None}
     answer = at_once(component, "preview", options)
@@ -99,8 +101,10 @@ def _ended(result: dict[str, Any], job_id: str) -> dict[str, Any]:
 def _request(side: Side, operation: str, options: dict[str, Any]) -> dict[str, Any]:
     push = _push(side, options)
     request: dict[str, Any] = {"push": vars(push), "final": bool(options.get("final"))}
-    if operation == "push":
+    if operation in ("push", "repair"):
         request["retries"] = options.get("retries", 3)
+    if operation == "verify":
+        request["again"] = bool(options.get("again"))
     return request
 
 

@@ -21,11 +21,9 @@ from typing import IO, Any, Optional
 from ..errors import BasculeError
 from ..files import transfer
 from ..files.delta import ScanNeeded
-from ..files.mounts import ACTIVE, FROZEN
 from ..files.transfer import LinkBroken, Push, TransferError
-from ..guard import state as rule
 from ..integrity.manifest import Comparison, compare
-from . import files, files_delta, files_digests, files_names, files_recorder, files_side, files_talk, tree
+from . import files_delta, files_digests, files_names, files_recorder, files_side, files_talk, tree
 from .files_side import Side
 
 _RETRY_PAUSE = 3.0
@@ -37,33 +35,6 @@ Report = Callable[[dict[str, Any]], None]
 def jobs(side: Side, operation: str) -> dict[str, Path]:
     """Return the files of an operation."""
     return {name: side.home / "jobs" / f"{operation}.{name}.json" for name in ("request", "progress", "result")}
-
-
-def work(component: str, operation: str) -> int:
-    """Do what the request file of an operation asks for, and leave the result; 0 when it succeeded."""
-    side = files_side.load(component)
-    paths = jobs(side, operation)
-    request = files.read_json(paths["request"]) or {}
-    started = time.time()
-
-    def report(progress: dict[str, Any]) -> None:
-        # Progress is worth nothing after a crash: replaced at once, but not forced to the disk.
-        temporary = paths["progress"].with_suffix(".new")
-        temporary.write_text(
-            json.dumps({**progress, "id": request.get("id"), "seconds": round(time.time() - started, 1)})
-        )
-        os.replace(temporary, paths["progress"])
-
-    try:
-        outcome = {"push": push, "verify": verify, "links": links}[operation](side, request, report)
-        result = {"ok": True, **outcome}
-    except BasculeError as error:
-        result = {"ok": False, "error": error.fields()}
-    except OSError as error:
-        result = {"ok": False, "error": TransferError(expected=f"{operation} to succeed", found=str(error)).fields()}
-    result.update(id=request.get("id"), seconds=round(time.time() - started, 3))
-    files.write_json(paths["result"], result)
-    return 0 if result["ok"] else 1
 
 
 def push(side: Side, request: dict[str, Any], report: Report) -> dict[str, Any]:
@@ -119,7 +90,7 @@ def _by_names(side: Side, asked: Push, final: bool, retries: int, report: Report
     """Carry over what has changed since both sides were the same."""
 
     def run(what: Push) -> dict[str, Any]:
-        rc, changes, stats, tried = _with_retries(what, final, retries, report)
+        rc, changes, stats, tried = with_retries(what, final, retries, report)
         return {"rc": rc, "changes": changes, "retries": tried, "vanished": rc == transfer.VANISHED, **stats}
 
     report({"stage": "changed names"})
@@ -137,7 +108,7 @@ def _by_scan(side: Side, asked: Push, final: bool, retries: int, report: Report)
     mark = files_recorder.mark(side.component) if side.recorder else None
     if mark:
         files_delta.index_links(side)
-    rc, changes, stats, tried = _with_retries(asked, final, retries, report)
+    rc, changes, stats, tried = with_retries(asked, final, retries, report)
     result: dict[str, Any] = {
         "rc": rc,
         "changes": changes,
@@ -183,38 +154,7 @@ def preview(side: Side, asked: Push) -> dict[str, Any]:
     return {"changes": changes, "sampled_at": time.time(), **stats}
 
 
-def verify(side: Side, request: dict[str, Any], report: Report) -> dict[str, Any]:
-    """Read every byte at both sides again, and compare."""
-    asked = transfer.push_from(request["push"])
-    files_side.apply_private(side)
-    guard = side.guard()
-    if guard.status == rule.OPEN:
-        files_side.prove(side, FROZEN if guard.frozen else ACTIVE)
-    report({"stage": "reading both sides"})
-    known = files_side.facts(side)
-    moved = [int(known[name]) for name in ("opened_ns", "pushed_ns") if known.get(name)]
-    since_ns = None if request.get("final") else (max(moved) if moved else 0)
-    own_path = side.manifest.with_name("verify.jsonl")
-    peer_path = side.manifest.with_name("peer.jsonl")
-    with ThreadPoolExecutor(max_workers=1) as pool:
-        theirs = pool.submit(ask, asked, "reread")
-
-        def progress(entries: int, size: int) -> None:
-            report({"stage": "reading", "files": entries, "bytes": size})
-
-        digest, count = tree.take_manifest(side.tree, own_path, cached=False, progress=progress)
-        other = theirs.result()
-    _fetch(asked, peer_path, "fetch verify")
-    report({"stage": "comparing"})
-    found = compare(tree.read_manifest(own_path), tree.read_manifest(peer_path), since_ns)
-    return {
-        **found.to_dict(), "manifest": digest, "peer_manifest": other["manifest"], "files": count.files,
-        "bytes": count.bytes, "peer_files": other["files"], "peer_receipt": other["receipt"],
-        "peer_received": other["received"], "since_ns": since_ns, "ever_switched": bool(known.get("opened_ns")),
-    }  # fmt: skip
-
-
-def _with_retries(asked: Push, final: bool, retries: int, report: Report) -> tuple[int, list[str], dict[str, int], int]:
+def with_retries(asked: Push, final: bool, retries: int, report: Report) -> tuple[int, list[str], dict[str, int], int]:
     """Go on where a broken link left off; every other failure is final."""
     all_changes: list[str] = []
     attempt = 0
@@ -286,7 +226,7 @@ def ask(asked: Push, what: str, timeout: float = 86400) -> dict[str, Any]:
     )
 
 
-def _fetch(asked: Push, target: Path, what: str) -> None:
+def fetch(asked: Push, target: Path, what: str) -> None:
     """Fetch a manifest that the other side has just taken."""
     with target.open("wb") as out:
         os.fchmod(out.fileno(), 0o600)
@@ -328,5 +268,5 @@ def _different(side: Side, asked: Push) -> Optional[list[bytes]]:
 
 def _compared(side: Side, asked: Push, names_kept: int) -> Comparison:
     peer = side.manifest.with_name("peer.jsonl")
-    _fetch(asked, peer, "fetch own")
+    fetch(asked, peer, "fetch own")
     return compare(tree.read_manifest(side.manifest), tree.read_manifest(peer), None, names_kept)

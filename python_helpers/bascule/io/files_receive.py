@@ -12,11 +12,11 @@ from typing import Any
 
 from ..files import transfer
 from ..files.decide import last_open
-from ..files.mounts import CLOSED, PASSIVE
+from ..files.mounts import PASSIVE
 from ..files.transfer import RECEIVE, TransferError
 from ..guard import state as rule
 from ..guard.state import Epoch
-from . import files, files_side, files_talk, tree
+from . import files, files_side, files_talk, files_verify, tree
 from .files_side import Side
 
 
@@ -39,8 +39,8 @@ def serve(component: str) -> int:
                 tree.sweep_partial(side.tree)
             digest, count = tree.take_manifest(side.tree, side.manifest)
             return _answer({"manifest": digest, **count.to_dict()})
-        if what == "reread":
-            return _answer(_reread(side))
+        if words[2] == files_verify.REREAD and len(words) == 4:
+            return _answer(files_verify.answer(side, words[3]))
         if what == files_talk.TALK:
             return files_talk.serve(side, sys.stdin.buffer, sys.stdout.buffer)
         return _receive(side, command)
@@ -75,22 +75,12 @@ def _receive(side: Side, command: str) -> int:
                     found="no directory to keep it in",
                     state="nothing was received",
                 )
-            files.make_directory(Path(request.backup_dir).parent)
             files_side.note(side, received=str(guard.receipt.epoch) if guard.receipt else "")
+        if request.backup_dir:
+            files.make_directory(Path(request.backup_dir).parent)
     sys.stdout.flush()
     # The inherited descriptor of the lock lives as long as rsync does, also when this process is killed.
     return subprocess.run(request.argv, check=False, close_fds=False, cwd="/").returncode
-
-
-def _reread(side: Side) -> dict[str, Any]:
-    """Read everything again, and tell whether this side still stands where its receipt says."""
-    files_side.prove(side, PASSIVE if files_side.look(side).state == PASSIVE else CLOSED)
-    guard = side.guard()
-    digest, count = tree.take_manifest(side.tree, side.manifest.with_name("verify.jsonl"), cached=False)
-    receipt = guard.receipt.position.get("manifest", "") if guard.receipt else ""
-    epoch = str(guard.receipt.epoch) if guard.receipt else ""
-    received = bool(epoch) and files_side.facts(side).get("received") == epoch
-    return {"manifest": digest, "receipt": receipt, "received": received, **count.to_dict()}
 
 
 def _answer(data: dict[str, Any]) -> int:

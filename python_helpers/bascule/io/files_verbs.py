@@ -64,7 +64,7 @@ def close(component: str, side_name: str, epoch: str, *, check: bool = False) ->
         return {"changed": True, "done": [*done, "give the receipt"], "receipt": None}
     with guard_store.closing(component, side.name, epoch, root=side.base / "guard") as guard:
         done = []
-        for operation in ("push", "verify", "links"):
+        for operation in ("push", "verify", "repair", "links"):
             unit = f"bascule-{component}-{operation}"
             if units.stop(unit):
                 done.append(f"stop {unit}: it belonged to an earlier epoch")

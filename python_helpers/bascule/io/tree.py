@@ -115,8 +115,8 @@ def take_manifest(
         cached: False reads every byte again, from the disk where the kernel lets go of its cache.
         touched: tells of a path whether it may have changed since the manifest in `target` was begun, as a recorder of
             the tree knows it; None where nobody but a transfer writes: there, what the kernel says of a file is enough.
-        since_ns: with `cached=False`, an interrupted run that began then or later is gone on with: what it read is not
-            read again. 0 begins from the first byte.
+        since_ns: with `cached=False`, what was read then or later is not read again, unless it looks otherwise now: so
+            that a run that was interrupted can be gone on with. 0 reads from the first byte.
         workers: how many processes read; 0 is one per core.
         progress: called now and then with the entries and bytes so far.
 
@@ -130,7 +130,7 @@ def take_manifest(
     if cached:
         known = Known(target, left_over)
     elif since_ns:
-        known = Known(left_over)
+        known = Known(target, left_over)
     taker = _Taker(os.fsencode(root), target.parent, known, touched, since_ns if not cached else 0)
     taker.progress = progress
     count = len(os.sched_getaffinity(0)) if workers <= 0 else workers

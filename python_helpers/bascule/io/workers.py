@@ -14,6 +14,7 @@ import signal
 import socket
 import struct
 import sys
+import threading
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -27,6 +28,8 @@ _AT_ONCE = 2
 _FAILED = b"!"
 _ANSWERED = b"."
 
+_FORKING = threading.Lock()
+
 Answerer = Callable[[bytes], bytes]
 
 
@@ -38,11 +41,13 @@ class _Worker:
     """The parent's end of one worker."""
 
     def __init__(self, answer: Answerer, others: list[_Worker]) -> None:
-        here, there = socket.socketpair()
-        self.pid = os.fork()
-        if self.pid == 0:
-            _become_worker(answer, there, [here, *(other.socket for other in others)])
-        there.close()
+        with _FORKING:
+            # Nobody else's worker inherits the ends of this one: it would seem to live on in them.
+            here, there = socket.socketpair()
+            self.pid = os.fork()
+            if self.pid == 0:
+                _become_worker(answer, there, [here, *(other.socket for other in others)])
+            there.close()
         here.setblocking(False)
         self.socket: socket.socket = here
         self.asked = 0

@@ -17,10 +17,11 @@ from bascule.host import fence_files
 from bascule.host import files_job as job_command
 from bascule.host import files_receive as receive_command
 from bascule.host import manifest as manifest_command
-from bascule.io import files, files_job, files_push, files_receive, files_side, files_verbs, tree, units
+from bascule.io import files, files_job, files_push, files_side, files_verbs, files_verify, tree, units
 
 from .world import COMPONENT, Kernel, adopt, fill, host, use
 
+TOKEN = "0123456789abcdef"
 OPTIONS = {"address": "192.0.2.2", "port": 22, "final": False, "backup_dir": "", "max_delete": 5, "retries": 0}
 
 
@@ -139,7 +140,8 @@ def answer(kernel: Kernel, **more: Any) -> Any:
 
     def ask(asked: Push, what: str, timeout: float = 0) -> dict[str, Any]:
         digest, _ = tree.take_manifest(kernel.side.path, kernel.side.manifest.with_name("other.jsonl"))
-        return {"manifest": digest, "read_files": 0, "files": 2, "receipt": "", "received": False, **more}
+        figures = {"read_files": 0, "read_bytes": 0, "files": 2}
+        return {"manifest": digest, **figures, "receipt": "", "received": False, **more}
 
     return ask
 
@@ -194,12 +196,12 @@ def test_verify_counts_what_changed_since_and_compares_the_rest(
         tree.take_manifest(active.side.path, target)
 
     monkeypatch.setattr(files_push, "ask", answer(active))
-    monkeypatch.setattr(files_push, "_fetch", fetch)
+    monkeypatch.setattr(files_push, "fetch", fetch)
     push = vars(files_job._push(active.side, {**OPTIONS}))
-    found = files_push.verify(active.side, {"push": push, "final": True}, lambda _: None)
+    found = files_verify.verify(active.side, {"push": push, "final": True}, lambda _: None)
     assert (found["compared"], found["different"], found["moving"]) == (3, 0, 0)
     # Nothing was ever pushed or opened: everything may have changed since, nothing is proved.
-    found = files_push.verify(active.side, {"push": push, "final": False}, lambda _: None)
+    found = files_verify.verify(active.side, {"push": push, "final": False}, lambda _: None)
     assert (found["compared"], found["moving"]) == (0, 3)
 
 
@@ -231,7 +233,7 @@ def test_the_other_side_gets_what_it_may_ask_for(
     assert json.loads(capsys.readouterr().out)["status"] == "closed"
     assert receive(monkeypatch, "bascule-receive 0.adopted manifest") == 0
     taken = json.loads(capsys.readouterr().out)
-    assert receive(monkeypatch, "bascule-receive 0.adopted reread") == 0
+    assert receive(monkeypatch, f"bascule-receive 0.adopted reread {TOKEN}") == 0
     again = json.loads(capsys.readouterr().out)
     assert (again["manifest"], again["receipt"], again["received"]) == (taken["manifest"], "", False)
     ran: list[Any] = []
@@ -248,7 +250,7 @@ def test_the_other_side_gets_what_it_may_ask_for(
 def test_an_open_side_receives_nothing(
     active: Kernel, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for what in (f"{TRANSFER} . {active.side.tree}/", "manifest", "reread", "fetch own"):
+    for what in (f"{TRANSFER} . {active.side.tree}/", "manifest", f"reread {TOKEN}", "fetch own"):
         assert receive(monkeypatch, f"bascule-receive 9.z {what}") == 1
         assert "a closed side that was open before" in capsys.readouterr().err
 
@@ -274,7 +276,7 @@ def test_a_side_that_was_active_wants_to_keep_what_is_replaced(
     assert receive(monkeypatch, f"bascule-receive 3.a {TRANSFER} --backup-dir {kept} . {active.side.tree}/") == 0
     # From here on this side is no longer what its receipt says.
     assert files_side.facts(active.side)["received"] == "3.a"
-    assert files_receive._reread(active.side)["received"]
+    assert files_verify.answer(active.side, TOKEN)["received"]
 
 
 def test_a_transfer_into_a_tree_that_is_not_ready_is_refused(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -35,7 +36,7 @@ def entries() -> st.SearchStrategy[Entry]:
         device=SMALL,
         acl=st.text("0123456789abcdef=;", max_size=8),
         xattrs=st.lists(st.tuples(st.binary(max_size=4), HEX), max_size=2).map(tuple),
-        digest=st.text("0123456789abcdef", max_size=8),
+        digest=st.text("0123456789abcdef", min_size=1, max_size=8),
         ctime_ns=SMALL,
         inode=SMALL,
         read_ns=SMALL,
@@ -107,6 +108,26 @@ def test_a_line_comes_back_as_it_was(entry: Entry) -> None:
 def test_different_entries_have_different_texts(one: Entry, other: Entry) -> None:
     same = manifest.differing(one, other) == ()
     assert (manifest.canonical(one) == manifest.canonical(other)) == same
+
+
+@given(entries().filter(lambda one: one.kind == FILE), st.booleans(), st.booleans())
+def test_a_file_that_changed_while_it_was_read_is_equal_to_nothing(entry: Entry, here: bool, there: bool) -> None:
+    one = replace(entry, digest="") if here else entry
+    other = replace(entry, digest="") if there else entry
+    found = manifest.differing(one, other)
+    assert found == ((manifest.UNSTEADY,) if here or there else ())
+    assert compare([one], [other]).different == (1 if here or there else 0)
+
+
+@given(entries())
+def test_the_path_of_a_line_is_found_without_reading_the_rest(entry: Entry) -> None:
+    assert manifest.path_of(manifest.to_line(entry)) == entry.path
+    assert manifest.quoted(entry.path) == json.dumps(manifest.escape(entry.path))
+
+
+@given(st.lists(PATHS, min_size=2, max_size=6, unique=True))
+def test_long_lists_are_sorted_by_bytes_as_by_parts(paths: list[bytes]) -> None:
+    assert sorted([ROOT, *paths], key=manifest.sort_key) == sorted([ROOT, *paths], key=manifest.order)
 
 
 @given(st.binary())

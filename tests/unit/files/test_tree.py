@@ -196,7 +196,7 @@ def test_an_interrupted_run_is_gone_on_with(root: Path, tmp_path: Path) -> None:
 def test_a_file_that_changes_while_it_is_read_is_never_believed(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    honest = {"readv": os.readv, "preadv": os.preadv}
+    honest: dict[str, Callable[..., int]] = {"readv": os.readv, "preadv": os.preadv}
 
     def meanwhile(name: str) -> Callable[..., int]:
         def read(descriptor: int, *rest: Any) -> int:
