@@ -10,8 +10,8 @@ module: bascule_files_job
 short_description: Run a long operation on a file tree and follow it
 description:
   - V(push) brings the other side up to date and takes both manifests; V(verify) reads every byte at both sides
-    again and compares. Both run as a transient unit on the leading side's host; a later run finds the unit and
-    follows it.
+    again and compares; V(repair) writes again, at the passive side, what the last verification has found to differ
+    there. They run as a transient unit on the leading side's host; a later run finds the unit and follows it.
   - V(preview) returns what a push would do, V(hello) asks the other side for a sign of life; both change nothing.
   - An action plugin of the same name follows the unit until it ends and shows its progress.
 options:
@@ -26,7 +26,7 @@ options:
   operation:
     description: What to do.
     type: str
-    choices: [push, verify, preview, hello]
+    choices: [push, verify, repair, preview, hello]
     required: true
   address:
     description: The other side's address over the link.
@@ -54,6 +54,10 @@ options:
     default: "0"
   checksum:
     description: Compare contents instead of size and time.
+    type: bool
+    default: false
+  again:
+    description: Go on with the last verification, which has ended; only what looks otherwise since is read.
     type: bool
     default: false
   retries:
@@ -113,7 +117,7 @@ from ansible.module_utils.bascule.io import files_job
 from ansible.module_utils.bascule.io.module import run_module
 from ansible.module_utils.basic import AnsibleModule
 
-OPTIONS = ("address", "port", "final", "backup_dir", "max_delete", "bwlimit", "checksum", "retries")
+OPTIONS = ("address", "port", "final", "backup_dir", "max_delete", "bwlimit", "checksum", "again", "retries")
 
 
 def main(module: AnsibleModule) -> dict[str, Any]:
@@ -139,7 +143,7 @@ if __name__ == "__main__":
         {
             "component": {"type": "str", "required": True},
             "side": {"type": "str", "required": True},
-            "operation": {"type": "str", "required": True, "choices": ["push", "verify", "preview", "hello"]},
+            "operation": {"type": "str", "required": True, "choices": ["push", "verify", "repair", "preview", "hello"]},
             "address": {"type": "str", "required": True},
             "port": {"type": "int", "default": 22},
             "final": {"type": "bool", "default": False},
@@ -147,6 +151,7 @@ if __name__ == "__main__":
             "max_delete": {"type": "int", "default": 1000},
             "bwlimit": {"type": "str", "default": "0"},
             "checksum": {"type": "bool", "default": False},
+            "again": {"type": "bool", "default": False},
             "retries": {"type": "int", "default": 3},
             "start": {"type": "bool", "default": True},
             "id": {"type": "str", "default": ""},
