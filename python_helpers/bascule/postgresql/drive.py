@@ -52,7 +52,7 @@ class Drive:
         """Do it whole."""
         facts = self._both("look", LOOK_SECONDS)
         status = facts[0]["guard"]["status"]
-        live = status == rule.OPEN and facts[0]["primary"] and facts[1]["standby"]
+        live = status == rule.OPEN and facts[0]["primary"]
         done = self._live(epoch) if live else self._thorough(epoch, serves=status == rule.OPEN)
         return {"live": live, "marks": {"driver": self.marks, **done.pop("marks", {})}, "proofs": self.proofs, **done}
 

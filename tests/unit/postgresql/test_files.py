@@ -153,3 +153,32 @@ def test_scram_verifier_is_what_postgresql_makes() -> None:
 def test_scram_matches_nothing_else(stored: str | None) -> None:
     """Anything that is no verifier matches no password."""
     assert not scram.matches("pencil", stored)
+
+
+RIDER = {"database": "courses", "user": "loader", "address": "198.18.1.10", "until": "switch"}
+
+
+def test_only_those_who_ride_are_admitted_by_a_frozen_side() -> None:
+    text = hba.block("c", hba.FROZEN, owner="postgres", replication_user="r", peer="1.2.3.4", clients=[CLIENT, RIDER])
+    lines = [line.split() for line in text.splitlines()]
+    assert ["hostssl", "courses", "loader", "198.18.1.10/32", "scram-sha-256"] in lines
+    assert lines[-2] == ["host", "all", "all", "all", "reject"]
+    assert not any("198.18.1.0/24" in line for line in lines)
+    assert hba.mode_of(text, "c") == hba.FROZEN
+
+
+def test_a_proof_knocks_as_a_client_that_has_to_be_refused() -> None:
+    assert hba.knocker([RIDER, CLIENT], hba.FROZEN) == CLIENT
+    assert hba.knocker([RIDER, CLIENT], hba.CLOSED) == RIDER
+    # The same account may ride from one address: from another one it is no stranger either.
+    same = {**CLIENT, "user": "loader"}
+    assert hba.knocker([RIDER, same], hba.FROZEN)["user"] == "bascule_nobody"
+
+
+def test_sessions_of_riders_are_told_by_account_database_and_address() -> None:
+    everywhere = {**RIDER, "address": "all", "user": "o'neil"}
+    assert hba.sessions_that_ride([CLIENT]) == "false"
+    assert hba.sessions_that_ride([CLIENT, RIDER, everywhere]) == (
+        "(datname = 'courses' AND usename = 'loader' AND client_addr <<= '198.18.1.10/32'::inet) "
+        "OR (datname = 'courses' AND usename = 'o''neil')"
+    )
