@@ -32,12 +32,26 @@ result:
   type: dict
 """
 
+import time
 from typing import Any
 
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
-from bascule.files.transfer import describe_progress
+from bascule.files.transfer import ARMED, describe_progress
+
+# An operation that waits for its tree is left alone after this time: it only saves time.
+PATIENCE = 15.0
+
+
+def _stage(result: dict[str, Any]) -> str:
+    return str((result.get("progress") or {}).get("stage", ""))
+
+
+def _is_set_up(result: dict[str, Any], begun: float) -> bool:
+    """Tell whether an operation that is to wait for its tree does so, or will not come to it."""
+    over = time.monotonic() - begun > PATIENCE
+    return bool(result.get("failed") or not result.get("running") or _stage(result) == ARMED or over)
 
 
 class ActionModule(ActionBase):
@@ -51,12 +65,16 @@ class ActionModule(ActionBase):
         super().run(tmp, task_vars)
         arguments = dict(self._task.args)
         shown = ""
+        begun = time.monotonic()
         while True:
             result = self._execute_module("bascule_files_job", arguments, task_vars=task_vars)
+            if arguments.get("stands_in") and _is_set_up(result, begun):
+                return {"changed": False, "result": None, "connected": _stage(result) == ARMED}
             if result.get("failed") or not result.get("running"):
                 return dict(result)
             # Without an id something else runs, which must end first: the next call starts ours.
-            arguments.update(start=not result.get("id"), id=result.get("id", ""), wait=10)
+            pause = 1 if arguments.get("stands_in") else 10
+            arguments.update(start=not result.get("id"), id=result.get("id", ""), wait=pause)
             text = describe_progress(result.get("progress") or {})
             if text and text != shown:
                 Display().display(f"{arguments.get('component')}: {text}")

@@ -64,6 +64,12 @@ options:
     description: How often a transfer goes on after the link has failed.
     type: int
     default: 3
+  stands_in:
+    description:
+      - Connect, then wait so many seconds for the tree to stand still, and only then transfer. The action plugin
+        returns when everything is connected; the V(push) that comes later finds the operation, or its outcome.
+    type: int
+    default: 0
   start:
     description: Start the unit, or find the one that runs; V(false) only looks.
     type: bool
@@ -117,7 +123,18 @@ from ansible.module_utils.bascule.io import files_job
 from ansible.module_utils.bascule.io.module import run_module
 from ansible.module_utils.basic import AnsibleModule
 
-OPTIONS = ("address", "port", "final", "backup_dir", "max_delete", "bwlimit", "checksum", "again", "retries")
+OPTIONS = (
+    "address",
+    "port",
+    "final",
+    "backup_dir",
+    "max_delete",
+    "bwlimit",
+    "checksum",
+    "again",
+    "retries",
+    "stands_in",
+)
 
 
 def main(module: AnsibleModule) -> dict[str, Any]:
@@ -153,6 +170,7 @@ if __name__ == "__main__":
             "checksum": {"type": "bool", "default": False},
             "again": {"type": "bool", "default": False},
             "retries": {"type": "int", "default": 3},
+            "stands_in": {"type": "int", "default": 0},
             "start": {"type": "bool", "default": True},
             "id": {"type": "str", "default": ""},
             "wait": {"type": "int", "default": 10},

@@ -16,6 +16,8 @@ from ..errors import BasculeError
 
 RECEIVE = "bascule-receive"
 PARTIAL_DIR = ".bascule-partial"
+# What an operation that waits for its tree to stand still says of itself.
+ARMED = "connected, and waiting for the tree to stand still"
 VANISHED, DELETION_CAP = 24, 25
 # Protocol stream, sockets, timeouts, ssh itself: the link, not the trees.
 LINK_FAILURES = (10, 12, 20, 30, 35, 255)

@@ -6,7 +6,7 @@ import secrets
 from typing import Any
 
 from ..errors import BasculeError
-from ..files import decide
+from ..files import decide, transfer
 from ..files.transfer import Push, TransferError
 from . import files, files_push, files_side, units
 from .files_side import Side
@@ -79,16 +79,37 @@ def _start(side: Side, unit: str, operation: str, options: dict[str, Any]) -> tu
     paths = files_push.jobs(side, operation)
     request = _request(side, operation, options)
     with files.locked(side.home / "jobs" / f"{operation}.lock"):
+        before = files.read_json(paths["request"]) or {}
         if units.is_running(unit):
-            running = files.read_json(paths["request"]) or {}
-            same = {**running, "id": ""} == {**request, "id": ""}
-            return same, str(running.get("id", ""))
+            same = _asked(before) == _asked(request)
+            if not same and (files.read_json(paths["progress"]) or {}).get("stage") == transfer.ARMED:
+                # It waits for a tree that is not going to stand still: what is asked for now comes first.
+                units.stop(unit)
+            else:
+                return same, str(before.get("id", ""))
+        elif before.get("stands_in") and _asked(before) == _asked(request) and _holds(side, paths, before):
+            # What began when the tree came to rest has ended meanwhile; it is taken as the outcome once.
+            files.write_json(paths["request"], {**before, "stands_in": 0})
+            return True, str(before["id"])
         request["id"] = secrets.token_hex(8)
         files.remove(paths["result"])
         files.remove(paths["progress"])
         files.write_json(paths["request"], request)
         units.start(unit, [*units.AGENT, "files_job", side.component, operation])
     return True, str(request["id"])
+
+
+def _asked(request: dict[str, Any]) -> dict[str, Any]:
+    """Return what two requests for the same have in common: each attempt keeps what it replaces in its own place."""
+    push = {key: value for key, value in request.get("push", {}).items() if key != "backup_dir"}
+    return {**{key: value for key, value in request.items() if key not in ("id", "stands_in")}, "push": push}
+
+
+def _holds(side: Side, paths: dict[str, Any], before: dict[str, Any]) -> bool:
+    ended = files.read_json(paths["result"])
+    if not isinstance(ended, dict) or not ended.get("ok") or ended.get("id") != before.get("id"):
+        return False
+    return files_push.still_true(side, ended)
 
 
 def _ended(result: dict[str, Any], job_id: str) -> dict[str, Any]:
@@ -103,6 +124,7 @@ def _request(side: Side, operation: str, options: dict[str, Any]) -> dict[str, A
     request: dict[str, Any] = {"push": vars(push), "final": bool(options.get("final"))}
     if operation in ("push", "repair"):
         request["retries"] = options.get("retries", 3)
+        request["stands_in"] = options.get("stands_in", 0)
     if operation == "verify":
         request["again"] = bool(options.get("again"))
     return request

@@ -10,26 +10,24 @@ import contextlib
 import json
 import os
 import subprocess
-import tempfile
 import time
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import IO, Any, Optional
+from typing import Any, Optional
 
 from ..errors import BasculeError
 from ..files import transfer
+from ..files.changes import Mark
 from ..files.delta import ScanNeeded
 from ..files.transfer import LinkBroken, Push, TransferError
 from ..integrity.manifest import Comparison, compare
-from . import files_delta, files_digests, files_names, files_recorder, files_side, files_talk, tree
+from . import files_delta, files_digests, files_names, files_recorder, files_rsync, files_side, files_talk, tree
+from .files_rsync import Report
 from .files_side import Side
 
 _RETRY_PAUSE = 3.0
-_NAMED = 20
 _MARGIN_NS = 50_000_000
-Report = Callable[[dict[str, Any]], None]
 
 
 def jobs(side: Side, operation: str) -> dict[str, Path]:
@@ -51,7 +49,7 @@ def push(side: Side, request: dict[str, Any], report: Report) -> dict[str, Any]:
     attempt = 0
     while not why:
         try:
-            result = _by_names(side, asked, final, retries, report)
+            result = _by_names(side, asked, final, retries, report, float(request.get("stands_in", 0)))
             break
         except ScanNeeded as error:
             why = f"expected {error.expected}, found {error.found}"
@@ -62,6 +60,8 @@ def push(side: Side, request: dict[str, Any], report: Report) -> dict[str, Any]:
             report({"stage": "waiting for the link", "attempt": attempt, "message": error.found[-300:]})
             time.sleep(_RETRY_PAUSE * attempt)
     if why:
+        if request.get("stands_in"):
+            _stand_still(side, float(request["stands_in"]))
         report({"stage": "looking at the whole tree", "message": why})
         result = _by_scan(side, asked, final, retries, report)
     elif not final:
@@ -86,21 +86,59 @@ def _doubt(side: Side, asked: Push) -> str:
     return "" if shared else "no earlier state is known that both sides shared"
 
 
-def _by_names(side: Side, asked: Push, final: bool, retries: int, report: Report) -> dict[str, Any]:
-    """Carry over what has changed since both sides were the same."""
+def _by_names(
+    side: Side, asked: Push, final: bool, retries: int, report: Report, stands_in: float = 0
+) -> dict[str, Any]:
+    """Carry over what has changed since both sides were the same.
 
-    def run(what: Push) -> dict[str, Any]:
-        rc, changes, stats, tried = with_retries(what, final, retries, report)
-        return {"rc": rc, "changes": changes, "retries": tried, "vanished": rc == transfer.VANISHED, **stats}
-
-    report({"stage": "changed names"})
-    with files_talk.connection(side, asked) as through, files_talk.talk(through) as talk:
+    Everything is connected first. With `stands_in` the tree is waited for that long, until it stands still.
+    """
+    with contextlib.ExitStack() as open_now:
+        through = open_now.enter_context(files_talk.connection(side, asked))
+        talk = open_now.enter_context(files_talk.talk(through))
+        patient = replace(through, timeout=through.timeout + int(stands_in))
+        first = open_now.enter_context(files_rsync.ready(patient))
+        if stands_in:
+            talk.agreed()
+            report({"stage": transfer.ARMED})
+            _stand_still(side, stands_in)
+        report({"stage": "changed names"})
         shared = files_names.reference(side)
         known, now = files_recorder.since(side.component, shared.mark if shared else None)
         if not known.complete or now is None:
             raise ScanNeeded(expected="all names that have changed", found=known.why)
+
+        def run(what: Push) -> dict[str, Any]:
+            # The one that waits is for names as they are; another is for their contents.
+            waiting = None if what.checksum else first
+            rc, changes, stats, tried = files_rsync.with_retries(what, final, retries, report, waiting)
+            return {"rc": rc, "changes": changes, "retries": tried, "vanished": rc == transfer.VANISHED, **stats}
+
         empty = {"rc": 0, "changes": [], "vanished": False, "changed_entries": 0, "bytes_changed": 0}
-        return {**empty, **files_names.carry(side, through, talk, known, now, final, run)}
+        found = files_names.carry(side, through, talk, known, now, final, run)
+        return {**empty, **found, "mark": vars(now)}
+
+
+def still_true(side: Side, result: dict[str, Any]) -> bool:
+    """Tell whether nothing has happened since a final transfer by names ended well."""
+    mark = Mark.from_any(result.get("mark"))
+    if mark is None or not result.get("equal") or not os.statvfs(side.tree).f_flag & os.ST_RDONLY:
+        return False
+    return files_recorder.mark(side.component) == mark
+
+
+def _stand_still(side: Side, seconds: float) -> None:
+    """Wait until nobody can write any more."""
+    deadline = time.monotonic() + seconds
+    while not os.statvfs(side.tree).f_flag & os.ST_RDONLY:
+        if time.monotonic() > deadline:
+            raise TransferError(
+                expected=f"{side.path} to be frozen within {seconds:g} s",
+                found="it is writable",
+                state="nothing was transferred",
+                next_command="run the same playbook again",
+            )
+        time.sleep(0.01)
 
 
 def _by_scan(side: Side, asked: Push, final: bool, retries: int, report: Report) -> dict[str, Any]:
@@ -108,7 +146,7 @@ def _by_scan(side: Side, asked: Push, final: bool, retries: int, report: Report)
     mark = files_recorder.mark(side.component) if side.recorder else None
     if mark:
         files_delta.index_links(side)
-    rc, changes, stats, tried = with_retries(asked, final, retries, report)
+    rc, changes, stats, tried = files_rsync.with_retries(asked, final, retries, report)
     result: dict[str, Any] = {
         "rc": rc,
         "changes": changes,
@@ -149,64 +187,9 @@ def links(side: Side, request: dict[str, Any], report: Report) -> dict[str, Any]
 def preview(side: Side, asked: Push) -> dict[str, Any]:
     """Return what a transfer would do, without doing it."""
     files_side.check_source(side, side.tree if os.path.ismount(side.tree) else side.path)
-    rc, changes, stats, stderr = _rsync(asked, lambda _: None)
+    rc, changes, stats, stderr = files_rsync.once(asked, lambda _: None)
     transfer.judge(rc, stderr, False, asked.max_delete)
     return {"changes": changes, "sampled_at": time.time(), **stats}
-
-
-def with_retries(asked: Push, final: bool, retries: int, report: Report) -> tuple[int, list[str], dict[str, int], int]:
-    """Go on where a broken link left off; every other failure is final."""
-    all_changes: list[str] = []
-    attempt = 0
-    while True:
-        rc, changes, stats, stderr = _rsync(asked, report)
-        all_changes += changes
-        if rc not in transfer.LINK_FAILURES or attempt >= retries:
-            transfer.judge(rc, stderr, final, asked.max_delete)
-            return rc, all_changes, stats, attempt
-        attempt += 1
-        report({"stage": "waiting for the link", "attempt": attempt, "message": stderr.strip()[-300:]})
-        time.sleep(_RETRY_PAUSE * attempt)
-
-
-def _rsync(asked: Push, report: Report) -> tuple[int, list[str], dict[str, int], str]:
-    """Run rsync and read its output while it runs; the first changes are kept by name."""
-    changes: list[str] = []
-    text: list[str] = []
-    counted = 0
-    last = 0.0
-    with (
-        tempfile.TemporaryFile() as errors,
-        subprocess.Popen(
-            transfer.rsync_command(asked), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors,
-            env={**os.environ, "LC_ALL": "C"},
-        ) as process,
-    ):  # fmt: skip
-        for line in _lines(process.stdout):
-            progress = transfer.parse_progress(line)
-            if progress:
-                if time.monotonic() - last > 0.5:
-                    last = time.monotonic()
-                    report({"stage": "transfer", **progress})
-            elif transfer.is_change(line):
-                counted += 1
-                if len(changes) < _NAMED:
-                    changes.append(line.strip())
-            elif ": " in line:
-                text.append(line)
-        rc = process.wait()
-        errors.seek(max(0, errors.tell() - 8192))
-        message = errors.read().decode("utf-8", "backslashreplace")
-    return rc, changes, {**transfer.parse_stats("\n".join(text)), "changed_entries": counted}, message
-
-
-def _lines(stream: Optional[IO[bytes]]) -> Iterator[str]:
-    """Yield lines as they come; rsync ends a line of progress with a carriage return."""
-    rest = b""
-    while stream is not None and (data := os.read(stream.fileno(), 65536)):
-        *lines, rest = (rest + data).replace(b"\r", b"\n").split(b"\n")
-        for raw in lines:
-            yield raw.decode("utf-8", "backslashreplace")
 
 
 def ask(asked: Push, what: str, timeout: float = 86400) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from ..files.mounts import PASSIVE
 from ..files.transfer import RECEIVE, TransferError
 from ..guard import state as rule
 from ..guard.state import Epoch
-from . import files, files_side, files_talk, files_verify, tree
+from . import files, files_side
 from .files_side import Side
 
 
@@ -34,6 +34,11 @@ def serve(component: str) -> int:
     if what in ("fetch own", "fetch verify"):
         return _send(side.manifest.with_name(f"{words[3]}.jsonl"))
     with files_side.receiving(side):
+        if words[2] == "--server":
+            return _receive(side, command)
+        # An rsync is waited for in the window, and needs none of these.
+        from . import files_talk, files_verify, tree
+
         if what == "manifest":
             if side.guard().status in (rule.CLOSED, rule.CLOSING) and files_side.look(side).state == PASSIVE:
                 tree.sweep_partial(side.tree)

@@ -24,7 +24,7 @@ from ..files.mounts import ACTIVE, CLOSED, FROZEN, PASSIVE
 from ..files.transfer import TransferError
 from ..guard import state as rule
 from ..integrity.manifest import compare, printable
-from . import files, files_delta, files_digests, files_push, files_side, files_talk, tree
+from . import files, files_delta, files_digests, files_push, files_rsync, files_side, files_talk, tree
 from .files_side import Side
 
 REREAD = "reread"
@@ -66,6 +66,7 @@ def verify(side: Side, request: Mapping[str, Any], report: Report) -> dict[str, 
         "bytes": count.bytes, "read_bytes": count.read_bytes, "peer_files": other["files"],
         "peer_read_bytes": other["read_bytes"], "peer_receipt": other["receipt"], "peer_received": other["received"],
         "since_ns": since_ns, "ever_switched": bool(known.get("opened_ns")), "resumed": resumed,
+        "changed_while_read": [*count.moving_names, *other["moving_names"]][:_SHOWN],
     }  # fmt: skip
 
 
@@ -114,7 +115,7 @@ def repair(side: Side, request: Mapping[str, Any], report: Report) -> dict[str, 
     files.write_durably(listed, delta.list_for_rsync(found.names))
     # Written again whatever rsync thinks of it: only a file that is replaced loses a link it should not have.
     what = replace(asked, names=str(listed), rewrite=True)
-    rc, done, stats, retries = files_push.with_retries(what, False, int(request.get("retries", 3)), report)
+    rc, done, stats, retries = files_rsync.with_retries(what, False, int(request.get("retries", 3)), report)
     with files_talk.talk(asked) as talk:
         if ROOT in found.names:
             talk.give_root(files_delta.attributes(side.tree))

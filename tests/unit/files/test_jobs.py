@@ -17,7 +17,7 @@ from bascule.host import fence_files
 from bascule.host import files_job as job_command
 from bascule.host import files_receive as receive_command
 from bascule.host import manifest as manifest_command
-from bascule.io import files, files_job, files_push, files_side, files_verbs, files_verify, tree, units
+from bascule.io import files, files_job, files_push, files_rsync, files_side, files_verbs, files_verify, tree, units
 
 from .world import COMPONENT, Kernel, adopt, fill, host, use
 
@@ -140,7 +140,7 @@ def answer(kernel: Kernel, **more: Any) -> Any:
 
     def ask(asked: Push, what: str, timeout: float = 0) -> dict[str, Any]:
         digest, _ = tree.take_manifest(kernel.side.path, kernel.side.manifest.with_name("other.jsonl"))
-        figures = {"read_files": 0, "read_bytes": 0, "files": 2}
+        figures = {"read_files": 0, "read_bytes": 0, "files": 2, "moving_names": []}
         return {"manifest": digest, **figures, "receipt": "", "received": False, **more}
 
     return ask
@@ -172,7 +172,7 @@ def test_trees_that_are_not_equal_after_the_last_push_are_an_error(
 
 
 def test_a_source_without_its_sentinel_is_never_sent(active: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files_push, "_rsync", lambda *_: pytest.fail("rsync was started"))
+    monkeypatch.setattr(files_rsync, "once", lambda *_: pytest.fail("rsync was started"))
     (Path(active.side.path) / active.side.sentinel).unlink()
     with pytest.raises(TreeError, match="nothing deleted at the other side"):
         run_push(active)
@@ -180,7 +180,7 @@ def test_a_source_without_its_sentinel_is_never_sent(active: Kernel, monkeypatch
 
 def test_a_broken_link_is_gone_on_with_a_few_times(active: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
     outcomes = [rsync(255, stderr="lost"), rsync(12), rsync(output=STATS)]
-    monkeypatch.setattr(files_push, "_RETRY_PAUSE", 0.0)
+    monkeypatch.setattr(files_rsync, "_RETRY_PAUSE", 0.0)
     monkeypatch.setattr(transfer, "rsync_command", lambda asked: outcomes.pop(0))
     monkeypatch.setattr(files_push, "ask", answer(active))
     assert run_push(active, retries=2)["retries"] == 2
