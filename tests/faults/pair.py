@@ -23,7 +23,8 @@ from bascule_lab import bundle, credentials, podman, shell
 ROOT = Path(__file__).resolve().parents[2]
 IMAGE = "localhost/bascule-lab:latest"
 SIDES = ("source", "target")
-COMPONENTS = {"db": "accounts_db", "files": "course_files"}
+COMPONENTS = {"db": "accounts_db", "files": "course_files", "pve": "small_guest"}
+ROLES = {"db": "postgresql_replication", "files": "rsync_delta_sync", "pve": "proxmox_guest"}
 SITES = {"source": "mtp", "target": "tls"}
 TREE_BYTES = 256 << 20
 VERB_SECONDS = 600
@@ -64,6 +65,7 @@ class Pair:
     setup: Mapping[str, str] = field(default_factory=dict)
     addresses: dict[str, str] = field(default_factory=dict)
     subnet: str = ""
+    _started: list[subprocess.Popen[str]] = field(default_factory=list, repr=False)
 
     @property
     def component(self) -> str:
@@ -106,6 +108,11 @@ class Pair:
 
     def stop(self) -> None:
         """Remove everything of this pair."""
+        for verbs in self._started:
+            # A test that failed in the middle has not waited for what it started.
+            if verbs.poll() is None:
+                os.killpg(verbs.pid, 9)
+                verbs.communicate()
         for side in SIDES:
             if side in self.addresses:
                 self._hang_up(side)
@@ -173,10 +180,12 @@ class Pair:
         found: dict[str, Any] = json.loads(text)
         return found
 
-    def until(self, side: str, command: str, seconds: float = 60) -> str:
-        """Run a shell command in a host until it succeeds."""
+    def until(self, side: str, command: str, seconds: float = 240, running: subprocess.Popen[str] | None = None) -> str:
+        """Run a shell command in a host until it succeeds; verbs that were started must not end before."""
         deadline = time.monotonic() + seconds
         while (done := self.run(side, ["bash", "-c", command])).rc:
+            if running is not None and running.poll() is not None:
+                raise AssertionError(f"they ended before {command} at {side}:\n{self.finish(running).stdout[-6000:]}")
             assert time.monotonic() < deadline, f"{command} at {side}: {done.out[-1000:]} {done.err[-1000:]}"
             time.sleep(0.2)
         return done.out
@@ -197,7 +206,7 @@ class Pair:
         values = {"scenario_verbs": list(verbs), "scenario_direction": direction, **(extra or {})}
         argv = ["ansible-playbook", "-i", str(self.work / "inventory.yml"), "tests/faults/verb.yml"]
         argv += ["-e", json.dumps(values), *(["--check"] if check else [])]
-        return subprocess.Popen(
+        started = subprocess.Popen(
             argv,
             cwd=ROOT,
             env=self._environment(),
@@ -207,6 +216,8 @@ class Pair:
             text=True,
             start_new_session=True,
         )
+        self._started.append(started)
+        return started
 
     def finish(self, started: subprocess.Popen[str], timeout: float = VERB_SECONDS) -> VerbResult:
         """Wait for verbs that were started."""
@@ -242,7 +253,7 @@ class Pair:
             self.host(side): {"ansible_host": self.addresses[side], "site": SITES[side]} for side in SIDES
         }
         component = {
-            "component_role": {"db": "postgresql_replication", "files": "rsync_delta_sync"}[self.kind],
+            "component_role": ROLES[self.kind],
             "source_host": self.host("source"),
             "target_host": self.host("target"),
             "depends_on": [],

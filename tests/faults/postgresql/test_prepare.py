@@ -2,29 +2,181 @@
 
 from __future__ import annotations
 
+import datetime
+from collections.abc import Iterator
+
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from tests.faults.conftest import StartPair
 from tests.faults.pair import Pair
 
+CLUSTERS = "/var/lib/postgresql/15"
+PARTIAL = f"{CLUSTERS}/main.bascule-seed"
+SLOW = {"postgresql_replication_max_rate": "4M"}
+
 
 @pytest.fixture(scope="module")
 def pair(start_pair: StartPair) -> Pair:
-    return start_pair("db", "prepare")
+    options = {"postgresql_replication_max_slot_wal_keep_size": "32MB", "postgresql_replication_wal_keep_size": "32MB"}
+    return start_pair("db", "prepare", variables=options)
 
 
-def test_wal_goes_on_after_the_link_was_cut(pair: Pair) -> None:
-    pair.must("audit", "prepare", "sync")
+@pytest.fixture(autouse=True)
+def source_serves(pair: Pair) -> Iterator[None]:
+    """Whatever happens to the standby: the source goes on, and is the only one that does."""
+    yield
+    pair.sql("source", "insert into app.logins select gen_random_uuid(), 1, now(), 'served'")
+    guards = [pair.run(side, ["cat", "/var/lib/bascule/guard/accounts_db.json"]).out for side in ("source", "target")]
+    assert '"closed"' not in guards[0]
+    assert '"open"' not in guards[1]
+
+
+def login(pair: Pair, client: str, number: int = 1) -> None:
+    """Write rows at the source."""
+    row = f"gen_random_uuid(), 1, now(), '{client}'"
+    pair.sql("source", f"insert into app.logins select {row} from generate_series(1, {number})")
+
+
+def expired(pair: Pair, side: str) -> str:
+    """The certificate of a side as it would be had its time run out yesterday."""
+    old = x509.load_pem_x509_certificate((pair.work / f"ca/hosts/{pair.host(side)}.crt").read_bytes())
+    signer = serialization.load_pem_private_key((pair.work / "ca/ca.key").read_bytes(), None)
+    assert isinstance(signer, ec.EllipticCurvePrivateKey)
+    now = datetime.datetime.now(datetime.timezone.utc)
+    builder = x509.CertificateBuilder().subject_name(old.subject).issuer_name(old.issuer)
+    builder = builder.public_key(old.public_key()).serial_number(old.serial_number)
+    builder = builder.not_valid_before(now - datetime.timedelta(days=9))
+    builder = builder.not_valid_after(now - datetime.timedelta(days=1))
+    for extension in old.extensions:
+        builder = builder.add_extension(extension.value, extension.critical)
+    return builder.sign(signer, hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode()
+
+
+def test_every_reason_is_named_at_once_and_nothing_is_changed(pair: Pair) -> None:
+    pair.sql("source", "create unlogged table app.scratch (a int)")
+    pair.sql("source", "create role bascule_replication superuser")
+    look = ["ls", "/etc/postgresql/15/main/conf.d", CLUSTERS]
+    before = pair.must_run("target", look)
+    try:
+        refused = pair.verb("prepare", extra={"postgresql_replication_max_slot_wal_keep_size": "900TB"})
+    finally:
+        pair.sql("source", "drop table app.scratch; drop role bascule_replication")
+    assert not refused.ok
+    for reason in (
+        "1 unlogged tables in courses",
+        "the replication role is a superuser",
+        "lower postgresql_replication",
+    ):
+        assert reason in refused.stdout, refused.stdout[-3000:]
+    assert "state now: nothing was changed" in refused.stdout
+    assert before == pair.must_run("target", look)
+
+
+def test_a_target_that_would_have_smaller_settings_is_refused(pair: Pair) -> None:
+    local = "/etc/postgresql/15/main/conf.d/99-local.conf"
+    pair.must_run("target", ["tee", local], "max_connections = 50\n")
+    try:
+        refused = pair.verb("prepare")
+    finally:
+        pair.must_run("target", ["rm", local])
+    assert not refused.ok
+    assert "max_connections is 50, not 100" in refused.stdout
+    assert pair.run("target", ["test", "-e", PARTIAL]).rc == 1
+
+
+def test_an_expired_certificate_is_noticed_before_anything_is_copied(pair: Pair) -> None:
+    place = "/etc/postgresql/tls/server.crt"
+    good = pair.must_run("source", ["cat", place])
+    pair.must_run("source", ["tee", place], expired(pair, "source"))
+    try:
+        refused = pair.verb("prepare")
+    finally:
+        pair.must_run("source", ["tee", place], good)
+    assert not refused.ok
+    assert "certificate verify failed" in refused.stdout or "certificate has expired" in refused.stdout
+    assert "nothing was copied" in refused.stdout
+    assert pair.run("target", ["test", "-e", PARTIAL]).rc == 1
+
+
+def test_a_full_disk_at_the_target_ends_the_base_backup_and_is_named(pair: Pair) -> None:
+    pair.must_run(
+        "target",
+        [
+            "bash",
+            "-ec",
+            f"mount -t tmpfs -o size=400M tmpfs /mnt; cp -a {CLUSTERS}/. /mnt; mount --move /mnt {CLUSTERS}",
+        ],
+    )
+    try:
+        running = pair.start_verb("prepare", extra=SLOW)
+        pair.until("target", f"test -d {PARTIAL}/base", running=running)
+        pair.run("target", ["dd", "if=/dev/zero", f"of={CLUSTERS}/full", "bs=1M", "status=none"])
+        refused = pair.finish(running)
+        left = pair.must_run("target", ["ls", CLUSTERS]).split()
+    finally:
+        pair.must_run("target", ["umount", CLUSTERS])
+    assert not refused.ok
+    assert "No space left on device" in refused.stdout
+    assert "holds no usable copy" in refused.stdout
+    # What had come is gone, so that there is room to mend it.
+    assert left == ["full", "main"]
+
+
+def test_a_base_backup_starts_again_after_the_link_was_cut(pair: Pair) -> None:
+    running = pair.start_verb("prepare", extra=SLOW)
+    pair.until("target", f"test -d {PARTIAL}/base", running=running)
     pair.cut()
     try:
-        pair.sql(
-            "source", "insert into app.logins select gen_random_uuid(), 1, now(), 'cut' from generate_series(1, 50)"
-        )
+        broken = pair.finish(running)
+    finally:
+        pair.restore()
+    assert not broken.ok
+    assert "the base backup of accounts_db to run or to be done" in broken.stdout
+    again = pair.must("prepare", "sync", "check")
+    assert "the base backup starts again from nothing" in again.stdout
+    assert pair.sql("target", "select pg_is_in_recovery()") == "t"
+
+
+def test_the_log_goes_on_after_the_link_was_cut(pair: Pair) -> None:
+    pair.cut()
+    try:
+        login(pair, "cut", 50)
         behind = pair.verb("sync", extra={"postgresql_replication_sync_timeout": 3})
     finally:
         pair.restore()
     assert not behind.ok
-    assert "to have replayed" in behind.stdout
-    assert pair.guard("source")["status"] == "open"
+    assert "to have replayed" in behind.stdout or "to follow" in behind.stdout
     pair.must("sync", "check")
     assert pair.sql("target", "select count(*) from app.logins where client = 'cut'") == "50"
+
+
+def test_a_wrong_replication_password_is_named_and_mended_by_prepare(pair: Pair) -> None:
+    pair.sql("source", "alter role bascule_replication password 'something else'")
+    pair.sql("source", "select pg_terminate_backend(pid) from pg_stat_replication")
+    refused = pair.verb("sync", extra={"postgresql_replication_sync_timeout": 4})
+    assert not refused.ok
+    assert "password authentication failed" in refused.stdout
+    pair.must("prepare", "sync", "check")
+
+
+def test_a_lost_slot_is_never_switched_to_and_prepare_builds_the_standby_again(pair: Pair) -> None:
+    pair.must_run("target", ["systemctl", "stop", "postgresql@15-main"])
+    filler = "insert into app.logins select gen_random_uuid(), 1, now(), repeat('x', 100) from generate_series(1, 2000)"
+    for _ in range(6):
+        pair.sql("source", filler)
+        pair.sql("source", "select pg_switch_wal()")
+    pair.sql("source", "checkpoint")
+    assert pair.sql("source", "select wal_status from pg_replication_slots") == "lost"
+    pair.must_run("target", ["systemctl", "start", "postgresql@15-main"])
+    for verb in ("sync", "check", "switch"):
+        refused = pair.verb(verb, extra={"postgresql_replication_sync_timeout": 4})
+        assert not refused.ok, verb
+        if verb != "switch":
+            assert "is lost" in refused.stdout
+            assert "20_prepare.yml" in refused.stdout
+    assert pair.guard("source")["status"] == "open"
+    again = pair.must("prepare", "sync", "check")
+    assert "the standby is built again from nothing" in again.stdout

@@ -1,0 +1,25 @@
+"""What is decided about safety dumps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+PROVED, NOT_PROVED = "proved", "not_proved"
+
+
+def behind(pinned: Mapping[str, Any], restored: Mapping[str, Any]) -> bool:
+    """Whether a restored sequence would give a value again that the old side had given."""
+    step, before, now = int(pinned["step"]), int(pinned["value"]), int(restored["value"])
+    if now == before:
+        return bool(pinned["called"]) and not restored["called"]
+    # A dump reads sequences as they are when it comes to them: they may be ahead.
+    return (now < before) if step > 0 else (now > before)
+
+
+def superseded(names: Iterable[str], component: str, keep: int) -> list[str]:
+    """Return which safety dumps of a component are older than the newest `keep`; epochs are ordered by their number."""
+    prefix = f"{component}-safety-"
+    own = [name for name in names if name.startswith(prefix) and name[len(prefix) :].split(".")[0].isdigit()]
+    ordered = sorted(own, key=lambda name: (int(name[len(prefix) :].split(".")[0]), name))
+    return ordered[: max(0, len(ordered) - keep)]

@@ -1,0 +1,184 @@
+"""Safety dumps: which sequences are behind, which dumps go, what is said when one was cut short or changed."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from bascule.errors import BasculeError
+from bascule.io import age_keys, pg_dump, pg_safety, pg_scratch
+from bascule.io.process import Result
+from bascule.postgresql import safety
+from bascule.postgresql.spec import Spec
+
+from .test_files import make_spec
+
+
+def sequence(value: int, *, called: bool = True, step: int = 1) -> dict[str, Any]:
+    """Make the position of a sequence."""
+    return {"value": value, "called": called, "step": step}
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "behind"),
+    [
+        (sequence(7), sequence(7), False),
+        (sequence(7), sequence(9), False),
+        (sequence(7), sequence(6), True),
+        (sequence(7), sequence(7, called=False), True),
+        (sequence(7, called=False), sequence(7), False),
+        (sequence(-7, step=-1), sequence(-9, step=-1), False),
+        (sequence(-7, step=-1), sequence(-6, step=-1), True),
+    ],
+)
+def test_a_sequence_that_would_give_a_value_again(before: dict[str, Any], now: dict[str, Any], behind: bool) -> None:
+    assert safety.behind(before, now) is behind
+
+
+def test_the_newest_dumps_stay() -> None:
+    """Epochs are numbers: 10 comes after 9."""
+    names = ["a-safety-9.x", "a-safety-10.y", "a-safety-2.z", "b-safety-1.x", "a-db-2026.sql.age", "a-safety-notes"]
+    assert safety.superseded(names, "a", 2) == ["a-safety-2.z"]
+    assert safety.superseded(names, "a", 9) == []
+
+
+@pytest.mark.parametrize(
+    ("notes", "active", "state", "reason"),
+    [
+        (None, False, "none", None),
+        ({"state": "running"}, True, "running", None),
+        ({"state": "running"}, False, "not_proved", "it was cut short"),
+        ({"state": "proved", "reason": ""}, False, "proved", ""),
+    ],
+)
+def test_what_was_cut_short_is_not_proved(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    notes: dict[str, Any] | None,
+    active: bool,
+    state: str,
+    reason: str | None,
+) -> None:
+    monkeypatch.setattr(pg_safety, "HOME", tmp_path)
+    monkeypatch.setattr(pg_safety, "units", SimpleNamespace(is_running=lambda name: active))
+    (tmp_path / "accounts_db").mkdir()
+    if notes:
+        (tmp_path / "accounts_db" / "safety_dump.json").write_text(json.dumps(notes))
+    found = pg_safety.state(make_spec())
+    assert (found["state"], found.get("reason")) == (state, reason)
+
+
+def test_without_the_plans_wish_nothing_is_dumped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pg_safety, "units", None)
+    assert pg_safety.begin(make_spec(), "1.x") == []
+
+
+def test_a_dump_that_does_not_start_stops_nobody_from_following(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise BasculeError(expected="a unit", found="no bus")
+
+    monkeypatch.setattr(pg_safety, "HOME", tmp_path)
+    (tmp_path / "accounts_db").mkdir()
+    monkeypatch.setattr(pg_safety, "units", SimpleNamespace(stop=refuse, AGENT=(), start=refuse))
+    wanted = Spec.from_dict({**make_spec().to_dict(), "safety_dump": True})
+    assert "no bus" in pg_safety.begin(wanted, "1.x")[0]
+
+
+@pytest.fixture
+def key(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A host's own key, in a directory of the test."""
+    monkeypatch.setattr(age_keys, "KEY", tmp_path / "age" / "key.txt")
+    monkeypatch.setattr(age_keys, "HOME", tmp_path)
+    return tmp_path / "age" / "key.txt"
+
+
+def keygen(argv: list[str], **_: Any) -> Result:
+    """Stand in for age-keygen."""
+    if argv[1] == "-o":
+        Path(argv[2]).write_text("AGE-SECRET-KEY-1\n")
+    return Result(tuple(argv), 0, "age1own\n", "")
+
+
+def test_a_key_is_made_once_and_its_private_part_is_never_told(key: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(age_keys, "run", keygen)
+    assert age_keys.ensure("accounts_db", ["age1other", ""], check=True)["changed"] is True
+    assert not key.exists()
+    first = age_keys.ensure("accounts_db", ["age1other", ""])
+    assert first["changed"] is True
+    assert "SECRET" not in json.dumps(first)
+    assert age_keys.recipients("accounts_db") == ["age1other", "age1own"]
+    assert age_keys.ensure("accounts_db", ["age1other", ""])["changed"] is False
+
+
+def test_what_is_no_recipient_is_refused(key: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(age_keys, "run", keygen)
+    with pytest.raises(BasculeError, match="age recipients"):
+        age_keys.ensure("accounts_db", ["ssh-ed25519 AAAA"])
+
+
+def test_without_recipients_nothing_is_dumped(key: Path) -> None:
+    with pytest.raises(BasculeError, match="nothing was dumped"):
+        age_keys.recipients("accounts_db")
+
+
+def test_a_flipped_bit_is_found_before_anything_is_restored(tmp_path: Path) -> None:
+    sealed = tmp_path / "0.dump.age"
+    sealed.write_bytes(b"age-encryption.org/v1 and more")
+    dump = {"path": str(sealed), "sha256": pg_dump.digest(sealed)}
+    data = bytearray(sealed.read_bytes())
+    data[9] ^= 1
+    sealed.write_bytes(data)
+    with pytest.raises(BasculeError, match="changed or damaged"):
+        pg_dump.unseal(dump, tmp_path / "plain", owner="root")
+    assert not (tmp_path / "plain").exists()
+
+
+def test_the_owner_who_is_there_already_is_not_made_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    plain = tmp_path / "globals.sql"
+    plain.write_text("CREATE ROLE postgres;\nALTER ROLE postgres WITH SUPERUSER;\nCREATE ROLE courses;\n")
+    given: list[str] = []
+    monkeypatch.setattr(pg_dump, "run", lambda argv, stdin, **_: given.append(stdin))
+    pg_dump.restore_globals(make_spec(), plain, 25432)
+    assert given == ["ALTER ROLE postgres WITH SUPERUSER;\nCREATE ROLE courses;\n"]
+
+
+def test_a_dump_that_fails_leaves_no_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    class Failed:
+        """A pg_dump that complains and ends."""
+
+        stdout = stderr = None
+        returncode = 1
+
+        def __init__(self, *_: Any, **__: Any) -> None: ...
+
+        def __enter__(self) -> Failed:
+            return self
+
+        def __exit__(self, *_: object) -> None: ...
+
+    monkeypatch.setattr("subprocess.Popen", Failed)
+    monkeypatch.setattr("subprocess.run", lambda *_, **__: subprocess.CompletedProcess([], 0, b"", b"no such table"))
+    with pytest.raises(BasculeError, match="no such table"):
+        pg_dump.seal(["pg_dump"], tmp_path / "x.age", ["age1own"], owner="root")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_scratch_cluster_sorts_as_the_server_does() -> None:
+    row = {"encoding": "UTF8", "collate": "C.UTF-8", "ctype": "C.UTF-8", "provider": "i", "locale": "fr"}
+    session: Any = SimpleNamespace(query=lambda sql: [row])
+    assert pg_scratch.like(session) == [
+        "--encoding=UTF8",
+        "--lc-collate=C.UTF-8",
+        "--lc-ctype=C.UTF-8",
+        "--locale-provider=icu",
+        "--icu-locale=fr",
+    ]
+    row["provider"] = "c"
+    assert "--locale-provider=icu" not in pg_scratch.like(session)
