@@ -136,7 +136,7 @@ class Api:
             raise _Unsent(
                 expected=f"{request} to reach the node",
                 found=f"{status} {reason}".strip(),
-                state="nothing was changed by this request: the proxy found no way to the node",
+                state="nothing was changed by this request; no answer proves nothing about the node",
                 next_command="look at the node (systemctl status pveproxy) and run the same command again",
             )
         if status >= 400:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Optional
 
 from ..errors import BasculeError
@@ -86,8 +86,9 @@ class NodeUnreachable(ProxmoxError):
 class TaskFailed(ProxmoxError):
     """A task ended badly; `words` are the log's own."""
 
-    def __init__(self, upid: str, exitstatus: str, words: str, next_command: str = "") -> None:
+    def __init__(self, upid: str, exitstatus: str, words: str, next_command: str = "", log: Sequence[str] = ()) -> None:
         self.upid = upid
+        self.log = tuple(log)
         self.exitstatus = exitstatus
         self.words = words
         found = exitstatus if not words or words == exitstatus else f"{exitstatus}: {words}"

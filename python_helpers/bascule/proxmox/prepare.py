@@ -9,7 +9,8 @@ from typing import Any, Optional
 from ..guard import state as guard
 from ..guard.state import GuardState
 from . import config as guest_config
-from .errors import ApiRefused, ProxmoxError
+from . import leftovers
+from .errors import ApiRefused, ProxmoxError, TaskFailed
 from .guest import Config, Guest
 
 Result = dict[str, Any]
@@ -79,16 +80,19 @@ def back_up(guest: Guest, fresh: bool = False, mark: str = "", check: bool = Fal
         # With a mark it is the last state of a guest that was shut down: it must not be started behind our back.
         mode = "stop" if mark else "snapshot"
         guest.report(f"vzdump ({mode}, zstd)")
-        outcome = guest.run_task(
-            guest.api.post(
-                f"nodes/{guest.side.node}/vzdump",
-                vmid=str(guest.side.vmid),
-                storage=guest.side.backup_storage or guest.side.storage,
-                mode=mode,
-                compress="zstd",
-                notes_template=f"{note(guest, mark)} {{{{guestname}}}}",
-            )
+        upid = guest.api.post(
+            f"nodes/{guest.side.node}/vzdump",
+            vmid=str(guest.side.vmid),
+            storage=guest.side.backup_storage or guest.side.storage,
+            mode=mode,
+            compress="zstd",
+            notes_template=f"{note(guest, mark)} {{{{guestname}}}}",
         )
+        try:
+            outcome = guest.run_task(upid)
+        except TaskFailed as error:
+            leftovers.drop_archives(guest, error)
+            raise
         found = find_archive(guest, mark)
         names = [match[1] for line in outcome.log for match in [_CREATED.search(line)] if match]
         if found is None or not names or not names[-1].endswith(str(found["volid"]).rpartition("/")[2]):

@@ -188,4 +188,4 @@ def judge(upid: str, exitstatus: str, lines: Sequence[str]) -> Outcome:
     warned = _WARNINGS.match(exitstatus)
     if exitstatus == "OK" or warned:
         return Outcome(upid, int(warned[1]) if warned else 0, tuple(lines))
-    raise TaskFailed(upid, exitstatus or "no exit status", failure_words(lines))
+    raise TaskFailed(upid, exitstatus or "no exit status", failure_words(lines), log=lines)

@@ -82,6 +82,10 @@ class FakeNode:
         rest = words[2:]
         if rest[0] == "qemu":
             return self._qemu(method, rest[1:], values)
+        if rest[0] == "storage" and method == "DELETE":
+            volid = "/".join(rest[3:])
+            kept = [archive for archive in self.archives if archive["volid"] != volid]
+            return self.task("imgdel", f"@{rest[1]}", lambda: setattr(self, "archives", kept))
         if rest[0] == "storage":
             return self._storage(rest[1], rest[2:], values)
         if rest[0] == "tasks":

@@ -1,0 +1,56 @@
+"""What Proxmox leaves behind when a job dies: found, and removed only where this component's own job left it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..guard import state as guard
+from . import tasks
+from .errors import ApiRefused, TaskFailed
+from .guest import Guest
+
+
+def locked_by_restore(guest: Guest, began: bool) -> dict[str, Any]:
+    """Return the lock that an interrupted restore of this component left on its number.
+
+    `began` says that this component began to restore there. A restore that still runs is followed to its end first:
+    its lock is nobody's to take.
+    """
+    nothing = {"changed": False, "lock": ""}
+    rows = guest.api.get(f"nodes/{guest.side.node}/tasks", source="active", vmid=guest.side.vmid) or []
+    for row in rows:
+        if row.get("type") == "qmrestore":
+            guest.report("a restore is running already: following it")
+            try:
+                guest.run_task(row["upid"])
+            except TaskFailed as error:
+                guest.report(f"that restore has failed: {error.found}")
+    config = guest.config_if_any()
+    if config is None or not began or guest.guard(config).status != guard.UNKNOWN:
+        return nothing
+    lock = str(config.get("lock", ""))
+    if lock != "create" or tasks.holders(guest.api, guest.side.node, guest.side.vmid):
+        return nothing
+    return {"changed": False, "lock": lock}
+
+
+def drop_archives(guest: Guest, failed: TaskFailed) -> list[str]:
+    """Remove what a failed backup of ours has put on the storage: what its own log says it began, nothing else."""
+    storage = guest.side.backup_storage or guest.side.storage
+    wanted = set(tasks.created_archives(failed.log))
+    content = f"nodes/{guest.side.node}/storage/{storage}/content"
+    removed = []
+    try:
+        rows = guest.api.get(content, content="backup", vmid=guest.side.vmid) or [] if wanted else []
+        for row in rows:
+            volid = str(row["volid"])
+            if volid.rpartition("/")[2] in wanted:
+                guest.report(f"removing what the failed backup left: {volid}")
+                upid = guest.api.delete(f"{content}/{volid}")
+                if upid:
+                    guest.run_task(upid)
+                removed.append(volid)
+    except (ApiRefused, TaskFailed) as error:
+        # The backup's own failure is what matters; what stays on the storage is told.
+        guest.report(f"could not remove what the failed backup left ({', '.join(sorted(wanted))}): {error.found}")
+    return removed
