@@ -29,7 +29,7 @@ class Tree:
     """A tree below a root; nothing in it is followed out of it."""
 
     def __init__(self, root: str) -> None:
-        self._root = os.fsencode(root)
+        self._root = os.fsencode(os.path.realpath(root))
         self._device = os.stat(self._root).st_dev
         self._directories: dict[bytes, bool] = {ROOT: True}
 

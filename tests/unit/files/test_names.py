@@ -1,0 +1,275 @@
+"""A transfer by names between two real trees, by the real rsync, over a conversation whose other end is a thread."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bascule.files import transfer
+from bascule.files.changes import CHANGED, GONE, WHOLE, Changes, Mark
+from bascule.files.delta import ScanNeeded
+from bascule.files.transfer import LinkBroken, Push, TransferError
+from bascule.integrity.manifest import compare
+from bascule.io import (
+    files,
+    files_delta,
+    files_job,
+    files_names,
+    files_push,
+    files_recorder,
+    files_side,
+    files_talk,
+    tree,
+    units,
+)
+from bascule.io.files_side import Side
+from bascule.io.files_talk import Talk
+
+from .world import COMPONENT, Kernel, adopt, fill, host, use
+
+
+class Ends:
+    """Both sides, and a conversation between them."""
+
+    def __init__(self, active: Kernel, passive: Side) -> None:
+        self.kernel, self.active, self.passive = active, active.side, passive
+        to_other, to_us = os.pipe(), os.pipe()
+        process = subprocess.Popen(["true"], stdin=subprocess.DEVNULL)
+        process.wait()
+        process.stdin, process.stdout = os.fdopen(to_other[1], "wb"), os.fdopen(to_us[0], "rb")
+        self.process = process
+        self.talk = Talk(process, io.BytesIO())
+        self.source, self.target = os.fdopen(to_other[0], "rb"), os.fdopen(to_us[1], "wb")
+        self.thread = threading.Thread(target=self._serve)
+        self.thread.start()
+        self.ran: list[list[str]] = []
+        self.afterwards: Callable[[], object] = lambda: None
+
+    def _serve(self) -> None:
+        try:
+            files_talk.serve(self.passive, self.source, self.target)
+        except TransferError:
+            pass
+        finally:
+            self.target.close()
+            self.source.close()
+
+    def close(self) -> None:
+        for stream in (self.process.stdin, self.process.stdout):
+            if stream:
+                stream.close()
+        self.thread.join(10)
+
+    def tell(self, *events: tuple[bytes, bytes]) -> None:
+        for kind, name in events:
+            self.kernel.log.note(name, kind)
+
+    def run(self, asked: Push) -> dict[str, Any]:
+        command = ["rsync", "-aHAX", "--from0", f"--files-from={asked.names}", "--delete-missing-args", "--force"]
+        command += ["--modify-window=-1", *(["--checksum"] if asked.checksum else [])]
+        subprocess.run([*command, f"{self.active.tree}/", f"{self.passive.tree}/"], check=True)
+        self.ran.append(command)
+        self.afterwards()
+        return {"rc": 0, "changed_entries": 1}
+
+    def carry(self, final: bool = False, max_delete: int = 10) -> dict[str, Any]:
+        push = Push(COMPONENT, self.active.tree, self.passive.tree, "192.0.2.2", "/k", "/h", max_delete=max_delete)
+        shared = files_names.reference(self.active)
+        known, now = files_recorder.since(COMPONENT, shared.mark if shared else None)
+        assert now is not None
+        return files_names.carry(self.active, push, self.talk, known, now, final, self.run)
+
+    def differences(self) -> list[str]:
+        """Compare both trees as they are, whatever the transfer thinks of them."""
+        paths = [side.home / "whole.jsonl" for side in (self.active, self.passive)]
+        for side, path in zip((self.active, self.passive), paths):
+            tree.take_manifest(side.tree, path)
+        return [one.describe() for one in compare(*(tree.read_manifest(path) for path in paths)).differences]
+
+
+@pytest.fixture
+def ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ends]:
+    passive = host(tmp_path, monkeypatch, "files-tls")
+    active = host(tmp_path, monkeypatch)
+    fill(active.side, a="one", b="two")
+    for kernel in (active, passive):
+        files.make_directory(kernel.side.home / "jobs")
+        Path(kernel.side.tree).symlink_to(kernel.side.path)
+    (Path(active.side.path) / "d").mkdir()
+    (Path(active.side.path) / "d" / "x").write_text("x")
+    subprocess.run(
+        ["rsync", "-aHAX", "--modify-window=-1", f"{active.side.path}/", f"{passive.side.path}/"], check=True
+    )
+    adopt(active.side, "open")
+    active.recording = True
+    use(active, monkeypatch)
+    monkeypatch.setattr(files_talk, "_check_passive", lambda side: None)
+    monkeypatch.setattr("bascule.io.mounts.open_for_writing", lambda path: [])
+    found = Ends(active, passive.side)
+    files_delta.index_links(active.side)
+    assert files_names.settle(active.side, found.talk, Mark("g1", 0), [])
+    yield found
+    found.close()
+
+
+def test_changes_of_every_kind_arrive(ends: Ends) -> None:
+    root = Path(ends.active.path)
+    (root / "a").write_text("changed")
+    (root / "b").unlink()
+    (root / "d").rename(root / "e")
+    os.link(root / "a", root / "again")
+    os.symlink("/etc", root / "#out")
+    ends.tell((CHANGED, b"a"), (GONE, b"b"), (WHOLE, b"d"), (GONE, b"d"), (WHOLE, b"e"), (CHANGED, b"again"))
+    ends.tell((CHANGED, b"#out"), (CHANGED, b"#out/passwd"))
+    result = ends.carry(final=True)
+    assert (result["equal"], result["proof_rounds"], result["names_missing"]) == (True, 0, 2)
+    assert ends.differences() == []
+    assert ends.carry(final=True)["names"] == 0
+
+
+def test_a_second_name_brings_the_first_one_that_nobody_told_of(ends: Ends) -> None:
+    os.link(Path(ends.active.path) / "a", Path(ends.active.path) / "d" / "again")
+    ends.tell((CHANGED, b"d/again"))
+    assert ends.carry()["equal"]
+    assert ends.differences() == []
+
+
+def test_the_same_size_and_time_deceive_nobody(ends: Ends) -> None:
+    path = Path(ends.active.path) / "a"
+    before = path.stat()
+    path.write_text("two")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    ends.tell((CHANGED, b"a"))
+    result = ends.carry(final=True)
+    assert (result["equal"], result["proof_rounds"]) == (True, 1)
+    assert "--checksum" in ends.ran[-1]
+    assert ends.differences() == []
+
+
+def test_what_differs_all_the_same_is_named_and_stops_the_last_transfer(
+    ends: Ends, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (Path(ends.active.path) / "a").write_text("new")
+    ends.tell((CHANGED, b"a"))
+    monkeypatch.setattr(ends, "run", lambda asked: {})
+    assert ends.carry()["different"] == 1
+    # It counts as changed until both sides are the same.
+    shared = files_names.reference(ends.active)
+    assert shared is not None
+    assert b"a" in shared.extra
+    with pytest.raises(TransferError, match="names differ: a"):
+        ends.carry(final=True)
+
+
+def test_a_write_during_the_last_transfer_is_an_error_and_before_it_is_carried_next_time(ends: Ends) -> None:
+    (Path(ends.active.path) / "a").write_text("new")
+    ends.tell((CHANGED, b"a"))
+
+    def write() -> None:
+        (Path(ends.active.path) / "a").write_text("later")
+        ends.tell((CHANGED, b"a"))
+
+    ends.afterwards = write
+    with pytest.raises(TransferError, match=r"a tree that stands still.*1 names changed during the transfer: a"):
+        ends.carry(final=True)
+    result = ends.carry()
+    assert (result["equal"], result["different"], result["moving"]) == (False, 0, 1)
+    ends.afterwards = lambda: None
+    assert ends.carry(final=True)["equal"]
+    assert ends.differences() == []
+
+
+def test_more_deletions_than_the_cap_delete_nothing(ends: Ends) -> None:
+    for name in ("a", "b"):
+        (Path(ends.active.path) / name).unlink()
+    ends.tell((GONE, b"a"), (GONE, b"b"))
+    with pytest.raises(TransferError, match=r"more deletions than the cap allows: 2 names.*nothing was deleted"):
+        ends.carry(max_delete=1)
+    assert (Path(ends.passive.path) / "a").exists()
+
+
+def test_another_state_at_the_other_side_needs_a_scan(ends: Ends) -> None:
+    files_side.note(ends.passive, agreed="something else")
+    with pytest.raises(ScanNeeded, match="something else"):
+        ends.carry()
+
+
+def test_the_root_itself_takes_part(ends: Ends) -> None:
+    os.chmod(ends.active.path, 0o750)
+    os.setxattr(ends.active.path, "user.seen", b"yes")
+    ends.tell((CHANGED, b"."))
+    assert ends.carry(final=True)["equal"]
+    assert ends.differences() == []
+
+
+def test_names_that_lead_out_of_the_tree_are_refused(ends: Ends) -> None:
+    ends.talk.prove([b"../etc/passwd"])
+    with pytest.raises(LinkBroken, match="the connection ended"):
+        ends.talk.proofs()
+
+
+def test_a_scan_leaves_names_that_differ_to_the_next_delta(ends: Ends) -> None:
+    ends.tell((CHANGED, b"b"))
+    assert files_names.scanned(ends.active, ends.talk, Mark("g1", 0), False, lambda: [b"a", b"b"])
+    shared = files_names.reference(ends.active)
+    assert shared is not None
+    assert (shared.mark, shared.extra) == (Mark("g1", 0), (b"a",))
+    assert not files_names.scanned(ends.active, ends.talk, Mark("g1", 0), False, lambda: None)
+    assert files_names.reference(ends.active) is None
+    ends.kernel.recording = False
+    assert not files_names.scanned(ends.active, ends.talk, Mark("g1", 0), True, list)
+
+
+def test_an_outcome_is_taken_once_and_only_while_it_holds(ends: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = {"address": "192.0.2.2", "final": True, "backup_dir": "", "retries": 0}
+    paths = files_push.jobs(ends.active, "push")
+    monkeypatch.setattr(os, "statvfs", lambda path: os.statvfs_result([0] * 8 + [os.ST_RDONLY, 255]))
+    request = files_job._request(ends.active, "push", {**options, "stands_in": 60})
+
+    def left(sequence: int) -> None:
+        files.write_json(paths["request"], {**request, "id": "1"})
+        mark = {"generation": "g1", "sequence": sequence}
+        files.write_json(paths["result"], {"id": "1", "ok": True, "equal": True, "mark": mark, "changed_entries": 3})
+
+    monkeypatch.setattr(units, "wait", lambda unit, seconds: True)
+    monkeypatch.setattr(units, "last_messages", lambda unit: "")
+    left(0)
+    values: dict[str, Any] = {"start": True, "job_id": "", "wait": 0}
+    # The other side has kept something meanwhile: the next place for it is another.
+    taken = files_job.follow(COMPONENT, "push", {**options, "backup_dir": "/kept/2"}, **values)
+    assert (taken["running"], taken["result"]["changed_entries"]) == (False, 3)
+    with pytest.raises(TransferError, match="to leave a result"):
+        files_job.follow(COMPONENT, "push", options, **values)
+    left(0)
+    ends.tell((CHANGED, b"a"))
+    with pytest.raises(TransferError, match="to leave a result"):
+        files_job.follow(COMPONENT, "push", options, **values)
+
+
+def test_a_delta_that_waits_for_its_tree_gives_way_to_another(ends: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = {"address": "192.0.2.2", "final": True, "backup_dir": "", "retries": 0}
+    paths = files_push.jobs(ends.active, "push")
+    files.write_json(
+        paths["request"], {**files_job._request(ends.active, "push", {**options, "stands_in": 60}), "id": "1"}
+    )
+    files.write_json(paths["progress"], {"id": "1", "stage": transfer.ARMED})
+    running, stopped = [True], []
+    monkeypatch.setattr(units, "is_running", lambda unit: running[0])
+    monkeypatch.setattr(units, "wait", lambda unit, seconds: False)
+    monkeypatch.setattr(units, "stop", lambda unit: stopped.append(unit))
+    found = files_job.follow(COMPONENT, "push", options, start=True, job_id="", wait=0)
+    assert (found["id"], stopped) == ("1", [])
+    found = files_job.follow(COMPONENT, "push", {**options, "final": False}, start=True, job_id="", wait=0)
+    assert found["id"] not in ("", "1")
+    assert stopped == ["bascule-course_files-push"]
+
+
+def test_doubt_about_changes_is_never_an_empty_list() -> None:
+    assert Changes(0, 0, frozenset(), frozenset(), False, "why").touches(b"a")
