@@ -1,0 +1,223 @@
+"""What the tests of a disturbed switch share: clients that write all the time, and a switch that is held at a step."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from bascule_lab import shell
+
+from tests.faults.pair import ROOT, SIDES, Pair
+
+# A transaction of a client may wait as long as its pooler lets it.
+WAIT_SECONDS = 100.0
+
+
+@dataclass(frozen=True)
+class Ack:
+    """A write that was acknowledged, and by which server."""
+
+    key: uuid.UUID
+    side: str
+    begun: float
+    ended: float
+
+
+class Clients:
+    """Two clients through each side's pooler, which write as long as the block lasts."""
+
+    def __init__(self, pair: Pair) -> None:
+        self.pair = pair
+        self.acks: list[Ack] = []
+        self.errors: list[str] = []
+        self._last: dict[str, float] = {}
+        self._stop = threading.Event()
+        self._password = (pair.work / "secrets/data_password").read_text().strip()
+        self._threads = [threading.Thread(target=self._write, args=(side,)) for side in (*SIDES, *SIDES)]
+
+    def __enter__(self) -> Clients:
+        for thread in self._threads:
+            thread.start()
+        self.go_on()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+    def connect(self, side: str) -> psycopg.Connection[Any]:
+        """Come in through a side's pooler."""
+        return psycopg.connect(
+            host=self.pair.addresses[side],
+            port=6432,
+            dbname="courses",
+            user="lab_data",
+            password=self._password,
+            sslmode="require",
+            connect_timeout=20,
+            autocommit=True,
+            prepare_threshold=None,
+        )
+
+    def go_on(self) -> None:
+        """Wait until clients of both poolers have written again."""
+        since = time.monotonic()
+        deadline = since + WAIT_SECONDS
+        seen = dict.fromkeys(SIDES, False)
+        while not all(seen.values()):
+            assert time.monotonic() < deadline, f"nobody writes through {seen}; last errors: {self.errors[-4:]}"
+            time.sleep(0.05)
+            for thread_side, ended in list(self._last.items()):
+                seen[thread_side] = seen[thread_side] or ended > since
+
+    def lost(self, serving: str) -> set[uuid.UUID]:
+        """Return acknowledged writes that the serving side does not have."""
+        found = set(self.pair.sql(serving, "select id from lab.data_layer").split())
+        return {ack.key for ack in self.acks if str(ack.key) not in found}
+
+    def changes(self) -> list[str]:
+        """Return which server acknowledged, one entry for each change; a write is between its begin and its end."""
+        order: list[str] = []
+        for ack in sorted(self.acks, key=lambda ack: ack.ended):
+            if not order or order[-1] != ack.side:
+                order.append(ack.side)
+        return order
+
+    def _write(self, side: str) -> None:
+        addresses = {address: name for name, address in self.pair.addresses.items()}
+        connection: psycopg.Connection[Any] | None = None
+        while not self._stop.is_set():
+            key, begun = uuid.uuid4(), time.monotonic()
+            try:
+                connection = connection or self.connect(side)
+                row = connection.execute(
+                    "insert into lab.data_layer values (%s, now()) returning host(inet_server_addr())", (key,)
+                ).fetchone()
+                ended = time.monotonic()
+                self.acks.append(Ack(key, addresses[str(row[0])] if row else "", begun, ended))
+                self._last[side] = ended
+            except psycopg.Error as error:
+                self.errors.append(f"through {side}: {error}")
+                if connection is not None:
+                    connection.close()
+                connection = None
+            time.sleep(0.05)
+
+
+class Switch:
+    """A switch under way, in a process of its own, held at a step."""
+
+    def __init__(self, pair: Pair, source: str, directory: Path, step: str = "", budget: float = 5) -> None:
+        self.pair = pair
+        self.old, self.new = source, SIDES[1 - SIDES.index(source)]
+        self.step = step
+        self.directory = directory
+        directory.mkdir(exist_ok=True)
+        for stale in directory.iterdir():
+            stale.unlink()
+        settings = {
+            "old": pair.host(self.old),
+            "new": pair.host(self.new),
+            "component": pair.component,
+            "budget": budget,
+        }
+        environment = {**shell.environment(), "PYTHONPATH": str(ROOT / "python_helpers")}
+        if step:
+            environment["BASCULE_TEST_SWITCH_HOLD"] = f"{step}:{directory}"
+        self.process = subprocess.Popen(
+            [sys.executable, str(Path(__file__).with_name("driver.py")), json.dumps(settings)],
+            env=environment,
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def held(self) -> None:
+        """Wait until it stands at its step."""
+        deadline = time.monotonic() + 60
+        while not (self.directory / f"{self.step}.reached").exists():
+            assert self.process.poll() is None, f"it never came to {self.step}: {self.end()}"
+            assert time.monotonic() < deadline, f"it never came to {self.step}"
+            time.sleep(0.01)
+
+    def go(self) -> None:
+        """Let it go on."""
+        (self.directory / f"{self.step}.go").touch()
+
+    def kill(self, victim: str) -> None:
+        """Kill -9 the driver, an agent (old-agent, new-agent) or a server (old-server, new-server)."""
+        if victim == "driver":
+            self.process.send_signal(signal.SIGKILL)
+            return
+        which, _, what = victim.partition("-")
+        side, part = (self.old, "leave") if which == "old" else (self.new, "enter")
+        if what == "agent":
+            command = f"pkill -9 -f 'pg_side .*--part {part}'"
+        else:
+            command = "kill -9 $(head -1 /var/lib/postgresql/15/main/postmaster.pid)"
+        self.pair.run(side, ["bash", "-c", command])
+
+    def end(self) -> dict[str, Any]:
+        """Wait for its end; return what it said."""
+        out, _ = self.process.communicate(timeout=240)
+        said: dict[str, Any] = json.loads(out) if out.strip() else {}
+        return said
+
+
+def python(pair: Pair, side: str, code: str) -> str:
+    """Run host code at a side."""
+    return pair.must_run(side, ["env", "PYTHONPATH=/usr/local/lib/bascule/bascule.pyz", "python3", "-"], code)
+
+
+def freeze(pair: Pair, side: str) -> None:
+    """Freeze a side as the verb does."""
+    name = pair.component, pair.host(side)
+    python(pair, side, f"from bascule.io.pg_freeze import freeze\nfreeze{name!r}\n")
+
+
+def follow(pair: Pair, side: str) -> None:
+    """Have the closed side follow, as the verb does, and wait until it streams."""
+    name = pair.component, pair.host(side)
+    python(pair, side, f"from bascule.io.pg_follow import start_follow\nstart_follow(*{name!r}, wait=90)\n")
+
+
+def active(pair: Pair) -> str:
+    """Return the one side whose guard is open."""
+    found = [side for side in SIDES if pair.guard(side)["status"] == "open"]
+    assert len(found) == 1, found
+    return found[0]
+
+
+@contextlib.contextmanager
+def cut(pair: Pair) -> Iterator[None]:
+    """Cut the link for a while."""
+    pair.cut()
+    try:
+        yield
+    finally:
+        pair.restore()
+
+
+def ids(cases: Sequence[tuple[str, str]]) -> list[str]:
+    """Name cases of step and victim."""
+    return [f"{step}-{victim}" for step, victim in cases]
+
+
+def kill_group(started: subprocess.Popen[str]) -> None:
+    """Kill -9 a controller with everything it has started here."""
+    os.killpg(started.pid, signal.SIGKILL)
+    started.communicate()
