@@ -91,7 +91,8 @@ class Ends:
         paths = [side.home / "whole.jsonl" for side in (self.active, self.passive)]
         for side, path in zip((self.active, self.passive), paths):
             tree.take_manifest(side.tree, path)
-        return [one.describe() for one in compare(*(tree.read_manifest(path) for path in paths)).differences]
+        own, theirs = (tree.read_manifest(path) for path in paths)
+        return [one.describe() for one in compare(own, theirs).differences]
 
 
 @pytest.fixture
