@@ -102,8 +102,8 @@ def tables_query(version: int) -> str:
         "FROM parts p JOIN pg_type t ON t.oid = p.part GROUP BY p.root) "
         "SELECT c.oid::bigint AS oid, n.nspname AS schema, c.relname AS name, c.relpersistence = 'u' AS unlogged, "
         "c.relfilenode::bigint AS filenode, c.relam <> 2 AS foreign_storage, "
-        "ceil(pg_relation_size(c.oid) / current_setting('block_size')::numeric)::bigint AS blocks, "
-        "greatest(c.reltuples, 0)::bigint AS estimate, "
+        # What the server last counted; to measure it would wait for whoever has locked one of them.
+        "greatest(c.relpages, 1)::bigint AS pages, greatest(c.reltuples, 0)::bigint AS estimate, "
         "(SELECT coalesce(jsonb_agg(jsonb_build_object('name', a.attname, 'binary', f.binary, 'portable', f.portable) "
         "ORDER BY a.attnum), '[]') FROM pg_attribute a JOIN forms f ON f.root = a.atttypid "
         "WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped) AS columns, "
@@ -121,7 +121,7 @@ def large_objects(table: Mapping[str, Any]) -> dict[str, Any]:
     """Return the table of large objects as a restored copy is compared: whole objects, whatever their pages."""
     whole = "(SELECT m.oid AS loid, pg_catalog.lo_get(m.oid) AS data FROM pg_catalog.pg_largeobject_metadata AS m)"
     columns = [{"name": name, "binary": True, "portable": True} for name in ("loid", "data")]
-    return {**table, "source": whole, "columns": columns, "key": ["loid"], "blocks": 0}
+    return {**table, "source": whole, "columns": columns, "key": ["loid"]}
 
 
 def is_large_objects(table: Mapping[str, Any]) -> bool:
@@ -151,6 +151,12 @@ def stream(table: Mapping[str, Any], where: str, destination: str, *, encoding: 
     """Return the statement that writes the text of a part of a table."""
     options = " (ENCODING 'SQL_ASCII')" if encoding == "SQL_ASCII" else ""
     return f"COPY (SELECT {_columns(table)} FROM {_of(table, where)}) TO {literal(destination)}{options}"
+
+
+def blocks_query(oid: int) -> str:
+    """Return the query for the size of a table in blocks, now: more than the snapshot sees, never less."""
+    size = f"pg_relation_size({int(oid)}::oid::regclass)"
+    return f"SELECT ceil({size} / current_setting('block_size')::numeric)::bigint AS blocks"
 
 
 def filenode_query(oid: int) -> str:
@@ -240,8 +246,8 @@ def _hashed(table: Mapping[str, Any], form: str, encoding: str) -> str:
 
 
 def _summed(pair: Sequence[int]) -> str:
-    # An array of one element, as bytea has no seeded hash function that SQL can call: its hash is the one of the bytes and
-    # a constant. The hash of a row of columns is a linear sum of theirs: two rows could swap values unseen.
+    # An array of one element, as bytea has no seeded hash function that SQL can call: its hash is that of the bytes and a
+    # constant. The hash of a row of columns is a linear sum of theirs: two rows could swap values unseen.
     high, low = (f"coalesce(sum(hash_array_extended(r, '{int(seed)}'::bigint)), 0)::text" for seed in pair)
     return f"count(*) AS rows, {high} AS high, {low} AS low"
 

@@ -23,6 +23,8 @@ _DAY = 86400.0
 # A lock that somebody holds, a deadlock, a conflict with recovery, a connection that was ended.
 _AGAIN = ("55P03", "40P01", "40001", "57P01", "57P05", "08006", "08003", "")
 _TRIES = 6
+# How long a description of the schema may wait for a lock: at first, and once the rows are digested.
+_LOCKS = ("2s", "30s")
 _SAVE_EVERY = 1.0
 
 
@@ -96,18 +98,46 @@ class Digester:
         self._pause = _SAVE_EVERY
         self._failed: BaseException | None = None
         self._begun = time.monotonic()
-        self._blocks = [0, 0, 0]
-        self._rows_now = 0
+        # Blocks digested, of how many, and how many of them by earlier runs.
+        self._blocks: list[float] = [0, 0, 0]
+        self._rows_before = 0
+        self._unmeasured = 0
+        self._jobs: queue.SimpleQueue[tuple[str, dict[str, Any], int]] = queue.SimpleQueue()
 
     def run(self) -> None:
         """Digest the schema and every table; raise SnapshotGone when the rest cannot be digested any more."""
+        self.list_tables()
+        self.digest_rows()
+        self.digest_schema(_LOCKS[1])
+
+    def list_tables(self) -> None:
+        """Name every table, and digest the schema: both as early as can be, before anybody changes it."""
         for database in sorted(self.snapshots):
             self._list(database)
-        jobs = self._jobs()
+        self.digest_schema(_LOCKS[0])
+
+    def digest_schema(self, patience: str) -> None:
+        """Digest what is not digested yet of the schema; what somebody keeps locked stays open."""
+        for database in sorted(self.snapshots):
+            found = self.result["databases"][database]["schema"]
+            missing = {kind: query for kind, query in catalog.queries().items() if kind not in found}
+            if not missing:
+                continue
+            with contextlib.closing(self.connections.open(database)) as session:
+                session.execute(f"SET lock_timeout = '{patience}'")
+                for kind, query in missing.items():
+                    try:
+                        with seeing(session, self.snapshots[database]):
+                            found[kind] = session.query(catalog.digest(query), timeout=600)[0]
+                    except SqlError as error:
+                        if error.code not in _AGAIN[:3]:
+                            raise
+
+    def digest_rows(self) -> None:
+        """Digest what is not digested yet of the tables that are listed."""
+        self._queue()
         self._begun = time.monotonic()
-        threads = [
-            threading.Thread(target=self._work, args=(number, jobs), daemon=True) for number in range(self._workers)
-        ]
+        threads = [threading.Thread(target=self._work, args=(number,), daemon=True) for number in range(self._workers)]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -120,12 +150,8 @@ class Digester:
         found = self.result["databases"][database]
         if found.get("listed"):
             return
-        with contextlib.closing(self.connections.open(database)) as session:
-            with seeing(session, self.snapshots[database]):
-                tables = session.query(rows.tables_query(self.connections.version), timeout=600)
-            for kind, query in catalog.queries().items():
-                with seeing(session, self.snapshots[database]):
-                    found["schema"][kind] = session.query(catalog.digest(query), timeout=600)[0]
+        with contextlib.closing(self.connections.open(database)) as session, seeing(session, self.snapshots[database]):
+            tables = session.query(rows.tables_query(self.connections.version), timeout=600)
         for table in tables:
             label = f"{table['schema']}.{table['name']}"
             if self._only and label not in self._only:
@@ -140,6 +166,7 @@ class Digester:
                 "status": "not_proved" if reason else "pending",
                 "reason": reason,
                 "rows": 0,
+                "blocks": None,
                 "chunks": {},
             }
         found["encoding"] = self.connections.encodings[database]
@@ -147,52 +174,67 @@ class Digester:
         found["listed"] = True
         self._note(force=True)
 
-    def _jobs(self) -> queue.SimpleQueue[tuple[str, dict[str, Any], int, int]]:
-        jobs: queue.SimpleQueue[tuple[str, dict[str, Any], int, int]] = queue.SimpleQueue()
+    def _queue(self) -> None:
         for database, found in sorted(self.result["databases"].items()):
             for table in found["tables"].values():
-                blocks = max(1, int(table["blocks"]))
                 if table["status"] != "pending":
                     continue
-                count = rows.chunk_count(int(table["blocks"]), int(self.result["version"]))
-                self._blocks[1] += blocks
-                for number in range(count):
-                    if str(number) in table["chunks"]:
-                        self._blocks[0] += blocks // count
-                        self._rows_now -= int(table["chunks"][str(number)][0])
-                    else:
-                        jobs.put((database, table, number, count))
-        self._rows_now += self._rows()
+                if table["blocks"] is None:
+                    # Its first chunk tells how many more there are.
+                    self._unmeasured += 1
+                    self._blocks[1] += int(table["pages"])
+                    self._jobs.put((database, table, 0))
+                else:
+                    self._blocks[1] += int(table["blocks"])
+                    self._blocks[0] += sum(self._share(table) for _ in table["chunks"])
+                    self._rows_before += sum(int(chunk[0]) for chunk in table["chunks"].values())
+                    self._queue_rest(database, table)
         self._blocks[2] = self._blocks[0]
-        return jobs
 
-    def _work(self, number: int, jobs: queue.SimpleQueue[tuple[str, dict[str, Any], int, int]]) -> None:
+    def _queue_rest(self, database: str, table: dict[str, Any], first: int = 0) -> None:
+        for number in range(first, self._count(table)):
+            if str(number) not in table["chunks"]:
+                self._jobs.put((database, table, number))
+
+    def _count(self, table: Mapping[str, Any]) -> int:
+        whole = table.get("source") is not None
+        return 1 if whole else rows.chunk_count(int(table["blocks"]), int(self.result["version"]))
+
+    def _share(self, table: Mapping[str, Any]) -> float:
+        return int(table["blocks"]) / self._count(table)
+
+    def _next(self) -> tuple[str, dict[str, Any], int] | None:
+        """Return the next chunk; None when there is none, and no table that may have more of them."""
+        while self._failed is None:
+            try:
+                return self._jobs.get_nowait()
+            except queue.Empty:
+                if not self._unmeasured:
+                    return None
+                time.sleep(0.002)
+        return None
+
+    def _work(self, number: int) -> None:
         pipe = HashedPipe(self._pipes, f"rows-{number}", self._owner)
-        session: Session | None = None
-        connected = ""
+        held: tuple[str, Session] | None = None
         try:
-            while self._failed is None:
-                try:
-                    database, table, part, count = jobs.get_nowait()
-                except queue.Empty:
-                    break
-                if table["status"] != "pending":
-                    continue
+            while (job := self._next()) is not None:
+                database, table, part = job
                 for attempt in range(_TRIES):
+                    if table["status"] != "pending":
+                        break
                     try:
-                        if session is None or connected != database:
-                            if session is not None:
-                                session.close()
-                            session, connected = self.connections.open(database), database
-                        value = self._chunk(session, pipe, database, table, part, count)
-                        self._keep(table, part, count, value)
+                        if held is None or held[0] != database:
+                            if held is not None:
+                                held[1].close()
+                            held = (database, self.connections.open(database))
+                        self._keep(table, part, self._chunk(held[1], pipe, database, table, part))
                         break
                     except SqlError as error:
-                        last = attempt == _TRIES - 1
-                        if error.code in _AGAIN and not last:
-                            if session is not None:
-                                session.close()
-                            session = None
+                        if error.code in _AGAIN and attempt < _TRIES - 1:
+                            if held is not None:
+                                held[1].close()
+                            held = None
                             time.sleep(0.2 * attempt)
                             continue
                         if error.code in _AGAIN[3:]:
@@ -203,17 +245,23 @@ class Digester:
             with self._lock:
                 self._failed = self._failed or error
         finally:
-            if session is not None:
-                session.close()
+            if held is not None:
+                held[1].close()
             pipe.remove()
 
     def _chunk(
-        self, session: Session, pipe: HashedPipe, database: str, table: Mapping[str, Any], part: int, count: int
+        self, session: Session, pipe: HashedPipe, database: str, table: dict[str, Any], part: int
     ) -> list[Any] | None:
         """Return the digest of a chunk; None when the table no longer lies where it lay."""
-        where, encoding = rows.chunk(part, count), str(self.result["databases"][database]["encoding"])
+        encoding = str(self.result["databases"][database]["encoding"])
         value: list[Any]
         with seeing(session, self.snapshots[database]):
+            if table["blocks"] is None:
+                blocks = session.value(rows.blocks_query(table["oid"]), timeout=_DAY)
+                if blocks is None:
+                    return None
+                self._measured(database, table, int(blocks))
+            where = rows.chunk(part, self._count(table))
             if table["how"] == rows.STREAM:
                 with pipe.reading() as reading:
                     session.execute(rows.stream(table, where, str(pipe.path), encoding=encoding), timeout=_DAY)
@@ -229,21 +277,30 @@ class Digester:
                     return None
         return value
 
-    def _keep(self, table: dict[str, Any], part: int, count: int, value: list[Any] | None) -> None:
+    def _measured(self, database: str, table: dict[str, Any], blocks: int) -> None:
+        with self._lock:
+            table["blocks"] = blocks
+            self._blocks[1] += blocks - int(table["pages"])
+            self._queue_rest(database, table, first=1)
+            self._unmeasured -= 1
+
+    def _keep(self, table: dict[str, Any], part: int, value: list[Any] | None) -> None:
         if value is None:
-            self._drop(table, "it was truncated or rewritten while it was compared")
+            self._drop(table, "it was truncated, rewritten or dropped while it was compared")
             return
         with self._lock:
             table["chunks"][str(part)] = value
-            self._blocks[0] += max(1, int(table["blocks"])) // count
-            self._rows_now += int(value[0])
-            if len(table["chunks"]) == count and table["status"] == "pending":
+            self._blocks[0] += self._share(table)
+            if len(table["chunks"]) == self._count(table) and table["status"] == "pending":
                 table.update(compare.fold(table["how"], table["chunks"]), status="done")
         self._note()
 
     def _drop(self, table: dict[str, Any], reason: str) -> None:
         with self._lock:
             table.update(status="not_proved", reason=" ".join(reason.split())[-300:])
+            if table["blocks"] is None:
+                table["blocks"] = 0
+                self._unmeasured -= 1
         self._note()
 
     def _rows(self) -> int:
@@ -262,11 +319,12 @@ class Digester:
             passed = max(0.001, now - self._begun)
             done, total, before = self._blocks
             speed = (done - before) / passed
+            seen = self._rows()
             self.result["progress"] = {
-                "rows": self._rows(),
-                "rows_per_second": round(self._rows_now / passed),
-                "done_percent": round(100 * done / total, 1) if total else 100.0,
-                "remaining_seconds": round((total - done) / speed) if speed else None,
+                "rows": seen,
+                "rows_per_second": round(max(0, seen - self._rows_before) / passed),
+                "done_percent": round(min(100, 100 * done / total), 1) if total else 100.0,
+                "remaining_seconds": round(max(0, total - done) / speed) if speed else None,
             }
             self._save()
             # A long list of chunks is not written all the time.

@@ -130,7 +130,7 @@ class Comparer:
         if step["step"] == narrow.CHUNKS:
             return {"chunks": table["chunks"]}
         layout = str(self.result["layout"])
-        count = rows.chunk_count(int(table["blocks"]), int(self.result["version"]))
+        count = rows.chunk_count(int(table["blocks"] or 0), int(self.result["version"]))
         wheres = [""] if step["chunks"] is None else [rows.chunk(int(part), count) for part in step["chunks"]]
         if step["step"] == narrow.BUCKETS:
             encoding = str(self.result["databases"][database]["encoding"])

@@ -18,7 +18,7 @@ FORMS = (rows.BINARY, rows.TEXT, rows.SHA256)
 def table(*columns: str, key: list[str] | None = None, **changes: Any) -> dict[str, Any]:
     """Make a table."""
     made = [{"name": name, "binary": True, "portable": True} for name in columns or ("id", "a b")]
-    return {"schema": "app", "name": 'Weird ".Name', "columns": made, "key": key, "blocks": 1, **changes}
+    return {"schema": "app", "name": 'Weird ".Name', "columns": made, "key": key, **changes}
 
 
 @given(blocks=st.integers(0, 40 * rows.CHUNK_BLOCKS), version=st.sampled_from([130000, 140000, 150018]))
