@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -82,7 +83,7 @@ def close(component: str, side_name: str, epoch: str, *, check: bool = False) ->
                 )
             # The last thing that is asked of this side's recorder: nothing writes here from now on.
             point = files_recorder.mark(component) if side.recorder else None
-            done += files_recorder.stop(component)
+            done += _stop_recording(component)
             opened = decide.last_open(guard.state)
             kept = side.manifest.with_name(f"fence-{epoch}.jsonl")
             if not kept.exists():
@@ -132,7 +133,9 @@ def open_(
         guard.opened()
     done += _restart(side, services)
     if side.recorder:
-        files_job.begin(side, "links")
+        # Without it a changed file with several names leads to a look at the whole tree, no more.
+        with contextlib.suppress(BasculeError):
+            files_job.begin(side, "links")
     return {
         "changed": bool(done) or not guard.was_open,
         "done": done,
@@ -156,6 +159,14 @@ def _record(side: Side, receipt: Receipt, same: bool) -> list[str]:
         # This side's manifest was taken a moment ago, to be compared with the receipt.
         files_digests.trust(side)
     return done
+
+
+def _stop_recording(component: str) -> list[str]:
+    """Stop the recorder of a side that is closed; one that goes on does no harm, and no receipt waits for it."""
+    try:
+        return files_recorder.stop(component)
+    except BasculeError as error:
+        return [f"leave the recorder running: {error.found}"]
 
 
 def _agreed(epoch: str) -> str:
