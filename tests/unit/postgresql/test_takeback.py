@@ -1,0 +1,281 @@
+"""What the dead-man does and does not do, and what the probe of the fence counts; guards are real, hosts are not."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from bascule.errors import BasculeError, GuardRefused
+from bascule.guard.state import GuardState
+from bascule.io import guard_store, pg_fence_probe, pg_probe, pg_steps, pg_takeback
+from bascule.io.pg_steps import DeadMan, Steps
+from bascule.postgresql import hba
+from bascule.postgresql.spec import Spec
+from bascule.postgresql.wire import Answer
+
+from .test_files import make_spec
+
+EPOCH = "1.d"
+SIDE = "db-mtp"
+
+
+class Host:
+    """What the dead-man finds and does on a host."""
+
+    def __init__(self, root: Path, spec: Spec) -> None:
+        self.root = root
+        self.spec = spec
+        self.served: list[str] = []
+        self.killed: list[int] = []
+        self.lives = False
+
+    def note(self, epoch: str = EPOCH, *, frozen: bool = True) -> Path:
+        """Leave what arming leaves."""
+        path = self.root / self.spec.component / pg_steps.DEADMAN_FILE
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps({"epoch": epoch, "frozen": frozen, "pid": 1, "born": "1"}))
+        return path
+
+    def guard(self) -> GuardState:
+        """Read the guard."""
+        return guard_store.read(self.spec.component, SIDE, root=self.root)
+
+    def promise(self) -> None:
+        """Begin to close, and die."""
+        with contextlib.suppress(GuardRefused), guard_store.closing(self.spec.component, SIDE, EPOCH, root=self.root):
+            pass
+
+    def close(self) -> None:
+        """Close and give the receipt."""
+        with guard_store.closing(self.spec.component, SIDE, EPOCH, root=self.root) as guard:
+            guard.closed({"lsn": "0/1"})
+
+
+@pytest.fixture
+def host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Host:
+    """A host whose side is open."""
+    made = Host(tmp_path, make_spec())
+
+    @contextlib.contextmanager
+    def lock(component: str, wait: float = 60, *, check: bool = False) -> Iterator[None]:
+        yield
+
+    def kill(note: dict[str, Any], patience: float = 5) -> bool:
+        made.killed.append(note["pid"])
+        made.lives = False
+        return True
+
+    store = SimpleNamespace(
+        read=partial(guard_store.read, root=tmp_path), withdrawing=partial(guard_store.withdrawing, root=tmp_path)
+    )
+    monkeypatch.setattr(pg_steps, "HOME", tmp_path)
+    monkeypatch.setattr(pg_steps, "run", lambda *a, **k: None)
+    monkeypatch.setattr(pg_takeback, "guard_store", store)
+    monkeypatch.setattr(pg_takeback, "load_spec", lambda component: made.spec)
+    monkeypatch.setattr(pg_takeback, "world", lock)
+    monkeypatch.setattr(pg_takeback, "serve", lambda cluster, mode: made.served.append(mode))
+    monkeypatch.setattr(pg_takeback, "kill_agent", kill)
+    monkeypatch.setattr(pg_takeback, "agent_lives", lambda note: made.lives)
+    guard_store.adopt(made.spec.component, SIDE, "open", root=tmp_path)
+    return made
+
+
+@pytest.mark.parametrize(("frozen", "mode"), [(True, hba.FROZEN), (False, hba.OPEN)])
+def test_what_has_no_receipt_is_taken_back(host: Host, frozen: bool, mode: str) -> None:
+    host.promise()
+    path = host.note(frozen=frozen)
+    assert pg_takeback.fire(host.spec.component, EPOCH) == 0
+    assert (host.served, host.killed) == ([mode], [1])
+    guard = host.guard()
+    assert (guard.status, str(guard.opened), guard.frozen) == ("open", EPOCH, frozen)
+    assert not path.exists()
+
+
+def test_a_receipt_disarms(host: Host) -> None:
+    host.close()
+    host.note()
+    pg_takeback.fire(host.spec.component, EPOCH)
+    assert (host.served, host.killed) == ([], [])
+    assert host.guard().status == "closed"
+
+
+def test_a_receipt_that_is_given_while_the_agent_is_being_ended_holds(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host.promise()
+    host.note()
+    monkeypatch.setattr(pg_takeback, "kill_agent", lambda note: host.close())
+    pg_takeback.fire(host.spec.component, EPOCH)
+    assert host.served == []
+    assert host.guard().status == "closed"
+
+
+def test_a_timer_of_another_switch_does_nothing(host: Host) -> None:
+    host.promise()
+    path = host.note("2.other")
+    pg_takeback.fire(host.spec.component, EPOCH)
+    assert (host.served, host.killed) == ([], [])
+    assert path.exists()
+
+
+def test_an_agent_that_has_given_its_receipt_is_left_to_finish_but_not_for_ever(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host.close()
+    host.note()
+    host.lives = True
+    monkeypatch.setattr(pg_takeback, "SLOW_AGENT_SECONDS", 0.0)
+    pg_takeback.fire(host.spec.component, EPOCH)
+    assert host.killed == [1]
+    assert host.served == []
+
+
+class FakePooler:
+    """A pooler that holds its clients."""
+
+    held = True
+    at = ("", 0)
+
+    def __init__(self, spec: Spec) -> None:
+        self.spec = spec
+
+    def __enter__(self) -> FakePooler:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+    def paused(self) -> bool:
+        return type(self).held
+
+    def resume(self) -> None:
+        type(self).held = False
+
+    def point(self, host: str, port: int) -> bool:
+        changed = type(self).at != (host, port)
+        type(self).at = (host, port)
+        return changed
+
+    def knock(self, host: str, port: int, timeout: float = 3) -> Answer:
+        return Answer("refused", "ECONNREFUSED", "nothing listens") if port == 5432 else Answer("none", "", "silence")
+
+
+@pytest.mark.parametrize(("kind", "held"), [("admitted", False), ("refused", True), ("none", True)])
+def test_held_clients_go_on_only_to_a_side_that_admits_them(
+    host: Host, monkeypatch: pytest.MonkeyPatch, kind: str, held: bool
+) -> None:
+    host.spec = make_spec(pooler="install", address="198.18.1.10", peer_clients=[{**hba_client(), "until": "switch"}])
+    host.close()
+    host.note()
+    pooler = type("Bound", (FakePooler,), {})
+    monkeypatch.setattr(pg_takeback, "Pooler", pooler)
+    monkeypatch.setattr(pg_takeback, "FREE_SECONDS", 0.2)
+    monkeypatch.setattr(pg_takeback, "pg_probe", SimpleNamespace(knock=lambda *a, **k: Answer(kind, "", "")))
+    pg_takeback.fire(host.spec.component, EPOCH)
+    assert vars(pooler).get("held", True) is held
+    assert vars(pooler).get("at", ("", 0)) == (("", 0) if held else ("198.18.2.10", 5432))
+
+
+def test_silence_through_a_pooler_is_no_proof() -> None:
+    spec = make_spec(pooler="install", address="198.18.1.10", peer_port=5433)
+    pooler: Any = FakePooler(spec)
+    assert "ECONNREFUSED" in pg_takeback.knock_through(pooler, spec, SIDE, 0.0)["pooler of db-mtp"]
+    with pytest.raises(BasculeError, match="silence is no proof"):
+        pg_takeback.knock_through(pooler, spec, "db-tls", 0.0)
+    assert pg_takeback.knock_through(None, spec, SIDE, 0.0) == {}
+
+
+def test_a_number_that_is_used_again_is_another_process() -> None:
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as child:
+        note = {"pid": child.pid, "born": pg_steps.born(child.pid)}
+        assert pg_steps.agent_lives(note)
+        assert not pg_steps.agent_lives({**note, "born": "1"})
+        assert pg_steps.kill_agent(note)
+        assert child.wait() == -9
+    assert pg_steps.kill_agent(note)
+    assert pg_steps.born(os.getpid())
+
+
+def test_marks_are_held_and_nobody_works_for_a_driver_that_is_gone() -> None:
+    held: list[str] = []
+    steps = Steps(lambda: True, held.append)
+    steps.hold_at = frozenset({"paused"})
+    steps.mark("promised")
+    steps.mark("paused")
+    assert held == ["paused"]
+    assert list(steps.marks) == ["promised", "paused"]
+    with pytest.raises(pg_steps.DriverGone):
+        steps.still_wanted()
+
+
+def test_the_note_of_a_timer_belongs_to_its_switch(host: Host) -> None:
+    host.note()
+    assert DeadMan(host.spec).note(EPOCH) is not None
+    assert DeadMan(host.spec).note("2.e") is None
+
+
+def hba_client() -> dict[str, str]:
+    """A client of the other side."""
+    return {"database": "courses", "user": "courses", "address": "198.18.0.0/16"}
+
+
+def test_the_probe_counts_and_an_admission_is_on_disk_at_once(
+    host: Host, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(pg_fence_probe, "HOME", tmp_path)
+    (tmp_path / host.spec.component).mkdir(exist_ok=True)
+    answers = iter(
+        [
+            Answer("refused", "28000", "rejects"),
+            Answer("refused", "28000", "rejects"),
+            Answer("admitted", "10", "asks for a password"),
+            Answer("none", "", "silence"),
+        ]
+    )
+    monkeypatch.setattr(pg_probe, "knock_outside", lambda spec, timeout: next(answers))
+    probe = pg_fence_probe.Probe(host.spec, EPOCH)
+    for _ in range(3):
+        probe.attempt()
+    found = json.loads((tmp_path / host.spec.component / pg_fence_probe.RECORD).read_text())
+    assert (found["attempts"], found["refused"], found["accepted"]) == (3, 2, 1)
+    assert len(found["accepted_at"]) == 1
+    probe.attempt()
+    assert probe.seen["unclear"] == 1
+    log = (tmp_path / host.spec.component / pg_fence_probe.LOG).read_text().splitlines()
+    assert [json.loads(line)["kind"] for line in log] == ["refused", "admitted", "none"]
+
+
+def test_the_probe_ends_when_its_side_closes_and_belongs_to_a_side_a_switch_has_opened(
+    host: Host, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert not pg_fence_probe.belongs(host.guard())
+    monkeypatch.setattr(pg_fence_probe, "HOME", tmp_path)
+    monkeypatch.setattr(pg_fence_probe, "EVERY", 0.0)
+    monkeypatch.setattr(pg_fence_probe, "load_spec", lambda component: host.spec)
+    states = iter(["opening", "open", "open", "closing"])
+    fixed = host.guard().to_dict()
+
+    def read(component: str, side: str) -> GuardState:
+        return GuardState.from_dict({**fixed, "promised": EPOCH, "status": next(states)})
+
+    monkeypatch.setattr(pg_fence_probe, "guard_store", SimpleNamespace(read=read))
+    refused = Answer("refused", "28000", "rejects")
+    monkeypatch.setattr(pg_probe, "knock_outside", lambda spec, timeout: refused)
+    home = tmp_path / host.spec.component
+    home.mkdir(exist_ok=True)
+    (home / "postgresql.json").write_text("{}")
+    assert pg_fence_probe.watch(host.spec.component, EPOCH) == 0
+    found = json.loads((home / pg_fence_probe.RECORD).read_text())
+    assert (found["state"], found["attempts"]) == ("ended", 3)
+    (home / "postgresql.json").unlink()
+    assert pg_fence_probe.watch(host.spec.component, EPOCH) == 0
