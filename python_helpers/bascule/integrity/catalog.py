@@ -18,8 +18,9 @@ def queries() -> dict[str, str]:
         "membership": "SELECT concat_ws(' in ', pg_get_userbyid(member), pg_get_userbyid(roleid)) AS name, "
         "admin_option::text AS line FROM pg_auth_members",
         "database": "SELECT d.datname::text AS name, concat_ws('|', pg_get_userbyid(datdba), encoding, datcollate, "
-        "datctype, datacl, (SELECT s.setconfig FROM pg_db_role_setting s WHERE s.setdatabase = d.oid "
-        "AND s.setrole = 0)) AS line FROM pg_database d",
+        "datctype, (SELECT array_agg(a ORDER BY a) FROM unnest(datacl::text[]) AS a), "
+        "(SELECT s.setconfig FROM pg_db_role_setting s WHERE s.setdatabase = d.oid AND s.setrole = 0)) AS line "
+        "FROM pg_database d",
         "extension": "SELECT extname::text AS name, concat_ws('|', extversion, n.nspname) AS line FROM pg_extension e "
         "JOIN pg_namespace n ON n.oid = e.extnamespace",
         "schema": "SELECT nspname::text AS name, concat_ws('|', pg_get_userbyid(nspowner), nspacl) AS line "

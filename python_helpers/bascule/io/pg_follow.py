@@ -13,7 +13,7 @@ from ..guard import state as rule
 from ..guard.state import GuardState
 from ..postgresql import control, lsn
 from ..postgresql.spec import Spec
-from . import files, guard_store, pg_pin, pg_reach, pg_safety, units
+from . import files, guard_store, pg_diverged, pg_pin, pg_reach, pg_safety, units
 from .pg_cluster import HOME, STREAMING, Cluster, load_spec, streaming_standby, world
 from .process import run
 
@@ -44,7 +44,19 @@ def follow(component: str, epoch: str) -> int:
         with cluster.session() as session:
             standing = session.value("SELECT current_setting('primary_conninfo')") == ""
             if standing:
-                note(step="pinning a snapshot", end_lsn=_settled(session))
+                end = _settled(session)
+                note(step="looking for what the other side never had", end_lsn=end)
+                diverged = pg_diverged.export(cluster, session, epoch, end)
+                if diverged:
+                    note(diverged=diverged)
+                    raise BasculeError(
+                        expected=f"nothing on {spec.side} that {spec.peer_side} never had",
+                        found=pg_diverged.described(diverged),
+                        state=f"{spec.side} is closed and stands still; {spec.peer_side} serves as before",
+                        next_command=f"look at the exported rows, then ansible-playbook playbooks/20_prepare.yml "
+                        f"--limit {component} (builds {spec.side} again from {spec.peer_side})",
+                    )
+                note(step="pinning a snapshot")
                 note(warnings=[*pg_pin.start_and_wait(spec, epoch, "passive"), *pg_safety.begin(spec, epoch)])
                 slots = f"SELECT 1 AS one FROM pg_replication_slots WHERE slot_name = '{spec.slot}' AND NOT active"
                 if session.query(slots):

@@ -14,8 +14,9 @@ from ..errors import BasculeError
 from ..guard import state as rule
 from ..postgresql import conf, hba, lsn, scram
 from ..postgresql.spec import Spec
-from . import files, guard_store, pg_reach, pg_settings, units
+from . import files, guard_store, pg_diverged, pg_reach, pg_settings, units
 from .pg_cluster import FENCE_FILE, HOME, SPEC_FILE, Cluster, world
+from .pg_follow import FOLLOW_FILE
 from .process import run
 from .psql import Session
 
@@ -157,8 +158,12 @@ def stage(
         cluster = Cluster(spec)
         standby = is_standby(cluster, system_id)
         missing = standby and misses_log(cluster, oldest_segment)
-        seeded = standby and not lost and not missing
-        if standby and not seeded:
+        # What it alone had is exported by then, and its whole state was kept aside.
+        diverged = pg_diverged.pending(spec, files.read_json(HOME / spec.component / FOLLOW_FILE)) if standby else ""
+        seeded = standby and not lost and not missing and not diverged
+        if diverged:
+            warnings.append(f"{diverged}: the standby is built again from nothing")
+        elif standby and not seeded:
             warnings.append(
                 f"{spec.side} has lost log it needs ({'its slot is lost' if lost else 'it was removed'}): "
                 "the standby is built again from nothing"

@@ -23,6 +23,21 @@ def identify(spec: Spec) -> str:
     return done.stdout.split("|", 1)[0].strip()
 
 
+def timeline(spec: Spec) -> tuple[int, str] | None:
+    """Return the other side's timeline and its history file; None when nobody answers."""
+    connection = f"{conf.conninfo(spec)} replication=true"
+    argv = ["psql", "-X", "-A", "-t", "-d", connection, "-c"]
+    done = run([*argv, "IDENTIFY_SYSTEM"], timeout=30, user=spec.owner, cwd="/", check=False)
+    words = done.stdout.strip().split("|")
+    if done.rc != 0 or len(words) < 2 or not words[1].isdigit():
+        return None
+    number = int(words[1])
+    if number == 1:
+        return number, ""
+    history = run([*argv, f"TIMELINE_HISTORY {number}"], timeout=30, user=spec.owner, cwd="/", check=False)
+    return (number, history.stdout.partition("|")[2]) if history.rc == 0 else None
+
+
 def complaint(spec: Spec) -> str:
     """Return why this side cannot log in at the other, or an empty text when it can."""
     try:

@@ -15,7 +15,7 @@ from ..postgresql import conf
 from ..postgresql.spec import Spec
 from . import files, guard_store, pg_reach, units
 from .pg_cluster import HOME, STREAMING, Cluster, load_spec, world
-from .pg_follow import size_of
+from .pg_follow import FOLLOW_FILE, size_of
 from .pg_prepare import SEED_FILE
 from .process import run
 
@@ -57,6 +57,8 @@ def seed(component: str, max_rate: str) -> int:
         with world(component):
             _put_in_place(cluster, partial)
             cluster.start(timeout=3600)
+        # What an earlier attempt to follow has said is no longer about this cluster.
+        files.remove(HOME / component / FOLLOW_FILE)
         note(step="connecting")
         _wait_streaming(cluster)
         note(state="done", step="streaming", ended_at=_now(), seconds=round(time.monotonic() - started, 1))
