@@ -16,18 +16,20 @@ options:
     description:
       - V(state) reads both sides. V(plan_sync) and V(plan_switch) also say what that verb has to do now, and why.
       - V(audit) measures both sides. V(adopt) takes over the serving guest. V(backup) makes or finds the archive.
-        V(restore) makes the passive guest.
+        V(leftover) says which lock an interrupted restore has left there. V(restore) makes the passive guest.
       - V(quiesce) stops a passive guest that a proof boot left running. V(proof_boot) boots it cut from the network and
         stops it again; a guest that is moved warm stays up. V(boot) boots it and leaves it running.
       - V(freeze), V(close_begin) and V(close_finish) work on the side that is left, V(open) and V(thaw) on the side
         that is entered.
+      - V(put_aside) frees the number at the side that is entered, V(remote_migrate) lets Proxmox send the guest there.
       - V(backup_jobs) reads which scheduled backups run at both nodes, V(set_backup_jobs) switches some of one node.
       - V(verify) compares the disks of the last switch and asks the active guest. V(retire) archives and removes the
         guest at the side that was left.
     type: str
     required: true
-    choices: [state, plan_sync, plan_switch, audit, adopt, backup, restore, backup_jobs, set_backup_jobs, quiesce,
-      boot, proof_boot, freeze, close_begin, close_finish, open, thaw, verify, retire]
+    choices: [state, plan_sync, plan_switch, audit, adopt, backup, leftover, restore, put_aside, remote_migrate,
+      backup_jobs, set_backup_jobs, quiesce, boot, proof_boot, freeze, close_begin, close_finish, open, thaw, verify,
+      retire]
   epoch:
     description: The epoch of the switch.
     type: str
@@ -136,9 +138,9 @@ from bascule.errors import BasculeError
 from bascule.guard import state as guard
 from bascule.guard.state import Epoch, Receipt
 from bascule.io import health
-from bascule.io.proxmox_api import connect
+from bascule.io.proxmox_api import connect, fingerprint
 from bascule.plan.action import plain
-from bascule.proxmox import audit, prepare, prove, schedule, session, verbs, view, ways
+from bascule.proxmox import audit, leftovers, prepare, prove, remote, schedule, session, verbs, view, ways
 from bascule.proxmox.guest import Guest
 
 display = Display()
@@ -207,6 +209,14 @@ class ActionModule(ActionBase):
                 args["replace"],
                 args["kept"],
             ),
+            "put_aside": lambda source, target, args: remote.put_aside(target, args["began"], self._check),
+            "remote_migrate": lambda source, target, args: remote.migrate(
+                source,
+                target,
+                session.endpoint(target.side.machine, self._known, fingerprint),
+                args["kept"],
+                self._check,
+            ),
             "backup_jobs": lambda source, target, args: {
                 "changed": False,
                 "nodes": {side.side.machine: schedule.jobs_of(side) for side in (source, target)},
@@ -217,6 +227,7 @@ class ActionModule(ActionBase):
                 args["enabled"],
                 self._check,
             ),
+            "leftover": lambda source, target, args: leftovers.locked_by_restore(target, args["began"]),
             "quiesce": lambda source, target, args: verbs.quiesce(target, self._check),
             "boot": lambda source, target, args: verbs.boot_apart(target, self._check),
             "proof_boot": lambda source, target, args: verbs.proof_boot(target, stays=self._way == ways.WARM),
@@ -247,6 +258,7 @@ class ActionModule(ActionBase):
             link = plain(self._templar.template(task_vars.get("plan_link") or {}))
             self._planned = float(link.get("rate_mbit") or 0) * 1e6 / 8
             ways.must_be_declared(self._way, self._stateless)
+            self._known = settings
             source, target = (
                 session.guest(self._variable(task_vars, name), settings, connect, self._tell, health.ask)
                 for name in ("bascule_from", "bascule_to")

@@ -5,6 +5,9 @@ Only the controller uses this; hosts have no proxmoxer.
 
 from __future__ import annotations
 
+import hashlib
+import socket
+import ssl
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, Optional, Union
@@ -31,6 +34,25 @@ def connect(
 ) -> ProxmoxerTransport:
     """Return the connection to a node; nothing is sent yet."""
     return ProxmoxerTransport(host, token_id, secret, ca_file, port, timeout, fingerprint)
+
+
+def fingerprint(host: str, port: int, ca_file: str, timeout: float) -> str:
+    """Return the SHA-256 of a node's certificate as Proxmox writes it, after the certificate itself was verified."""
+    context = ssl.create_default_context(cafile=ca_file or None)
+    try:
+        with (
+            socket.create_connection((host, port), timeout) as plain,
+            context.wrap_socket(plain, server_hostname=host) as tls,
+        ):
+            certificate = tls.getpeercert(binary_form=True) or b""
+    except OSError as error:
+        raise ProxmoxError(
+            expected=f"a certificate of {host}:{port} that the given CA has signed",
+            found=_short(error),
+            state="nothing was sent",
+            next_command="check proxmox_guest_ca_file, and that the address is the right one",
+        ) from error
+    return ":".join(f"{byte:02X}" for byte in hashlib.sha256(certificate).digest())
 
 
 class ProxmoxerTransport:

@@ -9,6 +9,7 @@ from typing import Any
 from .api import Api, Transport
 from .errors import ProxmoxError
 from .guest import Guest, Limits, Probe, Side
+from .remote import Endpoint
 
 Connect = Callable[[str, int, str, str, str, float, str], Transport]
 _OVERRIDES = ("ipconfig0", "nameserver", "searchdomain")
@@ -59,6 +60,15 @@ def side(machine: str, settings: Settings) -> Side:
         overrides={name: str(values[name]) for name in _OVERRIDES if values.get(name)},
         health_url=str(values.get("health_url") or ""),
     )
+
+
+def endpoint(machine: str, settings: Settings, fingerprint: Callable[[str, int, str, float], str]) -> Endpoint:
+    """Return how the other side's cluster reaches this side's, with the fingerprint its certificate has now."""
+    values = settings.sides[machine]
+    host, port = str(values.get("transfer_address") or values["api_host"]), int(values.get("api_port") or 8006)
+    found = fingerprint(str(values["api_host"]), port, settings.ca_file, settings.timeout)
+    token = f"{values.get('token_id') or settings.token_id}={settings.secrets[machine]}"
+    return Endpoint(host, port, token, found)
 
 
 def guest(machine: str, settings: Settings, connect: Connect, report: Callable[[str], None], probe: Probe) -> Guest:

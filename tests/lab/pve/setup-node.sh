@@ -29,6 +29,10 @@ write_unit() {
     fi
 }
 
+# The one command of a node that a move needs beside the API.
+printf '#!/bin/sh\nPYTHONPATH=%s PYTHONDONTWRITEBYTECODE=1 exec python3 -m pve_standin qm "$@"\n' "$here" > /usr/local/sbin/qm
+chmod 0755 /usr/local/sbin/qm
+
 changed=0
 code=$(cat "$here"/pve_standin/*.py | sha256sum | cut -c 1-16)
 write_unit lab-vmbr0.service <<UNIT

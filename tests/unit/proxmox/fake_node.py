@@ -38,6 +38,7 @@ class FakeNode:
         self.before_put: list[Callable[[], None]] = []
         self.task_results: dict[str, tuple[str, list[str]]] = {}
         self.agent_silent = False
+        self.peer: Optional[FakeNode] = None
         self.privileges = set(PRIVILEGES)
         self.withdrawn: set[str] = set()
         self.replication: list[dict[str, Any]] = []
@@ -143,11 +144,27 @@ class FakeNode:
             return self._ping(vmid)
         if what == "status/start":
             return self.task("qmstart", vmid, lambda: self.running.add(vmid))
+        if what == "remote_migrate":
+            return self._remote_migrate(vmid, values)
         if what in ("status/shutdown", "status/stop"):
             return self.task("qmshutdown" if "down" in what else "qmstop", vmid, lambda: self.running.discard(vmid))
         if method == "DELETE":
             return self.task("qmdestroy", vmid, lambda: self._forget(vmid))
         return 501, f"Method '{method} /{what}' not implemented", None, None
+
+    def _remote_migrate(self, vmid: int, values: dict[str, Any]) -> Answer:
+        if "fingerprint=AA:BB" not in values["target-endpoint"]:
+            return 500, "500 Can't connect to pve-tls:8006 (fingerprint 'CC' not verified, abort!)", None, None
+        assert self.peer is not None
+        peer, target = self.peer, values["target-vmid"]
+
+        def act() -> None:
+            source, _, bridge = values["target-bridge"].partition(":")
+            moved = {k: str(v).replace(f"bridge={source}", f"bridge={bridge}") for k, v in self.guests[vmid].items()}
+            peer.guests[target] = moved
+            self.guests[vmid]["lock"] = "migrate"
+
+        return self.task("qmigrate", vmid, act, ("1073741824 bytes (1.1 GB, 1.0 GiB) copied, 40 s, 26.8 MB/s",))
 
     def _forget(self, vmid: int) -> None:
         del self.guests[vmid]

@@ -76,6 +76,7 @@ def differs(ours: Param, theirs: dict[str, Any]) -> str:
 # Their schema tells these in words; the stand-in checks them in its own code.
 IN_WORDS = {
     "POST /nodes/{node}/qemu": "VM.Allocate",
+    "POST /nodes/{node}/qemu/{vmid}/mtunnel": "Sys.Incoming",
     "POST /nodes/{node}/vzdump": "VM.Backup",
     "DELETE /nodes/{node}/storage/{storage}/content/{volume}": "Datastore.Allocate",
     "GET /nodes/{node}/storage/{storage}/content/{volume}": "",

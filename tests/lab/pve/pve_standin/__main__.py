@@ -3,6 +3,7 @@
 python3 -m pve_standin serve      the API on port 8006
 python3 -m pve_standin start-all  start guests with onboot (once, when the node boots)
 python3 -m pve_standin stop-all   shut all guests down (when the node goes down)
+python3 -m pve_standin qm unlock VMID   what `qm unlock` does: no API call takes a lock away
 """
 
 from __future__ import annotations
@@ -83,6 +84,15 @@ def stop_all(node: Node) -> int:
     return _follow(node, "stopall", stop)
 
 
+def unlock(node: Node, words: list[str]) -> int:
+    if len(words) != 2 or words[0] != "unlock" or not words[1].isdigit():
+        print("400 not enough arguments: qm unlock <vmid>", file=sys.stderr)
+        return 255
+    with node.store.locked(int(words[1])):
+        node.store.change(int(words[1]), lock=None)
+    return 0
+
+
 def _follow(node: Node, kind: str, worker: Worker) -> int:
     """Run a task in this process and wait for it."""
     upid = node.tasks.start(kind, "", "root@pam", worker)
@@ -96,7 +106,8 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="pve_standin", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("command", choices=("serve", "start-all", "stop-all"))
+    parser.add_argument("command", choices=("serve", "start-all", "stop-all", "qm"))
+    parser.add_argument("words", nargs="*")
     parser.add_argument("--node", default=os.uname().nodename.partition(".")[0])
     parser.add_argument("--root", type=Path, default=Path("/"))
     parser.add_argument("--version", choices=VERSIONS, default="8.4", help="the version of Proxmox that is played")
@@ -106,6 +117,8 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--key", type=Path, default=Path("/etc/lab/tls/host.key"))
     options = parser.parse_args(arguments)
     node = Node(options.node, Paths(options.root), options.version, options.schemas)
+    if options.command == "qm":
+        return unlock(node, options.words)
     if options.command == "serve":
         return serve(node, options)
     return start_all(node) if options.command == "start-all" else stop_all(node)

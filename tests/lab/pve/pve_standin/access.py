@@ -25,7 +25,7 @@ PRIVILEGES = (
     "Sys.Audit", "Sys.Modify",
     "VM.Allocate", "VM.Audit", "VM.Backup", "VM.Config.CDROM", "VM.Config.CPU", "VM.Config.Cloudinit",
     "VM.Config.Disk", "VM.Config.HWType", "VM.Config.Memory", "VM.Config.Network", "VM.Config.Options", "VM.Console",
-    "VM.Monitor", "VM.PowerMgmt",
+    "VM.Migrate", "VM.Monitor", "VM.PowerMgmt",
 )  # fmt: skip
 # Version 9 has split the privilege for the guest agent.
 AGENT_9 = ("VM.GuestAgent.Audit", "VM.GuestAgent.FileSystemMgmt", "VM.GuestAgent.Unrestricted")

@@ -93,6 +93,11 @@ def render_net(options: dict[str, str]) -> str:
     return ",".join([head, *rest])
 
 
+def nets(config: Config) -> list[str]:
+    """The names of the network cards."""
+    return sorted(key for key in config if re.fullmatch(r"net\d+", key))
+
+
 DISK_KEY = re.compile(r"(scsi|virtio|sata|ide)\d+$")
 
 

@@ -13,9 +13,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from . import api_cluster, api_guests, api_storage, api_tasks
+from . import api_cluster, api_guests, api_storage, api_tasks, remote
 from .access import Caller
-from .errors import ApiError, Unauthorised
+from .errors import ApiError, Failure, Unauthorised
 from .faults import Order
 from .node import Node
 from .routes import WithTotal, answer
@@ -27,7 +27,7 @@ PROXY = {595: "Network is unreachable", 596: "Connection timed out", 599: "Too m
 MAX_BODY = 4 << 20
 NOBODY = Caller("", {})
 # Importing these fills the table of routes.
-ENDPOINTS = (api_cluster, api_guests, api_storage, api_tasks)
+ENDPOINTS = (api_cluster, api_guests, api_storage, api_tasks, remote)
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -111,10 +111,23 @@ class Handler(BaseHTTPRequestHandler):
         if status is not None:
             self._send(int(status), PROXY.get(int(status), "unknown"), None)
 
+    def _tunnel(self) -> None:
+        """A piece of a guest that comes from another cluster; its ticket says which."""
+        query = dict(urllib.parse.parse_qsl(urllib.parse.urlsplit(self.path).query))
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        try:
+            remote.receive(self.node, query, body)
+        except Failure as failure:
+            raise ApiError(500, str(failure)) from failure
+        self._send(200, "OK", {"data": None})
+
     def _serve(self) -> None:
         try:
-            given = self._given()
             path = urllib.parse.unquote(urllib.parse.urlsplit(self.path).path)
+            if path == remote.TUNNEL:
+                self._tunnel()
+                return
+            given = self._given()
             if path == ORDERS:
                 self._send(200, "OK", {"data": self._orders(given)})
                 return
