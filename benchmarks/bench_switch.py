@@ -7,6 +7,7 @@ gap between two acknowledged writes of any of its clients.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -41,6 +42,10 @@ class Hosts(Pair):
     @property
     def network(self) -> str:
         return f"bench-{self.name}"
+
+    def _environment(self) -> dict[str, str]:
+        # What the switch returns says where the time went.
+        return {**super()._environment(), "ANSIBLE_VERBOSITY": "1"}
 
 
 @dataclass
@@ -101,14 +106,16 @@ class Switches:
     at: dict[str, str] = field(default_factory=lambda: {"ours": "source", HAND: "source"})
     errors: dict[str, int] = field(default_factory=lambda: {"ours": 0, HAND: 0})
     idents: dict[str, list[str]] = field(default_factory=lambda: {"ours": [], HAND: []})
+    marks: list[dict[str, Any]] = field(default_factory=list)
 
     def ours(self) -> float:
         """Move Bascule's cluster to its other side by the role's verbs, under load."""
         direction = "forward" if self.at["ours"] == "source" else "back"
         self.hosts.must("sync", direction=direction)
         with Load(self._where(6432)) as load:
-            self.hosts.must("freeze", "switch", "thaw", direction=direction)
+            said = self.hosts.must("freeze", "switch", "thaw", direction=direction).stdout
             time.sleep(1)
+        self.marks.append(marks_in(said))
         return self._account("ours", load)
 
     def by_hand(self) -> float:
@@ -196,6 +203,7 @@ def measure(settings: Settings) -> Measurement:
                 "acknowledged": len(switches.idents["ours"]),
                 "client_errors": switches.errors["ours"],
                 "script_client_errors": switches.errors[HAND],
+                "marks_milliseconds": switches.marks,
             },
             checks={
                 f"the gap is at most {GAP_LIMIT:g} s": found.our_median <= GAP_LIMIT,
@@ -206,6 +214,15 @@ def measure(settings: Settings) -> Measurement:
     finally:
         hosts.stop()
         shutil.rmtree(sockets, ignore_errors=True)
+
+
+def marks_in(said: str) -> dict[str, Any]:
+    """Milliseconds to each step, as the switch has returned them."""
+    for line in said.splitlines():
+        if '"marks"' in line and " => {" in line:
+            found = json.loads(line.split(" => ", 1)[1])
+            return {"live": found.get("live"), **found["marks"]}
+    return {}
 
 
 def _psql(sql: str, port: int = HAND_PORT, database: str = "postgres") -> str:

@@ -32,8 +32,8 @@ from . import files, pg_probe
 from .psql import Psql, Session, SqlError
 
 PERSISTENT_SECONDS = 60
-# How long a pooler that is refused by a server which runs may take to say so.
-SILENCE_SECONDS = 0.15
+# How long a pooler that cannot even connect may stay silent before that is taken for what it is.
+SILENCE_SECONDS = 0.03
 
 
 class PoolerBusy(BasculeError):
@@ -50,9 +50,13 @@ class PoolerBusy(BasculeError):
 
 
 class Console(Psql):
-    """PgBouncer's own console: its commands only, no SQL; every answer is CSV with a header."""
+    """PgBouncer's own console: its commands only, no SQL; every answer is CSV with a header.
+
+    A knock may go on in another thread while clients are resumed, so that each question waits for the one before.
+    """
 
     def __init__(self, spec: Spec, timeout: float = 5) -> None:
+        self._one_at_a_time = threading.Lock()
         arguments = ["--csv", "-h", spec.pooler_socket, "-p", str(spec.pooler_port), "-U", pgbouncer.ADMIN]
         super().__init__([*arguments, pgbouncer.ADMIN], {}, spec.pooler_account, timeout)
         try:
@@ -68,11 +72,13 @@ class Console(Psql):
 
     def show(self, what: str) -> list[dict[str, str]]:
         """Return what SHOW says."""
-        return pgbouncer.rows(self._send(f"SHOW {what}", None))
+        with self._one_at_a_time:
+            return pgbouncer.rows(self._send(f"SHOW {what}", None))
 
     def command(self, text: str, timeout: float | None = None) -> None:
         """Run a command and wait for its end."""
-        self._send(text, timeout)
+        with self._one_at_a_time:
+            self._send(text, timeout)
 
     def begin(self, text: str) -> str:
         """Send a command; return what `finish` needs to wait for its end."""
@@ -218,13 +224,15 @@ class Pooler:
         answers: list[Answer] = []
         asking = threading.Thread(target=lambda: answers.append(_ask(address, name, timeout)), daemon=True)
         asking.start()
-        asking.join(min(SILENCE_SECONDS, timeout))
-        if not answers:
-            user = self.spec.pooler_clients[0]["user"]
-            direct = pg_probe.knock(host, port, user, self.databases[0], timeout=max(0.1, deadline - time.monotonic()))
-            if direct.code == "ECONNREFUSED" and not answers:
+        begun = time.monotonic()
+        user = self.spec.pooler_clients[0]["user"]
+        direct = pg_probe.knock(host, port, user, self.databases[0], timeout=timeout)
+        if direct.code == "ECONNREFUSED":
+            # The pooler had as long as this host itself needed to be refused, and more.
+            asking.join(min(SILENCE_SECONDS + 2 * (time.monotonic() - begun), timeout))
+            if not answers:
                 return Answer("refused", direct.code, f"the pooler gets no session, and {direct.text}")
-            asking.join(max(0.0, deadline - time.monotonic()))
+        asking.join(max(0.0, deadline - time.monotonic()))
         return answers[0] if answers else Answer("none", "", f"no answer within {timeout:g} s: that is no proof")
 
     def holders(self) -> list[dict[str, Any]]:
