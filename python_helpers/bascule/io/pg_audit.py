@@ -40,6 +40,7 @@ def audit(spec: Spec, seconds: float, controller_time: float | None = None) -> d
     # First of all: what follows takes a while, and the clocks of both sides are compared.
     offset = None if controller_time is None else time.time() - controller_time
     cluster = Cluster(spec)
+    partial = Path(f"{spec.data}.bascule-seed")
     found = {
         **pg_state.read(spec),
         "managers": managers(spec.data),
@@ -48,7 +49,8 @@ def audit(spec: Spec, seconds: float, controller_time: float | None = None) -> d
         "architecture": platform.machine(),
         "locales": run(["locale", "-a"], timeout=20, check=False).stdout.split(),
         "version_major": _major(cluster),
-        "free_bytes": free_bytes(spec.data),
+        # What a base backup under way, or an interrupted one, has taken is there for it.
+        "free_bytes": free_bytes(spec.data) + (size_of(partial) if partial.exists() else 0),
         "size_bytes": size_of(cluster.data) if cluster.exists() else 0,
         "clock_offset": offset,
         "foreign_databases": user_databases(cluster),
