@@ -44,6 +44,11 @@ receipt:
   description: This side's durable statement that it is closed, and the manifest it stands at.
   returned: when not in check mode
   type: dict
+left:
+  description: Whether something may have happened since the last transfer; then it has to be carried over before the
+    other side opens.
+  returned: when not in check mode
+  type: bool
 done:
   description: What was changed, or would be.
   returned: always

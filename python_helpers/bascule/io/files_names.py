@@ -46,6 +46,12 @@ def reference(side: Side) -> Optional[Reference]:
     return Reference(mark, str(known["agreed"]), tuple(bytes.fromhex(name) for name in known.get("extra", [])))
 
 
+def carried(side: Side, now: Optional[Mark]) -> bool:
+    """Tell whether the other side has all there is: nothing has happened since both were found the same."""
+    shared = reference(side)
+    return now is not None and shared is not None and shared.mark == now and not shared.extra
+
+
 def refer(side: Side, mark: Mark, agreed: str, extra: Iterable[bytes] = ()) -> None:
     """Keep what both sides share now; what the recorder has told before may be forgotten."""
     names = [name.hex() for name in extra]

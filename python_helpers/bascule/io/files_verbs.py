@@ -72,7 +72,8 @@ def close(component: str, side_name: str, epoch: str, *, check: bool = False) ->
         with files_side.no_receiver(side):
             done += files_side.apply(side, CLOSED)
             if guard.receipt is not None:
-                return {"changed": bool(done), "done": done, "receipt": guard.receipt.to_dict()}
+                left = bool(files_side.facts(side).get("left", True))
+                return {"changed": bool(done), "done": done, "receipt": guard.receipt.to_dict(), "left": left}
             digest, count, doubt = files_digests.take(side)
             if count.moving:
                 raise TreeError(
@@ -84,6 +85,8 @@ def close(component: str, side_name: str, epoch: str, *, check: bool = False) ->
             # The last thing that is asked of this side's recorder: nothing writes here from now on.
             point = files_recorder.mark(component) if side.recorder else None
             done += _stop_recording(component)
+            left = not files_names.carried(side, point)
+            files_side.note(side, left=left)
             opened = decide.last_open(guard.state)
             kept = side.manifest.with_name(f"fence-{epoch}.jsonl")
             if not kept.exists():
@@ -95,6 +98,7 @@ def close(component: str, side_name: str, epoch: str, *, check: bool = False) ->
         "changed": True,
         "done": [*done, "give the receipt"],
         "receipt": receipt.to_dict(),
+        "left": left,
         "read_files": count.read_files,
         "files": count.files,
         "read_all_because": doubt,

@@ -274,3 +274,14 @@ def test_a_delta_that_waits_for_its_tree_gives_way_to_another(ends: Ends, monkey
 
 def test_doubt_about_changes_is_never_an_empty_list() -> None:
     assert Changes(0, 0, frozenset(), frozenset(), False, "why").touches(b"a")
+
+
+def test_a_side_that_closes_knows_whether_something_is_left_to_carry(ends: Ends) -> None:
+    assert files_names.carried(ends.active, files_recorder.mark(COMPONENT))
+    ends.tell((CHANGED, b"a"))
+    assert not files_names.carried(ends.active, files_recorder.mark(COMPONENT))
+    assert not files_names.carried(ends.active, None)
+    ends.carry(final=True)
+    assert files_names.carried(ends.active, files_recorder.mark(COMPONENT))
+    files_names.refer(ends.active, Mark("g1", 1), "name", [b"a"])
+    assert not files_names.carried(ends.active, Mark("g1", 1))
