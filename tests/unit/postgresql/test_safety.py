@@ -182,3 +182,66 @@ def test_a_scratch_cluster_sorts_as_the_server_does() -> None:
     ]
     row["provider"] = "c"
     assert "--locale-provider=icu" not in pg_scratch.like(session)
+
+
+@pytest.fixture
+def dump(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pg_safety.SafetyDump:
+    """A safety dump of epoch 3, with its files in a directory of the test."""
+    monkeypatch.setattr(pg_safety, "HOME", tmp_path)
+    monkeypatch.setattr(pg_safety, "DIRECTORY", tmp_path / "backups")
+    monkeypatch.setattr(pg_safety, "load_spec", lambda component: make_spec())
+    monkeypatch.setattr(pg_safety, "equality_file", lambda spec, epoch, name: str(tmp_path / f"{epoch}.{name}"))
+    (tmp_path / "accounts_db").mkdir()
+    return pg_safety.SafetyDump("accounts_db", "3.x")
+
+
+def noted(tmp_path: Path) -> dict[str, Any]:
+    """What it has written down."""
+    found: dict[str, Any] = json.loads((tmp_path / "accounts_db" / "safety_dump.json").read_text())
+    return found
+
+
+def digested(rows: int, total: str) -> dict[str, Any]:
+    """The digest of one table."""
+    table = {"status": "done", "how": "binary", "rows": rows, "digest": total}
+    database = {"tables": {"app.logins": table}, "schema": {"role": {"digest": "a"}}, "sequences": {}}
+    return {"epoch": "3.x", "mode": "fast", "layout": "logical", "databases": {"courses": database}}
+
+
+def test_without_the_snapshot_of_the_switch_nothing_is_proved(dump: pg_safety.SafetyDump, tmp_path: Path) -> None:
+    assert dump.run() == 1
+    found = noted(tmp_path)
+    assert found["state"] == "not_proved"
+    assert "a snapshot for epoch 3.x" in found["reason"]
+
+
+@pytest.mark.parametrize(
+    ("restored", "sequences", "state", "reason"),
+    [
+        (digested(5, "7"), [], "proved", ""),
+        (digested(4, "7"), [], "not_proved", "courses.app.logins"),
+        (digested(5, "8"), [], "not_proved", "courses.app.logins"),
+        (digested(5, "7"), ["sequence courses.app.ids is behind"], "not_proved", "app.ids is behind"),
+    ],
+)
+def test_only_what_equals_the_snapshot_is_proved(
+    dump: pg_safety.SafetyDump,
+    tmp_path: Path,
+    restored: dict[str, Any],
+    sequences: list[str],
+    state: str,
+    reason: str,
+) -> None:
+    dump._judge(digested(5, "7"), restored, sequences)
+    found = noted(tmp_path)
+    assert found["state"] == state
+    assert reason in found["reason"]
+
+
+def test_a_full_disk_is_said_before_anything_is_restored(
+    dump: pg_safety.SafetyDump, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=5))
+    session: Any = SimpleNamespace(value=lambda sql: 4)
+    with pytest.raises(BasculeError, match="8 bytes free"):
+        dump._room(session)
