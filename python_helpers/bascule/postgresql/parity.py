@@ -178,7 +178,12 @@ def _room(source: Mapping[str, Any], target: Mapping[str, Any], free_factor: flo
         found.append(
             f"the source has {source['free_bytes']} bytes free of {source['size_bytes']} to keep its state aside"
         )
-    if source["free_bytes"] < source["log_kept_bytes"]:
+    if source["log_kept_bytes"] < 0:
+        found.append(
+            "the slot keeps log without limit: a standby that is cut off would fill the source's disk; "
+            "set postgresql_replication_max_slot_wal_keep_size"
+        )
+    elif source["free_bytes"] < source["log_kept_bytes"]:
         found.append(
             f"the source may keep {source['log_kept_bytes']} bytes of log for a standby that is cut off and has "
             f"{source['free_bytes']} bytes free: lower postgresql_replication_max_slot_wal_keep_size"

@@ -117,6 +117,7 @@ def test_nothing_stands_in_the_way() -> None:
         ({"clock_offset": 1000.0}, {}, "clocks differ by about 1000 s"),
         ({"clock_offset": None}, {}, "clocks of both sides have not been compared"),
         ({"free_bytes": 2 * GIB, "log_kept_bytes": 8 * GIB}, {}, "lower postgresql_replication_max_slot_wal_keep_size"),
+        ({"log_kept_bytes": -1}, {}, "the slot keeps log without limit"),
         ({"databases": database(icu_columns=1)}, {"icu": "libicuuc.so.76"}, "ICU"),
         ({"databases": database(ctype="fr_FR.UTF-8")}, {}, "locale fr_FR.UTF-8 of database courses"),
         (
