@@ -196,16 +196,23 @@ class Guest:
                     expected=f"the guest {self.side.vmid} without a lock within {self.limits.lock:g} s",
                     found=f"locked: {holder}",
                     state="nothing was changed",
-                    next_command=f"wait for the job, or look at it ('qm config {self.side.vmid}' at "
-                    f"{self.side.machine}), then run the same command again",
+                    next_command=self._advice(holder != lock),
                 )
             self.sleep(1)
 
     def lock_holder(self, lock: str) -> str:
         """Return the lock's name and the task that holds it, as far as the token may see."""
-        active = self.api.get(f"nodes/{self.side.node}/tasks", source="active", vmid=self.side.vmid) or []
-        names = [f"{row.get('type')} by {row.get('user')}" for row in active]
+        names = tasks.holders(self.api, self.side.node, self.side.vmid)
         return f"{lock} ({', '.join(names)})" if names else lock
+
+    def _advice(self, held: bool) -> str:
+        vmid, machine = self.side.vmid, self.side.machine
+        if held:
+            return f"wait for the job, or look at it ('qm config {vmid}' at {machine}), then run the same command again"
+        return (
+            f"no task can be seen that holds it: look for its job at {machine}, and only if that is dead take the "
+            f"lock away ('qm unlock {vmid}' there), then run the same command again"
+        )
 
     def run_task(self, upid: Any, timeout: Optional[float] = None) -> tasks.Outcome:
         """Wait for a task of this guest's node."""

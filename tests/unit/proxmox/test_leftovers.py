@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from bascule.proxmox import leftovers, prepare
-from bascule.proxmox.errors import TaskFailed
+from bascule.proxmox.errors import ProxmoxError, TaskFailed
 
 
 @pytest.mark.parametrize(
@@ -71,3 +71,19 @@ def test_a_backup_that_failed_before_it_began_leaves_nothing_to_remove(nodes: An
     with pytest.raises(TaskFailed):
         prepare.back_up(source, fresh=True)
     assert [request[0] for request in here.written()] == ["POST"]
+
+
+@pytest.mark.parametrize(
+    ("holder", "words"),
+    [
+        ([], "no task can be seen that holds it: .*'qm unlock 100' there"),
+        ([{"type": "vzdump", "user": "root@pam", "upid": "UPID:x"}], r"found: locked: backup \(vzdump by root@pam\)"),
+    ],
+)
+def test_a_lock_that_stays_names_its_holder_or_says_that_there_is_none(nodes: Any, holder: Any, words: str) -> None:
+    here, _, source, _ = nodes
+    here.guests[100]["lock"] = "backup"
+    here.active += holder
+    with pytest.raises(ProxmoxError, match=words):
+        source.wait_unlocked()
+    assert here.written() == []
