@@ -127,9 +127,7 @@ def take_manifest(
     if part.exists():
         os.replace(part, left_over)
     known: Optional[Known] = None
-    if cached:
-        known = Known(target, left_over)
-    elif since_ns:
+    if cached or since_ns:
         known = Known(target, left_over)
     taker = _Taker(os.fsencode(root), target.parent, known, touched, since_ns if not cached else 0)
     taker.progress = progress
