@@ -18,15 +18,17 @@ import pytest
 from bascule_lab import credentials
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
+from pve.pve_standin import __main__ as daemon
 from pve.pve_standin import access, guest_store, server
 from pve.pve_standin.node import Node
 from pve.pve_standin.paths import Paths
 
 from bascule.io import proxmox_api
 from bascule.proxmox import errors as kinds
-from bascule.proxmox import tasks
+from bascule.proxmox import leftovers, prepare, tasks
 from bascule.proxmox.api import Api
 from bascule.proxmox.errors import ProxmoxError, TaskFailed
+from bascule.proxmox.guest import Guest, Side
 
 from .conftest import SCHEMAS, TOKEN, add_guest, need_zstd
 
@@ -478,3 +480,23 @@ def test_who_holds_a_lock_is_named(world: World) -> None:
     world.node.tasks.stop(upid)
     world.node.tasks.wait(upid)
     assert tasks.holders(world.api(), "pve1", 100) == []
+
+
+def test_what_a_killed_restore_left_is_freed_and_removed(world: World) -> None:
+    """A node that dies during a restore leaves a bare, locked number, which no API call can take away."""
+    volid = archive(world)
+    api = world.api()
+    side = Side(machine="pve1", node="pve1", vmid=300, storage="local")
+    target = Guest(api, side, "courses_guest", sleep=lambda seconds: None)
+    source = api.get(path("qemu/100/config"))
+    world.node.store.save(300, {"memory": "128", "lock": "create"})
+    with pytest.raises(TaskFailed, match=r"VM is locked \(create\)"):
+        prepare.restore(target, source, volid, began=True)
+    assert leftovers.locked_by_restore(target, began=False)["lock"] == "", "somebody else's"
+    assert leftovers.locked_by_restore(target, began=True)["lock"] == "create"
+    assert daemon.main(["qm", "unlock", "300", "--root", str(world.node.paths.root), "--node", "pve1"]) == 0
+    assert leftovers.locked_by_restore(target, began=True)["lock"] == ""
+    done = prepare.restore(target, source, volid, began=True)
+    assert (done["changed"], done["cleaned"], done["guard"]["status"]) == (True, True, "closed")
+    config = api.get(path("qemu/300/config"))
+    assert (config["onboot"], "link_down=1" in config["net0"], "lock" in config) == (0, True, False)
