@@ -246,8 +246,8 @@ def _hashed(table: Mapping[str, Any], form: str, encoding: str) -> str:
 
 
 def _summed(pair: Sequence[int]) -> str:
-    # An array of one element, as bytea has no seeded hash function that SQL can call: its hash is that of the bytes and a
-    # constant. The hash of a row of columns is a linear sum of theirs: two rows could swap values unseen.
+    # An array of one element, because SQL can call no seeded hash function of bytea: its hash is that of the bytes, and
+    # a constant. The hash of a row of columns is a linear sum of theirs: two rows could swap values unseen.
     high, low = (f"coalesce(sum(hash_array_extended(r, '{int(seed)}'::bigint)), 0)::text" for seed in pair)
     return f"count(*) AS rows, {high} AS high, {low} AS low"
 

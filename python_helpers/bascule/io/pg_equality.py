@@ -19,9 +19,10 @@ from .pg_consistency import Checker
 from .pg_digest import Connections, Digester, seeing
 from .pg_pin import equality_file
 from .pg_snapshot import LINGER, digesting
-from .psql import SqlError
+from .psql import Session, SqlError
 
 PIPES = Path("/run/bascule-rows")
+_ANSWER = 3600.0
 
 
 class Comparer:
@@ -116,16 +117,18 @@ class Comparer:
         for what in ("tables", "kinds"):
             for database, things in (asked.get(what) or {}).items():
                 found = answer[what].setdefault(database, {})
-                for name, step in things.items():
-                    try:
-                        found[name] = self._one(database, name, step, str(asked.get("salt", "")))
-                    except BasculeError as error:
-                        found[name] = {"error": " ".join(error.found.split())[-200:] or str(error)}
+                with contextlib.closing(self.connections.open(database)) as session:
+                    for name, step in things.items():
+                        try:
+                            with seeing(session, self.snapshots[database]):
+                                found[name] = self._one(session, database, name, step, str(asked.get("salt", "")))
+                        except BasculeError as error:
+                            found[name] = {"error": " ".join(error.found.split())[-200:] or str(error)}
         return answer
 
-    def _one(self, database: str, name: str, step: Mapping[str, Any], salt: str) -> dict[str, Any]:
+    def _one(self, session: Session, database: str, name: str, step: Mapping[str, Any], salt: str) -> dict[str, Any]:
         if step["step"] == narrow.LINES:
-            return self._query(database, catalog.names(catalog.queries()[name]))[0]
+            return session.query(catalog.names(catalog.queries()[name]), timeout=_ANSWER)[0]
         table = self.result["databases"][database]["tables"][name]
         if step["step"] == narrow.CHUNKS:
             return {"chunks": table["chunks"]}
@@ -135,17 +138,13 @@ class Comparer:
         if step["step"] == narrow.BUCKETS:
             encoding = str(self.result["databases"][database]["encoding"])
             query = rows.bucket_sums(table, table["how"], wheres, layout, rows.seeds(self.epoch), encoding)
-            found = self._query(database, query)
+            found = session.query(query, timeout=_ANSWER)
             return {"buckets": {str(row["b"]): [row["rows"], row["high"], row["low"]] for row in found}}
         query = rows.bucket_rows(table, wheres, step["buckets"], layout, salt)
         return {
-            "rows": self._query(database, query),
+            "rows": session.query(query, timeout=_ANSWER),
             "columns": [column["name"] for column in table["columns"]],
         }
-
-    def _query(self, database: str, query: str) -> list[dict[str, Any]]:
-        with contextlib.closing(self.connections.open(database)) as session, seeing(session, self.snapshots[database]):
-            return session.query(query, timeout=3600)
 
     def _finish(self, status: str, reason: str) -> None:
         if not self.result:
