@@ -237,8 +237,8 @@ class _Verifier:
         version, uuid, created, digest, start, length, size = struct.unpack_from(">I16sq16sIII", head, 4)
         if version != 1:
             self._stop(4, f"version {version} of the format (expected 1)")
-        if not HEADER <= size <= LARGEST_HEADER or size % 512:
-            self._stop(56, f"a header of {size} bytes (expected {HEADER} to {LARGEST_HEADER}, a multiple of 512)")
+        if not HEADER <= size <= LARGEST_HEADER:
+            self._stop(56, f"a header of {size} bytes (expected {HEADER} to {LARGEST_HEADER})")
         rest = self._rest_of_header(size - HEADER)
         whole = bytearray(head + rest)
         whole[32:48] = bytes(16)
@@ -266,7 +266,7 @@ class _Verifier:
     def _names(self, header: bytes, blobs: memoryview) -> None:
         names, contents = struct.unpack_from(">256I", header, 2044), struct.unpack_from(">256I", header, 3068)
         for number, (name, content) in enumerate(zip(names, contents)):
-            if name:
+            if name and content:
                 data = self._blob(blobs, content, 3068 + 4 * number)
                 self.configs[self._text(blobs, name, 2044 + 4 * number)] = len(data)
         for ident in range(1, 256):
@@ -275,8 +275,8 @@ class _Verifier:
             if not name:
                 continue
             device = _Device(ident, self._text(blobs, name, place), size)
-            if not 0 < size <= LARGEST_DISK:
-                self._stop(place + 8, f"{device.name} has {size} bytes (expected 1 to {LARGEST_DISK})")
+            if size > LARGEST_DISK:
+                self._stop(place + 8, f"{device.name} has {size} bytes (expected {LARGEST_DISK} at most)")
             self.devices[ident] = device
         if not self.devices:
             self._stop(4096, "the archive names no device")

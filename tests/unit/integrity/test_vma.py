@@ -229,6 +229,20 @@ def test_a_header_that_claims_too_much_takes_no_memory() -> None:
     assert "drive-scsi0 has 281474976710657 bytes" in said(look(bytes(header)))[0]
 
 
+def test_a_header_of_any_length_and_a_disk_of_none() -> None:
+    """Only the md5 and the field say where a header ends; an empty disk has no cluster that could be missing."""
+    made = archive([[0xFFFF]])
+    header = bytearray(made.data[: made.header]) + b"odd"
+    struct.pack_into(">I", header, 56, len(header))
+    name = struct.unpack_from(">I", header, 4096 + 32)[0]
+    struct.pack_into(">IIQ", header, 4096 + 64, name, 0, 0)
+    header[32:48] = bytes(16)
+    header[32:48] = hashlib.md5(header, usedforsecurity=False).digest()
+    report = look(bytes(header) + made.data[made.header :])
+    assert said(report) == []
+    assert [disk.clusters for disk in report.disks] == [1, 0]
+
+
 def test_complaints_are_not_endless() -> None:
     made = archive([[0xFFFF] * 118])
     first = made.data[made.header : made.extents[1][0]]
