@@ -6,6 +6,8 @@ The lines of a kind are digested together; where the digests differ, the names o
 from __future__ import annotations
 
 _USER = "n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname !~ '^pg_(toast|temp)'"
+# What an index has of these, its definition has.
+_TABLES = f"c.relkind NOT IN ('i', 'I') AND {_USER}"
 _RELATION = "concat_ws('.', n.nspname, c.relname)"
 
 
@@ -29,13 +31,13 @@ def queries() -> dict[str, str]:
         "c.relrowsecurity, c.relforcerowsecurity, c.relpersistence, c.reloptions, pg_get_expr(c.relpartbound, c.oid), "
         "(SELECT array_agg(h.inhparent::regclass::text ORDER BY h.inhseqno) FROM pg_inherits h "
         "WHERE h.inhrelid = c.oid)) AS line "
-        f"FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE {_USER}",
+        f"FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE {_TABLES}",
         "column": f"SELECT concat_ws('.', {_RELATION}, a.attname) AS name, concat_ws('|', a.attnum, "
         "format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attidentity, a.attgenerated, a.attacl, "
         "a.attcollation::regcollation, pg_get_expr(d.adbin, d.adrelid)) AS line "
         "FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace "
         "LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum "
-        f"WHERE a.attnum > 0 AND NOT a.attisdropped AND {_USER}",
+        f"WHERE a.attnum > 0 AND NOT a.attisdropped AND {_TABLES}",
         "index": f"SELECT {_RELATION} AS name, concat_ws('|', pg_get_indexdef(i.indexrelid), i.indisvalid, "
         "i.indisready, i.indisreplident, i.indisclustered) AS line FROM pg_index i "
         f"JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_namespace n ON n.oid = c.relnamespace WHERE {_USER}",
