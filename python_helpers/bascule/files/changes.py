@@ -19,6 +19,8 @@ from ..errors import BasculeError
 ROOT = b"."
 # A name may be there, is gone, or is a directory of which all that is below counts as changed as well.
 CHANGED, GONE, WHOLE = b"C", b"G", b"W"
+# No path below the root begins like this: what follows is the number of an inode.
+INODE = b"/"
 # What a name costs in memory beside its own bytes: the entry of a dictionary, two objects and a tuple.
 NAME_COST = 250
 PIECE = 4096
@@ -44,6 +46,8 @@ class Changes:
     why: str
     whole: frozenset[bytes] = frozenset()
     generation: str = ""
+    # Files that were changed under a name that is another file by now, or that have several names.
+    inodes: frozenset[int] = frozenset()
 
     @property
     def names(self) -> frozenset[bytes]:
@@ -169,9 +173,12 @@ def read(journal: Iterable[bytes], generation: str, since: Optional[Mark], last:
     if since.sequence > last:
         return doubt(f"the recorder stands at {last}, before the {since.sequence} that was seen earlier")
     found: dict[bytes, bytes] = {}
+    inodes: set[int] = set()
     whole: set[bytes] = set()
     for sequence, kinds, name in entries(journal):
-        if sequence > since.sequence:
+        if sequence > since.sequence and name.startswith(INODE):
+            inodes.add(int(name[len(INODE) :]))
+        elif sequence > since.sequence:
             found[name] = kinds[:1]
             if WHOLE in kinds:
                 whole.add(name)
@@ -184,6 +191,7 @@ def read(journal: Iterable[bytes], generation: str, since: Optional[Mark], last:
         "",
         frozenset(whole),
         generation,
+        frozenset(inodes),
     )
 
 

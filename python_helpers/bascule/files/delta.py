@@ -103,7 +103,10 @@ def plan(changes: Changes, more: Iterable[bytes], look: Look, below: Below, link
                 delta.present[above] = known
         return name
 
-    for name in sorted(changes.names | set(more), key=_order):
+    # A file that was changed under a name that it has lost: its other names were not told.
+    others = links_of(changes.inodes) if changes.inodes else {}
+    also = {name for names in others.values() for name in names if at(stands_for(name)) is not None}
+    for name in sorted(changes.names | set(more) | also, key=_order):
         taken = add(name)
         it = delta.present.get(taken)
         if taken == name and name in changes.whole and it is not None and it.directory and not _swept(delta, name):

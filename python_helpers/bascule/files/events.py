@@ -21,7 +21,7 @@ _EVENT = struct.Struct("=IBBHQii")
 _INFO = struct.Struct("=BBH")
 _FSID = 8
 _HANDLE = struct.Struct("=II")
-_DFID_NAME = 2
+_FID, _DFID_NAME = 1, 2
 
 
 class EventsUnreadable(BasculeError):
@@ -36,11 +36,18 @@ class Event:
     directory: bytes
     name: bytes
     pid: int = 0
+    # The file itself, where the kernel tells it: it may have other names, of which nothing is told.
+    target: bytes = b""
 
     @property
     def moves_a_directory(self) -> bool:
         """Whether paths that were resolved earlier may lead elsewhere now."""
         return bool(self.mask & ONDIR and self.mask & (MOVED_FROM | MOVED_TO | DELETE))
+
+    @property
+    def changes_a_file(self) -> bool:
+        """Whether a file is another than it was, under whichever of its names."""
+        return bool(self.target and self.mask & (MODIFY | ATTRIB | CLOSE_WRITE) and not self.mask & ONDIR)
 
     def kinds(self) -> tuple[bytes, ...]:
         """Return what the journal notes about the name, in order."""
@@ -60,19 +67,22 @@ def parse(data: bytes) -> Iterator[Event]:
                 expected=f"events of fanotify in version {_VERSION}", found=f"version {version}, length {length}"
             )
         end, place = at + length, at + head
-        directory = name = b""
+        directory = name = target = b""
         while place + _INFO.size <= end:
             kind, _, size = _INFO.unpack_from(data, place)
-            if kind == _DFID_NAME:
+            if kind in (_FID, _DFID_NAME):
                 start = place + _INFO.size + _FSID
                 count, _ = _HANDLE.unpack_from(data, start)
                 stop = start + _HANDLE.size + count
-                directory = data[start:stop]
-                name = data[stop : place + size].partition(b"\0")[0]
+                if kind == _FID:
+                    target = data[start:stop]
+                else:
+                    directory = data[start:stop]
+                    name = data[stop : place + size].partition(b"\0")[0]
             if size <= 0:
                 break
             place += size
-        yield Event(mask, directory, name, pid)
+        yield Event(mask, directory, name, pid, target)
         at = end
 
 

@@ -17,9 +17,9 @@ from collections.abc import Iterator
 
 from ..errors import BasculeError
 from ..files.changes import ROOT
-from ..files.events import ONDIR, OPEN, WATCHED, Event, parse
+from ..files.events import ONDIR, OPEN, WATCHED, Event, parse, path_of
 
-_CLOEXEC, _NONBLOCK, _UNLIMITED, _DIR_FID, _NAME = 0x1, 0x2, 0x10, 0x400, 0x800
+_CLOEXEC, _NONBLOCK, _UNLIMITED, _FID, _DIR_FID, _NAME = 0x1, 0x2, 0x10, 0x200, 0x400, 0x800
 _ADD, _REMOVE, _FILESYSTEM = 0x1, 0x2, 0x100
 _AT_FDCWD = -100
 _READ = 1 << 18
@@ -45,7 +45,7 @@ class Watch:
             ctypes.c_int,
             ctypes.c_char_p,
         ]
-        flags = _CLOEXEC | _NONBLOCK | _DIR_FID | _NAME | (_UNLIMITED if unlimited else 0)
+        flags = _CLOEXEC | _NONBLOCK | _FID | _DIR_FID | _NAME | (_UNLIMITED if unlimited else 0)
         self.descriptor = self._libc.fanotify_init(flags, os.O_RDONLY | os.O_CLOEXEC | os.O_LARGEFILE)
         if self.descriptor < 0:
             raise self._failed("to watch file systems (fanotify_init)")
@@ -84,6 +84,21 @@ class Watch:
             if event.moves_a_directory:
                 self._cache.clear()
 
+    def inode_to_note(self, event: Event, directory: bytes | None) -> int | None:
+        """Return the inode of a changed file, unless the name that is told is all it has."""
+        if not event.changes_a_file:
+            return None
+        with self._opened(event.target) as found:
+            if found is None:
+                return None
+            info = os.fstat(found)
+        if directory is not None:
+            with contextlib.suppress(OSError):
+                told = os.lstat(os.path.join(self.path, path_of(directory, event.name)))
+                if told.st_ino == info.st_ino and told.st_nlink == 1:
+                    return None
+        return info.st_ino
+
     def ask(self) -> None:
         """Cause an event that comes after all that has happened until now; works on a file system that is read-only."""
         self._mark(_ADD, OPEN | ONDIR, "to mark the end of the queue")
@@ -102,29 +117,36 @@ class Watch:
         return found
 
     def _resolve(self, handle: bytes) -> bytes | None:
+        with self._opened(handle) as found:
+            if found is None:
+                return None
+            path = os.readlink(b"/proc/self/fd/%d" % found)
+            if path.endswith(b" (deleted)") and not _is(path, found):
+                return None
+        if path == self.path:
+            return ROOT
+        if not path.startswith(self.path + b"/"):
+            raise WatchEnded(expected=f"a directory below {os.fsdecode(self.path)}", found=os.fsdecode(path))
+        return path[len(self.path) + 1 :]
+
+    @contextlib.contextmanager
+    def _opened(self, handle: bytes) -> Iterator[int | None]:
+        """Open what a handle stands for, without access to its content; None when it is gone."""
         mount = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             if os.fstat(mount).st_dev != self.device:
                 raise WatchEnded(expected=f"{os.fsdecode(self.path)} to stay mounted", found="it was unmounted")
             buffer = ctypes.create_string_buffer(handle, len(handle))
             found = self._libc.open_by_handle_at(mount, buffer, os.O_PATH | os.O_CLOEXEC)
-            if found < 0:
-                if ctypes.get_errno() in (errno.ESTALE, errno.ENOENT):
-                    return None
-                raise self._failed("to find a directory by its handle")
-            try:
-                path = os.readlink(b"/proc/self/fd/%d" % found)
-                if path.endswith(b" (deleted)") and not _is(path, found):
-                    return None
-            finally:
-                os.close(found)
+            if found < 0 and ctypes.get_errno() not in (errno.ESTALE, errno.ENOENT):
+                raise self._failed("to find a file by its handle")
         finally:
             os.close(mount)
-        if path == self.path:
-            return ROOT
-        if not path.startswith(self.path + b"/"):
-            raise WatchEnded(expected=f"a directory below {os.fsdecode(self.path)}", found=os.fsdecode(path))
-        return path[len(self.path) + 1 :]
+        try:
+            yield found if found >= 0 else None
+        finally:
+            if found >= 0:
+                os.close(found)
 
     def _mark(self, how: int, mask: int, what: str) -> None:
         if self._libc.fanotify_mark(self.descriptor, how, mask, _AT_FDCWD, self.path) != 0:

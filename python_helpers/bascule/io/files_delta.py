@@ -191,6 +191,11 @@ def links_grown(side: Side) -> bool:
         return True
 
 
+def links_known(side: Side) -> bool:
+    """Tell whether the inodes of all names are written down."""
+    return (_index(side) / "size").exists()
+
+
 def links_of(side: Side, inodes: frozenset[int]) -> dict[int, list[bytes]]:
     """Return the names written down for these inodes."""
     found: dict[int, list[bytes]] = {}

@@ -110,6 +110,8 @@ def carry(side: Side, asked: Push, talk: Talk, known: Changes, now: Mark, final:
 
 
 def _plan(side: Side, talk: Talk, known: Changes, shared: Optional[Reference], final: bool) -> Delta:
+    if known.inodes and not files_delta.links_known(side):
+        raise ScanNeeded(expected="the inode of every name to be written down", found="that was not done yet")
     tree = files_delta.Tree(side.tree)
     more = list(shared.extra) if shared else []
     if not final:

@@ -21,7 +21,7 @@ from typing import Any
 
 from ..errors import BasculeError
 from ..files import events
-from ..files.changes import Log
+from ..files.changes import CHANGED, INODE, Log
 from ..files.events import Event
 from .fanotify import Watch, WatchEnded
 
@@ -127,15 +127,14 @@ class Recorder:
             if event.mask & events.Q_OVERFLOW:
                 raise WatchEnded(expected="every event", found="the kernel's queue overflowed")
             marker = marker or bool(event.mask & events.OPEN and event.pid == os.getpid())
+            inode = watch.inode_to_note(event, directory)
+            if inode is not None:
+                self._note(INODE + b"%d" % inode, CHANGED)
             if directory is None or not event.mask & events.WATCHED & ~events.ONDIR:
                 continue
             name = events.path_of(directory, event.name)
             for kind in event.kinds():
-                if not self._log.note(name, kind):
-                    raise WatchEnded(
-                        expected=f"names that fit into {self._memory >> 20} MB",
-                        found=f"more than {len(self._log.names)} names have changed since the last transfer",
-                    )
+                self._note(name, kind)
         if found:
             self._append()
         if marker:
@@ -143,6 +142,13 @@ class Recorder:
         elif found:
             # A burst is read in large pieces: the kernel merges what happens to the same name meanwhile.
             time.sleep(_REST if len(found) < 64 and not self._asked else 0)
+
+    def _note(self, name: bytes, kind: bytes) -> None:
+        if not self._log.note(name, kind):
+            raise WatchEnded(
+                expected=f"names that fit into {self._memory >> 20} MB",
+                found=f"more than {len(self._log.names)} names have changed since the last transfer",
+            )
 
     def _append(self) -> None:
         data = self._log.records(self._written)

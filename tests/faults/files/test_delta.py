@@ -53,6 +53,7 @@ def test_what_has_changed_is_carried_over_by_its_names(pair: Pair) -> None:
         mv content/3 content/three
         ln content/4/index.html content/4/linked
         printf more >>content/4/linked
+        ln content/14/index.html uploads/other && printf more >>uploads/other && rm uploads/other
         rm -r content/8 && ln -s /etc content/8
         rm content/9/index.html && mkdir content/9/index.html && touch content/9/index.html/inside
         rm -r content/10 && mkdir content/10 && touch content/10/only

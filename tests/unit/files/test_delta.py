@@ -34,17 +34,21 @@ class Model:
     nodes: dict[bytes, Node] = field(default_factory=lambda: {ROOT: Node(True, 1)})
     inodes: int = 1
     # Directories by their inode, as the kernel knows them; None once removed.
-    waiting: list[tuple[int, bytes, int]] = field(default_factory=list)
+    waiting: list[tuple[int, bytes, int, int]] = field(default_factory=list)
     log: Log = field(default_factory=lambda: Log(1 << 30))
 
     def tell(self, path: bytes, mask: int) -> None:
         above = next(iter(changes.parents(path)))
-        self.waiting.append((self.nodes[above].inode, path.rpartition(b"/")[2], mask))
+        target = self.nodes[path].inode if path in self.nodes else 0
+        self.waiting.append((self.nodes[above].inode, path.rpartition(b"/")[2], mask, target))
 
     def read(self) -> None:
         """Let the recorder read its queue: directories are found where they are now."""
         places = {node.inode: path for path, node in self.nodes.items() if node.directory}
-        for inode, name, mask in self.waiting:
+        for inode, name, mask, target in self.waiting:
+            told = events.path_of(places[inode], name) if inode in places else b""
+            if mask & MODIFY and self.links(target) not in ([], [told]):
+                self.log.note(changes.INODE + b"%d" % target, changes.CHANGED)
             if inode in places:
                 event = Event(mask, b"handle", name)
                 for kind in event.kinds():

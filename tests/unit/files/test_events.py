@@ -100,6 +100,9 @@ class Kernel:
     def paths(self, found: list[Event]) -> Iterator[tuple[Event, bytes]]:
         return ((event, changes.ROOT) for event in found)
 
+    def inode_to_note(self, event: Event, directory: bytes) -> int | None:
+        return int(event.target) if event.changes_a_file else None
+
     def close(self) -> None:
         os.close(self.descriptor)
         os.close(self._in)

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from bascule.files import transfer
-from bascule.files.changes import CHANGED, GONE, WHOLE, Changes, Mark
+from bascule.files.changes import CHANGED, GONE, INODE, WHOLE, Changes, Mark
 from bascule.files.delta import ScanNeeded
 from bascule.files.transfer import LinkBroken, Push, TransferError
 from bascule.integrity.manifest import compare
@@ -140,6 +140,18 @@ def test_a_second_name_brings_the_first_one_that_nobody_told_of(ends: Ends) -> N
     ends.tell((CHANGED, b"d/again"))
     assert ends.carry()["equal"]
     assert ends.differences() == []
+
+
+def test_a_file_that_was_changed_under_a_name_it_has_lost_is_carried_under_the_other(ends: Ends) -> None:
+    path = Path(ends.active.path) / "a"
+    path.write_text("written through another name, which is gone")
+    ends.tell((GONE, b"d/other"), (CHANGED, INODE + b"%d" % path.stat().st_ino))
+    assert ends.carry(final=True)["equal"]
+    assert ends.differences() == []
+    ends.tell((CHANGED, INODE + b"%d" % path.stat().st_ino))
+    (ends.active.home / "links" / "size").unlink()
+    with pytest.raises(ScanNeeded, match="not done yet"):
+        ends.carry()
 
 
 def test_the_same_size_and_time_deceive_nobody(ends: Ends) -> None:
