@@ -1,0 +1,219 @@
+"""The digester: every chunk once, on from where it was, and what the snapshot has lost is not proved."""
+
+from __future__ import annotations
+
+import getpass
+import hashlib
+import re
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bascule.integrity import catalog, compare, rows
+from bascule.io.hashed_pipe import HashedPipe
+from bascule.io.pg_digest import Connections, Digester, SnapshotGone
+from bascule.io.psql import SqlError
+
+
+class Server:
+    """A server with some tables, of so many blocks each; one row in every block."""
+
+    def __init__(self, **blocks: int) -> None:
+        self.blocks = blocks
+        self.moved: set[str] = set()
+        self.errors: dict[str, list[SqlError]] = {}
+        self.gone = False
+        self.asked: list[tuple[str, int]] = []
+        self.lock = threading.Lock()
+
+    def connect(self, database: str) -> Any:
+        """Open a session."""
+        return Session(self)
+
+
+class Session:
+    """A session on it."""
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+
+    def close(self) -> None:
+        """End it."""
+
+    def execute(self, statements: Any, timeout: float | None = None) -> None:
+        """Take statements; the snapshot may be gone."""
+        if str(statements).startswith("SET TRANSACTION SNAPSHOT") and self.server.gone:
+            raise SqlError("a snapshot", "invalid snapshot identifier", "22023")
+
+    def value(self, sql: str, timeout: float | None = None) -> Any:
+        """Answer one value."""
+        if "server_version_num" in sql:
+            return 150018
+        if "server_encoding" in sql:
+            return "UTF8"
+        (oid,) = re.findall(r"\((\d+)::oid", sql)
+        name = list(self.server.blocks)[int(oid)]
+        if "pg_relation_size" in sql:
+            return self.server.blocks[name]
+        return -1 if name in self.server.moved else 7
+
+    def query(self, sql: str, timeout: float | None = None) -> list[dict[str, Any]]:
+        """Answer rows."""
+        if sql.startswith("WITH RECURSIVE"):
+            return [self._table(number, name) for number, name in enumerate(self.server.blocks)]
+        if sql in {catalog.digest(query) for query in catalog.queries().values()}:
+            return [{"rows": 1, "digest": "aa"}]
+        found = re.search(r'FROM ONLY "app"\."(\w+)" AS t(?: WHERE t.ctid >= \'\((\d+),0\))?', sql)
+        assert found, sql
+        name, first = found[1], int(found[2] or 0)
+        with self.server.lock:
+            errors = self.server.errors.get(name)
+            if errors:
+                raise errors.pop(0)
+            self.server.asked.append((name, first // rows.CHUNK_BLOCKS))
+        count = min(rows.CHUNK_BLOCKS, self.server.blocks[name] - first)
+        return [{"rows": count, "high": str(first + 1), "low": "-1"}]
+
+    def _table(self, number: int, name: str) -> dict[str, Any]:
+        columns = [{"name": "id", "binary": True, "portable": True}]
+        return {
+            "oid": number,
+            "schema": "app",
+            "name": name,
+            "unlogged": name == "unlogged",
+            "filenode": 7,
+            "foreign_storage": False,
+            "pages": 1,
+            "estimate": 5,
+            "columns": columns,
+            "key": ["id"],
+        }
+
+
+def fresh() -> dict[str, Any]:
+    """What a comparison begins with."""
+    courses: dict[str, Any] = {"tables": {}, "schema": {}, "sequences": {}}
+    return {"epoch": "1.x", "mode": "fast", "layout": "physical", "databases": {"courses": courses}}
+
+
+def digester(server: Server, result: dict[str, Any], tmp_path: Path, workers: int = 3) -> Digester:
+    """Make one."""
+    return Digester(
+        Connections(server.connect),
+        result,
+        {"courses": "1-1"},
+        lambda: None,
+        pipes=tmp_path / "pipes",
+        owner=getpass.getuser(),
+        workers=workers,
+    )
+
+
+def test_every_chunk_is_asked_for_once(tmp_path: Path) -> None:
+    """A large table is found to be large by who begins it; the others help."""
+    server = Server(small=1, large=5 * rows.CHUNK_BLOCKS + 1, empty=0)
+    result = fresh()
+    digester(server, result, tmp_path).run()
+    assert sorted(server.asked) == [("empty", 0), *(("large", n) for n in range(6)), ("small", 0)]
+    tables = result["databases"]["courses"]["tables"]
+    assert {table["status"] for table in tables.values()} == {"done"}
+    assert tables["app.large"]["rows"] == server.blocks["large"]
+    assert result["progress"]["done_percent"] == 100
+    assert set(result["databases"]["courses"]["schema"]) == set(catalog.queries())
+
+
+def test_it_goes_on_where_it_was(tmp_path: Path) -> None:
+    """Only what is missing is asked for, and the digest is the one of an undisturbed run."""
+    server = Server(small=1, large=5 * rows.CHUNK_BLOCKS)
+    whole = fresh()
+    digester(server, whole, tmp_path).run()
+    tables = whole["databases"]["courses"]["tables"]
+    expected = tables["app.large"]["digest"]
+    tables["app.large"].update(status="pending", digest="")
+    del tables["app.large"]["chunks"]["3"]
+    server.asked.clear()
+    digester(server, whole, tmp_path).run()
+    assert server.asked == [("large", 3)]
+    assert tables["app.large"]["digest"] == expected
+
+
+def test_a_table_that_was_rewritten_is_not_proved(tmp_path: Path) -> None:
+    """The others are; a table nobody replicates never is."""
+    server = Server(one=1, two=1, unlogged=1)
+    server.moved.add("two")
+    result = fresh()
+    digester(server, result, tmp_path).run()
+    tables = result["databases"]["courses"]["tables"]
+    assert {name: table["status"] for name, table in tables.items()} == {
+        "app.one": "done",
+        "app.two": "not_proved",
+        "app.unlogged": "not_proved",
+    }
+    assert "truncated" in tables["app.two"]["reason"]
+
+
+def test_a_table_that_cannot_be_read_is_not_proved(tmp_path: Path) -> None:
+    """Its column is gone; the rest goes on."""
+    server = Server(one=1, two=1)
+    server.errors["one"] = [SqlError("a digest", 'column "id" does not exist', "42703")]
+    result = fresh()
+    digester(server, result, tmp_path).run()
+    tables = result["databases"]["courses"]["tables"]
+    assert (tables["app.one"]["status"], tables["app.two"]["status"]) == ("not_proved", "done")
+    assert "does not exist" in tables["app.one"]["reason"]
+
+
+def test_a_lock_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody else's lock ends; until then it is tried again."""
+    monkeypatch.setattr("bascule.io.pg_digest.time.sleep", lambda seconds: None)
+    server = Server(one=1)
+    server.errors["one"] = [SqlError("a digest", "canceling statement due to lock timeout", "55P03") for _ in range(3)]
+    result = fresh()
+    digester(server, result, tmp_path, workers=1).run()
+    assert result["databases"]["courses"]["tables"]["app.one"]["status"] == "done"
+
+
+def test_a_server_that_is_gone_ends_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was digested stays, the rest is never called equal."""
+    monkeypatch.setattr("bascule.io.pg_digest.time.sleep", lambda seconds: None)
+    server = Server(one=1, two=1)
+    server.errors["two"] = [SqlError("a connection", "it was closed") for _ in range(9)]
+    result = fresh()
+    with pytest.raises(SnapshotGone):
+        digester(server, result, tmp_path, workers=1).run()
+    tables = result["databases"]["courses"]["tables"]
+    assert (tables["app.one"]["status"], tables["app.two"]["status"]) == ("done", "pending")
+
+
+def test_a_snapshot_that_is_gone_ends_it(tmp_path: Path) -> None:
+    """Nothing is read without it."""
+    server = Server(one=1)
+    server.gone = True
+    with pytest.raises(SnapshotGone, match="invalid snapshot"):
+        digester(server, fresh(), tmp_path).run()
+    assert server.asked == []
+
+
+@pytest.mark.parametrize("content", [b"", b"one\n", b"1\t-0\n2\t\\N\n" * 100_000])
+def test_what_goes_through_a_pipe_is_hashed(tmp_path: Path, content: bytes) -> None:
+    """All of it, and its lines are counted; an earlier use leaves nothing behind."""
+    pipe = HashedPipe(tmp_path / "pipes", "rows", getpass.getuser())
+    for _ in range(2):
+        with pipe.reading() as reading:
+            writer = threading.Thread(target=pipe.path.write_bytes, args=(content,))
+            writer.start()
+            writer.join()
+        assert reading.hexdigest() == hashlib.sha256(content).hexdigest()
+        assert reading.lines == content.count(b"\n")
+    pipe.remove()
+    assert not pipe.path.exists()
+
+
+def test_a_pipe_that_nobody_writes_to_ends(tmp_path: Path) -> None:
+    """The server refused: nothing is waited for."""
+    pipe = HashedPipe(tmp_path / "pipes", "rows", getpass.getuser())
+    with pytest.raises(ValueError, match="refused"), pipe.reading():
+        raise ValueError("refused")
+    assert compare.fold(rows.STREAM, {"0": [0, ""]})["rows"] == 0
