@@ -1,0 +1,121 @@
+"""Two nodes with the stand-in of Proxmox's API and a small guest between them: a pair of another kind."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+from bascule_lab import shell
+
+from tests.faults.pair import ROOT, SIDES, Pair
+
+NUMBERS = {"source": 160, "target": 161}
+STANDIN = "/opt/lab/pve"
+
+
+@dataclass
+class Nodes(Pair):
+    """A pair of nodes; the guest has number 160 at the source and 161 at the target."""
+
+    @property
+    def token(self) -> str:
+        """The secret of the API token that both nodes know."""
+        return (self.work / "secrets/pve_token").read_text().strip()
+
+    def _component(self) -> dict[str, Any]:
+        head = self.subnet.rpartition(".")[0]
+        return {
+            "proxmox_guest_ca_file": str(self.work / "ca/ca.crt"),
+            "proxmox_guest_token_secrets": {self.host(side): self.token for side in SIDES},
+            # Short where a test waits for it to run out.
+            "proxmox_guest_limits": {"task": 300, "shutdown": 60, "agent": 90, "health": 90, "lock": 4},
+            "proxmox_guest_sides": {
+                self.host(side): {
+                    "api_host": self.addresses[side],
+                    "node": self.host(side),
+                    "vmid": NUMBERS[side],
+                    "storage": "local",
+                    "bridge": "vmbr0",
+                    "ipconfig0": f"ip={head}.{NUMBERS[side]}/24",
+                    "nameserver": "192.0.2.53",
+                    "searchdomain": "fault.test",
+                    "health_url": f"http://{head}.{NUMBERS[side]}:8000/cgi-bin/healthz",
+                }
+                for side in SIDES
+            },
+        }
+
+    def _set_up(self, side: str) -> None:
+        self.setup = {
+            "LAB_PVE_GUESTS": f"small={NUMBERS['source']}" if side == "source" else "",
+            "LAB_GUEST_PREFIX": self.subnet.rpartition(".")[0],
+            "LAB_GUEST_GATEWAY": self.addresses["source"],
+            "LAB_GUEST_NAME_SERVER": "192.0.2.53",
+            "LAB_GUEST_DISKS": "/var/lib/lab/guest",
+        }
+        disk = self.work / "small.raw"
+        if not disk.exists():
+            shell.run(
+                [sys.executable, str(ROOT / "tests/lab/pve/build_small_guest.py"), "--output", str(disk)], timeout=300
+            )
+        host = self.host(side)
+        self.must_run(side, ["mkdir", "-p", "/opt/lab", "/etc/lab/secrets", "/var/lib/lab/guest"])
+        shell.run(["podman", "cp", str(ROOT / "tests/lab/pve"), f"{host}:/opt/lab/"])
+        if side == "source":
+            shell.run(["podman", "cp", str(disk), f"{host}:/var/lib/lab/guest/small.raw"])
+        super()._set_up(side)
+
+    # What tests order and look at
+
+    def order(self, side: str, fault: str, **options: Any) -> None:
+        """Let the stand-in of a side go wrong."""
+        self.must_run(side, [f"{STANDIN}/order-fault.sh", json.dumps({"fault": fault, **options})])
+
+    def mend(self) -> None:
+        """Let everything go right again."""
+        for side in SIDES:
+            self.must_run(side, [f"{STANDIN}/order-fault.sh", "none"])
+            self.must_run(side, ["rm", "-f", "/etc/pve/priv/standin-privileges.json"])
+
+    def withdraw(self, side: str, *privileges: str) -> None:
+        """Take privileges from the token of a side."""
+        script = (
+            "import json, sys; sys.path.insert(0, sys.argv[1]); from pve_standin.access import defaults; "
+            "names = sorted(set(defaults('8.4')) - set(sys.argv[2:])); "
+            "print(json.dumps({'bascule@pve!move': {'/': names}}))"
+        )
+        text = self.must_run(side, ["python3", "-c", script, STANDIN, *privileges])
+        self.must_run(side, ["tee", "/etc/pve/priv/standin-privileges.json"], text)
+
+    def config(self, side: str) -> str:
+        """The guest's configuration file; empty when there is none."""
+        done = self.run(side, ["cat", f"/etc/pve/qemu-server/{NUMBERS[side]}.conf"])
+        return done.out if done.rc == 0 else ""
+
+    def running(self, side: str) -> bool:
+        """Whether a process of the guest runs."""
+        pattern = f"pidfile /run/qemu-server/{NUMBERS[side]}.pid"
+        return self.run(side, ["pgrep", "--full", pattern]).rc == 0
+
+    def connected(self) -> list[str]:
+        """The sides whose guest runs with its link up."""
+        return [side for side in SIDES if self.running(side) and "link_down=1" not in self.config(side)]
+
+    def volumes(self, side: str) -> list[str]:
+        """Disks and archives of the guest at a side."""
+        number = NUMBERS[side]
+        script = f"ls /var/lib/vz/images/{number} /var/lib/vz/dump 2>/dev/null | grep -E 'vm-{number}-disk|vma' || true"
+        return sorted(self.must_run(side, ["bash", "-c", script]).split())
+
+    def status(self, side: str) -> str:
+        """What the guard in the guest's description says."""
+        script = shlex.join(
+            [
+                "import re, sys, urllib.parse; text = urllib.parse.unquote(sys.stdin.read()); "
+                "found = re.search(r'^#bascule: .*\"status\":\"(\\w+)\"', text, re.M); print(found[1] if found else '')"
+            ]
+        )
+        return self.must_run(side, ["bash", "-c", f"python3 -c {script}"], self.config(side)).strip()
