@@ -105,9 +105,10 @@ def test_a_flipped_bit_in_header_or_extent_is_found_where_it_is(data: st.DataObj
     made = archive(disks)
     begin, length = data.draw(st.sampled_from([(0, made.header), *((start, EXTENT) for start, _ in made.extents)]))
     place = data.draw(st.integers(begin, begin + length - 1))
-    report = look(flipped(made.data, place, data.draw(st.integers(0, 7))))
-    assert not report.sound
-    assert begin <= report.problems[0].position < begin + length
+    first = look(flipped(made.data, place, data.draw(st.integers(0, 7)))).problems[0]
+    # A header that says it is longer than the whole archive cannot be told from an archive cut short.
+    longer = 56 <= place < 60 and "the archive ends inside its header" in first.what
+    assert longer or begin <= first.position < begin + length
 
 
 @settings(max_examples=40, deadline=None)
