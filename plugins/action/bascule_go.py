@@ -9,7 +9,7 @@ short_description: Ask for the name of the site that shall be active afterwards
 description:
   - Stands first in every playbook that opens or destroys something. Runs on the controller and connects to no host.
   - Compares what was typed with the name of the site that the direction leads to (C(plan_sites)).
-  - Journals the decision.
+  - Says what the decision gives up (C(component_go_note) of each component that has one) and journals it all.
 options:
   phase:
     description: Name of the phase.
@@ -42,14 +42,23 @@ site:
   returned: always
   type: str
   sample: toulouse
+given_up:
+  description: What the decision gives up, a line for each component that says so.
+  returned: always
+  type: list
+  elements: str
 """
 
 from typing import Any, ClassVar
 
+from ansible.utils.display import Display
+
 from bascule.io.journal_store import Journal
 from bascule.plan.action import ControllerAction, Scope
-from bascule.plan.go import confirm
+from bascule.plan.go import confirm, given_up
 from bascule.plan.verbs import DIRECTIONS
+
+display = Display()
 
 
 class ActionModule(ControllerAction):
@@ -64,6 +73,9 @@ class ActionModule(ControllerAction):
     def act(self, args: dict[str, Any], scope: Scope) -> dict[str, Any]:
         """Compare and journal."""
         plan = {name: scope.get(name) for name in ("plan_sites", "plan_source_site", "plan_target_site")}
+        notes = given_up({name: scope.hostvars[name] for name in scope.components})
+        for note in notes:
+            display.display(f"  GO includes: {note}")
         site = confirm(plan, args["direction"], args["phase"], args["confirm"])
         journal = Journal.current()
         targets = {} if self.check_mode else scope.journal_targets()
@@ -71,6 +83,12 @@ class ActionModule(ControllerAction):
         journal.append(
             "decision",
             phase=args["phase"],
-            data={"decision": "GO", "direction": args["direction"], "site": site, "check_mode": self.check_mode},
+            data={
+                "decision": "GO",
+                "direction": args["direction"],
+                "site": site,
+                "check_mode": self.check_mode,
+                "given_up": notes,
+            },
         )
-        return {"site": site}
+        return {"site": site, "given_up": notes}

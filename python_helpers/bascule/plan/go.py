@@ -41,3 +41,9 @@ def confirm(plan: Mapping[str, Any], direction: str, phase: str, typed: str) -> 
             next_command=f"run the same playbook again and type {name}, or add -e confirm={name}",
         )
     return name
+
+
+def given_up(components: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return what the decision gives up, as the components of the plan state it."""
+    notes = {name: str(variables.get("component_go_note") or "").strip() for name, variables in components.items()}
+    return [f"{name}: {note}" for name, note in notes.items() if note]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bascule.errors import PlanError
-from bascule.plan.go import confirm, destination
+from bascule.plan.go import confirm, destination, given_up
 
 PLAN = {
     "plan_source_site": "mtp",
@@ -41,3 +41,12 @@ def test_a_plan_without_the_name_is_refused(plan: dict[str, object]) -> None:
 def test_an_unknown_direction_is_refused() -> None:
     with pytest.raises(PlanError, match="direction"):
         destination(PLAN, "sideways")
+
+
+def test_what_a_go_gives_up_is_said_by_the_components_themselves() -> None:
+    components = {
+        "accounts_db": {},
+        "board_guest": {"component_go_note": "local writes are dropped\n"},
+        "names": {"component_go_note": None},
+    }
+    assert given_up(components) == ["board_guest: local writes are dropped"]
