@@ -114,14 +114,19 @@ def _install(spec: Spec, target: str, check: bool) -> dict[str, Any]:
         ("pgbouncer.ini", main, 0o640),
         ("hba.conf", pgbouncer.render_hba(spec), 0o640),
         ("hosts", pgbouncer.render_hosts(spec), 0o644),
-        ("users.txt", pgbouncer.render_users(spec, _secrets(spec)), 0o600),
     ]
+    if check and Cluster(spec).postmaster() is None:
+        # A standby that is yet to be built cannot be asked for the verifiers that it will have.
+        changes.append(str(home / "users.txt"))
+    else:
+        texts.append(("users.txt", pgbouncer.render_users(spec, _secrets(spec)), 0o600))
     for source, name, mode in ((spec.ca, "ca.crt", 0o644), (spec.certificate, "host.crt", 0o644)):
         texts.append((name, _needed(source, spec.side), mode))
     texts.append(("host.key", _needed(spec.key, spec.side), 0o600))
     before = len(changes)
-    differences = [_put(home / name, text, mode, check, changes) for name, text, mode in texts]
-    restart = restart or differences[2]
+    differences = {name: _put(home / name, text, mode, check, changes) for name, text, mode in texts}
+    # The unit sees its hosts file as it was when it started.
+    restart = restart or differences["hosts"]
     if not (home / "databases.ini").exists():
         _put(home / "databases.ini", pgbouncer.render_databases(spec, target), 0o640, check, changes)
     if files.read_text(unit) != pgbouncer.render_unit(spec):

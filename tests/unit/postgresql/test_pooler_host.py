@@ -11,6 +11,7 @@ import pytest
 
 from bascule.errors import BasculeError
 from bascule.io import pg_pooler
+from bascule.io.pg_cluster import Cluster, Postmaster
 from bascule.io.process import Result
 from bascule.postgresql import pgbouncer
 from bascule.postgresql.spec import Spec
@@ -60,6 +61,7 @@ def commands(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[str,
     monkeypatch.setattr("bascule.io.pg_pooler.pwd.getpwnam", lambda name: pwd.getpwuid(0))
     monkeypatch.setattr(Spec, "pooler_home", property(lambda self: str(tmp_path / "home")))
     monkeypatch.setattr(FakePooler, "connected", ())
+    monkeypatch.setattr(Cluster, "postmaster", lambda self: Postmaster(1, "ready"))
     for name in ("ca", "certificate", "key"):
         (tmp_path / name).write_text(f"{name}\n")
     return ran
@@ -83,6 +85,15 @@ def test_a_check_names_everything_and_writes_nothing(commands: list[tuple[str, .
     assert SECRET not in str(found)
     assert content(tmp_path) == before
     assert {command[1] for command in commands} <= {"is-active", "is-enabled"}
+
+
+def test_a_check_asks_no_standby_that_is_yet_to_be_built(
+    commands: list[tuple[str, ...]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Cluster, "postmaster", lambda self: None)
+    monkeypatch.setattr(pg_pooler, "_secrets", lambda spec: pytest.fail("the server was asked"))
+    found = pg_pooler.prepare(installed(tmp_path), "db-mtp", check=True)
+    assert any(name.endswith("users.txt") for name in found["changes"])
 
 
 def test_a_second_run_changes_nothing(commands: list[tuple[str, ...]], tmp_path: Path) -> None:
