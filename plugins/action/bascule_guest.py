@@ -21,15 +21,16 @@ options:
         stops it again; a guest that is moved warm stays up. V(boot) boots it and leaves it running.
       - V(freeze), V(close_begin) and V(close_finish) work on the side that is left, V(open) and V(thaw) on the side
         that is entered.
-      - V(put_aside) frees the number at the side that is entered, V(remote_migrate) lets Proxmox send the guest there.
+      - V(left_behind) follows a migration that still runs, and says whether one has left its number locked.
+        V(put_aside) frees the number at the side that is entered, V(remote_migrate) lets Proxmox send the guest there.
       - V(backup_jobs) reads which scheduled backups run at both nodes, V(set_backup_jobs) switches some of one node.
       - V(verify) compares the disks of the last switch and asks the active guest. V(retire) archives and removes the
         guest at the side that was left.
     type: str
     required: true
-    choices: [state, plan_sync, plan_switch, audit, adopt, backup, leftover, restore, put_aside, remote_migrate,
-      backup_jobs, set_backup_jobs, quiesce, boot, proof_boot, freeze, close_begin, close_finish, open, thaw, verify,
-      retire]
+    choices: [state, plan_sync, plan_switch, audit, adopt, backup, leftover, restore, left_behind, put_aside,
+      remote_migrate, backup_jobs, set_backup_jobs, quiesce, boot, proof_boot, freeze, close_begin, close_finish, open,
+      thaw, verify, retire]
   epoch:
     description: The epoch of the switch.
     type: str
@@ -60,7 +61,9 @@ options:
     type: bool
     default: false
   replace:
-    description: Restore over the passive guest of this component.
+    description:
+      - With V(restore), restore over the passive guest of this component; with V(put_aside), remove what a migration
+        that broke has left.
     type: bool
     default: false
   kept:
@@ -187,17 +190,7 @@ class ActionModule(ActionBase):
             "state": lambda source, target, args: self._state(source, target)[0],
             "plan_sync": self._plan_sync,
             "plan_switch": self._plan_switch,
-            "audit": lambda source, target, args: {
-                "changed": False,
-                "audit": audit.audit(
-                    source,
-                    target,
-                    *view.look_at_both(source, target),
-                    self._way,
-                    self._stateless,
-                    {**(args["measured"] or {}), "planned": self._planned},
-                ),
-            },
+            "audit": self._audit,
             "adopt": lambda source, target, args: prepare.adopt(source, self._check),
             "backup": lambda source, target, args: prepare.back_up(source, args["fresh"], args["mark"], self._check),
             "restore": lambda source, target, args: prepare.restore(
@@ -209,7 +202,10 @@ class ActionModule(ActionBase):
                 args["replace"],
                 args["kept"],
             ),
-            "put_aside": lambda source, target, args: remote.put_aside(target, args["began"], self._check),
+            "left_behind": lambda source, target, args: remote.left_behind(source, target, args["began"]),
+            "put_aside": lambda source, target, args: remote.put_aside(
+                target, args["began"], args["replace"], self._check
+            ),
             "remote_migrate": lambda source, target, args: remote.migrate(
                 source,
                 target,
@@ -281,6 +277,18 @@ class ActionModule(ActionBase):
             left,
             entered,
         )
+
+    def _audit(self, source: Guest, target: Guest, args: Mapping[str, Any]) -> dict[str, Any]:
+        measured = {**(args["measured"] or {}), "planned": self._planned}
+        views = view.look_at_both(source, target)
+        found = audit.audit(source, target, *views, self._way, self._stateless, measured)
+        if self._way == ways.REMOTE:
+            try:
+                endpoint = session.endpoint(target.side.machine, self._known, fingerprint)
+                found["fingerprint"] = endpoint.fingerprint
+            except BasculeError as error:
+                found["refusals"].append(f"{target.side.machine}: {error.message()}")
+        return {"changed": False, "audit": found}
 
     def _plan_sync(self, source: Guest, target: Guest, args: Mapping[str, Any]) -> dict[str, Any]:
         state, left, entered = self._state(source, target)

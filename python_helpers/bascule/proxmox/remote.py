@@ -15,7 +15,7 @@ from typing import Any, Optional
 from ..guard import state as guard
 from ..guard.state import GuardState
 from . import config as guest_config
-from .errors import ApiRefused, ProxmoxError
+from .errors import ApiRefused, ProxmoxError, TaskFailed
 from .guest import Config, Guest
 from .prepare import active_task, passive_nets, prove_passive
 
@@ -38,14 +38,35 @@ class Endpoint:
         return f"host={self.host},port={self.port},apitoken=PVEAPIToken={self.token},fingerprint={self.fingerprint}"
 
 
-def put_aside(guest: Guest, began: bool, check: bool = False) -> Result:
-    """Free the number at the side we move to: its disks were kept aside, its guard written down on the node."""
+def left_behind(source: Guest, target: Guest, began: bool) -> Result:
+    """Follow a migration that still runs to its end, and say whether one of ours has left its number locked."""
+    running = active_task(source, "qmigrate")
+    if running:
+        source.report("a migration is running already: following it")
+        try:
+            source.run_task(running)
+        except TaskFailed as error:
+            source.report(f"that migration has failed: {error.found}")
+    config = target.config_if_any()
+    locked = config is not None and config.get("lock") == "create"
+    return {"changed": False, "broken": began and locked and target.guard(config).status == guard.UNKNOWN}
+
+
+def put_aside(guest: Guest, began: bool, broken: bool = False, check: bool = False) -> Result:
+    """Free the number at the side we move to: its disks were kept aside, its guard written down on the node.
+
+    `broken` says that a migration of ours left its number locked, and that the lock was taken away since.
+    """
     config = guest.config_if_any()
     if config is None:
         return {"changed": False, "reason": "the number is free"}
     state = guest.guard(config)
     running = guest.running()
-    ours = state.status == guard.CLOSED or (state.status == guard.UNKNOWN and began and _unfinished(config))
+    if state.status == guard.UNKNOWN and began and not broken and not running and _complete(config):
+        return {"changed": False, "reason": "what an earlier run has sent has arrived, and is to be taken over"}
+    ours = state.status == guard.CLOSED or (
+        state.status == guard.UNKNOWN and began and (broken or not _complete(config))
+    )
     if not ours or running or (guest_config.links_up(config) and state.status == guard.CLOSED):
         raise ProxmoxError(
             expected=f"the number {guest.side.vmid} free at {guest.side.machine}, or this component's passive guest",
@@ -60,21 +81,17 @@ def put_aside(guest: Guest, began: bool, check: bool = False) -> Result:
     return {"changed": True, "reason": "removed; its disks are kept aside"}
 
 
-def _unfinished(config: Config) -> bool:
-    return config.get("lock") == "create" or not guest_config.drives(config)
+def _complete(config: Config) -> bool:
+    return "lock" not in config and bool(guest_config.drives(config))
 
 
 def migrate(
     source: Guest, target: Guest, endpoint: Endpoint, kept: Optional[dict[str, Any]], check: bool = False
 ) -> Result:
-    """Let the source's cluster send the stopped guest, or follow the migration that runs already."""
+    """Let the source's cluster send the stopped guest, and take over what arrived; an earlier run may have sent it."""
     config = source.config()
     state = source.guard(config)
-    running = active_task(source, "qmigrate")
-    if running:
-        source.report("a migration is running already: following it")
-        source.run_task(running)
-    elif source.running() or state.status != guard.OPEN or not state.frozen:
+    if source.running() or state.status != guard.OPEN or not state.frozen:
         raise ProxmoxError(
             expected=f"the guest at {source.side.machine} shut down and frozen before it is sent",
             found=f"{state.describe()}, {'running' if source.running() else 'stopped'}",
@@ -84,7 +101,7 @@ def migrate(
     if check:
         return {"changed": True}
     arrived, rate = target.config_if_any(), 0
-    if arrived is None and not running:
+    if arrived is None:
         source.wait_unlocked()
         source.report(f"remote_migrate to {target.side.machine}")
         try:

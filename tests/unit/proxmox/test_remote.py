@@ -86,7 +86,9 @@ def test_half_a_guest_is_not_taken_over(frozen: Any) -> None:
     with pytest.raises(ProxmoxError, match="nothing was removed"):
         remote.put_aside(target, began=False)
     del there.guests[100]["lock"]
-    assert remote.put_aside(target, began=True)["changed"] is True
+    there.guests[100]["scsi0"] = "local:100/vm-100-disk-0.raw,size=1G"
+    assert "has arrived" in remote.put_aside(target, began=True)["reason"]
+    assert remote.put_aside(target, began=True, broken=True)["changed"] is True
     assert remote.put_aside(target, began=True)["changed"] is False
 
 
@@ -106,3 +108,13 @@ def test_the_way_back_puts_the_old_guest_aside_and_keeps_its_guard(frozen: Any) 
     remote.migrate(target, source, ENDPOINT, kept)
     state = source.guard(source.config())
     assert (state.status, state.receipt, state.promised) == (guard.CLOSED, receipt, epoch)
+
+
+def test_only_a_migration_of_ours_that_is_over_counts_as_broken(frozen: Any) -> None:
+    here, there, source, target = frozen
+    there.guests[100] = {"memory": "128", "lock": "create"}
+    assert remote.left_behind(source, target, began=False)["broken"] is False
+    assert remote.left_behind(source, target, began=True)["broken"] is True
+    upid = here.task("qmigrate", 100, lambda: there.guests[100].pop("lock"))[2]
+    here.active.append({"type": "qmigrate", "upid": upid, "user": "bascule@pve!move", "status": "RUNNING"})
+    assert remote.left_behind(source, target, began=True)["broken"] is False

@@ -34,9 +34,9 @@ CONFIG
 await_guest() { # NAME NUMBER
     local path=cgi-bin/healthz
     [ "$1" != courses ] || path=healthz
-    if ! curl --silent --fail --output /dev/null --retry 120 --retry-delay 1 --retry-all-errors --max-time 5 \
-        --retry-max-time 120 "http://$LAB_GUEST_PREFIX.$2:8000/$path"; then
-        say "guest $2 ($1) runs, but http://$LAB_GUEST_PREFIX.$2:8000/$path did not answer in two minutes" >&2
+    if ! curl --silent --fail --output /dev/null --retry 240 --retry-delay 1 --retry-all-errors --max-time 5 \
+        --retry-max-time 240 "http://$LAB_GUEST_PREFIX.$2:8000/$path"; then
+        say "guest $2 ($1) runs, but http://$LAB_GUEST_PREFIX.$2:8000/$path did not answer in four minutes" >&2
         exit 1
     fi
 }
