@@ -51,13 +51,16 @@ def left(component: str, check: bool = False) -> bool:
 
 @contextmanager
 def _registry(check: bool) -> Iterator[Holds]:
+    if check:
+        yield _copy(files.read_json(REGISTRY) or {})
+        return
     files.make_directory(REGISTRY.parent)
     with REGISTRY.with_suffix(".lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         before = files.read_json(REGISTRY) or {}
         holds = _copy(before)
         yield holds
-        if holds != before and not check:
+        if holds != before:
             files.write_json(REGISTRY, holds)
 
 
