@@ -17,7 +17,7 @@ from . import files, guard_store, pg_fence_probe, pg_pin, pg_switch, units
 from .pg_cluster import STREAMING, Cluster, world
 from .pg_freeze import REFUSED_AT_ALL, prove_from_outside
 from .pg_steps import DEADMAN_SHARE, DeadMan, Steps
-from .pg_takeback import aim, knock_through
+from .pg_takeback import aim, knock_through, serving_side
 from .pgbouncer import Pooler
 from .psql import Session
 
@@ -191,8 +191,13 @@ class Entering:
         return {"back": True, "guard": guard_store.read(self.spec.component, self.spec.side).describe()}
 
     def end(self) -> None:
-        """The driver is gone, or done. With a receipt in sight held clients wait for whoever goes on."""
+        """The driver is gone, or done. Held clients go on only to a side that admits them; else its timer lets them go.
+
+        A controller that died may have seen a receipt that this side has never heard of.
+        """
         try:
+            if self._held and hba.riding(self.spec.peer_clients) and serving_side(self.spec) is None:
+                return
             self.back()
         finally:
             self._stack.close()

@@ -19,8 +19,11 @@ from typing import Any
 import psycopg
 from bascule_lab import shell
 
+from tests.faults.conftest import StartPair
 from tests.faults.pair import ROOT, SIDES, Pair
 
+# Longer than a switch needs on a machine that is busy with other tests as well.
+BUDGET = 15.0
 # A transaction of a client may wait as long as its pooler lets it.
 WAIT_SECONDS = 100.0
 
@@ -120,7 +123,7 @@ class Clients:
 class Switch:
     """A switch under way, in a process of its own, held at a step."""
 
-    def __init__(self, pair: Pair, source: str, directory: Path, step: str = "", budget: float = 5) -> None:
+    def __init__(self, pair: Pair, source: str, directory: Path, step: str = "", budget: float = BUDGET) -> None:
         self.pair = pair
         self.old, self.new = source, SIDES[1 - SIDES.index(source)]
         self.step = step
@@ -221,3 +224,25 @@ def kill_group(started: subprocess.Popen[str]) -> None:
     """Kill -9 a controller with everything it has started here."""
     os.killpg(started.pid, signal.SIGKILL)
     started.communicate()
+
+
+def prepared(start_pair: StartPair, name: str) -> Pair:
+    """Start a pair whose clients ride through a switch behind the poolers."""
+    clients = [{"database": "courses", "user": "lab_data", "address": "all", "until": "switch"}]
+    pair = start_pair("db", name, pooler="install", variables={"postgresql_replication_pooler_clients": clients})
+    pair.must("prepare")
+    return pair
+
+
+def left(pair: Pair) -> Iterator[str]:
+    """Freeze the active side, name it, and have the other one follow whatever came of the test."""
+    side = active(pair)
+    freeze(pair, side)
+    yield side
+    follow(pair, SIDES[1 - SIDES.index(active(pair))])
+
+
+def nothing_lost(clients: Clients, pair: Pair, order: list[str]) -> None:
+    """One writer, all its writes."""
+    assert clients.changes() == order
+    assert clients.lost(active(pair)) == set()

@@ -1,4 +1,4 @@
-"""A switch that is disturbed: no acknowledged write is lost, one side writes at most, somebody serves in the end."""
+"""A switch that is disturbed before its receipt: the old side serves again, and no acknowledged write is lost."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from tests.faults.conftest import StartPair
 from tests.faults.pair import SIDES, Pair
 from tests.faults.postgresql import switching
-from tests.faults.postgresql.switching import Clients, Switch, active, follow, freeze, ids
+from tests.faults.postgresql.switching import Clients, Switch, active, ids, nothing_lost
 
 # Before the receipt: whoever dies, the old side serves again by itself.
 BEFORE = [
@@ -27,46 +27,22 @@ BEFORE = [
     ("old.paused", "new-agent"),
     ("old.paused", "new-server"),
 ]
-# From the receipt on: the same switch once more goes on.
-AFTER = [
-    ("driver.closed", "driver"),
-    ("driver.closed", "old-agent"),
-    ("new.asked", "new-server"),
-    ("new.opening", "new-agent"),
-    ("new.opening", "new-server"),
-    ("new.promoted", "driver"),
-    ("new.promoted", "new-agent"),
-    ("new.promoted", "new-server"),
-    ("new.opened", "new-server"),
-]
 
 
 @pytest.fixture(scope="module")
 def pair(start_pair: StartPair) -> Pair:
-    clients = [{"database": "courses", "user": "lab_data", "address": "all", "until": "switch"}]
-    pair = start_pair("db", "switch", pooler="install", variables={"postgresql_replication_pooler_clients": clients})
-    pair.must("prepare")
-    return pair
+    return switching.prepared(start_pair, "switch")
 
 
 @pytest.fixture
 def old(pair: Pair) -> Iterator[str]:
     """The side that is left: the active one, frozen, with its standby behind it."""
-    side = active(pair)
-    freeze(pair, side)
-    yield side
-    follow(pair, SIDES[1 - SIDES.index(active(pair))])
-
-
-def nothing_lost(clients: Clients, pair: Pair, order: list[str]) -> None:
-    """One writer, all its writes."""
-    assert clients.changes() == order
-    assert clients.lost(active(pair)) == set()
+    yield from switching.left(pair)
 
 
 def test_clients_ride_through_a_switch(pair: Pair, old: str, tmp_path: Path) -> None:
     with Clients(pair) as clients:
-        switch = Switch(pair, old, tmp_path / "hold", budget=20)
+        switch = Switch(pair, old, tmp_path / "hold")
         said = switch.end()
         assert said.get("live"), said
         clients.go_on()
@@ -99,28 +75,6 @@ def test_before_the_receipt_the_old_side_serves_again(
     assert guard["opened"] == guard["promised"]
     if victim == "new-server":
         pair.must_run(switch.new, ["systemctl", "restart", "postgresql@15-main.service"])
-
-
-@pytest.mark.parametrize(("step", "victim"), AFTER, ids=ids(AFTER))
-def test_after_the_receipt_the_same_switch_goes_on(
-    pair: Pair, old: str, tmp_path: Path, step: str, victim: str
-) -> None:
-    with Clients(pair) as clients:
-        switch = Switch(pair, old, tmp_path / "hold", step, budget=10)
-        switch.held()
-        switch.kill(victim)
-        if victim != "driver":
-            switch.go()
-        switch.end()
-        if pair.guard(switch.new)["status"] != "open":
-            again = Switch(pair, old, tmp_path / "hold")
-            said = again.end()
-            assert "error" not in said, said
-        elif victim == "new-server":
-            # It died as the open side: the service manager, or a person, starts it.
-            pair.must_run(switch.new, ["systemctl", "restart", "postgresql@15-main.service"])
-        clients.go_on()
-    nothing_lost(clients, pair, [old, switch.new])
 
 
 def test_a_transaction_that_never_ends_is_named_and_nothing_is_stopped(pair: Pair, old: str, tmp_path: Path) -> None:
