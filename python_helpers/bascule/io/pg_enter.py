@@ -126,6 +126,8 @@ class Entering:
             session.execute("SELECT pg_promote(false)")
             self._promoted(session, patience)
             self.steps.mark("promoted")
+            # Before the first client, and while others work: the other side will ask for the log from here on.
+            pg_switch.keep_log(session, spec)
             laid.result()
             self.steps.mark("laid")
             self._warnings += pg_pin.wait(spec, epoch, PIN_SECONDS)
@@ -142,8 +144,7 @@ class Entering:
         return {"guard": state.to_dict(), "proofs": proofs}
 
     def finish(self) -> dict[str, Any]:
-        """The switch is over: keep the log for the other side, which follows now."""
-        pg_switch.keep_log(self._open_session(), self.spec)
+        """The switch is over."""
         self.deadman.disarm()
         return {"marks": dict(self.steps.marks), "warnings": self._warnings}
 
