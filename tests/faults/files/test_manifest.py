@@ -161,5 +161,5 @@ def test_a_frozen_tree_comes_back_frozen_after_a_reboot(pair: Pair) -> None:
         assert "course_files: open, frozen: kept frozen" in said
     finally:
         subprocess.run(["podman", "start", pair.host("source")], stdin=subprocess.DEVNULL, check=False, timeout=60)
-        pair.must("thaw")
+        pair.must("thaw", direction="back")
     pair.must_run("source", ["touch", "-d", "2026-01-01 00:00:00.123456789", f"{ROOT}/{HERE}/quiet"])
