@@ -22,7 +22,7 @@ from .paths import Paths
 # What a token has on `/` unless the node's privileges file says otherwise.
 PRIVILEGES = (
     "Datastore.Allocate", "Datastore.AllocateSpace", "Datastore.AllocateTemplate", "Datastore.Audit", "SDN.Use",
-    "Sys.Audit", "Sys.Modify",
+    "Sys.Audit", "Sys.Incoming", "Sys.Modify",
     "VM.Allocate", "VM.Audit", "VM.Backup", "VM.Config.CDROM", "VM.Config.CPU", "VM.Config.Cloudinit",
     "VM.Config.Disk", "VM.Config.HWType", "VM.Config.Memory", "VM.Config.Network", "VM.Config.Options", "VM.Console",
     "VM.Migrate", "VM.Monitor", "VM.PowerMgmt",
