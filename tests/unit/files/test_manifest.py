@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bascule.integrity import manifest
@@ -67,6 +67,7 @@ def test_digest_does_not_depend_on_the_order_of_reading(found: list[Entry], rand
     assert manifest.digest_of(shuffled) == manifest.digest_of(found)
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(tree(), st.data())
 def test_every_attribute_changes_the_digest_and_is_named(found: list[Entry], data: st.DataObject) -> None:
     if not found:
