@@ -75,7 +75,8 @@ class DeadMan:
 
     def arm(self, epoch: str, seconds: float, *, frozen: bool) -> None:
         """Set the timer for this process's share of the switch."""
-        self.disarm()
+        # One that an earlier switch has set may still look for a side to which held clients can go on.
+        run(["systemctl", "stop", f"{self.unit}.timer", f"{self.unit}.service"], timeout=60, check=False)
         pid = os.getpid()
         files.write_json(self.path, {"epoch": epoch, "frozen": frozen, "pid": pid, "born": born(pid)})
         run(
