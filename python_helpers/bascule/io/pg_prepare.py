@@ -21,6 +21,7 @@ from .process import run
 from .psql import Session
 
 SEED_FILE = "seed.json"
+SEEDED_MARK = "bascule.seeded"
 FIRST_USER_OID = 16384
 
 
@@ -168,7 +169,7 @@ def stage(
                 f"{spec.side} has lost log it needs ({'its slot is lost' if lost else 'it was removed'}): "
                 "the standby is built again from nothing"
             )
-        foreign = [] if seeded or replace else user_databases(cluster)
+        foreign = [] if standby or replace or was_built_here(cluster, system_id) else user_databases(cluster)
         if foreign and not units.is_running(spec.unit_name("seed")):
             raise BasculeError(
                 expected=f"an empty cluster {spec.version}/{spec.cluster} on {spec.side}",
@@ -206,6 +207,11 @@ def stage(
                 rate = ["--max-rate", max_rate] if max_rate else []
                 units.start(spec.unit_name("seed"), [*units.AGENT, "seed", "--component", spec.component, *rate])
     return {"changed": bool(changes.names), "changes": changes.names, "seeded": seeded, "warnings": warnings}
+
+
+def was_built_here(cluster: Cluster, system_id: str) -> bool:
+    """Whether the data directory is one that a base backup of the same cluster has put there: it may be replaced."""
+    return (cluster.data / SEEDED_MARK).exists() and cluster.control().system_id == system_id
 
 
 def misses_log(cluster: Cluster, oldest_segment: str) -> bool:

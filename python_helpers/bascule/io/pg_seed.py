@@ -16,10 +16,9 @@ from ..postgresql.spec import Spec
 from . import files, guard_store, pg_reach, units
 from .pg_cluster import HOME, STREAMING, Cluster, load_spec, world
 from .pg_follow import FOLLOW_FILE, size_of
-from .pg_prepare import SEED_FILE
+from .pg_prepare import SEED_FILE, SEEDED_MARK
 from .process import run
 
-_MARK = "bascule.seeded"
 _LONGEST = 7 * 86400
 # How long the primary may take to notice that the link of an earlier attempt is dead.
 _SLOT_FREE = 180
@@ -150,13 +149,13 @@ def _put_in_place(cluster: Cluster, partial: Path) -> None:
     if state.status != rule.CLOSED:
         raise BasculeError(expected=f"{spec.side} to be closed", found=state.describe(), state="nothing was replaced")
     owner = pwd.getpwnam(spec.owner)
-    for name in ("standby.signal", _MARK):
+    for name in ("standby.signal", SEEDED_MARK):
         files.write_durably(partial / name, "", 0o600)
         shutil.chown(partial / name, owner.pw_uid, owner.pw_gid)
     if not cluster.stop(120):
         raise BasculeError(expected=f"the empty cluster on {spec.side} to stop", found="it still runs")
     cluster.fence()
-    if (cluster.data / _MARK).exists():
+    if (cluster.data / SEEDED_MARK).exists():
         shutil.rmtree(cluster.data)
     elif cluster.data.exists():
         aside = cluster.data.with_name(f"{cluster.data.name}.bascule-before-{int(time.time())}")
