@@ -14,18 +14,15 @@ ROOT = Path(__file__).resolve().parents[1]
 IMAGE = "localhost/bascule-lab:latest"
 ROWS, ROWS_FULL = 2_000_000, 10_000_000
 ONE, OTHER = "rows_one", "rows_other"
-# An identifier, references, a number with a scale, a time, a flag, a float, a UUID and a text that is sometimes absent.
+# As the lab's table of its students' progress.
 TABLE = """
 create table public.rows (
-    id bigint not null, student int not null, course int, score numeric(7, 2), at timestamptz not null, done boolean,
-    weight double precision, client uuid, note text
+    id uuid primary key, student int not null, course int not null, percent int not null, at timestamptz not null
 );
 insert into public.rows
-select i, i * 31 % 120000, i % 120, (i * 13 % 10100) / 100.0, timestamptz '2025-01-01' + i * interval '61.5 s',
-       i % 3 = 0, i / 7.0, md5('client ' || i)::uuid,
-       case when i % 5 > 0 then 'a note about ' || i || ' ' || md5('note ' || i) end
+select md5('progress' || i)::uuid, 1 + i * 31 % 12000, 1 + i % 120, i * 13 % 101,
+       timestamptz '2025-01-01 00:00:00+00' + i * interval '61.5 seconds'
 from generate_series(1, {rows}::bigint) as i;
-alter table public.rows add primary key (id);
 create extension pgcmp;
 """
 CONFIG = "shared_buffers = '512MB'\nmax_wal_size = '4GB'\nsynchronous_commit = off\nautovacuum = off\n"

@@ -49,6 +49,9 @@ class Reading:
                 if count:
                     self._digest.update(view[:count])
                     lines += buffer.count(b"\n", 0, count)
+                    if count < _SIZE // 16 and not self._ended.is_set():
+                        # The server writes small pieces: to wake up for each of them costs more than to hash them.
+                        self._ended.wait(0.001)
                     continue
             # A pipe that nobody writes to any more is over only once the server has said so.
             if self._ended.is_set():
