@@ -14,6 +14,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
+from hypothesis import HealthCheck, settings
+
+# A law holds however busy the machine is that tries it.
+settings.register_profile("bascule", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("bascule")
+
 ROOT = Path(__file__).resolve().parent.parent
 _ALIAS = "ansible.module_utils.bascule"
 
