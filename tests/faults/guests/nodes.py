@@ -30,8 +30,8 @@ class Nodes(Pair):
         return {
             "proxmox_guest_ca_file": str(self.work / "ca/ca.crt"),
             "proxmox_guest_token_secrets": {self.host(side): self.token for side in SIDES},
-            # Short where a test waits for it to run out.
-            "proxmox_guest_limits": {"task": 300, "shutdown": 60, "agent": 90, "health": 90, "lock": 4},
+            # The emulated guest is slow when the machine is busy; the lock is one that a test waits for to run out.
+            "proxmox_guest_limits": {"task": 900, "shutdown": 180, "agent": 300, "health": 300, "lock": 4},
             "proxmox_guest_sides": {
                 self.host(side): {
                     "api_host": self.addresses[side],

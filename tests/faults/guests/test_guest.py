@@ -114,7 +114,7 @@ def test_a_restore_on_a_full_storage_is_cleaned_up_by_the_next_run(nodes: Nodes)
 
 
 def test_a_guest_that_does_not_boot_is_no_go(nodes: Nodes) -> None:
-    nodes.write_inventory(proxmox_guest_limits={"task": 300, "shutdown": 10, "agent": 15, "health": 90, "lock": 4})
+    nodes.write_inventory(proxmox_guest_limits={"task": 900, "shutdown": 10, "agent": 15, "health": 300, "lock": 4})
     nodes.order("target", "guest_does_not_boot")
     said(nodes.verb("check"), "guest_boots", "NO-GO")
     assert not nodes.running("target")
