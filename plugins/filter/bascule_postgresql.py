@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -41,6 +42,11 @@ def bascule_postgresql_parity(
     source: Mapping[str, Any], target: Mapping[str, Any], replace: bool = False
 ) -> dict[str, list[str]]:
     """Return the differences that stand in the way, and what is worth knowing."""
+    now = time.time()
+    source, target = (
+        {**side, "clock_slack": now - side["clock_asked"]} if side.get("clock_asked") else side
+        for side in (source, target)
+    )
     return {
         "differences": parity.differences(source, target, replace=replace),
         "notes": parity.notes(source, target),

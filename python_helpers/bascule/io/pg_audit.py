@@ -53,6 +53,7 @@ def audit(spec: Spec, seconds: float, controller_time: float | None = None) -> d
         "free_bytes": free_bytes(spec.data) + (size_of(partial) if partial.exists() else 0),
         "size_bytes": size_of(cluster.data) if cluster.exists() else 0,
         "clock_offset": offset,
+        "clock_asked": controller_time,
         "foreign_databases": user_databases(cluster),
         "extensions_available": _extensions(spec),
         "libraries": _libraries(spec),
