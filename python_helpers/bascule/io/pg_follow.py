@@ -69,7 +69,7 @@ def follow(component: str, epoch: str) -> int:
             note(step="connecting to the new primary")
             _wait_streaming(session, spec, 120)
         note(state="streaming", step="following", ended_at=_now())
-    except BasculeError as error:
+    except (BasculeError, OSError) as error:
         note(state="failed", error=str(error), ended_at=_now())
         return 1
     return 0
@@ -178,6 +178,9 @@ def keep_aside(cluster: Cluster, epoch: str) -> None:
     if kept.get("position") == position and Path(str(kept.get("path"))).exists():
         return
     path = cluster.data.with_name(f"{cluster.data.name}.bascule-kept-{position['timeline']}-{epoch.split('.')[0]}")
+    if path.exists():
+        # Somebody wrote to this side after its fence: that is kept too, and what it was at the fence stays.
+        path = path.with_name(f"{path.name}-{position['checkpoint_lsn'].replace('/', '-')}")
     partial = path.with_name(path.name + ".partial")
     for stale in cluster.data.parent.glob(f"{cluster.data.name}.bascule-kept-*.partial"):
         shutil.rmtree(stale)
@@ -199,7 +202,7 @@ def keep_aside(cluster: Cluster, epoch: str) -> None:
         record, {"path": str(path), "position": position, "epoch": epoch, "kept_at": _now(), "bytes": size}
     )
     for old in cluster.data.parent.glob(f"{cluster.data.name}.bascule-kept-*"):
-        if old != path:
+        if old != path and kept.get("epoch") != epoch:
             shutil.rmtree(old)
 
 
