@@ -244,6 +244,36 @@ def test_a_changed_password_is_found_by_the_audit_and_mended_by_prepare(pair: Pa
     assert not any("password was changed since" in word for word in warnings), warnings
 
 
+def test_an_existing_pooler_is_audited_and_driven(pair: Pair) -> None:
+    address, other = pair.addresses["source"], pair.addresses["target"]
+    include = "/etc/pgbouncer/bascule.ini"
+    pair.must_run("source", ["tee", include], f"courses = host={address} port=5432\n")
+    change = f"s/^listen_port.*/listen_port = 6433/; s|^.databases.$|&\\n%include {include}|"
+    pair.must_run("source", ["sed", "-i", change, "/etc/pgbouncer/pgbouncer.ini"])
+    main = pair.must_run("source", ["cat", "/etc/pgbouncer/pgbouncer.ini"])
+    pair.must_run("source", ["systemctl", "start", "pgbouncer.service"])
+    try:
+        code = (
+            "import dataclasses\n"
+            f"spec = dataclasses.replace(spec, pooler='existing', pooler_port=6433, pooler_include={include!r}, "
+            f"pooler_host={address!r}, pooler_peer_host={other!r})\n"
+            "with Pooler(spec) as p:\n"
+            "    p.ready(); found = p.audit(5)\n"
+            f"    p.pause(2); p.point({other!r}, 5432); there = p.target(), p.paused(); p.resume()\n"
+            f"    p.point({address!r}, 5432); print(json.dumps([found, there, p.target(), p.paused()]))\n"
+        )
+        done = drive(pair, "source", code)
+        found, there, here, paused = json.loads(done.out)
+        assert (there, here, paused) == ([[other, 5432], True], [address, 5432], False)
+        words = " ".join(found["warnings"])
+        for word in ("pool_mode is session", "server_tls_sslmode is disable", "server_login_retry is 15"):
+            assert word in words
+        # Of somebody else's pooler nothing but the one file is written.
+        assert pair.must_run("source", ["cat", "/etc/pgbouncer/pgbouncer.ini"]) == main
+    finally:
+        pair.must_run("source", ["systemctl", "stop", "pgbouncer.service"])
+
+
 def test_a_target_outlives_a_power_cut(pair: Pair) -> None:
     pair.kill("target")
     pair.boot("target")
