@@ -2,31 +2,22 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-from collections.abc import Callable
+import json
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from bascule_lab import credentials
 from pve.pve_standin import server
 from pve.pve_standin.access import PRIVILEGES, Caller
 from pve.pve_standin.node import Node
 from pve.pve_standin.paths import Paths
 from pve.pve_standin.routes import WithTotal, answer
 
-TOKEN = "bascule@pve!move"
-CONFIG = """\
-agent: 1
-boot: order=scsi0;net0
-memory: 256
-name: vm1
-net0: virtio=BC:24:11:03:07:C1,bridge=vmbr0
-onboot: 1
-scsi0: local:{vmid}/vm-{vmid}-disk-0.raw,size=1M
-scsihw: virtio-scsi-pci
-"""
-DISK = b"boot" + bytes(300_000) + b"x" * 200_000 + bytes((1 << 20) - 500_004)
+from .over_tls import FEW, USER, World
+from .parts import SCHEMAS, TOKEN, Ask, add_guest
 
 
 @pytest.fixture
@@ -43,15 +34,6 @@ def guest(node: Node) -> int:
     """A stopped guest 100 with one small disk."""
     add_guest(node, 100)
     return 100
-
-
-def add_guest(node: Node, vmid: int) -> None:
-    (node.paths.images / str(vmid)).mkdir()
-    (node.paths.images / f"{vmid}/vm-{vmid}-disk-0.raw").write_bytes(DISK)
-    node.paths.config(vmid).write_text(CONFIG.format(vmid=vmid))
-
-
-Ask = Callable[..., Any]
 
 
 @pytest.fixture
@@ -78,9 +60,29 @@ def finished(node: Node, ask: Ask) -> Callable[[str], tuple[str, list[str]]]:
     return wait
 
 
-def need_zstd() -> None:
-    if shutil.which("zstd") is None:
-        pytest.skip("zstd is not installed: archives cannot be compressed")
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("tls")
+    (directory / "hosts").mkdir()
+    credentials.make_authority(directory)
+    credentials.make_certificate(directory, "pve1", ["127.0.0.1"])
+    return directory
 
 
-SCHEMAS = Path(os.environ.get("BASCULE_PVE_SCHEMAS", Path(__file__).resolve().parents[4] / "shared" / "pve"))
+@pytest.fixture(params=["8.4", "9.1"])
+def world(request: pytest.FixtureRequest, tmp_path: Path, certificates: Path) -> Iterator[World]:
+    node = Node("pve1", Paths(tmp_path), request.param, SCHEMAS)
+    node.paths.tokens.write_text(f"{TOKEN} secret\n{FEW} secret\n")
+    node.paths.users.write_text(f"{USER} password\n")
+    few = {"/": ["VM.Audit"], "/vms": ["VM.Audit", "VM.Backup"]}
+    node.paths.privileges.write_text(json.dumps({FEW: few}))
+    for vmid in (100, 200):
+        add_guest(node, vmid)
+    hosts = certificates / "hosts"
+    running = server.make(node, ("127.0.0.1", 0), hosts / "pve1.crt", hosts / "pve1.key")
+    thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    yield World(node, running.server_port, certificates)
+    running.shutdown()
+    thread.join()
+    running.server_close()

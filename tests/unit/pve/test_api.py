@@ -19,7 +19,7 @@ from pve.pve_standin.errors import ApiError
 from pve.pve_standin.node import Node
 from pve.pve_standin.routes import answer
 
-from .conftest import TOKEN, Ask, add_guest
+from .parts import TOKEN, Ask, add_guest
 
 Finished = Callable[[str], tuple[str, list[str]]]
 GUEST = "/nodes/pve1/qemu/100"

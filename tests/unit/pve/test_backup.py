@@ -16,7 +16,7 @@ from pve.pve_standin.node import Node
 from pve.pve_standin.vzdump_text import clock, human, progress, whole_size
 from pve.pve_standin.vzdump_write import clusters
 
-from .conftest import DISK, SCHEMAS, Ask, need_zstd
+from .parts import DISK, SCHEMAS, Ask, need_zstd
 
 Finished = Callable[[str], tuple[str, list[str]]]
 STAMP = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d"

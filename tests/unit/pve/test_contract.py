@@ -19,7 +19,7 @@ from pve.pve_standin.params import Param
 from pve.pve_standin.paths import Paths
 from pve.pve_standin.routes import ROUTES, Route, answer
 
-from .conftest import SCHEMAS, TOKEN, Ask, add_guest
+from .parts import SCHEMAS, TOKEN, Ask, add_guest
 
 assert server.ENDPOINTS
 

@@ -16,7 +16,7 @@ from pve.pve_standin.faults import KINDS, Faults
 from pve.pve_standin.node import Node
 from pve.pve_standin.qemu import command_line
 
-from .conftest import TOKEN, Ask, need_zstd
+from .parts import TOKEN, Ask, need_zstd
 
 Finished = Callable[[str], tuple[str, list[str]]]
 ROOT = "PVEAPIToken=root@pam!lab=root-secret"

@@ -21,7 +21,7 @@ from bascule.errors import BasculeError
 from bascule.integrity.vma import EXTENT, verify
 from bascule.io.archive import verify_archive
 
-from .conftest import DISK, Ask, need_zstd
+from .parts import DISK, Ask, need_zstd
 
 Finished = Callable[[str], tuple[str, list[str]]]
 Make = Callable[[str], Path]
