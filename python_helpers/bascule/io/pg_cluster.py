@@ -8,7 +8,7 @@ import pwd
 import shutil
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -257,11 +257,19 @@ class Cluster:
         return self.wait_stopped(timeout)
 
     def wait_stopped(self, timeout: float) -> bool:
-        """Wait until no server runs in the data directory."""
+        """Wait until no server runs in the data directory.
+
+        A stop lets a client that has connected and not yet said who it is have its authentication_timeout of a minute, more
+        so when the firewall has closed in between: such processes, which can do nothing any more, are ended.
+        """
         deadline = time.monotonic() + timeout
-        while self.postmaster() is not None:
+        turn = 0
+        while (server := self.postmaster()) is not None:
             if time.monotonic() > deadline:
                 return False
+            turn += 1
+            if turn % 10 == 0 and server.status == "stopping":
+                self._end_children(server.pid, lambda title: not title.startswith("postgres:"))
             time.sleep(0.003)
         return True
 
@@ -289,14 +297,19 @@ class Cluster:
     def release_receivers(self) -> None:
         """End the processes that wait for a receiver which does not answer, so that a stop can end."""
         server = self.postmaster()
-        if server is None:
-            return
-        children = Path(f"/proc/{server.pid}/task/{server.pid}/children")
-        for pid in (files.read_text(children) or "").split():
-            title = (files.read_text(f"/proc/{pid}/cmdline") or "").replace("\0", " ")
-            if "walsender" in title:
+        if server is not None:
+            self._end_children(server.pid, lambda title: "walsender" in title)
+
+    @staticmethod
+    def _end_children(postmaster: int, chosen: Callable[[str], bool]) -> None:
+        """End the server's processes with such titles; one that has no title yet carries the server's own command."""
+        children = Path(f"/proc/{postmaster}/task/{postmaster}/children")
+        with contextlib.suppress(ProcessLookupError):
+            for pid in (files.read_text(children) or "").split():
                 with contextlib.suppress(ProcessLookupError):
-                    os.kill(int(pid), signal.SIGTERM)
+                    title = (files.read_text(f"/proc/{pid}/cmdline") or "").replace("\0", " ")
+                    if title and chosen(title):
+                        os.kill(int(pid), signal.SIGTERM)
 
     # Its fence
 
