@@ -9,8 +9,8 @@ DOCUMENTATION = r"""
 module: bascule_postgresql_equality
 short_description: Wait for, and read, the digest of one side of a database
 description:
-  - The digest is made by a unit from a snapshot of the switch, which another unit holds. This module waits for it and returns
-    what it found. A unit that was killed while the snapshot is still held is started again and goes on where it was.
+  - The digest is made by a unit from a snapshot of the switch, which another unit holds. This module waits for it and
+    returns what it found. A unit that was killed while the snapshot is still held is started again and goes on where it was.
 options:
   component:
     description: Name of the component.
@@ -29,7 +29,8 @@ options:
     type: float
     default: 3600.0
   ask:
-    description: Ask about what differs, as the filters C(bascule_postgresql_compare) and C(bascule_postgresql_narrow) say.
+    description:
+      - Ask about what differs, as the filters C(bascule_postgresql_compare) and C(bascule_postgresql_narrow) say.
     type: dict
   release:
     description: Let the snapshot go.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from bascule.errors import PlanError
@@ -44,7 +46,7 @@ def test_an_unknown_direction_is_refused() -> None:
 
 
 def test_what_a_go_gives_up_is_said_by_the_components_themselves() -> None:
-    components = {
+    components: dict[str, dict[str, Any]] = {
         "accounts_db": {},
         "board_guest": {"component_go_note": "local writes are dropped\n"},
         "names": {"component_go_note": None},
