@@ -12,7 +12,7 @@ from client.setting import podman_environment
 
 ROOT = Path(__file__).resolve().parents[2]
 SCENARIOS = sorted(path.parent.name for path in Path(__file__).parent.glob("*/molecule.yml"))
-TIME_LIMIT_SECONDS = 1500
+TIME_LIMIT_SECONDS = 2700
 
 
 @pytest.fixture(scope="session")
