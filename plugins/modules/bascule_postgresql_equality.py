@@ -10,7 +10,8 @@ module: bascule_postgresql_equality
 short_description: Wait for, and read, the digest of one side of a database
 description:
   - The digest is made by a unit from a snapshot of the switch, which another unit holds. This module waits for it and
-    returns what it found. A unit that was killed while the snapshot is still held is started again and goes on where it was.
+    returns what it found. A unit that was killed while the snapshot is still held is started again and goes on where it
+    was.
 options:
   component:
     description: Name of the component.

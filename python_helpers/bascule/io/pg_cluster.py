@@ -259,8 +259,8 @@ class Cluster:
     def wait_stopped(self, timeout: float) -> bool:
         """Wait until no server runs in the data directory.
 
-        A stop lets a client that has connected and not yet said who it is have its authentication_timeout of a minute, more
-        so when the firewall has closed in between: such processes, which can do nothing any more, are ended.
+        A stop lets a client that has connected and not yet said who it is have its authentication_timeout of a minute,
+        more so when the firewall has closed in between: such processes, which can do nothing any more, are ended.
         """
         deadline = time.monotonic() + timeout
         turn = 0
