@@ -18,6 +18,8 @@ _MANAGED_ELSEWHERE = (
 
 # What the audit compares by the clocks: tokens, certificates and time stamps go wrong beyond it.
 MAX_SKEW = 10.0
+# What was measured less closely than this has not been measured.
+MAX_SLACK = 60.0
 
 
 def differences(
@@ -190,6 +192,8 @@ def _room(source: Mapping[str, Any], target: Mapping[str, Any], free_factor: flo
         )
     if source["clock_offset"] is None or target["clock_offset"] is None:
         found.append("the clocks of both sides have not been compared")
+    elif (slack := max(side.get("clock_slack", 0.0) for side in (source, target))) > MAX_SLACK:
+        found.append(f"the clocks could not be compared: the questions took up to {slack:.0f} s; audit again")
     elif (skew := _skew(source, target)) > MAX_SKEW:
         found.append(f"the clocks differ by at least {skew:.0f} s")
     return found

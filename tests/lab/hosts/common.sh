@@ -16,6 +16,7 @@ say() { printf '%s: %s\n' "${LAB_HOST:-host}" "$*"; }
 put() {
     local mode=$1 owner=$2 file=$3 new
     mkdir -p "$(dirname "$file")"
+    # Beside the file, so that the rename is one step; the letters are where mktemp puts random ones.
     new=$(mktemp "$file.XXXXXX")
     cat >"$new"
     chmod "$mode" "$new"

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 import struct
 import subprocess
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bascule.integrity.zstd import Frames
-
-pytestmark = pytest.mark.skipif(shutil.which("zstd") is None, reason="zstd is not installed")
 
 
 def packed(data: bytes, *options: str) -> bytes:

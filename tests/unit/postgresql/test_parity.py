@@ -219,3 +219,9 @@ def test_a_question_that_took_long_is_not_taken_for_a_wrong_clock() -> None:
     assert not [text for text in parity.differences(late, cluster(side="db-tls")) if "clock" in text]
     wrong = {**late, "clock_offset": 40.0}
     assert [text for text in parity.differences(wrong, cluster(side="db-tls")) if "at least 26 s" in text]
+
+
+def test_clocks_that_were_hardly_looked_at_are_not_taken_for_equal() -> None:
+    slow = {**cluster(), "clock_offset": 100.0, "clock_slack": 101.0}
+    found = [text for text in parity.differences(slow, cluster(side="db-tls")) if "clock" in text]
+    assert found == ["the clocks could not be compared: the questions took up to 101 s; audit again"]
