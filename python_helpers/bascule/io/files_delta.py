@@ -227,6 +227,17 @@ def names_below(root: str, names: Iterable[bytes]) -> Iterator[bytes]:
             yield from tree.below(name)
 
 
+def standing(root: str, names: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield what there is of these names, none of which lies below another, and everything below them."""
+    tree = Tree(root)
+    for name in names:
+        it = tree.look(name)
+        if it is not None:
+            yield name
+            if it.directory:
+                yield from tree.below(name)
+
+
 def sweep_partial(root: str, names: Iterable[bytes], partial: bytes) -> int:
     """Remove what interrupted transfers left in the directories of these names; the directories keep their times."""
     tree = Tree(root)

@@ -80,8 +80,8 @@ def carry(side: Side, asked: Push, talk: Talk, known: Changes, now: Mark, final:
         raise ScanNeeded(expected=f"the other side to stand at {shared.agreed if shared else '?'}", found=agreed)
     found = _plan(side, talk, known, shared, final)
     names = found.names
-    result: dict[str, Any] = {"names": len(names), "names_missing": len(found.missing), "proof_rounds": 0}
-    _check_cap(found, asked)
+    gone = _check_cap(found, asked, talk)
+    result: dict[str, Any] = {"names": len(names), "names_missing": gone, "proof_rounds": 0}
     if names:
         result.update(_transfer(side, asked, talk, names, run))
     different = _compare(side, talk, names)
@@ -156,16 +156,25 @@ def _moved(side: Side, now: Mark, final: bool) -> Changes:
     return later
 
 
-def _check_cap(found: Delta, asked: Push) -> None:
-    if len(found.missing) > asked.max_delete:
+def _check_cap(found: Delta, asked: Push, talk: Talk) -> int:
+    """Return how much of what is missing here still stands there; more than the cap allows is an error.
+
+    A name that came and went since both sides shared a state was never there, and a directory takes along what is
+    below it: only the other side can count.
+    """
+    if not found.missing:
+        return 0
+    count, some = talk.standing(sorted(found.missing))
+    if count > asked.max_delete:
         raise TransferError(
             expected=f"at most {asked.max_delete} deletions",
-            found=f"more deletions than the cap allows: {len(found.missing)} names are gone at the active side, "
-            f"{', '.join(printable(name) for name in sorted(found.missing)[:_NAMED])} among them",
+            found=f"more deletions than the cap allows: {count} names are gone at the active side, "
+            f"{', '.join(printable(name) for name in some)} among them",
             state="nothing was deleted and nothing transferred",
             next_command="look at what was deleted at the active side; if it was meant, raise "
             "rsync_delta_sync_max_delete",
         )
+    return count
 
 
 def scanned(

@@ -7,6 +7,7 @@ needed: what is asked in the window costs a round trip, not a handshake and the 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import subprocess
 import tempfile
@@ -24,6 +25,7 @@ from .files_side import Side
 TALK = "talk"
 _CONNECT = 10.0
 _LIMIT = 1 << 30
+_NAMED = 10
 
 
 @contextlib.contextmanager
@@ -96,6 +98,12 @@ class Talk:
         self.send("list", _joined(directories))
         return _split(self.answer()[1])
 
+    def standing(self, names: Sequence[bytes]) -> tuple[int, list[bytes]]:
+        """Return how much would go at the other side with these names, what is below them included, and a few of it."""
+        self.send("standing", _joined(names))
+        header, payload = self.answer()
+        return int(header["count"]), _split(payload)
+
     def give_root(self, attributes: dict[str, Any]) -> None:
         """Have the other side's root take these attributes."""
         self.send("root", json.dumps(attributes).encode("ascii"))
@@ -156,13 +164,17 @@ def serve(side: Side, source: IO[bytes], target: IO[bytes]) -> int:
             files_delta.give_attributes(side.tree, json.loads(payload))
         elif do == "list":
             out = _joined(files_delta.names_below(side.tree, _inside(_split(payload))))
+        elif do == "standing":
+            there = files_delta.standing(side.tree, _inside(_split(payload)))
+            out = _joined(itertools.islice(there, _NAMED))
+            answer["count"] = out.count(b"\0") + sum(1 for _ in there)
         elif do == "prove":
             _check_passive(side)
             names = _inside(_split(payload))
             files_delta.sweep_partial(side.tree, names, tree.PARTIAL)
             out = b"".join(one.encode("ascii") + b"\n" for one in files_delta.Tree(side.tree).fingerprints(names))
         else:
-            raise TransferError(expected="a question out of agreed, agree, root, list, prove", found=repr(do))
+            raise TransferError(expected="a question out of agreed, agree, root, list, standing, prove", found=repr(do))
         _put(target, answer, out)
 
 

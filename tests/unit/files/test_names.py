@@ -130,7 +130,7 @@ def test_changes_of_every_kind_arrive(ends: Ends) -> None:
     ends.tell((CHANGED, b"a"), (GONE, b"b"), (WHOLE, b"d"), (GONE, b"d"), (WHOLE, b"e"), (CHANGED, b"again"))
     ends.tell((CHANGED, b"#out"), (CHANGED, b"#out/passwd"))
     result = ends.carry(final=True)
-    assert (result["equal"], result["proof_rounds"], result["names_missing"]) == (True, 0, 2)
+    assert (result["equal"], result["proof_rounds"], result["names_missing"]) == (True, 0, 3)
     assert ends.differences() == []
     assert ends.carry(final=True)["names"] == 0
 
@@ -206,6 +206,24 @@ def test_more_deletions_than_the_cap_delete_nothing(ends: Ends) -> None:
     with pytest.raises(TransferError, match=r"more deletions than the cap allows: 2 names.*nothing was deleted"):
         ends.carry(max_delete=1)
     assert (Path(ends.passive.path) / "a").exists()
+
+
+def test_what_came_and_went_between_two_transfers_is_no_deletion(ends: Ends) -> None:
+    (Path(ends.active.path) / "a").unlink()
+    ends.tell((GONE, b"a"), *((GONE, b"upload-%d" % number) for number in range(50)))
+    assert ends.carry(max_delete=1)["names_missing"] == 1
+    assert ends.differences() == []
+
+
+def test_a_directory_counts_with_all_that_goes_with_it(ends: Ends) -> None:
+    (Path(ends.active.path) / "d" / "x").unlink()
+    (Path(ends.active.path) / "d").rmdir()
+    ends.tell((GONE, b"d/x"), (GONE, b"d"))
+    with pytest.raises(TransferError, match=r"more deletions than the cap allows: 2 names.*d, d/x among them"):
+        ends.carry(max_delete=1)
+    assert (Path(ends.passive.path) / "d" / "x").exists()
+    assert ends.carry(max_delete=2)["names_missing"] == 2
+    assert ends.differences() == []
 
 
 def test_another_state_at_the_other_side_needs_a_scan(ends: Ends) -> None:
