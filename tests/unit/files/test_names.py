@@ -218,6 +218,21 @@ def test_what_came_and_went_between_two_transfers_is_no_deletion(ends: Ends) -> 
     assert ends.differences() == []
 
 
+def test_names_that_were_not_kept_one_by_one_go_all_the_same(ends: Ends) -> None:
+    for side in (ends.active, ends.passive):
+        for name in ("kept", "gone", ".bascule-partial"):
+            (Path(side.path) / "d" / name).write_text(name)
+            os.utime(Path(side.path) / "d" / name, ns=(10**18, 10**18))
+    (Path(ends.active.path) / "d" / "gone").unlink()
+    (Path(ends.active.path) / "d" / "x").write_text("changed")
+    (Path(ends.passive.path) / "d" / "gone").chmod(0o600)
+    ends.tell((CHANGED, b"d/x"), (GONE, b"d/gone"), *((GONE, b"d/.upload-%d" % number) for number in range(5)))
+    assert ends.kernel.log.fold(3) == 6
+    found = ends.carry(final=True)
+    assert (found["equal"], found["names_missing"]) == (True, 1)
+    assert ends.differences() == []
+
+
 def test_a_directory_counts_with_all_that_goes_with_it(ends: Ends) -> None:
     (Path(ends.active.path) / "d" / "x").unlink()
     (Path(ends.active.path) / "d").rmdir()
