@@ -177,7 +177,7 @@ def test_writing_after_the_freeze_is_refused_and_the_way_back_goes_by_names(pair
     assert pair.fact("transfer")["found_by"] == "names"
     assert pair.guard("source")["receipt"]["position"]["recorder"].count(":") == 1
     assert pair.run("source", ["touch", f"{TREE}/uploads/x"]).rc != 0
-    assert pair.run("source", ["systemctl", "is-active", RECORDER]).rc != 0
+    pair.until("source", f"! systemctl is-active {RECORDER}")
     shell(pair, "target", "printf back >uploads/back; rm -r content/13; mv content/twelve content/12")
     time.sleep(0.1)
     pair.must("freeze", "sync", "switch", "thaw", direction="back")
