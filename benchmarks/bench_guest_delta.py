@@ -64,6 +64,7 @@ class Guests:
         self.pair.must_run("source", ["sed", "-i", f"s/size=1M/size={self.size >> 20}M/", config])
         self.source.start()
         self.pair.must("prepare")
+        guest_nodes.bring_package(self.pair, "target")
         self.source.shut_down(force=True)
         self.pair.must_run("source", guest_nodes.SHAPE)
 
@@ -83,7 +84,7 @@ class Guests:
         there = f"/var/lib/vz/dump/{made['name']}"
         self.sent["archive"].append(guest_nodes.pull(self.pair, "archive", [(made["path"], there)], False)["received"])
         digest = self.pair.must_run("source", ["sha256sum", made["path"]]).split()[0]
-        command = ["env", f"PYTHONPATH={guest_nodes.AGENT}", "python3", "-c", PROOF, there, digest]
+        command = ["env", f"PYTHONPATH={guest_nodes.PACKAGE}", "python3", "-c", PROOF, there, digest]
         self.pair.must_run("target", command, timeout=1800)
         prepare.restore(self.target, self.source.config(), f"local:backup/{made['name']}", began=True, replace=True)
         taken = time.monotonic() - began

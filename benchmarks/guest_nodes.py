@@ -11,6 +11,7 @@ from typing import Any
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "tests" / "lab"))
 
+from bascule_lab import shell
 from tests.faults.guests.nodes import NUMBERS, Nodes
 
 from bascule.io import health
@@ -19,6 +20,8 @@ from bascule.proxmox import session
 from bascule.proxmox.guest import Guest
 
 USER = "bascule@pve!move"
+# Where the whole package lies on a node; the host agent has only what runs in its units.
+PACKAGE = "/opt/bench"
 AGENT = "/usr/local/lib/bascule/bascule.pyz"
 # The link of the lab's sites.
 SHAPE = ["tc", "qdisc", "replace", "dev", "eth0", "root", "tbf", "rate", "200mbit", "burst", "256kb", "latency", "50ms"]
@@ -74,6 +77,19 @@ def pull(pair: Nodes, name: str, pairs: list[tuple[str, str]], disks: bool) -> d
     pair.must_run("target", ["python3", AGENT, "guest_pull", f"{base}.job.json"], timeout=1800)
     found: dict[str, Any] = json.loads(pair.must_run("target", ["cat", f"{base}.status.json"]))
     return found
+
+
+def bring_package(pair: Nodes, side: str) -> None:
+    """Put the package on a node, as Ansible brings what its modules import."""
+    pair.must_run(side, ["mkdir", "-p", PACKAGE])
+    shell.run(
+        [
+            "podman",
+            "cp",
+            str(Path(__file__).resolve().parents[1] / "python_helpers/bascule"),
+            f"{pair.host(side)}:{PACKAGE}/",
+        ]
+    )
 
 
 def disk(side: str) -> str:
