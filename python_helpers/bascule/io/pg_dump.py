@@ -133,5 +133,7 @@ def restore_globals(spec: Spec, path: Path, port: int) -> None:
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
     own = f"CREATE ROLE {spec.owner};"
     text = "".join(line for line in lines if line.strip() != own)
-    argv = ["psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", f"--port={port}", "--dbname=postgres"]
+    # Terse: an error must not quote the line, which may hold a verifier.
+    argv = ["psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-v", "VERBOSITY=terse"]
+    argv += [f"--port={port}", "--dbname=postgres"]
     run(argv, stdin=text, timeout=600, user=spec.owner, cwd="/")
