@@ -23,7 +23,7 @@ from ..proxmox.pull import progress, rsync_command
 from . import files, guard_store, pg_dump, pg_settings, rsync
 from .pg_cluster import HOME, Cluster, load_spec, world
 from .pg_digest import Connections, Digester
-from .pg_dump_job import BRING, Job, directory, now
+from .pg_dump_job import BRING, Job, directory, forget_older, now
 from .pg_dump_take import CONTENTS, PIPES, SIDE_BY_SIDE, empty, without_chunks
 from .pg_scratch import Scratch, jobs
 from .process import run
@@ -108,6 +108,7 @@ class Bring:
     def _fetch(self) -> None:
         self.job.note(step="bringing the dump here")
         files.make_directory(self.directory, 0o700)
+        forget_older(self.spec.component, self.directory)
         self._pull(CONTENTS)
         self._proved(CONTENTS, self.manifest)
         self.contents = files.read_json(self.directory / CONTENTS)

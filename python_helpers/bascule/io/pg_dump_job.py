@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from . import files, units
 from .pg_cluster import HOME, load_spec
 
 TAKE, BRING = "take", "bring"
+# Of the dumps that counted, at each side.
+KEPT = 2
 
 
 class Job:
@@ -90,6 +93,15 @@ def directory(component: str, name: str = "") -> Path:
     """Return where dumps that travel lie, at both sides alike."""
     base = Path("/var/backups/bascule") / f"{component}-carried"
     return base / name if name else base
+
+
+def forget_older(component: str, current: Path) -> None:
+    """Make room: rehearsals, and dumps of earlier switches but the newest. The data itself lies in a cluster."""
+    others = [path for path in directory(component).iterdir() if path != current]
+    finals = sorted((p for p in others if p.name.startswith("final-")), key=lambda p: p.stat().st_mtime)
+    rehearsals = [path for path in others if path.name.startswith("rehearsal-")]
+    for path in [*rehearsals, *finals[: max(0, len(finals) - KEPT + 1)]]:
+        shutil.rmtree(path)
 
 
 def now() -> str:

@@ -85,6 +85,8 @@ def renounce(component: str, side: str, epoch: str, *, budget: float) -> dict[st
     """Give the receipt of a side that has nothing of its own, so that the one that was open last may open again."""
     spec = load_spec(component, side)
     cluster = Cluster(spec)
+    # A dump that is restored here is wanted no more.
+    pg_dump_job.stop(spec)
     with world(component):
         if _running_primary(cluster, budget):
             raise BasculeError(
@@ -180,7 +182,8 @@ def _running_primary(cluster: Cluster, budget: float) -> bool:
         cluster.wait_stopped(budget)
         server = cluster.postmaster()
     if server is None:
-        if pg_switch.died_as_primary(cluster):
+        # Without a data directory, when putting one in place was cut short, there is nothing that could run.
+        if cluster.exists() and pg_switch.died_as_primary(cluster):
             # Its log may hold more than its files: it has to end cleanly. Nobody comes in meanwhile.
             cluster.admit(hba.CLOSED)
             files.remove(cluster.data / "standby.signal")

@@ -20,14 +20,12 @@ from ..postgresql import dumping
 from . import age_keys, files, pg_dump
 from .pg_cluster import Cluster, load_spec
 from .pg_digest import Connections, Digester
-from .pg_dump_job import TAKE, Job, directory, now
+from .pg_dump_job import TAKE, Job, directory, forget_older, now
 from .pg_scratch import jobs, like
 from .pg_snapshot import sequences
 from .psql import Session
 
 CONTENTS = "contents.json"
-# Of the dumps that counted; rehearsals go when the next dump is taken.
-KEPT = 2
 PIPES = Path("/run/bascule-rows")
 # Databases that are dumped side by side.
 SIDE_BY_SIDE = 3
@@ -58,7 +56,7 @@ class Take:
         self.job.note(step="looking what there is")
         recipients = age_keys.recipients(self.spec.component)
         files.make_directory(self.directory, 0o700)
-        self._forget_older()
+        forget_older(self.spec.component, self.directory)
         position = self._position()
         with self.cluster.session() as session:
             before = self._finished(recipients, position)
@@ -194,14 +192,6 @@ class Take:
 
     def _spent(self) -> float:
         return round(self._spent_before + time.time() - float(self.job.notes["began"]), 1)
-
-    def _forget_older(self) -> None:
-        """Make room: rehearsals, and dumps of earlier switches but the newest. The data itself lies in the cluster."""
-        others = [path for path in directory(self.spec.component).iterdir() if path != self.directory]
-        finals = sorted((p for p in others if p.name.startswith("final-")), key=lambda p: p.stat().st_mtime)
-        rehearsals = [path for path in others if path.name.startswith("rehearsal-")]
-        for path in [*rehearsals, *finals[: max(0, len(finals) - KEPT + 1)]]:
-            shutil.rmtree(path)
 
     def _result(self, *, changed: bool) -> dict[str, Any]:
         path = self.directory / CONTENTS

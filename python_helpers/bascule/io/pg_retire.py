@@ -14,7 +14,7 @@ from ..errors import BasculeError, CommandFailed
 from ..guard import state as rule
 from ..integrity.rows import literal
 from ..postgresql import conf
-from . import files, guard_store, pg_pin, units
+from . import files, guard_store, pg_dump_job, pg_pin, units
 from .pg_cluster import HOME, Cluster, load_spec, world
 
 RETIRED_FILE = "retired.json"
@@ -77,7 +77,7 @@ def retire(
             dump = last_dump(cluster, recipient, Path(directory))
             if not cluster.stop(120):
                 raise BasculeError(expected=f"{spec.unit} to stop", found="it still runs", state="the dump was written")
-        for path in leftovers(cluster):
+        for path in [*leftovers(cluster), *(path for path in [pg_dump_job.directory(component)] if path.exists())]:
             shutil.rmtree(path)
         files.remove(conf.passfile(spec))
         files.write_json(record, {"retired_at": _now(), "dump": dump, "active": active})
