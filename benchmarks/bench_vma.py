@@ -61,7 +61,7 @@ def measure(settings: Settings) -> Measurement:
     ours = [sys.executable, "-m", "bascule.cli.main", "verify-archive", str(archive)]
     try:
         found = json.loads(subprocess.run([*ours, "--json"], capture_output=True, check=True).stdout)
-        # The command's own process; the zstd it starts is asked for alone, and added.
+        # The command's own process; the zstd program, which it starts where there is no library, is asked for alone.
         largest = [_largest(ours), _largest(["zstd", "-dcq", str(archive)])]
         sides = alternate(lambda: seconds(ours), lambda: seconds(["zstd", "-dcq", str(archive)]), settings.rounds)
     finally:

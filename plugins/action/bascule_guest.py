@@ -304,7 +304,7 @@ class ActionModule(ActionBase):
 
     def _verify(self, source: Guest, target: Guest, args: Mapping[str, Any]) -> dict[str, Any]:
         left, entered = view.look_at_both(source, target)
-        found = prove.compare(left, entered, args["switched"] or {}, args["position"] or {})
+        found = prove.compare(left, entered, args["switched"] or {}, args["position"] or {}, self._way)
         active = target if entered.machine == found["active_side"] else source
         silent = verbs.serving(active, active.config())
         return {"changed": False, "proof": {**found, "details": found["details"] + ([silent] if silent else [])}}

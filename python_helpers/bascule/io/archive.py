@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import fcntl
 import gzip
 import hashlib
@@ -18,6 +19,7 @@ from typing import Optional
 from ..errors import BasculeError
 from ..integrity.vma import Verdict, VmaReport, verify
 from ..integrity.zstd import Frames
+from . import zstd_library
 
 _PIECE = 1 << 20
 # Every so many bytes zstd's place in the file is looked at, and the frames up to there are followed.
@@ -200,7 +202,27 @@ class _Zstd:
         return count
 
 
+_CHECKSUM = "the checksum of the zstd stream (XXH64)"
+
+
 def _zstd(file: io.FileIO, size: int) -> Read:
+    library = zstd_library.load()
+    return _zstd_program(file, size) if library is None else _zstd_here(library, file, size)
+
+
+def _zstd_here(library: ctypes.CDLL, file: io.FileIO, size: int) -> Read:
+    frames = Frames(lambda offset, length: os.pread(file.fileno(), length, offset), size)
+    # What was read a moment ago is at hand: the frames are followed up to there, headers only.
+    stream = zstd_library.Stream(library, file, frames.follow)
+    try:
+        report = verify(stream)
+    finally:
+        stream.close()
+    complaints = [f"zstd: {stream.complaint} (after {report.length} bytes of the archive)"] if stream.complaint else []
+    return report, _CHECKSUM if frames.checked else "", complaints
+
+
+def _zstd_program(file: io.FileIO, size: int) -> Read:
     reading, writing = os.pipe()
     with (
         open(reading, "rb", buffering=0) as output,
@@ -238,7 +260,7 @@ def _zstd(file: io.FileIO, size: int) -> Read:
             errors.seek(0)
             words = errors.read().decode("utf-8", "replace").strip().replace("/*stdin*\\", "the file")
             complaints.append(f"{words or f'zstd ended with {status}'} (after {report.length} bytes of the archive)")
-        return report, "the checksum of the zstd stream (XXH64)" if stream.frames.checked else "", complaints
+        return report, _CHECKSUM if stream.frames.checked else "", complaints
 
 
 _READERS = {"vma": _plain, "vma.gz": _gzip, "vma.zst": _zstd}

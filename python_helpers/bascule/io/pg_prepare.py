@@ -14,7 +14,7 @@ from ..errors import BasculeError
 from ..guard import state as rule
 from ..postgresql import conf, hba, lsn, scram
 from ..postgresql.spec import STREAMING, Spec
-from . import files, guard_store, pg_diverged, pg_reach, pg_settings, units
+from . import files, guard_store, pg_diverged, pg_reach, pg_rewind, pg_settings, units
 from .pg_cluster import FENCE_FILE, HOME, SPEC_FILE, Cluster, world
 from .pg_follow import FOLLOW_FILE
 from .process import run
@@ -111,11 +111,7 @@ def publish(spec: Spec, password: str, *, check: bool = False) -> dict[str, Any]
             running = _settings(session)
             written = conf.raised_in(files.read_text(own.config / "conf.d" / conf.BASE))
             cluster, changes = configure(spec, password, True, written, check=check)
-            lost = False
-            if spec.method == STREAMING:
-                if _role(session, spec, password, check):
-                    changes.names.append(f"role {spec.replication_user}")
-                lost = _slot(session, spec, changes, check)
+            lost = spec.method == STREAMING and _serve_standby(session, spec, password, changes)
             # What the log still holds: a standby that needs older log has lost its way, whatever the slot says.
             oldest = str(session.value("SELECT min(right(name, 16)) FROM pg_ls_waldir() WHERE name ~ '^[0-9A-F]{24}$'"))
             size = int(session.value("SELECT sum(pg_database_size(oid)) FROM pg_database"))
@@ -132,6 +128,18 @@ def publish(spec: Spec, password: str, *, check: bool = False) -> dict[str, Any]
         "system_id": cluster.control().system_id,
         "guard": guard_store.read(spec.component, spec.side).to_dict(),
     }
+
+
+def _serve_standby(session: Session, spec: Spec, password: str, changes: Changes) -> bool:
+    """See to what a standby needs of this server; return whether it has lost the log it needs."""
+    check = changes.check
+    if _role(session, spec, password, check):
+        changes.names.append(f"role {spec.replication_user}")
+    if pg_rewind.permit(session, spec, check=check):
+        changes.names.append(f"functions of {spec.replication_user}")
+    if not check:
+        pg_rewind.make_ready(session)
+    return _slot(session, spec, changes, check)
 
 
 def stage(
@@ -165,7 +173,7 @@ def stage(
         diverged = pg_diverged.pending(spec, files.read_json(HOME / spec.component / FOLLOW_FILE)) if standby else ""
         seeded = standby and not lost and not missing and not diverged
         if diverged:
-            warnings.append(f"{diverged}: the standby is built again from nothing")
+            warnings.append(f"{diverged}: it goes back to the fork, or is built again from nothing where that fails")
         elif standby and not seeded:
             warnings.append(
                 f"{spec.side} has lost log it needs ({'its slot is lost' if lost else 'it was removed'}): "

@@ -1,4 +1,4 @@
-"""Build a standby by a base backup over TLS."""
+"""Build a standby by a base backup over TLS, or out of a side that has diverged."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..errors import BasculeError, CommandFailed
 from ..guard import state as rule
 from ..postgresql import conf
 from ..postgresql.spec import Spec
-from . import files, guard_store, pg_reach, units
+from . import files, guard_store, pg_reach, pg_rewind, units
 from .pg_cluster import HOME, STREAMING, Cluster, load_spec, world
 from .pg_follow import FOLLOW_FILE, size_of
 from .pg_prepare import SEED_FILE, SEEDED_MARK
@@ -44,15 +44,27 @@ def seed(component: str, max_rate: str) -> int:
         files.write_json(HOME / component / SEED_FILE, notes)
 
     try:
-        note(step="base backup")
         partial = Path(f"{cluster.data}.bascule-seed")
         if partial.exists():
             # What an interrupted base backup left behind is of no use: it cannot be continued.
             shutil.rmtree(partial)
-        note(compression=_copy(spec, partial, max_rate))
-        note(step="checking the base backup", bytes=size_of(partial))
-        run([f"{spec.programs}/pg_verifybackup", "--quiet", str(partial)], timeout=_LONGEST, user=spec.owner, cwd="/")
-        note(step="putting it in place")
+        diverged = (files.read_json(HOME / component / FOLLOW_FILE) or {}).get("diverged")
+        rewound = False
+        if diverged:
+            note(step="going back to the fork")
+            try:
+                pg_rewind.rewind(cluster, partial)
+                rewound = True
+            except (BasculeError, OSError) as error:
+                note(not_rewound=str(error))
+        note(method="pg_rewind" if rewound else "base backup")
+        if not rewound:
+            note(step="base backup")
+            note(compression=_copy(spec, partial, max_rate))
+            note(step="checking the base backup", bytes=size_of(partial))
+            verify = [f"{spec.programs}/pg_verifybackup", "--quiet", str(partial)]
+            run(verify, timeout=_LONGEST, user=spec.owner, cwd="/")
+        note(step="putting it in place", bytes=size_of(partial))
         with world(component):
             _put_in_place(cluster, partial)
             cluster.start(timeout=3600)
@@ -115,7 +127,8 @@ def seeding(spec: Spec) -> dict[str, Any]:
     """Say how far the base backup is; one that failed is an error."""
     notes: dict[str, Any] = files.read_json(HOME / spec.component / SEED_FILE) or {"state": "none"}
     if notes["state"] == "done" or Cluster(spec).has_signal():
-        return {"state": "done", "bytes": notes.get("bytes", 0), "compression": notes.get("compression")}
+        known = {key: notes.get(key) for key in ("method", "compression", "not_rewound")}
+        return {"state": "done", "bytes": notes.get("bytes", 0), **known}
     if units.is_running(spec.unit_name("seed")):
         partial = Path(f"{spec.data}.bascule-seed")
         return progress(notes, size_of(partial) if partial.exists() else 0, time.time())

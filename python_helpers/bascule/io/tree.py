@@ -21,9 +21,10 @@ from typing import IO, Any, Optional
 from ..errors import BasculeError
 from ..integrity.manifest import Digest, Entry, from_line, path_of, quoted, sort_key
 from . import files
+from .tree_batch import GONE, LATER, LINKED, READ_NOW, Batch, pack_question
 from .tree_links import Links
-from .tree_read import GONE, LATER, LINKED, READ_NOW, Batch, Reader, pack_question
-from .tree_walk import IS_DIRECTORY, IS_FILE, walk
+from .tree_read import Reader
+from .tree_walk import IS_DIRECTORY, IS_FILE, Found, runs, walk
 from .workers import Workers
 
 PARTIAL = b".bascule-partial"
@@ -182,7 +183,7 @@ class _Taker:
     def take(self, out: IO[str], pool: Workers) -> str:
         """Write all lines and return the digest."""
         windows: deque[_Window] = deque()
-        rest = walk(self._root, self._spill)
+        rest = runs(self._root, self._spill)
         more = True
         with self._links:
             while more or windows:
@@ -201,26 +202,29 @@ class _Taker:
                         self._take_in(answer, pool)
         return self._digest.hexdigest()
 
-    def _fill(self, rest: Iterator[tuple[bytes, int, str]]) -> _Window:
+    def _fill(self, rest: Iterator[list[Found]]) -> _Window:
         window = _Window()
-        for path, inode, kind in rest:
-            window.paths.append(path)
-            window.inodes.append(inode)
-            window.kinds.append(kind)
-            window.size += len(path)
+        for run in rest:
+            paths, inodes, kinds = zip(*run)
+            window.paths += paths
+            window.inodes += inodes
+            window.kinds += kinds
+            window.size += sum(map(len, paths))
             if self._known is not None:
-                line = self._known.get(path)
-                if line and self._usable(path, line):
-                    window.size += len(line)
-                    window.known.append(line)
-                else:
-                    window.known.append("")
+                found = [self._line(path) for path in paths]
+                window.known += found
+                window.size += sum(map(len, found))
             if len(window.paths) >= _WINDOW or window.size > _WINDOW_BYTES:
                 break
         window.missing = len(window.paths)
         window.lines = [""] * window.missing
         window.seen = [""] * window.missing
         return window
+
+    def _line(self, path: bytes) -> str:
+        """Return what an earlier manifest says of a path, unless it may be another by now."""
+        line = self._known.get(path) if self._known is not None else ""
+        return line if line and self._usable(path, line) else ""
 
     def _usable(self, path: bytes, line: str) -> bool:
         if self._since_ns and _read_ns(line) < self._since_ns:
@@ -249,13 +253,14 @@ class _Taker:
     def _take_in(self, answer: bytes, pool: Workers) -> None:
         batch = Batch.unpack(answer)
         window, places = self._asked.pop(batch.number)
+        lines, later = window.lines, 0
         for place, line, seen in zip(places, batch.lines, batch.seen):
-            if line == LATER:
-                self._put(window, [place], READ_NOW, [], pool)
-                continue
-            window.lines[place] = line
+            lines[place] = line
             window.seen[place] = seen
-            window.missing -= 1
+            if line == LATER:
+                later += 1
+                self._put(window, [place], READ_NOW, [], pool)
+        window.missing -= len(places) - later
         self.count.add(batch)
         for index in batch.moving:
             self.count.moving += 1

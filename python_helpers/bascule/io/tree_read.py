@@ -1,8 +1,7 @@
 """What a worker does for a manifest: look at paths, read files, and write their lines.
 
-A batch comes in and goes out as bytes, because a tree has millions of entries and each object costs. A path is opened
-once, read, and looked at afterwards: a file whose inode was last touched before the batch began was not changed while
-it was read. What was touched later is read a second time, looked at before and after.
+A path is opened once, read, and looked at afterwards: a file whose inode was last touched before the batch began was
+not changed while it was read. What was touched later is read a second time, looked at before and after.
 """
 
 from __future__ import annotations
@@ -10,12 +9,11 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
 import resource
 import stat
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Optional
 
 from ..errors import BasculeError
@@ -32,6 +30,7 @@ from ..integrity.manifest import (
     quoted,
     xattrs_text,
 )
+from .tree_batch import GONE, LATER, LINKED, READ_NOW, Batch
 from .tree_walk import IS_FILE
 
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
@@ -57,56 +56,14 @@ _KINDS = (
 # It vanished, or became something else: a link, a fifo, a part of something that is no directory.
 _NO_FILE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO)
 _ACLS = ("system.posix_acl_access", "system.posix_acl_default")
-GONE, LATER, LINKED = "", "\x01", "\x02"
-READ_NOW = "F"
+_TYPE = 0o170000
+# Names that stand in a JSON string as they are, each in its quotation marks.
+_PLAIN_NAMES = re.compile(rb'"[ !#-\[\]-~]*"(?:\n"[ !#-\[\]-~]*")*')
+_sha256 = hashlib.sha256
 
 
 class Unreadable(BasculeError):
     """A path of a tree cannot be looked at: a disk fails, or a right is missing."""
-
-
-@dataclass
-class Batch:
-    """What a worker answers: a line for each path, or why there is none, and what it counted."""
-
-    number: int = 0
-    lines: list[str] = field(default_factory=list)
-    seen: list[str] = field(default_factory=list)
-    moving: list[int] = field(default_factory=list)
-    files: int = 0
-    directories: int = 0
-    size: int = 0
-    read_files: int = 0
-    read_bytes: int = 0
-
-    def pack(self) -> bytes:
-        """Return it as bytes; no line holds a NUL or a line feed."""
-        figures = (
-            self.number,
-            self.files,
-            self.directories,
-            self.size,
-            self.read_files,
-            self.read_bytes,
-            *self.moving,
-        )
-        return "\0".join((" ".join(map(str, figures)), "\n".join(self.lines), "\n".join(self.seen))).encode("ascii")
-
-    @classmethod
-    def unpack(cls, data: bytes) -> Batch:
-        """Read what `pack` wrote."""
-        figures, lines, seen = data.decode("ascii").split("\0")
-        number, files, directories, size, read_files, read_bytes, *moving = map(int, figures.split(" "))
-        return cls(
-            number, lines.split("\n"), seen.split("\n"), moving, files, directories, size, read_files, read_bytes
-        )
-
-
-def pack_question(number: int, kinds: str, paths: Sequence[bytes], known: Sequence[str]) -> bytes:
-    """Return a batch as bytes; an empty `known` means that nothing is known of any of them."""
-    return b"\0\0".join(
-        (b"%d %s" % (number, kinds.encode("ascii")), b"\0".join(paths), "\n".join(known).encode("ascii"))
-    )
 
 
 class Reader:
@@ -119,7 +76,9 @@ class Reader:
         self._from_disk = from_disk
         self._cold = from_disk
         self._noatime = getattr(os, "O_NOATIME", 0)
+        self._flags = _FLAGS | self._noatime
         self._small = memoryview(bytearray(_FIRST_READ))
+        self._first = [self._small]
         self._large: Optional[memoryview] = None
         self._linked: OrderedDict[tuple[int, int, int, int], tuple[str, int]] = OrderedDict()
         self._stable_ns = 0
@@ -150,11 +109,16 @@ class Reader:
         self._now = now or time.time_ns()
         self._stable_ns = now - _TICK_NS
         opened = self._open_ahead(kinds, names) if self._cold and not known else {}
+        texts = _quoted(names)
         try:
             for index, name in enumerate(names):
                 old = known[index] if known else ""
                 try:
                     line = self._kept(name, old, batch) if old else None
+                    if line is None and kinds[index] == IS_FILE:
+                        line = self._plain(name, texts[index], opened.get(index, -1), batch)
+                        if line is not None:
+                            opened.pop(index, None)
                     if line is None:
                         line = self._fresh(index, name, kinds[index], opened.pop(index, -1), batch)
                 except OSError as error:
@@ -213,6 +177,49 @@ class Reader:
             return f"{LINKED}{info.st_ino}{LINKED}{head}{LINKED}{tail}", seen
         return text, seen
 
+    def _plain(self, name: bytes, text: str, descriptor: int, batch: Batch) -> Optional[tuple[str, str]]:
+        """Describe what most files are: small, still, with one name and no attributes; None when it is not that.
+
+        A descriptor that is given is closed when this has the answer, and one that was opened here in any case.
+        """
+        given = descriptor >= 0
+        if not given:
+            try:
+                descriptor = os.open(name, self._flags, dir_fd=self._base)
+            except OSError:
+                return None
+        found = None
+        try:
+            size = os.readv(descriptor, self._first)
+            info = os.fstat(descriptor)
+            mode, inode, device, links, uid, gid, length, _, _, _ = info
+            changed = info.st_ctime_ns
+            if (
+                mode & _TYPE == stat.S_IFREG
+                and links == 1
+                and size == length < _FIRST_READ
+                and device == self._device
+                and changed < self._stable_ns
+                and not _listed(descriptor)
+            ):
+                digest = _sha256(self._small[:size]).hexdigest()
+                batch.files += 1
+                batch.size += size
+                batch.read_files += 1
+                batch.read_bytes += size
+                # As line_head and line_tail have it: a call for each costs as much as the digest.
+                head = f'[{text},"{FILE}",{mode & 0o7777},{uid},{gid},{size},{info.st_mtime_ns},1'
+                found = f'{head},"","",0,"",[],"{digest}"]', f"{changed} {inode} {self._now}"
+            elif given:
+                os.lseek(descriptor, 0, os.SEEK_SET)
+        except IsADirectoryError:
+            # It was a file when its directory was listed.
+            pass
+        finally:
+            if found is not None or not given:
+                os.close(descriptor)
+        return found
+
     def _fresh(self, index: int, name: bytes, kind: str, descriptor: int, batch: Batch) -> tuple[str, str]:
         if kind in (IS_FILE, READ_NOW):
             if descriptor < 0:
@@ -227,7 +234,11 @@ class Reader:
         return self._other(name, batch)
 
     def _file(self, index: int, name: bytes, descriptor: int, now: bool, batch: Batch) -> Optional[tuple[str, str]]:
-        size = 0 if now else os.readv(descriptor, [self._small])
+        try:
+            size = 0 if now else os.readv(descriptor, self._first)
+        except IsADirectoryError:
+            # It was a file when its directory was listed.
+            return None
         info = os.fstat(descriptor)
         if not stat.S_ISREG(info.st_mode):
             return None
@@ -315,6 +326,24 @@ class Reader:
         device = info.st_rdev if kind.endswith("device") else 0
         text = f'{_head(name, kind, info)}"",{line_tail(quoted(target), device, acl, xattrs, "")}'
         return text, f"{info.st_ctime_ns} {info.st_ino} {self._now}"
+
+
+def _quoted(names: list[bytes]) -> list[str]:
+    """Return names as JSON strings; most batches have nothing that needs escaping."""
+    together = b'"' + b'"\n"'.join(names) + b'"'
+    if _PLAIN_NAMES.fullmatch(together):
+        return together.decode("ascii").split("\n")
+    return [quoted(name) for name in names]
+
+
+def _listed(descriptor: int) -> list[str]:
+    """Return the names of a file's extended attributes; none where the file system has no such thing."""
+    try:
+        return os.listxattr(descriptor)
+    except OSError as error:
+        if error.errno == errno.ENOTSUP:
+            return []
+        raise
 
 
 def _kind(info: os.stat_result) -> str:

@@ -7,6 +7,7 @@ import heapq
 import os
 import tempfile
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import IO, Optional
 
@@ -17,6 +18,7 @@ IGNORED = (b"lost+found",)
 # A directory with more names than this is sorted on disk.
 IN_MEMORY = 100_000
 IS_FILE, IS_DIRECTORY, IS_OTHER = "f", "d", "o"
+_PIECE = 4096
 
 # Path below the root, number of the inode (what reading is ordered by), and what it seems to be.
 Found = tuple[bytes, int, str]
@@ -24,26 +26,45 @@ Found = tuple[bytes, int, str]
 
 def walk(base: bytes, spill: Optional[Path] = None) -> Iterator[Found]:
     """Yield the root and all below it; mount points and what they hide are left out. `spill` is where long lists go."""
+    for run in runs(base, spill):
+        yield from run
+
+
+def runs(base: bytes, spill: Optional[Path] = None) -> Iterator[list[Found]]:
+    """Yield the same in pieces, because a step for each path costs: never empty, of a few thousand at most."""
     top = os.stat(base)
-    yield ROOT, top.st_ino, IS_DIRECTORY
-    stack = [_children(base, b"", spill)]
+    yield [(ROOT, top.st_ino, IS_DIRECTORY)]
+    stack = [_pieces(_children(base, b"", spill))]
     while stack:
-        step = next(stack[-1], None)
-        if step is None:
+        piece = next(stack[-1], None)
+        if piece is None:
             stack.pop()
-            continue
-        if step[2] == IS_DIRECTORY:
+        elif piece[0][2] != IS_DIRECTORY:
+            yield piece
+        else:
+            path = piece[0][0]
             # A tree in use loses directories under the walker's feet; a later run sees what has become of them.
             try:
-                info = os.lstat(os.path.join(base, step[0]))
+                info = os.lstat(os.path.join(base, path))
             except (FileNotFoundError, NotADirectoryError):
                 continue
-            if info.st_dev != top.st_dev:
-                continue
-            yield step
-            stack.append(_children(base, step[0], spill))
-        else:
-            yield step
+            if info.st_dev == top.st_dev:
+                yield piece
+                stack.append(_pieces(_children(base, path, spill)))
+
+
+def _pieces(found: Iterator[Found]) -> Iterator[list[Found]]:
+    """Cut what is in a directory before and after each directory in it."""
+    while part := list(islice(found, _PIECE)):
+        begin = 0
+        for at, kind in enumerate([one[2] for one in part]):
+            if kind == IS_DIRECTORY:
+                if at > begin:
+                    yield part[begin:at]
+                yield [part[at]]
+                begin = at + 1
+        if begin < len(part):
+            yield part[begin:] if begin else part
 
 
 def _children(base: bytes, path: bytes, spill: Optional[Path]) -> Iterator[Found]:

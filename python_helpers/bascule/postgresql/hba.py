@@ -31,14 +31,17 @@ def block(
     """Return the managed block.
 
     In every mode the cluster's owner comes in over the local socket and the peer's standby over TLS. While open, the
-    declared clients come in over TLS, and the rest of the file stays in force. While frozen, only those clients come in
-    that ride through a switch; while closed, nobody else, whatever the rest of the file says.
+    declared clients and the peer's pg_rewind come in over TLS, and the rest of the file stays in force. While frozen,
+    only clients that ride through a switch come in; while closed, nobody else, whatever the rest of the file says.
     """
     lines = [
         f"{_begin(component)} (managed; mode: {mode})",
         f"local   all             {owner}                                peer",
         f"hostssl replication     {replication_user}    {_cidr(peer)}    scram-sha-256",
     ]
+    if mode == OPEN:
+        # A peer that has diverged goes back to the fork by pg_rewind, which reads files through a database.
+        lines.append(f"hostssl postgres        {replication_user}    {_cidr(peer)}    scram-sha-256")
     admitted = {OPEN: list(clients), FROZEN: riding(clients)}.get(mode, [])
     lines += [
         f"hostssl {client['database']}    {client['user']}    {_cidr(client['address'])}    scram-sha-256"

@@ -110,6 +110,8 @@ def test_rows_that_only_the_old_side_has_are_exported_and_named_before_it_is_bui
 
     again = pair.must("prepare", "sync", direction="back")
     assert "has diverged" in again.stdout
-    assert "is built again from nothing" in again.stdout
+    assert "it goes back to the fork" in again.stdout
+    built = json.loads(pair.must_run("source", ["cat", f"{HOME}/seed.json"]))
+    assert built["method"] == "pg_rewind", built
     assert pair.sql("source", "select count(*) from app.logins where client = 'by hand'") == "0"
     assert pair.guard("target")["status"] == "open"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -135,7 +136,8 @@ class Running:
 
     def stop(self) -> None:
         self.recorder.stop(15, None)
-        with socket.socket(socket.AF_UNIX) as nudge:
+        # One that was awake has seen it by itself, and may be gone.
+        with socket.socket(socket.AF_UNIX) as nudge, contextlib.suppress(ConnectionRefusedError):
             nudge.connect(str(self.state.parents[1] / f"{files_recorder.ACCOUNT}-c" / "socket"))
         self.thread.join(10)
         assert not self.thread.is_alive()

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import random
+import time
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bascule.integrity.manifest import DIRECTORY, FILE, LINK, compare
-from bascule.io import tree, tree_read
+from bascule.io import tree, tree_read, tree_walk
+from bascule.io.workers import Workers
 
 ODD = [
     b" leading",
@@ -25,6 +27,21 @@ ODD = [
     b"n" * 255,
     b"...",
 ]
+
+
+class Here(Workers):
+    """Answers in this process, so that what a worker does can be watched."""
+
+    def __init__(self, count: int, answer: Callable[[bytes], bytes]) -> None:
+        super().__init__(count, answer)
+        self.questions: list[bytes] = []
+
+    def ask(self, question: bytes, first: bool = False) -> None:
+        self.questions.append(question)
+
+    def answers(self, wait: bool) -> Iterator[bytes]:
+        while self.questions:
+            yield self._answer(self.questions.pop(0))
 
 
 def make(root: Path, names: list[bytes]) -> None:
@@ -68,6 +85,49 @@ def test_the_same_tree_made_in_another_order_has_the_same_digest(tmp_path: Path)
         still(root)
         digests.append(tree.take_manifest(str(root), tmp_path / f"{number}.jsonl")[0])
     assert len(set(digests)) == 1
+
+
+def test_what_most_files_are_is_told_as_everything_else_is(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Small files that stand still have a way of their own; what it says does not depend on it."""
+    make(root, [b"empty file", b"noisy", b"with/attributes", b"odd \\ one", b"e\xcc\x81"])
+    (root / "empty file").write_bytes(b"")
+    (root / "large").write_bytes(bytes(200_000))
+    os.setxattr(root / "with/attributes", "user.seen", b"yes")
+    (root / "a").chmod(0o4711)
+    time.sleep(0.1)
+    plain: list[bool] = []
+    original = tree_read.Reader._plain
+
+    def counted(*given: Any) -> Any:
+        found = original(*given)
+        plain.append(found is not None)
+        return found
+
+    manifests = []
+    for way in (counted, lambda *_: None):
+        monkeypatch.setattr(tree_read.Reader, "_plain", way)
+        monkeypatch.setattr(tree, "Workers", Here)
+        digest, count = tree.take_manifest(str(root), tmp_path / "m.jsonl", cached=False)
+        lines = [line.rpartition(" ")[0] for line in (tmp_path / "m.jsonl").read_text().splitlines()]
+        manifests.append((digest, lines, count.to_dict()))
+    assert manifests[0] == manifests[1]
+    assert (plain.count(True), plain.count(False)) == (4 + 4 + len(ODD), 4)
+
+
+def test_a_file_that_became_a_directory_is_left_to_the_next_run(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = tree_walk.runs
+
+    def replaced(*given: Any) -> Any:
+        for run in original(*given):
+            yield [(path, inode, "f" if path == b"empty" else kind) for path, inode, kind in run]
+
+    monkeypatch.setattr(tree, "runs", replaced)
+    tree.take_manifest(str(root), tmp_path / "m.jsonl")
+    assert {one.path: one.kind for one in tree.read_manifest(tmp_path / "m.jsonl")}[b"empty"] == DIRECTORY
 
 
 def test_kinds_and_names_come_out_as_they_are(root: Path, tmp_path: Path) -> None:

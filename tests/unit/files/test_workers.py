@@ -77,13 +77,19 @@ def test_a_walk_is_in_order_also_when_its_lists_go_to_the_disk(
         directory = os.fsencode(root) + b"/d" + name[:3]
         os.makedirs(directory, exist_ok=True)
         (Path(os.fsdecode(directory)) / os.fsdecode(name)).touch()
+        # Files among the directories, before and behind what is in them.
+        Path(os.fsdecode(os.fsencode(root) + b"/d" + name + b"~~~~")).touch()
     found = list(tree_walk.walk(os.fsencode(root)))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tree_walk, "IN_MEMORY", 3)
         assert list(tree_walk.walk(os.fsencode(root), root.parent)) == found
     paths = [path for path, _, _ in found]
     assert paths == sorted(paths, key=order)
-    assert len(paths) == 1 + len(names) + len({name[:3] for name in names})
+    assert len(paths) == 1 + 2 * len(names) + len({name[:3] for name in names})
+    assert [path for run in tree_walk.runs(os.fsencode(root)) for path, _, _ in run] == paths
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tree_walk, "_PIECE", 2)
+        assert list(tree_walk.walk(os.fsencode(root))) == found
     assert {path.name for path in root.parent.glob("bascule-names-*")} == set()
 
 

@@ -51,7 +51,9 @@ def test_open_block_admits_the_declared_clients_over_tls() -> None:
     """Open adds clients and rejects nobody: the rest of the file decides."""
     text = block(hba.OPEN)
     assert "hostssl courses    courses    198.18.1.0/24    scram-sha-256" in text
+    assert "hostssl postgres        r    198.18.2.10/32    scram-sha-256" in text
     assert "reject" not in text
+    assert "hostssl postgres" not in block(hba.FROZEN) + block(hba.CLOSED)
 
 
 @given(

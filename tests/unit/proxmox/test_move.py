@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import ModuleType
 from typing import Any
 
@@ -342,6 +343,19 @@ def test_verification_compares_three_readings(prepared: Any) -> None:
     assert "pve-mtp now: tree-sha256:9999" in proof["details"][0]
     proof = prove.compare(*views, {}, DISKS)
     assert proof["disks_different"] == 1
+
+
+def test_a_warm_copy_may_run_cut_from_its_network_and_nothing_else_may(prepared: Any) -> None:
+    _, _, source, target = prepared
+    active, passive = view.look_at_both(source, target)
+    assert prove.compare(active, passive, {}, {}, ways.WARM)["details"] == []
+    copy = replace(passive, running=True)
+    assert prove.compare(active, copy, {}, {}, ways.WARM)["details"] == []
+    assert "runs at pve-mtp, pve-tls" in prove.compare(active, copy, {}, {}, ways.DELTA)["details"][0]
+    connected = replace(copy, links_up=True)
+    assert "runs connected" in prove.compare(active, connected, {}, {}, ways.WARM)["details"][-1]
+    silent = replace(active, running=False)
+    assert "the guest runs at pve-tls" in prove.compare(silent, copy, {}, {}, ways.WARM)["details"][0]
 
 
 def test_retire_needs_the_other_side_open(prepared: Any) -> None:

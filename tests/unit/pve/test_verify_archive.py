@@ -27,6 +27,14 @@ Finished = Callable[[str], tuple[str, list[str]]]
 Make = Callable[[str], Path]
 
 
+@pytest.fixture(autouse=True, params=["library", "program"])
+def reader(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Zstd by the system's library, and by the program where there is none."""
+    if request.param == "program":
+        monkeypatch.setattr("bascule.io.zstd_library.load", lambda: None)
+    return str(request.param)
+
+
 @pytest.fixture
 def made(ask: Ask, node: Node, guest: int, finished: Finished, tmp_path: Path) -> Make:
     """Back the guest up with a compression; returns a copy of the archive."""
@@ -138,7 +146,7 @@ def test_a_file_that_changes_meanwhile(made: Make, monkeypatch: pytest.MonkeyPat
     assert verify_archive(str(path)).damage == ("the file changed while it was read",)
 
 
-def test_what_cannot_be_read_is_said(made: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_be_read_is_said(made: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reader: str) -> None:
     path = made("zstd")
     with pytest.raises(BasculeError, match=r"expected: to read the archive .*No such file"):
         verify_archive(str(tmp_path / "none.vma"))
@@ -151,6 +159,8 @@ def test_what_cannot_be_read_is_said(made: Make, tmp_path: Path, monkeypatch: py
     damaged = tmp_path / "y.vma.gz"
     damaged.write_bytes(b"not gzip")
     assert "Not a gzipped file" in verify_archive(str(damaged)).damage[0]
+    if reader == "library":
+        return
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(BasculeError, match="expected: the program zstd"):
         verify_archive(str(path))
