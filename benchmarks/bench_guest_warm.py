@@ -9,6 +9,7 @@ from __future__ import annotations
 import statistics
 import time
 from pathlib import Path
+from typing import Any
 
 from bascule.guard.state import Epoch, Receipt
 from bascule.proxmox import verbs, ways
@@ -35,7 +36,7 @@ def switch(source: Guest, target: Guest, number: int) -> dict[str, float]:
 
 def measure(settings: Settings) -> Measurement:
     """Measure on two nodes that are removed again."""
-    variables = {"proxmox_guest_move": "warm", "proxmox_guest_stateless": True}
+    variables: dict[str, Any] = {"proxmox_guest_move": "warm", "proxmox_guest_stateless": True}
     turns: list[dict[str, float]] = []
     connected: list[int] = []
     with guest_nodes.started("guest-warm", Path(settings.scratch), **variables) as pair:

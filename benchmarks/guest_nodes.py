@@ -25,10 +25,10 @@ SHAPE = ["tc", "qdisc", "replace", "dev", "eth0", "root", "tbf", "rate", "200mbi
 
 
 @contextlib.contextmanager
-def started(name: str, scratch: Path, **variables: Any) -> Iterator[Nodes]:
-    """A pair of nodes with a small guest that serves at the source, removed whatever happens."""
+def started(name: str, scratch: Path, boots: bool = True, **variables: Any) -> Iterator[Nodes]:
+    """A pair of nodes with a guest that serves (or only runs) at the source, removed whatever happens."""
     gates = {"guest_boots": {"equals": True, "max_age": 600}}
-    pair = Nodes("pve", f"bench-{name}", scratch / name, variables=variables, gates=gates)
+    pair = Nodes("pve", f"bench-{name}", scratch / name, variables=variables, gates=gates, boots=boots)
     try:
         pair.start()
         yield pair

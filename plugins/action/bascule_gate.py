@@ -25,6 +25,10 @@ options:
   sampled_at:
     description: When it was taken, in seconds since the epoch.
     type: raw
+  detail:
+    description: Why the sample is as it is, told when the gate says NO-GO.
+    type: str
+    default: ""
 author:
   - The Bascule authors
 """
@@ -62,6 +66,7 @@ class ActionModule(ControllerAction):
         "value": {"type": "raw"},
         "unit": {"type": "str", "default": ""},
         "sampled_at": {"type": "raw"},
+        "detail": {"type": "str", "default": ""},
     }
 
     def act(self, args: dict[str, Any], scope: Scope) -> dict[str, Any]:
@@ -80,7 +85,7 @@ class ActionModule(ControllerAction):
         if not verdict.passes:
             raise GateError(
                 expected=f"gate {verdict.name} to say GO for {about.component}",
-                found=f"NO-GO: {verdict.reason}",
+                found=f"NO-GO: {verdict.reason}" + (f" ({args['detail']})" if args["detail"] else ""),
                 state=f"nothing was changed; limit {verdict.limit}",
                 next_command="mend the cause and run this phase again, or override with a reason: "
                 f'-e \'{{"gate_overrides": {{"{verdict.name}": "why"}}}}\'',

@@ -226,7 +226,9 @@ class ActionModule(ActionBase):
             "leftover": lambda source, target, args: leftovers.locked_by_restore(target, args["began"]),
             "quiesce": lambda source, target, args: verbs.quiesce(target, self._check),
             "boot": lambda source, target, args: verbs.boot_apart(target, self._check),
-            "proof_boot": lambda source, target, args: verbs.proof_boot(target, stays=self._way == ways.WARM),
+            "proof_boot": lambda source, target, args: verbs.proof_boot(
+                target, stays=self._way == ways.WARM, command=self._proof_command
+            ),
             "freeze": lambda source, target, args: verbs.freeze(source, self._force, self._check),
             "close_begin": lambda source, target, args: verbs.close_begin(
                 source, Epoch.parse(args["epoch"]), self._force
@@ -251,6 +253,8 @@ class ActionModule(ActionBase):
             self._way = str(self._variable(task_vars, "proxmox_guest_move"))
             self._stateless = bool(self._variable(task_vars, "proxmox_guest_stateless"))
             self._refresh_after = float(self._variable(task_vars, "proxmox_guest_refresh_after"))
+            self._proof_command = [str(word) for word in self._variable(task_vars, "proxmox_guest_proof_command")]
+            self._window = float(self._variable(task_vars, "proxmox_guest_window"))
             link = plain(self._templar.template(task_vars.get("plan_link") or {}))
             self._planned = float(link.get("rate_mbit") or 0) * 1e6 / 8
             ways.must_be_declared(self._way, self._stateless)
@@ -281,7 +285,9 @@ class ActionModule(ActionBase):
     def _audit(self, source: Guest, target: Guest, args: Mapping[str, Any]) -> dict[str, Any]:
         measured = {**(args["measured"] or {}), "planned": self._planned}
         views = view.look_at_both(source, target)
-        found = audit.audit(source, target, *views, self._way, self._stateless, measured)
+        found = audit.audit(
+            source, target, *views, self._way, self._stateless, measured, self._window, bool(self._proof_command)
+        )
         if self._way == ways.REMOTE:
             try:
                 endpoint = session.endpoint(target.side.machine, self._known, fingerprint)

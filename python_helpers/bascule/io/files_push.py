@@ -145,6 +145,8 @@ def _by_scan(side: Side, asked: Push, final: bool, retries: int, report: Report)
     """Look at the whole tree, then take both manifests."""
     mark = files_recorder.mark(side.component) if side.recorder else None
     if mark:
+        # Whoever reads the digests meanwhile must not have the recorder forget what happens during the scan.
+        files_recorder.remember(side, files_names.READER, mark)
         files_delta.index_links(side)
     rc, changes, stats, tried = files_rsync.with_retries(asked, final, retries, report)
     result: dict[str, Any] = {

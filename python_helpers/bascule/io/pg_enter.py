@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from typing import Any
 
 from ..errors import BasculeError, GuardRefused
@@ -14,51 +13,33 @@ from ..guard.state import Epoch
 from ..postgresql import conf, control, hba, lsn
 from ..postgresql.spec import Spec
 from . import files, guard_store, pg_fence_probe, pg_pin, pg_switch, units
-from .pg_cluster import STREAMING, Cluster, world
+from .pg_cluster import STREAMING
 from .pg_freeze import REFUSED_AT_ALL, prove_from_outside
-from .pg_steps import DEADMAN_SHARE, DeadMan, Steps
-from .pg_takeback import aim, knock_through, serving_side
-from .pgbouncer import Pooler
+from .pg_part import Part
+from .pg_steps import DEADMAN_SHARE, Steps
+from .pg_takeback import knock_through, serving_side
 from .psql import Session
 
 # A comparison that has no snapshot by then is not proved; clients are not kept waiting for it.
 PIN_SECONDS = 2.0
 
 
-class Entering:
+class Entering(Part):
     """Opens this side: proof of the other's fence, the opening rule, promotion, clients."""
 
+    needs = "standby"
+
     def __init__(self, spec: Spec, steps: Steps) -> None:
-        self.spec = spec
-        self.steps = steps
-        self.cluster = Cluster(spec)
-        self.deadman = DeadMan(spec)
-        self.session: Session | None = None
-        self.pooler: Pooler | None = None
+        super().__init__(spec, steps)
         self._through: Future[dict[str, str]] = Future()
         self._armed = False
+        self._proved = False
         self._receipt_seen = False
-        self._held = False
         self._system_id = ""
         self._timeline = 0
         self._warnings: list[str] = []
-        self._stack = contextlib.ExitStack()
-        self._threads = self._stack.enter_context(ThreadPoolExecutor(max_workers=4))
 
     # Before the pause
-
-    def look(self) -> dict[str, Any]:
-        """Open the sessions, and say what this side is."""
-        self._stack.enter_context(world(self.spec.component))
-        if self.spec.pooler != "none":
-            self.pooler = self._stack.enter_context(Pooler(self.spec))
-        server = self.cluster.postmaster()
-        standby = False
-        if server is not None and server.status not in ("stopping", "starting"):
-            self.session = self._stack.enter_context(self.cluster.session())
-            standby = bool(self.session.value("SELECT pg_is_in_recovery()"))
-        guard = guard_store.read(self.spec.component, self.spec.side)
-        return {"guard": guard.to_dict(), "standby": standby, "pooler": self.spec.pooler}
 
     def ready(self, epoch: str, budget: float) -> dict[str, Any]:
         """See that this side streams; start what has to run before the pause."""
@@ -76,6 +57,7 @@ class Entering:
                     next_command=f"ansible-playbook playbooks/30_sync.yml --limit {spec.component}",
                 )
             time.sleep(0.05)
+        self._replays(session, deadline)
         # A restart point now leaves less to do at the promotion, and tells the control file of the timeline.
         session.execute("CHECKPOINT", timeout=600)
         found = self.cluster.control()
@@ -95,28 +77,46 @@ class Entering:
         """Hold the clients of this side's pooler back."""
         self.steps.begin()
         self.steps.still_wanted()
-        if self.pooler is not None:
-            self._held = True
-            self.pooler.pause(seconds)
-        self.steps.mark("paused")
+        self._hold_clients(seconds)
         return {}
 
     def prove(self, seconds: float) -> dict[str, Any]:
-        """Begin to knock at the other side through the pooler, until it refuses; `open` waits for that."""
+        """Begin to knock at the other side through the pooler, until it refuses; `arrived` waits for that."""
         deadline = time.monotonic() + seconds
         self._through = self._threads.submit(knock_through, self.pooler, self.spec, self.spec.peer_side, deadline)
         return {}
 
+    def arrived(self, position: Mapping[str, str], seconds: float) -> dict[str, Any]:
+        """Prove the other side's fence, and see that the end of its log is here, before it gives its receipt.
+
+        A receiver that died during the stop has let the stop end without it: what is missing then is missing for good.
+        """
+        spec, session = self.spec, self._open_session()
+        outside = self._threads.submit(prove_from_outside, spec.component, spec.side, REFUSED_AT_ALL, seconds)
+        target, deadline = lsn.parse(position["checkpoint_lsn"]), time.monotonic() + seconds
+        while lsn.parse(received := str(session.value("SELECT pg_last_wal_receive_lsn()::text"))) <= target:
+            if time.monotonic() > deadline:
+                raise BasculeError(
+                    expected=f"{spec.side} to have received the end of the log, {position['checkpoint_lsn']}",
+                    found=f"it has {received}",
+                    state="no receipt was given",
+                    next_command="see that the standby streams, then run the same playbook again",
+                )
+            time.sleep(0.005)
+        proofs = {f"from {spec.side}": outside.result(), **self._through.result()}
+        self._proved = True
+        self.steps.mark("proved")
+        return {"proofs": proofs}
+
     def open(self, epoch: str, receipt: Mapping[str, Any], patience: float) -> dict[str, Any]:
-        """Prove the other side's fence, then open by the rule."""
+        """Open by the rule; the other side's fence is proved."""
         self._receipt_seen = True
         spec, session = self.spec, self._open_session()
         self.steps.mark("asked")
-        outside = self._threads.submit(
-            prove_from_outside, spec.component, spec.side, REFUSED_AT_ALL, min(patience, 3.0)
-        )
-        proofs = {f"from {spec.side}": outside.result(), **self._through.result()}
-        self.steps.mark("proved")
+        if not self._proved:
+            raise BasculeError(
+                expected=f"the fence of {spec.peer_side} to be proved", found="no proof", state="nothing was opened"
+            )
         position = {str(key): str(value) for key, value in (receipt.get("position") or {}).items()}
         with guard_store.opening(
             spec.component, spec.side, epoch, receipt, reached=lambda: self._reached(position, patience), wait=5
@@ -137,11 +137,8 @@ class Entering:
         self.cluster.reload()
         pg_switch.prove_admitted(self.cluster)
         self.steps.mark("admitted")
-        if self.pooler is not None:
-            self.pooler.resume()
-            self._held = False
-        self.steps.mark("resumed")
-        return {"guard": state.to_dict(), "proofs": proofs}
+        self._let_clients_go()
+        return {"guard": state.to_dict()}
 
     def finish(self) -> dict[str, Any]:
         """The switch is over."""
@@ -159,23 +156,11 @@ class Entering:
     def open_thoroughly(self, epoch: str, receipt: Mapping[str, Any], patience: float) -> dict[str, Any]:
         """Open this side whatever a crash has left of it."""
         self._receipt_seen = True
-        pooler, self.pooler = self.pooler, None
-        self._stack.close()
-        self._stack = contextlib.ExitStack()
-        self._threads = self._stack.enter_context(ThreadPoolExecutor(max_workers=4))
-        self.session = None
+        self._let_lock_go()
         self._warnings += pg_fence_probe.start(self.spec, epoch)
         done = pg_switch.open_side(self.spec.component, self.spec.side, epoch, receipt, budget=patience)
-        if pooler is not None:
-            self.pooler = self._stack.enter_context(Pooler(self.spec))
         self._warnings += list(done.get("notices", ()))
         return {**done, "warnings": self._warnings}
-
-    def aim(self) -> dict[str, Any]:
-        """Point the pooler at the side that serves, and let held clients go on."""
-        changed = aim(self.spec, self.pooler) if self.pooler is not None else False
-        self._held = False
-        return {"changed": changed}
 
     def back(self) -> dict[str, Any]:
         """Undo what was started here for a switch that came to no receipt."""
@@ -203,12 +188,19 @@ class Entering:
         finally:
             self._stack.close()
 
-    def _open_session(self) -> Session:
-        if self.session is None:
-            raise BasculeError(
-                expected=f"a running standby at {self.spec.side}", found="none", state="nothing was changed"
-            )
-        return self.session
+    def _replays(self, session: Session, deadline: float) -> None:
+        """See that replay moves: one that is paused, or held up by a query, would be waited for after the receipt."""
+        received = str(session.value("SELECT pg_last_wal_receive_lsn()::text"))
+        while session.value(f"SELECT pg_last_wal_replay_lsn() < '{received}'::pg_lsn"):
+            if time.monotonic() > deadline:
+                paused = session.value("SELECT pg_is_wal_replay_paused()")
+                raise BasculeError(
+                    expected=f"{self.spec.side} to replay what it has received, up to {received}",
+                    found="replay is paused" if paused else "replay does not get there; a query may hold it up",
+                    state=f"nothing was closed; {self.spec.peer_side} serves as before",
+                    next_command=f"look into pg_stat_activity at {self.spec.side}; pg_wal_replay_resume() ends a pause",
+                )
+            time.sleep(0.02)
 
     def _may_try(self, epoch: str) -> None:
         """Refuse before anything is paused what the guard would refuse afterwards."""

@@ -35,6 +35,9 @@ def freeze(component: str, side: str, *, check: bool = False) -> dict[str, Any]:
             if changed:
                 guard_store.frozen(component, side, True)
                 cluster.admit(hba.FROZEN)
+            else:
+                # Who wrote the rules may have died before the server heard of them.
+                cluster.reload()
             ended = _expel(session, spec)
             proof = cluster.prove_refusal(REFUSED_BY_SERVER, mode=hba.FROZEN)
             # Who came in between the reload and the proof is ended as well.
@@ -53,7 +56,8 @@ def thaw(component: str, side: str, *, check: bool = False) -> dict[str, Any]:
     cluster = Cluster(spec)
     with world(component, check=check):
         state = permit(component, side)
-        changed = state.frozen or cluster.hba_mode() != hba.OPEN
+        # Whoever opened this side may have died before the server heard of the rules that it goes by.
+        changed = state.frozen or cluster.hba_mode() != hba.OPEN or "rejects" in cluster.knock().text
         probes = pg_fence_probe.belongs(state) and not pg_fence_probe.is_running(spec)
         if check:
             return {"changed": changed or probes, "guard": state.to_dict()}

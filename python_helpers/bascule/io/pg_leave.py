@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from ..errors import BasculeError
@@ -13,50 +12,31 @@ from ..guard.state import Receipt
 from ..postgresql import control
 from ..postgresql.spec import Spec
 from . import guard_store, pg_switch, units
-from .pg_cluster import Cluster, streaming_standby, world
+from .pg_cluster import streaming_standby
 from .pg_freeze import REFUSED_AT_ALL, permit
-from .pg_steps import DEADMAN_SHARE, RECEIPT_SHARE, DeadMan, Steps
-from .pg_takeback import aim, knock_through, take_back
-from .pgbouncer import Pooler
-from .psql import Session
+from .pg_part import Part
+from .pg_steps import DEADMAN_SHARE, RECEIPT_SHARE, Steps
+from .pg_takeback import knock_through, take_back
 
 # A standby that is further behind than this would be waited for inside the pause.
 NEAR_BYTES = 1 << 20
 
 
-class Leaving:
-    """Closes this side: promise, pause, stop, fence, position, proof, receipt; or takes it all back."""
+class Leaving(Part):
+    """Closes this side: promise, pause, stop, fence, position, proof; then the receipt. Or takes it all back."""
+
+    needs = "primary"
 
     def __init__(self, spec: Spec, steps: Steps) -> None:
-        self.spec = spec
-        self.steps = steps
-        self.cluster = Cluster(spec)
-        self.deadman = DeadMan(spec)
-        self.session: Session | None = None
-        self.pooler: Pooler | None = None
+        super().__init__(spec, steps)
         self.receipt: Receipt | None = None
         self._closing: contextlib.AbstractContextManager[guard_store.Closing] | None = None
         self._guard: guard_store.Closing | None = None
+        self._position: dict[str, str] = {}
         self._epoch = ""
         self._deadline = 0.0
-        self._held = False
-        self._stack = contextlib.ExitStack()
-        self._threads = self._stack.enter_context(ThreadPoolExecutor(max_workers=4))
 
     # Before the pause
-
-    def look(self) -> dict[str, Any]:
-        """Open the sessions, and say what this side is."""
-        self._stack.enter_context(world(self.spec.component))
-        if self.spec.pooler != "none":
-            self.pooler = self._stack.enter_context(Pooler(self.spec))
-        server = self.cluster.postmaster()
-        primary = False
-        if server is not None and server.status not in ("stopping", "starting"):
-            self.session = self._stack.enter_context(self.cluster.session())
-            primary = not self.session.value("SELECT pg_is_in_recovery()")
-        guard = guard_store.read(self.spec.component, self.spec.side)
-        return {"guard": guard.to_dict(), "primary": primary, "pooler": self.spec.pooler}
 
     def settle(self, budget: float) -> dict[str, Any]:
         """See a standby that streams and keeps up; bring to disk what has gathered, however long that takes."""
@@ -103,16 +83,13 @@ class Leaving:
     def pause(self, seconds: float) -> dict[str, Any]:
         """Hold the clients of this side's pooler back."""
         self.steps.still_wanted()
-        if self.pooler is not None:
-            self._held = True
-            self.pooler.pause(seconds)
-        self.steps.mark("paused")
+        self._hold_clients(seconds)
         return {}
 
     def close(self) -> dict[str, Any]:
-        """Stop, fence, read the position, prove the refusal, give the receipt."""
-        spec, guard = self.spec, self._guard
-        if guard is None or self._closing is None:
+        """Stop, fence, read the position, prove the refusal."""
+        spec = self.spec
+        if self._closing is None:
             raise BasculeError(expected="a promise before the stop", found="none", state="nothing was changed")
         self.steps.still_wanted()
         self._streams_still()
@@ -140,13 +117,21 @@ class Leaving:
                 next_command="run the same playbook again",
             )
         proofs = {"host": self.cluster.prove_refusal(REFUSED_AT_ALL, 1), **through.result()}
+        self._position = found.position()
         self.steps.mark("proved")
+        return {"position": self._position, "proofs": proofs}
+
+    def give_receipt(self) -> dict[str, Any]:
+        """Give the receipt: the other side has the end of the log, and only the opening rule opens anything now."""
+        guard, closing = self._guard, self._closing
+        if guard is None or closing is None or not self._position:
+            raise BasculeError(expected="a proved fence before the receipt", found="none", state="nothing was changed")
         self.steps.still_wanted()
-        self.receipt = guard.closed(found.position())
-        self._closing.__exit__(None, None, None)
+        self.receipt = guard.closed(self._position)
         self._closing = None
+        closing.__exit__(None, None, None)
         self.steps.mark("receipt")
-        return {"receipt": self.receipt.to_dict(), "proofs": proofs}
+        return {"receipt": self.receipt.to_dict()}
 
     def point(self) -> dict[str, Any]:
         """Point the pooler at the other side; its clients stay held."""
@@ -157,10 +142,7 @@ class Leaving:
 
     def resume(self) -> dict[str, Any]:
         """Let the clients go on: the other side is open."""
-        if self.pooler is not None:
-            self.pooler.resume()
-        self._held = False
-        self.steps.mark("resumed")
+        self._let_clients_go()
         return {}
 
     def finish(self) -> dict[str, Any]:
@@ -176,12 +158,6 @@ class Leaving:
         self._let_lock_go()
         done = pg_switch.close(self.spec.component, self.spec.side, epoch, budget=patience)
         return {**done, "proofs": {"host": done["proof"], **self._knock(patience)}}
-
-    def aim(self) -> dict[str, Any]:
-        """Point the pooler at the side that serves, and let held clients go on."""
-        changed = aim(self.spec, self.pooler) if self.pooler is not None else False
-        self._held = False
-        return {"changed": changed}
 
     def back(self) -> dict[str, Any]:
         """Take everything back, unless there is a receipt: then only the opening rule opens anything."""
@@ -200,20 +176,6 @@ class Leaving:
             self.pooler.resume()
             self._held = False
         return {"back": True, "guard": guard_store.read(self.spec.component, self.spec.side).describe()}
-
-    def end(self) -> None:
-        """The driver is gone, or done: nothing that has no receipt stays closed."""
-        try:
-            self.back()
-        finally:
-            self._stack.close()
-
-    def _open_session(self) -> Session:
-        if self.session is None:
-            raise BasculeError(
-                expected=f"a running primary at {self.spec.side}", found="none", state="nothing was changed"
-            )
-        return self.session
 
     def _near(self, budget: float) -> int:
         deadline = time.monotonic() + budget
@@ -242,13 +204,3 @@ class Leaving:
 
     def _knock(self, patience: float) -> dict[str, str]:
         return knock_through(self.pooler, self.spec, self.spec.side, time.monotonic() + patience)
-
-    def _let_lock_go(self) -> None:
-        """The thorough way takes the component's lock itself; what was opened here is kept otherwise."""
-        pooler, self.pooler = self.pooler, None
-        self._stack.close()
-        self._stack = contextlib.ExitStack()
-        self._threads = self._stack.enter_context(ThreadPoolExecutor(max_workers=4))
-        self.session = None
-        if pooler is not None:
-            self.pooler = self._stack.enter_context(Pooler(self.spec))

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 from ..errors import BasculeError
 from ..postgresql import conf
 from ..postgresql.spec import Spec
 from .process import run
+
+# Log comes in whole segments, and one more is made ready beside the one that is written.
+_ROOM = 32 << 20
 
 
 def identify(spec: Spec) -> str:
@@ -39,12 +45,14 @@ def timeline(spec: Spec) -> tuple[int, str] | None:
 
 
 def complaint(spec: Spec) -> str:
-    """Return why this side cannot log in at the other, or an empty text when it can."""
+    """Return why this side cannot follow the other, as far as can be told, or an empty text."""
     try:
         identify(spec)
     except BasculeError as error:
         return error.found
-    return ""
+    log = Path(spec.data) / "pg_wal"
+    free = shutil.disk_usage(log).free if log.exists() else _ROOM
+    return "" if free >= _ROOM else f"only {free} bytes free at {log}: the log that comes has no room"
 
 
 def reason(text: str) -> str:

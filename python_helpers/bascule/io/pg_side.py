@@ -20,8 +20,8 @@ from .pg_steps import DriverGone, Steps
 Side = Union[Leaving, Entering]
 _BOTH = {"look", "ready", "pause", "finish", "back", "aim"}
 COMMANDS = {
-    "leave": _BOTH | {"settle", "close", "point", "resume", "close_thoroughly"},
-    "enter": _BOTH | {"prove", "open", "prove_thoroughly", "open_thoroughly"},
+    "leave": _BOTH | {"settle", "close", "give_receipt", "point", "resume", "close_thoroughly"},
+    "enter": _BOTH | {"prove", "arrived", "open", "prove_thoroughly", "open_thoroughly"},
 }
 
 

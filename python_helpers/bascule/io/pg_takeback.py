@@ -79,6 +79,9 @@ def aim(spec: Spec, pooler: Pooler) -> bool:
             next_command="ansible-playbook playbooks/status.yml",
         )
     own = side == spec.side
+    if own:
+        # Whoever opened this side may have died before the server heard whom it lets in.
+        Cluster(spec).reload()
     changed = pooler.point(*((spec.address, spec.port) if own else (spec.peer_address, spec.peer_port)))
     held = pooler.paused()
     pooler.resume()

@@ -13,6 +13,8 @@ LOOK_SECONDS = 60.0
 READY_SECONDS = 1300.0
 # How much of the budget the pause may take to drain.
 PAUSE_SHARE = 0.3
+# How much of it the new side may take to see the fence and the end of the log.
+ARRIVE_SHARE = 0.2
 
 
 class Line(Protocol):
@@ -73,11 +75,19 @@ class Drive:
             self._mark("paused")
             self.new.send("prove", seconds=self.budget)
             closed = self._ask(self.old, "close", self.budget)
+            # Before the receipt: whatever fails until here ends with the old side serving again.
+            arrived = self._ask(
+                self.new,
+                "arrived",
+                self.budget,
+                position=closed["position"],
+                seconds=ARRIVE_SHARE * self.budget,
+            )
+            receipt = self._ask(self.old, "give_receipt", self.budget)["receipt"]
         except BasculeError as error:
             raise self._taken_back(error) from error
         self._mark("closed")
-        self.proofs.update(closed["proofs"])
-        receipt = closed["receipt"]
+        self.proofs.update({**closed["proofs"], **arrived["proofs"]})
         try:
             # Its clients are held: where the pooler points meanwhile harms nobody.
             pointed = self.old.send("point")
@@ -85,7 +95,6 @@ class Drive:
                 self.new, "open", self.patience * 3, epoch=epoch, receipt=receipt, patience=self.patience
             )
             self._mark("opened")
-            self.proofs.update(opened["proofs"])
             self.old.answer(self.patience, pointed)
             self._ask(self.old, "resume", self.patience)
         except BasculeError as error:

@@ -24,6 +24,8 @@ def audit(
     way: str = ways.DELTA,
     stateless: bool = False,
     measured: Optional[Mapping[str, Any]] = None,
+    window: float = 0,
+    runs_inside: bool = False,
 ) -> dict[str, Any]:
     """Return what was measured, and every reason why this guest cannot be moved as planned."""
     refusals: list[str] = []
@@ -57,11 +59,14 @@ def audit(
             notes.append(f"a backup job is running at {machine}: Proxmox runs one at a time")
     size = sum(disk.size for disk in source_view.disks)
     refusals += _room(target, target_view, config, size, data)
+    used = sum(disk.used or disk.size for disk in source_view.disks)
+    # An archive is made before the passive guest is, and in the window where that is the way.
+    refusals += _archives(source, way, used if way == ways.ARCHIVE or not target_view.exists else 0, data)
     refusals += _keeping(source, size, data)
     for guest in (source, target):
         major = int(versions[guest.side.machine].partition(".")[0] or 8)
         bridges = [guest.side.bridge] if guest.side.bridge else []
-        refusals += preflight.privileges(guest, major, way, bridges)
+        refusals += preflight.privileges(guest, major, way, bridges, runs_inside)
         found, said = preflight.backups(guest)
         refusals += found
         notes += said
@@ -69,7 +74,7 @@ def audit(
     refusals += preflight.clashes(target, config)
     refusals += preflight.room(target, config)
     notes += preflight.notes(source, target, config)
-    known, assumed = forecast.measured(size, sum(disk.used or disk.size for disk in source_view.disks), measured or {})
+    known, assumed = forecast.measured(size, used, measured or {})
     expected = forecast.forecast(known)
     recommended = forecast.recommend(expected, stateless)
     data["forecast"] = {
@@ -86,6 +91,7 @@ def audit(
             "warm: what the guest has written on its own disks since its copy was made is dropped: "
             + ", ".join(f"{disk.name} ({disk.volid})" for disk in source_view.disks)
         )
+    refusals += _too_long(expected, way, recommended, window, measured or {})
     if recommended != way:
         notes.append(
             f"{recommended} would cost the window {expected[recommended]['seconds']:g} s, "
@@ -93,6 +99,27 @@ def audit(
         )
     data["summary"] = _summary(expected, way, recommended, notes)
     return {**data, "refusals": refusals, "notes": notes}
+
+
+def _too_long(
+    expected: Mapping[str, Mapping[str, float]],
+    way: str,
+    recommended: str,
+    window: float,
+    measured: Mapping[str, Any],
+) -> list[str]:
+    """Refuse a way that does not fit the window; and Proxmox's own migration by a speed that nobody has measured."""
+    if not window:
+        return []
+    refusals = []
+    if way == ways.REMOTE and not measured.get("rate"):
+        refusals.append("remote_migrate sends whole disks in the window, and the link's speed is not measured")
+    if expected[way]["seconds"] > window:
+        refusals.append(
+            f"{way} would take {expected[way]['seconds']:g} s of the window, {window:g} s are allowed for this guest; "
+            f"{recommended} would take {expected[recommended]['seconds']:g} s"
+        )
+    return refusals
 
 
 def _summary(expected: Mapping[str, Mapping[str, float]], way: str, recommended: str, notes: list[str]) -> list[str]:
@@ -166,27 +193,40 @@ def _room(guest: Guest, view: View, config: Mapping[str, Any], size: int, data: 
         (guest.side.storage, "images"),
         (guest.side.backup_storage or guest.side.storage, "backup"),
     ):
-        try:
-            status = guest.api.get(f"nodes/{guest.side.node}/storage/{storage}/status")
-        except ApiRefused as error:
-            refusals.append(f"storage '{storage}' at {where}: {error.reason}")
-            continue
-        data.setdefault("storages", {})[f"{where}:{storage}"] = {
-            "type": status.get("type"),
-            "available": int(status.get("avail", 0)),
-            "needed": needs.get(storage, 0),
-        }
-        if str(status.get("type")) not in STORAGES:
-            refusals.append(f"storage '{storage}' at {where} is of type {status.get('type')}; only folders are handled")
-        if content not in str(status.get("content", "")).split(","):
-            refusals.append(f"storage '{storage}' at {where} does not take {content}")
-        if str(status.get("active", 0)) != "1":
-            refusals.append(f"storage '{storage}' at {where} is not active")
-        elif int(status.get("avail", 0)) < needs.get(storage, 0):
-            refusals.append(
-                f"storage '{storage}' at {where} has {status.get('avail')} bytes free; {needs[storage]} may be needed"
-            )
+        refusals += _storage(guest, storage, content, needs.get(storage, 0), data)
     return list(dict.fromkeys(refusals))
+
+
+def _storage(guest: Guest, storage: str, content: str, needed: int, data: dict[str, Any]) -> list[str]:
+    """Say why a storage cannot take this content, or not so much of it."""
+    where = guest.side.machine
+    try:
+        status = guest.api.get(f"nodes/{guest.side.node}/storage/{storage}/status")
+    except ApiRefused as error:
+        return [f"storage '{storage}' at {where}: {error.status} {error.reason}"]
+    free = int(status.get("avail", 0))
+    data.setdefault("storages", {})[f"{where}:{storage}"] = {
+        "type": status.get("type"),
+        "available": free,
+        "needed": needed,
+    }
+    refusals = []
+    if str(status.get("type")) not in STORAGES:
+        refusals.append(f"storage '{storage}' at {where} is of type {status.get('type')}; only folders are handled")
+    if content not in str(status.get("content", "")).split(","):
+        refusals.append(f"storage '{storage}' at {where} does not take {content}")
+    if str(status.get("active", 0)) != "1":
+        refusals.append(f"storage '{storage}' at {where} is not active")
+    elif free < needed:
+        refusals.append(f"storage '{storage}' at {where} has {free} bytes free; {needed} may be needed")
+    return refusals
+
+
+def _archives(guest: Guest, way: str, used: int, data: dict[str, Any]) -> list[str]:
+    """The storage that takes the archives at the side we come from: there, and with room for one more."""
+    if way == ways.REMOTE:
+        return []
+    return _storage(guest, guest.side.backup_storage or guest.side.storage, "backup", used, data)
 
 
 def _keeping(guest: Guest, size: int, data: dict[str, Any]) -> list[str]:

@@ -96,7 +96,7 @@ class TaskFailed(ProxmoxError):
             expected=f"the task {upid} to end with OK",
             found=found,
             state="the task has ended; what it left behind is read again by the next run",
-            next_command=next_command,
+            next_command=next_command or "mend what the task's log names, then run the same command again",
         )
 
 

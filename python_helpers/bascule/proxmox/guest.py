@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Optional
 
@@ -18,6 +19,7 @@ from .errors import (
     GuestLocked,
     NodeUnreachable,
     NoSuchGuest,
+    NotPermitted,
     ProxmoxError,
     TaskFailed,
 )
@@ -266,6 +268,31 @@ class Guest:
     def wait_agent(self) -> float:
         """Wait until the guest agent answers; return the seconds it took."""
         return self._wait_for("the guest agent to answer", self.limits.agent, self.agent_answers)
+
+    def wait_command(self, command: Sequence[str]) -> float:
+        """Wait until a command inside the guest, run by its agent, ends well; return the seconds it took."""
+        what = f"'{shlex.join(command)}' to end well inside the guest"
+        return self._wait_for(what, self.limits.health, lambda: self._command_fails(command))
+
+    def _command_fails(self, command: Sequence[str]) -> str:
+        """Run a command by the guest's agent once; return an empty text, or how it ended and what it said."""
+        try:
+            pid = self.api.post(f"{self.path}/agent/exec", command=list(command))["pid"]
+            deadline = self.clock() + self.limits.health
+            while True:
+                ended = self.api.get(f"{self.path}/agent/exec-status", pid=pid)
+                if str(ended.get("exited", 0)) == "1":
+                    break
+                if self.clock() >= deadline:
+                    return f"it still runs (process {pid})"
+                self.sleep(0.3)
+        except NotPermitted:
+            raise
+        except (AgentSilent, ApiRefused) as error:
+            return error.reason
+        status = ended.get("exitcode")
+        words = " ".join(str(ended.get("err-data") or ended.get("out-data") or "").split())[-200:]
+        return "" if str(status) == "0" else f"it ended with {status}" + (f": {words}" if words else "")
 
     def wait_health(self) -> float:
         """Wait until the application answers at the side's health address."""

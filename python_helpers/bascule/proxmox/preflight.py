@@ -15,6 +15,7 @@ _GUEST = ("VM.Audit", "VM.PowerMgmt", "VM.Backup", "VM.Allocate", *(f"VM.Config.
 _STORAGE = ("Datastore.AllocateSpace", "Datastore.Audit")
 # What lets the token ask the guest's agent was renamed in Proxmox VE 9; any one of them is enough.
 _AGENT = {8: ("VM.Monitor",), 9: ("VM.GuestAgent.Audit", "VM.GuestAgent.Unrestricted")}
+_EXECUTE = {8: ("VM.Monitor",), 9: ("VM.GuestAgent.Unrestricted",)}
 
 
 def ask(guest: Guest, findings: list[str], path: str, /, **values: Any) -> Any:
@@ -26,10 +27,15 @@ def ask(guest: Guest, findings: list[str], path: str, /, **values: Any) -> Any:
         return None
 
 
-def needed(guest: Guest, version: int, way: str, bridges: Iterable[str]) -> dict[str, list[tuple[str, ...]]]:
-    """Return the privileges a token needs at this side, by path; of the ones in one tuple any is enough."""
+def needed(
+    guest: Guest, version: int, way: str, bridges: Iterable[str], runs_inside: bool = False
+) -> dict[str, list[tuple[str, ...]]]:
+    """Return the privileges a token needs at this side, by path; of the ones in one tuple any is enough.
+
+    `runs_inside` says that the proof boot runs a command inside the guest.
+    """
     on_guest: list[tuple[str, ...]] = [(name,) for name in _GUEST]
-    on_guest.append(_AGENT[9 if version >= 9 else 8])
+    on_guest.append((_EXECUTE if runs_inside else _AGENT)[9 if version >= 9 else 8])
     if way == ways.REMOTE:
         on_guest.append(("VM.Migrate",))
     result: dict[str, list[tuple[str, ...]]] = {f"/vms/{guest.side.vmid}": on_guest}
@@ -43,10 +49,10 @@ def needed(guest: Guest, version: int, way: str, bridges: Iterable[str]) -> dict
     return result
 
 
-def privileges(guest: Guest, version: int, way: str, bridges: Iterable[str]) -> list[str]:
+def privileges(guest: Guest, version: int, way: str, bridges: Iterable[str], runs_inside: bool = False) -> list[str]:
     """Name every privilege the token lacks at this side."""
     findings: list[str] = []
-    for path, wanted in needed(guest, version, way, bridges).items():
+    for path, wanted in needed(guest, version, way, bridges, runs_inside).items():
         granted = ask(guest, findings, "access/permissions", path=path)
         if granted is None:
             continue

@@ -158,7 +158,8 @@ def restore(
         _must_be_leftover(guest, config, began)
         if not check:
             guest.report(f"removing what a failed restore left behind ({guest.side.vmid})")
-            guest.run_task(guest.api.delete(guest.path, purge=1))
+            # A restore that was cut off leaves volumes that no config names.
+            guest.run_task(guest.api.delete(guest.path, purge=1, destroy_unreferenced_disks=True))
     if state.status == guard.UNKNOWN:
         known = GuardState.from_dict(kept) if kept else state
         state = guard.adopt_closed(state) if known.status == guard.UNKNOWN else known

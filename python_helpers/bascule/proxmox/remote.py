@@ -77,7 +77,9 @@ def put_aside(guest: Guest, began: bool, broken: bool = False, check: bool = Fal
         )
     if not check:
         guest.report(f"removing the passive guest {guest.side.vmid}: its disks are kept aside")
-        guest.run_task(guest.api.delete(guest.path, purge=1))
+        # A migration that broke leaves volumes that no config names.
+        unnamed = True if state.status == guard.UNKNOWN else None
+        guest.run_task(guest.api.delete(guest.path, purge=1, destroy_unreferenced_disks=unnamed))
     return {"changed": True, "reason": "removed; its disks are kept aside"}
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Optional, Union
 
 from ..errors import GuardRefused
 from ..guard import state as guard
 from ..guard.state import Epoch, GuardState, Receipt
 from . import config as guest_config
+from . import tasks
 from .errors import ProxmoxError
 from .guest import Config, Guest
 from .view import agent_enabled
@@ -194,10 +195,11 @@ def boot_apart(guest: Guest, check: bool = False) -> Result:
     return _said(True, state, "booted, cut from its network")
 
 
-def proof_boot(guest: Guest, stays: bool = False) -> Result:
+def proof_boot(guest: Guest, stays: bool = False, command: Sequence[str] = ()) -> Result:
     """Boot the passive guest cut from its network, see that it comes up, and stop it again (unless it `stays` up).
 
-    The boot changes the passive disk; the final delta repairs that, and digests are compared after the delta.
+    Its agent has to answer, and to run the command with success: it asks the application from inside, as nobody can
+    from outside. The boot changes the passive disk; the final delta repairs that, digests are compared after the delta.
     """
     config = guest.config_if_any()
     state = guest.guard(config)
@@ -213,6 +215,8 @@ def proof_boot(guest: Guest, stays: bool = False) -> Result:
         guest.report("proof boot, cut from the network")
         guest.start()
         seconds = guest.wait_agent()
+        if command:
+            seconds += guest.wait_command(command)
     except ProxmoxError as error:
         reason = error.message()
     finally:
@@ -232,6 +236,12 @@ def _must_be_passive(guest: Guest, config: Optional[Config], state: GuardState) 
 
 
 def _end_proof(guest: Guest) -> None:
+    # A start that could not be followed may still be under way.
+    deadline = guest.clock() + guest.limits.lock
+    while any(who.startswith("qmstart ") for who in tasks.holders(guest.api, guest.side.node, guest.side.vmid)):
+        if guest.clock() >= deadline:
+            break
+        guest.sleep(0.3)
     if not guest.running():
         return
     try:

@@ -6,7 +6,7 @@ Every figure that no sample stands behind is None, and the judge takes None for 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,7 +33,8 @@ class LegInput:
     """Everything the figures of one leg are made from.
 
     `lookup` is the one that speaks for this leg's writes; `carried` names writes acknowledged before this leg that must
-    still be found at its end. `data` is the account of the client of the database alone.
+    still be found at its end. `data` is the account of the client of the database alone, `scans`
+    are the transfers that looked at a whole tree.
     """
 
     leg: Leg
@@ -44,6 +45,7 @@ class LegInput:
     phases: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
     carried: frozenset[str] = frozenset()
     data: ClientAccount = field(default_factory=ClientAccount)
+    scans: Sequence[Mapping[str, str]] = ()
 
 
 def leg_figures(given: LegInput) -> dict[str, Any]:
@@ -86,6 +88,7 @@ def leg_figures(given: LegInput) -> dict[str, Any]:
     for name in COMPARISONS:
         figures[name] = fact_sum(given.facts.values(), name)
     figures["guests_moved"] = guests_moved(given.facts.values())
+    figures["full_scans"] = [dict(one) for one in given.scans]
     figures["phases"] = {name: dict(times) for name, times in given.phases.items()}
     return figures
 

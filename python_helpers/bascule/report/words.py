@@ -47,6 +47,10 @@ _WORDS: dict[str, dict[str, str]] = {
     "rows": {"en": "Rows compared / different / not proved", "fr": "Lignes comparées / différentes / non prouvées"},
     "files": {"en": "Files compared / different / not proved", "fr": "Fichiers comparés / différents / non prouvés"},
     "disks": {"en": "Disks compared / different", "fr": "Disques comparés / différents"},
+    "full_scans": {
+        "en": "Trees looked at whole, instead of the names that had changed",
+        "fr": "Arborescences lues en entier, au lieu des seuls noms modifiés",
+    },
     "guests_moved": {"en": "Guests moved", "fr": "Machines virtuelles déplacées"},
 }
 

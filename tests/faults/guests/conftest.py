@@ -16,7 +16,10 @@ def nodes(machine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[N
         "pve",
         "guests",
         tmp_path_factory.mktemp("guests"),
-        variables={"proxmox_guest_move": "archive"},
+        variables={
+            "proxmox_guest_move": "archive",
+            "proxmox_guest_proof_command": ["wget", "-qO", "/dev/null", "http://127.0.0.1:8000/cgi-bin/healthz"],
+        },
         gates={"guest_boots": {"equals": True, "max_age": 600}},
     )
     try:

@@ -14,11 +14,17 @@ from tests.faults.pair import ROOT, SIDES, Pair
 
 NUMBERS = {"source": 160, "target": 161}
 STANDIN = "/opt/lab/pve"
+EMPTY_GUEST = "memory: 32\nname: empty\nnet0: virtio=BC:24:11:0A:00:A0,bridge=vmbr0\nonboot: 1\nostype: l26\n"
 
 
 @dataclass
 class Nodes(Pair):
-    """A pair of nodes; the guest has number 160 at the source and 161 at the target."""
+    """A pair of nodes; the guest has number 160 at the source and 161 at the target.
+
+    One that does not boot has an empty disk, and no agent: its process runs, and that is all.
+    """
+
+    boots: bool = True
 
     @property
     def token(self) -> str:
@@ -42,7 +48,7 @@ class Nodes(Pair):
                     "ipconfig0": f"ip={head}.{NUMBERS[side]}/24",
                     "nameserver": "192.0.2.53",
                     "searchdomain": "fault.test",
-                    "health_url": f"http://{head}.{NUMBERS[side]}:8000/cgi-bin/healthz",
+                    "health_url": f"http://{head}.{NUMBERS[side]}:8000/cgi-bin/healthz" if self.boots else "",
                 }
                 for side in SIDES
             },
@@ -50,23 +56,27 @@ class Nodes(Pair):
 
     def _set_up(self, side: str) -> None:
         self.setup = {
-            "LAB_PVE_GUESTS": f"small={NUMBERS['source']}" if side == "source" else "",
+            "LAB_PVE_GUESTS": f"small={NUMBERS['source']}" if side == "source" and self.boots else "",
             "LAB_GUEST_PREFIX": self.subnet.rpartition(".")[0],
             "LAB_GUEST_GATEWAY": self.addresses["source"],
             "LAB_GUEST_NAME_SERVER": "192.0.2.53",
             "LAB_GUEST_DISKS": "/var/lib/lab/guest",
         }
         disk = self.work / "small.raw"
-        if not disk.exists():
+        if self.boots and not disk.exists():
             shell.run(
                 [sys.executable, str(ROOT / "tests/lab/pve/build_small_guest.py"), "--output", str(disk)], timeout=300
             )
         host = self.host(side)
         self.must_run(side, ["mkdir", "-p", "/opt/lab", "/etc/lab/secrets", "/var/lib/lab/guest"])
         shell.run(["podman", "cp", str(ROOT / "tests/lab/pve"), f"{host}:/opt/lab/"])
-        if side == "source":
+        if side == "source" and self.boots:
             shell.run(["podman", "cp", str(disk), f"{host}:/var/lib/lab/guest/small.raw"])
         super()._set_up(side)
+        if side == "source" and not self.boots:
+            self.must_run(side, ["truncate", "-s", "1M", "/var/lib/vz/empty.raw"])
+            number = str(NUMBERS[side])
+            self.must_run(side, [f"{STANDIN}/seed-guest.sh", number, "/var/lib/vz/empty.raw"], EMPTY_GUEST)
 
     # What tests order and look at
 
@@ -82,13 +92,29 @@ class Nodes(Pair):
 
     def withdraw(self, side: str, *privileges: str) -> None:
         """Take privileges from the token of a side."""
+        text = self.must_run(side, ["bash", "-c", self.without(*privileges)])
+        self.must_run(side, ["tee", "/etc/pve/priv/standin-privileges.json"], text)
+
+    @staticmethod
+    def without(*privileges: str) -> str:
+        """The command that says what a token has when it lacks these."""
         script = (
             "import json, sys; sys.path.insert(0, sys.argv[1]); from pve_standin.access import defaults; "
             "names = sorted(set(defaults('8.4')) - set(sys.argv[2:])); "
             "print(json.dumps({'bascule@pve!move': {'/': names}}))"
         )
-        text = self.must_run(side, ["python3", "-c", script, STANDIN, *privileges])
-        self.must_run(side, ["tee", "/etc/pve/priv/standin-privileges.json"], text)
+        return shlex.join(["python3", "-c", script, STANDIN, *privileges])
+
+    def schedule(self, **jobs: bool) -> None:
+        """Let backups run by a schedule at both sides; the value says whether a job is enabled."""
+        text = json.dumps({name: {"id": name, "schedule": "02:00", "enabled": int(on)} for name, on in jobs.items()})
+        for side in SIDES:
+            self.must_run(side, ["tee", "/etc/pve/jobs.json"], text)
+
+    def scheduled(self, side: str) -> dict[str, bool]:
+        """The scheduled backups of a side, and whether each is enabled."""
+        jobs = json.loads(self.must_run(side, ["cat", "/etc/pve/jobs.json"]))
+        return {name: str(job["enabled"]) == "1" for name, job in jobs.items()}
 
     def config(self, side: str) -> str:
         """The guest's configuration file; empty when there is none."""

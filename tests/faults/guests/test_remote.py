@@ -1,4 +1,7 @@
-"""Proxmox's own migration between two clusters: forward and back, and broken in the middle."""
+"""Proxmox's own migration between two clusters: forward and back, and broken in the middle.
+
+The guest is a process with a small disk and nothing on it, which is stopped hard: what is looked at is the migration.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +15,12 @@ from tests.faults.guests.nodes import NUMBERS, Nodes
 @pytest.fixture(scope="module")
 def clusters(machine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
     """Two clusters of one node each."""
-    variables = {"proxmox_guest_move": "remote_migrate"}
-    pair = Nodes("pve", "remote", tmp_path_factory.mktemp("remote"), variables=variables)
+    variables = {
+        "proxmox_guest_move": "remote_migrate",
+        "proxmox_guest_force_stop": True,
+        "proxmox_guest_limits": {"task": 300, "shutdown": 1, "agent": 60, "health": 60, "lock": 4},
+    }
+    pair = Nodes("pve", "remote", tmp_path_factory.mktemp("remote"), variables=variables, boots=False)
     try:
         pair.start()
         yield pair

@@ -45,7 +45,7 @@ def main(settings: dict[str, Any]) -> int:
                 old,
                 new,
                 budget=settings["budget"],
-                patience=30,
+                patience=settings["patience"],
                 clock=time.monotonic,
                 reach=lambda name: hold.wait(f"driver.{name}"),
             )

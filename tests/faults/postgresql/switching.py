@@ -19,11 +19,12 @@ from typing import Any
 import psycopg
 from bascule_lab import shell
 
-from tests.faults.conftest import StartPair
 from tests.faults.pair import ROOT, SIDES, Pair
 
 # Longer than a switch needs on a machine that is busy with other tests as well.
 BUDGET = 15.0
+# Where a test waits for the dead-man, which comes when most of the budget is over.
+SHORT_BUDGET = 7.0
 # A transaction of a client may wait as long as its pooler lets it.
 WAIT_SECONDS = 100.0
 
@@ -123,7 +124,15 @@ class Clients:
 class Switch:
     """A switch under way, in a process of its own, held at a step."""
 
-    def __init__(self, pair: Pair, source: str, directory: Path, step: str = "", budget: float = BUDGET) -> None:
+    def __init__(
+        self,
+        pair: Pair,
+        source: str,
+        directory: Path,
+        step: str = "",
+        budget: float = BUDGET,
+        patience: float = 30,
+    ) -> None:
         self.pair = pair
         self.old, self.new = source, SIDES[1 - SIDES.index(source)]
         self.step = step
@@ -136,6 +145,7 @@ class Switch:
             "new": pair.host(self.new),
             "component": pair.component,
             "budget": budget,
+            "patience": patience,
         }
         environment = {**shell.environment(), "PYTHONPATH": str(ROOT / "python_helpers")}
         if step:
@@ -162,12 +172,15 @@ class Switch:
         (self.directory / f"{self.step}.go").touch()
 
     def kill(self, victim: str) -> None:
-        """Kill -9 the driver, an agent (old-agent, new-agent) or a server (old-server, new-server)."""
+        """Kill -9 the driver, an agent (old-agent, new-agent) or a server (old-server, new-server), or a whole host."""
         if victim == "driver":
             self.process.send_signal(signal.SIGKILL)
             return
         which, _, what = victim.partition("-")
         side, part = (self.old, "leave") if which == "old" else (self.new, "enter")
+        if what == "host":
+            self.pair.kill(side)
+            return
         if what == "agent":
             command = f"pkill -9 -f 'pg_side .*--part {part}'"
         else:
@@ -226,20 +239,27 @@ def kill_group(started: subprocess.Popen[str]) -> None:
     started.communicate()
 
 
-def prepared(start_pair: StartPair, name: str) -> Pair:
-    """Start a pair whose clients ride through a switch behind the poolers."""
-    clients = [{"database": "courses", "user": "lab_data", "address": "all", "until": "switch"}]
-    pair = start_pair("db", name, pooler="install", variables={"postgresql_replication_pooler_clients": clients})
-    pair.must("prepare")
-    return pair
+def refused(pair: Pair) -> bool:
+    """Whether both servers refuse a client that comes straight to them."""
+    for side in SIDES:
+        try:
+            psycopg.connect(
+                host=pair.addresses[side],
+                dbname="courses",
+                user="lab_data",
+                password=(pair.work / "secrets/data_password").read_text().strip(),
+                sslmode="require",
+                connect_timeout=5,
+            ).close()
+        except psycopg.OperationalError:
+            continue
+        return False
+    return True
 
 
-def left(pair: Pair) -> Iterator[str]:
-    """Freeze the active side, name it, and have the other one follow whatever came of the test."""
-    side = active(pair)
-    freeze(pair, side)
-    yield side
-    follow(pair, SIDES[1 - SIDES.index(active(pair))])
+def statuses(pair: Pair, old: str) -> tuple[str, str]:
+    """What the guards of the side that is left and of the other one say."""
+    return pair.guard(old)["status"], pair.guard(SIDES[1 - SIDES.index(old)])["status"]
 
 
 def nothing_lost(clients: Clients, pair: Pair, order: list[str]) -> None:

@@ -9,21 +9,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.faults.conftest import StartPair
 from tests.faults.pair import SIDES, Pair, Ran
 from tests.faults.postgresql.test_prepare import expired
 
 HOME = "/etc/bascule/pooler/accounts_db"
 UNIT = "bascule-pooler-accounts_db.service"
 AGENT = "/usr/local/lib/bascule/bascule.pyz"
-
-
-@pytest.fixture(scope="module")
-def pair(start_pair: StartPair) -> Pair:
-    clients = [{"database": "courses", "user": "lab_data", "address": "all", "until": "switch"}]
-    pair = start_pair("db", "pooler", pooler="install", variables={"postgresql_replication_pooler_clients": clients})
-    pair.must("prepare")
-    return pair
 
 
 @pytest.fixture(autouse=True)

@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
 
-from tests.faults.conftest import StartPair
 from tests.faults.pair import SIDES, Pair
 from tests.faults.postgresql import switching
-from tests.faults.postgresql.switching import Clients, Switch, active, ids, nothing_lost
+from tests.faults.postgresql.switching import BUDGET, SHORT_BUDGET, Clients, Switch, active, ids, nothing_lost
 
 # Before the receipt: whoever dies, the old side serves again by itself.
 BEFORE = [
     ("old.promised", "driver"),
     ("old.paused", "driver"),
+    ("old.stopping", "driver"),
     ("old.stopped", "driver"),
+    ("old.proved", "driver"),
     ("old.promised", "old-agent"),
     ("old.paused", "old-agent"),
     ("old.stopping", "old-agent"),
     ("old.stopped", "old-agent"),
     ("old.proved", "old-agent"),
+    ("old.promised", "old-server"),
     ("old.paused", "old-server"),
     ("old.paused", "new-agent"),
     ("old.paused", "new-server"),
+    ("old.proved", "new-agent"),
+    ("old.proved", "new-server"),
 ]
 
 # Connections from the host itself, which no firewall table stands before; a server that stops waits a minute for each.
@@ -41,15 +47,14 @@ while True:
 """
 
 
-@pytest.fixture(scope="module")
-def pair(start_pair: StartPair) -> Pair:
-    return switching.prepared(start_pair, "switch")
-
-
-@pytest.fixture
-def old(pair: Pair) -> Iterator[str]:
-    """The side that is left: the active one, frozen, with its standby behind it."""
-    yield from switching.left(pair)
+@contextlib.contextmanager
+def replay_paused(pair: Pair, side: str) -> Iterator[None]:
+    """Have a standby receive and not replay."""
+    pair.sql(side, "select pg_wal_replay_pause()")
+    try:
+        yield
+    finally:
+        pair.sql(side, "select pg_wal_replay_resume()")
 
 
 def test_clients_ride_through_a_switch(pair: Pair, old: str, tmp_path: Path) -> None:
@@ -69,7 +74,8 @@ def test_before_the_receipt_the_old_side_serves_again(
     pair: Pair, old: str, tmp_path: Path, step: str, victim: str
 ) -> None:
     with Clients(pair) as clients:
-        switch = Switch(pair, old, tmp_path / "hold", step)
+        budget = SHORT_BUDGET if victim.endswith("agent") else BUDGET
+        switch = Switch(pair, old, tmp_path / "hold", step, budget)
         switch.held()
         switch.kill(victim)
         if victim != "driver":
@@ -89,11 +95,41 @@ def test_before_the_receipt_the_old_side_serves_again(
         pair.must_run(switch.new, ["systemctl", "restart", "postgresql@15-main.service"])
 
 
+def test_a_server_that_is_killed_while_it_stops_serves_again_or_has_stopped(
+    pair: Pair, old: str, tmp_path: Path
+) -> None:
+    with Clients(pair) as clients:
+        switch = Switch(pair, old, tmp_path / "hold", "old.stopping")
+        switch.held()
+        # Either may come first: the end of the stop, or the kill.
+        switch.kill("old-server")
+        switch.go()
+        said = switch.end()
+        serving = [old] if "error" in said else [old, switch.new]
+        assert active(pair) == serving[-1]
+        clients.go_on()
+    nothing_lost(clients, pair, serving)
+
+
+def test_a_link_that_is_cut_after_the_stop_is_no_proof_of_the_fence(pair: Pair, old: str, tmp_path: Path) -> None:
+    with Clients(pair) as clients:
+        switch = Switch(pair, old, tmp_path / "hold", "old.proved", SHORT_BUDGET)
+        switch.held()
+        with switching.cut(pair):
+            switch.go()
+            said = switch.end()
+            assert "silence is no proof" in said["error"]
+            assert active(pair) == old
+        clients.go_on()
+    assert clients.errors == []
+    nothing_lost(clients, pair, [old])
+
+
 def test_a_transaction_that_never_ends_is_named_and_nothing_is_stopped(pair: Pair, old: str, tmp_path: Path) -> None:
     with Clients(pair) as clients, clients.connect(old) as holder:
         holder.autocommit = False
         holder.execute("insert into lab.data_layer values (gen_random_uuid(), now())")
-        said = Switch(pair, old, tmp_path / "hold").end()
+        said = Switch(pair, old, tmp_path / "hold", budget=SHORT_BUDGET).end()
         clients.go_on()
         holder.rollback()
     assert "lab_data" in said["error"]
@@ -117,6 +153,36 @@ def test_without_a_standby_nothing_is_paused(pair: Pair, old: str, tmp_path: Pat
     pair.must_run(new, ["systemctl", "start", "postgresql@15-main.service"])
 
 
+def test_a_standby_that_is_far_behind_is_not_waited_for_in_the_pause(pair: Pair, old: str, tmp_path: Path) -> None:
+    before = pair.guard(old)
+    new = SIDES[1 - SIDES.index(old)]
+    with Clients(pair) as clients, replay_paused(pair, new):
+        pair.sql(old, "create table lab.bulk as select repeat(md5(i::text), 8) from generate_series(1, 20000) as i")
+        said = Switch(pair, old, tmp_path / "hold", budget=2).end()
+        clients.go_on()
+    pair.sql(old, "drop table lab.bulk")
+    assert "to stream and to be nearly caught up" in said["error"]
+    assert re.search(r"streaming, \d{7,} bytes behind", said["error"])
+    assert "nothing was closed" in said["error"]
+    assert clients.errors == []
+    assert pair.guard(old) == before, "a promise was made"
+
+
+def test_a_standby_that_does_not_replay_is_seen_before_anything_is_closed(pair: Pair, old: str, tmp_path: Path) -> None:
+    before = pair.guard(old)
+    new = SIDES[1 - SIDES.index(old)]
+    with Clients(pair) as clients, replay_paused(pair, new):
+        # Hardly anything is missing, and it would never come.
+        clients.go_on()
+        said = Switch(pair, old, tmp_path / "hold", budget=2).end()
+        clients.go_on()
+    assert "to replay what it has received" in said["error"]
+    assert "replay is paused" in said["error"]
+    assert "nothing was closed" in said["error"]
+    assert clients.errors == []
+    assert pair.guard(old) == before, "a promise was made"
+
+
 def test_clients_that_connect_and_say_nothing_do_not_hold_the_stop_up(pair: Pair, old: str, tmp_path: Path) -> None:
     pair.must_run(old, ["systemd-run", "--unit", "silent-clients", "python3", "-c", SILENT])
     try:
@@ -135,7 +201,7 @@ def test_a_stop_that_waits_for_a_receiver_nobody_reaches_ends_with_the_old_prima
     pair: Pair, old: str, tmp_path: Path
 ) -> None:
     with Clients(pair) as clients:
-        switch = Switch(pair, old, tmp_path / "hold", "old.paused")
+        switch = Switch(pair, old, tmp_path / "hold", "old.paused", SHORT_BUDGET)
         switch.held()
         with switching.cut(pair):
             switch.go()
@@ -150,7 +216,7 @@ def test_a_stop_that_waits_for_a_receiver_nobody_reaches_ends_with_the_old_prima
 
 def test_an_agent_that_hangs_is_ended_by_the_dead_man(pair: Pair, old: str, tmp_path: Path) -> None:
     with Clients(pair) as clients:
-        switch = Switch(pair, old, tmp_path / "hold", "old.stopped")
+        switch = Switch(pair, old, tmp_path / "hold", "old.stopped", SHORT_BUDGET)
         switch.held()
         # Nobody lets it go on, and nobody dies.
         clients.go_on()

@@ -13,6 +13,7 @@ from typing import Any
 
 from bascule.report.figures import LegInput, acknowledged_idents, leg_figures
 from bascule.report.records import ClientAccount, Leg, Lookup, client_account, probe_account
+from bascule.report.scans import full_scans
 
 from .setting import LAB, ROOT, Setting, SiteAddresses
 
@@ -68,6 +69,8 @@ def figures(clients: Path, legs: list[LegEvidence], now: float) -> dict[str, dic
     if (clients / "data.jsonl").exists():
         with (clients / "data.jsonl").open(encoding="utf-8", errors="replace") as lines:
             data = client_account(lines)
+    journal = clients.parent / "journal.jsonl"
+    entries = journal.read_text(encoding="utf-8", errors="replace").splitlines() if journal.exists() else []
     found: dict[str, dict[str, Any]] = {}
     carried: frozenset[str] = frozenset()
     for evidence in legs:
@@ -82,6 +85,7 @@ def figures(clients: Path, legs: list[LegEvidence], now: float) -> dict[str, dic
                 phases=evidence.phases,
                 carried=carried,
                 data=data,
+                scans=full_scans(entries, leg),
             )
         )
         carried |= acknowledged_idents(client, probes, leg, data)

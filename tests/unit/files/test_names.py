@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import subprocess
@@ -20,10 +21,12 @@ from bascule.integrity.manifest import compare
 from bascule.io import (
     files,
     files_delta,
+    files_digests,
     files_job,
     files_names,
     files_push,
     files_recorder,
+    files_rsync,
     files_side,
     files_talk,
     tree,
@@ -256,6 +259,43 @@ def test_a_scan_leaves_names_that_differ_to_the_next_delta(ends: Ends) -> None:
     assert files_names.reference(ends.active) is None
     ends.kernel.recording = False
     assert not files_names.scanned(ends.active, ends.talk, Mark("g1", 0), True, list)
+
+
+def test_a_scan_while_clients_write_ends_in_a_state_that_both_share(
+    ends: Ends, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever reads digests during the scan has the recorder forget what came before, but not what the scan needs."""
+    files_side.note(ends.active, reference={})
+    files.remove(ends.active.home / "marks.json")
+    ends.tell((CHANGED, b"a"))
+    files_digests.take(ends.active)
+    peer = ends.passive.home / "peer.jsonl"
+
+    def carry(asked: Push, *_: Any) -> tuple[int, list[str], dict[str, int], int]:
+        subprocess.run(["rsync", "-aHAX", f"{ends.active.tree}/", f"{ends.passive.tree}/"], check=True)
+        (Path(ends.active.path) / "b").write_text("written while both trees are read")
+        ends.tell((CHANGED, b"b"))
+        return 0, [], {"changed_entries": 1}, 0
+
+    def ask(*_: Any) -> dict[str, Any]:
+        return {"manifest": tree.take_manifest(ends.passive.tree, peer)[0], "read_files": 0}
+
+    @contextlib.contextmanager
+    def talk(asked: Push) -> Iterator[Talk]:
+        yield ends.talk
+
+    monkeypatch.setattr(files_rsync, "with_retries", carry)
+    monkeypatch.setattr(files_push, "ask", ask)
+    monkeypatch.setattr(files_push, "fetch", lambda asked, target, what: files.write_durably(target, peer.read_text()))
+    monkeypatch.setattr(files_talk, "talk", talk)
+    push = Push(COMPONENT, ends.active.tree, ends.passive.tree, "192.0.2.2", "/k", "/h")
+    found = files_push._by_scan(ends.active, push, False, 0, lambda progress: None)
+    shared = files_names.reference(ends.active)
+    assert (found["equal"], found["shared"]) == (False, True)
+    assert shared is not None
+    assert shared.mark == Mark("g1", 1)
+    assert ends.carry(final=True)["equal"]
+    assert ends.differences() == []
 
 
 def test_an_outcome_is_taken_once_and_only_while_it_holds(ends: Ends, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,8 +13,10 @@ from bascule.postgresql.drive import Drive
 
 RECEIPT = {"side": "db-mtp", "epoch": "1.d"}
 ANSWERS: dict[str, dict[str, Any]] = {
-    "close": {"receipt": RECEIPT, "proofs": {"host": "refused"}},
-    "open": {"guard": {"status": "open"}, "proofs": {"from db-tls": "refused"}},
+    "close": {"position": {"checkpoint_lsn": "0/100"}, "proofs": {"host": "refused"}},
+    "arrived": {"proofs": {"from db-tls": "refused"}},
+    "give_receipt": {"receipt": RECEIPT},
+    "open": {"guard": {"status": "open"}},
     "finish": {"marks": {}, "warnings": []},
     "close_thoroughly": {"receipt": RECEIPT, "proofs": {}, "marks": {}, "notices": []},
     "prove_thoroughly": {"proofs": {"from db-tls": "refused"}},
@@ -78,6 +80,8 @@ def test_a_live_switch_asks_in_the_order_that_keeps_one_writer() -> None:
         "new pause",
         "new prove",
         "old close",
+        "new arrived",
+        "old give_receipt",
         "old point",
         "new open",
         "old resume",
@@ -90,7 +94,16 @@ def test_a_live_switch_asks_in_the_order_that_keeps_one_writer() -> None:
 
 @pytest.mark.parametrize(
     ("side", "step"),
-    [("old", "settle"), ("new", "ready"), ("old", "ready"), ("old", "pause"), ("new", "pause"), ("old", "close")],
+    [
+        ("old", "settle"),
+        ("new", "ready"),
+        ("old", "ready"),
+        ("old", "pause"),
+        ("new", "pause"),
+        ("old", "close"),
+        ("new", "arrived"),
+        ("old", "give_receipt"),
+    ],
 )
 def test_a_failure_before_the_receipt_takes_both_sides_back_and_opens_nothing(side: str, step: str) -> None:
     world = World()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -152,3 +153,12 @@ def test_why_the_other_side_cannot_be_reached(monkeypatch: pytest.MonkeyPatch, t
     assert pg_reach.complaint(make_spec()) == reason
     with pytest.raises(BasculeError, match="nothing was copied"):
         pg_reach.identify(make_spec())
+
+
+@pytest.mark.parametrize(("free", "reason"), [(1 << 20, "only 1048576 bytes free at "), (1 << 30, "")])
+def test_a_full_disk_is_named_where_a_log_in_succeeds(monkeypatch: pytest.MonkeyPatch, free: int, reason: str) -> None:
+    monkeypatch.setattr(pg_reach, "run", lambda argv, **_: Result(tuple(argv), 0, "7|1|0/100|", ""))
+    monkeypatch.setattr(Path, "exists", lambda path: path.name == "pg_wal")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=free))
+    assert pg_reach.complaint(make_spec()).startswith(reason)
+    assert bool(pg_reach.complaint(make_spec())) == bool(reason)

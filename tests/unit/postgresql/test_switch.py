@@ -33,6 +33,8 @@ class World:
         self.recovery = False
         self.signal = False
         self.hba = hba.OPEN
+        # What a running server goes by, until it is told to read the file again.
+        self.heard = hba.OPEN
         self.start_mode = "auto"
         self.standby: dict[str, Any] | None = dict(STREAMING)
         self.stops = True
@@ -118,12 +120,16 @@ class FakeCluster:
         return self.world.hba
 
     def admit(self, mode: str) -> None:
-        self.world.hba = mode
+        self.world.hba = self.world.heard = mode
         self.world.log.append(f"admit {mode}")
+
+    def reload(self) -> None:
+        self.world.heard = self.world.hba
 
     def fence(self) -> None:
         self.world.log.append("fence")
         self.world.hba, self.world.signal, self.world.start_mode = hba.CLOSED, True, "manual"
+        self.world.heard = hba.CLOSED
 
     def unfence(self) -> None:
         self.world.log.append("unfence")
@@ -163,12 +169,12 @@ class FakeCluster:
         return self.world.hba
 
     def prove_refusal(self, allowed: tuple[str, ...], timeout: float = 3, *, mode: str = hba.CLOSED) -> str:
-        if self.world.running and self.world.hba == hba.OPEN:
+        if self.world.running and self.world.heard == hba.OPEN:
             raise BasculeError(expected="a refusal", found="admitted")
         return "28000: rejects"
 
     def knock(self, timeout: float = 3) -> SimpleNamespace:
-        return SimpleNamespace(text="rejects" if self.world.hba == hba.CLOSED else "the server asks for a password")
+        return SimpleNamespace(text="rejects" if self.world.heard == hba.CLOSED else "the server asks for a password")
 
 
 class FakeStore:
@@ -238,6 +244,19 @@ def test_freeze_closes_proves_and_is_undone(world: World) -> None:
     assert pg_freeze.thaw("db", "db-mtp")["changed"]
     assert (world.hba, store().read("db", "db-mtp").frozen) == (hba.OPEN, False)
     assert not pg_freeze.thaw("db", "db-mtp")["changed"]
+
+
+def test_what_died_before_the_server_heard_of_its_rules_is_made_up_for(world: World) -> None:
+    store().adopt("db", "db-mtp", "open")
+    world.heard = hba.CLOSED
+    assert pg_freeze.thaw("db", "db-mtp", check=True)["changed"]
+    assert world.heard == hba.CLOSED
+    assert pg_freeze.thaw("db", "db-mtp")["changed"]
+    assert world.heard == hba.OPEN
+    pg_freeze.freeze("db", "db-mtp")
+    world.heard = hba.OPEN
+    assert not pg_freeze.freeze("db", "db-mtp")["changed"]
+    assert world.heard == hba.FROZEN
 
 
 def test_freeze_in_check_mode_touches_nothing(world: World) -> None:

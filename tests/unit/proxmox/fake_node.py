@@ -34,10 +34,14 @@ class FakeNode:
         self.tasks: dict[str, tuple[str, list[str]]] = {}
         self.archives: list[dict[str, Any]] = []
         self.contents: dict[str, dict[str, Any]] = {}
+        # What the storage says that differs.
+        self.storage: dict[str, Any] = {}
         self.fail_next: list[tuple[str, str, Answer | Exception]] = []
         self.before_put: list[Callable[[], None]] = []
         self.task_results: dict[str, tuple[str, list[str]]] = {}
         self.agent_silent = False
+        # What each question after a command that was run inside says.
+        self.executed: list[dict[str, Any]] = []
         self.peer: Optional[FakeNode] = None
         self.privileges = set(PRIVILEGES)
         self.withdrawn: set[str] = set()
@@ -142,6 +146,11 @@ class FakeNode:
             return self._data({"status": status, "qmpstatus": status, "vmid": vmid, "ha": {"managed": 0}, **lock})
         if what == "agent/ping":
             return self._ping(vmid)
+        if what == "agent/exec":
+            assert isinstance(values["command"], list)
+            return self._ping(vmid) if self.agent_silent else self._data({"pid": 41 + len(self.executed)})
+        if what == "agent/exec-status":
+            return self._data(self.executed.pop(0) if self.executed else {"exited": 0})
         if what == "status/start":
             return self.task("qmstart", vmid, lambda: self.running.add(vmid))
         if what == "remote_migrate":
@@ -221,6 +230,7 @@ class FakeNode:
         if rest == ["status"]:
             return self._data(
                 {"type": "dir", "content": "images,backup,iso", "avail": 50 << 30, "active": 1, "enabled": 1}
+                | self.storage
             )
         if rest == ["content"]:
             return self._data([{k: v for k, v in a.items() if not k.startswith("_")} for a in self.archives])

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bascule.proxmox import audit, forecast, view, ways
+from bascule.proxmox import audit, forecast, preflight, view, ways
 from bascule.proxmox.forecast import Measured
 
 
@@ -84,6 +84,29 @@ def test_a_warm_move_names_what_it_drops(nodes: Any) -> None:
     assert [line for line in found["summary"] if line.startswith("warm: ") and "(chosen, recommended)" in line]
 
 
+def test_a_way_that_does_not_fit_the_window_is_refused(nodes: Any) -> None:
+    _, _, source, target = nodes
+    views = view.look_at_both(source, target)
+
+    def refused(way: str, window: float, **measured: float) -> list[str]:
+        return list(audit.audit(source, target, *views, way, False, measured, window)["refusals"])
+
+    assert [line for line in refused(ways.REMOTE, 0) if "window" in line] == []
+    slow = refused(ways.REMOTE, 300, rate=1e6)
+    assert [line for line in slow if line.startswith("remote_migrate would take 1") and "300 s are allowed" in line]
+    assert [line for line in refused(ways.REMOTE, 300, rate=25e6) if "window" in line] == []
+    assert [line for line in refused(ways.REMOTE, 300) if "the link's speed is not measured" in line]
+    assert [line for line in refused(ways.DELTA, 300) if "window" in line] == []
+
+
+@pytest.mark.parametrize(("version", "name"), [(8, "VM.Monitor"), (9, "VM.GuestAgent.Unrestricted")])
+def test_a_command_inside_the_guest_needs_its_own_privilege(nodes: Any, version: int, name: str) -> None:
+    _, _, _, target = nodes
+    assert (name,) in preflight.needed(target, version, ways.DELTA, [], runs_inside=True)["/vms/100"]
+    plain = preflight.needed(target, 9, ways.DELTA, [])["/vms/100"]
+    assert ("VM.GuestAgent.Audit", "VM.GuestAgent.Unrestricted") in plain
+
+
 SIZES = st.integers(1 << 20, 1 << 42)
 
 
@@ -110,3 +133,19 @@ def test_what_was_not_measured_is_said_to_be_assumed() -> None:
     assert (known.rate, len(assumed)) == (25e6, 3)
     known, assumed = forecast.measured(1 << 30, 1 << 29, {"rate": 20e6, "archive": 5, "changed": 7, "planned": 25e6})
     assert (known.rate, known.archive, known.changed, assumed) == (20e6, 5, 7, [])
+
+
+def test_the_storage_for_archives_at_the_source_is_asked_for(nodes: Any) -> None:
+    here, _, source, target = nodes
+    views = view.look_at_both(source, target)
+    found = audit.audit(source, target, *views)
+    assert found["storages"]["pve-mtp:local"]["available"] == 50 << 30
+    here.storage = {"content": "images,iso", "avail": 1 << 20}
+    found = audit.audit(source, target, *views)["refusals"]
+    for reason in (
+        "storage 'local' at pve-mtp does not take backup",
+        "storage 'local' at pve-mtp has 1048576 bytes free; ",
+    ):
+        assert [line for line in found if line.startswith(reason)], (reason, found)
+    here.storage = {"active": 0}
+    assert "storage 'local' at pve-mtp is not active" in audit.audit(source, target, *views)["refusals"]

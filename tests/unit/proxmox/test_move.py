@@ -253,6 +253,43 @@ def test_proof_boot_of_a_guest_with_a_silent_agent_says_why(prepared: Any) -> No
     assert 100 not in there.running
 
 
+def test_a_start_that_cannot_be_followed_is_ended_all_the_same(prepared: Any) -> None:
+    _, there, _, target = prepared
+    there.task_results["qmstart"] = ("OK", ["TASK OK"])
+    there.fail_next.append((
+        "GET", ":qmstart:", (400, "Parameter verification failed.", None, {"upid": "no such task"}),
+    ))  # fmt: skip
+    there.active.append({"type": "qmstart", "upid": "UPID:x", "user": "bascule@pve!move"})
+
+    def late(seconds: float) -> None:
+        if there.active:
+            there.active.clear()
+            there.running.add(100)
+
+    target.sleep = late
+    found = verbs.proof_boot(target)
+    assert (found["boots"], 100 in there.running) == (False, False)
+    assert "no such task" in found["reason"]
+    assert there.active == []
+
+
+def test_proof_boot_asks_the_application_from_inside(prepared: Any) -> None:
+    _, there, _, target = prepared
+    refused = {"exited": 1, "exitcode": 7, "err-data": "curl: (7) Failed to connect\n"}
+    there.executed = [{"exited": 0}, refused, {"exited": 1, "exitcode": 0}]
+    command = ["curl", "-fsS", "http://127.0.0.1:8000/healthz"]
+    assert verbs.proof_boot(target, command=command)["boots"] is True
+    assert there.executed == []
+    there.executed = [refused] * 100
+    found = verbs.proof_boot(target, command=command)
+    assert found["boots"] is False
+    assert "'curl -fsS http://127.0.0.1:8000/healthz' to end well inside the guest within 5 s" in found["reason"]
+    assert "it ended with 7: curl: (7) Failed to connect" in found["reason"]
+    there.executed = []
+    assert "it still runs (process" in verbs.proof_boot(target, command=command)["reason"]
+    assert 100 not in there.running
+
+
 def test_somebody_elses_change_is_kept(prepared: Any) -> None:
     here, _, source, _ = prepared
 

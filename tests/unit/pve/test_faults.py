@@ -75,6 +75,14 @@ def test_a_task_that_fails_when_its_work_is_done(ask: Ask, node: Node, guest: in
     assert finished(ask("POST", f"{GUEST}/status/stop")) == ("no such luck", ["TASK ERROR: no such luck"])
 
 
+def test_a_backup_that_fails_when_it_is_finished(ask: Ask, node: Node, guest: int, finished: Finished) -> None:
+    need_zstd()
+    node.faults.order({"fault": "task_fails", "type": "vzdump", "text": "job errors", "at": "end"})
+    status, log = back_up(ask, finished)
+    assert (status, log[-1]) == ("job errors", "TASK ERROR: job errors")
+    assert len(archives(ask)) == 1, "what the job has finished stays"
+
+
 def test_a_lock_that_somebody_holds(ask: Ask, node: Node, guest: int, finished: Finished) -> None:
     order = node.faults.order({"fault": "lock_held", "vmid": 100, "seconds": 30})
     upid = node.hold(order)
@@ -143,6 +151,21 @@ def test_orders_over_the_wire(port: int, node: Node, guest: int) -> None:
     assert wire(port, "GET", "/api2/json/version")[0] == 200
 
 
+def test_a_request_that_is_refused_as_ordered(port: int, ask: Ask, node: Node, guest: int) -> None:
+    config = f"/api2/json{GUEST}/config"
+    order = {"fault": "refused", "method": "PUT", "path": "/config", "status": 400, "text": "Wrong.", "count": 2}
+    wire(port, "POST", "/standin/faults", order={**order, "errors": {"onboot": "no"}})
+    before = ask("GET", f"{GUEST}/config")
+    assert wire(port, "GET", config)[0] == 200, "another method"
+    refused = (400, {"data": None, "message": "Wrong.\n", "errors": {"onboot": "no"}})
+    assert [wire(port, "PUT", config, order={"onboot": "0"}) for _ in range(2)] == [refused] * 2
+    assert ask("GET", f"{GUEST}/config") == before
+    wire(port, "POST", "/standin/faults", order={**order, "status": 401, "empty": True, "count": 1})
+    assert wire(port, "PUT", config, order={"onboot": "0"}) == (401, None)
+    assert wire(port, "PUT", config, order={"onboot": "0"})[0] == 200
+    assert ask("GET", f"{GUEST}/config")["onboot"] == 0
+
+
 def test_a_lock_ordered_over_the_wire(port: int, ask: Ask, guest: int) -> None:
     order = {"fault": "lock_held", "vmid": 100, "lock": "migrate", "seconds": 20}
     status, answer = wire(port, "POST", "/standin/faults", order=order)
@@ -171,3 +194,27 @@ def test_a_node_that_is_down_for_a_while(monkeypatch: pytest.MonkeyPatch) -> Non
     moment[0] = 105.5
     assert faults.take("api_down") is None
     assert faults.due() == []
+
+
+def test_a_restore_that_nobody_ends(ask: Ask, node: Node, guest: int, finished: Finished) -> None:
+    need_zstd()
+    back_up(ask, finished)
+    node.faults.order({"fault": "task_fails", "type": "qmrestore", "text": "unexpected status"})
+    upid = ask("POST", "/nodes/pve1/qemu", vmid="200", archive=archives(ask)[0], storage="local")
+    assert finished(upid)[0] == "unexpected status"
+    assert ask("GET", "/nodes/pve1/qemu/200/config")["lock"] == "create"
+    disks = node.paths.images / "200"
+    assert [path.name for path in disks.iterdir()] == ["vm-200-disk-0.raw"]
+    node.store.change(200, lock=None)
+    assert finished(ask("DELETE", "/nodes/pve1/qemu/200", purge="1", **{"destroy-unreferenced-disks": "1"}))[0] == "OK"
+    assert not disks.exists()
+
+
+def test_a_volume_that_no_configuration_names_stays_unless_it_is_asked_for(
+    ask: Ask, node: Node, guest: int, finished: Finished
+) -> None:
+    stray = node.paths.images / "100/vm-100-disk-7.raw"
+    stray.write_bytes(b"x")
+    finished(ask("POST", f"{GUEST}/status/stop"))
+    assert finished(ask("DELETE", GUEST))[0] == "OK"
+    assert [path.name for path in stray.parent.iterdir()] == [stray.name]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import io
 import json
 from pathlib import Path
@@ -11,10 +12,12 @@ import pytest
 from rich.console import Console
 
 from bascule.cli.summary import main as show
+from bascule.report.records import Leg
 from bascule.report.render import summary_panel
+from bascule.report.scans import full_scans
 from bascule.report.summary import build
 from bascule.report.text import report_markdown
-from bascule.report.words import number
+from bascule.report.words import number, word
 
 GOOD: dict[str, Any] = {
     "write_outage_seconds": 12.345, "data_layer_seconds": 0.9, "data_layer_writes": 900, "data_layer_errors": 0,
@@ -114,3 +117,41 @@ def test_a_summary_can_be_shown_again(tmp_path: Path, capsys: pytest.CaptureFixt
     (tmp_path / "summary.json").write_text(json.dumps(summary({"lost_writes": 1})))
     assert show([str(tmp_path)]) == 1
     assert "FAILED" in capsys.readouterr().out
+
+
+SCAN = {"phase": "sync", "component": "course_files", "because": "the kernel's queue overflowed"}
+
+
+@pytest.mark.parametrize("lang", ["en", "fr"])
+def test_why_a_whole_tree_was_looked_at_is_said_wherever_the_run_is_shown(lang: str) -> None:
+    made = summary({"full_scans": [SCAN]})
+    line = "back, sync: course_files: the kernel's queue overflowed"
+    assert line in shown(made, lang)
+    assert f"- {line}" in report_markdown(made, lang)
+    assert made["result"] == "ok"
+    assert word("full_scans", lang) not in shown(summary({"full_scans": []}), lang)
+    assert word("full_scans", lang) not in report_markdown(summary(), lang)
+
+
+def test_full_scans_are_told_from_the_journal_of_the_leg_they_happened_in() -> None:
+    def line(second: int, because: str, event: str = "transfer") -> str:
+        found = {"found_by": "scan" if because else "names", "scan_because": because}
+        return json.dumps(
+            {
+                "time": f"2026-01-01T22:00:{second:02d}.500+00:00",
+                "phase": "sync",
+                "component": "course_files",
+                "data": {"event": event, "found": found},
+            }
+        )
+
+    start = datetime.datetime(2026, 1, 1, 22, 0, 10, tzinfo=datetime.timezone.utc).timestamp()
+    lines = [
+        line(5, "too early"),
+        line(12, SCAN["because"]),
+        line(13, ""),
+        line(14, "x", "audit"),
+        line(31, "too late"),
+    ]
+    lines += [line(15, "y")[:-3], '{"data": "transfer"}', '["transfer"]']
+    assert full_scans(lines, Leg("forward", start, start + 20)) == [SCAN]

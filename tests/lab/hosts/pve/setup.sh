@@ -27,6 +27,7 @@ net0: virtio=BC:24:11:0A:00:$(printf '%02X' "$2"),bridge=vmbr0
 onboot: 1
 ostype: l26
 searchdomain: $LAB_DOMAIN
+serial0: socket
 CONFIG
     say "started guest $2 ($1)"
 }

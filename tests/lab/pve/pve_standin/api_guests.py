@@ -181,12 +181,12 @@ def create_empty(request: Request, vmid: int, node_name: str) -> str:
 })  # fmt: skip
 def destroy(request: Request) -> Any:
     refuse_skiplock(request)
-    node, vmid = request.node, request.vmid
+    node, vmid, unreferenced = request.node, request.vmid, bool(request.values.get("destroy-unreferenced-disks"))
     node.store.load(vmid)
     if node.qemu.pid(vmid) is not None:
         raise Failure(f"VM {vmid} is running - destroy failed")
     return node.tasks.start(
-        "qmdestroy", str(vmid), request.caller.name, lambda task: node.destroy(task, vmid, skiplock=False)
+        "qmdestroy", str(vmid), request.caller.name, lambda task: node.destroy(task, vmid, False, unreferenced)
     )
 
 

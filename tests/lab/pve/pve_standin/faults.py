@@ -16,7 +16,8 @@ from .errors import ApiError
 # What each fault may be told besides `fault`, `count` and `vmid`.
 KINDS: dict[str, frozenset[str]] = {
     "storage_full": frozenset({"at"}),
-    "task_fails": frozenset({"type", "text"}),
+    "task_fails": frozenset({"type", "text", "at"}),
+    "refused": frozenset({"method", "path", "status", "text", "errors", "empty"}),
     "lock_held": frozenset({"lock", "seconds", "file"}),
     "api_down": frozenset({"seconds", "status"}),
     "slow": frozenset({"seconds", "path"}),

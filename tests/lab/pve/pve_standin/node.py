@@ -106,14 +106,14 @@ class Node:
                 task.log("VM quit/powerdown failed - terminating now with SIGTERM")
                 self.qemu.kill(vmid)
 
-    def destroy(self, task: Task, vmid: int, skiplock: bool) -> None:
+    def destroy(self, task: Task, vmid: int, skiplock: bool, unreferenced: bool = False) -> None:
         with self.store.locked(vmid, task.log):
             config = self.store.load(vmid)
             if not skiplock:
                 guest_store.check_lock(config)
             if self.qemu.pid(vmid) is not None:
                 raise Failure(f"VM {vmid} is running - destroy failed")
-            self.volumes.remove_of(vmid, config)
+            self.volumes.remove_of(vmid, config, unreferenced)
             self.store.delete(vmid)
 
     def status(self, vmid: int) -> dict[str, Any]:

@@ -101,6 +101,9 @@ class Paths:
     def agent(self, vmid: int) -> Path:
         return self.run / f"{vmid}.qga"
 
+    def serial(self, vmid: int) -> Path:
+        return self.run / f"{vmid}.serial0"
+
     def volume(self, volid: str) -> Path:
         """The file of `local:100/vm-100-disk-0.raw` or `local:backup/vzdump-….vma.zst`."""
         storage, _, name = volid.partition(":")

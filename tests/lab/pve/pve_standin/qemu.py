@@ -151,7 +151,8 @@ class Qemu:
             raise Failure("VM quit/powerdown failed - got timeout")
 
     def _forget(self, vmid: int) -> None:
-        for path in (self._paths.pid_file(vmid), self._paths.qmp(vmid), self._paths.agent(vmid)):
+        paths = self._paths
+        for path in (paths.pid_file(vmid), paths.qmp(vmid), paths.agent(vmid), paths.serial(vmid)):
             path.unlink(missing_ok=True)
 
 
@@ -187,7 +188,7 @@ def command_line(paths: Paths, vmid: int, config: Config, diskless: bool = False
         "-m", guest_config.parse_options(config.get("memory", "512"), "current")["current"],
         "-display", "none", "-vga", "none",
         "-chardev", f"socket,id=qmp,path={paths.qmp(vmid)},server=on,wait=off", "-mon", "chardev=qmp,mode=control",
-        "-chardev", f"file,id=console,path={paths.console(vmid)},append=on", "-serial", "chardev:console",
+        "-chardev", _console(paths, vmid, config), "-serial", "chardev:console",
         "-device", "virtio-scsi-pci,id=scsihw0",
     ]  # fmt: skip
     uuid = guest_config.parse_options(config.get("smbios1", ""), "uuid").get("uuid")
@@ -211,6 +212,14 @@ def command_line(paths: Paths, vmid: int, config: Config, diskless: bool = False
             "-device", f"{model},netdev={key},id=card-{key},mac={card['macaddr']},romfile=",
         ]  # fmt: skip
     return command
+
+
+def _console(paths: Paths, vmid: int, config: Config) -> str:
+    """The guest's serial console: kept in a file, and as Proxmox has it a socket too where the guest is given one."""
+    kept = paths.console(vmid)
+    if config.get("serial0") == "socket":
+        return f"socket,id=console,path={paths.serial(vmid)},server=on,wait=off,logfile={kept},logappend=on"
+    return f"file,id=console,path={kept},append=on"
 
 
 def _drive(paths: Paths, key: str, drive: dict[str, str], boot: int | None) -> list[str]:

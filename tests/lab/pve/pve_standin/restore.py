@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO
 
 from . import cloudinit, guest_config, vma
-from .errors import Failure
+from .errors import Failure, Vanished
 from .faults import Faults
 from .guest_config import Config
 from .guest_store import GuestStore
@@ -69,6 +69,9 @@ class Restore:
                 if self._qemu.pid(vmid) is not None:
                     raise Failure(f"unable to restore VM {vmid} - vm is running")
                 config = self._extract(task, vmid, archive, unique)
+            except Vanished:
+                # Nobody is left who could take the lock away, or the volumes.
+                raise
             except BaseException:
                 with contextlib.suppress(Failure):
                     self._store.change(vmid, lock=None)
@@ -102,6 +105,8 @@ class Restore:
                         f"command 'set -o pipefail && {' '.join(command)} {archive} | vma extract -v - ' failed: "
                         "exit code 133"
                     ) from error
+        except Vanished:
+            raise
         except BaseException:
             for volid in made:
                 self._volumes.remove(volid)

@@ -99,6 +99,13 @@ class Handler(BaseHTTPRequestHandler):
         slow = self.node.faults.take("slow", path=path)
         if slow:
             time.sleep(float(str(slow.options.get("seconds", 2))))
+        refused = self.node.faults.take("refused", method=self.command, path=path)
+        if refused:
+            told = refused.options
+            if told.get("empty"):
+                self._send(int(told["status"]), str(told["text"]), None)
+                return True
+            raise ApiError(int(told["status"]), str(told["text"]), told.get("errors"))
         down = self.node.faults.take("api_down")
         if down is None:
             return False

@@ -65,9 +65,10 @@ class Upid:
 class Task:
     """What a worker gets: its log, and whether it was told to stop."""
 
-    def __init__(self, upid: Upid, path: Path, fails: str | None = None) -> None:
+    def __init__(self, upid: Upid, path: Path, fails: str | None = None, at_end: bool = False) -> None:
         self.upid = upid
         self._path = path
+        self._at_end = at_end
         # What the task ends with, if a test has ordered that: at its next look around, or when it is done.
         self._fails = fails
         self._lock = threading.Lock()
@@ -80,7 +81,7 @@ class Task:
     def check(self) -> None:
         if self.stopped.is_set():
             raise Interrupted
-        if self._fails and not self._fails.startswith("WARNINGS:"):
+        if self._fails and not self._at_end and not self._fails.startswith("WARNINGS:"):
             self._end()
 
     def last_word(self) -> str:
@@ -130,7 +131,9 @@ class Tasks:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
         order = self._faults.take("task_fails", int(upid.id) if upid.id.isdigit() else None, type=upid.type)
-        task = Task(upid, path, str(order.options.get("text", "got signal 9")) if order else None)
+        options = order.options if order else {}
+        fails = str(options.get("text", "got signal 9")) if order else None
+        task = Task(upid, path, fails, at_end=options.get("at") == "end")
         with self._lock:
             self._active[str(upid)] = task
         return task

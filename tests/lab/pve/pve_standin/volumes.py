@@ -85,13 +85,13 @@ class Volumes:
             for beside in (_stem(path) + ".log", path.name + ".notes"):
                 path.with_name(beside).unlink(missing_ok=True)
 
-    def remove_of(self, vmid: int, config: Config) -> None:
-        """Every volume the guest owns, named in its configuration or not; never a file that is no volume."""
+    def remove_of(self, vmid: int, config: Config, unreferenced: bool = False) -> None:
+        """Every volume the guest's configuration names, or every one it owns; never a file that is no volume."""
         for drive in guest_config.drives(config).values():
             if drive["file"].startswith(f"{STORAGE}:{vmid}/"):
                 self.remove(drive["file"])
         directory = self._paths.images / str(vmid)
-        for path in directory.glob(f"vm-{vmid}-*.raw"):
+        for path in directory.glob(f"vm-{vmid}-*.raw") if unreferenced else ():
             path.unlink()
         if directory.exists() and not any(directory.iterdir()):
             directory.rmdir()

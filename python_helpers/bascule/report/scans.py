@@ -1,0 +1,40 @@
+"""Which transfers looked at a whole tree instead of changed names alone, and why: from the journal of a run. Pure."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from .records import Leg
+
+
+def full_scans(lines: Iterable[str], leg: Leg) -> list[dict[str, str]]:
+    """Return the full scans of a leg in their order; a line that cannot be read was never written whole."""
+    found = []
+    for line in lines:
+        # Most entries are about something else, and parsing all of them costs.
+        if '"transfer"' not in line:
+            continue
+        try:
+            entry = json.loads(line)
+            data = entry["data"]
+            scan = data["event"] == "transfer" and data["found"].get("scan_because")
+            at = datetime.datetime.fromisoformat(entry["time"]).timestamp()
+        except (ValueError, KeyError, TypeError, AttributeError):
+            continue
+        if scan and leg.start <= at < leg.end:
+            found.append(
+                {"phase": str(entry.get("phase")), "component": str(entry.get("component")), "because": str(scan)}
+            )
+    return found
+
+
+def scan_lines(summary: Mapping[str, Any]) -> list[str]:
+    """Return the full scans of both legs as a person reads them."""
+    return [
+        f"{leg}, {one['phase']}: {one['component']}: {one['because']}"
+        for leg in ("forward", "back")
+        for one in summary.get(leg, {}).get("full_scans") or []
+    ]
