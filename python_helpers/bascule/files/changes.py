@@ -10,20 +10,26 @@ generations cannot be compared.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, Optional
 
 from ..errors import BasculeError
 
 ROOT = b"."
-# A name may be there, is gone, or is a directory of which all that is below counts as changed as well.
-CHANGED, GONE, WHOLE = b"C", b"G", b"W"
+# A name may be there, is gone, is a directory of which all that is below counts as changed as well, or one of which
+# names are gone that nobody has kept: what the other side has in it, and this one has not, goes.
+CHANGED, GONE, WHOLE, LISTED = b"C", b"G", b"W", b"L"
 # No path below the root begins like this: what follows is the number of an inode.
 INODE = b"/"
 # What a name costs in memory beside its own bytes: the entry of a dictionary, two objects and a tuple.
 NAME_COST = 250
 PIECE = 4096
+# So many names that are gone from one directory are worth a look at what the other side has in it.
+FOLDED = 1000
+# What remains when a log is folded must leave so much room that it is not folded again at once.
+_ROOM = 0.75
 
 
 class JournalUnreadable(BasculeError):
@@ -48,6 +54,8 @@ class Changes:
     generation: str = ""
     # Files that were changed under a name that is another file by now, or that have several names.
     inodes: frozenset[int] = frozenset()
+    # Directories of which names are gone that are not told one by one.
+    listed: frozenset[bytes] = frozenset()
 
     @property
     def names(self) -> frozenset[bytes]:
@@ -104,16 +112,42 @@ class Log:
     size: int = 0
     forgotten: int = 0
     names: dict[bytes, tuple[int, bytes]] = field(default_factory=dict)
+    # Tells whether a name is there now. The kernel merges that it came and that it went, and does not tell the order.
+    there: Callable[[bytes], bool] = lambda name: True
 
     def note(self, name: bytes, kind: bytes) -> bool:
         """Take in what happened to a name; False when there is no room for it any more."""
+        self._put(name, kind)
+        if self.size > self.limit:
+            self.fold()
+            return self.size <= self.limit * _ROOM
+        return True
+
+    def fold(self, least: int = FOLDED) -> int:
+        """Let directories stand for the many names that are gone from them; return how many names went.
+
+        Names of uploads, locks and the like come and go for as long as nothing is transferred.
+        """
+        gone: dict[bytes, list[bytes]] = {}
+        for name, (_, kinds) in self.names.items():
+            if not name.startswith(INODE) and (kinds == GONE or (kinds == CHANGED and not self.there(name))):
+                gone.setdefault(next(parents(name), ROOT), []).append(name)
+        gone = {directory: names for directory, names in gone.items() if len(names) >= least}
+        for name in chain.from_iterable(gone.values()):
+            del self.names[name]
+            self.size -= len(name) + NAME_COST
+        for directory in gone:
+            # After all that is in the log: whoever has read a part of it reads this as well.
+            self._put(directory, LISTED)
+        return sum(map(len, gone.values()))
+
+    def _put(self, name: bytes, kind: bytes) -> None:
         self.sequence += 1
         before = self.names.pop(name, None)
         if before is None:
             self.size += len(name) + NAME_COST
         # A directory that has once counted as a whole goes on to do so: the reader may not have been there between.
         self.names[name] = (self.sequence, _merged(before[1] if before else b"", kind))
-        return self.size <= self.limit
 
     def forget(self, upto: int) -> int:
         """Drop what nobody will ask for again; the oldest names stand first."""
@@ -150,7 +184,7 @@ class Log:
 
 def _merged(before: bytes, kind: bytes) -> bytes:
     there = CHANGED if kind != GONE else GONE
-    return there + WHOLE if kind == WHOLE or WHOLE in before else there
+    return there + b"".join(flag for flag in (WHOLE, LISTED) if flag == kind or flag in before)
 
 
 def record(sequence: int, kinds: bytes, name: bytes) -> bytes:
@@ -175,6 +209,7 @@ def read(journal: Iterable[bytes], generation: str, since: Optional[Mark], last:
     found: dict[bytes, bytes] = {}
     inodes: set[int] = set()
     whole: set[bytes] = set()
+    listed: set[bytes] = set()
     for sequence, kinds, name in entries(journal):
         if sequence > since.sequence and name.startswith(INODE):
             inodes.add(int(name[len(INODE) :]))
@@ -182,6 +217,8 @@ def read(journal: Iterable[bytes], generation: str, since: Optional[Mark], last:
             found[name] = kinds[:1]
             if WHOLE in kinds:
                 whole.add(name)
+            if LISTED in kinds:
+                listed.add(name)
     return Changes(
         since.sequence,
         last,
@@ -192,6 +229,7 @@ def read(journal: Iterable[bytes], generation: str, since: Optional[Mark], last:
         frozenset(whole),
         generation,
         frozenset(inodes),
+        frozenset(listed),
     )
 
 

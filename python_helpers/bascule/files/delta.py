@@ -4,6 +4,7 @@ The trees of both sides were equal at a point, but for `names`. What is looked u
 
 * A name below something that is no directory (any more) stands for the highest such thing above it.
 * A directory that counts as a whole brings everything below it, and what the target has there beside that goes.
+* A directory that was only listed brings nothing, and what the target alone has in it goes.
 * A file with several names brings all of them, or rsync would break the link at the target.
 * Every name brings the directories above it: their times change with their entries.
 """
@@ -47,11 +48,12 @@ LinksOf = Callable[[frozenset[int]], Mapping[int, Iterable[bytes]]]
 
 @dataclass
 class Delta:
-    """What to carry: `present` names with what they are, `missing` ones to delete, `swept` directories."""
+    """What to carry: `present` names with what they are, `missing` ones to delete, `swept` and `listed` directories."""
 
     present: dict[bytes, Found] = field(default_factory=dict)
     missing: set[bytes] = field(default_factory=set)
     swept: set[bytes] = field(default_factory=set)
+    listed: set[bytes] = field(default_factory=set)
 
     @property
     def names(self) -> list[bytes]:
@@ -113,6 +115,8 @@ def plan(changes: Changes, more: Iterable[bytes], look: Look, below: Below, link
             delta.swept.add(name)
             for path in below(name):
                 add(path)
+        elif taken == name and name in changes.listed and it is not None and it.directory:
+            delta.listed.add(name)
     wanted = {it.inode: it.links for it in delta.present.values() if not it.directory and it.links > 1}
     for inode, names in (links_of(frozenset(wanted)) if wanted else {}).items():
         for name in names:
@@ -137,6 +141,13 @@ def add_unwanted(delta: Delta, there: Iterable[bytes]) -> None:
         if path in delta.present or is_left_out(path):
             continue
         if not any(above in delta.missing for above in parents(path)):
+            delta.missing.add(path)
+
+
+def add_gone(delta: Delta, there: Iterable[bytes], look: Look) -> None:
+    """Take in what the target has in the listed directories; what the source does not have goes."""
+    for path in there:
+        if path not in delta.present and not is_left_out(path) and look(path) is None:
             delta.missing.add(path)
 
 

@@ -227,6 +227,20 @@ def names_below(root: str, names: Iterable[bytes]) -> Iterator[bytes]:
             yield from tree.below(name)
 
 
+def names_in(root: str, names: Iterable[bytes], partial: bytes) -> Iterator[bytes]:
+    """Yield what lies in some directories of a tree, but for what an interrupted transfer left there."""
+    tree = Tree(root)
+    for name in names:
+        it = tree.look(name)
+        if it is None or not it.directory:
+            continue
+        with os.scandir(tree.full(name)) as found:
+            for entry in found:
+                child = entry.name if name == ROOT else name + b"/" + entry.name
+                if entry.name != partial and not delta.is_left_out(child):
+                    yield child
+
+
 def standing(root: str, names: Iterable[bytes]) -> Iterator[bytes]:
     """Yield what there is of these names, none of which lies below another, and everything below them."""
     tree = Tree(root)

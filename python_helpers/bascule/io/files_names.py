@@ -52,6 +52,18 @@ def carried(side: Side, now: Optional[Mark]) -> bool:
     return now is not None and shared is not None and shared.mark == now and not shared.extra
 
 
+def vouched(side: Side, now: Optional[Mark]) -> str:
+    """Return the name of the state both sides share, when this one still holds it; empty when that is not known."""
+    shared = reference(side)
+    return shared.agreed if shared is not None and carried(side, now) else ""
+
+
+def stands_at(side: Side, agreed: str) -> bool:
+    """Tell whether this passive side holds a state that both agreed on: nothing was received since."""
+    known = files_side.facts(side)
+    return bool(agreed) and known.get("agreed") == agreed and known.get("touched") is False
+
+
 def refer(side: Side, mark: Mark, agreed: str, extra: Iterable[bytes] = ()) -> None:
     """Keep what both sides share now; what the recorder has told before may be forgotten."""
     names = [name.hex() for name in extra]
@@ -80,6 +92,8 @@ def carry(side: Side, asked: Push, talk: Talk, known: Changes, now: Mark, final:
         raise ScanNeeded(expected=f"the other side to stand at {shared.agreed if shared else '?'}", found=agreed)
     found = _plan(side, talk, known, shared, final)
     names = found.names
+    # First: a second look, at what differs all the same, has to know the names that this one has found.
+    files_delta.add_links(side, found.inodes)
     gone = _check_cap(found, asked, talk)
     result: dict[str, Any] = {"names": len(names), "names_missing": gone, "proof_rounds": 0}
     if names:
@@ -101,7 +115,6 @@ def carry(side: Side, asked: Push, talk: Talk, known: Changes, now: Mark, final:
             state="the passive side is not equal yet; nothing was switched",
             next_command="run the same playbook again with -e rsync_delta_sync_checksum=true",
         )
-    files_delta.add_links(side, found.inodes)
     if not final and files_delta.links_grown(side):
         files_delta.index_links(side)
     settle(side, talk, now, different)
@@ -119,6 +132,8 @@ def _plan(side: Side, talk: Talk, known: Changes, shared: Optional[Reference], f
     found = delta.plan(known, more, tree.look, tree.below, lambda inodes: files_delta.links_of(side, inodes))
     if found.swept:
         delta.add_unwanted(found, talk.names_below(sorted(found.swept)))
+    if found.listed:
+        delta.add_gone(found, talk.names_in(sorted(found.listed)), tree.look)
     return found
 
 

@@ -16,7 +16,7 @@ from ..files.mounts import PASSIVE
 from ..files.transfer import RECEIVE, TransferError
 from ..guard import state as rule
 from ..guard.state import Epoch
-from . import files, files_side
+from . import files, files_seal, files_side
 from .files_side import Side
 
 
@@ -81,6 +81,9 @@ def _receive(side: Side, command: str) -> int:
                     state="nothing was received",
                 )
             files_side.note(side, received=str(guard.receipt.epoch) if guard.receipt else "")
+        # What it held at its receipt is read before anything else lies there.
+        files_seal.seal(side)
+        files_side.note(side, touched=True)
         if request.backup_dir:
             files.make_directory(Path(request.backup_dir).parent)
     sys.stdout.flush()

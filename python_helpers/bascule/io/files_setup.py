@@ -49,7 +49,7 @@ def retire(component: str, name: str, *, check: bool = False) -> list[str]:
     if side.name != name:
         raise TreeError(expected=f"the side {name} of {component} on this host", found=side.name)
     done += files_recorder.remove(component, check=check)
-    for operation in ("push", "verify", "links"):
+    for operation in ("push", "verify", "repair", "links", "seal"):
         unit = f"bascule-{component}-{operation}"
         if units.is_running(unit):
             done.append(f"stop {unit}")

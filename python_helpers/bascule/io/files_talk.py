@@ -98,6 +98,11 @@ class Talk:
         self.send("list", _joined(directories))
         return _split(self.answer()[1])
 
+    def names_in(self, directories: Sequence[bytes]) -> list[bytes]:
+        """Return what lies in some directories at the other side, and not what is below that."""
+        self.send("entries", _joined(directories))
+        return _split(self.answer()[1])
+
     def standing(self, names: Sequence[bytes]) -> tuple[int, list[bytes]]:
         """Return how much would go at the other side with these names, what is below them included, and a few of it."""
         self.send("standing", _joined(names))
@@ -158,12 +163,15 @@ def serve(side: Side, source: IO[bytes], target: IO[bytes]) -> int:
         if do == "agreed":
             answer["agreed"] = str(files_side.facts(side).get("agreed", ""))
         elif do == "agree":
-            files_side.note(side, agreed=str(asked.get("agreed", "")))
+            files_side.note(side, agreed=str(asked.get("agreed", "")), touched=False)
         elif do == "root":
             _check_passive(side)
+            files_side.note(side, touched=True)
             files_delta.give_attributes(side.tree, json.loads(payload))
         elif do == "list":
             out = _joined(files_delta.names_below(side.tree, _inside(_split(payload))))
+        elif do == "entries":
+            out = _joined(files_delta.names_in(side.tree, _inside(_split(payload)), tree.PARTIAL))
         elif do == "standing":
             there = files_delta.standing(side.tree, _inside(_split(payload)))
             out = _joined(itertools.islice(there, _NAMED))
@@ -174,7 +182,9 @@ def serve(side: Side, source: IO[bytes], target: IO[bytes]) -> int:
             files_delta.sweep_partial(side.tree, names, tree.PARTIAL)
             out = b"".join(one.encode("ascii") + b"\n" for one in files_delta.Tree(side.tree).fingerprints(names))
         else:
-            raise TransferError(expected="a question out of agreed, agree, root, list, standing, prove", found=repr(do))
+            raise TransferError(
+                expected="a question out of agreed, agree, root, list, entries, standing, prove", found=repr(do)
+            )
         _put(target, answer, out)
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Union
 
 from ..errors import BasculeError
@@ -13,7 +13,7 @@ from ..files import decide
 from ..files.mounts import ACTIVE, CLOSED, FROZEN, PASSIVE, TreeError
 from ..guard import state as rule
 from ..guard.state import GuardState, Receipt
-from . import files_digests, files_job, files_names, files_recorder, files_side, guard_store, tree, units
+from . import files_digests, files_job, files_names, files_recorder, files_seal, files_side, guard_store, units
 from .files_side import BASE, Side
 
 _MARGIN_NS = 50_000_000
@@ -54,18 +54,23 @@ def make_ready(component: str, side_name: str, *, check: bool = False) -> tuple[
     side = _side(component, side_name)
     if check:
         return [step.describe() for step in files_side.plan(side, PASSIVE)], files_side.backup_dir(side)
+    files_seal.seal(side)
     return files_side.apply(side, PASSIVE), files_side.backup_dir(side)
 
 
 def close(component: str, side_name: str, epoch: str, *, check: bool = False) -> dict[str, Any]:
-    """Close for an epoch: fence, prove, take the manifest, give the receipt."""
+    """Close for an epoch: fence, prove, give the receipt.
+
+    Where the recorder vouches that the other side has all there is, the receipt names the state both have agreed on,
+    and the tree is read when nobody waits for it any more; else its manifest is taken first.
+    """
     side = _side(component, side_name)
     if check:
         done = [step.describe() for step in files_side.plan(side, CLOSED)]
         return {"changed": True, "done": [*done, "give the receipt"], "receipt": None}
     with guard_store.closing(component, side.name, epoch, root=side.base / "guard") as guard:
         done = []
-        for operation in ("push", "verify", "repair", "links"):
+        for operation in ("push", "verify", "repair", "links", files_seal.OPERATION):
             unit = f"bascule-{component}-{operation}"
             if units.stop(unit):
                 done.append(f"stop {unit}: it belonged to an earlier epoch")
@@ -74,35 +79,59 @@ def close(component: str, side_name: str, epoch: str, *, check: bool = False) ->
             if guard.receipt is not None:
                 left = bool(files_side.facts(side).get("left", True))
                 return {"changed": bool(done), "done": done, "receipt": guard.receipt.to_dict(), "left": left}
-            digest, count, doubt = files_digests.take(side)
-            if count.moving:
-                raise TreeError(
-                    expected=f"a tree that stands still at {side.path}",
-                    found=f"{count.moving} files changed while they were read: {', '.join(count.moving_names)}",
-                    state=f"{side.path} is closed, but no receipt was given: nothing can open",
-                    next_command="run the same playbook again; if it stays so, look at the disk",
-                )
             # The last thing that is asked of this side's recorder: nothing writes here from now on.
             point = files_recorder.mark(component) if side.recorder else None
-            done += _stop_recording(component)
+            opened = decide.last_open(guard.state)
+            position = {"opened": str(opened) if opened else "", "recorder": point.to_text() if point else ""}
+            agreed, found = files_names.vouched(side, point), _Looked()
+            if agreed:
+                files_seal.owe(side, epoch)
+                position["agreed"] = agreed
+            else:
+                found = _look(side)
+                files_seal.keep(side, epoch)
+                files_seal.settle(side)
+                position["manifest"] = found.digest
+                done += _stop_recording(component)
             left = not files_names.carried(side, point)
             files_side.note(side, left=left)
-            opened = decide.last_open(guard.state)
-            kept = side.manifest.with_name(f"fence-{epoch}.jsonl")
-            if not kept.exists():
-                os.link(side.manifest, kept)
-            position = {"manifest": digest, "opened": str(opened) if opened else ""}
-            receipt = guard.closed({**position, "recorder": point.to_text() if point else ""})
-            files_side.note(side, received="", agreed=_agreed(epoch), reference={})
+            receipt = guard.closed(position)
+            files_side.note(side, received="", agreed=_agreed(epoch), touched=False, reference={})
+    if agreed:
+        # Whoever wants to know it and finds it not done does it himself.
+        with contextlib.suppress(BasculeError):
+            files_job.begin(side, files_seal.OPERATION)
     return {
         "changed": True,
         "done": [*done, "give the receipt"],
         "receipt": receipt.to_dict(),
         "left": left,
-        "read_files": count.read_files,
-        "files": count.files,
-        "read_all_because": doubt,
+        "read_files": found.read_files,
+        "files": found.files,
+        "read_all_because": found.doubt,
     }
+
+
+@dataclass(frozen=True)
+class _Looked:
+    """What a look at a tree that was just closed has found; nothing where none was needed."""
+
+    digest: str = ""
+    files: int = 0
+    read_files: int = 0
+    doubt: str = ""
+
+
+def _look(side: Side) -> _Looked:
+    digest, count, doubt = files_digests.take(side)
+    if count.moving:
+        raise TreeError(
+            expected=f"a tree that stands still at {side.path}",
+            found=f"{count.moving} files changed while they were read: {', '.join(count.moving_names)}",
+            state=f"{side.path} is closed, but no receipt was given: nothing can open",
+            next_command="run the same playbook again; if it stays so, look at the disk",
+        )
+    return _Looked(digest, count.files, count.read_files, doubt)
 
 
 def open_(
@@ -122,7 +151,8 @@ def open_(
     other = Receipt.from_dict(receipt)
     files_side.apply_private(side)
     # Compared and found equal, or ahead by itself: then the other side is behind, and not the same.
-    same = other.position.get("manifest", "") != "" and not decide.reached(side.guard(), dict(other.position))
+    known = other.position.get("manifest") or other.position.get("agreed")
+    same = bool(known) and not decide.reached(side.guard(), dict(other.position))
     with (
         files_side.no_receiver(side),
         guard_store.opening(
@@ -132,6 +162,7 @@ def open_(
         if not guard.was_open:
             files_side.note(side, opened_ns=time.time_ns() - _MARGIN_NS, agreed="", reference={})
         done = _record(side, other, same and not guard.was_open)
+        files_seal.settle(side)
         done += files_side.apply(side, ACTIVE)
         files_side.check_source(side, side.path)
         guard.opened()
@@ -160,8 +191,9 @@ def _record(side: Side, receipt: Receipt, same: bool) -> list[str]:
         return [f"go on without the recorder: {error.found}"]
     if point:
         files_names.refer(side, point, _agreed(str(receipt.epoch)))
-        # This side's manifest was taken a moment ago, to be compared with the receipt.
-        files_digests.trust(side)
+        # What was read here since only transfers wrote still holds, but for what looks otherwise by now.
+        if not files_seal.owed(side):
+            files_digests.trust(side)
     return done
 
 
@@ -182,8 +214,12 @@ def _reached(side: Side, receipt: Receipt) -> Union[bool, str]:
     """Compare this tree with the receipt, unless this side holds the latest data by itself."""
     if decide.reached(side.guard(), dict(receipt.position)):
         return True
-    digest, _ = tree.take_manifest(side.tree, side.manifest)
+    if files_names.stands_at(side, receipt.position.get("agreed", "")):
+        return True
     wanted = receipt.position.get("manifest", "")
+    if not wanted:
+        return "it is not in the state that both sides agreed on last; carry the changes over (sync) first"
+    digest, _, _ = files_digests.take(side)
     if digest == wanted:
         return True
     return (

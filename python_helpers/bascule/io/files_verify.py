@@ -24,7 +24,7 @@ from ..files.mounts import ACTIVE, CLOSED, FROZEN, PASSIVE
 from ..files.transfer import TransferError
 from ..guard import state as rule
 from ..integrity.manifest import compare, printable
-from . import files, files_delta, files_digests, files_push, files_rsync, files_side, files_talk, tree
+from . import files, files_delta, files_digests, files_push, files_rsync, files_seal, files_side, files_talk, tree
 from .files_side import Side
 
 REREAD = "reread"
@@ -90,7 +90,7 @@ def answer(side: Side, token: str) -> dict[str, Any]:
     files_side.prove(side, PASSIVE if files_side.look(side).state == PASSIVE else CLOSED)
     guard = side.guard()
     digest, count = reread(side, token)
-    receipt = guard.receipt.position.get("manifest", "") if guard.receipt else ""
+    receipt = files_seal.at_receipt(side)
     epoch = str(guard.receipt.epoch) if guard.receipt else ""
     received = bool(epoch) and files_side.facts(side).get("received") == epoch
     return {"manifest": digest, "receipt": receipt, "received": received, **count.to_dict()}

@@ -9,13 +9,14 @@ from typing import Any
 
 from ..errors import BasculeError
 from ..files.transfer import TransferError
-from . import files, files_push, files_side, files_verify
+from . import files, files_push, files_seal, files_side, files_verify
 
 OPERATIONS = {
     "push": files_push.push,
     "links": files_push.links,
     "verify": files_verify.verify,
     "repair": files_verify.repair,
+    files_seal.OPERATION: files_seal.work,
 }
 
 

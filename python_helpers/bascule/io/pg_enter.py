@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from concurrent.futures import Future
 from typing import Any
 
 from ..errors import BasculeError, GuardRefused
@@ -31,7 +30,6 @@ class Entering(Part):
 
     def __init__(self, spec: Spec, steps: Steps) -> None:
         super().__init__(spec, steps)
-        self._through: Future[dict[str, str]] = Future()
         self._armed = False
         self._proved = False
         self._receipt_seen = False
@@ -80,20 +78,15 @@ class Entering(Part):
         self._hold_clients(seconds)
         return {}
 
-    def prove(self, seconds: float) -> dict[str, Any]:
-        """Begin to knock at the other side through the pooler, until it refuses; `arrived` waits for that."""
-        deadline = time.monotonic() + seconds
-        self._through = self._threads.submit(knock_through, self.pooler, self.spec, self.spec.peer_side, deadline)
-        return {}
-
     def arrived(self, position: Mapping[str, str], seconds: float) -> dict[str, Any]:
         """Prove the other side's fence, and see that the end of its log is here, before it gives its receipt.
 
         A receiver that died during the stop has let the stop end without it: what is missing then is missing for good.
         """
         spec, session = self.spec, self._open_session()
-        outside = self._threads.submit(prove_from_outside, spec.component, spec.side, REFUSED_AT_ALL, seconds)
         target, deadline = lsn.parse(position["checkpoint_lsn"]), time.monotonic() + seconds
+        outside = self._threads.submit(prove_from_outside, spec.component, spec.side, REFUSED_AT_ALL, seconds)
+        through = self._threads.submit(knock_through, self.pooler, spec, spec.peer_side, deadline)
         while lsn.parse(received := str(session.value("SELECT pg_last_wal_receive_lsn()::text"))) <= target:
             if time.monotonic() > deadline:
                 raise BasculeError(
@@ -103,7 +96,7 @@ class Entering(Part):
                     next_command="see that the standby streams, then run the same playbook again",
                 )
             time.sleep(0.005)
-        proofs = {f"from {spec.side}": outside.result(), **self._through.result()}
+        proofs = {f"from {spec.side}": outside.result(), **through.result()}
         self._proved = True
         self.steps.mark("proved")
         return {"proofs": proofs}

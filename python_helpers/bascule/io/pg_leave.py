@@ -96,8 +96,6 @@ class Leaving(Part):
         self.cluster.interrupt()
         self.steps.mark("stopping")
         fenced = self._threads.submit(self.cluster.firewall, closed=True)
-        # From the stop on until it is refused: the first refusal is there about when the server is gone.
-        through = self._threads.submit(knock_through, self.pooler, spec, spec.side, self._deadline)
         if not self.cluster.wait_stopped(max(0.0, self._deadline - time.monotonic())):
             raise BasculeError(
                 expected=f"a clean stop of {spec.side} within its share of the budget",
@@ -108,6 +106,8 @@ class Leaving(Part):
         self.steps.mark("stopped")
         fenced.result()
         self.steps.mark("fenced")
+        # Not before: a pooler that meets a server in the middle of its stop waits, and says nothing for a while.
+        through = self._threads.submit(knock_through, self.pooler, spec, spec.side, self._deadline)
         found = self.cluster.control()
         if found.state != control.SHUT_DOWN:
             raise BasculeError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import contextlib
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -18,7 +19,7 @@ from .psql import Session
 THREADS = 4
 
 
-class Part:
+class Part(abc.ABC):
     """One side of a switch, from the first look at it until the driver is gone."""
 
     # What has to run here for a switch on open sessions.
@@ -55,9 +56,9 @@ class Part:
         self._held = False
         return {"changed": changed}
 
+    @abc.abstractmethod
     def back(self) -> dict[str, Any]:
         """Take back what was done here for a switch that came to no receipt."""
-        raise NotImplementedError
 
     def end(self) -> None:
         """The driver is gone, or done: nothing that has no receipt stays closed."""

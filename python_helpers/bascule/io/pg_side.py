@@ -21,7 +21,7 @@ Side = Union[Leaving, Entering]
 _BOTH = {"look", "ready", "pause", "finish", "back", "aim"}
 COMMANDS = {
     "leave": _BOTH | {"settle", "close", "give_receipt", "point", "resume", "close_thoroughly"},
-    "enter": _BOTH | {"prove", "arrived", "open", "prove_thoroughly", "open_thoroughly"},
+    "enter": _BOTH | {"arrived", "open", "prove_thoroughly", "open_thoroughly"},
 }
 
 

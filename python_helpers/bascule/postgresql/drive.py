@@ -73,7 +73,6 @@ class Drive:
             self._mark("ready")
             self._both("pause", self.budget, seconds=PAUSE_SHARE * self.budget)
             self._mark("paused")
-            self.new.send("prove", seconds=self.budget)
             closed = self._ask(self.old, "close", self.budget)
             # Before the receipt: whatever fails until here ends with the old side serving again.
             arrived = self._ask(

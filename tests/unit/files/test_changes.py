@@ -54,6 +54,31 @@ def test_a_log_says_when_it_is_full() -> None:
     assert [log.note(name, CHANGED) for name in (b"a", b"b", b"a", b"c")] == [True, True, True, False]
 
 
+@pytest.mark.parametrize("merged", [False, True])
+def test_names_that_come_and_go_do_not_fill_a_log(merged: bool) -> None:
+    """Also when the kernel only says that something happened to them."""
+    log = Log(3000 * (changes.NAME_COST + 16), there=lambda name: not name.startswith(b"uploads/."))
+    for number in range(20_000):
+        name = b"uploads/.upload-%d" % number
+        assert log.note(name, CHANGED)
+        assert merged or log.note(name, GONE)
+    assert log.size <= log.limit
+    found = everything(log)
+    assert found.complete
+    assert found.listed == {b"uploads"}
+    assert len(found.names) < 3000
+    # What is there is not left out, and a directory that comes back counts as it did.
+    assert log.note(b"uploads/kept", CHANGED)
+    assert {b"uploads", b"uploads/kept"} <= everything(log).changed
+
+
+def test_a_log_of_names_that_are_there_is_full_when_it_is_full() -> None:
+    log = Log(3000 * (changes.NAME_COST + 16))
+    noted = [log.note(b"uploads/%d" % number, CHANGED) for number in range(4000)]
+    assert noted.index(False) > 2500
+    assert log.fold() == 0
+
+
 def test_other_generations_and_points_that_were_never_reached_are_doubt() -> None:
     log = Log(1 << 20)
     log.note(b"a", CHANGED)

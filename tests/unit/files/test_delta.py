@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Optional
 
@@ -59,6 +59,10 @@ class Model:
         start = b"" if path == ROOT else path + b"/"
         return [name for name in self.nodes if name != ROOT and name.startswith(start)]
 
+    def entries(self, directories: Iterable[bytes]) -> list[bytes]:
+        wanted = {path for path in directories if path in self.nodes and self.nodes[path].directory}
+        return [name for name in self.nodes if name != ROOT and next(iter(changes.parents(name))) in wanted]
+
     def links(self, inode: int) -> list[bytes]:
         return [path for path, node in self.nodes.items() if node.inode == inode]
 
@@ -104,7 +108,7 @@ class Model:
         }
 
 
-KINDS = ["make", "directory", "directory", "write", "write", "link", "remove", "move", "move", "read"]
+KINDS = ["make", "directory", "directory", "write", "write", "link", "remove", "move", "move", "read", "fold"]
 STEPS = st.lists(
     st.tuples(st.sampled_from(KINDS), st.integers(0, 99), st.integers(0, 99), st.integers(1, 9)), max_size=30
 )
@@ -121,6 +125,10 @@ def take(model: Model, step: tuple[str, int, int, int]) -> None:
     there = model.nodes.get(place)
     if what == "read":
         model.read()
+    elif what == "fold":
+        model.read()
+        model.log.there = model.nodes.__contains__
+        model.log.fold(1 + content // 5)
     elif what in ("make", "directory") and there is None:
         model.make(place, what == "directory")
     elif what == "write" and node and not node.directory:
@@ -190,6 +198,7 @@ def test_a_copy_that_takes_over_the_names_that_were_told_is_equal_again(then: li
 
     found = delta.plan(told, (), source.look, source.below, links_of)
     delta.add_unwanted(found, {below for name in found.swept for below in target.below(name)})
+    delta.add_gone(found, target.entries(found.listed), source.look)
     carry(source, target, found)
     relink(target, source, found)
     assert source.state() == target.state()

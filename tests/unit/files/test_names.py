@@ -169,6 +169,19 @@ def test_the_same_size_and_time_deceive_nobody(ends: Ends) -> None:
     assert ends.differences() == []
 
 
+def test_a_second_look_knows_the_names_of_the_first(ends: Ends) -> None:
+    """A new name of a file, beside a file whose size and time deceive rsync: both are carried, without a scan."""
+    root = Path(ends.active.path)
+    os.link(root / "b", root / "second")
+    (root / "b").write_text("TWO")
+    (root / "a").write_text("ONE")
+    os.utime(root / "a", ns=(10**18, 10**18))
+    ends.tell((CHANGED, b"second"), (CHANGED, INODE + b"%d" % (root / "b").stat().st_ino), (CHANGED, b"a"))
+    found = ends.carry(final=True)
+    assert (found["equal"], found["proof_rounds"]) == (True, 1)
+    assert ends.differences() == []
+
+
 def test_what_differs_all_the_same_is_named_and_stops_the_last_transfer(
     ends: Ends, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -215,6 +228,21 @@ def test_what_came_and_went_between_two_transfers_is_no_deletion(ends: Ends) -> 
     (Path(ends.active.path) / "a").unlink()
     ends.tell((GONE, b"a"), *((GONE, b"upload-%d" % number) for number in range(50)))
     assert ends.carry(max_delete=1)["names_missing"] == 1
+    assert ends.differences() == []
+
+
+def test_names_that_were_not_kept_one_by_one_go_all_the_same(ends: Ends) -> None:
+    for side in (ends.active, ends.passive):
+        for name in ("kept", "gone", ".bascule-partial"):
+            (Path(side.path) / "d" / name).write_text(name)
+            os.utime(Path(side.path) / "d" / name, ns=(10**18, 10**18))
+    (Path(ends.active.path) / "d" / "gone").unlink()
+    (Path(ends.active.path) / "d" / "x").write_text("changed")
+    (Path(ends.passive.path) / "d" / "gone").chmod(0o600)
+    ends.tell((CHANGED, b"d/x"), (GONE, b"d/gone"), *((GONE, b"d/.upload-%d" % number) for number in range(5)))
+    assert ends.kernel.log.fold(3) == 6
+    found = ends.carry(final=True)
+    assert (found["equal"], found["names_missing"]) == (True, 1)
     assert ends.differences() == []
 
 

@@ -78,7 +78,6 @@ def test_a_live_switch_asks_in_the_order_that_keeps_one_writer() -> None:
         "old ready",
         "old pause",
         "new pause",
-        "new prove",
         "old close",
         "new arrived",
         "old give_receipt",
