@@ -18,13 +18,12 @@ from ..guard import state as rule
 from ..integrity import compare, rows
 from ..postgresql import control as control_file
 from ..postgresql import dumping
-from ..proxmox.pull import Job as Transfer
-from ..proxmox.pull import progress, rsync_command
-from . import files, guard_store, pg_dump, pg_settings, rsync
+from . import files, guard_store, pg_dump, pg_settings
 from .pg_cluster import HOME, Cluster, load_spec, world
 from .pg_digest import Connections, Digester
+from .pg_dump_fetch import Fetcher
 from .pg_dump_job import BRING, Job, directory, forget_older, now
-from .pg_dump_take import CONTENTS, PIPES, SIDE_BY_SIDE, empty, without_chunks
+from .pg_dump_take import PIPES, SIDE_BY_SIDE, empty, without_chunks
 from .pg_scratch import Scratch, jobs
 from .process import run
 
@@ -43,7 +42,7 @@ class Bring:
         self.cluster = Cluster(self.spec)
         self.name = name
         self.manifest = manifest
-        self.rate = dumping.kibibytes(rate)
+        self.rate = rate
         self.final = not name.startswith("rehearsal-")
         self.directory = directory(component, name)
         self.job = Job(self.spec, BRING, {"name": name, "manifest": manifest, "rate": rate})
@@ -69,7 +68,10 @@ class Bring:
             # What the record says is no longer true once anything is put in place of it.
             files.remove(self.record)
         with self._timed("transfer"):
-            self._fetch()
+            fetcher = Fetcher(self.spec, self.directory, self.job, self.rate)
+            self.contents = fetcher.contents(self.manifest)
+            forget_older(self.spec.component, self.directory)
+            fetcher.dumps([one["dump"] for one in (self.contents["globals"], *self.contents["databases"].values())])
         self._room()
         settings = {
             # It becomes a server that can stand in recovery, which a minimal log would not let it.
@@ -103,56 +105,6 @@ class Bring:
             seconds=round(time.monotonic() - began, 1),
         )
 
-    # The transfer
-
-    def _fetch(self) -> None:
-        self.job.note(step="bringing the dump here")
-        files.make_directory(self.directory, 0o700)
-        forget_older(self.spec.component, self.directory)
-        self._pull(CONTENTS)
-        self._proved(CONTENTS, self.manifest)
-        self.contents = files.read_json(self.directory / CONTENTS)
-        dumps = [one["dump"] for one in self._sealed()]
-        total = sum(int(dump["bytes"]) for dump in dumps)
-        free = shutil.disk_usage(self.directory).free
-        if free < total:
-            raise self._too_small(total, free, self.directory)
-        for number, dump in enumerate(dumps):
-            self.job.note(step=f"bringing dump {number + 1} of {len(dumps)} here ({total / 1e6:.0f} MB in all)")
-            if not self._there(dump):
-                self._pull(dump["file"])
-            self._proved(dump["file"], dump["sha256"])
-
-    def _sealed(self) -> list[dict[str, Any]]:
-        return [self.contents["globals"], *self.contents["databases"].values()]
-
-    def _there(self, dump: Mapping[str, Any]) -> bool:
-        path = self.directory / dump["file"]
-        return path.exists() and path.stat().st_size == dump["bytes"] and pg_dump.digest(path) == str(dump["sha256"])
-
-    def _pull(self, name: str) -> None:
-        path = self.directory / name
-        transfer = Transfer(
-            self.spec.component, "dump", self.spec.peer_address, self.spec.ssh_port, "root", (), False, 131072,
-            self.rate, False,
-        )  # fmt: skip
-        rsync.carry(rsync_command(transfer, str(path), str(path)), lambda text: self.job.tell(progress(text) or ""))
-        path.chmod(0o600)
-        rsync.make_durable(str(path))
-
-    def _proved(self, name: str, digest: str) -> None:
-        found = pg_dump.digest(self.directory / name)
-        if found == digest:
-            return
-        # Not to go on from there: it is brought whole the next time.
-        files.remove(self.directory / name)
-        raise BasculeError(
-            expected=f"{name} with SHA-256 {digest}, as it was written at {self.spec.peer_side}",
-            found=f"SHA-256 {found} after the transfer: it was changed or damaged on its way",
-            state="nothing was restored",
-            next_command="run the same playbook again: the file is brought again",
-        )
-
     # The restore
 
     def _room(self) -> None:
@@ -160,15 +112,12 @@ class Bring:
         needed = int(self.contents["size_bytes"]) + SIDE_BY_SIDE * largest
         free = shutil.disk_usage(self.cluster.data.parent).free
         if free < needed:
-            raise self._too_small(needed, free, self.cluster.data.parent)
-
-    def _too_small(self, needed: int, free: int, place: Path) -> BasculeError:
-        return BasculeError(
-            expected=f"{needed} bytes free at {place} on {self.spec.side}",
-            found=f"{free} bytes",
-            state="nothing was restored",
-            next_command=f"free space on {self.spec.side}, then run the same playbook again",
-        )
+            raise BasculeError(
+                expected=f"{needed} bytes free beside {self.cluster.data} on {self.spec.side}",
+                found=f"{free} bytes",
+                state="nothing was restored",
+                next_command=f"free space on {self.spec.side}, then run the same playbook again",
+            )
 
     def _restore(self, fresh: Scratch) -> None:
         self.job.note(step="restoring roles and settings", progress="")
@@ -178,6 +127,10 @@ class Bring:
         plain.unlink()
         names = sorted(self.contents["databases"], key=lambda name: -int(self._dump_of(name)["bytes"]))
         done = 0
+        if "postgres" in names:
+            # Alone, and first: it is made anew, and where the others are made from.
+            names.remove("postgres")
+            self._restore_one(fresh, "postgres")
         with ThreadPoolExecutor(max_workers=SIDE_BY_SIDE) as pool:
             for _ in pool.map(lambda name: self._restore_one(fresh, name), names):
                 done += 1

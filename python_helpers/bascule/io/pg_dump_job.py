@@ -13,7 +13,7 @@ from ..postgresql.spec import Spec
 from . import files, units
 from .pg_cluster import HOME, load_spec
 
-TAKE, BRING = "take", "bring"
+TAKE, BRING, CARRY = "take", "bring", "carry"
 # Of the dumps that counted, at each side.
 KEPT = 2
 

@@ -20,12 +20,12 @@ from ..postgresql import dumping
 from . import age_keys, files, pg_dump
 from .pg_cluster import Cluster, load_spec
 from .pg_digest import Connections, Digester
+from .pg_dump_fetch import CONTENTS
 from .pg_dump_job import TAKE, Job, directory, forget_older, now
 from .pg_scratch import jobs, like
 from .pg_snapshot import sequences
 from .psql import Session
 
-CONTENTS = "contents.json"
 PIPES = Path("/run/bascule-rows")
 # Databases that are dumped side by side.
 SIDE_BY_SIDE = 3

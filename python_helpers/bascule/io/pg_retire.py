@@ -70,7 +70,7 @@ def retire(
             # Nobody is behind the other side's port any more.
             units.stop(spec.unit_name("fence-probe"))
         else:
-            for operation in ("follow", *pg_pin.UNITS, "safety-dump", "seed", "dump-take", "dump-bring"):
+            for operation in ("follow", *pg_pin.UNITS, "safety-dump", "seed", "dump-take", "dump-bring", "dump-carry"):
                 units.stop(spec.unit_name(operation))
             if cluster.postmaster() is None:
                 cluster.start()
