@@ -173,7 +173,9 @@ def _ready_to_close(cluster: Cluster, session: Session, component: str, side: st
             raise BasculeError(
                 expected=f"the standby {cluster.spec.peer_side} to stream and to be caught up",
                 found=f"{row['state']}, {row['behind']} bytes behind" if row else "it is not connected",
-                state=f"nothing was closed; {side} serves as before",
+                state=f"{side} runs and lets no client in; no receipt was given"
+                if state.status == rule.CLOSING
+                else f"nothing was closed; {side} serves as before",
                 next_command=f"ansible-playbook playbooks/30_sync.yml --limit {component}",
             )
         time.sleep(0.05)
