@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,13 +14,10 @@ from tests.faults.pair import ROOT, Pair
 StartPair = Callable[..., Pair]
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of one file on one worker: they share their hosts."""
-    here = Path(__file__).parent
-    for item in items:
-        if item.path.is_relative_to(here):
-            item.add_marker(pytest.mark.xdist_group(str(item.path.relative_to(here))))
+def pytest_configure(config: pytest.Config) -> None:
+    """Refuse to spread the tests of one file: they share their hosts."""
+    if config.getoption("dist", "no") not in ("no", "loadfile"):
+        raise pytest.UsageError("tests of one file share their hosts: run tests/faults with --dist loadfile")
 
 
 @pytest.fixture(scope="session")
