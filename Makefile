@@ -30,7 +30,7 @@ install: $(BIN)/.installed ## Install everything the project needs
 demo: install ## Move the lab's live site to Toulouse and back, under load
 	@$(BIN)/python tests/lab/demo.py
 
-test: install ## Run every test: lint, unit, meta, Molecule per role, integration on the lab
+test: install ## Run every test: lint, unit, meta, Molecule per role, faults, integration on the lab
 	@tests/run-all.sh
 
 lint: install ## Run ansible-lint, yamllint, ruff and mypy

@@ -1,4 +1,4 @@
-"""A stopped guest whose data disk has changed by 1 %: changed blocks against a whole archive, over the lab's link.
+"""A stopped guest whose disk has changed by 1 %: changed blocks against a whole archive, over the lab's link.
 
 Both are what the role runs in the window, without Ansible around it. Theirs is the classic way: vzdump, transfer,
 proof, restore. In the end the target's disk is compared with the source's.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 from tests.faults.guests.nodes import Nodes
 
@@ -46,7 +47,7 @@ sys.exit(archive.verify_archive(*sys.argv[1:]).result != "proved")
 
 
 class Guests:
-    """A guest with a large data disk beside its own, stopped, with a passive copy at the target."""
+    """A guest with a large disk and nothing on it that boots, stopped, with a passive copy at the target."""
 
     def __init__(self, pair: Nodes, size: int) -> None:
         self.pair, self.size = pair, size
@@ -55,15 +56,13 @@ class Guests:
         self.sent: dict[str, list[int]] = {"delta": [], "archive": []}
 
     def make(self) -> None:
-        """Add the disk, move the copy to the target, stop the guest, and slow the link down."""
-        path = guest_nodes.disk("source", 1)
-        self.pair.must_run("source", ["python3", "-c", FILL, path, str(self.size), str(BLOCK)], timeout=1800)
-        line = f"scsi1: local:{path.split('/')[-2]}/{path.split('/')[-1]},size={self.size >> 20}M"
-        self.pair.must_run("source", ["tee", "-a", f"/etc/pve/qemu-server/{self.source.side.vmid}.conf"], f"{line}\n")
-        # The disk is there from the guest's next start on.
+        """Fill the disk, move the copy to the target, stop the guest, and slow the link down."""
         self.source.shut_down(force=True)
+        path = guest_nodes.disk("source")
+        self.pair.must_run("source", ["python3", "-c", FILL, path, str(self.size), str(BLOCK)], timeout=1800)
+        config = f"/etc/pve/qemu-server/{self.source.side.vmid}.conf"
+        self.pair.must_run("source", ["sed", "-i", f"s/size=1M/size={self.size >> 20}M/", config])
         self.source.start()
-        self.source.wait_health()
         self.pair.must("prepare")
         self.source.shut_down(force=True)
         self.pair.must_run("source", guest_nodes.SHAPE)
@@ -71,7 +70,7 @@ class Guests:
     def delta(self) -> float:
         """Only changed blocks."""
         self._change()
-        pairs = [(guest_nodes.disk("source", number), guest_nodes.disk("target", number)) for number in (0, 1)]
+        pairs = [(guest_nodes.disk("source"), guest_nodes.disk("target"))]
         began = time.monotonic()
         self.sent["delta"].append(guest_nodes.pull(self.pair, "delta", pairs, True)["received"])
         return time.monotonic() - began
@@ -93,27 +92,29 @@ class Guests:
         return taken
 
     def same(self) -> bool:
-        """Whether the data disk is the same at both sides."""
+        """Whether the disk is the same at both sides."""
         found = {
-            self.pair.must_run(side, ["sha256sum", guest_nodes.disk(side, 1)]).split()[0]
+            self.pair.must_run(side, ["sha256sum", guest_nodes.disk(side)], timeout=600).split()[0]
             for side in ("source", "target")
         }
         return len(found) == 1
 
     def _change(self) -> None:
         self.turn += 1
-        arguments = [guest_nodes.disk("source", 1), str(self.size), str(BLOCK), str(self.turn)]
+        arguments = [guest_nodes.disk("source"), str(self.size), str(BLOCK), str(self.turn)]
         self.pair.must_run("source", ["python3", "-c", CHANGE, *arguments], timeout=600)
 
 
 def measure(settings: Settings) -> Measurement:
     """Measure on two nodes that are removed again."""
     size = (4 << 30) if settings.full else (768 << 20)
-    with guest_nodes.started("guest-delta", Path(settings.scratch), proxmox_guest_move="delta") as pair:
+    variables: dict[str, Any] = {
+        "proxmox_guest_move": "delta",
+        "proxmox_guest_limits": {"task": 1800, "shutdown": 1, "agent": 60, "health": 60, "lock": 60},
+    }
+    with guest_nodes.started("guest-delta", Path(settings.scratch), boots=False, **variables) as pair:
         guests = Guests(pair, size)
         guests.make()
-        guests.delta()
-        guests.sent["delta"].clear()
         sides = alternate(guests.delta, guests.archive, min(settings.rounds, 3))
         same = guests.same()
     fewer = min(guests.sent["archive"]) / max(guests.sent["delta"])

@@ -38,7 +38,7 @@ def started(name: str, scratch: Path, boots: bool = True, **variables: Any) -> I
 
 def guests(pair: Nodes) -> tuple[Guest, Guest]:
     """The guest at the source and at the target, as the role's action speaks to them."""
-    values = pair._component()
+    values = {**pair._component(), **pair.variables}
     settings = session.Settings(
         component=pair.component,
         sides=values["proxmox_guest_sides"],
@@ -76,6 +76,6 @@ def pull(pair: Nodes, name: str, pairs: list[tuple[str, str]], disks: bool) -> d
     return found
 
 
-def disk(side: str, number: int) -> str:
-    """Where a disk of the guest lies."""
-    return f"/var/lib/vz/images/{NUMBERS[side]}/vm-{NUMBERS[side]}-disk-{number}.raw"
+def disk(side: str) -> str:
+    """Where the disk of the guest lies."""
+    return f"/var/lib/vz/images/{NUMBERS[side]}/vm-{NUMBERS[side]}-disk-0.raw"

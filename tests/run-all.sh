@@ -18,8 +18,8 @@ pytest -q -n 2 tests/unit tests/meta
 stage "images of the lab"
 wait "$image" || { cat build/image.log; exit 1; }
 tail -n 3 build/image.log
-stage "Molecule, a scenario per role"
-pytest -q -n 2 tests/molecule
+stage "Molecule, a scenario per role; things broken on purpose between pairs of hosts"
+pytest -q -n 2 --dist loadgroup --durations=30 tests/molecule tests/faults
 stage "integration on the lab"
 pytest -q -x tests/integration
 stage "done"

@@ -11,7 +11,8 @@ from ansible.errors import AnsibleFilterError
 
 from bascule.errors import BasculeError
 from bascule.integrity import compare, narrow
-from bascule.postgresql import control, decide, parity, pgbouncer
+from bascule.postgresql import control, decide, dumping, parity, parity_dump, pgbouncer
+from bascule.postgresql.spec import DUMP_RESTORE
 
 
 def bascule_postgresql_decide(source: Mapping[str, Any], to: Mapping[str, Any]) -> dict[str, Any]:
@@ -39,7 +40,10 @@ def bascule_postgresql_switch(source: Mapping[str, Any], to: Mapping[str, Any]) 
 
 
 def bascule_postgresql_parity(
-    source: Mapping[str, Any], target: Mapping[str, Any], replace: bool = False
+    source: Mapping[str, Any],
+    target: Mapping[str, Any],
+    replace: bool = False,
+    spec: Mapping[str, Any] | None = None,
 ) -> dict[str, list[str]]:
     """Return the differences that stand in the way, and what is worth knowing."""
     now = time.time()
@@ -47,6 +51,11 @@ def bascule_postgresql_parity(
         {**side, "clock_slack": now - side["clock_asked"]} if side.get("clock_asked") else side
         for side in (source, target)
     )
+    if spec and spec["method"] == DUMP_RESTORE:
+        return {
+            "differences": parity_dump.differences(source, target, spec, replace=replace),
+            "notes": parity_dump.notes(source, target),
+        }
     return {
         "differences": parity.differences(source, target, replace=replace),
         "notes": parity.notes(source, target),
@@ -96,6 +105,20 @@ def bascule_postgresql_found(comparison: Mapping[str, Any], narrowed: Mapping[st
     return narrow.finished(comparison, narrowed)
 
 
+def bascule_postgresql_forecast(rehearsed: Mapping[str, Any], state: Mapping[str, Any]) -> float | str:
+    """Return the seconds that the window will take; nothing when no rehearsal of this cluster's move was proved."""
+    system_id = str((state.get("control") or {}).get("system_id", ""))
+    if rehearsed.get("name") != dumping.rehearsal(system_id):
+        return ""
+    found = dumping.forecast(rehearsed, int(state.get("size_bytes") or 0))
+    return "" if found is None else found
+
+
+def bascule_postgresql_restored(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is recorded about a side that was restored from a dump: what was compared before it opened."""
+    return dumping.verified(state.get("restored"), str((state.get("control") or {}).get("system_id", "")))
+
+
 def bascule_postgresql_pooled(clients: Iterable[Mapping[str, Any]], addresses: Iterable[str]) -> list[dict[str, str]]:
     """Return the clients of the poolers as the servers see them: from the poolers' own addresses."""
     return pgbouncer.seen_by_server(clients, addresses)
@@ -109,9 +132,11 @@ class FilterModule:
         return {
             "bascule_postgresql_compare": bascule_postgresql_compare,
             "bascule_postgresql_decide": bascule_postgresql_decide,
+            "bascule_postgresql_forecast": bascule_postgresql_forecast,
             "bascule_postgresql_found": bascule_postgresql_found,
             "bascule_postgresql_narrow": bascule_postgresql_narrow,
             "bascule_postgresql_parity": bascule_postgresql_parity,
             "bascule_postgresql_pooled": bascule_postgresql_pooled,
+            "bascule_postgresql_restored": bascule_postgresql_restored,
             "bascule_postgresql_switch": bascule_postgresql_switch,
         }

@@ -49,9 +49,18 @@ options:
     type: int
     default: 1000
   bwlimit:
-    description: Rate limit as rsync takes it; V(0) is none.
+    description: Rate limit as rsync takes it; V(0) is none, and where it is empty O(link_percent) says it.
     type: str
     default: "0"
+  link_percent:
+    description:
+      - The share of the measured link that a transfer takes; the last one, of a tree that stands still, takes all.
+    type: float
+    default: 0
+  link_mbit:
+    description: What the link was just measured to carry, to be remembered for a day; 0 when it was not measured.
+    type: float
+    default: 0
   checksum:
     description: Compare contents instead of size and time.
     type: bool
@@ -130,6 +139,8 @@ OPTIONS = (
     "backup_dir",
     "max_delete",
     "bwlimit",
+    "link_percent",
+    "link_mbit",
     "checksum",
     "again",
     "retries",
@@ -167,6 +178,8 @@ if __name__ == "__main__":
             "backup_dir": {"type": "str", "default": ""},
             "max_delete": {"type": "int", "default": 1000},
             "bwlimit": {"type": "str", "default": "0"},
+            "link_percent": {"type": "float", "default": 0},
+            "link_mbit": {"type": "float", "default": 0},
             "checksum": {"type": "bool", "default": False},
             "again": {"type": "bool", "default": False},
             "retries": {"type": "int", "default": 3},

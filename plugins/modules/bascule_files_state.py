@@ -31,6 +31,10 @@ options:
     description: Count the tree's entries as well, which walks over all of it.
     type: bool
     default: false
+  address:
+    description: The other side's address over the link; then what is known of its rate is returned as well.
+    type: str
+    default: ""
 author:
   - The Bascule authors
 """
@@ -68,6 +72,10 @@ backup_dir:
   description: Where the next transfer must keep what it replaces here; empty when this side was never active.
   returned: always
   type: str
+link_mbit:
+  description: What the link to O(address) was measured to carry lately, in Mbit/s; 0 when it was not measured.
+  returned: when an address was given
+  type: float
 survey:
   description: Counts, room, versions and clock; only with O(survey).
   returned: when asked
@@ -84,13 +92,15 @@ from ansible.module_utils.basic import AnsibleModule
 def main(module: AnsibleModule) -> dict[str, Any]:
     """Do what the arguments say."""
     side = files_side.Side(*(module.params[key] for key in ("component", "side", "path", "sentinel")))
-    result = {
+    result: dict[str, Any] = {
         "guard": side.guard().to_dict(),
         "mounts": files_audit.mounts_of(side),
         "facts": files_side.facts(side),
         "ready": files_side.ready(side),
         "backup_dir": files_side.backup_dir(side),
     }
+    if module.params["address"]:
+        result["link_mbit"] = files_side.link_mbit(side, module.params["address"])
     if module.params["survey"]:
         result["survey"] = files_audit.survey(side)
     return result
@@ -104,6 +114,7 @@ if __name__ == "__main__":
             "path": {"type": "path", "required": True},
             "sentinel": {"type": "str", "required": True},
             "survey": {"type": "bool", "default": False},
+            "address": {"type": "str", "default": ""},
         },
         main,
     )

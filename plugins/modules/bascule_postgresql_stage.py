@@ -11,6 +11,7 @@ short_description: Prepare the passive side of a database, and start its base ba
 description:
   - Writes what a standby needs and starts the base backup as a unit, unless the side is a standby already.
   - A running base backup is found and left alone; an interrupted one starts again.
+  - A side that moves by dump and restore is only closed here; the dump is restored by the switch.
 options:
   spec:
     description: The side, as the role describes it.
@@ -79,15 +80,18 @@ from typing import Any
 
 from ansible.module_utils.bascule.io import pg_prepare
 from ansible.module_utils.bascule.io.module import run_module
-from ansible.module_utils.bascule.postgresql.spec import Spec
+from ansible.module_utils.bascule.postgresql.spec import DUMP_RESTORE, Spec
 from ansible.module_utils.basic import AnsibleModule
 
 
 def main(module: AnsibleModule) -> dict[str, Any]:
     """Do what the arguments say."""
     params = module.params
+    spec = Spec.from_dict(params["spec"])
+    if spec.method == DUMP_RESTORE:
+        return pg_prepare.stage_closed(spec, params["password"], replace=params["replace"], check=module.check_mode)
     return pg_prepare.stage(
-        Spec.from_dict(params["spec"]),
+        spec,
         params["password"],
         {str(name): int(value) for name, value in params["settings"].items()},
         system_id=params["system_id"],

@@ -10,7 +10,7 @@ generations cannot be compared.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any, Optional
@@ -112,6 +112,8 @@ class Log:
     size: int = 0
     forgotten: int = 0
     names: dict[bytes, tuple[int, bytes]] = field(default_factory=dict)
+    # Tells whether a name is there now. The kernel merges that it came and that it went, and does not tell the order.
+    there: Callable[[bytes], bool] = lambda name: True
 
     def note(self, name: bytes, kind: bytes) -> bool:
         """Take in what happened to a name; False when there is no room for it any more."""
@@ -128,7 +130,7 @@ class Log:
         """
         gone: dict[bytes, list[bytes]] = {}
         for name, (_, kinds) in self.names.items():
-            if kinds == GONE and not name.startswith(INODE):
+            if not name.startswith(INODE) and (kinds == GONE or (kinds == CHANGED and not self.there(name))):
                 gone.setdefault(next(parents(name), ROOT), []).append(name)
         gone = {directory: names for directory, names in gone.items() if len(names) >= least}
         for name in chain.from_iterable(gone.values()):

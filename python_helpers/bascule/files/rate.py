@@ -1,4 +1,4 @@
-"""What a link carries, judged by what arrived in each interval at the receiver."""
+"""What a link carries, judged by what arrived in each interval at the receiver; and the share of it for a transfer."""
 
 from __future__ import annotations
 
@@ -13,6 +13,13 @@ INTERVAL = 0.1
 
 class RateError(BasculeError):
     """A link could not be measured."""
+
+
+def share(mbit: float, percent: float) -> str:
+    """Return a share of a link as rsync takes a limit, KiB in a second; none where the link is not known."""
+    if mbit <= 0 or percent <= 0 or percent >= 100:
+        return "0"
+    return f"{max(1, int(mbit * 1e6 / 8 / 1024 * percent / 100))}k"
 
 
 def judge(intervals: Sequence[tuple[float, int]], skip: float = 0.5) -> dict[str, Any]:

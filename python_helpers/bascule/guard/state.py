@@ -166,7 +166,7 @@ def promise(state: GuardState, epoch: Epoch) -> GuardState:
             state=state.describe(),
             next_command="ansible-playbook playbooks/status.yml",
         )
-    under = _last_open(state)
+    under = last_open(state)
     if under is not None and epoch <= under:
         raise GuardRefused(
             expected=f"an epoch above {under}, under which this side was opened",
@@ -301,7 +301,7 @@ def leader(a: GuardState, b: GuardState) -> str | None:
         # An opening that began later than the open side's permit means that the open side's guard was tampered with;
         # with honest guards it cannot be: that opening needed this side's receipt.
         return serving[0].side
-    first, second = _last_open(a), _last_open(b)
+    first, second = last_open(a), last_open(b)
     if first == second:
         return None
     if second is None or (first is not None and first > second):
@@ -320,7 +320,7 @@ def next_epoch(a: GuardState, b: GuardState, decision: str) -> Epoch:
     return Epoch(max((epoch.number for epoch in known), default=0) + 1, decision)
 
 
-def _last_open(state: GuardState) -> Epoch | None:
+def last_open(state: GuardState) -> Epoch | None:
     """Return the highest epoch under which this side opened or may have opened."""
     if state.status == OPENING and state.promised and (state.opened is None or state.promised > state.opened):
         return state.promised

@@ -84,20 +84,32 @@ class Watch:
             if event.moves_a_directory:
                 self._cache.clear()
 
-    def inode_to_note(self, event: Event, directory: bytes | None) -> int | None:
-        """Return the inode of a changed file, unless the name that is told is all it has."""
+    def exists(self, name: bytes) -> bool:
+        """Tell whether there is anything under a name now."""
+        return os.path.lexists(os.path.join(self.path, name))
+
+    def inode_to_note(self, event: Event, directory: bytes | None) -> int | bytes | None:
+        """Return the inode of a changed file, unless the name that is told is all it has, or else its only name."""
         if not event.changes_a_file:
             return None
         with self._opened(event.target) as found:
             if found is None:
                 return None
             info = os.fstat(found)
-        if directory is not None:
-            with contextlib.suppress(OSError):
-                told = os.lstat(os.path.join(self.path, path_of(directory, event.name)))
-                if told.st_ino == info.st_ino and told.st_nlink == 1:
-                    return None
+            now = os.readlink(b"/proc/self/fd/%d" % found)
+        if directory is not None and self._is_all(os.path.join(self.path, path_of(directory, event.name)), info):
+            return None
+        # It was renamed since: uploads are, and an inode for each of them would be kept for ever.
+        if now.startswith(self.path + b"/") and self._is_all(now, info):
+            return now[len(self.path) + 1 :]
         return info.st_ino
+
+    def _is_all(self, path: bytes, info: os.stat_result) -> bool:
+        """Tell whether a path is the only name of a file."""
+        with contextlib.suppress(OSError):
+            told = os.lstat(path)
+            return (told.st_ino, told.st_dev, told.st_nlink) == (info.st_ino, self.device, 1)
+        return False
 
     def ask(self) -> None:
         """Cause an event that comes after all that has happened until now; works on a file system that is read-only."""

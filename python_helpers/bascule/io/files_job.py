@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import secrets
+import time
 from typing import Any
 
 from ..errors import BasculeError
-from ..files import decide, transfer
+from ..files import decide, rate, transfer
 from ..files.transfer import Push, TransferError
 from . import files, files_push, files_side, units
 from .files_side import Side
@@ -132,6 +133,8 @@ def _request(side: Side, operation: str, options: dict[str, Any]) -> dict[str, A
 
 def _push(side: Side, options: dict[str, Any]) -> Push:
     opened = decide.last_open(side.guard())
+    # For the last transfer everybody waits, and what shares the link has come to rest as well.
+    limit = "0" if options.get("final") else str(options.get("bwlimit") or _share(side, options))
     return Push(
         component=side.component,
         source=side.tree,
@@ -142,8 +145,18 @@ def _push(side: Side, options: dict[str, Any]) -> Push:
         opened=str(opened) if opened else "",
         backup_dir=options.get("backup_dir", ""),
         max_delete=options.get("max_delete", 1000),
-        bwlimit=str(options.get("bwlimit", "0")),
+        bwlimit=limit,
         checksum=bool(options.get("checksum")),
         dry_run=bool(options.get("dry_run")),
         port=options.get("port", 22),
     )
+
+
+def _share(side: Side, options: dict[str, Any]) -> str:
+    """Return the limit that leaves others their share of the link."""
+    address = str(options["address"])
+    measured = float(options.get("link_mbit") or 0)
+    if measured > 0:
+        files_side.note(side, link={"mbit": measured, "address": address, "at": time.time()})
+    known = files_side.link_mbit(side, address)
+    return rate.share(known, float(options.get("link_percent") or 0))

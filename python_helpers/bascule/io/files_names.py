@@ -92,6 +92,8 @@ def carry(side: Side, asked: Push, talk: Talk, known: Changes, now: Mark, final:
         raise ScanNeeded(expected=f"the other side to stand at {shared.agreed if shared else '?'}", found=agreed)
     found = _plan(side, talk, known, shared, final)
     names = found.names
+    # First: a second look, at what differs all the same, has to know the names that this one has found.
+    files_delta.add_links(side, found.inodes)
     gone = _check_cap(found, asked, talk)
     result: dict[str, Any] = {"names": len(names), "names_missing": gone, "proof_rounds": 0}
     if names:
@@ -113,7 +115,6 @@ def carry(side: Side, asked: Push, talk: Talk, known: Changes, now: Mark, final:
             state="the passive side is not equal yet; nothing was switched",
             next_command="run the same playbook again with -e rsync_delta_sync_checksum=true",
         )
-    files_delta.add_links(side, found.inodes)
     if not final and files_delta.links_grown(side):
         files_delta.index_links(side)
     settle(side, talk, now, different)

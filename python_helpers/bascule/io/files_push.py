@@ -73,7 +73,7 @@ def push(side: Side, request: dict[str, Any], report: Report) -> dict[str, Any]:
             result.update(read_files=count.read_files, peer_read_files=theirs.result()["read_files"])
     result["retries"] = result.get("retries", 0) + attempt
     files_side.note(side, pushed_ns=began_ns)
-    return {**result, "scan": why}
+    return {**result, "scan": why, "limit": asked.bwlimit}
 
 
 def _doubt(side: Side, asked: Push) -> str:

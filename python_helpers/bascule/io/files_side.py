@@ -20,6 +20,8 @@ FLIPS = Path("/run/bascule")
 KIND = "files"
 _ROUNDS = 5
 BUSY_WAIT = 4.0
+# What a link carried longer ago is measured again.
+_LINK_KEPT_SECONDS = 86400
 # Which guard states may be in which state of the mounts: what lets writes in is checked under the lock that changes it.
 _PERMITS = {ACTIVE: (rule.OPEN, rule.OPENING), PASSIVE: (rule.CLOSED, rule.CLOSING)}
 
@@ -110,6 +112,14 @@ def note(side: Side, **values: Any) -> None:
         after = {**before, **values}
         if after != before:
             files.write_json(side.home / "side.json", after)
+
+
+def link_mbit(side: Side, address: str) -> float:
+    """Return what the link to this address was measured to carry lately; 0 when it was not."""
+    known = facts(side).get("link")
+    if not isinstance(known, dict) or known.get("address") != address:
+        return 0.0
+    return float(known["mbit"]) if 0 <= time.time() - float(known["at"]) < _LINK_KEPT_SECONDS else 0.0
 
 
 def look(side: Side) -> View:

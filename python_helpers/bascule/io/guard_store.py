@@ -83,6 +83,21 @@ def closing(
 
 
 @contextlib.contextmanager
+def promising(
+    component: str, side: str, epoch: Epoch | str, *, root: Path = GUARD_DIRECTORY, wait: float = LOCK_WAIT
+) -> Iterator[GuardState]:
+    """Hold the guard while the caller stops this side for `epoch`, long before it can give its receipt.
+
+    The permit to be open ends on entry. `closing` for the same epoch gives the receipt, `withdrawing` takes it back.
+    """
+    number = _epoch(epoch)
+    with _locked(component, root, wait) as path:
+        before = _known(_load(path, component, side))
+        _save(path, rule.promise(before, number))
+        yield before
+
+
+@contextlib.contextmanager
 def withdrawing(
     component: str,
     side: str,

@@ -122,8 +122,13 @@ def dump_globals(spec: Spec) -> list[str]:
 
 def restore_database(spec: Spec, path: Path, database: str, port: int, jobs: int) -> None:
     """Restore one database with several sessions."""
-    # postgres is there from the beginning; every other database is made with its own encoding and locale.
-    target = ["--dbname=postgres"] if database == "postgres" else ["--create", "--dbname=postgres"]
+    # Each is made with its own encoding, locale, rights and settings; postgres is there and is made anew.
+    again = database == "postgres"
+    target = [
+        "--create",
+        *(["--clean", "--if-exists"] if again else []),
+        f"--dbname={'template1' if again else 'postgres'}",
+    ]
     argv = [f"{spec.programs}/pg_restore", f"--port={port}", f"--jobs={jobs}", "--exit-on-error", *target, str(path)]
     run(argv, timeout=LONGEST, user=spec.owner, cwd="/")
 
@@ -133,5 +138,7 @@ def restore_globals(spec: Spec, path: Path, port: int) -> None:
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
     own = f"CREATE ROLE {spec.owner};"
     text = "".join(line for line in lines if line.strip() != own)
-    argv = ["psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", f"--port={port}", "--dbname=postgres"]
+    # Terse: an error must not quote the line, which may hold a verifier.
+    argv = ["psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-v", "VERBOSITY=terse"]
+    argv += [f"--port={port}", "--dbname=postgres"]
     run(argv, stdin=text, timeout=600, user=spec.owner, cwd="/")

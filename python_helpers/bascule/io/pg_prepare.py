@@ -13,7 +13,7 @@ from typing import Any
 from ..errors import BasculeError
 from ..guard import state as rule
 from ..postgresql import conf, hba, lsn, scram
-from ..postgresql.spec import Spec
+from ..postgresql.spec import STREAMING, Spec
 from . import files, guard_store, pg_diverged, pg_reach, pg_rewind, pg_settings, units
 from .pg_cluster import FENCE_FILE, HOME, SPEC_FILE, Cluster, world
 from .pg_follow import FOLLOW_FILE
@@ -111,13 +111,7 @@ def publish(spec: Spec, password: str, *, check: bool = False) -> dict[str, Any]
             running = _settings(session)
             written = conf.raised_in(files.read_text(own.config / "conf.d" / conf.BASE))
             cluster, changes = configure(spec, password, True, written, check=check)
-            if _role(session, spec, password, check):
-                changes.names.append(f"role {spec.replication_user}")
-            if pg_rewind.permit(session, spec, check=check):
-                changes.names.append(f"functions of {spec.replication_user}")
-            if not check:
-                pg_rewind.make_ready(session)
-            lost = _slot(session, spec, changes, check)
+            lost = spec.method == STREAMING and _serve_standby(session, spec, password, changes)
             # What the log still holds: a standby that needs older log has lost its way, whatever the slot says.
             oldest = str(session.value("SELECT min(right(name, 16)) FROM pg_ls_waldir() WHERE name ~ '^[0-9A-F]{24}$'"))
             size = int(session.value("SELECT sum(pg_database_size(oid)) FROM pg_database"))
@@ -134,6 +128,18 @@ def publish(spec: Spec, password: str, *, check: bool = False) -> dict[str, Any]
         "system_id": cluster.control().system_id,
         "guard": guard_store.read(spec.component, spec.side).to_dict(),
     }
+
+
+def _serve_standby(session: Session, spec: Spec, password: str, changes: Changes) -> bool:
+    """See to what a standby needs of this server; return whether it has lost the log it needs."""
+    check = changes.check
+    if _role(session, spec, password, check):
+        changes.names.append(f"role {spec.replication_user}")
+    if pg_rewind.permit(session, spec, check=check):
+        changes.names.append(f"functions of {spec.replication_user}")
+    if not check:
+        pg_rewind.make_ready(session)
+    return _slot(session, spec, changes, check)
 
 
 def stage(
@@ -211,6 +217,37 @@ def stage(
                 rate = ["--max-rate", max_rate] if max_rate else []
                 units.start(spec.unit_name("seed"), [*units.AGENT, "seed", "--component", spec.component, *rate])
     return {"changed": bool(changes.names), "changes": changes.names, "seeded": seeded, "warnings": warnings}
+
+
+def stage_closed(spec: Spec, password: str, *, replace: bool = False, check: bool = False) -> dict[str, Any]:
+    """Prepare the passive side of a move by dump and restore: closed, and its own cluster stopped or standing."""
+    with world(spec.component, check=check):
+        guard = guard_store.read(spec.component, spec.side)
+        if guard.status not in (rule.UNKNOWN, rule.CLOSED):
+            raise BasculeError(
+                expected=f"{spec.side} to be closed",
+                found=guard.describe(),
+                state="nothing was changed",
+                next_command="ansible-playbook playbooks/status.yml",
+            )
+        cluster = Cluster(spec)
+        foreign = user_databases(cluster) if guard.status == rule.UNKNOWN and not replace else []
+        if foreign:
+            raise BasculeError(
+                expected=f"an empty cluster {spec.version}/{spec.cluster} on {spec.side}",
+                found=f"databases of its own (directories {', '.join(foreign)} in {cluster.data}/base)",
+                state="nothing was changed",
+                next_command="move them away, or set postgresql_replication_replace_target: true",
+            )
+        cluster, changes = configure(spec, password, False, {}, check=check)
+        if cluster.start_mode() != "manual" or (cluster.exists() and not cluster.has_signal()):
+            # What is there may run as a primary, with nobody's data in it: it ends, and starts as none any more.
+            changes.names.append("closed")
+            if not check:
+                cluster.fence()
+                if not cluster.stop(120):
+                    raise BasculeError(expected=f"the empty cluster on {spec.side} to stop", found="it still runs")
+    return {"changed": bool(changes.names), "changes": changes.names, "seeded": True, "warnings": []}
 
 
 def was_built_here(cluster: Cluster, system_id: str) -> bool:

@@ -12,8 +12,9 @@ from typing import Any
 
 from ..errors import BasculeError, CommandFailed
 from ..guard import state as rule
+from ..integrity.rows import literal
 from ..postgresql import conf
-from . import files, guard_store, pg_pin, units
+from . import files, guard_store, pg_dump_job, pg_pin, units
 from .pg_cluster import HOME, Cluster, load_spec, world
 
 RETIRED_FILE = "retired.json"
@@ -64,18 +65,19 @@ def retire(
                         f"WHERE slot_name = '{spec.slot}' AND active_pid IS NOT NULL"
                     )
                     session.execute(f"SELECT pg_drop_replication_slot('{spec.slot}')")
-                session.execute(f'ALTER ROLE "{spec.replication_user}" NOLOGIN')
+                if session.query(f"SELECT 1 AS one FROM pg_roles WHERE rolname = {literal(spec.replication_user)}"):
+                    session.execute(f'ALTER ROLE "{spec.replication_user}" NOLOGIN')
             # Nobody is behind the other side's port any more.
             units.stop(spec.unit_name("fence-probe"))
         else:
-            for operation in ("follow", *pg_pin.UNITS, "safety-dump", "seed"):
+            for operation in ("follow", *pg_pin.UNITS, "safety-dump", "seed", "dump-take", "dump-bring", "dump-carry"):
                 units.stop(spec.unit_name(operation))
             if cluster.postmaster() is None:
                 cluster.start()
             dump = last_dump(cluster, recipient, Path(directory))
             if not cluster.stop(120):
                 raise BasculeError(expected=f"{spec.unit} to stop", found="it still runs", state="the dump was written")
-        for path in leftovers(cluster):
+        for path in [*leftovers(cluster), *(path for path in [pg_dump_job.directory(component)] if path.exists())]:
             shutil.rmtree(path)
         files.remove(conf.passfile(spec))
         files.write_json(record, {"retired_at": _now(), "dump": dump, "active": active})

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -15,15 +16,34 @@ from .psql import Session
 
 # It listens on no address: the number only names its socket.
 PORT_BEYOND = 20000
+# What it holds is a copy that is thrown away: it need not survive anything.
+FLEETING = {"wal_level": "minimal"}
+_ALWAYS = {
+    "listen_addresses": "",
+    "fsync": "off",
+    "full_page_writes": "off",
+    "max_wal_senders": "0",
+    "autovacuum": "off",
+    # What restores roles holds their verifiers.
+    "log_statement": "none",
+    "log_min_error_statement": "panic",
+}
 
 
 class Scratch:
-    """Made by entering, stopped and removed by leaving."""
+    """Made by entering, stopped and removed by leaving; what is to stay is moved away before."""
 
-    def __init__(self, spec: Spec, options: Sequence[str]) -> None:
+    def __init__(
+        self,
+        spec: Spec,
+        options: Sequence[str],
+        settings: Mapping[str, str] = FLEETING,
+        suffix: str = "bascule-scratch",
+    ) -> None:
         self.spec = spec
         self.options = options
-        self.home = Path(f"{spec.data}.bascule-scratch")
+        self.settings = {**_ALWAYS, **settings}
+        self.home = Path(f"{spec.data}.{suffix}")
         self.port = spec.port + PORT_BEYOND
 
     def __enter__(self) -> Scratch:
@@ -44,9 +64,8 @@ class Scratch:
                 user=self.spec.owner,
                 cwd="/",
             )
-            # What it holds is a copy that is thrown away: it need not survive anything.
-            options = "-c listen_addresses='' -c fsync=off -c full_page_writes=off -c wal_level=minimal "
-            options += f"-c max_wal_senders=0 -c autovacuum=off -c port={self.port}"
+            words = [f"-c {name}={shlex.quote(value)}" for name, value in self.settings.items()]
+            options = " ".join([*words, f"-c port={self.port}"])
             run(
                 [
                     f"{self.spec.programs}/pg_ctl",
@@ -79,10 +98,14 @@ class Scratch:
         """Open a session."""
         return Session(self.port, owner=self.spec.owner, database=database)
 
+    def stop(self, mode: str = "immediate", *, check: bool = False) -> None:
+        """Stop its server."""
+        argv = [f"{self.spec.programs}/pg_ctl", "stop", f"--mode={mode}", "--wait", "--timeout=3600"]
+        run([*argv, f"--pgdata={self.data}"], timeout=3700, user=self.spec.owner, cwd="/", check=check)
+
     def _remove(self) -> None:
         if (self.data / "postmaster.pid").exists():
-            stop = [f"{self.spec.programs}/pg_ctl", "stop", "--mode=immediate", "--wait", f"--pgdata={self.data}"]
-            run(stop, timeout=120, user=self.spec.owner, cwd="/", check=False)
+            self.stop()
         if self.home.exists():
             shutil.rmtree(self.home)
 

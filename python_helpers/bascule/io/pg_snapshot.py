@@ -64,7 +64,7 @@ class Holder:
             session.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
             databases[name] = {"snapshot": session.value("SELECT pg_export_snapshot() AS id")}
             # Sequences know no snapshots: they are read before anybody draws from them again.
-            databases[name]["sequences"] = _sequences(session)
+            databases[name]["sequences"] = sequences(session)
         end = first.value(
             "SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END::text"
         )
@@ -109,7 +109,8 @@ def digesting(component: str, epoch: str) -> list[str]:
     return [*units.AGENT, "equality", "--component", component, "--epoch", epoch]
 
 
-def _sequences(session: Session) -> dict[str, Any]:
+def sequences(session: Session) -> dict[str, Any]:
+    """Return where every sequence of a database stands."""
     found: dict[str, Any] = {}
     listed = session.query(rows.sequences_query())
     for start in range(0, len(listed), _SEQUENCES):

@@ -7,9 +7,10 @@ from typing import Any
 
 from ..postgresql import control as control_file
 from ..postgresql import lsn
-from ..postgresql.spec import Spec
+from ..postgresql.spec import DUMP_RESTORE, Spec
 from . import age_keys, files, guard_store, pg_fence_probe, pg_safety, units
 from .pg_cluster import HOME, SPEC_FILE, STREAMING, Cluster, streaming_standby
+from .pg_dump_bring import REHEARSED_FILE, RESTORED_FILE
 from .pg_follow import FOLLOW_FILE, KEPT_FILE
 from .pg_prepare import SEED_FILE
 from .psql import Session, SqlError
@@ -38,6 +39,9 @@ def read(spec: Spec) -> dict[str, Any]:
         "seed": files.read_json(home / SEED_FILE),
         "recipient": age_keys.own_recipient(),
         "safety_dump": pg_safety.state(spec),
+        "method": spec.method,
+        "rehearsed": files.read_json(home / REHEARSED_FILE),
+        "restored": files.read_json(home / RESTORED_FILE),
         "equality_running": units.is_running(spec.unit_name("equality")),
         "sampled_at": time.time(),
     }
@@ -85,6 +89,9 @@ def _server(session: Session, spec: Spec) -> dict[str, Any]:
             "SELECT extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp())::float"
         )
     else:
+        found["size_bytes"] = int(session.value("SELECT sum(pg_database_size(oid)) FROM pg_database"))
+        if spec.method == DUMP_RESTORE:
+            return found
         found["standby"] = _standby(session, spec)
         slot = session.query(
             "SELECT active, wal_status AS status, pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn)::bigint AS kept "

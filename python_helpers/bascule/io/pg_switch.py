@@ -50,7 +50,7 @@ def close(component: str, side: str, epoch: str, *, budget: float = 30) -> dict[
         if server is not None:
             cluster.wait_ready(max(budget, 60))
         primary = server is not None and not _in_recovery(cluster)
-        if server is None and _died_as_primary(cluster):
+        if server is None and died_as_primary(cluster):
             # What its log holds beyond the standby has to get there. Nobody else comes in.
             cluster.admit(hba.CLOSED)
             files.remove(cluster.data / "standby.signal")
@@ -141,7 +141,8 @@ def open_side(
     return {"changed": True, "promoted": promoted, "guard": state.to_dict(), "marks": marks, "notices": warnings}
 
 
-def _died_as_primary(cluster: Cluster) -> bool:
+def died_as_primary(cluster: Cluster) -> bool:
+    """Whether a server that is not there any more ran as a primary until it was gone."""
     # A fresh base backup says "in production" as well, until its first start; its backup_label tells.
     died = cluster.control().state in (control.IN_PRODUCTION, control.SHUTTING_DOWN)
     return died and not (cluster.data / "backup_label").exists()

@@ -105,7 +105,7 @@ class Recorder:
             # Unmounted, and not there again yet: the next turn looks again.
             return
         self.generation = secrets.token_hex(8)
-        self._log = Log(self._memory)
+        self._log = Log(self._memory, there=watch.exists)
         self._watch = watch
         self._rewrite()
 
@@ -127,9 +127,9 @@ class Recorder:
             if event.mask & events.Q_OVERFLOW:
                 raise WatchEnded(expected="every event", found="the kernel's queue overflowed")
             marker = marker or bool(event.mask & events.OPEN and event.pid == os.getpid())
-            inode = watch.inode_to_note(event, directory)
-            if inode is not None:
-                self._note(INODE + b"%d" % inode, CHANGED)
+            also = watch.inode_to_note(event, directory)
+            if also is not None:
+                self._note(also if isinstance(also, bytes) else INODE + b"%d" % also, CHANGED)
             if directory is None or not event.mask & events.WATCHED & ~events.ONDIR:
                 continue
             name = events.path_of(directory, event.name)

@@ -29,6 +29,8 @@ class Control:
     checksums: bool
     wal_level: str
     segment_bytes: int
+    # The number of the next transaction that would write, the wraparounds before it included.
+    next_xid: int = 0
 
     @property
     def newest_timeline(self) -> int:
@@ -55,6 +57,7 @@ _FIELDS = {
     "checksums": "Data page checksum version",
     "wal_level": "wal_level setting",
     "segment_bytes": "Bytes per WAL segment",
+    "next_xid": "Latest checkpoint's NextXID",
 }
 
 
@@ -81,9 +84,16 @@ def parse(text: str) -> Control:
             checksums=value["checksums"] != "0",
             wal_level=value["wal_level"],
             segment_bytes=int(value["segment_bytes"]),
+            next_xid=_xid(value["next_xid"]),
         )
     except ValueError as error:
         raise BasculeError(expected="numbers in pg_controldata's output", found=str(error)) from error
+
+
+def _xid(text: str) -> int:
+    """Read EPOCH:XID as one number."""
+    epoch, _, number = text.rpartition(":")
+    return (int(epoch) << 32) + int(number)
 
 
 def parse_history(text: str) -> list[tuple[int, str]]:

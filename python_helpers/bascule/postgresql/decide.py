@@ -10,6 +10,7 @@ from ..errors import BasculeError
 from ..guard import state as rule
 from ..guard.state import GuardState
 from . import control, lsn
+from .spec import DUMP_RESTORE, STREAMING
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class Side:
     running: bool
     in_recovery: bool
     streaming: bool
+    method: str = STREAMING
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Side:
@@ -42,6 +44,7 @@ class Side:
             running=bool(data.get("running")),
             in_recovery=bool(data.get("in_recovery")),
             streaming=bool(data.get("streaming")),
+            method=str(data.get("method") or STREAMING),
         )
 
     @property
@@ -56,6 +59,9 @@ def leader(a: Side, b: Side) -> str | None:
     The guards name it while one of them is open. After that the database itself tells more than the guards: a side that
     began to open but was never promoted has nothing of its own.
     """
+    if DUMP_RESTORE in (a.method, b.method):
+        # Two clusters with logs of their own: nothing in them says which one is newer.
+        return rule.leader(a.guard, b.guard)
     if not (a.prepared and b.prepared):
         return next((side.name for side in (a, b) if side.guard.status == rule.OPEN), None)
     if rule.OPEN in (a.guard.status, b.guard.status):

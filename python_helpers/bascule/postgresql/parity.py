@@ -37,7 +37,7 @@ def differences(
         *found,
         *_platform(source, target),
         *_collations(source, target),
-        *_databases(source, target),
+        *databases(source, target),
         *_settings(source, target),
         *_privileges(source),
         *_room(source, target, free_factor, replace),
@@ -93,7 +93,8 @@ def _collations(source: Mapping[str, Any], target: Mapping[str, Any]) -> list[st
     return found
 
 
-def _databases(source: Mapping[str, Any], target: Mapping[str, Any]) -> list[str]:
+def databases(source: Mapping[str, Any], target: Mapping[str, Any]) -> list[str]:
+    """Return what of the source's databases the target could not hold."""
     found = []
     available = target["extensions_available"]
     for database in source["databases"]:
@@ -132,7 +133,7 @@ def _settings(source: Mapping[str, Any], target: Mapping[str, Any]) -> list[str]
         found.append(f"{name} is set by ALTER SYSTEM at the source, which wins over Bascule's files: reset it")
     found += [
         f"shared library {name} is loaded at the source and not installed at the target"
-        for name in _words(settings["shared_preload_libraries"])
+        for name in words(settings["shared_preload_libraries"])
         if name not in target["libraries"]
     ]
     if is_copy(source, target):
@@ -190,13 +191,19 @@ def _room(source: Mapping[str, Any], target: Mapping[str, Any], free_factor: flo
             f"the source may keep {source['log_kept_bytes']} bytes of log for a standby that is cut off and has "
             f"{source['free_bytes']} bytes free: lower postgresql_replication_max_slot_wal_keep_size"
         )
-    if source["clock_offset"] is None or target["clock_offset"] is None:
-        found.append("the clocks of both sides have not been compared")
-    elif (slack := max(side.get("clock_slack", 0.0) for side in (source, target))) > MAX_SLACK:
-        found.append(f"the clocks could not be compared: the questions took up to {slack:.0f} s; audit again")
-    elif (skew := _skew(source, target)) > MAX_SKEW:
-        found.append(f"the clocks differ by at least {skew:.0f} s")
+    found += clocks(source, target)
     return found
+
+
+def clocks(source: Mapping[str, Any], target: Mapping[str, Any]) -> list[str]:
+    """Say when the clocks differ, or were not compared."""
+    if source["clock_offset"] is None or target["clock_offset"] is None:
+        return ["the clocks of both sides have not been compared"]
+    if (slack := max(side.get("clock_slack", 0.0) for side in (source, target))) > MAX_SLACK:
+        return [f"the clocks could not be compared: the questions took up to {slack:.0f} s; audit again"]
+    if (skew := _skew(source, target)) > MAX_SKEW:
+        return [f"the clocks differ by at least {skew:.0f} s"]
+    return []
 
 
 def _skew(source: Mapping[str, Any], target: Mapping[str, Any]) -> float:
@@ -241,7 +248,8 @@ def notes(source: Mapping[str, Any], target: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def _words(text: str) -> list[str]:
+def words(text: str) -> list[str]:
+    """Read a list of names as a setting holds it."""
     return [word.strip().strip('"') for word in text.split(",") if word.strip()]
 
 

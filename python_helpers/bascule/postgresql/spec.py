@@ -9,8 +9,12 @@ from typing import Any
 from ..errors import BasculeError
 
 POOLERS = ("none", "install", "existing")
+# How the passive side comes to its data: it follows the log, or a dump is restored in the window.
+STREAMING, DUMP_RESTORE = "streaming", "dump_restore"
+METHODS = (STREAMING, DUMP_RESTORE)
 NUMBERS = {
     "port",
+    "ssh_port",
     "peer_port",
     "pooler_port",
     "pooler_max_clients",
@@ -69,6 +73,9 @@ class Spec:
     # How the rows of both sides are compared, fast or strict, and by how many sessions (0: as many as there are cores).
     compare_mode: str = "fast"
     compare_workers: int = 0
+    method: str = STREAMING
+    # Where the other side is read from by SSH: only dumps travel so.
+    ssh_port: int = 22
 
     @property
     def pooler_unit(self) -> str:
@@ -159,6 +166,8 @@ class Spec:
                     raise BasculeError(expected="clients with database, user and address", found=repr(client))
         if value.get("pooler", "none") not in POOLERS:
             raise BasculeError(expected=f"a pooler that is one of {', '.join(POOLERS)}", found=repr(value["pooler"]))
+        if value.get("method", STREAMING) not in METHODS:
+            raise BasculeError(expected=f"a method that is one of {', '.join(METHODS)}", found=repr(value["method"]))
         try:
             for name in NUMBERS & set(value):
                 value[name] = int(value[name])

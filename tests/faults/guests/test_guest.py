@@ -49,6 +49,8 @@ def test_an_api_that_is_slow_and_away_for_a_moment_is_waited_for(nodes: Nodes) -
     nodes.order("target", "api_down", count=2)
     nodes.order("source", "slow", seconds=2, count=3)
     nodes.must("audit")
+    # And the link was measured meanwhile: its rate is none of what the forecast assumes.
+    assert [line for line in nodes.fact("audit")["forecast"]["assumed"] if "link" in line] == []
 
 
 def test_a_backup_on_a_full_storage_leaves_nothing(nodes: Nodes) -> None:

@@ -21,11 +21,12 @@ from tests.faults.pair import ROOT, SIDES
 
 SECONDS = 900
 PRIVILEGES = "/etc/pve/priv/standin-privileges.json"
-# Configurations, disks, running processes; then, after a mark, archives and what is still ordered.
+# Configurations, disks (the cloud-init drive is made at every start), running processes; then, after a mark, archives.
 LOOK = (
     "cd /etc/pve/qemu-server && for c in *.conf; do [ -e $c ] && echo == $c && cat $c; done; "
-    "ls -R /var/lib/vz/images; for p in /run/qemu-server/*.pid; do [ -e $p ] && pgrep -F $p > /dev/null && "
-    "echo runs $p; done; echo ==== dump; ls /var/lib/vz/dump | grep -v '[.]log$'; echo ==== end"
+    "ls -R /var/lib/vz/images | grep -v cloudinit; "
+    "for p in /run/qemu-server/*.pid; do [ -e $p ] && pgrep -F $p > /dev/null && echo runs $p; done; "
+    "echo ==== dump; ls /var/lib/vz/dump | grep -v '[.]log$'; echo ==== end"
 )
 MEND = (
     f"due=$({STANDIN}/order-fault.sh); {STANDIN}/order-fault.sh none > /dev/null; rm -f {PRIVILEGES}; "

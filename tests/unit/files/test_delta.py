@@ -127,6 +127,7 @@ def take(model: Model, step: tuple[str, int, int, int]) -> None:
         model.read()
     elif what == "fold":
         model.read()
+        model.log.there = model.nodes.__contains__
         model.log.fold(1 + content // 5)
     elif what in ("make", "directory") and there is None:
         model.make(place, what == "directory")

@@ -101,6 +101,9 @@ class Kernel:
     def paths(self, found: list[Event]) -> Iterator[tuple[Event, bytes]]:
         return ((event, changes.ROOT) for event in found)
 
+    def exists(self, name: bytes) -> bool:
+        return True
+
     def inode_to_note(self, event: Event, directory: bytes) -> int | None:
         return int(event.target) if event.changes_a_file else None
 

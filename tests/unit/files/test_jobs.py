@@ -218,6 +218,21 @@ def test_a_unit_leaves_its_result_or_its_error(active: Kernel, monkeypatch: pyte
     assert job_command.main(["nothing", "push"]) == 1
 
 
+def test_a_limit_is_a_share_of_what_the_link_was_measured_to_carry_unless_one_is_given(active: Kernel) -> None:
+    def limit(**more: Any) -> str:
+        return files_job._push(active.side, {**OPTIONS, "bwlimit": "", "link_percent": 70, **more}).bwlimit
+
+    assert limit() == "0"
+    assert limit(link_mbit=200.0) == "17089k"
+    # Remembered, so that a later transfer need not measure again; and only for this link.
+    assert (limit(), files_side.link_mbit(active.side, "192.0.2.2")) == ("17089k", 200.0)
+    assert limit(address="192.0.2.3") == "0"
+    assert (limit(bwlimit="2m"), limit(bwlimit="0"), limit(link_percent=100)) == ("2m", "0", "0")
+    assert limit(final=True) == "0"
+    files_side.note(active.side, link={"mbit": 200.0, "address": "192.0.2.2", "at": 0})
+    assert (limit(), files_side.link_mbit(active.side, "192.0.2.2")) == ("0", 0.0)
+
+
 def receive(monkeypatch: pytest.MonkeyPatch, command: str) -> int:
     monkeypatch.setenv("SSH_ORIGINAL_COMMAND", command)
     return receive_command.main([COMPONENT])

@@ -169,6 +169,19 @@ def test_the_same_size_and_time_deceive_nobody(ends: Ends) -> None:
     assert ends.differences() == []
 
 
+def test_a_second_look_knows_the_names_of_the_first(ends: Ends) -> None:
+    """A new name of a file, beside a file whose size and time deceive rsync: both are carried, without a scan."""
+    root = Path(ends.active.path)
+    os.link(root / "b", root / "second")
+    (root / "b").write_text("TWO")
+    (root / "a").write_text("ONE")
+    os.utime(root / "a", ns=(10**18, 10**18))
+    ends.tell((CHANGED, b"second"), (CHANGED, INODE + b"%d" % (root / "b").stat().st_ino), (CHANGED, b"a"))
+    found = ends.carry(final=True)
+    assert (found["equal"], found["proof_rounds"]) == (True, 1)
+    assert ends.differences() == []
+
+
 def test_what_differs_all_the_same_is_named_and_stops_the_last_transfer(
     ends: Ends, monkeypatch: pytest.MonkeyPatch
 ) -> None:

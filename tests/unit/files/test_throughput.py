@@ -6,6 +6,8 @@ import socket
 import time
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bascule.files import rate
 from bascule.files.rate import RateError
@@ -46,3 +48,17 @@ def test_nobody_listening_is_an_error_and_not_a_rate() -> None:
         port = probe.getsockname()[1]
     with pytest.raises(RateError, match="not measured"):
         throughput.send("127.0.0.1", port, "x", 1)
+
+
+@given(st.floats(0.1, 100_000), st.floats(1, 99))
+def test_a_share_leaves_the_rest_of_the_link_to_others(mbit: float, percent: float) -> None:
+    limit = rate.share(mbit, percent)
+    assert limit.endswith("k")
+    kib = int(limit[:-1])
+    assert kib == 1 or kib * 1024 * 8 / 1e6 <= mbit * percent / 100 + 1e-6
+    assert (kib + 1) * 1024 * 8 / 1e6 > mbit * percent / 100
+
+
+@pytest.mark.parametrize(("mbit", "percent"), [(0, 70), (200, 100), (200, 0)])
+def test_a_link_that_is_not_known_or_wholly_ours_has_no_limit(mbit: float, percent: float) -> None:
+    assert rate.share(mbit, percent) == "0"

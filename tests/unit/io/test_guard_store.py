@@ -164,3 +164,28 @@ def test_an_interrupted_write_leaves_the_old_state(roots: tuple[Path, Path], mon
         pytest.fail("let in")
     assert json.loads((here / "db.json").read_text())["status"] == "open"
     assert [path.name for path in here.iterdir() if path.name.endswith(".new")] == []
+
+
+def test_a_promise_is_kept_until_a_closing_gives_the_receipt(roots: tuple[Path, Path]) -> None:
+    here, _ = roots
+    with guard_store.promising("db", "here", EPOCH, root=here) as before:
+        assert before.status == "open"
+        assert status(here, "here") == "closing", "the permit ends durably before anything is stopped"
+    assert status(here, "here") == "closing"
+    with guard_store.promising("db", "here", EPOCH, root=here):
+        pass
+    with guard_store.closing("db", "here", EPOCH, root=here) as closing:
+        closing.closed({"lsn": "0/1"})
+    assert status(here, "here") == "closed"
+
+
+def test_a_promise_is_taken_back_and_never_followed_by_a_receipt(roots: tuple[Path, Path]) -> None:
+    here, _ = roots
+    with pytest.raises(Killed), guard_store.promising("db", "here", EPOCH, root=here):
+        raise Killed
+    with guard_store.withdrawing("db", "here", EPOCH, frozen=True, root=here):
+        assert status(here, "here") == "open"
+    with pytest.raises(GuardRefused), guard_store.closing("db", "here", EPOCH, root=here):
+        pytest.fail("let in")
+    with pytest.raises(GuardRefused), guard_store.promising("db", "here", EPOCH, root=here):
+        pytest.fail("let in")

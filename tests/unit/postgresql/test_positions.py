@@ -20,6 +20,7 @@ Minimum recovery ending location:     0/0
 Min recovery ending loc's timeline:   0
 wal_level setting:                    replica
 Bytes per WAL segment:                16777216
+Latest checkpoint's NextXID:          1:752
 Data page checksum version:           1
 """
 POSITION = {"system_id": "7", "timeline": "1", "checkpoint_lsn": "0/7000100"}
