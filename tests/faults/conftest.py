@@ -8,16 +8,28 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from tests.faults.pair import ROOT, Pair
 
 StartPair = Callable[..., Pair]
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Refuse to spread the tests of one file: they share their hosts."""
-    if config.getoption("dist", "no") not in ("no", "loadfile"):
-        raise pytest.UsageError("tests of one file share their hosts: run tests/faults with --dist loadfile")
+class ByFile(LoadScopeScheduling):
+    """Keeps the tests of one file on one worker here, where they share their hosts; all others go where there is room.
+
+    pytest-xdist's own groups are no help: with a pytest that keeps node ids to itself they are silently spread.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        return nodeid.split("::", 1)[0] if nodeid.startswith("tests/faults/") else nodeid
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByFile:
+    """Whatever --dist says."""
+    return ByFile(config, log)
 
 
 @pytest.fixture(scope="session")
