@@ -46,7 +46,7 @@ molecule: lab-image ## Run Molecule for every role (ONLY=role for one)
 	@$(BIN)/pytest -q -n 2 tests/molecule $(if $(ONLY),-k $(ONLY))
 
 faults: lab-image ## Break things between two hosts (ONLY=area or test for some)
-	@$(BIN)/pytest -q -n 2 --dist loadgroup tests/faults $(if $(ONLY),-k $(ONLY))
+	@$(BIN)/pytest -q -n 2 tests/faults $(if $(ONLY),-k $(ONLY))
 
 integration: lab-image ## Run the lab forward, back and forward again, with faults
 	@$(BIN)/pytest -q -x tests/integration

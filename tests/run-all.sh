@@ -19,7 +19,7 @@ stage "images of the lab"
 wait "$image" || { cat build/image.log; exit 1; }
 tail -n 3 build/image.log
 stage "Molecule, a scenario per role; things broken on purpose between pairs of hosts"
-pytest -q -n 2 --dist loadgroup --durations=30 tests/molecule tests/faults
+pytest -q -n 2 --durations=30 tests/molecule tests/faults
 stage "integration on the lab"
 pytest -q -x tests/integration
 stage "done"
