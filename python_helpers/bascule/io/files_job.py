@@ -156,7 +156,7 @@ def _share(side: Side, options: dict[str, Any]) -> str:
     """Return the limit that leaves others their share of the link."""
     address = str(options["address"])
     measured = float(options.get("link_mbit") or 0)
-    if measured > 0:
+    if measured > 0 and not options.get("dry_run"):
         files_side.note(side, link={"mbit": measured, "address": address, "at": time.time()})
-    known = files_side.link_mbit(side, address)
+    known = measured or files_side.link_mbit(side, address)
     return rate.share(known, float(options.get("link_percent") or 0))

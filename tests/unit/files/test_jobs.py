@@ -223,6 +223,9 @@ def test_a_limit_is_a_share_of_what_the_link_was_measured_to_carry_unless_one_is
         return files_job._push(active.side, {**OPTIONS, "bwlimit": "", "link_percent": 70, **more}).bwlimit
 
     assert limit() == "0"
+    # A look ahead writes nothing down.
+    assert limit(link_mbit=200.0, dry_run=True) == "17089k"
+    assert files_side.link_mbit(active.side, "192.0.2.2") == 0.0
     assert limit(link_mbit=200.0) == "17089k"
     # Remembered, so that a later transfer need not measure again; and only for this link.
     assert (limit(), files_side.link_mbit(active.side, "192.0.2.2")) == ("17089k", 200.0)
