@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -15,6 +16,7 @@ from tests.faults.postgresql.test_prepare import expired
 HOME = "/etc/bascule/pooler/accounts_db"
 UNIT = "bascule-pooler-accounts_db.service"
 AGENT = "/usr/local/lib/bascule/bascule.pyz"
+PATIENCE = 30.0
 
 
 @pytest.fixture(autouse=True)
@@ -22,7 +24,12 @@ def serves(pair: Pair) -> Iterator[None]:
     """Whatever a test breaks: afterwards both poolers serve, and bring everyone to the source."""
     yield
     for side in SIDES:
-        assert write(pair, side).out.strip() == pair.addresses["source"]
+        # A pooler that was just refused comes back to the server after a moment.
+        found = ""
+        deadline = time.monotonic() + PATIENCE
+        while found != pair.addresses["source"]:
+            assert time.monotonic() < deadline, f"the pooler of {side} brings nobody to the source, but to {found!r}"
+            found = write(pair, side).out.strip()
 
 
 def psql(

@@ -99,6 +99,8 @@ class Node:
             if self.qemu.pid(vmid) is None:
                 return
             try:
+                # A shutdown that is ordered to fail is one that the guest never hears of: it does not go down later.
+                task.check()
                 self.qemu.shutdown(vmid, config, seconds, task.check)
             except Failure:
                 if not force:
