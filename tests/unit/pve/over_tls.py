@@ -52,7 +52,7 @@ class World:
     def raw(self, method: str, path: str, body: str | None = None, **headers: str) -> tuple[int, str, str | None, Any]:
         """What the client would never send."""
         context = ssl.create_default_context(cafile=str(self.directory / "ca.crt"))
-        connection = http.client.HTTPSConnection("127.0.0.1", self.port, timeout=10, context=context)
+        connection = http.client.HTTPSConnection("127.0.0.1", self.port, timeout=120, context=context)
         given = {name.replace("_", "-"): text for name, text in headers.items()}
         connection.request(method, f"/api2/json/{path}", body, given)
         reply = connection.getresponse()
