@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import BasculeError
+from ..guard.state import Epoch, GuardState
 from ..integrity import compare, rows
 from ..postgresql import safety
 from ..postgresql.spec import Spec
@@ -48,9 +49,13 @@ def begin(spec: Spec, epoch: str) -> list[str]:
     return []
 
 
-def state(spec: Spec) -> dict[str, Any]:
-    """Return what is known about this side's safety dump."""
-    notes: dict[str, Any] = files.read_json(HOME / spec.component / SAFETY_FILE) or {"state": "none"}
+def state(spec: Spec, guard: GuardState) -> dict[str, Any]:
+    """Return what is known about the safety dump of the switch that closed this side; an earlier one's is none."""
+    # Who makes this side follow begins the dump: looked for first, as it may do so, and end, between two looks.
+    coming = spec.safety_dump and units.is_running(spec.unit_name("follow"))
+    notes: dict[str, Any] = files.read_json(HOME / spec.component / SAFETY_FILE) or {}
+    if not notes or (guard.receipt and Epoch.parse(str(notes["epoch"])) < guard.receipt.epoch):
+        return {"state": "running" if coming else "none"}
     if notes["state"] == "running" and not units.is_running(spec.unit_name(UNIT)):
         return {**notes, "state": safety.NOT_PROVED, "reason": "it was cut short"}
     return notes

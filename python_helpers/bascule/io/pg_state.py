@@ -20,10 +20,11 @@ def read(spec: Spec) -> dict[str, Any]:
     """Return the truth of this side; nothing is changed."""
     cluster = Cluster(spec)
     home = HOME / spec.component
+    guard = guard_store.read(spec.component, spec.side)
     state: dict[str, Any] = {
         "side": spec.side,
         "component": spec.component,
-        "guard": guard_store.read(spec.component, spec.side).to_dict(),
+        "guard": guard.to_dict(),
         "prepared": files.read_json(home / SPEC_FILE) is not None,
         "exists": cluster.exists(),
         "running": False,
@@ -38,7 +39,7 @@ def read(spec: Spec) -> dict[str, Any]:
         "fence_probe": pg_fence_probe.record(spec),
         "seed": files.read_json(home / SEED_FILE),
         "recipient": age_keys.own_recipient(),
-        "safety_dump": pg_safety.state(spec),
+        "safety_dump": pg_safety.state(spec, guard),
         "method": spec.method,
         "rehearsed": files.read_json(home / REHEARSED_FILE),
         "restored": files.read_json(home / RESTORED_FILE),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from bascule.errors import BasculeError
+from bascule.guard.state import Epoch, GuardState, Receipt
 from bascule.io import age_keys, pg_dump, pg_safety, pg_scratch
 from bascule.io.process import Result
 from bascule.postgresql import safety
@@ -50,26 +52,34 @@ def test_the_newest_dumps_stay() -> None:
 @pytest.mark.parametrize(
     ("notes", "active", "state", "reason"),
     [
-        (None, False, "none", None),
-        ({"state": "running"}, True, "running", None),
-        ({"state": "running"}, False, "not_proved", "it was cut short"),
-        ({"state": "proved", "reason": ""}, False, "proved", ""),
+        (None, "", "none", None),
+        (None, "safety-dump", "none", None),
+        (None, "follow", "running", None),
+        ({"state": "running", "epoch": "2.a"}, "safety-dump", "running", None),
+        ({"state": "running", "epoch": "2.a"}, "follow", "not_proved", "it was cut short"),
+        ({"state": "running", "epoch": "2.a"}, "", "not_proved", "it was cut short"),
+        ({"state": "proved", "epoch": "2.a", "reason": ""}, "", "proved", ""),
+        ({"state": "proved", "epoch": "1.f", "reason": ""}, "", "none", None),
+        ({"state": "proved", "epoch": "1.f", "reason": ""}, "follow", "running", None),
     ],
 )
-def test_what_was_cut_short_is_not_proved(
+def test_what_was_cut_short_is_not_proved_and_an_earlier_switchs_is_none(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
     notes: dict[str, Any] | None,
-    active: bool,
+    active: str,
     state: str,
     reason: str | None,
 ) -> None:
+    wanted = Spec.from_dict({**make_spec().to_dict(), "safety_dump": True})
+    receipt = Receipt("accounts_db", "source", Epoch(2, "a"), {}, "")
+    guard = replace(GuardState("accounts_db", "source"), receipt=receipt)
     monkeypatch.setattr(pg_safety, "HOME", tmp_path)
-    monkeypatch.setattr(pg_safety, "units", SimpleNamespace(is_running=lambda name: active))
+    monkeypatch.setattr(pg_safety, "units", SimpleNamespace(is_running=lambda name: name == wanted.unit_name(active)))
     (tmp_path / "accounts_db").mkdir()
     if notes:
         (tmp_path / "accounts_db" / "safety_dump.json").write_text(json.dumps(notes))
-    found = pg_safety.state(make_spec())
+    found = pg_safety.state(wanted, guard)
     assert (found["state"], found.get("reason")) == (state, reason)
 
 
