@@ -1,4 +1,4 @@
-"""Comparing two tables by SHA-256 over their text, beside Debian's postgresql-comparator with its own settings."""
+"""Comparing two tables by SHA-256 over every row, beside Debian's postgresql-comparator with its own settings."""
 
 from __future__ import annotations
 

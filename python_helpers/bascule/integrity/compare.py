@@ -23,6 +23,8 @@ class Comparison:
     details: list[str] = field(default_factory=list)
     not_proved: list[str] = field(default_factory=list)
     tables: dict[str, str] = field(default_factory=dict)
+    # Of how many tables which kind of digest was compared.
+    digested: dict[str, int] = field(default_factory=dict)
     counted: dict[str, int] = field(default_factory=dict)
     kinds: dict[str, list[str]] = field(default_factory=dict)
     consistency: dict[str, Any] = field(default_factory=dict)
@@ -42,6 +44,7 @@ class Comparison:
             "details": self.details,
             "not_proved": self.not_proved,
             "tables": self.tables,
+            "digested": self.digested,
             "counted": self.counted,
             "kinds": self.kinds,
             "consistency": self.consistency,
@@ -54,7 +57,7 @@ def fold(how: str, chunks: Chunks) -> dict[str, Any]:
     An empty chunk counts for nothing: a side may have room beyond its last row.
     """
     total = sum(int(chunk[0]) for chunk in chunks.values())
-    if how == rows.STREAM:
+    if how in rows.STREAMS:
         digest = hashlib.sha256()
         for number in sorted(chunks, key=int):
             count, hashed = chunks[number]
@@ -107,7 +110,9 @@ def _compare_tables(database: str, one: Mapping[str, Any], other: Mapping[str, A
             result.not_proved.append(f"table {label}: {why}")
             # Rows nobody has counted are estimated by what the server believes there are.
             result.rows_not_proved += total or unseen
-        elif (a["rows"], a["digest"]) == (b["rows"], b["digest"]):
+            continue
+        result.digested[a["how"]] = result.digested.get(a["how"], 0) + 1
+        if (a["rows"], a["digest"]) == (b["rows"], b["digest"]):
             result.tables[label] = "equal"
             result.rows_compared += total
         else:

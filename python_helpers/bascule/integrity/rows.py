@@ -4,10 +4,10 @@ A table is read in chunks. A chunk's digest is either
 
 - sums: the number of its rows and two exact sums over a 128-bit hash of each row, which is a multiset hash: order does
   not matter, every duplicate counts, and sums of chunks are the sums of the table whatever the chunks were; or
-- a stream: SHA-256 over the rows' text in the order in which they lie, for copies whose rows lie alike.
+- a stream: SHA-256 over the rows in the order in which they lie, for copies whose rows lie alike.
 
 What is hashed tells 1.0 from 1.00 and -0 from 0, which the hash functions of PostgreSQL's own types do not: the binary
-form in which the server sends a row, or its text.
+form in which the server sends a row, from which its text follows, or the text itself where a type has no such form.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ MODES = (FAST, STRICT)
 PHYSICAL, LOGICAL = "physical", "logical"
 LAYOUTS = (PHYSICAL, LOGICAL)
 # How a table is digested.
-BINARY, TEXT, SHA256, STREAM = "binary", "text", "sha256", "stream"
+BINARY, TEXT, SHA256 = "binary", "text", "sha256"
+BINARY_STREAM, TEXT_STREAM = "binary stream", "text stream"
+STREAMS = (BINARY_STREAM, TEXT_STREAM)
 
 CHUNK_BLOCKS = 2048
 BUCKETS = 1024
@@ -131,10 +133,13 @@ def is_large_objects(table: Mapping[str, Any]) -> bool:
 
 def how(table: Mapping[str, Any], mode: str, layout: str) -> str:
     """Return how a table is digested; both sides decide alike, by its columns."""
-    if mode == STRICT:
-        return STREAM if layout == PHYSICAL and not table.get("foreign_storage") else SHA256
     form = "binary" if layout == PHYSICAL else "portable"
-    return BINARY if all(column["binary"] and column[form] for column in table["columns"]) else TEXT
+    binary = all(column["binary"] and column[form] for column in table["columns"])
+    if mode == FAST:
+        return BINARY if binary else TEXT
+    if layout == LOGICAL or table.get("foreign_storage"):
+        return SHA256
+    return BINARY_STREAM if binary else TEXT_STREAM
 
 
 def chunk_count(blocks: int, version: int) -> int:
@@ -147,10 +152,13 @@ def sums(table: Mapping[str, Any], form: str, where: str, pair: Sequence[int], *
     return f"SELECT {_summed(pair)} FROM (SELECT {_hashed(table, form, encoding)} AS r FROM {_of(table, where)}) AS q"
 
 
-def stream(table: Mapping[str, Any], where: str, destination: str, *, encoding: str = "UTF8") -> str:
-    """Return the statement that writes the text of a part of a table."""
-    options = " (ENCODING 'SQL_ASCII')" if encoding == "SQL_ASCII" else ""
-    return f"COPY (SELECT {_columns(table)} FROM {_of(table, where)}) TO {literal(destination)}{options}"
+def stream(table: Mapping[str, Any], form: str, where: str, destination: str, *, encoding: str = "UTF8") -> str:
+    """Return the statement that writes a part of a table; it tells how many rows it has written."""
+    options = [f"FORMAT {'binary' if form == BINARY_STREAM else 'text'}"]
+    if encoding == "SQL_ASCII":
+        options.append("ENCODING 'SQL_ASCII'")
+    query = f"SELECT {_columns(table)} FROM {_from(table, where)}"
+    return f"COPY ({query}) TO {literal(destination)} ({', '.join(options)})"
 
 
 def blocks_query(oid: int) -> str:
@@ -177,7 +185,8 @@ def bucket_sums(
     table: Mapping[str, Any], form: str, wheres: Iterable[str], layout: str, pair: Sequence[int], encoding: str = "UTF8"
 ) -> str:
     """Return the query for the sums of a part of a table by buckets of the rows' keys."""
-    form = SHA256 if form == STREAM else form
+    # By sums, whatever the order.
+    form = {BINARY_STREAM: BINARY, TEXT_STREAM: SHA256}.get(form, form)
     parts = " UNION ALL ".join(
         f"(SELECT {_hashed(table, form, encoding)} AS r, {_bucket(table, layout)} AS b FROM {_of(table, where)})"
         for where in wheres
@@ -230,10 +239,14 @@ def _columns(table: Mapping[str, Any]) -> str:
     return ", ".join(f"t.{quote(column['name'])}" for column in table["columns"])
 
 
+def _from(table: Mapping[str, Any], where: str) -> str:
+    name = table.get("source") or f"ONLY {quote(table['schema'])}.{quote(table['name'])}"
+    return f"{name} AS t{where}"
+
+
 def _of(table: Mapping[str, Any], where: str) -> str:
     # Without the offset the hash would be taken twice, once for each sum.
-    name = table.get("source") or f"ONLY {quote(table['schema'])}.{quote(table['name'])}"
-    return f"{name} AS t{where} OFFSET 0"
+    return f"{_from(table, where)} OFFSET 0"
 
 
 def _hashed(table: Mapping[str, Any], form: str, encoding: str) -> str:

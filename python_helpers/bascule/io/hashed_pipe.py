@@ -17,7 +17,7 @@ _SIZE = 1 << 20
 
 
 class Reading:
-    """What was read of one writer: the SHA-256 of its bytes and the number of its lines."""
+    """What was read of one writer: the SHA-256 of its bytes."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -25,7 +25,6 @@ class Reading:
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()
-        self.lines = 0
 
     def end(self) -> None:
         """Read what is left, after the writer has ended or failed."""
@@ -41,21 +40,18 @@ class Reading:
         view = memoryview(buffer)
         poll = select.poll()
         poll.register(self._descriptor, select.POLLIN)
-        lines = 0
         while True:
             ready = poll.poll(20)
             if ready and ready[0][1] & select.POLLIN:
                 count = os.readv(self._descriptor, [buffer])
                 if count:
                     self._digest.update(view[:count])
-                    lines += buffer.count(b"\n", 0, count)
                     if count < _SIZE // 16 and not self._ended.is_set():
                         # The server writes small pieces: to wake up for each of them costs more than to hash them.
                         self._ended.wait(0.001)
                     continue
             # A pipe that nobody writes to any more is over only once the server has said so.
             if self._ended.is_set():
-                self.lines = lines
                 return
             if ready:
                 self._ended.wait(0.001)

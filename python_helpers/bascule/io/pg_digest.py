@@ -264,10 +264,11 @@ class Digester:
                     return None
                 self._measured(database, table, int(blocks))
             where = rows.chunk(part, self._count(table))
-            if table["how"] == rows.STREAM:
+            if table["how"] in rows.STREAMS:
+                copy = rows.stream(table, table["how"], where, str(pipe.path), encoding=encoding)
                 with pipe.reading() as reading:
-                    session.execute(rows.stream(table, where, str(pipe.path), encoding=encoding), timeout=_DAY)
-                value = [reading.lines, reading.hexdigest()]
+                    count = session.execute(copy, timeout=_DAY)
+                value = [count, reading.hexdigest()]
             else:
                 query = rows.sums(table, table["how"], where, self._seeds, encoding=encoding)
                 found = session.query(query, timeout=_DAY)[0]

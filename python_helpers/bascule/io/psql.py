@@ -36,6 +36,7 @@ class Psql:
     def __init__(self, arguments: Sequence[str], environment: Mapping[str, str], owner: str, timeout: float) -> None:
         self._timeout = timeout
         self._buffer = b""
+        self._rows = 0
         account = pwd.getpwnam(owner)
         environment = {
             **os.environ,
@@ -96,7 +97,7 @@ class Psql:
     def _begin(self, sql: str) -> str:
         """Send a statement; return the token after which its answer ends."""
         token = secrets.token_hex(8)
-        message = f"{sql.rstrip().rstrip(';')};\n\\echo {token} :ERROR :SQLSTATE\n"
+        message = f"{sql.rstrip().rstrip(';')};\n\\echo {token} :ERROR :SQLSTATE :ROW_COUNT\n"
         try:
             if self._process.stdin is None:
                 raise BrokenPipeError
@@ -115,6 +116,8 @@ class Psql:
             raise SqlError(
                 expected=f"success of: {_shown(sql)}", found=text[-1000:], code=state[2] if len(state) > 2 else ""
             )
+        # psql sets it for every statement: https://www.postgresql.org/docs/15/app-psql.html (ROW_COUNT)
+        self._rows = int(state[3]) if len(state) > 3 and state[3].isdigit() else 0
         return text
 
     def _until(self, token: str, deadline: float, sql: str) -> list[str]:
@@ -174,10 +177,14 @@ class Session(Psql):
         rows = self.query(sql, timeout=timeout)
         return next(iter(rows[0].values())) if rows else None
 
-    def execute(self, statements: str | Sequence[str], *, timeout: float | None = None) -> None:
-        """Run statements that return nothing, each in its own transaction unless they say otherwise."""
+    def execute(self, statements: str | Sequence[str], *, timeout: float | None = None) -> int:
+        """Run statements that return nothing, each in its own transaction unless they say otherwise.
+
+        Returns how many rows the last one has touched.
+        """
         for statement in [statements] if isinstance(statements, str) else statements:
             self._send(statement, timeout)
+        return self._rows
 
 
 def _shown(sql: str) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from .digests import row_digests
 from .intervals import longest_gap
 from .records import ClientAccount, Leg, Lookup, ProbeAccount
 from .writers import divergent_operations, divergent_probes, largest_probe_gap, two_writers_seconds
@@ -88,6 +89,7 @@ def leg_figures(given: LegInput) -> dict[str, Any]:
     for name in COMPARISONS:
         figures[name] = fact_sum(given.facts.values(), name)
     figures["guests_moved"] = guests_moved(given.facts.values())
+    figures["row_digests"] = row_digests(given.facts)
     figures["full_scans"] = [dict(one) for one in given.scans]
     figures["phases"] = {name: dict(times) for name, times in given.phases.items()}
     return figures

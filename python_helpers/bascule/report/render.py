@@ -10,6 +10,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from .digests import digest_lines
 from .rows import figure_rows, phase_rows, reason_lines
 from .scans import scan_lines
 from .words import word
@@ -33,10 +34,10 @@ def summary_panel(summary: Mapping[str, Any], lang: str = "en") -> RenderableTyp
         for row in phases:
             table.add_row(Text(row.leg, style="dim"), row.name, Text(row.expected, style="dim"), row.measured)
         parts += [Text(), table]
-    scans = scan_lines(summary)
-    if scans:
-        parts += [Text(), Text(word("full_scans", lang), style="dim")]
-        parts += [Text(f"  {line}") for line in scans]
+    for title, lines in (("row_digests", digest_lines(summary)), ("full_scans", scan_lines(summary))):
+        if lines:
+            parts += [Text(), Text(word(title, lang), style="dim")]
+            parts += [Text(f"  {line}") for line in lines]
     reasons = reason_lines(summary, lang)
     if reasons:
         parts += [Text(), Text(word("reasons", lang), style="bold red")]

@@ -47,6 +47,10 @@ _WORDS: dict[str, dict[str, str]] = {
     "rows": {"en": "Rows compared / different / not proved", "fr": "Lignes comparées / différentes / non prouvées"},
     "files": {"en": "Files compared / different / not proved", "fr": "Fichiers comparés / différents / non prouvés"},
     "disks": {"en": "Disks compared / different", "fr": "Disques comparés / différents"},
+    "row_digests": {
+        "en": "How rows were compared, and of how many tables what was digested",
+        "fr": "Comparaison des lignes, et nombre de tables par nature d'empreinte",
+    },
     "full_scans": {
         "en": "Trees looked at whole, instead of the names that had changed",
         "fr": "Arborescences lues en entier, au lieu des seuls noms modifiés",

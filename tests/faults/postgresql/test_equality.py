@@ -131,6 +131,9 @@ def test_equal_rows_are_proved_every_one(two: Pair, how: str) -> None:
     assert (found["mode"], found["rows_different"], found["rows_not_proved"]) == (how, 0, 0), found
     assert found["rows_compared"] > 150_000
     assert set(found["tables"].values()) == {"equal"}
+    forms = {"fast": {"binary", "text"}, "strict": {"binary stream", "text stream"}}[how]
+    assert set(found["digested"]) <= forms
+    assert sum(found["digested"].values()) == len(found["tables"])
     assert "courses.pg_catalog.pg_largeobject" in found["tables"]
     assert found["consistency"]["findings"] == found["consistency"]["skipped"] == []
     assert found["consistency"]["indexes"] > 20

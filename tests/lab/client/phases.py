@@ -67,8 +67,9 @@ class Phases:
         begun = time.monotonic()
         with shown.open("wb") as out:
             # A session of its own and output to a file: a lost terminal neither stops the phase nor loses a line.
+            # What runs in the background ignores SIGINT, and so would the phase, which is ended by it.
             process = subprocess.Popen(
-                [self._program, f"playbooks/{PLAYBOOKS[phase]}", *arguments],
+                ["env", "--default-signal=INT", self._program, f"playbooks/{PLAYBOOKS[phase]}", *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,

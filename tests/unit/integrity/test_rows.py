@@ -60,7 +60,8 @@ def test_the_seeds_belong_to_the_switch() -> None:
         (rows.FAST, rows.LOGICAL, [{"binary": True, "portable": False}], rows.TEXT),
         (rows.FAST, rows.LOGICAL, [{"binary": True, "portable": True}], rows.BINARY),
         (rows.FAST, rows.PHYSICAL, [], rows.BINARY),
-        (rows.STRICT, rows.PHYSICAL, [{"binary": False, "portable": False}], rows.STREAM),
+        (rows.STRICT, rows.PHYSICAL, [{"binary": True, "portable": False}], rows.BINARY_STREAM),
+        (rows.STRICT, rows.PHYSICAL, [{"binary": False, "portable": False}], rows.TEXT_STREAM),
         (rows.STRICT, rows.LOGICAL, [{"binary": True, "portable": True}], rows.SHA256),
     ],
 )
@@ -86,11 +87,12 @@ def test_quoting(form: str) -> None:
 
 
 def test_a_stream_goes_where_it_is_told() -> None:
-    """Text of the rows as they lie; bytes nobody can read are not converted."""
-    assert rows.stream(table("id"), "", "/run/x'y") == (
-        'COPY (SELECT t."id" FROM ONLY "app"."Weird "".Name" AS t OFFSET 0) TO \'/run/x\'\'y\''
+    """The rows as they lie; bytes nobody can read are not converted."""
+    assert rows.stream(table("id"), rows.TEXT_STREAM, "", "/run/x'y") == (
+        'COPY (SELECT t."id" FROM ONLY "app"."Weird "".Name" AS t) TO \'/run/x\'\'y\' (FORMAT text)'
     )
-    assert rows.stream(table(), "", "/x", encoding="SQL_ASCII").endswith("(ENCODING 'SQL_ASCII')")
+    binary = rows.stream(table(), rows.BINARY_STREAM, "", "/x", encoding="SQL_ASCII")
+    assert binary.endswith("(FORMAT binary, ENCODING 'SQL_ASCII')")
     assert "SET client_encoding = 'SQL_ASCII'" in rows.settings(150000, "SQL_ASCII")
     assert not any("client_connection" in line for line in rows.settings(130000))
 
@@ -176,7 +178,9 @@ def test_a_stream_knows_the_order_and_ignores_room_beyond_the_last_row(parts: li
 
     chunks = {str(number): chunk(part) for number, part in enumerate(parts)}
     longer = {**chunks, **{str(len(parts) + more): chunk([]) for more in range(room)}}
-    assert compare.fold(rows.STREAM, longer) == compare.fold(rows.STREAM, chunks)
+    assert compare.fold(rows.BINARY_STREAM, longer) == compare.fold(rows.BINARY_STREAM, chunks)
     swapped = {str(number): chunk(part) for number, part in enumerate(reversed(parts))}
     alike = [part for part in parts if part] == [part for part in reversed(parts) if part] and parts == parts[::-1]
-    assert (compare.fold(rows.STREAM, swapped) == compare.fold(rows.STREAM, chunks)) is (alike or not any(parts))
+    assert (compare.fold(rows.BINARY_STREAM, swapped) == compare.fold(rows.BINARY_STREAM, chunks)) is (
+        alike or not any(parts)
+    )

@@ -42,7 +42,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[st
 
 
 def ask(server: tuple[str, int], method: str, path: str, body: bytes | None = None) -> tuple[int, bytes]:
-    connection = http.client.HTTPConnection(*server, timeout=5)
+    connection = http.client.HTTPConnection(*server, timeout=60)
     try:
         connection.request(method, path, body)
         answer = connection.getresponse()
@@ -90,7 +90,7 @@ def test_what_cannot_be_stored_is_not_acknowledged(
 
 
 def test_a_body_cut_short_leaves_nothing(server: tuple[str, int], tmp_path: Path) -> None:
-    connection = http.client.HTTPConnection(*server, timeout=5)
+    connection = http.client.HTTPConnection(*server, timeout=60)
     connection.putrequest("PUT", "/uploads/one")
     connection.putheader("Content-Length", "10")
     connection.endheaders()

@@ -158,7 +158,7 @@ def port(node: Node) -> Iterator[int]:
 def wire(
     port: int, method: str, path: str, body: str | None = None, **headers: str
 ) -> tuple[int, str, str | None, bytes]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     connection.request(
         method, f"/api2/json{path}", body, {key.replace("_", "-"): text for key, text in headers.items()}
     )

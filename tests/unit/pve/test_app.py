@@ -128,7 +128,7 @@ class Site:
 
     def ask(self, method: str, path: str, body: object = None) -> tuple[int, bytes]:
         data = body if isinstance(body, bytes) else None if body is None else json.dumps(body).encode()
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         connection.request(method, path, data)
         answer = connection.getresponse()
         found = answer.status, answer.read()

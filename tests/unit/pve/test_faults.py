@@ -125,7 +125,7 @@ def port(node: Node) -> Iterator[int]:
 
 
 def wire(port: int, method: str, path: str, token: str = ROOT, order: dict[str, Any] | None = None) -> tuple[int, Any]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     headers = {"Authorization": token, "Content-Type": "application/json"}
     connection.request(method, path, json.dumps(order) if order else None, headers)
     reply = connection.getresponse()

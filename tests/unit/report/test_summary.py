@@ -12,6 +12,7 @@ import pytest
 from rich.console import Console
 
 from bascule.cli.summary import main as show
+from bascule.report.digests import row_digests
 from bascule.report.records import Leg
 from bascule.report.render import summary_panel
 from bascule.report.scans import full_scans
@@ -131,6 +132,17 @@ def test_why_a_whole_tree_was_looked_at_is_said_wherever_the_run_is_shown(lang: 
     assert made["result"] == "ok"
     assert word("full_scans", lang) not in shown(summary({"full_scans": []}), lang)
     assert word("full_scans", lang) not in report_markdown(summary(), lang)
+
+
+@pytest.mark.parametrize("lang", ["en", "fr"])
+def test_how_rows_were_compared_is_said_wherever_the_run_is_shown(lang: str) -> None:
+    verified = {"mode": "strict", "digested": {"text stream": 2, "binary stream": 41}}
+    told = row_digests({"course_files": {"files_compared": 5}, "accounts_db": verified})
+    made = summary({"row_digests": told})
+    line = "back: accounts_db: strict: binary stream 41, text stream 2"
+    assert line in shown(made, lang)
+    assert f"- {line}" in report_markdown(made, lang)
+    assert word("row_digests", lang) not in shown(summary(), lang)
 
 
 def test_full_scans_are_told_from_the_journal_of_the_leg_they_happened_in() -> None:
