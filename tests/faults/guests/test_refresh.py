@@ -173,3 +173,16 @@ def test_the_way_back_begins_with_what_both_sides_have(warm: Nodes) -> None:
     assert found["based"]
     assert found["received"] < size(warm, "source", basis(warm, "source")) / 5
     copied(warm, digest, active="target")
+
+
+def test_decommission_leaves_one_last_archive(warm: Nodes) -> None:
+    warm.must("freeze", "sync", "switch", "thaw", direction="back")
+    assert warm.connected() == ["source"]
+    warm.must("retire", direction="back", extra={"scenario_phase": "decommission"})
+    assert warm.config("target") == ""
+    last, notes = archives(warm, "target")
+    assert last.endswith(".vma.zst")
+    assert notes == f"{last}.notes"
+    assert archives(warm, "source") == []
+    for side in SIDES:
+        assert warm.run(side, ["ls", f"{DUMP}/.bascule-{warm.component}"]).rc != 0
