@@ -96,8 +96,7 @@ def carry(side: Side, asked: Push, talk: Talk, known: Changes, now: Mark, final:
     files_delta.add_links(side, found.inodes)
     gone = _check_cap(found, asked, talk)
     result: dict[str, Any] = {"names": len(names), "names_missing": gone, "proof_rounds": 0}
-    if names:
-        result.update(_transfer(side, asked, talk, names, run))
+    result.update(_transfer(side, asked, talk, names, run))
     different = _compare(side, talk, names)
     moved: Changes = _moved(side, now, final)
     different = [name for name in different if not moved.touches(name)]
@@ -139,9 +138,10 @@ def _plan(side: Side, talk: Talk, known: Changes, shared: Optional[Reference], f
 
 def _transfer(side: Side, asked: Push, talk: Talk, names: list[bytes], run: Carry) -> dict[str, Any]:
     path = side.home / "jobs" / "push.names"
-    listed = delta.list_for_rsync(names)
-    files.write_durably(path, listed)
-    result = run(replace(asked, names=str(path))) if listed else {}
+    files.write_durably(path, delta.list_for_rsync(names))
+    # Also with nothing in it: an rsync that is connected ahead of time marks the other side as touched when it begins
+    # there, which may be late. After both have agreed on a state, that would take the agreement back.
+    result = run(replace(asked, names=str(path)))
     if ROOT in names:
         talk.give_root(files_delta.attributes(side.tree))
     return result
