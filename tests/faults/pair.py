@@ -326,7 +326,9 @@ class Pair:
     def _run_command(self, side: str) -> list[str]:
         command = ["podman", "run", "--detach", "--name", self.host(side), "--hostname", self.host(side)]
         command += ["--systemd=always", "--cap-add", podman.CAPABILITIES, "--device", "/dev/net/tun", "--no-hosts"]
-        command += ["--network", f"{self.network}:ip={self.addresses[side]}"]
+        # A host that comes back after a power cut has the same card: nobody has to forget the one before.
+        mac = ":".join(["02", "bf", *(f"{int(part):02x}" for part in self.addresses[side].split("."))])
+        command += ["--network", f"{self.network}:ip={self.addresses[side]},mac={mac}"]
         if podman.apparmor_enabled():
             command += ["--security-opt", "apparmor=unconfined"]
         if self.kind == "files":
