@@ -88,10 +88,10 @@ options:
   measured:
     description:
       - What earlier transfers have shown, for the forecast of V(audit). Keys are C(rate) (bytes per second),
-        C(archive) and C(changed) (bytes).
+        C(archive), C(changed) and C(refreshed) (bytes).
     type: dict
   fresh:
-    description: Make a new archive although there is one.
+    description: With V(backup), make a new archive when the one there is has become old.
     type: bool
     default: false
 author:
@@ -192,7 +192,13 @@ class ActionModule(ActionBase):
             "plan_switch": self._plan_switch,
             "audit": self._audit,
             "adopt": lambda source, target, args: prepare.adopt(source, self._check),
-            "backup": lambda source, target, args: prepare.back_up(source, args["fresh"], args["mark"], self._check),
+            "backup": lambda source, target, args: prepare.back_up(
+                source,
+                time.time() - self._refresh_after if args["fresh"] else 0,
+                args["mark"],
+                self._check,
+                plain=self._way == ways.WARM,
+            ),
             "restore": lambda source, target, args: prepare.restore(
                 target,
                 source.config(),
@@ -298,11 +304,7 @@ class ActionModule(ActionBase):
 
     def _plan_sync(self, source: Guest, target: Guest, args: Mapping[str, Any]) -> dict[str, Any]:
         state, left, entered = self._state(source, target)
-        young = False
-        if self._way == ways.WARM and left.running:
-            found = prepare.find_archive(source)
-            young = found is not None and time.time() - int(found.get("ctime", 0)) < self._refresh_after
-        return {**state, **ways.sync_todo(left, entered, self._way, young).to_dict()}
+        return {**state, **ways.sync_todo(left, entered, self._way).to_dict()}
 
     def _plan_switch(self, source: Guest, target: Guest, args: Mapping[str, Any]) -> dict[str, Any]:
         state, left, entered = self._state(source, target)

@@ -16,7 +16,8 @@ options:
   job:
     description:
       - The transfer. Keys are C(component), C(name), C(address), C(port), C(user), C(pairs) (each with C(source) and
-        C(target)), C(compress), C(block_size), C(bwlimit) (KiB/s, 0 is none) and C(disks).
+        C(target)), C(compress), C(block_size), C(bwlimit) (KiB/s, 0 is none) and C(disks); also
+        C(basis), the folder of the archive that was restored last, in which unchanged data are found.
     type: dict
     required: true
   job_id:
@@ -51,6 +52,10 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+based:
+  description: Whether there was a basis to find unchanged data in.
+  returned: when the transfer has ended
+  type: bool
 literal:
   description: Bytes that were different and were written.
   returned: when the transfer has ended
@@ -85,8 +90,8 @@ def main(module: AnsibleModule) -> dict[str, Any]:
         raise BasculeError(
             expected=f"the transfer of {job['name']} to end well",
             found=str(status.get("error")),
-            state="what has arrived is kept",
-            next_command="run the same command again: it goes on from there",
+            state="nothing uses what has arrived so far",
+            next_command="run the same command again: it carries over what is missing",
         )
     return {"changed": status.get("literal", 0) > 0, **status}
 

@@ -7,7 +7,7 @@ import sys
 import time
 
 from ..errors import BasculeError
-from ..io import disks, files, rsync
+from ..io import archive_basis, disks, files, rsync
 from ..proxmox.pull import Job, progress, rsync_command, statistics
 
 _WRITE_EVERY = 0.5
@@ -42,6 +42,7 @@ def main(argv: list[str]) -> int:
     status.write()
     os.umask(0o077)
     began = time.monotonic()
+    based = False
     totals: dict[str, int] = {"literal": 0, "matched": 0, "sent": 0, "received": 0}
     try:
         for number, (source, target) in enumerate(job.pairs, 1):
@@ -54,7 +55,9 @@ def main(argv: list[str]) -> int:
                 if found:
                     status.progress(f"{label} {found}")
 
-            output = rsync.carry(rsync_command(job, source, target), tell)
+            basis = archive_basis.offer(job, target)
+            based = basis is not None
+            output = rsync.carry(rsync_command(job, source, target, basis), tell)
             for name, value in statistics(output).items():
                 totals[name] += value
             rsync.make_durable(target)
@@ -63,6 +66,6 @@ def main(argv: list[str]) -> int:
         status.write()
         print(error, file=sys.stderr)
         return 1
-    status.values |= {"state": "done", "seconds": round(time.monotonic() - began, 3), **totals}
+    status.values |= {"state": "done", "based": based, "seconds": round(time.monotonic() - began, 3), **totals}
     status.write()
     return 0

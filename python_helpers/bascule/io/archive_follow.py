@@ -66,8 +66,8 @@ def digest_of(component: str, path: str, runner: Runner = run, wait: float = 20)
 
 
 def candidates(folder: Path, vmid: int) -> Iterable[Path]:
-    """Return archives of this guest, finished or being written (`.dat`)."""
-    found = folder.glob(f"vzdump-qemu-{vmid}-*.vma*")
+    """Return archives of this guest, finished or being written: `….vma.dat`, `….dat` when it is not compressed."""
+    found = folder.glob(f"vzdump-qemu-{vmid}-*")
     return [path for path in found if path.suffix == ".dat" or _FINISHED.search(path.name)]
 
 
@@ -111,7 +111,7 @@ def _digest_growing(
 
 
 def _finished_name(descriptor: int, path: Path, folder: Path) -> str:
-    stem = path.name.partition(".vma")[0]
+    stem = path.name.removesuffix(".dat").partition(".vma")[0]
     inode = os.fstat(descriptor).st_ino
     for ending in (".vma.zst", ".vma.gz", ".vma"):
         try:

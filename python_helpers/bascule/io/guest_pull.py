@@ -10,7 +10,7 @@ from typing import Any, Optional
 
 from ..errors import BasculeError
 from ..proxmox.pull import Job, directory, unit_name
-from . import files
+from . import archive_basis, files
 from .process import Runner, run
 
 AGENT = "/usr/local/lib/bascule/bascule.pyz"
@@ -25,11 +25,13 @@ def begin(job: Mapping[str, Any], runner: Runner = run) -> tuple[str, bool]:
     wanted = Job.from_dict(job)
     unit = unit_name(wanted.component, wanted.name)
     path = _path(wanted, "job")
+    found = files.read_json(path) or {}
     if is_active(unit, runner):
-        found = files.read_json(path) or {}
         if not wanted.disks and found.get("job") == dict(job):
             return str(found["job_id"]), False
         stop(unit, runner)
+    if found.get("job"):
+        archive_basis.salvage(found["job"], wanted)
     job_id = secrets.token_hex(8)
     files.remove(_path(wanted, "status"))
     files.write_json(path, {"job_id": job_id, "job": dict(job)})
@@ -89,8 +91,8 @@ def follow(
             raise BasculeError(
                 expected=f"the unit {unit} to run until it has a result",
                 found="it has ended without one (killed, or the node was restarted)",
-                state="what has arrived is kept",
-                next_command="run the same command again: it goes on from there",
+                state="nothing uses what has arrived so far",
+                next_command="run the same command again: it carries over what is missing",
             )
         sleep(0.1)
 

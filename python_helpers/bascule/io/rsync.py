@@ -31,7 +31,7 @@ def carry(command: Sequence[str], tell: Callable[[str], None]) -> str:
             raise CommandFailed(
                 expected="rsync to carry the file over",
                 found=f"exit status {process.returncode}: {words or 'no words'}",
-                state="what has arrived is kept; the next run goes on from there",
+                state="nothing uses what has arrived so far; the next run carries over what is missing",
                 next_command="run the same command again",
             )
     return kept

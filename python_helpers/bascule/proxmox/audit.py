@@ -7,7 +7,7 @@ from typing import Any, Optional
 
 from ..guard import state as guard
 from . import config as guest_config
-from . import forecast, preflight, ways
+from . import forecast, preflight, prepare, ways
 from .errors import ApiRefused
 from .guest import Guest
 from .view import View, agent_enabled
@@ -58,10 +58,9 @@ def audit(
         if names:
             notes.append(f"a backup job is running at {machine}: Proxmox runs one at a time")
     size = sum(disk.size for disk in source_view.disks)
-    refusals += _room(target, target_view, config, size, data)
+    refusals += _room(target, target_view, config, size, data, way)
     used = sum(disk.used or disk.size for disk in source_view.disks)
-    # An archive is made before the passive guest is, and in the window where that is the way.
-    refusals += _archives(source, way, used if way == ways.ARCHIVE or not target_view.exists else 0, data)
+    refusals += _archives(source, way, _archive_room(source, way, size, used, target_view.exists), data)
     refusals += _keeping(source, size, data)
     for guest in (source, target):
         major = int(versions[guest.side.machine].partition(".")[0] or 8)
@@ -87,6 +86,11 @@ def audit(
         "recommended": recommended,
     }
     if way == ways.WARM:
+        anew = data["forecast"]["refresh"] = forecast.refresh(known)
+        notes.append(
+            f"warm: to bring its copy up to date takes {anew['seconds']:g} s and {anew['bytes'] / 1e6:.1f} MB over the "
+            f"link, before the window ({'measured' if known.refreshed is not None else 'assumed'})"
+        )
         notes.append(
             "warm: what the guest has written on its own disks since its copy was made is dropped: "
             + ", ".join(f"{disk.name} ({disk.volid})" for disk in source_view.disks)
@@ -173,7 +177,7 @@ def _movable(guest: Guest, view: View, config: Mapping[str, Any]) -> list[str]:
     return refusals
 
 
-def _room(guest: Guest, view: View, config: Mapping[str, Any], size: int, data: dict[str, Any]) -> list[str]:
+def _room(guest: Guest, view: View, config: Mapping[str, Any], size: int, data: dict[str, Any], way: str) -> list[str]:
     refusals = []
     where = guest.side.machine
     taken = view.exists and view.guard.status == guard.UNKNOWN
@@ -185,13 +189,16 @@ def _room(guest: Guest, view: View, config: Mapping[str, Any], size: int, data: 
     wanted = {guest.side.bridge or guest_config.bridge_of(net) for net in guest_config.nets(config).values()}
     refusals += [f"there is no bridge {name} at {where}" for name in sorted(wanted - bridges)]
     needs: dict[str, int] = {}
+    backup = guest.side.backup_storage or guest.side.storage
+    if way == ways.WARM:
+        needs[backup] = _plain_archives(size, view.exists)
+    elif not view.exists:
+        needs[backup] = size
     if not view.exists:
-        backup = guest.side.backup_storage or guest.side.storage
-        needs[backup] = needs.get(backup, 0) + size
         needs[guest.side.storage] = needs.get(guest.side.storage, 0) + size
     for storage, content in (
         (guest.side.storage, "images"),
-        (guest.side.backup_storage or guest.side.storage, "backup"),
+        (backup, "backup"),
     ):
         refusals += _storage(guest, storage, content, needs.get(storage, 0), data)
     return list(dict.fromkeys(refusals))
@@ -227,6 +234,21 @@ def _archives(guest: Guest, way: str, used: int, data: dict[str, Any]) -> list[s
     if way == ways.REMOTE:
         return []
     return _storage(guest, guest.side.backup_storage or guest.side.storage, "backup", used, data)
+
+
+def _archive_room(guest: Guest, way: str, size: int, used: int, copied: bool) -> int:
+    """What archives need at the side we come from; `copied` says that the passive guest is there already."""
+    if way != ways.WARM:
+        # One is made before the passive guest is, and in the window where that is the way.
+        return used if way == ways.ARCHIVE or not copied else 0
+    # In the place of those that the next backup removes.
+    there = sum(int(row.get("size", 0)) for row in prepare.archives(guest, plain=True))
+    return max(0, _plain_archives(size, copied) - there)
+
+
+def _plain_archives(size: int, copied: bool) -> int:
+    """What a warm guest needs at each side: not compressed, and each is the basis of the next, which needs room too."""
+    return forecast.plain_archive(size) * (1 if copied else 2)
 
 
 def _keeping(guest: Guest, size: int, data: dict[str, Any]) -> list[str]:

@@ -20,6 +20,8 @@ FIXED: Mapping[str, float] = {"shutdown": 10, "switch": 3, "start": 20}
 # Of what is used: how small it gets in an archive, and how much changes between prepare and the window.
 COMPRESSED = 0.6
 CHANGED = 0.02
+# Of a plain archive: what its own headers cost a refresh, as every one of them is another in the next archive.
+HEADERS = 0.005
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,26 @@ class Measured:
     rate: float
     archive: Optional[int] = None
     changed: Optional[int] = None
+    refreshed: Optional[int] = None
+
+
+def plain_archive(size: int) -> int:
+    """Return how large an archive of disks of this size gets at most when it is not compressed."""
+    return size + size // 1024 + MEBI
+
+
+def refresh(known: Measured) -> dict[str, float]:
+    """Return what it costs to bring the copy of a warm guest up to date, before the window: bytes and seconds."""
+    sent = known.refreshed if known.refreshed is not None else int(known.used * (CHANGED + HEADERS))
+    seconds = (
+        known.used / RATES["vzdump"]
+        # rsync reads the archive restored last, then the new one at the other side.
+        + 2 * known.used / RATES["read"]
+        + sent / known.rate
+        + known.used / RATES["verify"]
+        + known.used / RATES["restore"]
+    )
+    return {"bytes": sent, "seconds": round(seconds, 1)}
 
 
 def forecast(known: Measured) -> dict[str, dict[str, float]]:
@@ -68,7 +90,9 @@ def recommend(expected: Mapping[str, Mapping[str, float]], stateless: bool) -> s
 
 
 def measured(size: int, used: int, given: Mapping[str, Any]) -> tuple[Measured, list[str]]:
-    """Read what was measured before (`rate` in bytes per second, `archive`, `changed`), and name what is assumed."""
+    """Read what was measured before (`rate` in bytes per second; `archive`, `changed`, `refreshed`), and name what is
+    assumed.
+    """
     assumed = []
     rate = float(given.get("rate") or 0)
     if not rate:
@@ -79,6 +103,5 @@ def measured(size: int, used: int, given: Mapping[str, Any]) -> tuple[Measured, 
         assumed.append(f"archive: {COMPRESSED:.0%} of what is used")
     if changed is None:
         assumed.append(f"changed blocks: {CHANGED:.0%} of what is used")
-    return Measured(
-        size, used, rate, None if archive is None else int(archive), None if changed is None else int(changed)
-    ), assumed
+    known = (None if value is None else int(value) for value in (archive, changed, given.get("refreshed")))
+    return Measured(size, used, rate, *known), assumed

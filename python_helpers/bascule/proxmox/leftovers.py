@@ -34,6 +34,14 @@ def locked_by_restore(guest: Guest, began: bool) -> dict[str, Any]:
     return {"changed": False, "lock": lock}
 
 
+def drop_archive(guest: Guest, volid: str) -> None:
+    """Remove one archive from its storage."""
+    storage = volid.partition(":")[0]
+    upid = guest.api.delete(f"nodes/{guest.side.node}/storage/{storage}/content/{volid}")
+    if upid:
+        guest.run_task(upid)
+
+
 def drop_archives(guest: Guest, failed: TaskFailed) -> list[str]:
     """Remove what a failed backup of ours has put on the storage: what its own log says it began, nothing else."""
     storage = guest.side.backup_storage or guest.side.storage
@@ -46,9 +54,7 @@ def drop_archives(guest: Guest, failed: TaskFailed) -> list[str]:
             volid = str(row["volid"])
             if volid.rpartition("/")[2] in wanted:
                 guest.report(f"removing what the failed backup left: {volid}")
-                upid = guest.api.delete(f"{content}/{volid}")
-                if upid:
-                    guest.run_task(upid)
+                drop_archive(guest, volid)
                 removed.append(volid)
     except (ApiRefused, TaskFailed) as error:
         # The backup's own failure is what matters; what stays on the storage is told.

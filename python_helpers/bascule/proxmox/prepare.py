@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Any, Optional
@@ -49,12 +50,25 @@ def note(guest: Guest, mark: str = "") -> str:
     return " ".join(word for word in ("bascule", guest.component, mark) if word)
 
 
-def find_archive(guest: Guest, mark: str = "") -> Optional[Mapping[str, Any]]:
-    """Return the newest finished archive this component made of its guest (the note is added when it is finished)."""
+def archives(guest: Guest, mark: str = "", plain: bool = False) -> list[Mapping[str, Any]]:
+    """Return the finished archives this component made of its guest (the note is added when one is finished).
+
+    `plain` asks for those that are not compressed, and only for those.
+    """
     storage = guest.side.backup_storage or guest.side.storage
     rows = guest.api.get(f"nodes/{guest.side.node}/storage/{storage}/content", content="backup", vmid=guest.side.vmid)
     wanted = note(guest, mark).split()
-    ours = [row for row in rows or [] if str(row.get("notes", "")).split("\n")[0].split()[: len(wanted)] == wanted]
+    return [
+        row
+        for row in rows or []
+        if str(row.get("notes", "")).split("\n")[0].split()[: len(wanted)] == wanted
+        and str(row["volid"]).endswith(".vma") == plain
+    ]
+
+
+def find_archive(guest: Guest, mark: str = "", plain: bool = False) -> Optional[Mapping[str, Any]]:
+    """Return the newest of them."""
+    ours = archives(guest, mark, plain)
     return max(ours, key=lambda row: int(row.get("ctime", 0))) if ours else None
 
 
@@ -65,13 +79,19 @@ def active_task(guest: Guest, kind: str) -> Optional[str]:
     return running[0] if running else None
 
 
-def back_up(guest: Guest, fresh: bool = False, mark: str = "", check: bool = False) -> Result:
-    """Make an archive of the guest, or find the one that exists (of this very state, when there is a mark)."""
+def back_up(guest: Guest, since: float = 0, mark: str = "", check: bool = False, plain: bool = False) -> Result:
+    """Make an archive of the guest, or find the one that exists (of this very state, when there is a mark).
+
+    One that is older than `since` does not count. A `plain` archive is not compressed, so that what has not changed
+    looks the same in the next one; such archives are large, so those that do not count make room first.
+    """
     running = active_task(guest, "vzdump")
     if running:
         guest.report("a backup is running already: following it")
         guest.run_task(running)
-    found = None if fresh else find_archive(guest, mark)
+    found = find_archive(guest, mark, plain)
+    if found is not None and int(found.get("ctime", 0)) < since:
+        found = None
     if found is None and check:
         return {"changed": True, "archive": None}
     changed = found is None
@@ -79,13 +99,16 @@ def back_up(guest: Guest, fresh: bool = False, mark: str = "", check: bool = Fal
         guest.wait_unlocked()
         # With a mark it is the last state of a guest that was shut down: it must not be started behind our back.
         mode = "stop" if mark else "snapshot"
-        guest.report(f"vzdump ({mode}, zstd)")
+        for row in archives(guest, mark, plain) if plain else ():
+            leftovers.drop_archive(guest, str(row["volid"]))
+        compress = "0" if plain else "zstd"
+        guest.report(f"vzdump ({mode}, {'not compressed' if plain else compress})")
         upid = guest.api.post(
             f"nodes/{guest.side.node}/vzdump",
             vmid=str(guest.side.vmid),
             storage=guest.side.backup_storage or guest.side.storage,
             mode=mode,
-            compress="zstd",
+            compress=compress,
             notes_template=f"{note(guest, mark)} {{{{guestname}}}}",
         )
         try:
@@ -93,7 +116,7 @@ def back_up(guest: Guest, fresh: bool = False, mark: str = "", check: bool = Fal
         except TaskFailed as error:
             leftovers.drop_archives(guest, error)
             raise
-        found = find_archive(guest, mark)
+        found = find_archive(guest, mark, plain)
         names = [match[1] for line in outcome.log for match in [_CREATED.search(line)] if match]
         if found is None or not names or not names[-1].endswith(str(found["volid"]).rpartition("/")[2]):
             raise ProxmoxError(
@@ -263,7 +286,9 @@ def retire(guest: Guest, other: GuardState, check: bool = False) -> Result:
         )
     if check:
         return {"changed": True, "reason": "would be archived and removed"}
-    archive = back_up(guest, fresh=True)["archive"]
+    archive = back_up(guest, since=math.inf)["archive"]
+    for row in archives(guest, plain=True):
+        leftovers.drop_archive(guest, str(row["volid"]))
     guest.run_task(guest.api.delete(guest.path, purge=1))
     if guest.config_if_any() is not None:
         raise ProxmoxError(

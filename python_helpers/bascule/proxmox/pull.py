@@ -23,6 +23,10 @@ _LONG = frozenset(
     {"--inplace", "--no-W", "--no-whole-file", "--partial", "--stats", "--info=progress2", "--new-compress"}
 )
 _LONG_WITH = ("--block-size=", "--compress-choice=", "--compress-level=", "--log-format=", "--timeout=", "--bwlimit=")
+# What the masks of a VMA archive count in, and how many blocks an archive with a basis is cut into at most while they
+# are smaller than those of disks.
+_VMA_BLOCK = 4096
+_BLOCKS = 4 << 20
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,8 @@ class Job:
     block_size: int
     bwlimit: int
     disks: bool
+    # Folder of the archive that was restored last, in which unchanged data are found; empty for a transfer without one.
+    basis: str = ""
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Job:
@@ -54,6 +60,7 @@ class Job:
             block_size=int(data["block_size"]),
             bwlimit=int(data["bwlimit"]),
             disks=bool(data["disks"]),
+            basis=str(data.get("basis", "")),
         )
 
 
@@ -78,15 +85,45 @@ def ssh_command(component: str, port: int) -> list[str]:
     ]  # fmt: skip
 
 
-def rsync_command(job: Job, source: str, target: str) -> list[str]:
+def basis_folder(dump_directory: str, component: str) -> str:
+    """Return where a node keeps the basis of a component's archives: hidden from Proxmox, on the same file system."""
+    return f"{dump_directory.rstrip('/')}/.bascule-{component}"
+
+
+def arriving(job: Job) -> str:
+    """Return where an archive stands until it is whole, when there is a basis."""
+    return f"{job.basis}/arriving"
+
+
+def archive_block_size(size: int, most: int) -> int:
+    """Return the bytes in which an archive with a basis of this size is compared: `most` for very large ones.
+
+    Small, as a cluster may stand at another place in the next archive, and the blocks on its borders are then found
+    nowhere. The sending side keeps some 40 bytes in memory for each block.
+    """
+    block = _VMA_BLOCK
+    while block < most and size // block > _BLOCKS:
+        block *= 2
+    return min(block, most)
+
+
+def rsync_command(job: Job, source: str, target: str, basis: Optional[int] = None) -> list[str]:
     """Return the rsync command for one file.
 
     `--ignore-times` always: an unchanged size and time say nothing about a disk. `--inplace --no-whole-file` writes
     changed blocks only, and lets an interrupted transfer go on where it stood. `-t` and the like are left out: only the
     content travels.
+
+    `basis` is the size of an older archive that the job's basis folder holds under the target's name. It is only read:
+    in place, data that moved towards the end would be overwritten before it is needed. What arrives stands below that
+    folder, and has its final name only when it is whole; it is small, so a transfer that was cut begins again.
     """
+    how, block = ["--inplace", "--partial"], job.block_size
+    if basis is not None:
+        how = [f"--copy-dest={job.basis}", f"--temp-dir={arriving(job)}"]
+        block = archive_block_size(basis, job.block_size)
     return [
-        "rsync", "--inplace", "--no-whole-file", "--ignore-times", "--partial", f"--block-size={job.block_size}",
+        "rsync", *how, "--no-whole-file", "--ignore-times", f"--block-size={block}",
         *(["--compress", "--compress-choice=zstd", "--compress-level=1"] if job.compress else []),
         *([f"--bwlimit={job.bwlimit}"] if job.bwlimit else []),
         "--stats", "--info=progress2", "--timeout=120", "-e", shlex.join(ssh_command(job.component, job.port)),

@@ -61,11 +61,10 @@ def must_be_declared(way: str, stateless: bool) -> None:
         )
 
 
-def sync_todo(source: View, target: View, way: str = DELTA, young: bool = False) -> Todo:
+def sync_todo(source: View, target: View, way: str = DELTA) -> Todo:
     """Decide what has to travel from `source` to `target` now.
 
-    Nothing is ever written into the disk of a side that is, or may be, open. `young` says that the passive guest of a
-    warm move was made from an archive that is recent enough.
+    Nothing is ever written into the disk of a side that is, or may be, open.
     """
     if source.guard.status == guard.UNKNOWN and target.guard.status == guard.UNKNOWN:
         return Todo("none", "prepare has not run")
@@ -75,7 +74,7 @@ def sync_todo(source: View, target: View, way: str = DELTA, young: bool = False)
         return Todo("none", f"there is no guest of this component at {target.machine} yet: prepare makes it")
     _must_be_passive(target)
     if way == WARM:
-        return _warm(source, target, young)
+        return _warm(source, target)
     if source.running:
         return Todo("none", f"guest runs at {source.machine}: its disk is copied when it has been shut down")
     latest = f"{source.machine} holds the latest data and is stopped"
@@ -101,9 +100,9 @@ def _must_be_passive(target: View) -> None:
         )
 
 
-def _warm(source: View, target: View, young: bool) -> Todo:
-    if source.running and not young:
-        return Todo("refresh", f"the copy at {target.machine} is made anew from an archive of the running guest")
+def _warm(source: View, target: View) -> Todo:
+    if source.running:
+        return Todo("refresh", f"the copy at {target.machine} takes what has changed in the guest, when it is old")
     if target.running:
         return Todo("none", f"stateless: the guest runs at {target.machine} already, cut from its network")
     return Todo("boot", f"stateless: the guest at {target.machine} is booted, cut from its network")

@@ -16,6 +16,27 @@ NUMBERS = {"source": 160, "target": 161}
 STANDIN = "/opt/lab/pve"
 EMPTY_GUEST = "memory: 32\nname: empty\nnet0: virtio=BC:24:11:0A:00:A0,bridge=vmbr0\nonboot: 1\nostype: l26\n"
 
+# The token goes by standard input, never as an argument; so does what is to be run.
+INSIDE = """
+set -euo pipefail
+ask() {
+    read -r user secret < /etc/pve/priv/token.cfg
+    { printf 'header = "Authorization: PVEAPIToken=%s=%s"\n' "$user" "$secret"; } |
+        curl -sS --fail-with-body --cacert /etc/lab/tls/ca.crt --resolve "$(hostname -s):8006:127.0.0.1" -K - \
+            "${@:2}" "https://$(hostname -s):8006/api2/json/nodes/$(hostname -s)/qemu/$1"
+}
+field() { python3 -c "import json, sys; print(json.load(sys.stdin)['data'].get('$1', ''))"; }
+body=$(cat)
+# An agent answers only when its guest has come up.
+for _ in $(seq 200); do
+    pid=$(ask "$1/agent/exec" -H 'Content-Type: application/json' --data "$body" | field pid) && break
+    sleep 1
+done
+until ended=$(ask "$1/agent/exec-status?pid=$pid"); [ "$(field exited <<< "$ended")" = 1 ]; do sleep 0.3; done
+field out-data <<< "$ended"
+exit "$(field exitcode <<< "$ended")"
+"""
+
 
 @dataclass
 class Nodes(Pair):
@@ -129,6 +150,11 @@ class Nodes(Pair):
     def connected(self) -> list[str]:
         """The sides whose guest runs with its link up."""
         return [side for side in SIDES if self.running(side) and "link_down=1" not in self.config(side)]
+
+    def inside(self, side: str, script: str) -> str:
+        """Run a shell script in the guest, by its agent; return what it prints."""
+        body = json.dumps({"command": ["sh", "-c", script]})
+        return self.must_run(side, ["bash", "-c", INSIDE, "inside", str(NUMBERS[side])], body, timeout=300).strip()
 
     def volumes(self, side: str) -> list[str]:
         """Disks and archives of the guest at a side."""

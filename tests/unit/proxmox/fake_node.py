@@ -258,7 +258,8 @@ class FakeNode:
 
     def _vzdump(self, values: dict[str, Any]) -> Answer:
         vmid = int(values["vmid"])
-        name = f"vzdump-qemu-{vmid}-2026_11_20-08_46_{next(self._numbers):02d}.vma.zst"
+        ending = {"0": "vma"}.get(values.get("compress", "zstd"), "vma.zst")
+        name = f"vzdump-qemu-{vmid}-2026_11_20-08_46_{next(self._numbers):02d}.{ending}"
         notes = str(values.get("notes-template", "")).replace("{{guestname}}", str(self.guests[vmid].get("name")))
 
         def act() -> None:
@@ -268,7 +269,7 @@ class FakeNode:
                     "vmid": vmid,
                     "ctime": 1795164361 + len(self.archives),
                     "size": 41982215,
-                    "format": "vma.zst",
+                    "format": ending,
                     "content": "backup",
                     "notes": notes,
                     "_config": dict(self.guests[vmid]),

@@ -42,8 +42,9 @@ def _follow(place: Path, steps: Sequence[Callable[[], None]], *known: str) -> An
     return archive_follow.follow(_job(place, *known), lambda: now[0], sleep)
 
 
-def test_a_growing_archive_is_digested(place: Path) -> None:
-    part, final = place / "dump" / f"{STEM}.vma.dat", place / "dump" / f"{STEM}.vma.zst"
+@pytest.mark.parametrize(("growing", "finished"), [(".vma.dat", ".vma.zst"), (".dat", ".vma")])
+def test_a_growing_archive_is_digested(place: Path, growing: str, finished: str) -> None:
+    part, final = place / "dump" / f"{STEM}{growing}", place / "dump" / f"{STEM}{finished}"
     parts = [os.urandom(3 << 20), os.urandom(10), os.urandom(1 << 20)]
 
     def grow(data: bytes) -> Callable[[], None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -59,7 +60,7 @@ def test_what_a_failed_backup_left_is_removed_and_nothing_else(nodes: Any) -> No
     log = [f"INFO: creating vzdump archive '/var/lib/vz/dump/{names[1]}'", "TASK ERROR: job errors"]
     here.task_results["vzdump"] = ("job errors", log)
     with pytest.raises(TaskFailed, match="job errors"):
-        prepare.back_up(source, fresh=True)
+        prepare.back_up(source, since=math.inf)
     deleted = [path for method, path, _ in here.written() if method == "DELETE"]
     assert deleted == [f"nodes/pve-mtp/storage/local/content/local:backup/{names[1]}"]
     assert [archive["volid"] for archive in here.archives] == [f"local:backup/{names[0]}"]
@@ -69,7 +70,7 @@ def test_a_backup_that_failed_before_it_began_leaves_nothing_to_remove(nodes: An
     here, _, source, _ = nodes
     here.task_results["vzdump"] = ("VM is locked (backup)", ["TASK ERROR: VM is locked (backup)"])
     with pytest.raises(TaskFailed):
-        prepare.back_up(source, fresh=True)
+        prepare.back_up(source, since=math.inf)
     assert [request[0] for request in here.written()] == ["POST"]
 
 

@@ -87,7 +87,14 @@ class Restore:
         command = DECOMPRESSORS.get(archive.suffix)
         if command is None:
             raise Failure(f"unable to parse archive name '{archive.name}'")
-        task.log(f"restore vma archive: {' '.join(command)} {archive} | vma extract -v -r /var/tmp/vzdumptmp.fifo -")
+        extract = "vma extract -v -r /var/tmp/vzdumptmp.fifo"
+        # What is not compressed is not piped.
+        plain = archive.suffix == ".vma"
+        task.log(
+            f"restore vma archive: {extract} {archive}"
+            if plain
+            else f"restore vma archive: {' '.join(command)} {archive} | {extract} -"
+        )
         made: list[str] = []
         try:
             with opened(command, archive) as stream:
@@ -101,10 +108,9 @@ class Restore:
                     self._write(task, header, stream, disks)
                 except vma.VmaError as error:
                     task.log(f"vma: {error}")
-                    raise Failure(
-                        f"command 'set -o pipefail && {' '.join(command)} {archive} | vma extract -v - ' failed: "
-                        "exit code 133"
-                    ) from error
+                    piped = f"set -o pipefail && {' '.join(command)} {archive} | vma extract -v - "
+                    words = f"{extract} {archive}" if plain else piped
+                    raise Failure(f"command '{words}' failed: exit code 133") from error
         except Vanished:
             raise
         except BaseException:
