@@ -57,6 +57,13 @@ options:
     description: Have a service record which names change on the side that is active, for deltas by names.
     type: bool
     default: true
+  owners:
+    description:
+      - Whether owners travel and are compared as numbers or as names; both sides need the same. Another choice than
+        before has everything looked at again, and is refused once the component has been switched.
+    type: str
+    choices: [numbers, names]
+    default: numbers
 author:
   - The Bascule authors
 """
@@ -98,7 +105,9 @@ from ansible.module_utils.basic import AnsibleModule
 def main(module: AnsibleModule) -> dict[str, Any]:
     """Do what the arguments say."""
     component, name, path, sentinel = (module.params[key] for key in ("component", "side", "path", "sentinel"))
-    side = files_side.Side(component, name, path, sentinel, recorder=module.params["recorder"])
+    side = files_side.Side(
+        component, name, path, sentinel, recorder=module.params["recorder"], owners=module.params["owners"]
+    )
     peer = files_link.Peer(*(module.params[key] for key in ("peer_key", "peer_host_keys", "peer_address")))
     done = files_setup.set_up(
         side,
@@ -125,6 +134,7 @@ if __name__ == "__main__":
             "peer_guard": {"type": "dict"},
             "adopt_filled": {"type": "bool", "default": False},
             "recorder": {"type": "bool", "default": True},
+            "owners": {"type": "str", "default": "numbers", "choices": ["numbers", "names"]},
         },
         main,
     )

@@ -31,6 +31,15 @@ options:
     description: Count the tree's entries as well, which walks over all of it.
     type: bool
     default: false
+  owners:
+    description: Whether owners travel and are compared as numbers or as names; a survey tells who they are, by names.
+    type: str
+    choices: [numbers, names]
+    default: numbers
+  owners_there:
+    description: Who owns something at the other side, as its survey told; this one tells who is not the same here.
+    type: dict
+    default: {}
   address:
     description: The other side's address over the link; then what is known of its rate is returned as well.
     type: str
@@ -60,6 +69,10 @@ mounts:
   description: State of the mounts (C(active), C(frozen), C(closed), C(passive) or C(absent)), file system and options.
   returned: always
   type: dict
+owners:
+  description: How prepare has set this side up to tell owners; empty when it was not set up.
+  returned: always
+  type: str
 facts:
   description: Moments this side noted about itself.
   returned: always
@@ -91,10 +104,12 @@ from ansible.module_utils.basic import AnsibleModule
 
 def main(module: AnsibleModule) -> dict[str, Any]:
     """Do what the arguments say."""
-    side = files_side.Side(*(module.params[key] for key in ("component", "side", "path", "sentinel")))
+    component, name, path, sentinel = (module.params[key] for key in ("component", "side", "path", "sentinel"))
+    side = files_side.Side(component, name, path, sentinel, owners=module.params["owners"])
     result: dict[str, Any] = {
         "guard": side.guard().to_dict(),
         "mounts": files_audit.mounts_of(side),
+        "owners": files_side.owners_set(side),
         "facts": files_side.facts(side),
         "ready": files_side.ready(side),
         "backup_dir": files_side.backup_dir(side),
@@ -102,7 +117,7 @@ def main(module: AnsibleModule) -> dict[str, Any]:
     if module.params["address"]:
         result["link_mbit"] = files_side.link_mbit(side, module.params["address"])
     if module.params["survey"]:
-        result["survey"] = files_audit.survey(side)
+        result["survey"] = files_audit.survey(side, module.params["owners_there"])
     return result
 
 
@@ -114,6 +129,8 @@ if __name__ == "__main__":
             "path": {"type": "path", "required": True},
             "sentinel": {"type": "str", "required": True},
             "survey": {"type": "bool", "default": False},
+            "owners": {"type": "str", "default": "numbers", "choices": ["numbers", "names"]},
+            "owners_there": {"type": "dict", "default": {}},
             "address": {"type": "str", "default": ""},
         },
         main,

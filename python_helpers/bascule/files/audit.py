@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 Found = Mapping[str, Any]
+_NAMED = 20
 
 
 def faults(
@@ -36,6 +37,7 @@ def faults(
     for ability in ("acls", "xattrs"):
         if here.get(ability) and not there.get(ability):
             found.append(f"the file system of {target} does not keep {ability}, that of {source} does")
+    found += there.get("unmatched_owners", [])[:_NAMED]
     if abs(clock_difference) > clock_limit:
         found.append(f"the clocks differ by {abs(clock_difference):.1f} s (at most {clock_limit:g} s)")
     return found

@@ -15,6 +15,8 @@ from typing import Any, Optional
 from ..errors import BasculeError
 
 RECEIVE = "bascule-receive"
+# How owners travel and are compared: by their numbers, or by what these are called at each side.
+NUMBERS, NAMES = "numbers", "names"
 PARTIAL_DIR = ".bascule-partial"
 # What an operation that waits for its tree to stand still says of itself.
 ARMED = "connected, and waiting for the tree to stand still"
@@ -42,6 +44,7 @@ _STATS = {
     "bytes_literal": "Literal data",
     "bytes_sent": "Total bytes sent",
 }
+_BY_NUMBER = "--numeric-ids"
 _LONG_OPTIONS = re.compile(
     r"^--(?:server|delete-delay|delete-after|delete|numeric-ids|partial|checksum|backup|fake-super|log-format=[%a-zA-Z]*"
     r"|out-format=[%a-zA-Z]*|info=[A-Za-z0-9,]+|stats|timeout=\d+|max-delete=\d+|bwlimit=\d+|msgs2stderr|no-msgs2stderr"
@@ -87,6 +90,17 @@ class Push:
     names: str = ""
     # Write every name again, also what looks the same.
     rewrite: bool = False
+    owners: str = NUMBERS
+
+
+def first_word(owners: str) -> str:
+    """Return the first word of all that is asked of the other side; it says how both tell owners."""
+    return f"{RECEIVE}-{NAMES}" if owners == NAMES else RECEIVE
+
+
+def request(push: Push) -> str:
+    """Return how everything that is asked of the other side begins: this word, and the permit."""
+    return f"{first_word(push.owners)} {push.opened or 'none'}"
 
 
 def ssh_command(push: Push) -> list[str]:
@@ -119,7 +133,7 @@ def rsync_command(push: Push) -> list[str]:
         "--acls",
         "--xattrs",
         "--sparse",
-        "--numeric-ids",
+        *([] if push.owners == NAMES else [_BY_NUMBER]),
         "--one-file-system",
         f"--max-delete={push.max_delete}",
         # Times to the nanosecond: by the second, a change within the same one and of the same size is missed.
@@ -131,8 +145,8 @@ def rsync_command(push: Push) -> list[str]:
         "--out-format=%i %n",
         "--no-human-readable",
         f"--rsh={shlex.join(ssh_command(push))}",
-        # The forced command at the other side reads this first word and the permit that follows it.
-        f"--rsync-path={RECEIVE} {push.opened or 'none'}",
+        # The forced command at the other side reads it.
+        f"--rsync-path={request(push)}",
     ]
     if push.bwlimit not in ("", "0"):
         command.append(f"--bwlimit={push.bwlimit}")
@@ -213,7 +227,7 @@ class Request:
     backup_dir: str
 
 
-def parse_request(command: str, tree: str, kept: str) -> Request:
+def parse_request(command: str, tree: str, kept: str, owners: str = NUMBERS) -> Request:
     """Read the command the other side asked for; anything but a transfer into the private tree is refused."""
 
     def refuse(found: str) -> TransferError:
@@ -225,11 +239,13 @@ def parse_request(command: str, tree: str, kept: str) -> Request:
         words = shlex.split(command)
     except ValueError as error:
         raise refuse(f"a command that cannot be read ({error})") from error
-    if len(words) < 6 or words[0] != RECEIVE or words[2] != "--server":
+    if len(words) < 6 or words[0] != first_word(owners) or words[2] != "--server":
         raise refuse(f"{command[:200]!r}")
     options, dot, path = words[2:-2], words[-2], words[-1]
     if dot != "." or path.rstrip("/") != tree.rstrip("/"):
         raise refuse(f"the path {path!r}")
+    if (_BY_NUMBER in options) != (owners == NUMBERS):
+        raise refuse(f"owners by {NUMBERS if _BY_NUMBER in options else NAMES} instead of {owners}")
     backup_dir = ""
     dry_run = False
     rest = iter(options)

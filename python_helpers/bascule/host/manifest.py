@@ -7,6 +7,7 @@ import json
 import sys
 from pathlib import Path
 
+from ..files.transfer import NAMES, NUMBERS
 from ..io import tree
 
 
@@ -16,7 +17,8 @@ def main(argv: list[str]) -> int:
     parser.add_argument("path")
     parser.add_argument("target", type=Path)
     parser.add_argument("--all", action="store_true")
+    parser.add_argument("--owners", choices=(NUMBERS, NAMES), default=NUMBERS)
     given = parser.parse_args(argv)
-    digest, count = tree.take_manifest(given.path, given.target, cached=not given.all)
+    digest, count = tree.take_manifest(given.path, given.target, owners=given.owners, cached=not given.all)
     sys.stdout.write(json.dumps({"manifest": digest, **count.to_dict()}) + "\n")
     return 0

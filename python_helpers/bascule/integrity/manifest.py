@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, fields
-from typing import Any, Optional
+from typing import Any, Optional, Union
 
 from ..errors import BasculeError
 
@@ -35,8 +35,9 @@ class Entry:
     path: bytes
     kind: str
     mode: int
-    uid: int
-    gid: int
+    # A number, or the name that it has at its side, escaped.
+    uid: Union[int, str]
+    gid: Union[int, str]
     size: int
     mtime_ns: int
     links: int
@@ -107,8 +108,8 @@ def quoted(name: bytes) -> str:
     return json.dumps(escape(name))
 
 
-def line_head(path: str, kind: str, mode: int, uid: int, gid: int, size: int, mtime_ns: int, links: int) -> str:
-    """Return the beginning of a canonical line, up to what the path is linked with; `path` is quoted already."""
+def line_head(path: str, kind: str, mode: int, uid: str, gid: str, size: int, mtime_ns: int, links: int) -> str:
+    """Return the beginning of a canonical line, up to what the path is linked with; path and owners are quoted."""
     return f'[{path},"{kind}",{mode},{uid},{gid},{size},{mtime_ns},{links},'
 
 
@@ -128,8 +129,8 @@ def canonical(entry: Entry) -> str:
         quoted(entry.path),
         entry.kind,
         entry.mode,
-        entry.uid,
-        entry.gid,
+        json.dumps(entry.uid),
+        json.dumps(entry.gid),
         entry.size,
         entry.mtime_ns,
         entry.links,
@@ -168,8 +169,8 @@ def from_line(line: str) -> Entry:
             unescape(path),
             str(kind),
             int(mode),
-            int(uid),
-            int(gid),
+            _owner(uid),
+            _owner(gid),
             int(size),
             int(mtime),
             int(links),
@@ -185,6 +186,12 @@ def from_line(line: str) -> Entry:
         )
     except (ValueError, TypeError) as error:
         raise ManifestError(expected="a line of a manifest", found=f"{line[:200]!r} ({error})") from error
+
+
+def _owner(value: object) -> Union[int, str]:
+    if isinstance(value, (int, str)):
+        return value
+    raise ValueError(f"no owner: {value!r}")
 
 
 class Digest:

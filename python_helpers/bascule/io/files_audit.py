@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from ..errors import BasculeError
 from ..files.mounts import View
-from . import files_side, tree
+from ..files.transfer import NAMES
+from . import files_owners, files_side, tree
 from .files_side import Side
 from .process import run
 
@@ -32,8 +34,11 @@ def mounts_of(side: Side) -> dict[str, Any]:
     }
 
 
-def survey(side: Side) -> dict[str, Any]:
-    """Return counts, room, abilities, versions and the clock."""
+def survey(side: Side, owners_there: Mapping[str, Any]) -> dict[str, Any]:
+    """Return counts, room, abilities, versions and the clock.
+
+    Where owners are told by name, also who owns something here, and who of the other side's is not the same here.
+    """
     view = files_side.look(side)
     room = os.statvfs(side.path) if os.path.isdir(side.path) else None
     began = time.monotonic()
@@ -51,6 +56,8 @@ def survey(side: Side) -> dict[str, Any]:
         "free_inodes": room.f_favail if room else 0,
         "acls": _supports(view, "acl", "posix_acl", "nfs4_acl"),
         "xattrs": _supports(view, "user_xattr", "xattr"),
+        "owners": files_owners.of_tree(side.path) if side.owners == NAMES and view.public_mount else {},
+        "unmatched_owners": files_owners.unmatched(side, owners_there),
         "nested_mounts": _nested(side),
         "sentinel": os.path.isfile(os.path.join(side.path, side.sentinel)),
         "rsync": _version(["rsync", "--version"]),

@@ -12,10 +12,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Optional
 
-from ..files import delta
+from ..files import acl, delta
 from ..files.changes import ROOT, parents
 from ..files.delta import ABSENT, Found
-from . import files, mounts
+from ..files.transfer import NUMBERS
+from . import accounts, files, mounts, tree_attributes
+from .accounts import Accounts
 from .files_side import Side
 
 _BLOCK = 1 << 20
@@ -28,7 +30,8 @@ _MOVING = "it changed while it was read"
 class Tree:
     """A tree below a root; nothing in it is followed out of it."""
 
-    def __init__(self, root: str) -> None:
+    def __init__(self, root: str, owners: str = NUMBERS) -> None:
+        self._accounts = Accounts(owners)
         self._root = os.fsencode(os.path.realpath(root))
         self._device = os.stat(self._root).st_dev
         self._directories: dict[bytes, bool] = {ROOT: True}
@@ -98,7 +101,8 @@ class Tree:
     def _values(self, name: bytes, info: os.stat_result, first: dict[int, bytes]) -> list[object]:
         full = self.full(name)
         directory = stat.S_ISDIR(info.st_mode)
-        values: list[object] = [info.st_mode, info.st_uid, info.st_gid, info.st_mtime_ns, info.st_rdev]
+        owners = [self._accounts.users[info.st_uid], self._accounts.groups[info.st_gid]]
+        values: list[object] = [info.st_mode, *owners, info.st_mtime_ns, info.st_rdev]
         if not directory:
             # The names of one file are told by the first of them: all of them are in the list, in the same order.
             mate = first.setdefault(info.st_ino, name) if info.st_nlink > 1 else b""
@@ -107,7 +111,7 @@ class Tree:
             if stat.S_ISLNK(info.st_mode):
                 values.append(os.readlink(full).hex())
             for attribute in sorted(os.listxattr(full, follow_symlinks=False)):
-                values.append([attribute.encode().hex(), os.getxattr(full, attribute, follow_symlinks=False).hex()])
+                values.append([os.fsencode(attribute).hex(), tree_attributes.text(full, attribute, self._accounts)])
         return values
 
     def _is_directory(self, path: bytes) -> bool:
@@ -121,21 +125,23 @@ class Tree:
         return known
 
 
-def attributes(root: str) -> dict[str, Any]:
+def attributes(root: str, owners: str = NUMBERS) -> dict[str, Any]:
     """Return what the root of a tree is, beside what lies in it."""
     info = os.stat(root)
+    here, full = Accounts(owners), os.path.realpath(os.fsencode(root))
     return {
         "mode": stat.S_IMODE(info.st_mode),
-        "owners": [info.st_uid, info.st_gid],
+        "owners": [here.users[info.st_uid], here.groups[info.st_gid]],
         "times": [info.st_atime_ns, info.st_mtime_ns],
-        "xattrs": {name: os.getxattr(root, name).hex() for name in os.listxattr(root)},
+        "xattrs": {name: tree_attributes.text(full, name, here) for name in os.listxattr(full)},
     }
 
 
 def give_attributes(root: str, wanted: Mapping[str, Any]) -> None:
     """Make the root of a tree what it is at the other side."""
-    xattrs = {str(name): bytes.fromhex(value) for name, value in wanted["xattrs"].items()}
-    os.chown(root, *(int(number) for number in wanted["owners"]))
+    user, group = accounts.user_number, accounts.group_number
+    xattrs = {str(name): acl.to_numbers(value, user, group) for name, value in wanted["xattrs"].items()}
+    os.chown(root, user(wanted["owners"][0]), group(wanted["owners"][1]))
     os.chmod(root, int(wanted["mode"]))
     for name in set(os.listxattr(root)) - set(xattrs):
         os.removexattr(root, name)

@@ -24,14 +24,18 @@ def take(side: Side, progress: Optional[tree.Progress] = None) -> tuple[str, tre
     guard = side.guard()
     # A side that gave its receipt without a look at its tree may hold what was written through a mapping before.
     if guard.status == rule.CLOSED and not files_side.facts(side).get("unsealed"):
-        digest, count = tree.take_manifest(side.tree, side.manifest, progress=progress)
+        digest, count = tree.take_manifest(side.tree, side.manifest, owners=side.owners, progress=progress)
         return digest, count, ""
     since, now = None, None
     if side.recorder:
         known = files_recorder.remembered(side, READER) if side.manifest.exists() else None
         since, now = files_recorder.since(side.component, known)
     digest, count = tree.take_manifest(
-        side.tree, side.manifest, touched=since.touches if since else _everything, progress=progress
+        side.tree,
+        side.manifest,
+        owners=side.owners,
+        touched=since.touches if since else _everything,
+        progress=progress,
     )
     if now:
         # The mark is from before the first file was read: what changed meanwhile is read again next time.

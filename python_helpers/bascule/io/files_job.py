@@ -149,6 +149,7 @@ def _push(side: Side, options: dict[str, Any]) -> Push:
         checksum=bool(options.get("checksum")),
         dry_run=bool(options.get("dry_run")),
         port=options.get("port", 22),
+        owners=side.owners,
     )
 
 

@@ -6,6 +6,7 @@ recorder from then. What is the same on all names that may have changed since is
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -15,9 +16,9 @@ from ..errors import BasculeError
 from ..files import delta
 from ..files.changes import ROOT, Changes, Mark
 from ..files.delta import Delta, ScanNeeded
-from ..files.transfer import Push, TransferError
+from ..files.transfer import NAMES, Push, TransferError
 from ..integrity.manifest import printable
-from . import files, files_delta, files_recorder, files_side
+from . import files, files_delta, files_owners, files_recorder, files_side
 from .files_side import Side
 from .files_talk import Talk
 
@@ -95,10 +96,12 @@ def carry(side: Side, asked: Push, talk: Talk, known: Changes, now: Mark, final:
     # First: a second look, at what differs all the same, has to know the names that this one has found.
     files_delta.add_links(side, found.inodes)
     gone = _check_cap(found, asked, talk)
+    if asked.owners == NAMES:
+        base = os.path.realpath(os.fsencode(side.tree))
+        files_owners.check(side, files_owners.of_paths(base, found.present), talk)
     result: dict[str, Any] = {"names": len(names), "names_missing": gone, "proof_rounds": 0}
-    if names:
-        result.update(_transfer(side, asked, talk, names, run))
-    different = _compare(side, talk, names)
+    result.update(_transfer(side, asked, talk, names, run))
+    different = _compare(side, asked, talk, names)
     moved: Changes = _moved(side, now, final)
     different = [name for name in different if not moved.touches(name)]
     if different:
@@ -107,7 +110,7 @@ def carry(side: Side, asked: Push, talk: Talk, known: Changes, now: Mark, final:
         more = _transfer(side, replace(asked, checksum=True), talk, again.names, run)
         result["changed_entries"] = result.get("changed_entries", 0) + more.get("changed_entries", 0)
         result["proof_rounds"] = 1
-        different = [name for name in _compare(side, talk, again.names) if not moved.touches(name)]
+        different = [name for name in _compare(side, asked, talk, again.names) if not moved.touches(name)]
     if final and different:
         raise TransferError(
             expected="both trees to be equal after the last changes were carried over",
@@ -139,19 +142,20 @@ def _plan(side: Side, talk: Talk, known: Changes, shared: Optional[Reference], f
 
 def _transfer(side: Side, asked: Push, talk: Talk, names: list[bytes], run: Carry) -> dict[str, Any]:
     path = side.home / "jobs" / "push.names"
-    listed = delta.list_for_rsync(names)
-    files.write_durably(path, listed)
-    result = run(replace(asked, names=str(path))) if listed else {}
+    files.write_durably(path, delta.list_for_rsync(names))
+    # Also with nothing in it: an rsync that is connected ahead of time marks the other side as touched when it begins
+    # there, which may be late. After both have agreed on a state, that would take the agreement back.
+    result = run(replace(asked, names=str(path)))
     if ROOT in names:
-        talk.give_root(files_delta.attributes(side.tree))
+        talk.give_root(files_delta.attributes(side.tree, asked.owners))
     return result
 
 
-def _compare(side: Side, talk: Talk, names: list[bytes]) -> list[bytes]:
+def _compare(side: Side, asked: Push, talk: Talk, names: list[bytes]) -> list[bytes]:
     if not names:
         return []
     talk.prove(names)
-    own = files_delta.Tree(side.tree).fingerprints(names)
+    own = files_delta.Tree(side.tree, asked.owners).fingerprints(names)
     return delta.unequal(names, own, talk.proofs())
 
 

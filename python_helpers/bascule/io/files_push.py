@@ -22,7 +22,17 @@ from ..files.changes import Mark
 from ..files.delta import ScanNeeded
 from ..files.transfer import LinkBroken, Push, TransferError
 from ..integrity.manifest import Comparison, compare
-from . import files_delta, files_digests, files_names, files_recorder, files_rsync, files_side, files_talk, tree
+from . import (
+    files_delta,
+    files_digests,
+    files_names,
+    files_owners,
+    files_recorder,
+    files_rsync,
+    files_side,
+    files_talk,
+    tree,
+)
 from .files_rsync import Report
 from .files_side import Side
 
@@ -148,6 +158,10 @@ def _by_scan(side: Side, asked: Push, final: bool, retries: int, report: Report)
         # Whoever reads the digests meanwhile must not have the recorder forget what happens during the scan.
         files_recorder.remember(side, files_names.READER, mark)
         files_delta.index_links(side)
+    if asked.owners == transfer.NAMES:
+        report({"stage": "owners"})
+        with files_talk.talk(asked) as talk:
+            files_owners.check(side, files_owners.of_tree(side.tree), talk)
     rc, changes, stats, tried = files_rsync.with_retries(asked, final, retries, report)
     result: dict[str, Any] = {
         "rc": rc,
@@ -233,8 +247,7 @@ def fetch(asked: Push, target: Path, what: str) -> None:
 
 
 def _remote(asked: Push, what: str, *options: str) -> list[str]:
-    command = f"{transfer.RECEIVE} {asked.opened or 'none'} {what}"
-    return [*transfer.ssh_command(asked), *options, f"root@{asked.address}", command]
+    return [*transfer.ssh_command(asked), *options, f"root@{asked.address}", f"{transfer.request(asked)} {what}"]
 
 
 def _name_differences(side: Side, asked: Push) -> list[str]:

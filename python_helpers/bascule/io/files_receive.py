@@ -13,7 +13,7 @@ from typing import Any
 from ..files import transfer
 from ..files.decide import last_open
 from ..files.mounts import PASSIVE
-from ..files.transfer import RECEIVE, TransferError
+from ..files.transfer import NAMES, NUMBERS, TransferError
 from ..guard import state as rule
 from ..guard.state import Epoch
 from . import files, files_seal, files_side
@@ -25,8 +25,15 @@ def serve(component: str) -> int:
     side = files_side.load(component)
     command = os.environ.get("SSH_ORIGINAL_COMMAND", "")
     words = command.split(" ")
-    if len(words) < 3 or words[0] != RECEIVE:
+    if len(words) < 3 or words[0] not in (transfer.first_word(NUMBERS), transfer.first_word(NAMES)):
         raise TransferError(expected=f"a request of {component}'s other side", found=repr(command[:200]))
+    if words[0] != transfer.first_word(side.owners):
+        raise TransferError(
+            expected=f"owners by {side.owners}, as prepare has set up {side.name}",
+            found=f"a request of a side that was set up for {NUMBERS if side.owners == NAMES else NAMES}",
+            state="nothing was received",
+            next_command=f"ansible-playbook playbooks/20_prepare.yml --limit {component}, which sets up both alike",
+        )
     what = " ".join(words[2:])
     if what == "hello":
         return _answer({"component": component, "side": side.name, "status": side.guard().status})
@@ -42,7 +49,7 @@ def serve(component: str) -> int:
         if what == "manifest":
             if side.guard().status in (rule.CLOSED, rule.CLOSING) and files_side.look(side).state == PASSIVE:
                 tree.sweep_partial(side.tree)
-            digest, count = tree.take_manifest(side.tree, side.manifest)
+            digest, count = tree.take_manifest(side.tree, side.manifest, owners=side.owners)
             return _answer({"manifest": digest, **count.to_dict()})
         if words[2] == files_verify.REREAD and len(words) == 4:
             return _answer(files_verify.answer(side, words[3]))
@@ -65,7 +72,7 @@ def _check_permit(side: Side, opened: str) -> None:
 
 
 def _receive(side: Side, command: str) -> int:
-    request = transfer.parse_request(command, side.tree, str(side.kept))
+    request = transfer.parse_request(command, side.tree, str(side.kept), side.owners)
     guard = side.guard()
     if not request.dry_run:
         state = files_side.look(side).state

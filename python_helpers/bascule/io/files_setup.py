@@ -72,6 +72,10 @@ def _set_up(side: Side, peer: Peer, adopt: str, adopt_filled: bool, *, check: bo
     done = []
     guard = side.guard()
     fresh = guard.status == rule.UNKNOWN
+    if _tells_owners_anew(side, guard):
+        done.append(f"forget what was compared before: owners are told by {side.owners} from now on")
+        if not check:
+            _forget(side)
     if fresh and adopt == rule.CLOSED:
         _check_empty(side, adopt_filled)
     if files_side.save(side, check=check):
@@ -94,6 +98,36 @@ def _set_up(side: Side, peer: Peer, adopt: str, adopt_filled: bool, *, check: bo
     if not fresh and guard.status == rule.OPEN:
         files_side.check_source(side, side.path)
     return done + files_recorder.install(side, recording=guard.status == rule.OPEN, check=check)
+
+
+def _tells_owners_anew(side: Side, guard: GuardState) -> bool:
+    """Tell whether this side has told owners in the other way; refused once the component has been switched.
+
+    What a receipt says of a tree stands in the form of its time, and could not be compared any more.
+    """
+    before = files_side.owners_set(side)
+    if before in ("", side.owners):
+        return False
+    if guard.receipt is not None or guard.opened not in (None, rule.ADOPTED):
+        raise TreeError(
+            expected=f"owners by {before}, as when {side.component} was switched",
+            found=f"rsync_delta_sync_owners: {side.owners}",
+            state="nothing was changed",
+            next_command=f"ansible-playbook playbooks/20_prepare.yml --limit {side.component} "
+            f"-e rsync_delta_sync_owners={before}",
+        )
+    return True
+
+
+def _forget(side: Side) -> None:
+    """Have the next transfer look at the whole tree, and read all of it, at this side."""
+    for operation in ("push", "verify", "repair"):
+        units.stop(f"bascule-{side.component}-{operation}")
+    files_side.note(side, reference={}, agreed="", touched=True)
+    for name in ("reread.json", "verify.state.json", "verify.different"):
+        files.remove(side.home / "jobs" / name)
+    if side.manifest.parent.exists():
+        shutil.rmtree(side.manifest.parent)
 
 
 def _check_adoption(side: Side, adopt: str, peer_guard: Optional[Mapping[str, Any]]) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..files.mounts import ACTIVE, CLOSED, FROZEN, PASSIVE, Step, TreeBusy, TreeError, View, steps
+from ..files.transfer import NUMBERS
 from ..guard import state as rule
 from . import files, guard_store, mounts
 
@@ -37,6 +38,8 @@ class Side:
     base: Path = BASE
     # Whether a recorder tells which names have changed; without one every transfer looks at the whole tree.
     recorder: bool = True
+    # How owners travel and are compared; both sides have the same.
+    owners: str = NUMBERS
 
     @property
     def home(self) -> Path:
@@ -83,13 +86,20 @@ def load(component: str, base: Path = BASE) -> Side:
             state="nothing was changed",
             next_command=f"ansible-playbook playbooks/20_prepare.yml --limit {component}",
         )
-    return Side(component, data["side"], data["path"], data["sentinel"], base, bool(data.get("recorder", True)))
+    place = (component, data["side"], data["path"], data["sentinel"], base)
+    return Side(*place, bool(data.get("recorder", True)), str(data.get("owners", NUMBERS)))
+
+
+def owners_set(side: Side) -> str:
+    """Return how prepare has set this side up to tell owners; empty when it was not set up."""
+    known = files.read_json(side.home / "fence.json")
+    return str(known.get("owners", NUMBERS)) if isinstance(known, dict) else ""
 
 
 def save(side: Side, check: bool = False) -> bool:
     """Write down what a boot and a transfer must know; return whether that changed anything."""
     names = {"component": side.component, "side": side.name, "path": side.path, "sentinel": side.sentinel}
-    data = {"kind": KIND, **names, "recorder": side.recorder}
+    data = {"kind": KIND, **names, "recorder": side.recorder, "owners": side.owners}
     if files.read_json(side.home / "fence.json") == data:
         return False
     if not check:

@@ -19,7 +19,7 @@ from typing import IO, Any, Optional
 from ..files import delta, transfer
 from ..files.mounts import PASSIVE
 from ..files.transfer import LinkBroken, Push, TransferError
-from . import files_delta, files_side, tree
+from . import files_delta, files_owners, files_side, tree
 from .files_side import Side
 
 TALK = "talk"
@@ -58,7 +58,7 @@ def talk(asked: Push) -> Iterator[Talk]:
     command = [
         *transfer.ssh_command(asked),
         f"root@{asked.address}",
-        f"{transfer.RECEIVE} {asked.opened or 'none'} {TALK}",
+        f"{transfer.request(asked)} {TALK}",
     ]
     pipe = subprocess.PIPE
     with tempfile.TemporaryFile() as errors:
@@ -108,6 +108,11 @@ class Talk:
         self.send("standing", _joined(names))
         header, payload = self.answer()
         return int(header["count"]), _split(payload)
+
+    def unmatched(self, owners: dict[str, list[str]]) -> list[str]:
+        """Return which of these owners would be somebody else at the other side, or nobody."""
+        self.send("owners", json.dumps(owners).encode("ascii"))
+        return [str(one) for one in self.answer()[0].get("unmatched", [])]
 
     def give_root(self, attributes: dict[str, Any]) -> None:
         """Have the other side's root take these attributes."""
@@ -164,6 +169,8 @@ def serve(side: Side, source: IO[bytes], target: IO[bytes]) -> int:
             answer["agreed"] = str(files_side.facts(side).get("agreed", ""))
         elif do == "agree":
             files_side.note(side, agreed=str(asked.get("agreed", "")), touched=False)
+        elif do == "owners":
+            answer["unmatched"] = files_owners.unmatched(side, json.loads(payload))
         elif do == "root":
             _check_passive(side)
             files_side.note(side, touched=True)
@@ -180,10 +187,11 @@ def serve(side: Side, source: IO[bytes], target: IO[bytes]) -> int:
             _check_passive(side)
             names = _inside(_split(payload))
             files_delta.sweep_partial(side.tree, names, tree.PARTIAL)
-            out = b"".join(one.encode("ascii") + b"\n" for one in files_delta.Tree(side.tree).fingerprints(names))
+            found = files_delta.Tree(side.tree, side.owners).fingerprints(names)
+            out = b"".join(one.encode("ascii") + b"\n" for one in found)
         else:
             raise TransferError(
-                expected="a question out of agreed, agree, root, list, entries, standing, prove", found=repr(do)
+                expected="a question out of agreed, agree, owners, root, list, entries, standing, prove", found=repr(do)
             )
         _put(target, answer, out)
 

@@ -7,6 +7,7 @@ what it replaces, and proves nothing by itself: the verification is run again, u
 
 from __future__ import annotations
 
+import os
 import re
 import secrets
 import time
@@ -24,7 +25,18 @@ from ..files.mounts import ACTIVE, CLOSED, FROZEN, PASSIVE
 from ..files.transfer import TransferError
 from ..guard import state as rule
 from ..integrity.manifest import compare, printable
-from . import files, files_delta, files_digests, files_push, files_rsync, files_seal, files_side, files_talk, tree
+from . import (
+    files,
+    files_delta,
+    files_digests,
+    files_owners,
+    files_push,
+    files_rsync,
+    files_seal,
+    files_side,
+    files_talk,
+    tree,
+)
 from .files_side import Side
 
 REREAD = "reread"
@@ -80,7 +92,10 @@ def reread(side: Side, token: str, progress: Optional[tree.Progress] = None) -> 
         for old in (_own(side), _own(side).with_suffix(".part"), _own(side).with_suffix(".interrupted")):
             files.remove(old)
         files.write_json(path, known)
-    return tree.take_manifest(side.tree, _own(side), cached=False, since_ns=int(known["began_ns"]), progress=progress)
+    began = int(known["began_ns"])
+    return tree.take_manifest(
+        side.tree, _own(side), owners=side.owners, cached=False, since_ns=began, progress=progress
+    )
 
 
 def answer(side: Side, token: str) -> dict[str, Any]:
@@ -111,6 +126,10 @@ def repair(side: Side, request: Mapping[str, Any], report: Report) -> dict[str, 
         found = delta.plan(changes, [], seen.look, seen.below, lambda inodes: _links_of(side, inodes))
     except delta.ScanNeeded as error:
         raise _too_much(error.found) from error
+    if asked.owners == transfer.NAMES:
+        base = os.path.realpath(os.fsencode(side.tree))
+        with files_talk.talk(asked) as talk:
+            files_owners.check(side, files_owners.of_paths(base, found.present), talk)
     listed = side.home / "jobs" / "repair.names"
     files.write_durably(listed, delta.list_for_rsync(found.names))
     # Written again whatever rsync thinks of it: only a file that is replaced loses a link it should not have.
@@ -118,9 +137,9 @@ def repair(side: Side, request: Mapping[str, Any], report: Report) -> dict[str, 
     rc, done, stats, retries = files_rsync.with_retries(what, False, int(request.get("retries", 3)), report)
     with files_talk.talk(asked) as talk:
         if ROOT in found.names:
-            talk.give_root(files_delta.attributes(side.tree))
+            talk.give_root(files_delta.attributes(side.tree, asked.owners))
         talk.prove(found.names)
-        own = files_delta.Tree(side.tree).fingerprints(found.names)
+        own = files_delta.Tree(side.tree, asked.owners).fingerprints(found.names)
         left = delta.unequal(found.names, own, talk.proofs())
     return {
         "rc": rc, "changes": done, "retries": retries, **stats, "changed_entries": len(names),

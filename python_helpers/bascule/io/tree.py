@@ -19,8 +19,10 @@ from pathlib import Path
 from typing import IO, Any, Optional
 
 from ..errors import BasculeError
+from ..files.transfer import NUMBERS
 from ..integrity.manifest import Digest, Entry, from_line, path_of, quoted, sort_key
 from . import files
+from .accounts import Accounts
 from .tree_batch import GONE, LATER, LINKED, READ_NOW, Batch, pack_question
 from .tree_links import Links
 from .tree_read import Reader
@@ -102,6 +104,7 @@ def take_manifest(
     root: str,
     target: Path,
     *,
+    owners: str = NUMBERS,
     cached: bool = True,
     touched: Optional[Touched] = None,
     since_ns: int = 0,
@@ -113,6 +116,7 @@ def take_manifest(
     Args:
         root: the tree.
         target: where the manifest goes; what stands there is the cache of digests.
+        owners: whether they stand there as numbers or as names.
         cached: False reads every byte again, from the disk where the kernel lets go of its cache.
         touched: tells of a path whether it may have changed since the manifest in `target` was begun, as a recorder of
             the tree knows it; None where nobody but a transfer writes: there, what the kernel says of a file is enough.
@@ -133,7 +137,7 @@ def take_manifest(
     taker = _Taker(os.fsencode(root), target.parent, known, touched, since_ns if not cached else 0)
     taker.progress = progress
     count = len(os.sched_getaffinity(0)) if workers <= 0 else workers
-    reader = Reader(os.fsencode(root), from_disk=not cached)
+    reader = Reader(os.fsencode(root), from_disk=not cached, accounts=Accounts(owners))
     with part.open("w", encoding="ascii") as out, Workers(count, reader.answer) as pool:
         os.fchmod(out.fileno(), 0o600)
         digest = taker.take(out, pool)

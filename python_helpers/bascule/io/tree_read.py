@@ -30,6 +30,8 @@ from ..integrity.manifest import (
     quoted,
     xattrs_text,
 )
+from . import tree_attributes
+from .accounts import Accounts
 from .tree_batch import GONE, LATER, LINKED, READ_NOW, Batch
 from .tree_walk import IS_FILE
 
@@ -55,7 +57,8 @@ _KINDS = (
 )
 # It vanished, or became something else: a link, a fifo, a part of something that is no directory.
 _NO_FILE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO)
-_ACLS = ("system.posix_acl_access", "system.posix_acl_default")
+# How ACLs begin in a line.
+_ACLS = ('"access=', '"default=')
 _TYPE = 0o170000
 # Names that stand in a JSON string as they are, each in its quotation marks.
 _PLAIN_NAMES = re.compile(rb'"[ !#-\[\]-~]*"(?:\n"[ !#-\[\]-~]*")*')
@@ -69,8 +72,10 @@ class Unreadable(BasculeError):
 class Reader:
     """Answers batches of one tree; lives in a worker process."""
 
-    def __init__(self, root: bytes, from_disk: bool) -> None:
+    def __init__(self, root: bytes, from_disk: bool, accounts: Accounts) -> None:
         self._root = root
+        self._accounts = accounts
+        self._users, self._groups = accounts.users, accounts.groups
         self._base = -1
         self._device = 0
         self._from_disk = from_disk
@@ -167,14 +172,21 @@ class Reader:
         if int(ctime) != info.st_ctime_ns or int(inode) != info.st_ino or info.st_ctime_ns + RACY_NS >= int(read):
             return None
         kind = _kind(info)
-        head = _head(name, kind, info)
+        head = self._head(name, kind, info)
         if not text.startswith(head) or (kind == FILE and text.endswith('""]')):
             return None
         _count(batch, kind, info)
-        if kind == FILE and info.st_nlink > 1:
+        linked = kind == FILE and info.st_nlink > 1
+        # The file is what it was, but a number in its ACL may be called otherwise by now.
+        renamed = self._accounts.named and any(mark in text for mark in _ACLS)
+        if linked or renamed:
             before = from_line(old)
-            tail = line_tail(quoted(before.target), 0, before.acl, xattrs_text(before.xattrs), before.digest)
-            return f"{LINKED}{info.st_ino}{LINKED}{head}{LINKED}{tail}", seen
+            try:
+                acl = tree_attributes.in_line(self._full(name), self._accounts)[0] if renamed else before.acl
+            except (FileNotFoundError, NotADirectoryError):
+                return None
+            tail = line_tail(quoted(before.target), before.device, acl, xattrs_text(before.xattrs), before.digest)
+            return (f"{LINKED}{info.st_ino}{LINKED}{head}{LINKED}{tail}" if linked else f'{head}"",{tail}'), seen
         return text, seen
 
     def _plain(self, name: bytes, text: str, descriptor: int, batch: Batch) -> Optional[tuple[str, str]]:
@@ -200,7 +212,7 @@ class Reader:
                 and size == length < _FIRST_READ
                 and device == self._device
                 and changed < self._stable_ns
-                and not _listed(descriptor)
+                and not tree_attributes.listed(descriptor)
             ):
                 digest = _sha256(self._small[:size]).hexdigest()
                 batch.files += 1
@@ -208,8 +220,8 @@ class Reader:
                 batch.read_files += 1
                 batch.read_bytes += size
                 # As line_head and line_tail have it: a call for each costs as much as the digest.
-                head = f'[{text},"{FILE}",{mode & 0o7777},{uid},{gid},{size},{info.st_mtime_ns},1'
-                found = f'{head},"","",0,"",[],"{digest}"]', f"{changed} {inode} {self._now}"
+                head = f'[{text},"{FILE}",{mode & 0o7777},{self._users[uid]},{self._groups[gid]},{size}'
+                found = f'{head},{info.st_mtime_ns},1,"","",0,"",[],"{digest}"]', f"{changed} {inode} {self._now}"
             elif given:
                 os.lseek(descriptor, 0, os.SEEK_SET)
         except IsADirectoryError:
@@ -265,9 +277,9 @@ class Reader:
                 self._linked[key] = (digest, read)
                 if len(self._linked) > _LINKED_KEPT:
                     self._linked.popitem(last=False)
-        acl, xattrs = _attributes(descriptor)
+        acl, xattrs = tree_attributes.in_line(descriptor, self._accounts)
         _count(batch, FILE, info)
-        head = _head(name, FILE, info)
+        head = self._head(name, FILE, info)
         tail = line_tail('""', 0, acl, xattrs, digest)
         seen = f"{info.st_ctime_ns} {info.st_ino} {read}"
         if linked:
@@ -307,7 +319,7 @@ class Reader:
 
     def _other(self, name: bytes, batch: Batch) -> tuple[str, str]:
         """Describe what is not a file, or can only be looked at by name."""
-        full = self._root if name == ROOT else os.path.join(self._root, name)
+        full = self._full(name)
         try:
             info = os.lstat(full)
             if name == ROOT:
@@ -318,14 +330,29 @@ class Reader:
             if kind == FILE:
                 # It was no file when its directory was listed: what it is now, the next run will see.
                 batch.moving.append(len(batch.lines))
-            acl, xattrs = _attributes(full)
+            acl, xattrs = tree_attributes.in_line(full, self._accounts)
             target = os.readlink(full) if kind == LINK else b""
         except (FileNotFoundError, NotADirectoryError):
             return GONE, GONE
         _count(batch, kind, info)
         device = info.st_rdev if kind.endswith("device") else 0
-        text = f'{_head(name, kind, info)}"",{line_tail(quoted(target), device, acl, xattrs, "")}'
+        text = f'{self._head(name, kind, info)}"",{line_tail(quoted(target), device, acl, xattrs, "")}'
         return text, f"{info.st_ctime_ns} {info.st_ino} {self._now}"
+
+    def _full(self, name: bytes) -> bytes:
+        return self._root if name == ROOT else os.path.join(self._root, name)
+
+    def _head(self, name: bytes, kind: str, info: os.stat_result) -> str:
+        return line_head(
+            quoted(name),
+            kind,
+            info.st_mode & 0o7777,
+            self._users[info.st_uid],
+            self._groups[info.st_gid],
+            info.st_size if kind in (FILE, LINK) else 0,
+            info.st_mtime_ns,
+            info.st_nlink if kind != DIRECTORY else 0,
+        )
 
 
 def _quoted(names: list[bytes]) -> list[str]:
@@ -336,31 +363,8 @@ def _quoted(names: list[bytes]) -> list[str]:
     return [quoted(name) for name in names]
 
 
-def _listed(descriptor: int) -> list[str]:
-    """Return the names of a file's extended attributes; none where the file system has no such thing."""
-    try:
-        return os.listxattr(descriptor)
-    except OSError as error:
-        if error.errno == errno.ENOTSUP:
-            return []
-        raise
-
-
 def _kind(info: os.stat_result) -> str:
     return next(name for test, name in _KINDS if test(info.st_mode))
-
-
-def _head(name: bytes, kind: str, info: os.stat_result) -> str:
-    return line_head(
-        quoted(name),
-        kind,
-        info.st_mode & 0o7777,
-        info.st_uid,
-        info.st_gid,
-        info.st_size if kind in (FILE, LINK) else 0,
-        info.st_mtime_ns,
-        info.st_nlink if kind != DIRECTORY else 0,
-    )
 
 
 def _count(batch: Batch, kind: str, info: os.stat_result) -> None:
@@ -369,24 +373,3 @@ def _count(batch: Batch, kind: str, info: os.stat_result) -> None:
         batch.size += info.st_size
     elif kind == DIRECTORY:
         batch.directories += 1
-
-
-def _attributes(where: int | bytes) -> tuple[str, str]:
-    """Return ACLs and extended attributes as they stand in a line."""
-    follow = isinstance(where, int)
-    try:
-        names = os.listxattr(where, follow_symlinks=follow)
-    except OSError as error:
-        if error.errno == errno.ENOTSUP:
-            return "", "[]"
-        raise
-    if not names:
-        return "", "[]"
-    acl, xattrs = "", []
-    for name in sorted(os.fsencode(name) for name in names):
-        value = os.getxattr(where, name, follow_symlinks=follow).hex()
-        if os.fsdecode(name) in _ACLS:
-            acl += f"{os.fsdecode(name).rpartition('_')[2]}={value};"
-        else:
-            xattrs.append((name, value))
-    return acl, xattrs_text(xattrs)

@@ -155,6 +155,12 @@ def test_every_fault_is_named(there: dict[str, Any], text: str) -> None:
     assert any(text in one for one in faults(found(), found(**there)))
 
 
+def test_owners_that_the_other_side_lacks_are_a_fault() -> None:
+    assert faults(found(), found(unmatched_owners=["user amina does not exist at tls"])) == [
+        "user amina does not exist at tls"
+    ]
+
+
 def test_clocks_that_differ_are_a_fault() -> None:
     assert faults(found(), found(), -6.3) == ["the clocks differ by 6.3 s (at most 5 s)"]
 

@@ -241,7 +241,7 @@ def receive(monkeypatch: pytest.MonkeyPatch, command: str) -> int:
     return receive_command.main([COMPONENT])
 
 
-TRANSFER = "--server -logDtpre.iLsfxCIvu"
+TRANSFER = "--server -logDtpre.iLsfxCIvu --numeric-ids"
 
 
 def test_the_other_side_gets_what_it_may_ask_for(

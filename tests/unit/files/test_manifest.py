@@ -16,6 +16,8 @@ from bascule.integrity.manifest import DIRECTORY, FILE, LINK, ROOT, Digest, Entr
 COMPONENTS = st.binary(min_size=1, max_size=6).map(lambda raw: raw.replace(b"/", b"-").replace(b"\0", b"0"))
 PATHS = st.lists(COMPONENTS, min_size=1, max_size=3).map(b"/".join)
 SMALL = st.integers(0, 2**40)
+# A number, or a name.
+OWNERS = SMALL | st.binary(max_size=6).map(manifest.escape)
 HEX = st.text("0123456789abcdef", max_size=4)
 
 
@@ -26,8 +28,8 @@ def entries() -> st.SearchStrategy[Entry]:
         path=PATHS,
         kind=st.sampled_from([FILE, DIRECTORY, LINK, "fifo"]),
         mode=st.integers(0, 0o7777),
-        uid=SMALL,
-        gid=SMALL,
+        uid=OWNERS,
+        gid=OWNERS,
         size=SMALL,
         mtime_ns=st.integers(-(2**62), 2**62),
         links=st.integers(0, 9),

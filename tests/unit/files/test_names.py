@@ -138,6 +138,20 @@ def test_changes_of_every_kind_arrive(ends: Ends) -> None:
     assert ends.carry(final=True)["names"] == 0
 
 
+def test_an_rsync_that_is_connected_has_begun_there_before_both_agree(ends: Ends) -> None:
+    """Where it begins it marks the side as touched; coming after the agreement, that would take it back."""
+    before, seen = files_side.facts(ends.passive)["agreed"], []
+
+    def begins() -> None:
+        seen.append(files_side.facts(ends.passive)["agreed"])
+        files_side.note(ends.passive, touched=True)
+
+    ends.afterwards = begins
+    assert ends.carry(final=True)["names"] == 0
+    assert seen == [before]
+    assert files_names.stands_at(ends.passive, files_names.vouched(ends.active, Mark("g1", 0)))
+
+
 def test_a_second_name_brings_the_first_one_that_nobody_told_of(ends: Ends) -> None:
     os.link(Path(ends.active.path) / "a", Path(ends.active.path) / "d" / "again")
     ends.tell((CHANGED, b"d/again"))

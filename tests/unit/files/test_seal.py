@@ -139,7 +139,8 @@ def test_a_receiver_reads_it_itself_when_nobody_did(active: Kernel, monkeypatch:
         patched.setattr(files_side, "look", lambda side: type("View", (), {"state": "passive"})())
         patched.setattr("subprocess.run", lambda *_, **__: type("Done", (), {"returncode": 0})())
         kept = active.side.kept / "1.a" / "0001"
-        asked = f"bascule-receive 2.b --server -logDtpre.iLsfxCIvu -b --backup-dir {kept} . {active.side.tree}/"
+        options = f"-logDtpre.iLsfxCIvu --numeric-ids -b --backup-dir {kept}"
+        asked = f"bascule-receive 2.b --server {options} . {active.side.tree}/"
         assert files_receive._receive(active.side, asked) == 0
     assert files_seal.owed(active.side) == ""
     assert not files_names.stands_at(active.side, "closed for 1.a")

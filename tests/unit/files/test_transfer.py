@@ -71,7 +71,7 @@ def test_a_real_rsync_asks_for_what_is_let_in(tmp_path: Path) -> None:
 def test_a_transfer_into_the_private_tree_is_let_in() -> None:
     request = parse_request(f"bascule-receive 1.a {SERVER} . {TREE}/", TREE, KEPT)
     assert (request.opened, request.dry_run, request.backup_dir) == ("1.a", False, f"{KEPT}/1.a/0001")
-    dry = parse_request(f"bascule-receive 1.a --server -nlogDtpre.iLsfxCIvu . {TREE}/", TREE, KEPT)
+    dry = parse_request(f"bascule-receive 1.a --server -nlogDtpre.iLsfxCIvu --numeric-ids . {TREE}/", TREE, KEPT)
     assert dry.dry_run
 
 
@@ -81,19 +81,19 @@ def test_a_transfer_into_the_private_tree_is_let_in() -> None:
         "",
         "id",
         "rsync --server -r . /",
-        f"bascule-receive 1.a --server --sender -logDtpre.iLsfxCIvu . {TREE}/",
-        "bascule-receive 1.a --server -logDtpre.iLsfxCIvu . /etc/",
-        f"bascule-receive 1.a --server -logDtpre.iLsfxCIvu . {TREE}/../../x/",
-        f"bascule-receive 1.a --server -logDtpre.iLsfxCIvu / {TREE}/",
-        f"bascule-receive 1.a --server -logDtpre.iLsfxCIvu --backup-dir=/etc/1.a/0001 . {TREE}/",
-        f"bascule-receive 1.a --server -logDtpre.iLsfxCIvu --backup-dir {KEPT}/../x/0001 . {TREE}/",
-        f"bascule-receive 1.a --server -logDtpre.iLsfxCIvu --backup-dir={KEPT}/../0001 . {TREE}/",
-        f"bascule-receive 1.a --server -logDtpre.iLsfxCIvu --partial-dir=/etc . {TREE}/",
-        f"bascule-receive 1.a --server -logDtpre.iLsfxCIvu --log-file=/etc/cron.d/x . {TREE}/",
-        f"bascule-receive 1.a --server -logDtpre.iLsfxCIvu --temp-dir=/etc . {TREE}/",
-        f"bascule-receive 1.a --server -logDtpre.iLsfxCIvu --remove-source-files . {TREE}/",
+        f"bascule-receive 1.a --server --sender -logDtpre.iLsfxCIvu --numeric-ids . {TREE}/",
+        "bascule-receive 1.a --server -logDtpre.iLsfxCIvu --numeric-ids . /etc/",
+        f"bascule-receive 1.a --server -logDtpre.iLsfxCIvu --numeric-ids . {TREE}/../../x/",
+        f"bascule-receive 1.a --server -logDtpre.iLsfxCIvu --numeric-ids / {TREE}/",
+        f"bascule-receive 1.a --server -logDtpre.iLsfxCIvu --numeric-ids --backup-dir=/etc/1.a/0001 . {TREE}/",
+        f"bascule-receive 1.a --server -logDtpre.iLsfxCIvu --numeric-ids --backup-dir {KEPT}/../x/0001 . {TREE}/",
+        f"bascule-receive 1.a --server -logDtpre.iLsfxCIvu --numeric-ids --backup-dir={KEPT}/../0001 . {TREE}/",
+        f"bascule-receive 1.a --server -logDtpre.iLsfxCIvu --numeric-ids --partial-dir=/etc . {TREE}/",
+        f"bascule-receive 1.a --server -logDtpre.iLsfxCIvu --numeric-ids --log-file=/etc/cron.d/x . {TREE}/",
+        f"bascule-receive 1.a --server -logDtpre.iLsfxCIvu --numeric-ids --temp-dir=/etc . {TREE}/",
+        f"bascule-receive 1.a --server -logDtpre.iLsfxCIvu --numeric-ids --remove-source-files . {TREE}/",
         f"bascule-receive 1.a --server 'x;id' . {TREE}/",
-        f"bascule-receive 1.a --server -logDtprKe.iLsfxCIvu . {TREE}/",
+        f"bascule-receive 1.a --server -logDtprKe.iLsfxCIvu --numeric-ids . {TREE}/",
         f"bascule-receive 1.a --server 'unclosed . {TREE}/",
     ],
 )
