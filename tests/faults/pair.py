@@ -111,7 +111,7 @@ class Pair:
         for verbs in self._started:
             # A test that failed in the middle has not waited for what it started.
             if verbs.poll() is None:
-                os.killpg(verbs.pid, 9)
+                shell.kill_tree(verbs)
                 verbs.communicate()
         for side in SIDES:
             if side in self.addresses:
@@ -224,7 +224,7 @@ class Pair:
         try:
             out, _ = started.communicate(timeout=timeout)
         except subprocess.TimeoutExpired:
-            os.killpg(started.pid, 9)
+            shell.kill_tree(started)
             out, _ = started.communicate()
             raise AssertionError(f"no end after {timeout:.0f} s:\n{out[-6000:]}") from None
         with (self.work / "verbs.log").open("a") as log:

@@ -7,14 +7,13 @@ stands still, so that a second run has nothing to do; from then on a client outs
 from __future__ import annotations
 
 import json
-import os
-import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from bascule_lab import shell
 from client.evidence import keep_facts, look_up
 from client.setting import read_setting
 from client.watchers import Watchers
@@ -65,8 +64,7 @@ def kill_when(controller: Controller, phase: str, seen: Callable[[dict[str, Any]
             time.sleep(0.05)
         pytest.fail(f"{phase} did not reach the moment to be killed at")
     finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        shell.kill_tree(process)
 
 
 def test_audit_measures_and_changes_nothing(first: Controller) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -233,12 +232,6 @@ def cut(pair: Pair) -> Iterator[None]:
 def ids(cases: Sequence[tuple[str, str]]) -> list[str]:
     """Name cases of step and victim."""
     return [f"{step}-{victim}" for step, victim in cases]
-
-
-def kill_group(started: subprocess.Popen[str]) -> None:
-    """Kill -9 a controller with everything it has started here."""
-    os.killpg(started.pid, signal.SIGKILL)
-    started.communicate()
 
 
 def refused(pair: Pair) -> bool:

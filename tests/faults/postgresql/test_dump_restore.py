@@ -14,7 +14,6 @@ from bascule_lab import shell
 
 from tests.faults.conftest import StartPair
 from tests.faults.pair import ROOT, SIDES, Pair
-from tests.faults.postgresql.switching import kill_group
 
 HOME = "/var/lib/bascule/accounts_db"
 CARRIED = "/var/backups/bascule/accounts_db-carried"
@@ -247,7 +246,7 @@ def test_everything_moves_and_is_compared_before_it_is_opened(pair: Pair) -> Non
     write(pair, "source", "on the last day")
     started = pair.start_verb("capture", "freeze", "sync", "switch")
     pair.until("target", f'grep -q \'"step": "restoring\' {HOME}/dump-bring.json', running=started)
-    kill_group(started)
+    shell.kill_tree(started)
     taken = read(pair, "source", "dump-take.json")["result"]
     assert pair.guard("source")["status"] == "closing"
     assert pair.guard("target")["status"] == "closed"

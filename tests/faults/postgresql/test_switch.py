@@ -9,6 +9,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from bascule_lab import shell
 
 from tests.faults.pair import SIDES, Pair
 from tests.faults.postgresql import switching
@@ -239,7 +240,7 @@ def test_the_real_switch_survives_the_death_of_its_controller(
             started = pair.start_verb("switch", direction=direction)
         while not (hold / "old.stopped.reached").exists():
             assert started.poll() is None, started.communicate()[0][-4000:]
-        switching.kill_group(started)
+        shell.kill_tree(started)
         clients.go_on()
         nothing_lost(clients, pair, [old])
         pair.must("freeze", "switch", "thaw", direction=direction)

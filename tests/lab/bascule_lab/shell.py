@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from bascule_lab import paths
 from bascule_lab.errors import LabError
@@ -53,3 +57,16 @@ def run(command: Sequence[str], data: bytes | None = None, timeout: float = 120)
         last = (result.err.strip() or result.out.strip()).splitlines()[-12:]
         raise LabError(f"{' '.join(command[:8])} failed with {result.code}:\n  " + "\n  ".join(last))
     return result.out
+
+
+def kill_tree(process: subprocess.Popen[Any]) -> None:
+    """Kill -9 a process with all it has started, whatever session that is in: Ansible gives its workers their own."""
+    found = [process.pid]
+    for pid in found:
+        for children in Path(f"/proc/{pid}/task").glob("*/children"):
+            with contextlib.suppress(OSError):
+                found += [int(child) for child in children.read_text().split()]
+    for pid in found:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    process.wait()
