@@ -16,6 +16,7 @@ from ..postgresql.spec import Spec
 from . import files, guard_store, pg_diverged, pg_pin, pg_reach, pg_safety, units
 from .pg_cluster import HOME, STREAMING, Cluster, load_spec, streaming_standby, world
 from .process import run
+from .psql import SqlError
 
 KEPT_FILE = "kept.json"
 FOLLOW_FILE = "follow.json"
@@ -163,8 +164,12 @@ def streams(cluster: Cluster) -> bool:
     """Whether this side receives the other's log right now."""
     if cluster.postmaster() is None:
         return False
-    with cluster.session() as session:
-        return bool(session.query(STREAMING))
+    try:
+        with cluster.session() as session:
+            return bool(session.query(STREAMING))
+    except SqlError:
+        # One that is just starting, or stopping, has no socket.
+        return False
 
 
 def keep_aside(cluster: Cluster, epoch: str) -> None:

@@ -14,6 +14,7 @@ from bascule.errors import BasculeError
 from bascule.guard.state import GuardState
 from bascule.io import pg_cluster, pg_equality, pg_follow, pg_pin, pg_prepare, pg_retire
 from bascule.io.process import Result
+from bascule.io.psql import SqlError
 from bascule.postgresql import control
 from bascule.postgresql.control import Control
 
@@ -112,6 +113,18 @@ def test_a_standby_has_nothing_of_its_own_to_keep(stopped: Any, home: Path) -> N
     stopped.control = lambda: control_file(control.IN_RECOVERY)
     pg_follow.keep_aside(stopped, "3.x")
     assert not (home / "kept.json").exists()
+
+
+def test_a_server_that_is_just_starting_does_not_stream(stopped: Any) -> None:
+    """It has a process and no socket yet: whoever waits for it looks again."""
+
+    def refuse() -> Any:
+        raise SqlError(expected="a connection to the local server", found="no socket")
+
+    assert not pg_follow.streams(stopped)
+    stopped.postmaster = lambda: pg_cluster.Postmaster(1, "starting")
+    stopped.session = refuse
+    assert not pg_follow.streams(stopped)
 
 
 def test_databases_of_a_stopped_cluster_are_seen(stopped: Any) -> None:
