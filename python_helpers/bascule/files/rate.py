@@ -9,6 +9,9 @@ from typing import Any
 from ..errors import BasculeError
 
 INTERVAL = 0.1
+# The first moments of a stream show buffers, not the link.
+SKIP = 0.5
+_LEAST = 3
 
 
 class RateError(BasculeError):
@@ -22,19 +25,19 @@ def share(mbit: float, percent: float) -> str:
     return f"{max(1, int(mbit * 1e6 / 8 / 1024 * percent / 100))}k"
 
 
-def judge(intervals: Sequence[tuple[float, int]], skip: float = 0.5) -> dict[str, Any]:
-    """Return the rate in Mbit/s from (seconds, bytes) intervals; the first moments show buffers, not the link."""
+def judge(intervals: Sequence[tuple[float, int]]) -> dict[str, Any]:
+    """Return the rate in Mbit/s from (seconds, bytes) intervals, without the first moments."""
     elapsed = 0.0
     kept: list[tuple[float, int]] = []
     # The last interval is cut short by the end of the stream.
     for seconds, size in intervals[:-1]:
         elapsed += seconds
-        if elapsed > skip:
+        if elapsed > SKIP:
             kept.append((seconds, size))
     total = sum(seconds for seconds, _ in kept)
-    if len(kept) < 5 or total <= 0:
+    if len(kept) < _LEAST or total <= 0:
         raise RateError(
-            expected="at least five intervals at the receiver",
+            expected=f"at least {_LEAST} intervals at the receiver",
             found=f"{len(kept)} ({sum(size for _, size in intervals)} bytes in {elapsed:.1f} s)",
             state="the link was not measured",
             next_command="look whether the receiver can be reached over the link, then run the same playbook again",

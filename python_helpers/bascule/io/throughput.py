@@ -14,7 +14,7 @@ import secrets
 import socket
 import time
 
-from ..files.rate import INTERVAL, RateError
+from ..files.rate import INTERVAL, SKIP, RateError
 
 _BLOCK = 1 << 18
 _GRACE = 20.0
@@ -43,13 +43,13 @@ def listen(address: str, seconds: float) -> tuple[int, str]:
 
 
 def send(address: str, port: int, token: str, seconds: float) -> tuple[list[tuple[float, int]], float]:
-    """Send for `seconds`; return the (seconds, bytes) intervals the receiver saw, and how far its clock is ahead."""
+    """Send for `seconds` that count; return the receiver's (seconds, bytes) intervals, how far its clock is ahead."""
     block = memoryview(os.urandom(_BLOCK))
     try:
         with socket.create_connection((address, port), timeout=10) as link:
             link.sendall(token.encode())
             link.settimeout(seconds + _GRACE)
-            end = time.monotonic() + seconds
+            end = time.monotonic() + SKIP + seconds
             while time.monotonic() < end:
                 link.sendall(block)
             link.shutdown(socket.SHUT_WR)

@@ -161,8 +161,9 @@ PREPARED = (
     ),
     # The first of these two is none of the recorded: what a broken restore leaves behind is what the next meets.
     BROKEN_RESTORE,
+    # The archive that was never restored goes before another one comes.
     Failure(
-        "delete locked", "prepare", LOCKED, side=TARGET,
+        "delete locked", "prepare", LOCKED, side=TARGET, archived=True,
         orders=({"fault": "lock_held", "lock": "backup", "seconds": 3600},),
     ),
 )  # fmt: skip
