@@ -16,6 +16,7 @@ _DRIVE = re.compile(r"^(?:ide|sata|scsi|virtio)\d+$|^(?:efidisk0|tpmstate0)$")
 _NET = re.compile(r"^net\d+$")
 _MAC = re.compile(r"^[0-9A-Fa-f]{2}(?::[0-9A-Fa-f]{2}){5}$")
 _GUARD = "bascule: "
+_SIZE = re.compile(r"^(\d+(?:\.\d+)?)([KMGT]?)$")
 _PASSTHROUGH = re.compile(r"^(?:hostpci|usb|virtiofs)\d+$")
 
 
@@ -27,7 +28,8 @@ class Drive:
     volid: str
     storage: str
     volume: str
-    size: str
+    # In bytes, by the config; 0 when it does not tell.
+    size: int
     options: Mapping[str, str]
 
     @property
@@ -37,6 +39,12 @@ class Drive:
             return self.options["format"]
         name = self.volume.rpartition("/")[2]
         return name.rpartition(".")[2] if "." in name else "raw"
+
+
+def size_of(text: str) -> int:
+    """Return a size as a config tells it, in bytes: 4096M and 4G are the same (PVE::JSONSchema, parse_size)."""
+    found = _SIZE.match(text)
+    return int(float(found[1]) * 1024 ** " KMGT".index(found[2] or " ")) if found else 0
 
 
 def options(text: str) -> dict[str, str]:
@@ -61,7 +69,7 @@ def drives(config: Mapping[str, Any]) -> list[Drive]:
         storage, colon, volume = volid.partition(":")
         if not colon:
             storage, volume = "", volid
-        found.append(Drive(name, volid, storage, volume, parts.get("size", ""), parts))
+        found.append(Drive(name, volid, storage, volume, size_of(parts.get("size", "")), parts))
     return found
 
 

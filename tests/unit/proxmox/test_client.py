@@ -320,10 +320,18 @@ def test_disks_of_a_config() -> None:
         }
     )
     assert [(d.name, d.storage, d.format, d.size) for d in found] == [
-        ("sata0", "nfs", "qcow2", "4G"),
-        ("scsi0", "local", "raw", "1G"),
-        ("virtio1", "local-lvm", "raw", "8G"),
+        ("sata0", "nfs", "qcow2", 4 << 30),
+        ("scsi0", "local", "raw", 1 << 30),
+        ("virtio1", "local-lvm", "raw", 8 << 30),
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("4G", 4 << 30), ("4096M", 4 << 30), ("528K", 528 << 10), ("12.5G", 25 << 29), ("77", 77), ("", 0)],
+)
+def test_a_size_is_told_in_more_than_one_way(text: str, size: int) -> None:
+    assert config.size_of(text) == size
 
 
 def test_links() -> None:
