@@ -267,7 +267,7 @@ class Digester:
             if table["how"] in rows.STREAMS:
                 copy = rows.stream(table, table["how"], where, str(pipe.path), encoding=encoding)
                 with pipe.reading() as reading:
-                    count = session.execute(copy, timeout=_DAY)
+                    count = session.copied(copy, timeout=_DAY)
                 value = [count, reading.hexdigest()]
             else:
                 query = rows.sums(table, table["how"], where, self._seeds, encoding=encoding)

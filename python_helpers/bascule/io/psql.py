@@ -36,7 +36,7 @@ class Psql:
     def __init__(self, arguments: Sequence[str], environment: Mapping[str, str], owner: str, timeout: float) -> None:
         self._timeout = timeout
         self._buffer = b""
-        self._rows = 0
+        self._rows: int | None = None
         account = pwd.getpwnam(owner)
         environment = {
             **os.environ,
@@ -117,7 +117,7 @@ class Psql:
                 expected=f"success of: {_shown(sql)}", found=text[-1000:], code=state[2] if len(state) > 2 else ""
             )
         # psql sets it for every statement: https://www.postgresql.org/docs/15/app-psql.html (ROW_COUNT)
-        self._rows = int(state[3]) if len(state) > 3 and state[3].isdigit() else 0
+        self._rows = int(state[3]) if len(state) > 3 and state[3].isdigit() else None
         return text
 
     def _until(self, token: str, deadline: float, sql: str) -> list[str]:
@@ -177,13 +177,16 @@ class Session(Psql):
         rows = self.query(sql, timeout=timeout)
         return next(iter(rows[0].values())) if rows else None
 
-    def execute(self, statements: str | Sequence[str], *, timeout: float | None = None) -> int:
-        """Run statements that return nothing, each in its own transaction unless they say otherwise.
-
-        Returns how many rows the last one has touched.
-        """
+    def execute(self, statements: str | Sequence[str], *, timeout: float | None = None) -> None:
+        """Run statements that return nothing, each in its own transaction unless they say otherwise."""
         for statement in [statements] if isinstance(statements, str) else statements:
             self._send(statement, timeout)
+
+    def copied(self, statement: str, *, timeout: float | None = None) -> int:
+        """Run a COPY and return how many rows it wrote; a client that does not tell is an error, never no rows."""
+        self._send(statement, timeout)
+        if self._rows is None:
+            raise SqlError(expected="psql 11 or newer, which tells how many rows it copied", found="it told nothing")
         return self._rows
 
 

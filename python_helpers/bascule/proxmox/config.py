@@ -43,8 +43,10 @@ class Drive:
 
 def size_of(text: str) -> int:
     """Return a size as a config tells it, in bytes: 4096M and 4G are the same (PVE::JSONSchema, parse_size)."""
-    found = _SIZE.match(text)
-    return int(float(found[1]) * 1024 ** " KMGT".index(found[2] or " ")) if found else 0
+    found = _SIZE.match(text or "0")
+    if not found:
+        raise ProxmoxError(expected="the size of a disk, such as 32G", found=text)
+    return int(float(found[1]) * 1024 ** " KMGT".index(found[2] or " "))
 
 
 def options(text: str) -> dict[str, str]:

@@ -14,6 +14,7 @@ import pytest
 from bascule.integrity import catalog, compare, rows
 from bascule.io.hashed_pipe import HashedPipe
 from bascule.io.pg_digest import Connections, Digester, SnapshotGone
+from bascule.io.psql import Session as PsqlSession
 from bascule.io.psql import SqlError
 
 
@@ -216,3 +217,19 @@ def test_a_pipe_that_nobody_writes_to_ends(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="refused"), pipe.reading():
         raise ValueError("refused")
     assert compare.fold(rows.TEXT_STREAM, {"0": [0, ""]})["rows"] == 0
+
+
+@pytest.mark.parametrize(("told", "rows"), [("5", 5), ("0", 0), (":ROW_COUNT", None), ("", None)])
+def test_a_client_that_does_not_count_is_no_empty_table(
+    monkeypatch: pytest.MonkeyPatch, told: str, rows: int | None
+) -> None:
+    """Chunks without rows count for nothing: rows that nobody counted must not pass as none."""
+    session = PsqlSession.__new__(PsqlSession)
+    monkeypatch.setattr(session, "_timeout", 1.0, raising=False)
+    monkeypatch.setattr(session, "_begin", lambda sql: "token", raising=False)
+    monkeypatch.setattr(session, "_until", lambda *_: [f"token false 00000 {told}"], raising=False)
+    if rows is None:
+        with pytest.raises(SqlError, match="how many rows it copied"):
+            session.copied("COPY t TO '/x'")
+    else:
+        assert session.copied("COPY t TO '/x'") == rows

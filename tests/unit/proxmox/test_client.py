@@ -334,6 +334,11 @@ def test_a_size_is_told_in_more_than_one_way(text: str, size: int) -> None:
     assert config.size_of(text) == size
 
 
+def test_a_size_that_cannot_be_read_is_not_none() -> None:
+    with pytest.raises(kinds.ProxmoxError, match="the size of a disk"):
+        config.size_of("4X")
+
+
 def test_links() -> None:
     net = "virtio=BC:24:11:03:07:C1,bridge=vmbr0,tag=20"
     down = config.with_link(net, up=False, bridge="vmbr7", tag="")
