@@ -13,10 +13,10 @@ from ..errors import BasculeError, CommandFailed
 from ..guard import state as rule
 from ..postgresql import conf
 from ..postgresql.spec import Spec
-from . import files, guard_store, pg_reach, pg_rewind, units
-from .pg_cluster import HOME, STREAMING, Cluster, load_spec, world
+from . import files, guard_store, pg_own, pg_reach, pg_rewind, units
+from .pg_cluster import HOME, SEEDED_MARK, STREAMING, Cluster, load_spec, world
 from .pg_follow import FOLLOW_FILE, size_of
-from .pg_prepare import SEED_FILE, SEEDED_MARK
+from .pg_prepare import SEED_FILE
 from .process import run
 
 _LONGEST = 7 * 86400
@@ -66,7 +66,8 @@ def seed(component: str, max_rate: str) -> int:
             run(verify, timeout=_LONGEST, user=spec.owner, cwd="/")
         note(step="putting it in place", bytes=size_of(partial))
         with world(component):
-            _put_in_place(cluster, partial)
+            aside = _put_in_place(cluster, partial, diverged=bool(diverged))
+            note(aside=aside)
             cluster.start(timeout=3600)
         # What an earlier attempt to follow has said is no longer about this cluster.
         files.remove(HOME / component / FOLLOW_FILE)
@@ -127,7 +128,7 @@ def seeding(spec: Spec) -> dict[str, Any]:
     """Say how far the base backup is; one that failed is an error."""
     notes: dict[str, Any] = files.read_json(HOME / spec.component / SEED_FILE) or {"state": "none"}
     if notes["state"] == "done" or Cluster(spec).has_signal():
-        known = {key: notes.get(key) for key in ("method", "compression", "not_rewound")}
+        known = {key: notes.get(key) for key in ("method", "compression", "not_rewound", "aside")}
         return {"state": "done", "bytes": notes.get("bytes", 0), **known}
     if units.is_running(spec.unit_name("seed")):
         partial = Path(f"{spec.data}.bascule-seed")
@@ -156,7 +157,8 @@ def progress(notes: dict[str, Any], done: int, now: float) -> dict[str, Any]:
     }
 
 
-def _put_in_place(cluster: Cluster, partial: Path) -> None:
+def _put_in_place(cluster: Cluster, partial: Path, *, diverged: bool) -> str:
+    """Replace the data directory; return where the old one lies now, or an empty text when it was a mere copy."""
     spec = cluster.spec
     state = guard_store.read(spec.component, spec.side)
     if state.status != rule.CLOSED:
@@ -166,9 +168,12 @@ def _put_in_place(cluster: Cluster, partial: Path) -> None:
         files.write_durably(partial / name, "", 0o600)
         shutil.chown(partial / name, owner.pw_uid, owner.pw_gid)
     if not cluster.stop(120):
-        raise BasculeError(expected=f"the empty cluster on {spec.side} to stop", found="it still runs")
+        raise BasculeError(expected=f"the cluster on {spec.side} to stop", found="it still runs")
+    # As it stopped, and before the fence gives it the look of a standby.
+    copy = not diverged and pg_own.is_mere_copy(cluster)
     cluster.fence()
-    if (cluster.data / SEEDED_MARK).exists():
+    aside: Path | None = None
+    if copy:
         shutil.rmtree(cluster.data)
     elif cluster.data.exists():
         aside = cluster.data.with_name(f"{cluster.data.name}.bascule-before-{int(time.time())}")
@@ -176,6 +181,7 @@ def _put_in_place(cluster: Cluster, partial: Path) -> None:
     partial.rename(cluster.data)
     files.sync_directory(cluster.data.parent)
     cluster.follow_conf(connect=True)
+    return str(aside or "")
 
 
 def _wait_streaming(cluster: Cluster, timeout: float = 120) -> None:
