@@ -6,6 +6,7 @@ from ..errors import BasculeError
 from ..guard import state as rule
 from ..guard.state import GuardState
 from ..postgresql import control as control_file
+from . import pg_diverged
 from .pg_cluster import SEEDED_MARK, Cluster
 
 
@@ -27,7 +28,8 @@ def is_mere_copy(cluster: Cluster) -> bool:
     if (cluster.data / "backup_label").exists():
         # It was never started.
         return True
-    return cluster.has_signal() and not ran_as_primary(cluster)
+    # One that was promoted and made a standby again, both by hand, is on a timeline of its own.
+    return cluster.has_signal() and not ran_as_primary(cluster) and not pg_diverged.has_left(cluster)
 
 
 def refuse_primary(cluster: Cluster, guard: GuardState, system_id: str) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from bascule.errors import BasculeError
 from bascule.guard.state import GuardState
-from bascule.io import pg_own, pg_seed
+from bascule.io import pg_diverged, pg_own, pg_seed
 from bascule.postgresql import control
 from bascule.postgresql.control import Control
 
@@ -27,7 +27,7 @@ def control_file(state: str) -> Control:
 
 
 @pytest.fixture
-def cluster(tmp_path: Path) -> Any:
+def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A standby that a base backup has put there, stopped."""
     data = tmp_path / "main"
     data.mkdir()
@@ -38,6 +38,7 @@ def cluster(tmp_path: Path) -> Any:
         data=data,
         spec=make_spec(),
         state=control.SHUT_DOWN_IN_RECOVERY,
+        left=False,
         exists=lambda: True,
         postmaster=lambda: None,
         stop=lambda timeout: True,
@@ -47,6 +48,7 @@ def cluster(tmp_path: Path) -> Any:
         fence=lambda: (data / "standby.signal").touch(),
         control=lambda: control_file(found.state),
     )
+    monkeypatch.setattr(pg_diverged, "has_left", lambda cluster: found.left)
     return found
 
 
@@ -83,7 +85,7 @@ def test_what_a_base_backup_of_the_same_cluster_has_put_there_may_be_replaced(cl
     assert not pg_own.was_built_here(cluster, "7")
 
 
-def in_place(cluster: Any, monkeypatch: pytest.MonkeyPatch, diverged: bool = False) -> tuple[str, list[str]]:
+def in_place(cluster: Any, monkeypatch: pytest.MonkeyPatch, doubtful: bool = False) -> tuple[str, list[str]]:
     """Put a base backup in place; return what was said and what lies there."""
     partial = cluster.data.with_name("main.bascule-seed")
     partial.mkdir()
@@ -96,7 +98,7 @@ def in_place(cluster: Any, monkeypatch: pytest.MonkeyPatch, diverged: bool = Fal
     monkeypatch.setattr(pg_seed, "guard_store", SimpleNamespace(read=lambda component, side: CLOSED))
     monkeypatch.setattr("pwd.getpwnam", lambda name: SimpleNamespace(pw_uid=0, pw_gid=0))
     monkeypatch.setattr("shutil.chown", lambda path, user, group: None)
-    aside = pg_seed._put_in_place(cluster, partial, diverged=diverged)
+    aside = pg_seed._put_in_place(cluster, partial, doubtful=doubtful)
     assert (cluster.data / "rows").read_text() == "of the other side"
     return aside, sorted(path.name.rstrip("0123456789") for path in cluster.data.parent.iterdir())
 
@@ -112,21 +114,23 @@ def test_a_base_backup_that_was_never_started_is_replaced(cluster: Any, monkeypa
 
 
 @pytest.mark.parametrize(
-    ("state", "gone", "diverged"),
+    ("state", "gone", "doubtful"),
     [
         (control.SHUT_DOWN, "", False),
         (control.IN_PRODUCTION, "", False),
         (control.SHUT_DOWN_IN_RECOVERY, "standby.signal", False),
         (control.SHUT_DOWN_IN_RECOVERY, "bascule.seeded", False),
         (control.SHUT_DOWN_IN_RECOVERY, "", True),
+        (control.SHUT_DOWN_IN_RECOVERY, "another timeline", False),
     ],
 )
 def test_whatever_may_have_rows_of_its_own_is_put_aside(
-    cluster: Any, monkeypatch: pytest.MonkeyPatch, state: str, gone: str, diverged: bool
+    cluster: Any, monkeypatch: pytest.MonkeyPatch, state: str, gone: str, doubtful: bool
 ) -> None:
     cluster.state = state
-    if gone:
+    cluster.left = gone == "another timeline"
+    if gone and not cluster.left:
         (cluster.data / gone).unlink()
-    aside, left = in_place(cluster, monkeypatch, diverged)
+    aside, left = in_place(cluster, monkeypatch, doubtful)
     assert left == ["main", "main.bascule-before-"]
     assert (Path(aside) / "rows").read_text() == "by hand"
