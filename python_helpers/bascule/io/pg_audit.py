@@ -11,7 +11,7 @@ from typing import Any
 from ..errors import BasculeError
 from ..postgresql import lsn
 from ..postgresql.spec import Spec
-from . import files, pg_settings, pg_state
+from . import files, pg_place, pg_settings, pg_state
 from .pg_cluster import Cluster
 from .pg_follow import size_of
 from .pg_prepare import free_bytes, managers, user_databases
@@ -50,7 +50,7 @@ def audit(spec: Spec, seconds: float, controller_time: float | None = None) -> d
         "locales": run(["locale", "-a"], timeout=20, check=False).stdout.split(),
         "version_major": _major(cluster),
         # What a base backup under way, or an interrupted one, has taken is there for it.
-        "free_bytes": free_bytes(spec.data) + (size_of(partial) if partial.exists() else 0),
+        "free_bytes": free_bytes(str(cluster.data.parent)) + (size_of(partial) if partial.exists() else 0),
         "size_bytes": size_of(cluster.data) if cluster.exists() else 0,
         "clock_offset": offset,
         "clock_asked": controller_time,
@@ -60,6 +60,8 @@ def audit(spec: Spec, seconds: float, controller_time: float | None = None) -> d
         "minor": _minor(spec),
         "effective": pg_settings.effective(spec),
         "log_kept_bytes": _bytes(spec.max_slot_wal_keep_size),
+        "misplaced": pg_place.misplaced(cluster.data),
+        "place_wanted": pg_place.way_out(cluster.data),
         "wal_link": (cluster.data / "pg_wal").is_symlink(),
         "checksums": cluster.control().checksums if cluster.exists() else False,
     }

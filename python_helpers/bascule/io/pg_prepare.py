@@ -14,7 +14,7 @@ from ..errors import BasculeError
 from ..guard import state as rule
 from ..postgresql import conf, hba, lsn, scram
 from ..postgresql.spec import STREAMING, Spec
-from . import files, guard_store, pg_diverged, pg_own, pg_reach, pg_rewind, pg_settings, units
+from . import files, guard_store, pg_diverged, pg_own, pg_place, pg_reach, pg_rewind, pg_settings, units
 from .pg_cluster import FENCE_FILE, HOME, SPEC_FILE, Cluster, world
 from .pg_follow import FOLLOW_FILE
 from .process import run
@@ -54,6 +54,7 @@ def configure(
             state="nothing was changed",
             next_command=f"pg_createcluster {spec.version} {spec.cluster}",
         )
+    pg_place.require(spec)
     _managed(spec)
     description = HOME / spec.component / SPEC_FILE
     if files.read_json(description) != spec.to_dict():

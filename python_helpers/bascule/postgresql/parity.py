@@ -31,6 +31,7 @@ def differences(
         found += [
             f"{side['side']} is managed by {name}: it decides by itself who is primary" for name in side["managers"]
         ]
+    found += places(source, target)
     if not source.get("running"):
         return [*found, f"{source['side']} does not run: nothing can be measured there"]
     return [
@@ -48,6 +49,13 @@ def is_copy(source: Mapping[str, Any], target: Mapping[str, Any]) -> bool:
     """Whether the target's cluster is a copy of the source's, which a standby is and an empty cluster is not."""
     mine, other = source.get("control") or {}, target.get("control") or {}
     return bool(mine) and mine.get("system_id") == other.get("system_id")
+
+
+def places(source: Mapping[str, Any], target: Mapping[str, Any]) -> list[str]:
+    """Name the data directories beside which nothing can be kept, and which nothing can be renamed to."""
+    return [
+        f"{side['side']}: {side['misplaced']}; {side['place_wanted']}" for side in (source, target) if side["misplaced"]
+    ]
 
 
 def _platform(source: Mapping[str, Any], target: Mapping[str, Any]) -> list[str]:

@@ -22,6 +22,7 @@ def differences(
         for side in (source, target)
         for name in side["managers"]
     ]
+    found += parity.places(source, target)
     if not source.get("running"):
         return [*found, f"{source['side']} does not run: nothing can be measured there"]
     return [

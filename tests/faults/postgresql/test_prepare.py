@@ -124,6 +124,26 @@ def test_a_target_that_would_have_smaller_settings_is_refused(pair: Pair) -> Non
     assert pair.run("target", ["test", "-e", PARTIAL]).rc == 1
 
 
+def test_a_data_directory_that_nothing_can_change_places_with_is_refused(pair: Pair) -> None:
+    data = f"{CLUSTERS}/main"
+    pair.must_run("target", ["mount", "--bind", data, data])
+    try:
+        mounted = [pair.verb(verb) for verb in ("audit", "prepare")]
+    finally:
+        pair.must_run("target", ["umount", data])
+    pair.must_run("target", ["bash", "-ec", f"mv {data} /var/lib/postgresql/real; ln -s ../real {data}"])
+    try:
+        linked = [pair.verb(verb) for verb in ("audit", "prepare")]
+    finally:
+        pair.must_run("target", ["bash", "-ec", f"rm {data}; mv /var/lib/postgresql/real {data}"])
+    for refused, why in ((mounted, "is a mount point"), (linked, "is a symbolic link (to ../real)")):
+        for done in refused:
+            assert not done.ok
+            assert f"{data} {why}" in done.stdout
+            assert f"mount the volume at {CLUSTERS} or above" in done.stdout
+    assert pair.run("target", ["test", "-e", PARTIAL]).rc == 1
+
+
 def test_an_expired_certificate_is_noticed_before_anything_is_copied(pair: Pair) -> None:
     place = "/etc/postgresql/tls/server.crt"
     good = pair.must_run("source", ["cat", place])

@@ -70,6 +70,8 @@ def cluster(**changes: Any) -> dict[str, Any]:
         "clock_offset": 0.4,
         "checksums": True,
         "wal_link": False,
+        "misplaced": "",
+        "place_wanted": "mount it elsewhere",
         **changes,
     }
 
@@ -110,6 +112,9 @@ def test_nothing_stands_in_the_way() -> None:
         ({"auto_settings": ["primary_conninfo"]}, {}, "ALTER SYSTEM"),
         ({"tablespaces": ["fast"]}, {}, "tablespaces outside the data directory: fast"),
         ({"wal_link": True}, {}, "pg_wal is a symbolic link"),
+        ({"misplaced": "/data is a mount point"}, {}, "db-mtp: /data is a mount point; mount it elsewhere"),
+        ({"running": False, "misplaced": "/data is a mount point"}, {}, "db-mtp: /data is a mount point"),
+        ({}, {"misplaced": "/data is a symbolic link"}, "db-tls: /data is a symbolic link; mount it elsewhere"),
         ({"prepared_transactions": 1}, {}, "1 prepared transactions"),
         ({}, {"foreign_databases": ["16384"]}, "databases of its own: 16384"),
         ({}, {"free_bytes": GIB}, "the target has"),

@@ -47,6 +47,8 @@ def test_the_log_need_not_be_fit_for_a_standby() -> None:
         ({"superuser": False}, {}, "cannot dump everything"),
         ({"prepared_transactions": 1}, {}, "1 prepared transactions"),
         ({"logical_slots": ["sub"]}, {}, "logical replication slots are in no dump: sub"),
+        ({"misplaced": "/data is a mount point"}, {}, "db-mtp: /data is a mount point; mount it elsewhere"),
+        ({}, {"misplaced": "/data is a symbolic link"}, "db-tls: /data is a symbolic link"),
         ({"tablespaces": ["fast"]}, {}, "tablespaces outside the data directory: fast"),
         ({"settings": {**cluster()["settings"], "shared_preload_libraries": "timescaledb"}}, {}, "timescaledb"),
         ({}, {"free_bytes": 2 * GIB}, "db-tls has"),
