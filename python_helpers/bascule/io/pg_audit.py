@@ -59,6 +59,7 @@ def audit(spec: Spec, seconds: float, controller_time: float | None = None) -> d
         "libraries": _libraries(spec),
         "minor": _minor(spec),
         "effective": pg_settings.effective(spec),
+        "own_settings": pg_settings.own(spec),
         "log_kept_bytes": _bytes(spec.max_slot_wal_keep_size),
         "misplaced": pg_place.misplaced(cluster.data),
         "place_wanted": pg_place.way_out(cluster.data),
@@ -86,10 +87,7 @@ def _measure(session: Session, spec: Spec, seconds: float) -> dict[str, Any]:
             str(row["name"]): str(row["setting"])
             for row in session.query(f"SELECT name, setting FROM pg_settings WHERE name IN ({names})")
         },
-        "auto_settings": [
-            str(row["name"])
-            for row in session.query("SELECT name FROM pg_settings WHERE sourcefile LIKE '%postgresql.auto.conf'")
-        ],
+        "auto_settings": _auto_settings(session),
         "tablespaces": [
             str(row["name"])
             for row in session.query(
@@ -122,6 +120,14 @@ def _measure(session: Session, spec: Spec, seconds: float) -> dict[str, Any]:
         ],
         "wal_bytes_per_second": int((lsn.parse(last) - lsn.parse(first)) / elapsed),
     }
+
+
+def _auto_settings(session: Session) -> list[str]:
+    """Return what ALTER SYSTEM has set: the file itself, as what waits for a restart is in no setting yet."""
+    able = session.value("SELECT rolsuper FROM pg_roles WHERE rolname = current_user")
+    source = "pg_file_settings" if able else "pg_settings"
+    query = f"SELECT DISTINCT name FROM {source} WHERE sourcefile LIKE '%postgresql.auto.conf' ORDER BY 1"
+    return [str(row["name"]) for row in session.query(query)]
 
 
 def _role(session: Session, spec: Spec) -> dict[str, Any] | None:

@@ -29,6 +29,7 @@ def differences(
         *found,
         *_method(source, target, spec),
         *parity.databases(source, target),
+        *parity.writes(source, target),
         *_server(source, target),
         *_room(source, target, replace),
         *parity.clocks(source, target),

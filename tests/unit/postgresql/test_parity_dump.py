@@ -8,7 +8,7 @@ import pytest
 
 from bascule.postgresql import parity, parity_dump
 
-from .test_parity import GIB, cluster, database
+from .test_parity import GIB, OWN, cluster, database
 
 SPEC: dict[str, Any] = {"method": "dump_restore", "pooler": "none", "clients": [], "peer_clients": []}
 
@@ -49,6 +49,8 @@ def test_the_log_need_not_be_fit_for_a_standby() -> None:
         ({"logical_slots": ["sub"]}, {}, "logical replication slots are in no dump: sub"),
         ({"misplaced": "/data is a mount point"}, {}, "db-mtp: /data is a mount point; mount it elsewhere"),
         ({}, {"misplaced": "/data is a symbolic link"}, "db-tls: /data is a symbolic link"),
+        ({}, {"own_settings": {**OWN, "synchronous_standby_names": "gone"}}, "every commit there would wait"),
+        ({}, {"own_settings": {**OWN, "fsync": "off"}}, "fsync is off in the files of db-tls"),
         ({"tablespaces": ["fast"]}, {}, "tablespaces outside the data directory: fast"),
         ({"settings": {**cluster()["settings"], "shared_preload_libraries": "timescaledb"}}, {}, "timescaledb"),
         ({}, {"free_bytes": 2 * GIB}, "db-tls has"),
