@@ -149,16 +149,19 @@ def test_a_side_that_wrote_on_in_the_same_timeline_is_seen_by_its_log(pair: Pair
 def test_who_cannot_be_compared_does_not_follow(pair: Pair) -> None:
     """The link is cut while a closed side stands still: it goes on standing, and follows when it was compared."""
     pair.must("freeze", "sync", "switch", "thaw")
+    pair.must("sync", direction="back")
     standing = "select current_setting('primary_conninfo')"
+    psql = f'[ -z "$(runuser -u postgres -- psql -XAtc "{standing}")" ]'
     pair.must_run("source", ["systemctl", "stop", UNIT])
     pair.must_run("source", ["bash", "-ec", f"rm {DATA}/standby.signal; rm {CONFIG}"])
     pair.cut()
     try:
         behind = pair.verb("sync", direction="back", extra={"postgresql_replication_sync_timeout": 8})
+        pair.until("source", f"{psql} && grep -q 'looking for what' /var/lib/bascule/accounts_db/follow.json")
+        assert pair.sql("source", standing, "postgres") == ""
     finally:
         pair.restore()
     assert not behind.ok
-    assert pair.sql("source", standing, "postgres") == ""
     pair.must("sync", "check", direction="back")
     assert pair.sql("source", standing, "postgres") != ""
     assert pair.sql("source", "select pg_is_in_recovery()") == "t"
