@@ -23,7 +23,8 @@ from ..errors import BasculeError
 from ..files import events
 from ..files.changes import CHANGED, INODE, Log
 from ..files.events import Event
-from .fanotify import Watch, WatchEnded
+from .fanotify import Watch
+from .handles import WatchEnded
 
 # The names alone; interpreter, cache of directories and buffers need some 60 MB more.
 MEMORY = 192 << 20
@@ -105,7 +106,7 @@ class Recorder:
             # Unmounted, and not there again yet: the next turn looks again.
             return
         self.generation = secrets.token_hex(8)
-        self._log = Log(self._memory, there=watch.exists)
+        self._log = Log(self._memory, missing=watch.missing)
         self._watch = watch
         self._rewrite()
 
