@@ -24,6 +24,8 @@ CHANGED, GONE, WHOLE, LISTED = b"C", b"G", b"W", b"L"
 INODE = b"/"
 # What a name costs in memory beside its own bytes: the entry of a dictionary, two objects and a tuple.
 NAME_COST = 250
+# And in the journal: a number of up to fourteen digits, up to three letters, two spaces and the end.
+_RECORD = 20
 PIECE = 4096
 # So many names that are gone from one directory are worth a look at what the other side has in it.
 FOLDED = 1000
@@ -182,6 +184,11 @@ class Log:
             dropped += 1
         self.forgotten = max(self.forgotten, min(upto, self.sequence))
         return dropped
+
+    @property
+    def written_size(self) -> int:
+        """What all names take in a journal that has each of them once, or a little more."""
+        return self.size - len(self.names) * (NAME_COST - _RECORD)
 
     def records(self, after: int = 0) -> bytes:
         """Return the names seen after a point as the journal writes them; the newest names stand last."""

@@ -54,6 +54,7 @@ SystemCallArchitectures=native
 SystemCallFilter=@system-service fanotify_init fanotify_mark open_by_handle_at
 SystemCallErrorNumber=EPERM
 # No mount namespace of its own, on purpose: the fence would have to follow it there.
+# With all events that wait in the kernel. No MemoryHigh: it would slow the recorder down just when it has to catch up.
 MemoryMax=300M
 TasksMax=8
 

@@ -37,6 +37,7 @@ def test_what_happened_after_a_point_is_read_whatever_was_forgotten_before(
     assert from_appended == from_compacted
     assert from_appended.names == later
     assert from_appended.deleted == {name for name in later if last_kind[name] == GONE}
+    assert len(b"".join(log.pieces())) <= log.written_size
     assert from_appended.whole >= {name for name, kind in events[point:] if kind == WHOLE}
 
 

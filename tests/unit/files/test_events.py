@@ -265,7 +265,7 @@ def test_a_journal_stays_small_however_often_a_name_changes(running: Running, mo
     found, _ = files_recorder.since("c", begin)
     assert found.changed == {b"name 0", b"name 1", b"name 2"}
     assert len(list(running.state.glob("journal.*"))) <= 2
-    assert max(path.stat().st_size for path in running.state.glob("journal.*")) < 4000
+    assert max(path.stat().st_size for path in running.state.glob("journal.*")) < 1300
 
 
 def test_a_run_that_was_cut_short_is_owned_up_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
