@@ -1,9 +1,9 @@
 """Find the files of a mounted file system by the handles that fanotify tells, and keep none of them open.
 
 "No memory" is not always meant. Where the file of a handle is gone and the number of its inode is being given to a new
-file at this moment, ext4 and btrfs answer the same (their look-up of the inode ends with nothing, and nothing is taken
-for no memory). With 20 GB free it was seen within a second where names came and went, and a moment later the answer was
-that the file is gone. So the kernel is asked again, and only what it still says after that is believed.
+file at this moment, ext4 answers the same (its look-up of the inode ends with nothing, which is taken for no memory).
+With 20 GB free it was seen within a second where names came and went, and a moment later the answer was that the file
+is gone. So the kernel is asked again, and only what it still says after that is believed.
 """
 
 from __future__ import annotations
