@@ -22,7 +22,7 @@ from benchmarks.harness import HIGHER, LOWER, Benchmark, Measurement, Settings, 
 
 PACKAGE = Path(__file__).resolve().parents[1] / "python_helpers"
 SMALL, PER_DIRECTORY = 200_000, 100
-LARGE, FULL_LARGE, LARGE_FILES = 1 << 30, 10 << 30, 8
+LARGE, LARGE_FILES = 10 << 30, 8
 MEMORY_LIMIT = 300 << 20
 DROP = Path("/proc/sys/vm/drop_caches")
 HASHING = "find . -type f -print0 | xargs -0 -P2 sha256sum"
@@ -193,18 +193,13 @@ def small(before: Callable[[Path], str]) -> Callable[[Settings], Measurement]:
 
 def large(before: Callable[[Path], str]) -> Callable[[Settings], Measurement]:
     """Return the measurement of large files."""
-
-    def measure(settings: Settings) -> Measurement:
-        size = FULL_LARGE if settings.full else LARGE
-        return measured(settings, before, lambda tree: make_large(tree, size), READING, False)
-
-    return measure
+    return lambda settings: measured(settings, before, lambda tree: make_large(tree, LARGE), READING, False)
 
 
 FAST, PLAIN = "times as fast as find | xargs -P2 sha256sum", "times the time of plain reading"
 BENCHMARKS = [
     Benchmark("manifest_small_cold", "manifest of 200,000 small files, cold", FAST, 3.0, HIGHER, small(cold)),
     Benchmark("manifest_small_warm", "manifest of 200,000 small files, warm", FAST, 3.0, HIGHER, small(warm)),
-    Benchmark("manifest_large_cold", "manifest of large files, cold", PLAIN, 1.5, LOWER, large(cold)),
-    Benchmark("manifest_large_warm", "manifest of large files, warm", PLAIN, 1.5, LOWER, large(warm)),
+    Benchmark("manifest_large_cold", "manifest of 10 GB in large files, cold", PLAIN, 1.5, LOWER, large(cold)),
+    Benchmark("manifest_large_warm", "manifest of 10 GB in large files, warm", PLAIN, 1.5, LOWER, large(warm)),
 ]

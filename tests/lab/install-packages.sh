@@ -4,7 +4,7 @@ set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 
 packages=(
-    aardvark-dns ca-certificates debian-archive-keyring e2fsprogs git iproute2 iptables make mmdebstrap netavark nftables
+    aardvark-dns b3sum ca-certificates debian-archive-keyring e2fsprogs git iproute2 iptables make mmdebstrap netavark nftables
     openssh-client openssl podman procps python3 python3-venv rsync runc zstd
 )
 # What building the guest's disk takes.

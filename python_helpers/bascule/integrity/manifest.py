@@ -17,7 +17,9 @@ from ..errors import BasculeError
 
 ROOT = b"."
 ALGORITHM = "sha256"
-HEADER = f"bascule manifest 1 {ALGORITHM}"
+# What stands before the digest of a file of so many bytes or more; a smaller one has a SHA-256 with nothing before it.
+BLAKE3, BLAKE3_FROM = "blake3:", 16 << 20
+HEADER = f"bascule manifest 2 {ALGORITHM}, {BLAKE3}{BLAKE3_FROM}"
 # A time stamp this close to the moment of reading proves nothing: a later change may carry the same one.
 RACY_NS = 2_000_000_000
 

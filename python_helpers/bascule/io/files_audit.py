@@ -10,7 +10,7 @@ from typing import Any
 from ..errors import BasculeError
 from ..files.mounts import View
 from ..files.transfer import NAMES
-from . import files_owners, files_side, tree
+from . import content, files_owners, files_side, tree
 from .files_side import Side
 from .process import run
 
@@ -61,6 +61,7 @@ def survey(side: Side, owners_there: Mapping[str, Any]) -> dict[str, Any]:
         "nested_mounts": _nested(side),
         "sentinel": os.path.isfile(os.path.join(side.path, side.sentinel)),
         "rsync": _version(["rsync", "--version"]),
+        content.PROGRAM: _version([content.PROGRAM, "--version"]),
         "python": _version(["/usr/bin/python3", "--version"]),
         "time": time.time(),
     }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import shutil
 import stat
@@ -16,11 +15,10 @@ from ..files import acl, delta
 from ..files.changes import ROOT, parents
 from ..files.delta import ABSENT, Found
 from ..files.transfer import NUMBERS
-from . import accounts, files, mounts, tree_attributes
+from . import accounts, content, files, mounts, tree_attributes
 from .accounts import Accounts
 from .files_side import Side
 
-_BLOCK = 1 << 20
 _LARGE = 1 << 18
 _BUCKETS = 256
 _ROOM = 8 << 20
@@ -75,7 +73,7 @@ class Tree:
     def fingerprints(self, names: Sequence[bytes]) -> list[str]:
         """Return for each name what must be the same on both sides, its content included; empty where there is none."""
         first: dict[int, bytes] = {}
-        content: dict[int, str] = {}
+        known: dict[int, str] = {}
         out: list[str] = []
         large: list[tuple[int, list[object], Future[str]]] = []
         with ThreadPoolExecutor(max_workers=2) as pool:
@@ -86,13 +84,13 @@ class Tree:
                     continue
                 values = self._values(name, info, first)
                 if stat.S_ISREG(info.st_mode):
-                    if info.st_nlink > 1 and info.st_ino in content:
-                        values.append(content[info.st_ino])
+                    if info.st_nlink > 1 and info.st_ino in known:
+                        values.append(known[info.st_ino])
                     elif info.st_size > _LARGE and info.st_nlink == 1:
                         large.append((len(out), values, pool.submit(_content, self.full(name), info)))
                     else:
-                        content[info.st_ino] = _content(self.full(name), info)
-                        values.append(content[info.st_ino])
+                        known[info.st_ino] = _content(self.full(name), info)
+                        values.append(known[info.st_ino])
                 out.append(delta.fingerprint(values))
             for index, values, future in large:
                 out[index] = delta.fingerprint([*values, future.result()])
@@ -290,12 +288,9 @@ def _content(path: bytes, info: os.stat_result) -> str:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NOATIME)
     except FileNotFoundError:
         return _MOVING
-    digest = hashlib.sha256()
     try:
-        while block := os.read(descriptor, _BLOCK):
-            digest.update(block)
-        after = os.fstat(descriptor)
+        found, after = content.digest(descriptor)
     finally:
         os.close(descriptor)
     same = (after.st_size, after.st_mtime_ns, after.st_ctime_ns) == (info.st_size, info.st_mtime_ns, info.st_ctime_ns)
-    return digest.hexdigest() if same else _MOVING
+    return found if found and same else _MOVING

@@ -18,6 +18,8 @@ from typing import Optional
 
 from ..errors import BasculeError
 from ..integrity.manifest import (
+    BLAKE3,
+    BLAKE3_FROM,
     DIRECTORY,
     FILE,
     LINK,
@@ -30,17 +32,15 @@ from ..integrity.manifest import (
     quoted,
     xattrs_text,
 )
-from . import tree_attributes
+from . import content, tree_attributes
 from .accounts import Accounts
 from .tree_batch import GONE, LATER, LINKED, READ_NOW, Batch
 from .tree_walk import IS_FILE
 
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _FIRST_READ = 128 << 10
-_BLOCK = 1 << 20
 # A larger file is a question of its own, so that the rest of its batch does not wait for it.
 LARGE = 4 << 20
-_AHEAD = 16 << 20
 # The kernel's time stamps come from a clock that ticks; and how far the clock may be set while a batch is read.
 _TICK_NS = 20_000_000
 _LINKED_KEPT = 50_000
@@ -60,6 +60,8 @@ _NO_FILE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO)
 # How ACLs begin in a line.
 _ACLS = ('"access=', '"default=')
 _TYPE = 0o170000
+# What the digest and its name take at the end of a line.
+_DIGEST_ROOM = len(BLAKE3) + 66
 # Names that stand in a JSON string as they are, each in its quotation marks.
 _PLAIN_NAMES = re.compile(rb'"[ !#-\[\]-~]*"(?:\n"[ !#-\[\]-~]*")*')
 _sha256 = hashlib.sha256
@@ -84,7 +86,6 @@ class Reader:
         self._flags = _FLAGS | self._noatime
         self._small = memoryview(bytearray(_FIRST_READ))
         self._first = [self._small]
-        self._large: Optional[memoryview] = None
         self._linked: OrderedDict[tuple[int, int, int, int], tuple[str, int]] = OrderedDict()
         self._stable_ns = 0
         self._now = 0
@@ -174,6 +175,9 @@ class Reader:
         kind = _kind(info)
         head = self._head(name, kind, info)
         if not text.startswith(head) or (kind == FILE and text.endswith('""]')):
+            return None
+        if kind == FILE and info.st_size >= BLAKE3_FROM and BLAKE3 not in text[-_DIGEST_ROOM:]:
+            # By an earlier version, which had one algorithm for all.
             return None
         _count(batch, kind, info)
         linked = kind == FILE and info.st_nlink > 1
@@ -287,35 +291,10 @@ class Reader:
         return f'{head}"",{tail}', seen
 
     def _read(self, descriptor: int) -> tuple[str, os.stat_result]:
-        """Read a whole file, looked at before and after; no digest when it changed meanwhile.
-
-        What was read of it then is not what is there now, so that nothing may ever believe or use it.
-        """
-        before = os.fstat(descriptor)
-        if self._large is None:
-            self._large = memoryview(bytearray(_BLOCK))
+        """Digest a whole file, from the disk where that is wanted; no digest when it changed meanwhile."""
         if self._from_disk:
             os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
-        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_SEQUENTIAL)
-        digest = hashlib.sha256()
-        at = asked = 0
-        # One that grows while it is read is not followed to an end that it may not have.
-        while at <= before.st_size:
-            if before.st_size > LARGE and at + _AHEAD // 2 >= asked:
-                # The disk goes on while the processor takes the digest.
-                os.posix_fadvise(descriptor, asked, _AHEAD, os.POSIX_FADV_WILLNEED)
-                asked += _AHEAD
-            size = os.preadv(descriptor, [self._large], at)
-            if not size:
-                break
-            digest.update(self._large[:size])
-            at += size
-        after = os.fstat(descriptor)
-        same = at == after.st_size and all(
-            getattr(after, name) == getattr(before, name)
-            for name in ("st_ino", "st_size", "st_mtime_ns", "st_ctime_ns")
-        )
-        return (digest.hexdigest() if same else ""), after
+        return content.digest(descriptor)
 
     def _other(self, name: bytes, batch: Batch) -> tuple[str, str]:
         """Describe what is not a file, or can only be looked at by name."""

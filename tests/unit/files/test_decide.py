@@ -119,7 +119,7 @@ def test_reached_by_itself_only_when_it_was_open_later() -> None:
 def found(**changes: Any) -> dict[str, Any]:
     survey = {
         "bytes": 1000, "entries": 10, "size_bytes": 5000, "free_bytes": 4000, "free_inodes": 100, "acls": True,
-        "xattrs": True, "nested_mounts": [], "rsync": "3.2.7",
+        "xattrs": True, "nested_mounts": [], "rsync": "3.2.7", "b3sum": "1.2.0",
     }  # fmt: skip
     mounts = {"state": "active", "root": "/", "kind": "ext4"}
     return {
@@ -146,6 +146,7 @@ def test_a_tree_that_fits_has_no_faults() -> None:
         ({"acls": False}, "does not keep acls"),
         ({"xattrs": False}, "does not keep xattrs"),
         ({"rsync": ""}, "rsync is not installed on tls"),
+        ({"b3sum": ""}, "b3sum is not installed on tls"),
         ({"nested_mounts": ["/srv/x/y"]}, "mounted inside the tree on tls: /srv/x/y"),
         ({"root": "/sub"}, "a part of another file system"),
         ({"state": "absent"}, "no file system of its own"),

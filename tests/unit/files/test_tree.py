@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from bascule.integrity.manifest import DIRECTORY, FILE, LINK, compare
-from bascule.io import tree, tree_read, tree_walk
+from bascule.errors import BasculeError
+from bascule.integrity.manifest import BLAKE3, BLAKE3_FROM, DIRECTORY, FILE, LINK, compare
+from bascule.io import content, tree, tree_read, tree_walk
 from bascule.io.workers import Workers
 
 ODD = [
@@ -270,7 +271,7 @@ def test_a_file_that_changes_while_it_is_read_is_never_believed(
 
     for name in honest:
         monkeypatch.setattr(os, name, meanwhile(name))
-    monkeypatch.setattr(tree_read, "_BLOCK", 4)
+    monkeypatch.setattr(content, "_BLOCK", 4)
     _, count = tree.take_manifest(str(root), tmp_path / "m.jsonl")
     assert (count.moving, count.moving_names) == (1, ["b"])
     assert next(one for one in tree.read_manifest(tmp_path / "m.jsonl") if one.path == b"b").digest == ""
@@ -320,3 +321,50 @@ def test_a_survey_counts_without_reading(root: Path) -> None:
     count = tree.survey(str(root))
     assert (count.read_files, count.files) == (0, 6 + len(ODD))
     assert count.directories == 4
+
+
+@pytest.fixture
+def video(tmp_path: Path) -> Path:
+    """A file of the size from which on another algorithm digests, alone in a tree; mostly a hole."""
+    path = tmp_path / "videos" / "video"
+    path.parent.mkdir()
+    with path.open("wb") as out:
+        out.write(b"begin")
+        out.truncate(BLAKE3_FROM)
+    os.utime(path, ns=(10**18, 10**18))
+    return path
+
+
+def test_one_bit_of_a_large_file_is_seen_though_size_and_time_are_the_same(video: Path, tmp_path: Path) -> None:
+    before, after = tmp_path / "before.jsonl", tmp_path / "after.jsonl"
+    tree.take_manifest(str(video.parent), before)
+    with video.open("r+b") as out:
+        out.seek(BLAKE3_FROM - 1)
+        out.write(b"\x01")
+    os.utime(video, ns=(10**18, 10**18))
+    _, count = tree.take_manifest(str(video.parent), after, cached=False)
+    assert count.read_bytes == BLAKE3_FROM
+    found = compare(tree.read_manifest(before), tree.read_manifest(after))
+    assert [one.attributes for one in found.differences] == [("digest",)]
+
+
+def test_the_digest_of_a_large_file_by_an_earlier_version_is_not_kept(video: Path, tmp_path: Path) -> None:
+    target = tmp_path / "m.jsonl"
+    whole, _ = tree.take_manifest(str(video.parent), target)
+    old(target)
+    assert tree.take_manifest(str(video.parent), target)[1].read_files == 0
+    lines = target.read_text()
+    digest = lines[lines.index(BLAKE3) :].partition('"')[0]
+    target.write_text(lines.replace(digest, "0" * 64))
+    old(target)
+    again, count = tree.take_manifest(str(video.parent), target)
+    assert (again, count.read_files) == (whole, 1)
+
+
+def test_a_program_that_is_missing_is_named_by_the_worker(
+    video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(content, "_COMMAND", ("setpriv", "--", "b3sum-that-nobody-has"))
+    with pytest.raises(BasculeError, match="apt-get install b3sum"):
+        tree.take_manifest(str(video.parent), tmp_path / "m.jsonl")
+    assert not (tmp_path / "m.jsonl").exists()

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bascule.integrity.manifest import order
-from bascule.io import tree, tree_links, tree_read, tree_walk
+from bascule.io import content, tree, tree_links, tree_read, tree_walk
 from bascule.io.tree_links import Links
 from bascule.io.workers import WorkerFailed, Workers
 
@@ -127,7 +127,7 @@ def test_small_windows_and_batches_make_the_same_manifest(tmp_path: Path, monkey
     # Every file of some size becomes a question of its own.
     monkeypatch.setattr(tree_read, "_FIRST_READ", 1000)
     monkeypatch.setattr(tree_read, "LARGE", 2000)
-    monkeypatch.setattr(tree_read, "_BLOCK", 512)
+    monkeypatch.setattr(content, "_BLOCK", 512)
     for workers in (1, 3):
         digest, count = tree.take_manifest(str(root), tmp_path / "n.jsonl", cached=False, workers=workers)
         assert digest == whole
