@@ -62,7 +62,7 @@ class Connections:
         try:
             self.version = int(session.value("SELECT current_setting('server_version_num')"))
             self.encodings[database] = str(session.value("SELECT current_setting('server_encoding')"))
-            session.together(rows.settings(self.version, self.encodings[database]))
+            session.execute(rows.settings(self.version, self.encodings[database]))
         except BasculeError:
             session.close()
             raise

@@ -14,17 +14,12 @@ import selectors
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from types import TracebackType
-from typing import Any, ClassVar, TypeVar
+from typing import Any, TypeVar
 
 from ..errors import BasculeError
 
 Psqls = TypeVar("Psqls", bound="Psql")
-# What psql ends with: https://www.postgresql.org/docs/15/app-psql.html (Exit Status)
-_NO_CONNECTION = 2
-_AT_ONCE = 1.0
-_PROGRAMS = Path("/usr/lib/postgresql")
 
 
 class SqlError(BasculeError):
@@ -38,14 +33,7 @@ class SqlError(BasculeError):
 class Psql:
     """A psql process that stays connected; use it as a context manager."""
 
-    def __init__(
-        self,
-        arguments: Sequence[str],
-        environment: Mapping[str, str],
-        owner: str,
-        timeout: float,
-        program: str = "psql",
-    ) -> None:
+    def __init__(self, arguments: Sequence[str], environment: Mapping[str, str], owner: str, timeout: float) -> None:
         self._timeout = timeout
         self._buffer = b""
         self._rows: int | None = None
@@ -60,7 +48,7 @@ class Psql:
         }
         # No runuser in between: it costs a PAM session, and a kill would reach it instead of psql.
         self._process = subprocess.Popen(
-            [program, "-X", "-q", *arguments],
+            ["psql", "-X", "-q", *arguments],
             user=account.pw_uid,
             group=account.pw_gid,
             extra_groups=os.getgrouplist(owner, account.pw_gid),
@@ -162,46 +150,18 @@ class Psql:
 class Session(Psql):
     """A connection to a local server, as the cluster's owner."""
 
-    # Debian's psql is a script that looks for the socket of a port, and starts the newest psql there is. That takes
-    # longer than to connect: what it came to for the first session of a process serves the others, by port.
-    _found: ClassVar[dict[int, tuple[str, str]]] = {}
-
     def __init__(self, port: int, *, owner: str = "postgres", database: str = "postgres", timeout: float = 10) -> None:
         environment = {
             "PGCLIENTENCODING": "UTF8",
             "PGOPTIONS": "-c search_path=pg_catalog -c lc_messages=C",
             "PGDATABASE": database,
         }
-        known, begun = self._found.get(port), time.monotonic()
-        if known is not None:
-            try:
-                self._open(port, {**environment, "PGHOST": known[1]}, owner, timeout, known[0])
-                return
-            except FileNotFoundError:
-                # An update has taken that program away.
-                self._found.pop(port, None)
-            except SqlError:
-                self._found.pop(port, None)
-                # That nobody answers there proves nothing: it is looked for again. Who kept us waiting is there.
-                if self._process.returncode != _NO_CONNECTION or time.monotonic() - begun > _AT_ONCE:
-                    raise
-        self._open(port, environment, owner, timeout, "psql")
-
-    def _open(self, port: int, environment: Mapping[str, str], owner: str, timeout: float, program: str) -> None:
-        super().__init__(["-A", "-t", "-p", str(port)], environment, owner, timeout, program)
+        super().__init__(["-A", "-t", "-p", str(port)], environment, owner, timeout)
         try:
-            self._remember(port, str(self.value("SELECT :'HOST' AS host")))
+            self.query("SELECT 1 AS one")
         except BasculeError:
             self.close()
             raise
-
-    def _remember(self, port: int, directory: str) -> None:
-        # Not a server that is asked over the network.
-        if port not in self._found and os.path.isabs(directory):
-            programs = {path.parts[-3]: path for path in _PROGRAMS.glob("*/bin/psql")}
-            newest = max((version for version in programs if version.isdecimal()), key=int, default=None)
-            if newest is not None:
-                self._found[port] = (str(programs[newest]), directory)
 
     def query(self, sql: str, *, timeout: float | None = None) -> list[dict[str, Any]]:
         """Run one SELECT and return its rows."""
@@ -221,10 +181,6 @@ class Session(Psql):
         """Run statements that return nothing, each in its own transaction unless they say otherwise."""
         for statement in [statements] if isinstance(statements, str) else statements:
             self._send(statement, timeout)
-
-    def together(self, statements: Sequence[str], *, timeout: float | None = None) -> None:
-        """Run statements that return nothing in one go: all of them in one transaction, or none."""
-        self._send("\\;".join(statements), timeout)
 
     def copied(self, statement: str, *, timeout: float | None = None) -> int:
         """Run a COPY and return how many rows it wrote; a client that does not tell is an error, never no rows."""

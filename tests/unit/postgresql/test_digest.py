@@ -48,10 +48,6 @@ class Session:
         if str(statements).startswith("SET TRANSACTION SNAPSHOT") and self.server.gone:
             raise SqlError("a snapshot", "invalid snapshot identifier", "22023")
 
-    def together(self, statements: Any, timeout: float | None = None) -> None:
-        """Take settings."""
-        assert all(statement.startswith("SET ") for statement in statements)
-
     def value(self, sql: str, timeout: float | None = None) -> Any:
         """Answer one value."""
         if "server_version_num" in sql:
