@@ -11,7 +11,7 @@ from typing import Any
 from ..errors import BasculeError
 from ..postgresql import lsn
 from ..postgresql.spec import Spec
-from . import files, pg_place, pg_settings, pg_state
+from . import files, pg_databases, pg_place, pg_settings, pg_state
 from .pg_cluster import Cluster
 from .pg_follow import size_of
 from .pg_prepare import free_bytes, managers, user_databases
@@ -69,8 +69,9 @@ def audit(spec: Spec, seconds: float, controller_time: float | None = None) -> d
     if found["running"]:
         with cluster.session() as session:
             found.update(_measure(session, spec, seconds))
-            names = session.query("SELECT datname AS name FROM pg_database WHERE datallowconn AND NOT datistemplate")
-        found["databases"] = [_database(cluster, str(row["name"])) for row in names]
+            found["left_out"] = pg_databases.left_out(cluster, session)
+            names = pg_databases.names(session)
+        found["databases"] = [_database(cluster, name) for name in names]
     return found
 
 

@@ -299,6 +299,7 @@ def notes(source: Mapping[str, Any], target: Mapping[str, Any]) -> list[str]:
             for name, mine in sorted(target["effective"].items())
             if mine < int(settings[name])
         ]
+    found += [f"database {name} is copied, but never compared" for name in source["left_out"]]
     found += [f"other standby at the source: {name}" for name in source["other_standbys"]]
     return found
 

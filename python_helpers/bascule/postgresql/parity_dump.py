@@ -55,6 +55,11 @@ def _server(source: Mapping[str, Any], target: Mapping[str, Any]) -> list[str]:
     found = []
     if not source["superuser"]:
         found.append(f"the owner of {source['side']}'s cluster is no superuser: it cannot dump everything")
+    found += [
+        f"database {name} would be in no dump: ALTER DATABASE … IS_TEMPLATE false ALLOW_CONNECTIONS true, or drop it, "
+        "or take out what it holds"
+        for name in source["left_out"]
+    ]
     if source["prepared_transactions"]:
         found.append(f"{source['prepared_transactions']} prepared transactions at the source: no dump has them")
     if source["logical_slots"]:

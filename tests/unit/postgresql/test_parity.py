@@ -63,6 +63,7 @@ def cluster(**changes: Any) -> dict[str, Any]:
         "minor": "15.14",
         "effective": {"max_connections": 100},
         "own_settings": OWN,
+        "left_out": [],
         "logical_slots": [],
         "superuser": True,
         "replication_role": None,
@@ -249,6 +250,7 @@ def test_notes() -> None:
             checksums=False,
             long_transactions=["pid 7 of courses in courses since 900 s"],
             other_standbys=["reports"],
+            left_out=["model (a template)"],
             settings=settings,
         ),
         cluster(side="db-tls", minor="15.10"),
@@ -261,9 +263,10 @@ def test_notes() -> None:
         "synchronous",
         "15.10",
         "raises it to 200",
+        "database model (a template) is copied, but never compared",
     ):
         assert sum(text in line for line in found) == 1, (text, found)
-    assert len(found) == 7
+    assert len(found) == 8
     assert parity.notes(cluster(running=False), cluster()) == []
 
 

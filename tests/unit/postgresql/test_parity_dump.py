@@ -44,6 +44,7 @@ def test_the_log_need_not_be_fit_for_a_standby() -> None:
         ({}, {"locales": ["C"]}, "locale C.UTF-8 of database courses"),
         ({"databases": database(unlogged=2)}, {}, "2 unlogged tables in courses"),
         ({"databases": database(extensions={"postgis": "3.3"})}, {}, "extension postgis 3.3"),
+        ({"left_out": ["model (a template)"]}, {}, "database model (a template) would be in no dump: ALTER DATABASE"),
         ({"superuser": False}, {}, "cannot dump everything"),
         ({"prepared_transactions": 1}, {}, "1 prepared transactions"),
         ({"logical_slots": ["sub"]}, {}, "logical replication slots are in no dump: sub"),
