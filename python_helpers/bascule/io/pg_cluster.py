@@ -354,9 +354,13 @@ class Cluster:
         """Make durable that this cluster is the primary: it starts at boot, as one."""
         files.remove(self.config / "conf.d" / conf.STANDBY)
         files.remove(self.data / "standby.signal")
-        files.remove(self.data / SEEDED_MARK)
+        self.unmark()
         self.set_start("auto")
         self.firewall(closed=False)
+
+    def unmark(self) -> None:
+        """From now on it is no mere copy of the other side's."""
+        files.remove(self.data / SEEDED_MARK)
 
     def knock(self, timeout: float = 3, *, mode: str = hba.CLOSED) -> Answer:
         """Try to come in, from this host itself, as a client that a side in this mode refuses."""

@@ -19,7 +19,7 @@ from .process import run
 from .psql import Session
 
 DIRECTORY = Path("/var/backups/bascule")
-# How long the other side may take to open, or to be reached again.
+# How long the other side may take to start, or to be reached again.
 _PATIENCE = 120
 
 
@@ -37,11 +37,20 @@ def export(cluster: Cluster, session: Session, epoch: str, end: str) -> dict[str
             next_command=f"on {spec.side}: systemctl stop {spec.unit}; then ansible-playbook playbooks/30_sync.yml "
             f"--limit {spec.component} (keeps its state aside, exports what it alone has)",
         )
-    peer = pg_reach.serving(spec, _PATIENCE)
+    peer = pg_reach.settled(spec, _PATIENCE)
     timeline, history = _line(cluster, end)
     where = divergence.fork(timeline, history, end, peer.timeline, peer.history)
     if divergence.one_line(timeline, history, peer.timeline, peer.history):
-        where = _first_record(cluster, timeline, pg_log.parted(cluster, timeline, _begin(history), end, peer.end), end)
+        place = pg_log.parted(cluster, timeline, _begin(history), end, peer.end)
+        if place == peer.end and peer.in_recovery:
+            # Nothing differs, and it may yet get the rest.
+            raise BasculeError(
+                expected=f"{spec.peer_side} to have all that {spec.side} has, up to {end}",
+                found=f"it stands at {peer.end}",
+                state=f"{spec.side} is closed and stands still; {spec.peer_side} stands as well",
+                next_command="ansible-playbook playbooks/status.yml",
+            )
+        where = _first_record(cluster, timeline, place, end)
     if where is None:
         return None
     found: dict[str, Any] = {

@@ -12,7 +12,7 @@ from ..guard.state import Epoch
 from ..postgresql import conf, control, hba, lsn
 from ..postgresql.spec import Spec
 from . import files, guard_store, pg_fence_probe, pg_pin, pg_switch, units
-from .pg_cluster import SEEDED_MARK, STREAMING
+from .pg_cluster import STREAMING
 from .pg_freeze import REFUSED_AT_ALL, prove_from_outside
 from .pg_part import Part
 from .pg_steps import DEADMAN_SHARE, Steps
@@ -242,7 +242,7 @@ class Entering(Part):
         opened = self._threads.submit(cluster.firewall, closed=False)
         pointed = self._threads.submit(self._point)
         files.remove(cluster.config / "conf.d" / conf.STANDBY)
-        files.remove(cluster.data / SEEDED_MARK)
+        cluster.unmark()
         cluster.set_start("auto")
         cluster.write(cluster.config / "pg_hba.conf", cluster.hba_text(hba.OPEN))
         opened.result()

@@ -18,7 +18,7 @@ def was_built_here(cluster: Cluster, system_id: str) -> bool:
 def ran_as_primary(cluster: Cluster) -> bool:
     """Whether the server runs as a primary, or did so until it ended."""
     # A fresh base backup says "in production" as well, until its first start; its backup_label tells.
-    return cluster.control().state not in control_file.AS_STANDBY and not (cluster.data / "backup_label").exists()
+    return cluster.control().state not in control_file.STANDING and not (cluster.data / "backup_label").exists()
 
 
 def is_mere_copy(cluster: Cluster) -> bool:

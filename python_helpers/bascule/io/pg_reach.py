@@ -14,6 +14,7 @@ from .process import run
 
 # Log comes in whole segments, and one more is made ready beside the one that is written.
 _ROOM = 32 << 20
+_PAUSE = 1.0
 
 
 def identify(spec: Spec) -> str:
@@ -62,20 +63,25 @@ def server(spec: Spec) -> Server:
     return Server(number, control.parse_history(history), words[2], lines[1] != "off")
 
 
-def serving(spec: Spec, patience: float) -> Server:
-    """Wait until the other side's server runs as the primary, and return what it says."""
+def settled(spec: Spec, patience: float) -> Server:
+    """Wait until the other side's server answers; one that stands in recovery, until it has replayed all it has.
+
+    The answers of one that still replays name a timeline and an end that it is only passing.
+    """
     deadline = time.monotonic() + patience
+    before: Server | None = None
+    error = _silent(spec, "where its log ends", "it still replays")
     while True:
         try:
             found = server(spec)
-            if not found.in_recovery:
+            if not found.in_recovery or found == before:
                 return found
-            error = _silent(spec, "its history as the primary", "it is in recovery itself")
+            before = found
         except BasculeError as refused:
-            error = refused
+            before, error = None, refused
         if time.monotonic() > deadline:
             raise error
-        time.sleep(1)
+        time.sleep(_PAUSE)
 
 
 def _silent(spec: Spec, what: str, why: str) -> BasculeError:

@@ -13,8 +13,8 @@ SHUT_DOWN = "shut down"
 SHUTTING_DOWN = "shutting down"
 SHUT_DOWN_IN_RECOVERY = "shut down in recovery"
 IN_RECOVERY = "in archive recovery"
-# A server in one of these, or one that ended in it, has written nothing of its own since it became a standby.
-AS_STANDBY = (IN_RECOVERY, SHUT_DOWN_IN_RECOVERY)
+# What a server that stood, or followed, has left.
+STANDING = (SHUT_DOWN_IN_RECOVERY, IN_RECOVERY)
 
 
 @dataclass(frozen=True)

@@ -189,16 +189,23 @@ def test_no_whole_answer_is_no_answer(monkeypatch: pytest.MonkeyPatch, broken: d
     with pytest.raises(BasculeError, match="was not compared, and does not follow"):
         pg_reach.server(make_spec())
     with pytest.raises(BasculeError, match="was not compared, and does not follow"):
-        pg_reach.serving(make_spec(), 0)
+        pg_reach.settled(make_spec(), 0)
 
 
-def test_a_side_that_is_not_open_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    standing = {**WHOLE, "SHOW in_hot_standby": (0, "7|2|0/4000000|\non\n")}
-    monkeypatch.setattr(pg_reach, "run", psql(standing))
-    with pytest.raises(BasculeError, match="it is in recovery itself"):
-        pg_reach.serving(make_spec(), 0)
-    monkeypatch.setattr("time.sleep", lambda seconds: monkeypatch.setattr(pg_reach, "run", psql(WHOLE)))
-    assert not pg_reach.serving(make_spec(), 60).in_recovery
+def test_a_side_that_replays_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it says meanwhile is only what it is passing."""
+
+    def answers(*ends: str) -> None:
+        left = [{**WHOLE, "SHOW in_hot_standby": (0, f"7|2|{end}|\non\n")} for end in ends]
+        monkeypatch.setattr("time.sleep", lambda seconds: left.pop(0))
+        monkeypatch.setattr(pg_reach, "run", lambda argv, **words: psql(left[0])(argv, **words))
+
+    answers("0/4000000", "0/4000100", "0/4000200", "0/4000200")
+    found = pg_reach.settled(make_spec(), 60)
+    assert (found.end, found.in_recovery) == ("0/4000200", True)
+    answers("0/4000000", "0/4000100")
+    with pytest.raises(BasculeError, match="it still replays"):
+        pg_reach.settled(make_spec(), 0)
 
 
 class Side:
@@ -241,10 +248,17 @@ def side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Side:
     return Side(tmp_path, monkeypatch)
 
 
-def open_at(monkeypatch: pytest.MonkeyPatch, timeline: int, history: list[tuple[int, str]], end: str) -> None:
-    """Have the other side say where it stands."""
-    monkeypatch.setattr(pg_reach, "serving", lambda spec, patience: pg_reach.Server(timeline, history, end, False))
-    monkeypatch.setattr(pg_reach, "server", lambda spec: pg_reach.Server(timeline, history, end, False))
+def open_at(
+    monkeypatch: pytest.MonkeyPatch,
+    timeline: int,
+    history: list[tuple[int, str]],
+    end: str,
+    in_recovery: bool = False,
+) -> None:
+    """Have the other side say where it is."""
+    found = pg_reach.Server(timeline, history, end, in_recovery)
+    monkeypatch.setattr(pg_reach, "settled", lambda spec, patience: found)
+    monkeypatch.setattr(pg_reach, "server", lambda spec: found)
 
 
 def export(side: Any, end: str) -> dict[str, Any] | None:
@@ -282,6 +296,20 @@ def test_one_timeline_is_compared_byte_by_byte(side: Side, monkeypatch: pytest.M
     found = export(side, "0/3000290")
     assert found is not None
     assert "lies before all that can be compared" in pg_diverged.described(found)
+
+
+def test_who_stands_behind_us_is_neither_followed_nor_taken_for_diverged(
+    side: Side, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both sides are closed, and the other one has not replayed, or not got, the end of one and the same log."""
+    monkeypatch.setattr(pg_log, "parted", lambda cluster, timeline, begin, end, peer_end: peer_end)
+    open_at(monkeypatch, 1, [], "0/3000200", in_recovery=True)
+    with pytest.raises(BasculeError, match="it stands at 0/3000200"):
+        export(side, "0/3000290")
+    open_at(monkeypatch, 1, [], "0/3000230")
+    found = export(side, "0/3000290")
+    assert found is not None
+    assert found["fork"] == "0/03000230"
 
 
 def test_log_that_cannot_be_read_never_means_no_rows(side: Side, monkeypatch: pytest.MonkeyPatch) -> None:
