@@ -44,12 +44,12 @@ def serve(component: str) -> int:
         if words[2] == "--server":
             return _receive(side, command)
         # An rsync is waited for in the window, and needs none of these.
-        from . import files_talk, files_verify, tree
+        from . import files_digests, files_talk, files_verify, tree
 
         if what == "manifest":
             if side.guard().status in (rule.CLOSED, rule.CLOSING) and files_side.look(side).state == PASSIVE:
                 tree.sweep_partial(side.tree)
-            digest, count = tree.take_manifest(side.tree, side.manifest, owners=side.owners)
+            digest, count = files_digests.take_still(side)
             return _answer({"manifest": digest, **count.to_dict()})
         if words[2] == files_verify.REREAD and len(words) == 4:
             return _answer(files_verify.answer(side, words[3]))

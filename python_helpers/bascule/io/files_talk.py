@@ -13,13 +13,14 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from typing import IO, Any, Optional
 
 from ..files import delta, transfer
 from ..files.mounts import PASSIVE
 from ..files.transfer import LinkBroken, Push, TransferError
-from . import files_delta, files_owners, files_side, tree
+from . import files_delta, files_disk, files_owners, files_side, tree
 from .files_side import Side
 
 TALK = "talk"
@@ -157,6 +158,12 @@ class Talk:
 
 def serve(side: Side, source: IO[bytes], target: IO[bytes]) -> int:
     """Answer until the other side hangs up."""
+    with ThreadPoolExecutor(max_workers=1) as beside:
+        return _serve(side, source, target, beside)
+
+
+def _serve(side: Side, source: IO[bytes], target: IO[bytes], beside: ThreadPoolExecutor) -> int:
+    written: Optional[Future[None]] = None
     while True:
         question = _get(source)
         if question is None:
@@ -168,6 +175,10 @@ def serve(side: Side, source: IO[bytes], target: IO[bytes]) -> int:
         if do == "agreed":
             answer["agreed"] = str(files_side.facts(side).get("agreed", ""))
         elif do == "agree":
+            if written is not None:
+                written.result()
+            # Once more: whatever came since. Most of it is there already, so this is short.
+            files_disk.settle(side)
             files_side.note(side, agreed=str(asked.get("agreed", "")), touched=False)
         elif do == "owners":
             answer["unmatched"] = files_owners.unmatched(side, json.loads(payload))
@@ -187,6 +198,8 @@ def serve(side: Side, source: IO[bytes], target: IO[bytes]) -> int:
             _check_passive(side)
             names = _inside(_split(payload))
             files_delta.sweep_partial(side.tree, names, tree.PARTIAL)
+            # While the names are read, what was received goes to the disk: who agrees then hardly waits for it.
+            written = beside.submit(files_disk.settle, side)
             found = files_delta.Tree(side.tree, side.owners).fingerprints(names)
             out = b"".join(one.encode("ascii") + b"\n" for one in found)
         else:

@@ -13,7 +13,17 @@ from ..files import decide
 from ..files.mounts import ACTIVE, CLOSED, FROZEN, PASSIVE, TreeError
 from ..guard import state as rule
 from ..guard.state import GuardState, Receipt
-from . import files_digests, files_job, files_names, files_recorder, files_seal, files_side, guard_store, units
+from . import (
+    files_digests,
+    files_disk,
+    files_job,
+    files_names,
+    files_recorder,
+    files_seal,
+    files_side,
+    guard_store,
+    units,
+)
 from .files_side import BASE, Side
 
 _MARGIN_NS = 50_000_000
@@ -153,19 +163,17 @@ def open_(
     # Compared and found equal, or ahead by itself: then the other side is behind, and not the same.
     known = other.position.get("manifest") or other.position.get("agreed")
     same = bool(known) and not decide.reached(side.guard(), dict(other.position))
-    with (
-        files_side.no_receiver(side),
-        guard_store.opening(
-            component, side.name, epoch, other, reached=lambda: _reached(side, other), root=side.base / "guard"
-        ) as guard,
-    ):
-        if not guard.was_open:
-            files_side.note(side, opened_ns=time.time_ns() - _MARGIN_NS, agreed="", reference={})
-        done = _record(side, other, same and not guard.was_open)
-        files_seal.settle(side)
-        done += files_side.apply(side, ACTIVE)
+    with files_side.no_receiver(side):
         files_side.check_source(side, side.path)
-        guard.opened()
+        with guard_store.opening(
+            component, side.name, epoch, other, reached=lambda: _reached(side, other), root=side.base / "guard"
+        ) as guard:
+            if not guard.was_open:
+                files_side.note(side, opened_ns=time.time_ns() - _MARGIN_NS, agreed="", reference={})
+            done = _record(side, other, same and not guard.was_open)
+            files_seal.settle(side)
+            done += files_side.apply(side, ACTIVE)
+            guard.opened()
     done += _restart(side, services)
     if side.recorder:
         # Without it a changed file with several names leads to a look at the whole tree, no more.
@@ -219,6 +227,8 @@ def _reached(side: Side, receipt: Receipt) -> Union[bool, str]:
     wanted = receipt.position.get("manifest", "")
     if not wanted:
         return "it is not in the state that both sides agreed on last; carry the changes over (sync) first"
+    # First: what is read then is on the disk, also when this host loses its power at the next moment.
+    files_disk.settle(side)
     digest, _, _ = files_digests.take(side)
     if digest == wanted:
         return True

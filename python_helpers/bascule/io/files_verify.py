@@ -29,6 +29,7 @@ from . import (
     files,
     files_delta,
     files_digests,
+    files_disk,
     files_owners,
     files_push,
     files_rsync,
@@ -84,6 +85,8 @@ def verify(side: Side, request: Mapping[str, Any], report: Report) -> dict[str, 
 
 def reread(side: Side, token: str, progress: Optional[tree.Progress] = None) -> tuple[str, tree.Count]:
     """Read this side's tree again under the name of a verification."""
+    # What is still to be written the kernel does not let go of, and would be read from memory.
+    files_disk.settle(side)
     path = side.home / "jobs" / "reread.json"
     known = files.read_json(path) or {}
     if known.get("token") != token:
