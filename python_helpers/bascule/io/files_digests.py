@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Optional
 
 from ..files.changes import Changes
@@ -51,6 +52,28 @@ def keeping(side: Side) -> Iterator[None]:
         yield
 
 
+def forget(side: Side, names: Iterable[bytes]) -> None:
+    """Believe no digest of these files that was taken before; without names, none at all."""
+    gone = set(names)
+    with keeping(side):
+        _drop_parts(side)
+        if not gone:
+            files.remove(side.manifest)
+        elif side.manifest.exists():
+            tree.without(side.manifest, gone)
+
+
+def replace(side: Side, read: Path) -> None:
+    """Believe what was just read from the disk, on a side that only transfers write to, in place of what was kept."""
+    with keeping(side):
+        _drop_parts(side)
+        fresh = side.manifest.with_name("own.new")
+        files.remove(fresh)
+        os.link(read, fresh)
+        os.replace(fresh, side.manifest)
+        files.sync_directory(side.manifest.parent)
+
+
 def trust(side: Side) -> None:
     """Note that the manifest just taken holds from this point of the recorder on: nobody could write meanwhile."""
     now = files_recorder.mark(side.component) if side.recorder else None
@@ -73,6 +96,11 @@ def _take(side: Side, touched: Optional[tree.Touched], progress: Optional[tree.P
     if lost:
         files_disk.found_again(side)
     return found
+
+
+def _drop_parts(side: Side) -> None:
+    for ending in (".part", ".interrupted"):
+        files.remove(side.manifest.with_suffix(ending))
 
 
 def _everything(_: bytes) -> bool:

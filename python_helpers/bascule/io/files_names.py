@@ -18,7 +18,7 @@ from ..files.changes import ROOT, Changes, Mark
 from ..files.delta import Delta, ScanNeeded
 from ..files.transfer import NAMES, Push, TransferError
 from ..integrity.manifest import printable
-from . import files, files_delta, files_owners, files_recorder, files_side
+from . import files, files_delta, files_doubt, files_owners, files_recorder, files_side
 from .files_side import Side
 from .files_talk import Talk
 
@@ -50,7 +50,8 @@ def reference(side: Side) -> Optional[Reference]:
 def carried(side: Side, now: Optional[Mark]) -> bool:
     """Tell whether the other side has all there is: nothing has happened since both were found the same."""
     shared = reference(side)
-    return now is not None and shared is not None and shared.mark == now and not shared.extra
+    same = now is not None and shared is not None and shared.mark == now and not shared.extra
+    return same and files_doubt.standing(side) is None
 
 
 def vouched(side: Side, now: Optional[Mark]) -> str:
@@ -91,6 +92,11 @@ def carry(side: Side, asked: Push, talk: Talk, known: Changes, now: Mark, final:
     agreed = talk.agreed()
     if shared is None or agreed != shared.agreed:
         raise ScanNeeded(expected=f"the other side to stand at {shared.agreed if shared else '?'}", found=agreed)
+    doubt = files_doubt.standing(side)
+    if doubt is not None:
+        if doubt.names is None:
+            raise ScanNeeded(expected=f"at most {EXTRA} differences", found="a verification has found more")
+        shared = replace(shared, extra=(*shared.extra, *doubt.names))
     found = _plan(side, talk, known, shared, final)
     names = found.names
     # First: a second look, at what differs all the same, has to know the names that this one has found.
@@ -121,6 +127,7 @@ def carry(side: Side, asked: Push, talk: Talk, known: Changes, now: Mark, final:
     if not final and files_delta.links_grown(side):
         files_delta.index_links(side)
     settle(side, talk, now, different)
+    files_doubt.end(side, doubt)
     result.update(equal=not different and not moved.names, moving=len(moved.names), different=len(different))
     return result
 

@@ -25,6 +25,7 @@ from ..integrity.manifest import Comparison, compare
 from . import (
     files_delta,
     files_digests,
+    files_doubt,
     files_names,
     files_owners,
     files_recorder,
@@ -52,6 +53,9 @@ def push(side: Side, request: dict[str, Any], report: Report) -> dict[str, Any]:
     if final:
         # Everybody waits for it; what shares the link has come to rest as well.
         asked = replace(asked, bwlimit="0")
+    if files_doubt.standing(side) is not None and not asked.backup_dir:
+        # Which of the two is right nobody has looked at: what is replaced is kept.
+        asked = replace(asked, backup_dir=files_side.repair_dir(side))
     files_side.apply_private(side)
     files_side.check_source(side, side.tree)
     began_ns = time.time_ns() - _MARGIN_NS
@@ -132,6 +136,8 @@ def _by_names(
 def still_true(side: Side, result: dict[str, Any]) -> bool:
     """Tell whether nothing has happened since a final transfer by names ended well."""
     mark = Mark.from_any(result.get("mark"))
+    if files_doubt.standing(side) is not None:
+        return False
     if mark is None or not result.get("equal") or not os.statvfs(side.tree).f_flag & os.ST_RDONLY:
         return False
     return files_recorder.mark(side.component) == mark
@@ -153,6 +159,7 @@ def _stand_still(side: Side, seconds: float) -> None:
 
 def _by_scan(side: Side, asked: Push, final: bool, retries: int, report: Report) -> dict[str, Any]:
     """Look at the whole tree, then take both manifests."""
+    found_different = files_doubt.standing(side)
     mark = files_recorder.mark(side.component) if side.recorder else None
     if mark:
         # Whoever reads the digests meanwhile must not have the recorder forget what happens during the scan.
@@ -191,6 +198,8 @@ def _by_scan(side: Side, asked: Push, final: bool, retries: int, report: Report)
     if side.recorder:
         with files_talk.talk(asked) as talk:
             result["shared"] = files_names.scanned(side, talk, mark, equal, lambda: _different(side, asked))
+    # Each path that differs is named for the next transfer, or that one looks at the whole tree as well.
+    files_doubt.end(side, found_different)
     return result
 
 

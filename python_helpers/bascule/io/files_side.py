@@ -6,7 +6,7 @@ import contextlib
 import fcntl
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -122,6 +122,15 @@ def note(side: Side, **values: Any) -> None:
         after = {**before, **values}
         if after != before:
             files.write_json(side.home / "side.json", after)
+
+
+def forget(side: Side, name: str, when: Callable[[Any], bool]) -> None:
+    """Take one fact away durably, if it is what is meant."""
+    with files.locked(side.home / "side.lock"):
+        known = facts(side)
+        if when(known.get(name)):
+            del known[name]
+            files.write_json(side.home / "side.json", known)
 
 
 def link_mbit(side: Side, address: str) -> float:
@@ -267,6 +276,11 @@ def backup_dir(side: Side) -> str:
     )
     # What an earlier transfer kept is older, hence what the fence stood at: a later one must not replace it.
     return str(directory / f"{(used[-1] if used else 0) + 1:04d}")
+
+
+def repair_dir(side: Side) -> str:
+    """Return where what was found to differ is kept at a side that was never active."""
+    return str(side.kept / f"{int(time.time())}.repair" / "0001")
 
 
 @contextlib.contextmanager

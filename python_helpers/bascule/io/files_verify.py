@@ -30,6 +30,8 @@ from . import (
     files_delta,
     files_digests,
     files_disk,
+    files_doubt,
+    files_names,
     files_owners,
     files_push,
     files_rsync,
@@ -58,7 +60,7 @@ def verify(side: Side, request: Mapping[str, Any], report: Report) -> dict[str, 
     guard = side.guard()
     if guard.status == rule.OPEN:
         files_side.prove(side, FROZEN if guard.frozen else ACTIVE)
-    known = files_side.facts(side)
+    known, doubt = files_side.facts(side), files_doubt.standing(side)
     moved = [int(known[name]) for name in ("opened_ns", "pushed_ns") if known.get(name)]
     since_ns = None if request.get("final") else (max(moved) if moved else 0)
     token, resumed = _name(side, bool(request.get("again")))
@@ -72,6 +74,11 @@ def verify(side: Side, request: Mapping[str, Any], report: Report) -> dict[str, 
     report({"stage": "comparing"})
     found = compare(tree.read_manifest(_own(side)), tree.read_manifest(peer_path), since_ns, REPAIRABLE + 1)
     names = [one.path for one in found.differences]
+    if names:
+        files_digests.forget(side, names if len(names) <= REPAIRABLE else ())
+        files_doubt.begin(side, None if len(names) > files_names.EXTRA else names)
+    else:
+        files_doubt.end(side, doubt)
     files.write_durably(_different(side), b"".join(name + b"\0" for name in names))
     files.write_json(_state(side), {**(files.read_json(_state(side)) or {}), "done": True})
     return {
@@ -109,6 +116,8 @@ def answer(side: Side, token: str) -> dict[str, Any]:
     guard = side.guard()
     digest, count = reread(side, token)
     receipt = files_seal.at_receipt(side)
+    # What looks as it did is not what it was, where a disk has changed it: an earlier digest would hide that.
+    files_digests.replace(side, _own(side))
     epoch = str(guard.receipt.epoch) if guard.receipt else ""
     received = bool(epoch) and files_side.facts(side).get("received") == epoch
     return {"manifest": digest, "receipt": receipt, "received": received, **count.to_dict()}
@@ -121,7 +130,7 @@ def repair(side: Side, request: Mapping[str, Any], report: Report) -> dict[str, 
     files_side.check_source(side, side.tree)
     names = _to_repair(side)
     if not asked.backup_dir:
-        asked = replace(asked, backup_dir=str(side.kept / f"{int(time.time())}.repair" / "0001"))
+        asked = replace(asked, backup_dir=files_side.repair_dir(side))
     report({"stage": "repairing", "message": f"{len(names)} paths"})
     seen = files_delta.Tree(side.tree)
     changes = Changes(0, 0, frozenset(names), frozenset(), True, "")
