@@ -14,7 +14,7 @@ from typing import Any, Optional
 
 from ..errors import BasculeError
 from ..files import delta
-from ..files.changes import ROOT, Changes, Mark
+from ..files.changes import ROOT, Changes, Mark, parents
 from ..files.delta import Delta, ScanNeeded
 from ..files.transfer import NAMES, Push, TransferError
 from ..integrity.manifest import printable
@@ -108,6 +108,7 @@ def carry(side: Side, asked: Push, talk: Talk, known: Changes, now: Mark, final:
     result: dict[str, Any] = {"names": len(names), "names_missing": gone, "proof_rounds": 0}
     result.update(_transfer(side, asked, talk, names, run))
     different = _compare(side, asked, talk, names)
+    different += _left_over(side, asked, talk, names)
     moved: Changes = _moved(side, now, final)
     different = [name for name in different if not moved.touches(name)]
     if different:
@@ -159,11 +160,26 @@ def _transfer(side: Side, asked: Push, talk: Talk, names: list[bytes], run: Carr
 
 
 def _compare(side: Side, asked: Push, talk: Talk, names: list[bytes]) -> list[bytes]:
-    if not names:
+    if not names and not talk.unclean:
         return []
     talk.prove(names)
     own = files_delta.Tree(side.tree, asked.owners).fingerprints(names)
     return delta.unequal(names, own, talk.proofs())
+
+
+def _left_over(side: Side, asked: Push, talk: Talk, names: list[bytes]) -> list[bytes]:
+    """Return what the other side alone has where a transfer was at work that has not ended well.
+
+    A part of a file lies beside it, and what such a transfer was to carry is to be carried again.
+    """
+    if not talk.ended:
+        return []
+    there = talk.names_in(sorted({above for name in names for above in parents(name)}))
+    known, here = set(names), files_delta.Tree(side.tree)
+    found = [name for name in there if name not in known and here.look(name) is None]
+    if len(found) > asked.max_delete:
+        raise ScanNeeded(expected=f"at most {asked.max_delete} parts of files", found=str(len(found)))
+    return found
 
 
 def _moved(side: Side, now: Mark, final: bool) -> Changes:

@@ -270,12 +270,14 @@ def backup_dir(side: Side) -> str:
     if guard.opened is None:
         return ""
     epoch = str(guard.receipt.epoch) if guard.receipt else str(guard.opened)
-    directory = side.kept / epoch
-    used = (
-        sorted(int(entry.name) for entry in directory.iterdir() if entry.name.isdigit()) if directory.is_dir() else []
-    )
     # What an earlier transfer kept is older, hence what the fence stood at: a later one must not replace it.
-    return str(directory / f"{(used[-1] if used else 0) + 1:04d}")
+    return str(next_number(side.kept / epoch))
+
+
+def next_number(directory: Path) -> Path:
+    """Return what the next transfer that keeps something there has for itself."""
+    used = [int(entry.name) for entry in files.children(directory) if entry.name.isdigit()]
+    return directory / f"{max(used, default=0) + 1:04d}"
 
 
 def repair_dir(side: Side) -> str:

@@ -18,6 +18,7 @@ from . import (
     files_disk,
     files_job,
     files_names,
+    files_receivers,
     files_recorder,
     files_seal,
     files_side,
@@ -170,6 +171,8 @@ def open_(
         ) as guard:
             if not guard.was_open:
                 files_side.note(side, opened_ns=time.time_ns() - _MARGIN_NS, agreed="", reference={})
+                # Whatever they left is part of a tree that was compared with the other side's, or leads.
+                files_receivers.forget(side, files_receivers.standing(side))
             done = _record(side, other, same and not guard.was_open)
             files_seal.settle(side)
             done += files_side.apply(side, ACTIVE)

@@ -153,10 +153,11 @@ def repair(side: Side, request: Mapping[str, Any], report: Report) -> dict[str, 
         talk.prove(found.names)
         own = files_delta.Tree(side.tree, asked.owners).fingerprints(found.names)
         left = delta.unequal(found.names, own, talk.proofs())
+        kept = talk.kept(asked.backup_dir)
     return {
         "rc": rc, "changes": done, "retries": retries, **stats, "changed_entries": len(names),
         "repaired": [printable(name) for name in names[:_SHOWN]], "asked_for": len(names), "written": len(found.names),
-        "left": [printable(name) for name in left[:_SHOWN]], "kept_in": asked.backup_dir,
+        "left": [printable(name) for name in left[:_SHOWN]], "kept_in": kept,
     }  # fmt: skip
 
 

@@ -100,3 +100,33 @@ def test_what_a_verification_has_found_does_not_open_as_equal(pair: Pair) -> Non
     assert_same(pair)
     pair.must("freeze", "sync", "switch", "thaw", direction="back")
     assert_same(pair)
+
+
+def test_a_receiver_that_was_killed_in_a_file_leaves_nothing_in_what_opens(pair: Pair) -> None:
+    shell(pair, "source", "dd if=/dev/urandom of=uploads/killed bs=1M count=24 status=none")
+    started = pair.start_verb("sync", extra={"rsync_delta_sync_bwlimit": "4m", "rsync_delta_sync_retries": 0})
+    stray = f"find {HOME}/tree/uploads -name '.killed.*'"
+    pair.until("target", f"{stray} -size +2M | grep -q .")
+    pair.must_run("target", ["bash", "-c", "kill -KILL $(pgrep -x rsync)"])
+    assert not pair.finish(started).ok
+    assert shell(pair, "target", stray) != ""
+    pair.must("freeze", "sync", "switch", "thaw")
+    found = pair.fact("transfer")
+    assert (found["found_by"], found["proved_equal"]) == ("names", True)
+    assert shell(pair, "target", stray) == ""
+    assert_same(pair)
+    pair.must("freeze", "sync", "switch", "thaw", direction="back")
+
+
+def test_a_look_at_the_whole_tree_that_was_killed_is_followed_by_another(pair: Pair) -> None:
+    shell(pair, "source", "dd if=/dev/urandom of=content/5/killed bs=1M count=24 status=none")
+    options = {"rsync_delta_sync_bwlimit": "4m", "rsync_delta_sync_retries": 0, "rsync_delta_sync_checksum": True}
+    started = pair.start_verb("sync", extra=options)
+    stray = f"find {HOME}/tree/content/5 -name '.killed.*'"
+    pair.until("target", f"{stray} -size +2M | grep -q .")
+    pair.must_run("target", ["bash", "-c", "kill -KILL $(pgrep -x rsync)"])
+    assert not pair.finish(started).ok
+    found = sync(pair)
+    assert found["found_by"] == "scan"
+    assert shell(pair, "target", stray) == ""
+    assert_same(pair)

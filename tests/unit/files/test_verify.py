@@ -170,6 +170,9 @@ class Talk:
     def proofs(self) -> list[str]:
         return files_delta.Tree(self.other.side.path).fingerprints(self.asked)
 
+    def kept(self, directory: str) -> list[str]:
+        return [directory]
+
 
 def repair(
     kernel: Kernel, other: Other, monkeypatch: pytest.MonkeyPatch, mend: Callable[[], object]
@@ -203,6 +206,7 @@ def test_a_repair_writes_what_differs_and_keeps_what_it_replaces(
     (asked,) = other.pushed
     assert Path(asked.names).read_bytes() == b"./b\0"
     assert asked.rewrite
+    assert found["kept_in"] == [asked.backup_dir]
     assert asked.backup_dir.startswith(f"{kernel.side.kept}/")
     command = rsync_command(asked)
     assert "--ignore-times" in command
