@@ -84,7 +84,7 @@ def verify(side: Side, request: Mapping[str, Any], report: Report) -> dict[str, 
     return {
         **found.to_dict(), "manifest": digest, "peer_manifest": other["manifest"], "files": count.files,
         "bytes": count.bytes, "read_bytes": count.read_bytes, "peer_files": other["files"],
-        "peer_read_bytes": other["read_bytes"], "peer_receipt": other["receipt"], "peer_received": other["received"],
+        "peer_read_bytes": other["read_bytes"], "kept_as_at_receipt": _as_at_receipt(other),
         "since_ns": since_ns, "ever_switched": bool(known.get("opened_ns")), "resumed": resumed,
         "changed_while_read": [*count.moving_names, *other["moving_names"]][:_SHOWN],
     }  # fmt: skip
@@ -191,6 +191,13 @@ class Pace:
                 "remaining": f"{int(left) // 3600}:{int(left) // 60 % 60:02d}:{int(left) % 60:02d}",
             }
         )
+
+
+def _as_at_receipt(other: Mapping[str, Any]) -> Optional[bool]:
+    """Tell whether the passive side is what its receipt says; None where it has given none, or has received since."""
+    if not other["receipt"] or other["received"]:
+        return None
+    return bool(other["receipt"] == other["manifest"])
 
 
 def _name(side: Side, again: bool) -> tuple[str, bool]:

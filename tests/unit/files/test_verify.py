@@ -265,6 +265,16 @@ def test_progress_has_a_rate_and_what_remains() -> None:
     assert json.loads(json.dumps(told))
 
 
+@pytest.mark.parametrize(
+    ("receipt", "received", "said"), [("", False, None), ("m", True, None), ("m", False, True), ("n", False, False)]
+)
+def test_what_was_not_compared_with_a_receipt_is_not_called_the_same(
+    receipt: str, received: bool, said: object
+) -> None:
+    other = {"manifest": "m", "receipt": receipt, "received": received}
+    assert files_verify._as_at_receipt(other) is said
+
+
 def test_a_worker_that_dies_leaves_what_was_read(kernel: Kernel, other: Other, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
 
