@@ -18,7 +18,7 @@ from ..files.changes import ROOT, Changes, Mark, parents
 from ..files.delta import Delta, ScanNeeded
 from ..files.transfer import NAMES, Push, TransferError
 from ..integrity.manifest import printable
-from . import files, files_delta, files_doubt, files_owners, files_recorder, files_side
+from . import files, files_delta, files_doubt, files_owners, files_receivers, files_recorder, files_side
 from .files_side import Side
 from .files_talk import Talk
 
@@ -174,6 +174,10 @@ def _left_over(side: Side, asked: Push, talk: Talk, names: list[bytes]) -> list[
     """
     if not talk.ended:
         return []
+    if files_receivers.had_the_whole_tree(talk.ended):
+        raise ScanNeeded(
+            expected="no transfer of the whole tree that has not ended well", found="one that was ended now"
+        )
     there = talk.names_in(sorted({above for name in names for above in parents(name)}))
     known, here = set(names), files_delta.Tree(side.tree)
     found = [name for name in there if name not in known and here.look(name) is None]

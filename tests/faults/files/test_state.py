@@ -37,7 +37,7 @@ os.fsync(disk)
 
 @pytest.fixture(scope="module")
 def pair(start_pair: StartPair) -> Pair:
-    pair = start_pair("files", "fstate")
+    pair = start_pair("files", "state")
     pair.must("prepare")
     pair.must("sync")
     assert pair.fact("transfer")["found_by"] == "names"
@@ -91,6 +91,8 @@ def test_what_a_verification_has_found_does_not_open_as_equal(pair: Pair) -> Non
     refused = pair.verb("verify")
     assert not refused.ok
     assert "content/5/rotten: digest" in refused.stdout.replace("\n", " ")
+    # The target has given no receipt yet that it could be compared with.
+    assert pair.fact("verify")["kept_side_as_at_its_receipt"] is None
     # Nobody repairs it. What follows must not rest on what both sides had agreed on before.
     pair.must("freeze", "sync", "switch", "thaw")
     found = pair.fact("transfer")
@@ -98,6 +100,13 @@ def test_what_a_verification_has_found_does_not_open_as_equal(pair: Pair) -> Non
     assert shell(pair, "target", "sha256sum content/5/rotten").split()[0] == good
     assert shell(pair, "target", f"cd {HOME}/kept/*.repair/0001; sha256sum content/5/rotten").split()[0] == bad
     assert_same(pair)
+    # A service that starts there gives everything to itself: the content is compared all the same.
+    shell(pair, "target", "chown -R courses:games content/5")
+    pair.must("verify")
+    found = pair.fact("verify")
+    assert (found["files_different"], found["files_not_proved"]) == (0, 0)
+    assert found["changed_since_switch"] > 1
+    assert found["kept_side_as_at_its_receipt"] is True
     pair.must("freeze", "sync", "switch", "thaw", direction="back")
     assert_same(pair)
 

@@ -159,6 +159,17 @@ def test_what_both_sides_hold_is_asked_for_when_nobody_writes_any_more(
     assert files_receivers.standing(ends.passive) == []
 
 
+def test_one_that_lives_on_with_the_whole_tree_needs_a_look_at_all_of_it(
+    ends: Ends, sleeper: list[subprocess.Popen[bytes]]
+) -> None:
+    change(ends)
+    with files_receivers.begun(ends.passive, files_receivers.WHOLE):
+        sleeper.append(serves(ends.passive, NAMED))
+    for found in ("one that was ended now", "the other side to stand at"):
+        with pytest.raises(ScanNeeded, match=found):
+            ends.carry()
+
+
 def test_one_that_cannot_be_ended_is_told(ends: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files_receivers, "_WAIT", 0.1)
     with (
