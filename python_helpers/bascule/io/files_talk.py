@@ -85,7 +85,7 @@ class Talk:
 
     def __init__(self, process: subprocess.Popen[bytes], errors: IO[bytes]) -> None:
         self._process, self._errors = process, errors
-        # Transfers into the other side that have not ended well: by now, and of those the ones that are ended for good.
+        # Whether the other side knows of transfers that have not ended well, and which of them write no more.
         self.unclean = False
         self.ended: set[str] = set()
 

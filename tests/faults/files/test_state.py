@@ -127,6 +127,22 @@ def test_a_receiver_that_was_killed_in_a_file_leaves_nothing_in_what_opens(pair:
     pair.must("freeze", "sync", "switch", "thaw", direction="back")
 
 
+def test_a_receiver_that_lives_on_is_ended_before_both_agree(pair: Pair) -> None:
+    shell(pair, "source", "dd if=/dev/urandom of=uploads/stale bs=1M count=24 status=none")
+    started = pair.start_verb("sync", extra={"rsync_delta_sync_bwlimit": "4m", "rsync_delta_sync_retries": 0})
+    stray = f"find {HOME}/tree/uploads -name '.stale.*'"
+    pair.until("target", f"{stray} -size +2M | grep -q .")
+    stopped = shell(pair, "target", "kill -STOP $(pgrep -x rsync); pgrep -x rsync").split()
+    pair.must_run("source", ["systemctl", "stop", "bascule-course_files-push"])
+    assert not pair.finish(started).ok
+    assert shell(pair, "target", "pgrep -x rsync").split() == stopped
+    found = sync(pair)
+    assert (found["found_by"], found["proved_equal"]) == ("names", True)
+    assert pair.run("target", ["pgrep", "-x", "rsync"]).out == ""
+    assert shell(pair, "target", stray) == ""
+    assert_same(pair)
+
+
 def test_a_look_at_the_whole_tree_that_was_killed_is_followed_by_another(pair: Pair) -> None:
     shell(pair, "source", "dd if=/dev/urandom of=content/5/killed bs=1M count=24 status=none")
     options = {"rsync_delta_sync_bwlimit": "4m", "rsync_delta_sync_retries": 0, "rsync_delta_sync_checksum": True}
