@@ -29,6 +29,8 @@ def freeze(component: str, side_name: str, value: bool, *, check: bool = False) 
     guard = side.guard()
     if guard.status != rule.OPEN and (value or check):
         return [], guard
+    if value:
+        files_side.check_nested(side, files_side.look(side))
     wanted = FROZEN if value else ACTIVE
     guard, marked = guard_store.frozen(component, side.name, value, root=side.base / "guard", check=True)
     if check:
@@ -68,6 +70,9 @@ def close(component: str, side_name: str, epoch: str, *, check: bool = False) ->
     if check:
         done = [step.describe() for step in files_side.plan(side, CLOSED)]
         return {"changed": True, "done": [*done, "give the receipt"], "receipt": None}
+    if side.guard().status in (rule.OPEN, rule.OPENING):
+        # What clients wrote there would be on neither side. One that is closed holds what its receipt says.
+        files_side.check_nested(side, files_side.look(side))
     with guard_store.closing(component, side.name, epoch, root=side.base / "guard") as guard:
         done = []
         for operation in ("push", "verify", "repair", "links", files_seal.OPERATION):

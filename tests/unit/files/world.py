@@ -35,6 +35,8 @@ class Kernel:
     private: bool = False
     busy: list[str] = field(default_factory=list)
     elsewhere: list[Elsewhere] = field(default_factory=list)
+    nested: tuple[str, ...] = ()
+    beyond: tuple[str, ...] = ()
     taken: list[str] = field(default_factory=list)
     # The recorder of this side: whether it runs, and where it stands.
     recording: bool = False
@@ -43,12 +45,14 @@ class Kernel:
     # A kernel that says yes to a remount and does nothing: the proof must find out.
     deaf: bool = False
 
-    def look(self, path: str, private: str) -> View:
+    def look(self, path: str, private: str, deep: bool = False) -> View:
         if not self.mounted:
             return View(path, private, None, None)
         inner = mount(private, self.super_ro, self.super_ro, 2) if self.private else None
         away = tuple(self.elsewhere)
-        return View(path, private, mount(path, self.public_ro, self.super_ro), inner, (), away)
+        beyond = self.beyond if deep else ()
+        public = mount(path, self.public_ro, self.super_ro)
+        return View(path, private, public, inner, (), away, self.nested, beyond)
 
     def take(self, step: Step, view: View) -> None:
         self.taken.append(step.describe())
