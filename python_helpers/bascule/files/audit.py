@@ -57,6 +57,8 @@ def _of_one(name: str, found: Found) -> list[str]:
             f"the tree on {name} could be written to while it is passive, by {'; by '.join(survey['beyond'])}: "
             "unmount the overlays, end the processes"
         )
+    if survey.get("boot"):
+        reasons.append(f"the tree on {name} could not be fenced after a reboot: {survey['boot']}")
     # b3sum digests large files.
     reasons += [f"{program} is not installed on {name}" for program in ("rsync", "b3sum") if not survey.get(program)]
     return reasons

@@ -10,7 +10,7 @@ from typing import Any
 from ..errors import BasculeError
 from ..files.mounts import View
 from ..files.transfer import NAMES
-from . import content, files_owners, files_side, tree
+from . import content, files_boot, files_owners, files_side, tree
 from .files_side import Side
 from .process import run
 
@@ -60,6 +60,7 @@ def survey(side: Side, owners_there: Mapping[str, Any]) -> dict[str, Any]:
         "unmatched_owners": files_owners.unmatched(side, owners_there),
         "nested_mounts": list(view.nested),
         "beyond": list(view.beyond),
+        "boot": files_boot.order(side.path).advice if view.public_mount else "",
         "sentinel": os.path.isfile(os.path.join(side.path, side.sentinel)),
         "rsync": _version(["rsync", "--version"]),
         content.PROGRAM: _version([content.PROGRAM, "--version"]),
