@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bascule.files.mounts import ACTIVE, CLOSED, FROZEN, PASSIVE, Mount, TreeError, View, steps
+from bascule.files.mounts import ACTIVE, CLOSED, FROZEN, PASSIVE, Mount, Step, TreeError, View, steps
 from bascule.io import files_side, mount_tables, mounts, mounts_beyond
 from bascule.io.mount_tables import Tables
 
@@ -151,7 +151,7 @@ def test_who_comes_while_a_tree_is_made_passive_finds_it_read_only_again(
 ) -> None:
     take = mounts.take
 
-    def taken(step: files_side.Step, view: View) -> None:
+    def taken(step: Step, view: View) -> None:
         take(step, view)
         closed.beyond = (WAY,) if step.what == "super" and not step.read_only else closed.beyond
 
