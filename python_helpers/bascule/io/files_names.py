@@ -18,7 +18,7 @@ from ..files.changes import ROOT, Changes, Mark
 from ..files.delta import Delta, ScanNeeded
 from ..files.transfer import NAMES, Push, TransferError
 from ..integrity.manifest import printable
-from . import files, files_delta, files_owners, files_recorder, files_side
+from . import files, files_delta, files_links, files_owners, files_recorder, files_side
 from .files_side import Side
 from .files_talk import Talk
 
@@ -94,7 +94,7 @@ def carry(side: Side, asked: Push, talk: Talk, known: Changes, now: Mark, final:
     found = _plan(side, talk, known, shared, final)
     names = found.names
     # First: a second look, at what differs all the same, has to know the names that this one has found.
-    files_delta.add_links(side, found.inodes)
+    files_links.add_links(side, found.inodes)
     gone = _check_cap(found, asked, talk)
     if asked.owners == NAMES:
         base = os.path.realpath(os.fsencode(side.tree))
@@ -119,21 +119,21 @@ def carry(side: Side, asked: Push, talk: Talk, known: Changes, now: Mark, final:
             state="the passive side is not equal yet; nothing was switched",
             next_command="run the same playbook again with -e rsync_delta_sync_checksum=true",
         )
-    if not final and files_delta.links_grown(side):
-        files_delta.index_links(side)
+    if not final and files_links.links_grown(side):
+        files_links.index_links(side)
     settle(side, talk, now, different)
     result.update(equal=not different and not moved.names, moving=len(moved.names), different=len(different))
     return result
 
 
 def _plan(side: Side, talk: Talk, known: Changes, shared: Optional[Reference], final: bool) -> Delta:
-    if known.inodes and not files_delta.links_known(side):
+    if known.inodes and not files_links.links_known(side, known.generation):
         raise ScanNeeded(expected="the inode of every name to be written down", found="that was not done yet")
     tree = files_delta.Tree(side.tree)
     more = list(shared.extra) if shared else []
     if not final:
         more += files_delta.open_for_writing(side)
-    found = delta.plan(known, more, tree.look, tree.below, lambda inodes: files_delta.links_of(side, inodes))
+    found = delta.plan(known, more, tree.look, tree.below, lambda inodes: files_links.links_of(side, inodes))
     if found.swept:
         delta.add_unwanted(found, talk.names_below(sorted(found.swept)))
     if found.listed:

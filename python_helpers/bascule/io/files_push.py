@@ -27,6 +27,7 @@ from . import (
     files,
     files_delta,
     files_digests,
+    files_links,
     files_names,
     files_owners,
     files_recorder,
@@ -159,7 +160,7 @@ def _by_scan(side: Side, asked: Push, final: bool, retries: int, report: Report)
     if mark:
         # Whoever reads the digests meanwhile must not have the recorder forget what happens during the scan.
         files_recorder.remember(side, files_names.READER, mark)
-        files_delta.index_links(side)
+        files_links.index_links(side)
     if asked.owners == transfer.NAMES:
         report({"stage": "owners"})
         with files_talk.talk(asked) as talk:
@@ -241,7 +242,7 @@ def _linked(side: Side, inodes: frozenset[int]) -> dict[int, Iterable[bytes]]:
 def links(side: Side, request: dict[str, Any], report: Report) -> dict[str, Any]:
     """Write down all names of files that have several: needed when one of them changes."""
     files_side.apply_private(side)
-    return {"links": files_delta.index_links(side)}
+    return {"links": files_links.index_links(side)}
 
 
 def preview(side: Side, asked: Push) -> dict[str, Any]:

@@ -62,7 +62,7 @@ def retire(component: str, name: str, *, check: bool = False) -> list[str]:
         if not check:
             with files_side.no_receiver(side):
                 mounts.unmount(side.tree)
-    for directory in ("ssh", "kept", "jobs", "manifest", "links"):
+    for directory in ("ssh", "kept", "jobs", "manifest", "links", "links.new"):
         if (home / directory).exists():
             done.append(f"remove {home / directory}")
             if not check:

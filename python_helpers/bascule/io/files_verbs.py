@@ -13,7 +13,17 @@ from ..files import decide
 from ..files.mounts import ACTIVE, CLOSED, FROZEN, PASSIVE, TreeError
 from ..guard import state as rule
 from ..guard.state import GuardState, Receipt
-from . import files_digests, files_job, files_names, files_recorder, files_seal, files_side, guard_store, units
+from . import (
+    files_digests,
+    files_job,
+    files_links,
+    files_names,
+    files_recorder,
+    files_seal,
+    files_side,
+    guard_store,
+    units,
+)
 from .files_side import BASE, Side
 
 _MARGIN_NS = 50_000_000
@@ -102,6 +112,7 @@ def close(component: str, side_name: str, epoch: str, *, check: bool = False) ->
             files_side.note(side, left=left)
             receipt = guard.closed(position)
             files_side.note(side, received="", agreed=_agreed(epoch), touched=False, reference={})
+            files_links.forget(side)
     if agreed:
         # Whoever wants to know it and finds it not done does it himself.
         with contextlib.suppress(BasculeError):

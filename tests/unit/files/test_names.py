@@ -20,9 +20,9 @@ from bascule.files.transfer import LinkBroken, Push, TransferError
 from bascule.integrity.manifest import compare
 from bascule.io import (
     files,
-    files_delta,
     files_digests,
     files_job,
+    files_links,
     files_names,
     files_push,
     files_recorder,
@@ -117,7 +117,7 @@ def ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ends]:
     monkeypatch.setattr(files_talk, "_check_passive", lambda side: None)
     monkeypatch.setattr("bascule.io.mounts.open_for_writing", lambda path: [])
     found = Ends(active, passive.side)
-    files_delta.index_links(active.side)
+    files_links.index_links(active.side)
     assert files_names.settle(active.side, found.talk, Mark("g1", 0), [])
     yield found
     found.close()
@@ -166,7 +166,7 @@ def test_a_file_that_was_changed_under_a_name_it_has_lost_is_carried_under_the_o
     assert ends.carry(final=True)["equal"]
     assert ends.differences() == []
     ends.tell((CHANGED, INODE + b"%d" % path.stat().st_ino))
-    (ends.active.home / "links" / "size").unlink()
+    files_links.forget(ends.active)
     with pytest.raises(ScanNeeded, match="not done yet"):
         ends.carry()
 
