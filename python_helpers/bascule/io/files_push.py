@@ -210,7 +210,11 @@ def _write_again(side: Side, asked: Push, retries: int, report: Report) -> int:
 
     What looks the same to rsync may differ all the same: a name that was one of another file's, with its size and time.
     """
-    names = _different(side, asked)
+    try:
+        names = _different(side, asked)
+    except BasculeError:
+        # The link: what differs is not known.
+        return 0
     if not names:
         return 0
     report({"stage": "writing again what differs", "message": f"{len(names)} paths"})

@@ -181,8 +181,8 @@ def apply(side: Side, wanted: str) -> list[str]:
 
 
 def _reach(side: Side, wanted: str, done: list[str]) -> None:
-    for _ in range(_ROUNDS):
-        view = look(side, wanted == PASSIVE)
+    for number in range(_ROUNDS):
+        view = look(side, wanted == PASSIVE and number == 0)
         todo = steps(view, wanted, _flips(side))
         if not todo:
             return
