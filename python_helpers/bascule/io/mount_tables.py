@@ -29,7 +29,7 @@ class Tables:
     overlays: dict[str, list[tuple[str, Mount]]] = field(default_factory=dict)
     # Namespaces that have a process, and what keeps others alive.
     namespaces: set[str] = field(default_factory=set)
-    doors: dict[str, str] = field(default_factory=dict)
+    doors: dict[str, list[str]] = field(default_factory=dict)
     # What could not be looked into.
     shut: list[str] = field(default_factory=list)
 
@@ -52,8 +52,10 @@ def read(device: str) -> tuple[Tables, list[There]]:
         _take_in(tables, name, there)
         if mine:
             found.append(({"namespace": space, "pid": name, "command": command(pid), "unit": unit(pid)}, mine))
-    for space, door in tables.doors.items():
-        if space in tables.namespaces:
+    for space, doors in tables.doors.items():
+        # Whoever showed it may have ended meanwhile; another one may show it still.
+        door = next((one for one in doors if os.path.exists(one)), "")
+        if space in tables.namespaces or not door:
             continue
         try:
             there = _mounts_behind(door)
@@ -118,7 +120,7 @@ def _take_in(tables: Tables, pid: str, mounts: list[Mount]) -> None:
             tables.overlays.setdefault(mount.device, []).append((pid, mount))
         elif mount.kind == "nsfs" and mount.root.startswith("mnt:["):
             root = "" if pid == "self" else f"/proc/{pid}/root"
-            tables.doors.setdefault(mount.root, root + mount.path)
+            tables.doors.setdefault(mount.root, []).append(root + mount.path)
         tables.devices[mount.mount_id] = mount.device
 
 

@@ -21,16 +21,19 @@ _TRIES = 3
 
 def ways(path: str, device: str, tables: Tables) -> list[str]:
     """Name every such way."""
+    if not _ways(path, device, tables):
+        return []
+    # Mounts and processes come and go while they are looked at: what is so, is so twice.
+    return _ways(path, device, mount_tables.read(device)[0])
+
+
+def _ways(path: str, device: str, tables: Tables) -> list[str]:
     found = [f"{door}, which keeps a mount namespace alive that cannot be looked into" for door in tables.shut]
     for seen in tables.overlays.values():
         upper = _upper_in(path, device, seen, tables)
         if upper:
             found.append(upper)
-    hidden = set(_hidden(path, tables))
-    if hidden:
-        # What was mounted since the tables were read is in them by now.
-        hidden &= set(_hidden(path, mount_tables.read(device)[0]))
-    return found + sorted(hidden)
+    return found + sorted(_hidden(path, tables))
 
 
 def _upper_in(path: str, device: str, seen: list[tuple[str, Mount]], tables: Tables) -> str:

@@ -24,7 +24,7 @@ def overlay(upper: str, path: str = "/nowhere", super_options: str = "rw") -> Mo
 
 
 @pytest.fixture
-def tables(tmp_path: Path) -> tuple[str, Tables]:
+def tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, Tables]:
     """The device of the directory, and this machine's tables without any overlay."""
     # Only what a process holds on this device counts: the whole machine's processes are looked at.
     descriptor = os.open(tmp_path, os.O_PATH)
@@ -32,6 +32,7 @@ def tables(tmp_path: Path) -> tuple[str, Tables]:
     device = everything.devices[mounts_beyond._mount_id(descriptor)]
     os.close(descriptor)
     everything.overlays.clear()
+    monkeypatch.setattr(mount_tables, "read", lambda device: (everything, []))
     return device, everything
 
 
