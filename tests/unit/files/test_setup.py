@@ -13,7 +13,7 @@ from bascule.errors import BasculeError
 from bascule.files import audit
 from bascule.files.boot_order import Order
 from bascule.files.mounts import PASSIVE, TreeError
-from bascule.io import files_boot, files_link, files_setup, files_side, mounts
+from bascule.io import files_link, files_setup, files_side, mounts
 from bascule.io.files_link import Peer
 from bascule.io.process import Result
 
@@ -115,7 +115,7 @@ def test_a_tree_that_is_mounted_too_late_to_be_fenced_is_refused(kernel: Kernel)
 
 def test_a_unit_fences_the_tree_whenever_it_is_mounted(kernel: Kernel) -> None:
     kernel.order = Order("srv-a.mount", services=("web.service",))
-    path = files_boot.UNITS / f"bascule-{COMPONENT}-fence.service"
+    path = kernel.side.base.parent / "units" / f"bascule-{COMPONENT}-fence.service"
     set_up(kernel, "closed", check=True)
     assert not path.exists()
     assert f"write {path}: fences the tree whenever it is mounted" in set_up(kernel, "closed")
