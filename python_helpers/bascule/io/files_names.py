@@ -18,7 +18,7 @@ from ..files.changes import ROOT, Changes, Mark, parents
 from ..files.delta import Delta, ScanNeeded
 from ..files.transfer import NAMES, Push, TransferError
 from ..integrity.manifest import printable
-from . import files, files_delta, files_doubt, files_owners, files_receivers, files_recorder, files_side
+from . import files, files_delta, files_doubt, files_links, files_owners, files_receivers, files_recorder, files_side
 from .files_side import Side
 from .files_talk import Talk
 
@@ -100,7 +100,7 @@ def carry(side: Side, asked: Push, talk: Talk, known: Changes, now: Mark, final:
     found = _plan(side, talk, known, shared, final)
     names = found.names
     # First: a second look, at what differs all the same, has to know the names that this one has found.
-    files_delta.add_links(side, found.inodes)
+    files_links.add_links(side, found.inodes)
     gone = _check_cap(found, asked, talk)
     if asked.owners == NAMES:
         base = os.path.realpath(os.fsencode(side.tree))
@@ -112,9 +112,10 @@ def carry(side: Side, asked: Push, talk: Talk, known: Changes, now: Mark, final:
     moved: Changes = _moved(side, now, final)
     different = [name for name in different if not moved.touches(name)]
     if different:
-        # Same size and same time, and still not the same: the content decides.
+        # Same size and same time, and still not the same: written again, whatever rsync thinks of it. By its contents
+        # alone it would leave a file its name in another one's that it has no longer.
         again = _plan(side, talk, replace(known, changed=frozenset(different), deleted=frozenset()), None, final)
-        more = _transfer(side, replace(asked, checksum=True), talk, again.names, run)
+        more = _transfer(side, replace(asked, rewrite=True), talk, again.names, run)
         result["changed_entries"] = result.get("changed_entries", 0) + more.get("changed_entries", 0)
         result["proof_rounds"] = 1
         different = [name for name in _compare(side, asked, talk, again.names) if not moved.touches(name)]
@@ -125,8 +126,8 @@ def carry(side: Side, asked: Push, talk: Talk, known: Changes, now: Mark, final:
             state="the passive side is not equal yet; nothing was switched",
             next_command="run the same playbook again with -e rsync_delta_sync_checksum=true",
         )
-    if not final and files_delta.links_grown(side):
-        files_delta.index_links(side)
+    if not final and files_links.links_grown(side):
+        files_links.index_links(side)
     settle(side, talk, now, different)
     files_doubt.end(side, doubt)
     result.update(equal=not different and not moved.names, moving=len(moved.names), different=len(different))
@@ -134,13 +135,13 @@ def carry(side: Side, asked: Push, talk: Talk, known: Changes, now: Mark, final:
 
 
 def _plan(side: Side, talk: Talk, known: Changes, shared: Optional[Reference], final: bool) -> Delta:
-    if known.inodes and not files_delta.links_known(side):
+    if known.inodes and not files_links.links_known(side, known.generation):
         raise ScanNeeded(expected="the inode of every name to be written down", found="that was not done yet")
     tree = files_delta.Tree(side.tree)
     more = list(shared.extra) if shared else []
     if not final:
         more += files_delta.open_for_writing(side)
-    found = delta.plan(known, more, tree.look, tree.below, lambda inodes: files_delta.links_of(side, inodes))
+    found = delta.plan(known, more, tree.look, tree.below, lambda inodes: files_links.links_of(side, inodes))
     if found.swept:
         delta.add_unwanted(found, talk.names_below(sorted(found.swept)))
     if found.listed:

@@ -17,6 +17,7 @@ from . import (
     files_digests,
     files_disk,
     files_job,
+    files_links,
     files_names,
     files_receivers,
     files_recorder,
@@ -40,6 +41,8 @@ def freeze(component: str, side_name: str, value: bool, *, check: bool = False) 
     guard = side.guard()
     if guard.status != rule.OPEN and (value or check):
         return [], guard
+    if value:
+        files_side.check_nested(side, files_side.look(side))
     wanted = FROZEN if value else ACTIVE
     guard, marked = guard_store.frozen(component, side.name, value, root=side.base / "guard", check=True)
     if check:
@@ -79,6 +82,9 @@ def close(component: str, side_name: str, epoch: str, *, check: bool = False) ->
     if check:
         done = [step.describe() for step in files_side.plan(side, CLOSED)]
         return {"changed": True, "done": [*done, "give the receipt"], "receipt": None}
+    if side.guard().status in (rule.OPEN, rule.OPENING):
+        # What clients wrote there would be on neither side. One that is closed holds what its receipt says.
+        files_side.check_nested(side, files_side.look(side))
     with guard_store.closing(component, side.name, epoch, root=side.base / "guard") as guard:
         done = []
         for operation in ("push", "verify", "repair", "links", files_seal.OPERATION):
@@ -108,6 +114,7 @@ def close(component: str, side_name: str, epoch: str, *, check: bool = False) ->
             files_side.note(side, left=left)
             receipt = guard.closed(position)
             files_side.note(side, received="", agreed=_agreed(epoch), touched=False, reference={})
+            files_links.forget(side)
     if agreed:
         # Whoever wants to know it and finds it not done does it himself.
         with contextlib.suppress(BasculeError):
