@@ -13,13 +13,15 @@ from ..guard import state as rule
 from ..guard.state import GuardState
 from ..postgresql import control, lsn
 from ..postgresql.spec import Spec
-from . import files, guard_store, pg_diverged, pg_pin, pg_reach, pg_safety, units
-from .pg_cluster import HOME, STREAMING, Cluster, load_spec, streaming_standby, world
+from . import files, guard_store, pg_diverged, pg_pin, pg_reach, pg_safety, pg_switch, units
+from .pg_cluster import HOME, LOG_END, STREAMING, Cluster, load_spec, streaming_standby, world
 from .process import run
 from .psql import SqlError
 
 KEPT_FILE = "kept.json"
 FOLLOW_FILE = "follow.json"
+# It replays its log first, however much that is.
+REVIVE_SECONDS = 600.0
 
 
 def follow(component: str, epoch: str) -> int:
@@ -126,9 +128,14 @@ def end_holding_comparison(cluster: Cluster, patience: float = 5) -> bool:
 
 
 def catch_up(component: str, side: str, *, budget: float, wait: bool = True) -> dict[str, Any]:
-    """Wait, at the primary, until the other side has replayed all that was written before now."""
+    """Wait, at the side that leads, until the other side has replayed all that was written before now.
+
+    Without `wait` only see to it that there is something to follow: the slot, and the server of a side that died while
+    it closed or opened, which lets no client in.
+    """
     spec = load_spec(component, side)
     cluster = Cluster(spec)
+    revived = not wait and _revived(component, side, cluster)
     with cluster.session() as session:
         slot = session.query(f"SELECT wal_status AS status FROM pg_replication_slots WHERE slot_name = '{spec.slot}'")
         missing = not slot
@@ -142,8 +149,8 @@ def catch_up(component: str, side: str, *, budget: float, wait: bool = True) -> 
         if missing:
             session.execute(f"SELECT pg_create_physical_replication_slot('{spec.slot}', true)")
         if not wait:
-            return {"changed": missing, "behind": None}
-        target = str(session.value("SELECT pg_current_wal_lsn()::text"))
+            return {"changed": missing or revived, "behind": None}
+        target = str(session.value(f"SELECT ({LOG_END})::text"))
         deadline = time.monotonic() + budget
         while True:
             row = streaming_standby(session, spec)
@@ -154,10 +161,24 @@ def catch_up(component: str, side: str, *, budget: float, wait: bool = True) -> 
                 raise BasculeError(
                     expected=f"{spec.peer_side} to have replayed {target} within {budget:g} s",
                     found=f"{row['state']}, {behind} bytes behind" if row else "it is not connected",
-                    state=f"{side} serves as before",
-                    next_command=f"ansible-playbook playbooks/30_sync.yml --limit {component}",
+                    state=f"{side} is as it was",
+                    next_command=f"see that {spec.peer_side} streams and replays, then run the same playbook again",
                 )
             time.sleep(0.1)
+
+
+def _revived(component: str, side: str, cluster: Cluster) -> bool:
+    with world(component):
+        # Whoever holds the permit is started by freeze and thaw, never from here.
+        if guard_store.read(component, side).status == rule.OPEN or cluster.postmaster() is not None:
+            return False
+        if pg_switch.revive(cluster, REVIVE_SECONDS):
+            return True
+        if cluster.control().state not in control.STANDING:
+            return False
+        cluster.fence()
+        cluster.start(timeout=REVIVE_SECONDS)
+        return True
 
 
 def streams(cluster: Cluster) -> bool:

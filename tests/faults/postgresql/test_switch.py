@@ -243,7 +243,7 @@ def test_the_real_switch_survives_the_death_of_its_controller(
         shell.kill_tree(started)
         clients.go_on()
         nothing_lost(clients, pair, [old])
-        pair.must("freeze", "switch", "thaw", direction=direction)
+        pair.must("freeze", "sync", "switch", "thaw", direction=direction)
         clients.go_on()
     assert clients.errors == []
     nothing_lost(clients, pair, [old, SIDES[1 - SIDES.index(old)]])
