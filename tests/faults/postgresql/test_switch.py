@@ -184,6 +184,41 @@ def test_a_standby_that_does_not_replay_is_seen_before_anything_is_closed(pair: 
     assert pair.guard(old) == before, "a promise was made"
 
 
+@contextlib.contextmanager
+def read_for_long(pair: Pair, side: str) -> Iterator[None]:
+    """Have somebody at a standby hold the lock of a reader, as a long report or a dump does."""
+    reading = "select count(*) from lab.data_layer; select pg_sleep(300)"
+    psql = ["runuser", "-u", "postgres", "--", "psql", "-Xq", "-d", "courses", "-c", reading]
+    pair.must_run(side, ["systemd-run", "--unit", "long-reader", *psql])
+    try:
+        query = "select 1 from pg_stat_activity where query like '%pg_sleep(300)%' and wait_event = 'PgSleep'"
+        pair.until(side, f'test "$(runuser -u postgres -- psql -XAtqc "{query}")" = 1')
+        yield
+    finally:
+        pair.must_run(side, ["systemctl", "stop", "long-reader"])
+
+
+def test_replay_that_a_lock_holds_up_after_the_pause_has_begun_costs_the_attempt_only(
+    pair: Pair, old: str, tmp_path: Path
+) -> None:
+    """The standby has received the end of the log, and could not open: there is no receipt, the old side serves."""
+    with Clients(pair) as clients:
+        switch = Switch(pair, old, tmp_path / "hold", "driver.ready")
+        switch.held()
+        with read_for_long(pair, switch.new):
+            pair.sql(old, "begin; lock table lab.data_layer in access exclusive mode; commit")
+            switch.go()
+            said = switch.end()
+            clients.go_on()
+        assert active(pair) == old
+    assert "to have replayed the end of the log" in said["error"]
+    assert "no receipt was given" in said["error"]
+    assert "a query may hold it up" in said["error"]
+    assert f"{pair.component} at {pair.host(old)} is open and frozen" in said["error"]
+    assert clients.errors == []
+    nothing_lost(clients, pair, [old])
+
+
 def test_clients_that_connect_and_say_nothing_do_not_hold_the_stop_up(pair: Pair, old: str, tmp_path: Path) -> None:
     pair.must_run(old, ["systemd-run", "--unit", "silent-clients", "python3", "-c", SILENT])
     try:
