@@ -140,6 +140,10 @@ class Cluster:
         """Whether a start would make it a standby."""
         return (self.data / "standby.signal").exists()
 
+    def connects(self) -> bool:
+        """Whether a start as a standby would connect to the other side, instead of standing still."""
+        return conf.connects(files.read_text(self.config / "conf.d" / conf.STANDBY))
+
     def hba_mode(self) -> str | None:
         """Who is let in: open, closed, or None when nothing is managed."""
         return hba.mode_of(self.hba_now(), self.spec.component)

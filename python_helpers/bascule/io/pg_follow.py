@@ -10,7 +10,7 @@ from typing import Any
 
 from ..errors import BasculeError
 from ..guard import state as rule
-from ..guard.state import GuardState
+from ..guard.state import Epoch, GuardState
 from ..postgresql import control, lsn
 from ..postgresql.spec import Spec
 from . import files, guard_store, pg_diverged, pg_pin, pg_reach, pg_safety, pg_switch, units
@@ -36,9 +36,11 @@ def follow(component: str, epoch: str) -> int:
 
     try:
         note()
-        if cluster.postmaster() is None:
+        guard = _may_follow(component, spec.side, epoch)
+        if _unkept(cluster, guard):
             note(step="keeping the state at the fence aside")
-            keep_aside(cluster, epoch)
+            _stand_down(cluster, epoch)
+            keep_aside(cluster, epoch, guard)
         note(step="starting as a standby that stands still")
         with world(component):
             _may_follow(component, spec.side, epoch)
@@ -193,18 +195,73 @@ def streams(cluster: Cluster) -> bool:
         return False
 
 
-def keep_aside(cluster: Cluster, epoch: str) -> None:
-    """Keep a copy of the stopped data directory next to it until decommission; a newer one replaces an older one."""
+def _unkept(cluster: Cluster, guard: GuardState) -> bool:
+    """Whether what lies here is this side's own, which following would overwrite, and no copy of it is kept."""
+    server = cluster.postmaster()
+    if server is not None and server.status == "stopping":
+        cluster.wait_stopped(60)
+        server = cluster.postmaster()
+    if server is None:
+        found = cluster.control()
+        kept = _kept(cluster.spec)
+        if found.state == control.SHUT_DOWN:
+            # It ended as a primary; where, tells what was kept from what was written since.
+            return kept.get("position") != found.position()
+        if pg_switch.died_as_primary(cluster):
+            return True
+        stands = not cluster.connects()
+    else:
+        cluster.wait_ready(60)
+        with cluster.session() as session:
+            row = session.query(
+                "SELECT pg_is_in_recovery() AS standby, current_setting('primary_conninfo') = '' AS stands"
+            )[0]
+        if not row["standby"]:
+            # Started by hand, behind the guard's back.
+            return True
+        stands = bool(row["stands"])
+    # A return that came to nothing has started what had closed: it has replayed nothing of the other side's yet.
+    return stands and guard.opened is not None and not _kept_since(cluster.spec, guard)
+
+
+def _kept(spec: Spec) -> dict[str, Any]:
+    """Return the record of what is kept aside, or nothing when it is not there."""
+    kept = files.read_json(HOME / spec.component / KEPT_FILE) or {}
+    return kept if Path(str(kept.get("path"))).exists() else {}
+
+
+def _kept_since(spec: Spec, guard: GuardState) -> bool:
+    """Whether a copy was kept after this side was open last."""
+    kept = _kept(spec)
+    return bool(kept) and (guard.opened is None or Epoch.parse(str(kept["epoch"])) > guard.opened)
+
+
+def _stand_down(cluster: Cluster, epoch: str) -> None:
+    """Stop what runs here, so that it can be copied; its next start is a closed one."""
+    spec = cluster.spec
+    with world(spec.component):
+        _may_follow(spec.component, spec.side, epoch)
+        cluster.fence()
+        if cluster.postmaster() is None:
+            return
+        cluster.interrupt()
+        if not cluster.wait_stopped(120):
+            raise BasculeError(
+                expected=f"the server at {spec.side} to stop, so that its state at the fence can be kept aside",
+                found="it still runs",
+                state=f"{spec.side} is closed and does not follow; the other side is as it was",
+                next_command="see why in the server's log, then run the sync phase",
+            )
+        cluster.settle_unit()
+
+
+def keep_aside(cluster: Cluster, epoch: str, guard: GuardState) -> None:
+    """Keep a copy of the stopped data directory next to it until decommission; it replaces those of earlier permits."""
     record = HOME / cluster.spec.component / KEPT_FILE
-    kept = files.read_json(record) or {}
-    if cluster.control().state != control.SHUT_DOWN:
-        # Not stopped as a primary: there is nothing of its own that following could overwrite.
-        return
     position = cluster.control().position()
-    if kept.get("position") == position and Path(str(kept.get("path"))).exists():
-        return
+    outlived = not _kept_since(cluster.spec, guard)
     path = cluster.data.with_name(f"{cluster.data.name}.bascule-kept-{position['timeline']}-{epoch.split('.')[0]}")
-    if path.exists():
+    while path.exists():
         # Somebody wrote to this side after its fence: that is kept too, and what it was at the fence stays.
         path = path.with_name(f"{path.name}-{position['checkpoint_lsn'].replace('/', '-')}")
     partial = path.with_name(path.name + ".partial")
@@ -228,7 +285,7 @@ def keep_aside(cluster: Cluster, epoch: str) -> None:
         record, {"path": str(path), "position": position, "epoch": epoch, "kept_at": _now(), "bytes": size}
     )
     for old in cluster.data.parent.glob(f"{cluster.data.name}.bascule-kept-*"):
-        if old != path and kept.get("epoch") != epoch:
+        if old != path and outlived:
             shutil.rmtree(old)
 
 
@@ -243,10 +300,11 @@ def size_of(directory: Path) -> int:
     return total
 
 
-def _may_follow(component: str, side: str, epoch: str) -> None:
+def _may_follow(component: str, side: str, epoch: str) -> GuardState:
     state = guard_store.read(component, side)
     if state.status != rule.CLOSED or (state.promised is not None and str(state.promised) != epoch):
         raise _refused(state, epoch)
+    return state
 
 
 def _refused(state: GuardState, epoch: str) -> BasculeError:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ PLAYS = {
 }
 LEAVES = {"forward": "source", "back": "target"}
 BOTH = ("forward", "back")
+DATA = "/var/lib/postgresql/15/main"
 
 
 @pytest.fixture
@@ -33,6 +36,13 @@ def bring_to(pair: Pair, direction: str) -> str:
         pair.must("sync", direction=direction)
     freeze(pair, old)
     return old
+
+
+def timeline(pair: Pair, side: str, data: str) -> int:
+    """The newest timeline of a data directory of which no server runs."""
+    said = pair.must_run(side, ["/usr/lib/postgresql/15/bin/pg_controldata", "-D", data])
+    found = re.findall(r"(?:Latest checkpoint's TimeLineID|Min recovery ending loc's timeline): +([0-9]+)", said)
+    return max(int(number) for number in found)
 
 
 def other(direction: str) -> str:
@@ -137,3 +147,25 @@ def test_a_cutover_whose_controller_died_when_all_was_open_goes_on(pair: Pair, t
         clients.go_on()
     nothing_lost(clients, pair, [old, switch.new])
     is_done(pair, switch.new, "forward")
+
+
+@pytest.mark.usefixtures("begin")
+def test_what_a_return_that_came_to_nothing_has_started_is_kept_before_it_follows(pair: Pair, tmp_path: Path) -> None:
+    """It was started to open again and did not; the cutover goes on, and what it had closed with stays."""
+    old = bring_to(pair, "forward")
+    with Clients(pair) as clients:
+        switch = Switch(pair, old, tmp_path / "hold", "driver.closed")
+        switch.held()
+        switch.kill("driver")
+        switch.end()
+        before = timeline(pair, old, DATA)
+        pair.must_run(old, ["systemctl", "start", "postgresql@15-main.service"])
+        pair.must(*PLAYS["forward"], direction="forward")
+        clients.go_on()
+    nothing_lost(clients, pair, [old, switch.new])
+    is_done(pair, switch.new, "forward")
+    kept = json.loads(pair.must_run(old, ["cat", f"/var/lib/bascule/{pair.component}/kept.json"]))
+    assert kept["epoch"] == pair.guard(old)["promised"]
+    # The copy has nothing of the new side's; the data directory has.
+    assert timeline(pair, old, kept["path"]) == before
+    assert pair.sql(old, "checkpoint; select received_tli from pg_stat_wal_receiver") == str(before + 1)
