@@ -263,6 +263,27 @@ def test_an_agent_that_hangs_is_ended_by_the_dead_man(pair: Pair, old: str, tmp_
     nothing_lost(clients, pair, [old])
 
 
+def test_a_take_back_whose_server_does_not_start_is_tried_again(pair: Pair, old: str, tmp_path: Path) -> None:
+    unit = f"bascule-{pair.component}-deadman.service"
+    with Clients(pair) as clients:
+        switch = Switch(pair, old, tmp_path / "hold", "old.stopped", SHORT_BUDGET)
+        switch.held()
+        # The permit comes back; the server does not.
+        pair.must_run(old, ["systemctl", "mask", "--runtime", "postgresql@15-main.service"])
+        try:
+            switch.kill("old-agent")
+            switch.go()
+            assert "error" in switch.end()
+            pair.until(old, f"test $(systemctl show -P NRestarts {unit}) -ge 1")
+            assert switching.statuses(pair, old) == ("open", "closed")
+            assert switching.refused(pair)
+        finally:
+            pair.must_run(old, ["systemctl", "unmask", "--runtime", "postgresql@15-main.service"])
+        clients.go_on()
+    assert clients.errors == []
+    nothing_lost(clients, pair, [old])
+
+
 def test_the_real_switch_survives_the_death_of_its_controller(
     pair: Pair, old: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
