@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
 import select
 import subprocess
 
@@ -20,6 +21,7 @@ PROGRAM = "b3sum"
 # It ends with whoever asked: one that is left over would hold the tree's file system.
 _COMMAND = ("setpriv", "--pdeathsig", "KILL", "--", PROGRAM, "--no-mmap", "--num-threads", "1", "--no-names")
 _NOT_FOUND = 127
+_HEXADECIMAL = re.compile(r"[0-9a-f]{64}")
 _BLOCK = 1 << 20
 # The disk is asked for so much ahead of what is being digested, and as often as it takes to stay ahead.
 _AHEAD = 16 << 20
@@ -108,4 +110,7 @@ def _large(descriptor: int, size: int, ahead: _Ahead) -> tuple[int, str]:
         raise ProgramMissing()
     if process.returncode:
         raise OSError(errno.EIO, f"{PROGRAM}: {trouble.decode('utf-8', 'replace').strip()[-300:]}")
-    return os.lseek(descriptor, 0, os.SEEK_CUR), BLAKE3 + text.decode("ascii").strip()
+    found = text.decode("ascii", "replace").strip()
+    if not _HEXADECIMAL.fullmatch(found):
+        raise OSError(errno.EIO, f"{PROGRAM} told no digest: {found[:100]!r}")
+    return os.lseek(descriptor, 0, os.SEEK_CUR), BLAKE3 + found

@@ -125,6 +125,13 @@ def test_a_large_file_that_cannot_be_read_is_an_error(file: Path, program: Progr
         content.digest(descriptor)
 
 
+@pytest.mark.parametrize("answer", ["true", "echo", "echo abc", "echo no digest"])
+def test_an_answer_that_is_no_digest_is_an_error(answer: str, file: Path, program: Program) -> None:
+    program(f"cat >/dev/null; {answer}")
+    with opened(file) as descriptor, pytest.raises(OSError, match="told no digest"):
+        content.digest(descriptor)
+
+
 def test_without_the_program_the_error_says_what_to_install(file: Path, program: Program) -> None:
     with opened(file) as descriptor, pytest.raises(content.ProgramMissing, match="apt-get install b3sum"):
         content.digest(descriptor)
