@@ -189,13 +189,14 @@ def read_for_long(pair: Pair, side: str) -> Iterator[None]:
     """Have somebody at a standby hold the lock of a reader, as a long report or a dump does."""
     reading = "select count(*) from lab.data_layer; select pg_sleep(300)"
     psql = ["runuser", "-u", "postgres", "--", "psql", "-Xq", "-d", "courses", "-c", reading]
-    pair.must_run(side, ["systemd-run", "--unit", "long-reader", *psql])
+    pair.must_run(side, ["systemd-run", "--collect", "--unit", "long-reader", *psql])
     try:
         query = "select 1 from pg_stat_activity where query like '%pg_sleep(300)%' and wait_event = 'PgSleep'"
         pair.until(side, f'test "$(runuser -u postgres -- psql -XAtqc "{query}")" = 1')
         yield
     finally:
-        pair.must_run(side, ["systemctl", "stop", "long-reader"])
+        # Its server process would sleep on without it.
+        pair.sql(side, "select pg_terminate_backend(pid) from pg_stat_activity where wait_event = 'PgSleep'")
 
 
 def test_replay_that_a_lock_holds_up_after_the_pause_has_begun_costs_the_attempt_only(
