@@ -3,7 +3,8 @@
 Two hosts of the lab's kind with an ext4 each. Before every turn one file in a thousand is written again and a hundred
 are deleted, while the recorder runs; then the tree is frozen and one of the two brings the other side up to date. Ours
 has connected before the freeze, as the role does, and is over when every name that may have changed has been proved to
-be the same at both sides; rsync proves nothing. In the end both trees are read whole and compared.
+be the same at both sides; rsync proves nothing. Then a burst of names comes and goes, as uploads do, and the delta
+after it has to go by names, too. In the end both trees are read whole and compared.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ FILES, FULL_FILES = 100_000, 1_000_000
 PER_DIRECTORY = 500
 DELETED = 100
 MEMORY_LIMIT = 300 << 20
+# Names that come and go between two transfers; and what the recorder's journal may take on the disk for them.
+CHURNED, FULL_CHURNED = 50_000, 500_000
+JOURNAL_LIMIT = 64 << 20
 HOME = "/var/lib/bascule/course_files"
 AGENT = "/usr/local/lib/bascule/bascule.pyz"
 # Small files, as uploads and pages are; directories as full as they get.
@@ -49,6 +53,24 @@ for number, path in enumerate(chosen.sample(sorted(names), changed + deleted)):
     else:
         with open(path, "ab") as out:
             out.write(b"changed %d\\n" % seed)
+os.sync()
+"""
+# What an upload leaves behind in a recorder: a name that is made, written to, and gone again under another one.
+CHURN = """
+import os, sys
+root = "/srv/courses/bench/churn"
+os.makedirs(root)
+for number in range(int(sys.argv[1])):
+    name = f"{root}/.upload-{number:016x}"
+    with open(name, "wb") as out:
+        out.write(b"x")
+    if number % 10:
+        os.rename(name, f"{root}/file-{number % 1000}")
+    else:
+        os.unlink(name)
+    if number % 1000 == 0:
+        os.makedirs(f"{root}/a-{number}/b")
+        os.rename(f"{root}/a-{number}", f"{root}/z-{number}")
 os.sync()
 """
 # From the moment the tree is frozen until the outcome stands in its file.
@@ -117,9 +139,19 @@ class Trees:
         return bool(digests[0] == digests[1])
 
     def recorder_memory(self) -> int:
-        """Return the most that the recorder has had in memory."""
+        """Return the most that the recorder's process has had in memory."""
         script = "grep VmHWM /proc/$(systemctl show -P MainPID bascule-course_files-recorder)/status"
         return int(self.pair.must_run("source", ["sh", "-c", script]).split()[1]) << 10
+
+    def churn(self, names: int) -> None:
+        """Have many names come and go while the recorder runs; the next delta still goes by names."""
+        self.pair.must_run("source", ["python3", "-c", CHURN, str(names)], timeout=1800)
+        self._push()
+
+    def journal_size(self) -> int:
+        """Return what the recorder's journal takes on the disk."""
+        script = "du --apparent-size --bytes --total /var/lib/bascule-recorder/course_files/journal.* | tail -1"
+        return int(self.pair.must_run("source", ["sh", "-c", script]).split()[0])
 
     def _change(self) -> None:
         self.turn += 1
@@ -152,7 +184,10 @@ def measure(settings: Settings) -> Measurement:
         trees = Trees(pair.start(), files)
         trees.fill()
         found = alternate(trees.ours, trees.theirs, settings.rounds)
-        memory = trees.recorder_memory()
+        before = trees.recorder_memory()
+        churned = FULL_CHURNED if settings.full else CHURNED
+        trees.churn(churned)
+        memory, journal = trees.recorder_memory(), trees.journal_size()
         return Measurement(
             found.times_as_fast,
             {
@@ -161,10 +196,17 @@ def measure(settings: Settings) -> Measurement:
                 "changed": files // 1000,
                 "deleted": DELETED,
                 "names": trees.names[0],
-                "recorder_memory_mib": round(memory / (1 << 20), 1),
+                "recorder_memory_mib": round(before / (1 << 20), 1),
+                "names_that_came_and_went": churned,
+                "recorder_memory_after_them_mib": round(memory / (1 << 20), 1),
+                "recorder_journal_mib": round(journal / (1 << 20), 1),
                 "caches": "warm",
             },
-            {"same_result": trees.same(), "recorder_memory_at_most_300_mib": memory <= MEMORY_LIMIT},
+            {
+                "same_result": trees.same(),
+                "recorder_memory_at_most_300_mib": 0 < memory <= MEMORY_LIMIT,
+                "recorder_journal_at_most_64_mib": 0 < journal <= JOURNAL_LIMIT,
+            },
         )
     finally:
         pair.stop()

@@ -10,9 +10,8 @@ generations cannot be compared.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import chain
 from typing import Any, Optional
 
 from ..errors import BasculeError
@@ -25,9 +24,12 @@ CHANGED, GONE, WHOLE, LISTED = b"C", b"G", b"W", b"L"
 INODE = b"/"
 # What a name costs in memory beside its own bytes: the entry of a dictionary, two objects and a tuple.
 NAME_COST = 250
+# And in the journal: a number of up to fourteen digits, up to three letters, two spaces and the end.
+_RECORD = 20
 PIECE = 4096
 # So many names that are gone from one directory are worth a look at what the other side has in it.
 FOLDED = 1000
+_BUCKETS = 1 << 16
 # What remains when a log is folded must leave so much room that it is not folded again at once.
 _ROOM = 0.75
 
@@ -112,8 +114,9 @@ class Log:
     size: int = 0
     forgotten: int = 0
     names: dict[bytes, tuple[int, bytes]] = field(default_factory=dict)
-    # Tells whether a name is there now. The kernel merges that it came and that it went, and does not tell the order.
-    there: Callable[[bytes], bool] = lambda name: True
+    # Tells which names of a directory are not there now. The kernel merges that one came and that it went, and does not
+    # tell the order.
+    missing: Callable[[bytes, list[bytes]], Collection[bytes]] = lambda directory, names: ()
 
     def note(self, name: bytes, kind: bytes) -> bool:
         """Take in what happened to a name; False when there is no room for it any more."""
@@ -128,18 +131,39 @@ class Log:
 
         Names of uploads, locks and the like come and go for as long as nothing is transferred.
         """
-        gone: dict[bytes, list[bytes]] = {}
+        # Counted roughly first: as many directories as names would take as much memory as all that is in the log.
+        counts = [0] * _BUCKETS
+        for directory, _ in self._loose():
+            counts[hash(directory) % _BUCKETS] += 1
+        many: dict[bytes, list[bytes]] = {}
+        for directory, name in self._loose():
+            if counts[hash(directory) % _BUCKETS] >= least:
+                many.setdefault(directory, []).append(name)
+        folded = 0
+        for directory in list(many):
+            gone = self._gone_from(directory, many.pop(directory), least)
+            for name in gone:
+                del self.names[name]
+                self.size -= len(name) + NAME_COST
+            if gone:
+                # After all that is in the log: whoever has read a part of it reads this as well.
+                self._put(directory, LISTED)
+                folded += len(gone)
+        return folded
+
+    def _loose(self) -> Iterator[tuple[bytes, bytes]]:
+        """Yield each name that nothing but its being there or gone is told of, behind its directory."""
         for name, (_, kinds) in self.names.items():
-            if not name.startswith(INODE) and (kinds == GONE or (kinds == CHANGED and not self.there(name))):
-                gone.setdefault(next(parents(name), ROOT), []).append(name)
-        gone = {directory: names for directory, names in gone.items() if len(names) >= least}
-        for name in chain.from_iterable(gone.values()):
-            del self.names[name]
-            self.size -= len(name) + NAME_COST
-        for directory in gone:
-            # After all that is in the log: whoever has read a part of it reads this as well.
-            self._put(directory, LISTED)
-        return sum(map(len, gone.values()))
+            if kinds in (GONE, CHANGED) and not name.startswith(INODE) and name != ROOT:
+                yield name.rpartition(b"/")[0] or ROOT, name
+
+    def _gone_from(self, directory: bytes, names: list[bytes], least: int) -> list[bytes]:
+        if len(names) < least:
+            return []
+        changed = [name for name in names if self.names[name][1] == CHANGED]
+        missing = self.missing(directory, changed) if changed else ()
+        gone = [name for name in names if self.names[name][1] == GONE or name in missing]
+        return gone if len(gone) >= least else []
 
     def _put(self, name: bytes, kind: bytes) -> None:
         self.sequence += 1
@@ -160,6 +184,11 @@ class Log:
             dropped += 1
         self.forgotten = max(self.forgotten, min(upto, self.sequence))
         return dropped
+
+    @property
+    def written_size(self) -> int:
+        """What all names take in a journal that has each of them once, or a little more."""
+        return self.size - len(self.names) * (NAME_COST - _RECORD)
 
     def records(self, after: int = 0) -> bytes:
         """Return the names seen after a point as the journal writes them; the newest names stand last."""

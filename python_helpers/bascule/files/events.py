@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from ..errors import BasculeError
 from .changes import CHANGED, GONE, ROOT, WHOLE
@@ -28,8 +28,7 @@ class EventsUnreadable(BasculeError):
     """The kernel speaks another version of fanotify."""
 
 
-@dataclass(frozen=True)
-class Event:
+class Event(NamedTuple):
     """Something happened to a name in a directory that the kernel knows by a handle; `.` is the directory itself."""
 
     mask: int
@@ -41,8 +40,13 @@ class Event:
 
     @property
     def moves_a_directory(self) -> bool:
-        """Whether paths that were resolved earlier may lead elsewhere now."""
+        """Whether all below a name may be other than it was: a directory came with all it holds, or went."""
         return bool(self.mask & ONDIR and self.mask & (MOVED_FROM | MOVED_TO | DELETE))
+
+    @property
+    def moves_paths(self) -> bool:
+        """Whether paths that were resolved before it may lead elsewhere now."""
+        return bool(self.mask & ONDIR and self.mask & (MOVED_FROM | MOVED_TO))
 
     @property
     def changes_a_file(self) -> bool:

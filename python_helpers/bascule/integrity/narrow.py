@@ -27,7 +27,8 @@ def first(
         other = (passive["databases"].get(database) or {}).get("tables") or {}
         for label, table in one["tables"].items():
             if found.tables.get(f"{database}.{label}") == "different" and label in other:
-                whole = table.get("layout") == rows.LOGICAL
+                alike = table.get("chunk_blocks") == other[label].get("chunk_blocks")
+                whole = table.get("layout") == rows.LOGICAL or not alike
                 step = {"step": BUCKETS, "chunks": None} if whole else {"step": CHUNKS}
                 tables.setdefault(database, {})[label] = step
     lines = {database: {kind: {"step": LINES} for kind in kinds} for database, kinds in found.kinds.items()}

@@ -54,6 +54,7 @@ SystemCallArchitectures=native
 SystemCallFilter=@system-service fanotify_init fanotify_mark open_by_handle_at
 SystemCallErrorNumber=EPERM
 # No mount namespace of its own, on purpose: the fence would have to follow it there.
+# With all events that wait in the kernel. No MemoryHigh: it would slow the recorder down just when it has to catch up.
 MemoryMax=300M
 TasksMax=8
 
@@ -228,10 +229,3 @@ def _account_exists() -> bool:
 
 def _enabled(name: str, runner: Runner) -> bool:
     return runner(["systemctl", "is-enabled", name], check=False).stdout.strip() == "enabled"
-
-
-def memory_of(component: str) -> int:
-    """Return how many bytes the recorder has had in memory at most; 0 when it does not run."""
-    pid = drain(component).get("pid", 0)
-    text = files.read_text(f"/proc/{pid}/status") or ""
-    return next((int(line.split()[1]) << 10 for line in text.splitlines() if line.startswith("VmHWM:")), 0)

@@ -12,15 +12,20 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-_SET_SIZE = 1031  # F_SETPIPE_SZ, which Python 3.9 does not name
+_SET_SIZE, _GET_SIZE = 1031, 1032  # F_SETPIPE_SZ and F_GETPIPE_SZ, which Python 3.9 does not name
 _SIZE = 1 << 20
+# What is read at once is still in the core's cache when it is hashed.
+_PIECE = _SIZE // 8
+# How long a writer is left alone: a pipe of this size is far from full by then.
+_PAUSE = 0.0015
 
 
 class Reading:
     """What was read of one writer: the SHA-256 of its bytes."""
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, size: int) -> None:
         self._descriptor = descriptor
+        self._pause = _PAUSE * size / _SIZE
         self._digest = hashlib.sha256()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._read, daemon=True)
@@ -36,7 +41,7 @@ class Reading:
         return self._digest.hexdigest()
 
     def _read(self) -> None:
-        buffer = bytearray(_SIZE // 4)
+        buffer = bytearray(_PIECE)
         view = memoryview(buffer)
         poll = select.poll()
         poll.register(self._descriptor, select.POLLIN)
@@ -46,9 +51,10 @@ class Reading:
                 count = os.readv(self._descriptor, [buffer])
                 if count:
                     self._digest.update(view[:count])
-                    if count < _SIZE // 16 and not self._ended.is_set():
-                        # The server writes small pieces: to wake up for each of them costs more than to hash them.
-                        self._ended.wait(0.001)
+                    if count < _PIECE and not self._ended.is_set():
+                        # The server writes small pieces: to wake up for each of them costs more than to hash them, and
+                        # takes the core away from the server.
+                        self._ended.wait(self._pause)
                     continue
             # A pipe that nobody writes to any more is over only once the server has said so.
             if self._ended.is_set():
@@ -79,7 +85,7 @@ class HashedPipe:
             with contextlib.suppress(OSError):
                 # An account may have used up what it may have in large pipes: a small one is only slower.
                 fcntl.fcntl(descriptor, _SET_SIZE, _SIZE)
-            reading = Reading(descriptor)
+            reading = Reading(descriptor, fcntl.fcntl(descriptor, _GET_SIZE))
             try:
                 yield reading
             finally:

@@ -163,6 +163,7 @@ class Digester:
                 **table,
                 "how": rows.how(table, self.result["mode"], self.result["layout"]),
                 "layout": self.result["layout"],
+                "chunk_blocks": rows.CHUNK_BLOCKS,
                 "status": "not_proved" if reason else "pending",
                 "reason": reason,
                 "rows": 0,
@@ -177,6 +178,7 @@ class Digester:
     def _queue(self) -> None:
         for database, found in sorted(self.result["databases"].items()):
             for table in found["tables"].values():
+                self._cut_alike(table)
                 if table["status"] != "pending":
                     continue
                 if table["blocks"] is None:
@@ -190,6 +192,15 @@ class Digester:
                     self._rows_before += sum(int(chunk[0]) for chunk in table["chunks"].values())
                     self._queue_rest(database, table)
         self._blocks[2] = self._blocks[0]
+
+    @staticmethod
+    def _cut_alike(table: dict[str, Any]) -> None:
+        """Begin a table again that an earlier run has cut into chunks of another size: their digests do not mix."""
+        if table.get("chunk_blocks") != rows.CHUNK_BLOCKS:
+            table["chunk_blocks"] = rows.CHUNK_BLOCKS
+            if table["status"] != "not_proved":
+                table.update(status="pending", rows=0, blocks=None, chunks={})
+                table.pop("digest", None)
 
     def _queue_rest(self, database: str, table: dict[str, Any], first: int = 0) -> None:
         for number in range(first, self._count(table)):

@@ -23,9 +23,10 @@ from ..errors import BasculeError
 from ..files import events
 from ..files.changes import CHANGED, INODE, Log
 from ..files.events import Event
-from .fanotify import Watch, WatchEnded
+from .fanotify import Watch
+from .handles import WatchEnded
 
-# The names alone; interpreter, cache of directories and buffers need some 60 MB more.
+# The names alone. The interpreter needs 20 MB more, folding up to 60; the rest is for events that wait in the kernel.
 MEMORY = 192 << 20
 _COMPACT_FROM = 4 << 20
 _ENDED_KEPT = 8
@@ -105,7 +106,7 @@ class Recorder:
             # Unmounted, and not there again yet: the next turn looks again.
             return
         self.generation = secrets.token_hex(8)
-        self._log = Log(self._memory, there=watch.exists)
+        self._log = Log(self._memory, missing=watch.missing)
         self._watch = watch
         self._rewrite()
 
@@ -155,7 +156,7 @@ class Recorder:
         _write(self._out, data)
         self._size += len(data)
         self._written = self._log.sequence
-        if self._size > _COMPACT_FROM + 2 * self._log.size:
+        if self._size > _COMPACT_FROM + 2 * self._log.written_size:
             self._rewrite()
 
     def _rewrite(self) -> None:

@@ -37,6 +37,7 @@ def test_what_happened_after_a_point_is_read_whatever_was_forgotten_before(
     assert from_appended == from_compacted
     assert from_appended.names == later
     assert from_appended.deleted == {name for name in later if last_kind[name] == GONE}
+    assert len(b"".join(log.pieces())) <= log.written_size
     assert from_appended.whole >= {name for name, kind in events[point:] if kind == WHOLE}
 
 
@@ -57,7 +58,7 @@ def test_a_log_says_when_it_is_full() -> None:
 @pytest.mark.parametrize("merged", [False, True])
 def test_names_that_come_and_go_do_not_fill_a_log(merged: bool) -> None:
     """Also when the kernel only says that something happened to them."""
-    log = Log(3000 * (changes.NAME_COST + 16), there=lambda name: not name.startswith(b"uploads/."))
+    log = Log(3000 * (changes.NAME_COST + 16), missing=lambda above, names: {n for n in names if b"/." in n})
     for number in range(20_000):
         name = b"uploads/.upload-%d" % number
         assert log.note(name, CHANGED)
@@ -70,6 +71,33 @@ def test_names_that_come_and_go_do_not_fill_a_log(merged: bool) -> None:
     # What is there is not left out, and a directory that comes back counts as it did.
     assert log.note(b"uploads/kept", CHANGED)
     assert {b"uploads", b"uploads/kept"} <= everything(log).changed
+
+
+def test_only_what_is_gone_is_folded_and_only_where_it_is_many() -> None:
+    asked: dict[bytes, int] = {}
+
+    def missing(directory: bytes, names: list[bytes]) -> set[bytes]:
+        asked[directory] = len(names)
+        return {name for name in names if not name.endswith(b"!")}
+
+    log = Log(1 << 30, missing=missing)
+    for number in range(1000):
+        log.note(b"one by one/%d/a" % number, CHANGED)
+        log.note(b"d/gone %d" % number, GONE if number % 2 else CHANGED)
+        log.note(b"top %d" % number, CHANGED)
+        log.note(b"there/%d!" % number, CHANGED)
+    for name, kind in ((b".", CHANGED), (b"d/there!", CHANGED), (b"d/moved", WHOLE), (b"/7", CHANGED)):
+        log.note(name, kind)
+    before = everything(log).names
+    assert log.fold() == 2000
+    found = everything(log)
+    assert found.listed == {b"d", b"."}
+    assert found.names == {name for name in before if not name.startswith((b"d/gone", b"top "))} | {b"d"}
+    assert found.whole == {b"d/moved"}
+    assert found.inodes == {7}
+    # One look for each directory, of which only what may have gone unseen is asked for.
+    assert asked == {b"d": 501, b".": 1000, b"there": 1000}
+    assert log.size == sum(len(name) + changes.NAME_COST for name in log.names)
 
 
 def test_a_log_of_names_that_are_there_is_full_when_it_is_full() -> None:

@@ -106,6 +106,30 @@ def test_digests_of_different_kinds_are_not_compared() -> None:
     assert found.rows_not_proved == 10
 
 
+@pytest.mark.parametrize(("other", "told"), [(2048, "4096, 2048 blocks"), (None, "4096, unknown blocks")])
+def test_streams_of_different_chunks_are_not_compared(other: int | None, told: str) -> None:
+    """Equal or not, they say nothing about each other."""
+    changes = {} if other is None else {"chunk_blocks": other}
+    for digest_ in ("5 7", "5 8"):
+        one, two = (
+            table(how=rows.BINARY_STREAM, chunk_blocks=4096),
+            table(how=rows.BINARY_STREAM, digest=digest_, **changes),
+        )
+        found = compare({"tables": {"app.logins": one}}, {"tables": {"app.logins": two}})
+        assert found.tables == {"courses.app.logins": "not_proved"}
+        assert found.not_proved == [f"table courses.app.logins: digested in chunks of different sizes: {told}"]
+        assert (found.rows_compared, found.rows_not_proved) == (0, 10)
+
+
+def test_sums_are_compared_whatever_the_chunks_were() -> None:
+    """A difference is narrowed down over the whole table then: chunks with the same number are not the same rows."""
+    one, two = ({"tables": {"app.logins": table(chunk_blocks=size)}} for size in (4096, 2048))
+    assert compare(one, two).equal
+    active, passive = digest(**one), digest(tables={"app.logins": table(chunk_blocks=2048, digest="5 8")})
+    asked = narrow.first(active, passive, subject.compare(active, passive), "salt")
+    assert asked["tables"] == {"courses": {"app.logins": {"step": "buckets", "chunks": None}}}
+
+
 @pytest.mark.parametrize(
     ("change", "text"),
     [({"epoch": "2.y"}, "switches"), ({"system_id": "8"}, "clusters"), ({"mode": "strict"}, "modes")],

@@ -140,6 +140,24 @@ def test_it_goes_on_where_it_was(tmp_path: Path) -> None:
     assert tables["app.large"]["digest"] == expected
 
 
+def test_chunks_of_another_size_do_not_mix(tmp_path: Path) -> None:
+    """What an earlier run has digested in chunks of another size is digested again; what is not proved stays so."""
+    server = Server(large=2 * rows.CHUNK_BLOCKS, done=1, unlogged=1)
+    whole = fresh()
+    digester(server, whole, tmp_path).run()
+    tables = whole["databases"]["courses"]["tables"]
+    expected = {name: (table["status"], table.get("digest"), table["rows"]) for name, table in tables.items()}
+    for table in tables.values():
+        table["chunk_blocks"] = rows.CHUNK_BLOCKS // 2
+    tables["app.large"].update(status="pending", digest="", rows=0, chunks={"1": [5, "9", "9"], "3": [1, "2", "3"]})
+    del tables["app.done"]["chunk_blocks"]
+    server.asked.clear()
+    digester(server, whole, tmp_path).run()
+    assert sorted(server.asked) == [("done", 0), ("large", 0), ("large", 1)]
+    assert {name: (table["status"], table.get("digest"), table["rows"]) for name, table in tables.items()} == expected
+    assert {table["chunk_blocks"] for table in tables.values()} == {rows.CHUNK_BLOCKS}
+
+
 def test_a_table_that_was_rewritten_is_not_proved(tmp_path: Path) -> None:
     """The others are; a table nobody replicates never is."""
     server = Server(one=1, two=1, unlogged=1)
@@ -209,6 +227,27 @@ def test_what_goes_through_a_pipe_is_hashed(tmp_path: Path, content: bytes) -> N
         assert reading.hexdigest() == hashlib.sha256(content).hexdigest()
     pipe.remove()
     assert not pipe.path.exists()
+
+
+@pytest.mark.parametrize("size", [1 << 20, 1 << 12])
+def test_a_writer_in_small_pieces_is_left_alone_and_heard_to_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    """Whatever the pipe holds, and however the pieces come."""
+    monkeypatch.setattr("bascule.io.hashed_pipe._SIZE", size)
+    pieces = [bytes([number % 251]) * (1 + number % 5000) for number in range(400)]
+
+    def write() -> None:
+        with pipe.path.open("wb", buffering=0) as file:
+            for piece in pieces:
+                file.write(piece)
+
+    pipe = HashedPipe(tmp_path / "pipes", "rows", getpass.getuser())
+    with pipe.reading() as reading:
+        writer = threading.Thread(target=write)
+        writer.start()
+        writer.join()
+    assert reading.hexdigest() == hashlib.sha256(b"".join(pieces)).hexdigest()
 
 
 def test_a_pipe_that_nobody_writes_to_ends(tmp_path: Path) -> None:
