@@ -13,6 +13,8 @@ SHUT_DOWN = "shut down"
 SHUTTING_DOWN = "shutting down"
 SHUT_DOWN_IN_RECOVERY = "shut down in recovery"
 IN_RECOVERY = "in archive recovery"
+# What a server that stood, or followed, has left.
+STANDING = (SHUT_DOWN_IN_RECOVERY, IN_RECOVERY)
 
 
 @dataclass(frozen=True)
