@@ -33,7 +33,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 seed:
-  description: Its state, the bytes it has and the compression that was used.
+  description: Its state, the bytes it has, the compression that was used, and where what lay there before lies now.
   returned: always
   type: dict
 """
@@ -64,6 +64,8 @@ class ActionModule(ActionBase):
             result = dict(self._execute_module("bascule_postgresql_seed", arguments, task_vars=task_vars))
             seed = result.get("seed") or {}
             if result.get("failed") or seed.get("state") == "done":
+                if seed.get("aside"):
+                    Display().display(f"{component}: what lay there before was put aside, to {seed['aside']}")
                 return result
             if time.monotonic() > deadline:
                 return {**result, "failed": True, "msg": f"the base backup has not ended in time; it goes on: {seed}"}

@@ -86,6 +86,8 @@ def compare(active: Mapping[str, Any], passive: Mapping[str, Any]) -> Comparison
         _compare_tables(database, one, other, result)
         _compare_sequences(database, one["sequences"], other["sequences"], result)
         _compare_schema(database, one["schema"], other["schema"], result)
+    for name in sorted({*active.get("left_out", ()), *passive.get("left_out", ())}):
+        result.not_proved.append(f"database {name}: it was not looked at")
     _consistency(active, passive, result)
     return result
 

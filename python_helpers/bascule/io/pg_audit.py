@@ -11,7 +11,7 @@ from typing import Any
 from ..errors import BasculeError
 from ..postgresql import lsn
 from ..postgresql.spec import Spec
-from . import files, pg_settings, pg_state
+from . import files, pg_databases, pg_place, pg_settings, pg_state
 from .pg_cluster import Cluster
 from .pg_follow import size_of
 from .pg_prepare import free_bytes, managers, user_databases
@@ -50,7 +50,7 @@ def audit(spec: Spec, seconds: float, controller_time: float | None = None) -> d
         "locales": run(["locale", "-a"], timeout=20, check=False).stdout.split(),
         "version_major": _major(cluster),
         # What a base backup under way, or an interrupted one, has taken is there for it.
-        "free_bytes": free_bytes(spec.data) + (size_of(partial) if partial.exists() else 0),
+        "free_bytes": free_bytes(str(cluster.data.parent)) + (size_of(partial) if partial.exists() else 0),
         "size_bytes": size_of(cluster.data) if cluster.exists() else 0,
         "clock_offset": offset,
         "clock_asked": controller_time,
@@ -59,15 +59,19 @@ def audit(spec: Spec, seconds: float, controller_time: float | None = None) -> d
         "libraries": _libraries(spec),
         "minor": _minor(spec),
         "effective": pg_settings.effective(spec),
+        "own_settings": pg_settings.own(spec),
         "log_kept_bytes": _bytes(spec.max_slot_wal_keep_size),
+        "misplaced": pg_place.misplaced(cluster.data),
+        "place_wanted": pg_place.way_out(cluster.data),
         "wal_link": (cluster.data / "pg_wal").is_symlink(),
         "checksums": cluster.control().checksums if cluster.exists() else False,
     }
     if found["running"]:
         with cluster.session() as session:
             found.update(_measure(session, spec, seconds))
-            names = session.query("SELECT datname AS name FROM pg_database WHERE datallowconn AND NOT datistemplate")
-        found["databases"] = [_database(cluster, str(row["name"])) for row in names]
+            found["left_out"] = pg_databases.left_out(cluster, session)
+            names = pg_databases.names(session)
+        found["databases"] = [_database(cluster, name) for name in names]
     return found
 
 
@@ -84,10 +88,7 @@ def _measure(session: Session, spec: Spec, seconds: float) -> dict[str, Any]:
             str(row["name"]): str(row["setting"])
             for row in session.query(f"SELECT name, setting FROM pg_settings WHERE name IN ({names})")
         },
-        "auto_settings": [
-            str(row["name"])
-            for row in session.query("SELECT name FROM pg_settings WHERE sourcefile LIKE '%postgresql.auto.conf'")
-        ],
+        "auto_settings": _auto_settings(session),
         "tablespaces": [
             str(row["name"])
             for row in session.query(
@@ -120,6 +121,14 @@ def _measure(session: Session, spec: Spec, seconds: float) -> dict[str, Any]:
         ],
         "wal_bytes_per_second": int((lsn.parse(last) - lsn.parse(first)) / elapsed),
     }
+
+
+def _auto_settings(session: Session) -> list[str]:
+    """Return what ALTER SYSTEM has set: the file itself, as what waits for a restart is in no setting yet."""
+    able = session.value("SELECT rolsuper FROM pg_roles WHERE rolname = current_user")
+    source = "pg_file_settings" if able else "pg_settings"
+    query = f"SELECT DISTINCT name FROM {source} WHERE sourcefile LIKE '%postgresql.auto.conf' ORDER BY 1"
+    return [str(row["name"]) for row in session.query(query)]
 
 
 def _role(session: Session, spec: Spec) -> dict[str, Any] | None:

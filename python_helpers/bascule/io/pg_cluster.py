@@ -24,6 +24,8 @@ from .psql import Session, SqlError
 
 SPEC_FILE = "postgresql.json"
 FENCE_FILE = "fence.json"
+# In a data directory that a base backup has put there, until it is opened: after that it has something of its own.
+SEEDED_MARK = "bascule.seeded"
 HOME = Path("/var/lib/bascule")
 
 # A receiver calls itself "streaming" from its first moment, before it has asked for anything; one that is refused ends
@@ -358,8 +360,13 @@ class Cluster:
         """Make durable that this cluster is the primary: it starts at boot, as one."""
         files.remove(self.config / "conf.d" / conf.STANDBY)
         files.remove(self.data / "standby.signal")
+        self.unmark()
         self.set_start("auto")
         self.firewall(closed=False)
+
+    def unmark(self) -> None:
+        """From now on it is no mere copy of the other side's."""
+        files.remove(self.data / SEEDED_MARK)
 
     def knock(self, timeout: float = 3, *, mode: str = hba.CLOSED) -> Answer:
         """Try to come in, from this host itself, as a client that a side in this mode refuses."""

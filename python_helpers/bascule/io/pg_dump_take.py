@@ -17,7 +17,7 @@ from typing import Any
 from ..errors import BasculeError
 from ..integrity import rows
 from ..postgresql import dumping
-from . import age_keys, files, pg_dump
+from . import age_keys, files, pg_databases, pg_dump
 from .pg_cluster import Cluster, load_spec
 from .pg_digest import Connections, Digester
 from .pg_dump_fetch import CONTENTS
@@ -29,7 +29,6 @@ from .psql import Session
 PIPES = Path("/run/bascule-rows")
 # Databases that are dumped side by side.
 SIDE_BY_SIDE = 3
-_NAMES = "SELECT datname AS name FROM pg_database WHERE datallowconn AND NOT datistemplate ORDER BY 1"
 
 
 class Take:
@@ -63,7 +62,8 @@ class Take:
             if before is not None:
                 return before
             self._begin(session, position)
-            names = [str(row["name"]) for row in session.query(_NAMES)]
+            pg_databases.require_all(self.cluster, session)
+            names = pg_databases.names(session)
         self._dump([name for name in names if name not in self.contents["databases"]], recipients)
         if self.final and self._position() != position:
             raise BasculeError(expected=f"{self.spec.side} to stand still at {position}", found=str(self._position()))

@@ -264,6 +264,7 @@ class Entering(Part):
         opened = self._threads.submit(cluster.firewall, closed=False)
         pointed = self._threads.submit(self._point)
         files.remove(cluster.config / "conf.d" / conf.STANDBY)
+        cluster.unmark()
         cluster.set_start("auto")
         cluster.write(cluster.config / "pg_hba.conf", cluster.hba_text(hba.OPEN))
         opened.result()

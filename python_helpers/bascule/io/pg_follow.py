@@ -277,7 +277,7 @@ def keep_aside(cluster: Cluster, epoch: str, guard: GuardState) -> None:
             state=f"{cluster.spec.side} is closed and does not follow; the other side is open and has all data",
             next_command=f"free space on {cluster.spec.side}, then run the sync phase",
         )
-    run(["cp", "-a", "--reflink=auto", str(cluster.data), str(partial)], timeout=86400)
+    run(["cp", "-a", "--reflink=auto", f"{cluster.data}/.", str(partial)], timeout=86400)
     run(["sync", "-f", str(partial)], timeout=3600)
     partial.rename(path)
     files.sync_directory(path.parent)

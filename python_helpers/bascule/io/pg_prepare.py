@@ -14,14 +14,13 @@ from ..errors import BasculeError
 from ..guard import state as rule
 from ..postgresql import conf, hba, lsn, scram
 from ..postgresql.spec import STREAMING, Spec
-from . import files, guard_store, pg_diverged, pg_reach, pg_rewind, pg_settings, units
+from . import files, guard_store, pg_diverged, pg_own, pg_place, pg_reach, pg_rewind, pg_settings, units
 from .pg_cluster import FENCE_FILE, HOME, SPEC_FILE, Cluster, world
 from .pg_follow import FOLLOW_FILE
 from .process import run
 from .psql import Session
 
 SEED_FILE = "seed.json"
-SEEDED_MARK = "bascule.seeded"
 FIRST_USER_OID = 16384
 
 
@@ -55,6 +54,7 @@ def configure(
             state="nothing was changed",
             next_command=f"pg_createcluster {spec.version} {spec.cluster}",
         )
+    pg_place.require(spec)
     _managed(spec)
     description = HOME / spec.component / SPEC_FILE
     if files.read_json(description) != spec.to_dict():
@@ -179,7 +179,9 @@ def stage(
                 f"{spec.side} has lost log it needs ({'its slot is lost' if lost else 'it was removed'}): "
                 "the standby is built again from nothing"
             )
-        foreign = [] if standby or replace or was_built_here(cluster, system_id) else user_databases(cluster)
+        if not replace and not (standby and (lost or missing)) and not units.is_running(spec.unit_name("seed")):
+            pg_own.refuse_primary(cluster, guard, system_id)
+        foreign = [] if standby or replace or pg_own.was_built_here(cluster, system_id) else user_databases(cluster)
         if foreign and not units.is_running(spec.unit_name("seed")):
             raise BasculeError(
                 expected=f"an empty cluster {spec.version}/{spec.cluster} on {spec.side}",
@@ -248,11 +250,6 @@ def stage_closed(spec: Spec, password: str, *, replace: bool = False, check: boo
                 if not cluster.stop(120):
                     raise BasculeError(expected=f"the empty cluster on {spec.side} to stop", found="it still runs")
     return {"changed": bool(changes.names), "changes": changes.names, "seeded": True, "warnings": []}
-
-
-def was_built_here(cluster: Cluster, system_id: str) -> bool:
-    """Whether the data directory is one that a base backup of the same cluster has put there: it may be replaced."""
-    return (cluster.data / SEEDED_MARK).exists() and cluster.control().system_id == system_id
 
 
 def misses_log(cluster: Cluster, oldest_segment: str) -> bool:

@@ -64,7 +64,7 @@ def rewind(cluster: Cluster, copy: Path) -> None:
     if found.state not in (control.SHUT_DOWN, control.SHUT_DOWN_IN_RECOVERY):
         raise BasculeError(expected=f"a cluster on {spec.side} that was shut down cleanly", found=found.state)
     try:
-        run(["cp", "-a", "--reflink=auto", str(cluster.data), str(copy)], timeout=_LONGEST)
+        run(["cp", "-a", "--reflink=auto", f"{cluster.data}/.", str(copy)], timeout=_LONGEST)
         for stale in ("backup_label", "standby.signal", "recovery.signal"):
             (copy / stale).unlink(missing_ok=True)
         run(

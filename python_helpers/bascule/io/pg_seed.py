@@ -13,10 +13,10 @@ from ..errors import BasculeError, CommandFailed
 from ..guard import state as rule
 from ..postgresql import conf
 from ..postgresql.spec import Spec
-from . import files, guard_store, pg_reach, pg_rewind, units
-from .pg_cluster import HOME, STREAMING, Cluster, load_spec, world
+from . import files, guard_store, pg_own, pg_reach, pg_rewind, units
+from .pg_cluster import HOME, SEEDED_MARK, STREAMING, Cluster, load_spec, world
 from .pg_follow import FOLLOW_FILE, size_of
-from .pg_prepare import SEED_FILE, SEEDED_MARK
+from .pg_prepare import SEED_FILE
 from .process import run
 
 _LONGEST = 7 * 86400
@@ -48,7 +48,8 @@ def seed(component: str, max_rate: str) -> int:
         if partial.exists():
             # What an interrupted base backup left behind is of no use: it cannot be continued.
             shutil.rmtree(partial)
-        diverged = (files.read_json(HOME / component / FOLLOW_FILE) or {}).get("diverged")
+        followed = files.read_json(HOME / component / FOLLOW_FILE) or {"state": "streaming"}
+        diverged = followed.get("diverged")
         rewound = False
         if diverged:
             note(step="going back to the fork")
@@ -66,7 +67,8 @@ def seed(component: str, max_rate: str) -> int:
             run(verify, timeout=_LONGEST, user=spec.owner, cwd="/")
         note(step="putting it in place", bytes=size_of(partial))
         with world(component):
-            _put_in_place(cluster, partial)
+            aside = _put_in_place(cluster, partial, doubtful=followed["state"] != "streaming")
+            note(aside=aside)
             cluster.start(timeout=3600)
         # What an earlier attempt to follow has said is no longer about this cluster.
         files.remove(HOME / component / FOLLOW_FILE)
@@ -126,12 +128,14 @@ def not_built_in(text: str) -> bool:
 def seeding(spec: Spec) -> dict[str, Any]:
     """Say how far the base backup is; one that failed is an error."""
     notes: dict[str, Any] = files.read_json(HOME / spec.component / SEED_FILE) or {"state": "none"}
-    if notes["state"] == "done" or Cluster(spec).has_signal():
-        known = {key: notes.get(key) for key in ("method", "compression", "not_rewound")}
-        return {"state": "done", "bytes": notes.get("bytes", 0), **known}
+    # The unit first: one that has ended by now has written its last word. What stands there may be what it replaces.
     if units.is_running(spec.unit_name("seed")):
         partial = Path(f"{spec.data}.bascule-seed")
         return progress(notes, size_of(partial) if partial.exists() else 0, time.time())
+    notes = files.read_json(HOME / spec.component / SEED_FILE) or notes
+    if notes["state"] == "done":
+        known = {key: notes.get(key) for key in ("method", "compression", "not_rewound", "aside")}
+        return {"state": "done", "bytes": notes.get("bytes", 0), **known}
     raise BasculeError(
         expected=f"the base backup of {spec.component} to run or to be done",
         found=str(notes.get("error") or "it was interrupted"),
@@ -156,7 +160,11 @@ def progress(notes: dict[str, Any], done: int, now: float) -> dict[str, Any]:
     }
 
 
-def _put_in_place(cluster: Cluster, partial: Path) -> None:
+def _put_in_place(cluster: Cluster, partial: Path, *, doubtful: bool) -> str:
+    """Replace the data directory; return where the old one lies now, or an empty text when it was a mere copy.
+
+    One that was to follow and could not is doubtful: what it has was not, or not wholly, looked at.
+    """
     spec = cluster.spec
     state = guard_store.read(spec.component, spec.side)
     if state.status != rule.CLOSED:
@@ -166,9 +174,12 @@ def _put_in_place(cluster: Cluster, partial: Path) -> None:
         files.write_durably(partial / name, "", 0o600)
         shutil.chown(partial / name, owner.pw_uid, owner.pw_gid)
     if not cluster.stop(120):
-        raise BasculeError(expected=f"the empty cluster on {spec.side} to stop", found="it still runs")
+        raise BasculeError(expected=f"the cluster on {spec.side} to stop", found="it still runs")
+    # As it stopped, and before the fence gives it the look of a standby.
+    copy = not doubtful and pg_own.is_mere_copy(cluster)
     cluster.fence()
-    if (cluster.data / SEEDED_MARK).exists():
+    aside: Path | None = None
+    if copy:
         shutil.rmtree(cluster.data)
     elif cluster.data.exists():
         aside = cluster.data.with_name(f"{cluster.data.name}.bascule-before-{int(time.time())}")
@@ -176,6 +187,7 @@ def _put_in_place(cluster: Cluster, partial: Path) -> None:
     partial.rename(cluster.data)
     files.sync_directory(cluster.data.parent)
     cluster.follow_conf(connect=True)
+    return str(aside or "")
 
 
 def _wait_streaming(cluster: Cluster, timeout: float = 120) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ..errors import BasculeError, CommandFailed
-from ..postgresql import conf
+from ..postgresql import conf, parity
 from ..postgresql.spec import Spec
 from .process import run
 
@@ -24,6 +24,14 @@ def effective(spec: Spec) -> dict[str, int]:
         return {name: int(setting(spec, name)) for name in conf.NOT_SMALLER}
     except (CommandFailed, ValueError):
         # The server says so itself when it starts.
+        return {}
+
+
+def own(spec: Spec) -> dict[str, str]:
+    """Return what this side's files would do to writes if it were the primary; empty when the server refuses them."""
+    try:
+        return {name: setting(spec, name) for name in parity.OWN_SETTINGS}
+    except CommandFailed:
         return {}
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..errors import BasculeError
 from ..integrity import rows
-from . import files, units
+from . import files, pg_databases, units
 from .pg_cluster import Cluster, load_spec
 from .pg_pin import equality_file
 from .psql import Session
@@ -30,6 +30,7 @@ class Holder:
         self.epoch = epoch
         self.role = role
         self.layout = layout
+        self.left_out: list[str] = []
 
     def run(self) -> int:
         """Take the snapshots, let them be digested, and hold them until nobody needs them."""
@@ -38,12 +39,10 @@ class Holder:
         with contextlib.ExitStack() as stack:
             first = stack.enter_context(contextlib.closing(self.cluster.session()))
             # Everything that takes time is done before the promotion: a switch waits for the rest.
-            names = first.query("SELECT datname AS name FROM pg_database WHERE datallowconn AND NOT datistemplate")
+            self.left_out = pg_databases.left_out(self.cluster, first)
             sessions = {
-                str(row["name"]): stack.enter_context(
-                    contextlib.closing(self.cluster.session(database=str(row["name"])))
-                )
-                for row in names
+                name: stack.enter_context(contextlib.closing(self.cluster.session(database=name)))
+                for name in pg_databases.names(first)
             }
             for session in sessions.values():
                 session.execute(["SET idle_in_transaction_session_timeout = 0", "SET lock_timeout = '5s'"])
@@ -84,6 +83,7 @@ class Holder:
                 "end_lsn": end,
                 "pinned_at": pinned_at,
                 "databases": databases,
+                "left_out": self.left_out,
             },
         )
         files.write_durably(self._file("pinned"), pinned_at + "\n")

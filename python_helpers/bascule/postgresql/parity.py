@@ -6,14 +6,30 @@ from collections.abc import Mapping
 from typing import Any
 
 _REPLICATION = {"max_wal_senders": 4, "max_replication_slots": 2}
+# What ALTER SYSTEM has set travels with a base backup and wins over every file of the other side's.
 _MANAGED_ELSEWHERE = (
+    "archive_cleanup_command",
+    "hba_file",
+    "hot_standby",
+    "hot_standby_feedback",
+    "ident_file",
+    "listen_addresses",
+    "max_slot_wal_keep_size",
+    "port",
     "primary_conninfo",
     "primary_slot_name",
+    "promote_trigger_file",
+    "restore_command",
+    "ssl",
+    "ssl_cert_file",
+    "ssl_key_file",
     "ssl_min_protocol_version",
-    "hot_standby_feedback",
-    "max_slot_wal_keep_size",
+    "synchronous_standby_names",
     "wal_keep_size",
 )
+# What each side's own files may do to writes as soon as it is the primary.
+_KEEPS_WRITES = ("fsync", "full_page_writes", "synchronous_commit")
+OWN_SETTINGS = (*_KEEPS_WRITES, "default_transaction_read_only", "listen_addresses", "synchronous_standby_names")
 
 
 # What the audit compares by the clocks: tokens, certificates and time stamps go wrong beyond it.
@@ -31,6 +47,7 @@ def differences(
         found += [
             f"{side['side']} is managed by {name}: it decides by itself who is primary" for name in side["managers"]
         ]
+    found += places(source, target)
     if not source.get("running"):
         return [*found, f"{source['side']} does not run: nothing can be measured there"]
     return [
@@ -39,6 +56,7 @@ def differences(
         *_collations(source, target),
         *databases(source, target),
         *_settings(source, target),
+        *writes(source, target),
         *_privileges(source),
         *_room(source, target, free_factor, replace),
     ]
@@ -48,6 +66,13 @@ def is_copy(source: Mapping[str, Any], target: Mapping[str, Any]) -> bool:
     """Whether the target's cluster is a copy of the source's, which a standby is and an empty cluster is not."""
     mine, other = source.get("control") or {}, target.get("control") or {}
     return bool(mine) and mine.get("system_id") == other.get("system_id")
+
+
+def places(source: Mapping[str, Any], target: Mapping[str, Any]) -> list[str]:
+    """Name the data directories beside which nothing can be kept, and which nothing can be renamed to."""
+    return [
+        f"{side['side']}: {side['misplaced']}; {side['place_wanted']}" for side in (source, target) if side["misplaced"]
+    ]
 
 
 def _platform(source: Mapping[str, Any], target: Mapping[str, Any]) -> list[str]:
@@ -129,8 +154,15 @@ def _settings(source: Mapping[str, Any], target: Mapping[str, Any]) -> list[str]
         found.append(
             f"the source listens on {settings['listen_addresses']!r} only, not on {source['address']} (a restart)"
         )
-    for name in sorted(set(source["auto_settings"]) & set(_MANAGED_ELSEWHERE)):
-        found.append(f"{name} is set by ALTER SYSTEM at the source, which wins over Bascule's files: reset it")
+    for name in sorted(source["auto_settings"]):
+        if name == "listen_addresses" and source["own_settings"].get(name) == "*":
+            # What Bascule's own file says by default.
+            continue
+        if name in _MANAGED_ELSEWHERE or name.startswith("recovery_"):
+            found.append(
+                f"{name} is set by ALTER SYSTEM at the source, which travels with the data and wins over every file: "
+                "reset it"
+            )
     found += [
         f"shared library {name} is loaded at the source and not installed at the target"
         for name in words(settings["shared_preload_libraries"])
@@ -142,6 +174,29 @@ def _settings(source: Mapping[str, Any], target: Mapping[str, Any]) -> list[str]
             for name, mine in sorted(target["effective"].items())
             if mine < int(settings[name])
         ]
+    return found
+
+
+def writes(source: Mapping[str, Any], target: Mapping[str, Any]) -> list[str]:
+    """Name what the files of either side would do to writes once it is the primary: nobody sees it before."""
+    found = []
+    for side in (source, target):
+        own = side["own_settings"]
+        if not own:
+            found.append(f"what the files of {side['side']} set could not be read: its server refuses them")
+            continue
+        found += [
+            f"{name} is off in the files of {side['side']}: a crash would lose writes that were acknowledged"
+            for name in _KEEPS_WRITES
+            if own[name] == "off"
+        ]
+        if own["default_transaction_read_only"] == "on":
+            found.append(f"default_transaction_read_only is on in the files of {side['side']}: every write would fail")
+    if target["own_settings"].get("synchronous_standby_names"):
+        found.append(
+            f"synchronous_standby_names is {target['own_settings']['synchronous_standby_names']!r} in the files of "
+            f"{target['side']}: after the switch every commit there would wait for a standby that is not there"
+        )
     return found
 
 
@@ -244,6 +299,7 @@ def notes(source: Mapping[str, Any], target: Mapping[str, Any]) -> list[str]:
             for name, mine in sorted(target["effective"].items())
             if mine < int(settings[name])
         ]
+    found += [f"database {name} is copied, but never compared" for name in source["left_out"]]
     found += [f"other standby at the source: {name}" for name in source["other_standbys"]]
     return found
 

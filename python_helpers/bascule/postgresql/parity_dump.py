@@ -22,12 +22,14 @@ def differences(
         for side in (source, target)
         for name in side["managers"]
     ]
+    found += parity.places(source, target)
     if not source.get("running"):
         return [*found, f"{source['side']} does not run: nothing can be measured there"]
     return [
         *found,
         *_method(source, target, spec),
         *parity.databases(source, target),
+        *parity.writes(source, target),
         *_server(source, target),
         *_room(source, target, replace),
         *parity.clocks(source, target),
@@ -53,6 +55,11 @@ def _server(source: Mapping[str, Any], target: Mapping[str, Any]) -> list[str]:
     found = []
     if not source["superuser"]:
         found.append(f"the owner of {source['side']}'s cluster is no superuser: it cannot dump everything")
+    found += [
+        f"database {name} would be in no dump: ALTER DATABASE … IS_TEMPLATE false ALLOW_CONNECTIONS true, or drop it, "
+        "or take out what it holds"
+        for name in source["left_out"]
+    ]
     if source["prepared_transactions"]:
         found.append(f"{source['prepared_transactions']} prepared transactions at the source: no dump has them")
     if source["logical_slots"]:

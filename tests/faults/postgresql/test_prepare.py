@@ -124,6 +124,46 @@ def test_a_target_that_would_have_smaller_settings_is_refused(pair: Pair) -> Non
     assert pair.run("target", ["test", "-e", PARTIAL]).rc == 1
 
 
+def test_what_the_files_of_either_side_would_do_to_writes_is_refused(pair: Pair) -> None:
+    local = "/etc/postgresql/15/main/conf.d/99-local.conf"
+    pair.must_run("target", ["tee", local], "synchronous_standby_names = 'gone'\nfsync = off\n")
+    # What waits for a restart wins after it, at the other side too.
+    pair.sql("source", "alter system set listen_addresses = 'localhost,192.0.2.1'")
+    try:
+        refused = pair.verb("audit")
+    finally:
+        pair.must_run("target", ["rm", local])
+        pair.sql("source", "alter system reset listen_addresses")
+    assert not refused.ok
+    for reason in (
+        f"synchronous_standby_names is 'gone' in the files of {pair.host('target')}",
+        f"fsync is off in the files of {pair.host('target')}",
+        "listen_addresses is set by ALTER SYSTEM at the source",
+    ):
+        assert reason in refused.stdout, refused.stdout[-3000:]
+    pair.must("audit")
+
+
+def test_a_data_directory_that_nothing_can_change_places_with_is_refused(pair: Pair) -> None:
+    data = f"{CLUSTERS}/main"
+    pair.must_run("target", ["mount", "--bind", data, data])
+    try:
+        mounted = [pair.verb(verb) for verb in ("audit", "prepare")]
+    finally:
+        pair.must_run("target", ["umount", data])
+    pair.must_run("target", ["bash", "-ec", f"mv {data} /var/lib/postgresql/real; ln -s ../real {data}"])
+    try:
+        linked = [pair.verb(verb) for verb in ("audit", "prepare")]
+    finally:
+        pair.must_run("target", ["bash", "-ec", f"rm {data}; mv /var/lib/postgresql/real {data}"])
+    for refused, why in ((mounted, "is a mount point"), (linked, "is a symbolic link (to ../real)")):
+        for done in refused:
+            assert not done.ok
+            assert f"{data} {why}" in done.stdout
+            assert f"mount the volume at {CLUSTERS} or above" in done.stdout
+    assert pair.run("target", ["test", "-e", PARTIAL]).rc == 1
+
+
 def test_an_expired_certificate_is_noticed_before_anything_is_copied(pair: Pair) -> None:
     place = "/etc/postgresql/tls/server.crt"
     good = pair.must_run("source", ["cat", place])

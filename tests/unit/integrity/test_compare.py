@@ -62,6 +62,14 @@ def test_equal() -> None:
     assert found.consistency["skipped"] == ["nothing was checked"]
 
 
+def test_a_database_that_nobody_looked_at_is_named() -> None:
+    """Whichever side names it: it is not proved, and no difference either."""
+    for sides in (({"left_out": ["model (a template)"]}, {}), ({}, {"left_out": ["model (a template)"]})):
+        found = subject.compare(*({**digest(), **side} for side in sides))
+        assert found.not_proved == ["database model (a template): it was not looked at"]
+        assert found.equal
+
+
 def test_a_changed_row() -> None:
     """The same number of rows with another sum is a difference, and is looked for."""
     active, passive = digest(), digest(tables={"app.logins": table(digest="5 8")})

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from bascule.io import pg_audit
+from bascule.errors import CommandFailed
+from bascule.io import pg_audit, pg_settings
 
 from .test_files import make_spec
 
@@ -39,3 +41,37 @@ def test_versions_of_extensions_are_those_that_a_script_leads_to(monkeypatch: py
 )
 def test_sizes_as_postgresql_writes_them(text: str, size: int) -> None:
     assert pg_audit._bytes(text) == size
+
+
+class Asked:
+    """A session that notes what it is asked."""
+
+    def __init__(self, able: bool) -> None:
+        self.able = able
+        self.queries: list[str] = []
+
+    def value(self, sql: str) -> Any:
+        return self.able
+
+    def query(self, sql: str) -> list[dict[str, Any]]:
+        self.queries.append(sql)
+        return [{"name": "port"}]
+
+
+@pytest.mark.parametrize(("able", "place"), [(True, "FROM pg_file_settings"), (False, "FROM pg_settings")])
+def test_what_alter_system_has_set_is_read_from_its_file(able: bool, place: str) -> None:
+    """A setting that waits for a restart has its old source yet; who is no superuser may not look."""
+    session: Any = Asked(able)
+    assert pg_audit._auto_settings(session) == ["port"]
+    assert place in session.queries[0]
+
+
+def test_files_that_the_server_refuses_say_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pg_settings, "setting", lambda spec, name: {"fsync": "off"}.get(name, "on"))
+    assert pg_settings.own(make_spec())["fsync"] == "off"
+
+    def refuse(spec: object, name: str) -> str:
+        raise CommandFailed(expected="success", found="unrecognized parameter")
+
+    monkeypatch.setattr(pg_settings, "setting", refuse)
+    assert pg_settings.own(make_spec()) == {}

@@ -213,14 +213,6 @@ def test_databases_of_a_stopped_cluster_are_seen(stopped: Any) -> None:
     assert pg_prepare.user_databases(stopped) == ["16384"]
 
 
-def test_what_a_base_backup_of_the_same_cluster_has_put_there_may_be_replaced(stopped: Any) -> None:
-    """A standby that lost its way holds the source's databases: they are nobody else's."""
-    assert not pg_prepare.was_built_here(stopped, "7")
-    (stopped.data / "bascule.seeded").write_text("")
-    assert pg_prepare.was_built_here(stopped, "7")
-    assert not pg_prepare.was_built_here(stopped, "8")
-
-
 def test_a_copy_of_an_image_is_no_standby(stopped: Any, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Clusters made from one image have one system identifier; only what was built or closed here is a standby."""
     guard = GuardState("accounts_db", "db-mtp", status="closed")

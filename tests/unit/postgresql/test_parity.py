@@ -9,6 +9,14 @@ import pytest
 from bascule.postgresql import parity
 
 GIB = 1024**3
+OWN = {
+    "fsync": "on",
+    "full_page_writes": "on",
+    "synchronous_commit": "on",
+    "default_transaction_read_only": "off",
+    "listen_addresses": "*",
+    "synchronous_standby_names": "",
+}
 
 
 def cluster(**changes: Any) -> dict[str, Any]:
@@ -54,6 +62,8 @@ def cluster(**changes: Any) -> dict[str, Any]:
         "libraries": ["auto_explain"],
         "minor": "15.14",
         "effective": {"max_connections": 100},
+        "own_settings": OWN,
+        "left_out": [],
         "logical_slots": [],
         "superuser": True,
         "replication_role": None,
@@ -70,6 +80,8 @@ def cluster(**changes: Any) -> dict[str, Any]:
         "clock_offset": 0.4,
         "checksums": True,
         "wal_link": False,
+        "misplaced": "",
+        "place_wanted": "mount it elsewhere",
         **changes,
     }
 
@@ -108,8 +120,43 @@ def test_nothing_stands_in_the_way() -> None:
         ({"settings": {**cluster()["settings"], "max_wal_senders": "1"}}, {}, "max_wal_senders is 1"),
         ({"settings": {**cluster()["settings"], "listen_addresses": "localhost"}}, {}, "listens on 'localhost'"),
         ({"auto_settings": ["primary_conninfo"]}, {}, "ALTER SYSTEM"),
+        ({"auto_settings": ["recovery_min_apply_delay"]}, {}, "recovery_min_apply_delay is set by ALTER SYSTEM"),
+        ({"auto_settings": ["restore_command"]}, {}, "restore_command is set by ALTER SYSTEM"),
+        ({"auto_settings": ["hba_file"]}, {}, "hba_file is set by ALTER SYSTEM"),
+        ({"auto_settings": ["port"]}, {}, "port is set by ALTER SYSTEM"),
+        ({"auto_settings": ["synchronous_standby_names"]}, {}, "synchronous_standby_names is set by ALTER SYSTEM"),
+        (
+            {
+                "auto_settings": ["listen_addresses"],
+                "own_settings": {**OWN, "listen_addresses": "localhost,198.18.1.10"},
+            },
+            {},
+            "listen_addresses is set by ALTER SYSTEM",
+        ),
+        ({"own_settings": {}}, {}, "the files of db-mtp set could not be read"),
+        ({}, {"own_settings": {}}, "the files of db-tls set could not be read"),
+        (
+            {"own_settings": {**OWN, "synchronous_commit": "off"}},
+            {},
+            "synchronous_commit is off in the files of db-mtp",
+        ),
+        ({}, {"own_settings": {**OWN, "fsync": "off"}}, "fsync is off in the files of db-tls"),
+        ({}, {"own_settings": {**OWN, "full_page_writes": "off"}}, "full_page_writes is off in the files of db-tls"),
+        (
+            {},
+            {"own_settings": {**OWN, "default_transaction_read_only": "on"}},
+            "default_transaction_read_only is on in the files of db-tls",
+        ),
+        (
+            {},
+            {"own_settings": {**OWN, "synchronous_standby_names": "gone"}},
+            "synchronous_standby_names is 'gone' in the files of db-tls: after the switch every commit",
+        ),
         ({"tablespaces": ["fast"]}, {}, "tablespaces outside the data directory: fast"),
         ({"wal_link": True}, {}, "pg_wal is a symbolic link"),
+        ({"misplaced": "/data is a mount point"}, {}, "db-mtp: /data is a mount point; mount it elsewhere"),
+        ({"running": False, "misplaced": "/data is a mount point"}, {}, "db-mtp: /data is a mount point"),
+        ({}, {"misplaced": "/data is a symbolic link"}, "db-tls: /data is a symbolic link; mount it elsewhere"),
         ({"prepared_transactions": 1}, {}, "1 prepared transactions"),
         ({}, {"foreign_databases": ["16384"]}, "databases of its own: 16384"),
         ({}, {"free_bytes": GIB}, "the target has"),
@@ -165,6 +212,13 @@ def test_each_difference_is_named(source: dict[str, Any], target: dict[str, Any]
     assert any(text in line for line in found), found
 
 
+def test_what_is_set_alike_or_waits_for_nobody_is_fine() -> None:
+    """The source's own synchronous standby stays with the source; a note says so."""
+    own = {**OWN, "synchronous_standby_names": "reports", "synchronous_commit": "remote_apply"}
+    source = cluster(own_settings=own, auto_settings=["listen_addresses", "wal_sender_timeout", "work_mem"])
+    assert parity.differences(source, cluster(side="db-tls")) == []
+
+
 def test_all_differences_at_once() -> None:
     """Nobody wants to mend them one by one."""
     found = parity.differences(cluster(managers=["patroni"]), cluster(side="db-tls", version_major="16", locales=[]))
@@ -196,6 +250,7 @@ def test_notes() -> None:
             checksums=False,
             long_transactions=["pid 7 of courses in courses since 900 s"],
             other_standbys=["reports"],
+            left_out=["model (a template)"],
             settings=settings,
         ),
         cluster(side="db-tls", minor="15.10"),
@@ -208,9 +263,10 @@ def test_notes() -> None:
         "synchronous",
         "15.10",
         "raises it to 200",
+        "database model (a template) is copied, but never compared",
     ):
         assert sum(text in line for line in found) == 1, (text, found)
-    assert len(found) == 7
+    assert len(found) == 8
     assert parity.notes(cluster(running=False), cluster()) == []
 
 

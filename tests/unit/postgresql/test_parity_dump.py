@@ -8,7 +8,7 @@ import pytest
 
 from bascule.postgresql import parity, parity_dump
 
-from .test_parity import GIB, cluster, database
+from .test_parity import GIB, OWN, cluster, database
 
 SPEC: dict[str, Any] = {"method": "dump_restore", "pooler": "none", "clients": [], "peer_clients": []}
 
@@ -44,9 +44,14 @@ def test_the_log_need_not_be_fit_for_a_standby() -> None:
         ({}, {"locales": ["C"]}, "locale C.UTF-8 of database courses"),
         ({"databases": database(unlogged=2)}, {}, "2 unlogged tables in courses"),
         ({"databases": database(extensions={"postgis": "3.3"})}, {}, "extension postgis 3.3"),
+        ({"left_out": ["model (a template)"]}, {}, "database model (a template) would be in no dump: ALTER DATABASE"),
         ({"superuser": False}, {}, "cannot dump everything"),
         ({"prepared_transactions": 1}, {}, "1 prepared transactions"),
         ({"logical_slots": ["sub"]}, {}, "logical replication slots are in no dump: sub"),
+        ({"misplaced": "/data is a mount point"}, {}, "db-mtp: /data is a mount point; mount it elsewhere"),
+        ({}, {"misplaced": "/data is a symbolic link"}, "db-tls: /data is a symbolic link"),
+        ({}, {"own_settings": {**OWN, "synchronous_standby_names": "gone"}}, "every commit there would wait"),
+        ({}, {"own_settings": {**OWN, "fsync": "off"}}, "fsync is off in the files of db-tls"),
         ({"tablespaces": ["fast"]}, {}, "tablespaces outside the data directory: fast"),
         ({"settings": {**cluster()["settings"], "shared_preload_libraries": "timescaledb"}}, {}, "timescaledb"),
         ({}, {"free_bytes": 2 * GIB}, "db-tls has"),

@@ -51,6 +51,19 @@ def test_a_base_backup_is_found_again(
             pg_seed.seeding(make_spec())
 
 
+def test_a_standby_that_is_built_again_is_waited_for(
+    home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """What stands there still is the old one: it says nothing about the base backup."""
+    (home / "seed.json").write_text(json.dumps({"state": "running"}))
+    monkeypatch.setattr(pg_cluster.Cluster, "has_signal", lambda self: True)
+    monkeypatch.setattr(pg_seed, "units", SimpleNamespace(is_running=lambda name: True))
+    assert pg_seed.seeding(make_spec())["state"] == "running"
+    monkeypatch.setattr(pg_seed, "units", SimpleNamespace(is_running=lambda name: False))
+    with pytest.raises(BasculeError, match="it was interrupted"):
+        pg_seed.seeding(make_spec())
+
+
 def test_progress_names_rate_and_remaining_time() -> None:
     found = pg_seed.progress({"began": 100.0, "total": 1000, "step": "base backup"}, 250, 110.0)
     assert found["bytes_per_second"] == 25

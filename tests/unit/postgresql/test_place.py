@@ -1,0 +1,61 @@
+"""A data directory that nothing can change places with is refused before anything is changed."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from bascule.errors import BasculeError
+from bascule.io import files, pg_place, pg_prepare
+
+from .test_files import make_spec
+
+
+def test_an_ordinary_directory_is_fine(tmp_path: Path) -> None:
+    """Also one that is not there yet, or lies behind a link further up."""
+    (tmp_path / "15/main").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "15")
+    for data in (tmp_path / "15/main", tmp_path / "link/main", tmp_path / "15/other"):
+        assert pg_place.misplaced(data) == ""
+
+
+def test_a_link_is_named(tmp_path: Path) -> None:
+    (tmp_path / "volume").mkdir()
+    (tmp_path / "main").symlink_to(tmp_path / "volume")
+    assert f"is a symbolic link (to {tmp_path}/volume)" in pg_place.misplaced(tmp_path / "main")
+    (tmp_path / "volume").rmdir()
+    assert "is a symbolic link" in pg_place.misplaced(tmp_path / "main")
+
+
+@pytest.mark.parametrize("same", [False, True])
+def test_a_mount_point_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, same: bool) -> None:
+    """A volume has another device; a directory bound from the same file system shows among the mounts only."""
+    data = tmp_path / "main"
+    data.mkdir()
+    if same:
+        line = f"36 35 98:0 /elsewhere {data} rw,noatime master:1 - ext4 /dev/root rw\n"
+        monkeypatch.setattr(files, "read_text", lambda path: line)
+    else:
+        real = os.stat
+        monkeypatch.setattr(
+            Path,
+            "stat",
+            lambda path, **_: SimpleNamespace(st_dev=7, st_mode=real(path).st_mode) if path == data else real(path),
+        )
+    assert f"{data} is a mount point" in pg_place.misplaced(data)
+
+
+def test_prepare_refuses_it_whatever_streams(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "conf").mkdir()
+    (tmp_path / "main").symlink_to(tmp_path)
+    spec: Any = SimpleNamespace(
+        **{**dataclasses.asdict(make_spec()), "config": str(tmp_path / "conf"), "data": str(tmp_path / "main")}
+    )
+    with pytest.raises(BasculeError, match=r"symbolic link.*nothing was changed.*mount the volume at .* or above"):
+        pg_prepare.configure(spec, "secret", False, {})
+    assert list((tmp_path / "conf").iterdir()) == []
