@@ -20,6 +20,7 @@ def bascule_postgresql_decide(source: Mapping[str, Any], to: Mapping[str, Any]) 
     try:
         a, b = decide.Side.from_dict(source), decide.Side.from_dict(to)
         leader = decide.leader(a, b)
+        follows, lag_unasked = decide.follows(a, b), decide.lag_unasked(a, b)
     except BasculeError as error:
         raise AnsibleFilterError(error.message()) from error
     active = leader or a.name
@@ -27,6 +28,8 @@ def bascule_postgresql_decide(source: Mapping[str, Any], to: Mapping[str, Any]) 
         "leader": leader or "",
         "active": active,
         "passive": b.name if active == a.name else a.name,
+        "follows": follows,
+        "lag_unasked": lag_unasked,
     }
 
 

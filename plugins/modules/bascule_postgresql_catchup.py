@@ -24,7 +24,8 @@ options:
     type: float
     default: 30.0
   wait:
-    description: Whether to wait; otherwise only the slot is seen to, so that the other side can begin to follow.
+    description: Whether to wait. Otherwise only that is seen to which the other side needs to begin to follow, the
+      slot, and the server of a side that died while it closed or opened; it lets no client in.
     type: bool
     default: true
 author:

@@ -52,6 +52,13 @@ def _of_one(name: str, found: Found) -> list[str]:
         reasons.append(f"the tree on {name} is a part of another file system, which cannot be made read-only alone")
     if survey.get("nested_mounts"):
         reasons.append(f"file systems are mounted inside the tree on {name}: {', '.join(survey['nested_mounts'])}")
+    if survey.get("beyond"):
+        reasons.append(
+            f"the tree on {name} could be written to while it is passive, by {'; by '.join(survey['beyond'])}: "
+            "unmount the overlays, end the processes"
+        )
+    if survey.get("boot"):
+        reasons.append(f"the tree on {name} could not be fenced after a reboot: {survey['boot']}")
     # b3sum digests large files.
     reasons += [f"{program} is not installed on {name}" for program in ("rsync", "b3sum") if not survey.get(program)]
     return reasons

@@ -105,7 +105,8 @@ def plan(changes: Changes, more: Iterable[bytes], look: Look, below: Below, link
                 delta.present[above] = known
         return name
 
-    # A file that was changed under a name that it has lost: its other names were not told.
+    # A file that was changed under a name that it has lost: its other names were not told. One that no name is known of
+    # has come and gone since both sides were equal, as whatever was there before has been written down with its names.
     others = links_of(changes.inodes) if changes.inodes else {}
     also = {name for names in others.values() for name in names if at(stands_for(name)) is not None}
     for name in sorted(changes.names | set(more) | also, key=_order):

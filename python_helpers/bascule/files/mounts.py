@@ -59,6 +59,14 @@ class Mount:
         return "ro" in self.super_options
 
     @property
+    def upper(self) -> tuple[str, ...]:
+        """Where an overlay puts what is written to it, as whoever mounted it called that; empty for all others."""
+        if self.kind != "overlay" or self.super_read_only:
+            return ()
+        named = (option.partition("=") for option in self.super_options)
+        return tuple(_unquote(value) for name, _, value in named if name in ("upperdir", "workdir"))
+
+    @property
     def flags(self) -> int:
         """The flags a remount must repeat, or it would drop them."""
         flags = sum(_FLAGS.get(option, 0) for option in self.options)
@@ -108,9 +116,13 @@ class Elsewhere:
     command: str
     unit: str
     mount: Mount
+    # What leads into a namespace that has no process.
+    door: str = ""
 
     def describe(self) -> str:
         """Return the mount and who sees it."""
+        if self.door:
+            return f"{self.mount.path} in the mount namespace that {self.door} keeps alive"
         return f"{self.mount.path} in the mount namespace of {self.unit or self.command} (process {self.pid})"
 
 
@@ -124,6 +136,11 @@ class View:
     private_mount: Optional[Mount]
     others: tuple[Mount, ...] = ()
     elsewhere: tuple[Elsewhere, ...] = ()
+    # Where further file systems are mounted inside the tree: they are neither carried nor fenced with it.
+    nested: tuple[str, ...] = ()
+    # Ways to write to it that no mount of it can forbid: overlays with their upper layer in it, processes that sit in a
+    # mount which is in no table any more. Only a file system that is read-only as a whole stops these.
+    beyond: tuple[str, ...] = ()
 
     @property
     def state(self) -> str:
@@ -140,7 +157,7 @@ class View:
         if self.public_mount is None or self.public_mount.super_read_only:
             return []
         own = [mount.path for mount in (self.public_mount, *self.others) if not mount.read_only]
-        return own + [one.describe() for one in self.elsewhere if not one.mount.read_only]
+        return own + [one.describe() for one in self.elsewhere if not one.mount.read_only] + list(self.beyond)
 
 
 def view_of(
@@ -148,6 +165,7 @@ def view_of(
     private: str,
     own: Iterable[Mount],
     elsewhere: Iterable[tuple[Mapping[str, str], Iterable[Mount]]] = (),
+    beyond: Iterable[str] = (),
 ) -> View:
     """Find a tree's mounts: `own` is this namespace, `elsewhere` pairs each other namespace with who lives there."""
     mounts = list(own)
@@ -158,12 +176,22 @@ def view_of(
     inner = mounted_at(mounts, private)
     others = tuple(m for m in mounts if m.device == device and m.path not in (path, private))
     away = [
-        Elsewhere(who["namespace"], int(who["pid"]), who["command"], who["unit"], mount)
+        Elsewhere(who["namespace"], int(who["pid"]), who["command"], who["unit"], mount, who.get("door", ""))
         for who, there in elsewhere
         for mount in there
         if mount.device == device and mount.path != private
     ]
-    return View(path, private, public, inner if inner and inner.device == device else None, others, tuple(away))
+    inside = path.rstrip("/") + "/"
+    return View(
+        path,
+        private,
+        public,
+        inner if inner and inner.device == device else None,
+        others,
+        tuple(away),
+        nested=tuple(sorted({m.path for m in mounts if m.path.startswith(inside)})),
+        beyond=tuple(beyond),
+    )
 
 
 @dataclass(frozen=True)
@@ -198,6 +226,13 @@ def steps(view: View, wanted: str, opened_again: Iterable[tuple[str, str]] = ())
             found="no mount there",
             state="nothing was changed",
             next_command=f"findmnt {view.path}; mount it, then run the same playbook again",
+        )
+    if wanted == PASSIVE and view.beyond:
+        raise TreeError(
+            expected=f"a tree at {view.path} that can be made passive: writable for transfers alone",
+            found=f"ways to write to it that no mount forbids: {'; '.join(view.beyond)}",
+            state=f"{view.path} was {view.state}; nothing is received",
+            next_command="unmount the overlays and end the processes named, then run the same playbook again",
         )
     plan: list[Step] = []
     if view.private_mount is None:

@@ -1,4 +1,4 @@
-"""`boot`: bring every side back to what its guard says, before anything that could serve starts.
+"""`boot [COMPONENT]`: bring every side, or one, back to what its guard says, before anything that could serve starts.
 
 What is not open is closed; what is open but frozen is frozen: mounts, for one, do not outlive the kernel. A fence is
 durable by itself where it can be; this is for what a reboot, an upgrade or a service manager may have undone. How a
@@ -19,7 +19,7 @@ def main(argv: list[str]) -> int:
     """Fence what is not open; one that fails does not keep the others from being fenced."""
     failed = 0
     for path in files.children(guard_store.GUARD_DIRECTORY):
-        if path.suffix != ".json":
+        if path.suffix != ".json" or (argv and path.stem not in argv):
             continue
         try:
             sys.stdout.write(f"{path.stem}: {fence(path.stem)}\n")

@@ -280,6 +280,9 @@ class Comparison:
     compared: int = 0
     different: int = 0
     moving: int = 0
+    # Of the moving: files whose content is the same all the same, and files of the same size and time whose is not.
+    alike: int = 0
+    unlike: int = 0
     names_kept: int = 50
     differences: list[Difference] = field(default_factory=list)
 
@@ -289,12 +292,23 @@ class Comparison:
         if len(self.differences) < self.names_kept:
             self.differences.append(difference)
 
+    def note_moving(self, one: Entry, other: Entry) -> None:
+        """Count an entry that changed since; of a file with other owners or modes the content can be compared."""
+        self.moving += 1
+        if one.kind == other.kind == FILE and (one.size, one.mtime_ns) == (other.size, other.mtime_ns):
+            if one.digest and one.digest == other.digest:
+                self.alike += 1
+            else:
+                self.unlike += 1
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain types."""
         return {
             "compared": self.compared,
             "different": self.different,
             "moving": self.moving,
+            "alike": self.alike,
+            "unlike": self.unlike,
             "details": [difference.describe() for difference in self.differences[:_DETAILS]],
         }
 
@@ -345,7 +359,7 @@ def compare(
     """Compare two manifests that stream by in order.
 
     Entries that changed at the active side after `since_ns` (its own clock, its kernel's time stamps) are counted as
-    moving and not compared; None compares everything.
+    moving and not compared, but for the content of files with the size and time they had; None compares everything.
     """
     result = Comparison(names_kept=names_kept)
     moving = _Moving(since_ns)
@@ -354,7 +368,7 @@ def compare(
             moving.saw(one)
         if one is not None and other is not None:
             if moving.changed(one):
-                result.moving += 1
+                result.note_moving(one, other)
                 continue
             attributes = differing(one, other)
         elif one is not None:

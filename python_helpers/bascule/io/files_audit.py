@@ -10,7 +10,7 @@ from typing import Any
 from ..errors import BasculeError
 from ..files.mounts import View
 from ..files.transfer import NAMES
-from . import content, files_owners, files_side, tree
+from . import content, files_boot, files_owners, files_side, tree
 from .files_side import Side
 from .process import run
 
@@ -39,7 +39,7 @@ def survey(side: Side, owners_there: Mapping[str, Any]) -> dict[str, Any]:
 
     Where owners are told by name, also who owns something here, and who of the other side's is not the same here.
     """
-    view = files_side.look(side)
+    view = files_side.look(side, deep=True)
     room = os.statvfs(side.path) if os.path.isdir(side.path) else None
     began = time.monotonic()
     count = tree.survey(side.path) if view.public_mount else tree.Count()
@@ -58,7 +58,9 @@ def survey(side: Side, owners_there: Mapping[str, Any]) -> dict[str, Any]:
         "xattrs": _supports(view, "user_xattr", "xattr"),
         "owners": files_owners.of_tree(side.path) if side.owners == NAMES and view.public_mount else {},
         "unmatched_owners": files_owners.unmatched(side, owners_there),
-        "nested_mounts": _nested(side),
+        "nested_mounts": list(view.nested),
+        "beyond": list(view.beyond),
+        "boot": files_boot.order(side.path).advice if view.public_mount else "",
         "sentinel": os.path.isfile(os.path.join(side.path, side.sentinel)),
         "rsync": _version(["rsync", "--version"]),
         content.PROGRAM: _version([content.PROGRAM, "--version"]),
@@ -73,12 +75,6 @@ def _supports(view: View, *options: str) -> bool:
     if mount is None or any(f"no{option}" in mount.super_options for option in options):
         return False
     return mount.kind in ("ext4", "ext3", "xfs", "btrfs", "f2fs") or any(o in mount.super_options for o in options)
-
-
-def _nested(side: Side) -> list[str]:
-    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as lines:
-        paths = [line.split(" ")[4] for line in lines]
-    return sorted(path for path in paths if path.startswith(side.path.rstrip("/") + "/"))
 
 
 def _version(command: list[str]) -> str:

@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 from typing import Any, Optional
 
 from ..files import acl, delta
 from ..files.changes import ROOT, parents
 from ..files.delta import ABSENT, Found
 from ..files.transfer import NUMBERS
-from . import accounts, content, files, mounts, tree_attributes
+from . import accounts, content, mounts, tree_attributes
 from .accounts import Accounts
 from .files_side import Side
 
 _LARGE = 1 << 18
-_BUCKETS = 256
-_ROOM = 8 << 20
 _MOVING = "it changed while it was read"
 
 
@@ -149,69 +145,6 @@ def give_attributes(root: str, wanted: Mapping[str, Any]) -> None:
     os.utime(root, ns=(int(accessed), int(modified)))
 
 
-def index_links(side: Side) -> int:
-    """Write down the inode of every name, by walking over the whole tree; return how many names there are.
-
-    A file that gets a second name tells only that name, so those with one name are written down as well. They lie in
-    buckets by their inode: looking for a few reads little, and nothing has to be sorted or kept in memory.
-    """
-    tree = Tree(side.tree)
-    fresh, index = side.home / "links.new", _index(side)
-    shutil.rmtree(fresh, ignore_errors=True)
-    files.make_directory(fresh)
-    count = 0
-    with contextlib.ExitStack() as streams:
-        buckets = [streams.enter_context((fresh / f"{number:02x}").open("wb")) for number in range(_BUCKETS)]
-        for name in tree.below(ROOT):
-            info = tree.status(name)
-            if info is not None and not stat.S_ISDIR(info.st_mode):
-                buckets[info.st_ino % _BUCKETS].write(b"%d %s\0" % (info.st_ino, name))
-                count += 1
-    (fresh / "size").write_text(str(_size(fresh)))
-    shutil.rmtree(index, ignore_errors=True)
-    os.replace(fresh, index)
-    return count
-
-
-def add_links(side: Side, inodes: Mapping[bytes, int]) -> None:
-    """Write down further names; one that has become another file is found out when it is looked at."""
-    index = _index(side)
-    if not index.is_dir():
-        return
-    buckets: dict[int, list[bytes]] = {}
-    for name, inode in inodes.items():
-        buckets.setdefault(inode % _BUCKETS, []).append(b"%d %s\0" % (inode, name))
-    for number, records in buckets.items():
-        with (index / f"{number:02x}").open("ab") as out:
-            out.write(b"".join(records))
-
-
-def links_grown(side: Side) -> bool:
-    """Tell whether what was added is more than what is there, so that writing it all down again saves room."""
-    index = _index(side)
-    try:
-        return _size(index) > 2 * int((index / "size").read_text()) + _ROOM
-    except (FileNotFoundError, ValueError):
-        return True
-
-
-def links_known(side: Side) -> bool:
-    """Tell whether the inodes of all names are written down."""
-    return (_index(side) / "size").exists()
-
-
-def links_of(side: Side, inodes: frozenset[int]) -> dict[int, list[bytes]]:
-    """Return the names written down for these inodes."""
-    found: dict[int, list[bytes]] = {}
-    for number in {inode % _BUCKETS for inode in inodes}:
-        with contextlib.suppress(FileNotFoundError):
-            for record in (_index(side) / f"{number:02x}").read_bytes().split(b"\0")[:-1]:
-                inode, _, name = record.partition(b" ")
-                if int(inode) in inodes:
-                    found.setdefault(int(inode), []).append(name)
-    return found
-
-
 def open_for_writing(side: Side) -> list[bytes]:
     """Return the names of files that are open for writing: a write through a mapping is told only when it ends."""
     found = []
@@ -273,14 +206,6 @@ def sweep_partial(root: str, names: Iterable[bytes], partial: bytes) -> int:
         os.utime(above, ns=(before.st_atime_ns, before.st_mtime_ns))
         removed += 1
     return removed
-
-
-def _index(side: Side) -> Path:
-    return side.home / "links"
-
-
-def _size(directory: Path) -> int:
-    return sum(path.stat().st_size for path in directory.iterdir())
 
 
 def _content(path: bytes, info: os.stat_result) -> str:

@@ -8,15 +8,19 @@ file; in doubt every file is read. On a side that only a transfer writes to noth
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Optional
 
 from ..files.changes import Changes
 from ..guard import state as rule
-from . import files_recorder, files_side, tree
+from . import files, files_disk, files_recorder, files_side, tree
 from .files_side import Side
 
 READER = "digests"
+_WAIT = 3600.0
 
 
 def take(side: Side, progress: Optional[tree.Progress] = None) -> tuple[str, tree.Count, str]:
@@ -24,23 +28,50 @@ def take(side: Side, progress: Optional[tree.Progress] = None) -> tuple[str, tre
     guard = side.guard()
     # A side that gave its receipt without a look at its tree may hold what was written through a mapping before.
     if guard.status == rule.CLOSED and not files_side.facts(side).get("unsealed"):
-        digest, count = tree.take_manifest(side.tree, side.manifest, owners=side.owners, progress=progress)
-        return digest, count, ""
+        return *take_still(side, progress), ""
     since, now = None, None
     if side.recorder:
         known = files_recorder.remembered(side, READER) if side.manifest.exists() else None
         since, now = files_recorder.since(side.component, known)
-    digest, count = tree.take_manifest(
-        side.tree,
-        side.manifest,
-        owners=side.owners,
-        touched=since.touches if since else _everything,
-        progress=progress,
-    )
+    digest, count = _take(side, since.touches if since else _everything, progress)
     if now:
         # The mark is from before the first file was read: what changed meanwhile is read again next time.
         files_recorder.remember(side, READER, now)
     return digest, count, _doubt(since)
+
+
+def take_still(side: Side, progress: Optional[tree.Progress] = None) -> tuple[str, tree.Count]:
+    """Take the manifest of a tree that only transfers write to."""
+    return _take(side, None, progress)
+
+
+@contextlib.contextmanager
+def keeping(side: Side) -> Iterator[None]:
+    """Have the digests that are kept for oneself: what one takes out of them is not put back by another."""
+    with files.locked(side.manifest.with_name("own.lock"), _WAIT):
+        yield
+
+
+def forget(side: Side, names: Iterable[bytes]) -> None:
+    """Believe no digest of these files that was taken before; without names, none at all."""
+    gone = set(names)
+    with keeping(side):
+        _drop_parts(side)
+        if not gone:
+            files.remove(side.manifest)
+        elif side.manifest.exists():
+            tree.without(side.manifest, gone)
+
+
+def replace(side: Side, read: Path) -> None:
+    """Believe what was just read from the disk, on a side that only transfers write to, in place of what was kept."""
+    with keeping(side):
+        _drop_parts(side)
+        fresh = side.manifest.with_name("own.new")
+        files.remove(fresh)
+        os.link(read, fresh)
+        os.replace(fresh, side.manifest)
+        files.sync_directory(side.manifest.parent)
 
 
 def trust(side: Side) -> None:
@@ -54,6 +85,22 @@ def total(side: Side) -> int:
     """Return about how many bytes the files of the tree have: what is used of its file system."""
     room = os.statvfs(side.path)
     return (room.f_blocks - room.f_bfree) * room.f_frsize
+
+
+def _take(side: Side, touched: Optional[tree.Touched], progress: Optional[tree.Progress]) -> tuple[str, tree.Count]:
+    lost = files_disk.lost(side)
+    with keeping(side):
+        found = tree.take_manifest(
+            side.tree, side.manifest, owners=side.owners, cached=not lost, touched=touched, progress=progress
+        )
+    if lost:
+        files_disk.found_again(side)
+    return found
+
+
+def _drop_parts(side: Side) -> None:
+    for ending in (".part", ".interrupted"):
+        files.remove(side.manifest.with_suffix(ending))
 
 
 def _everything(_: bytes) -> bool:

@@ -14,11 +14,11 @@ from typing import Any, Optional
 
 from ..errors import BasculeError
 from ..files import delta
-from ..files.changes import ROOT, Changes, Mark
+from ..files.changes import ROOT, Changes, Mark, parents
 from ..files.delta import Delta, ScanNeeded
 from ..files.transfer import NAMES, Push, TransferError
 from ..integrity.manifest import printable
-from . import files, files_delta, files_owners, files_recorder, files_side
+from . import files, files_delta, files_doubt, files_links, files_owners, files_receivers, files_recorder, files_side
 from .files_side import Side
 from .files_talk import Talk
 
@@ -50,7 +50,8 @@ def reference(side: Side) -> Optional[Reference]:
 def carried(side: Side, now: Optional[Mark]) -> bool:
     """Tell whether the other side has all there is: nothing has happened since both were found the same."""
     shared = reference(side)
-    return now is not None and shared is not None and shared.mark == now and not shared.extra
+    same = now is not None and shared is not None and shared.mark == now and not shared.extra
+    return same and files_doubt.standing(side) is None
 
 
 def vouched(side: Side, now: Optional[Mark]) -> str:
@@ -91,10 +92,15 @@ def carry(side: Side, asked: Push, talk: Talk, known: Changes, now: Mark, final:
     agreed = talk.agreed()
     if shared is None or agreed != shared.agreed:
         raise ScanNeeded(expected=f"the other side to stand at {shared.agreed if shared else '?'}", found=agreed)
+    doubt = files_doubt.standing(side)
+    if doubt is not None:
+        if doubt.names is None:
+            raise ScanNeeded(expected=f"at most {EXTRA} differences", found="a verification has found more")
+        shared = replace(shared, extra=(*shared.extra, *doubt.names))
     found = _plan(side, talk, known, shared, final)
     names = found.names
     # First: a second look, at what differs all the same, has to know the names that this one has found.
-    files_delta.add_links(side, found.inodes)
+    files_links.add_links(side, found.inodes)
     gone = _check_cap(found, asked, talk)
     if asked.owners == NAMES:
         base = os.path.realpath(os.fsencode(side.tree))
@@ -102,12 +108,14 @@ def carry(side: Side, asked: Push, talk: Talk, known: Changes, now: Mark, final:
     result: dict[str, Any] = {"names": len(names), "names_missing": gone, "proof_rounds": 0}
     result.update(_transfer(side, asked, talk, names, run))
     different = _compare(side, asked, talk, names)
+    different += _left_over(side, asked, talk, names)
     moved: Changes = _moved(side, now, final)
     different = [name for name in different if not moved.touches(name)]
     if different:
-        # Same size and same time, and still not the same: the content decides.
+        # Same size and same time, and still not the same: written again, whatever rsync thinks of it. By its contents
+        # alone it would leave a file its name in another one's that it has no longer.
         again = _plan(side, talk, replace(known, changed=frozenset(different), deleted=frozenset()), None, final)
-        more = _transfer(side, replace(asked, checksum=True), talk, again.names, run)
+        more = _transfer(side, replace(asked, rewrite=True), talk, again.names, run)
         result["changed_entries"] = result.get("changed_entries", 0) + more.get("changed_entries", 0)
         result["proof_rounds"] = 1
         different = [name for name in _compare(side, asked, talk, again.names) if not moved.touches(name)]
@@ -118,21 +126,22 @@ def carry(side: Side, asked: Push, talk: Talk, known: Changes, now: Mark, final:
             state="the passive side is not equal yet; nothing was switched",
             next_command="run the same playbook again with -e rsync_delta_sync_checksum=true",
         )
-    if not final and files_delta.links_grown(side):
-        files_delta.index_links(side)
+    if not final and files_links.links_grown(side):
+        files_links.index_links(side)
     settle(side, talk, now, different)
+    files_doubt.end(side, doubt)
     result.update(equal=not different and not moved.names, moving=len(moved.names), different=len(different))
     return result
 
 
 def _plan(side: Side, talk: Talk, known: Changes, shared: Optional[Reference], final: bool) -> Delta:
-    if known.inodes and not files_delta.links_known(side):
+    if known.inodes and not files_links.links_known(side, known.generation):
         raise ScanNeeded(expected="the inode of every name to be written down", found="that was not done yet")
     tree = files_delta.Tree(side.tree)
     more = list(shared.extra) if shared else []
     if not final:
         more += files_delta.open_for_writing(side)
-    found = delta.plan(known, more, tree.look, tree.below, lambda inodes: files_delta.links_of(side, inodes))
+    found = delta.plan(known, more, tree.look, tree.below, lambda inodes: files_links.links_of(side, inodes))
     if found.swept:
         delta.add_unwanted(found, talk.names_below(sorted(found.swept)))
     if found.listed:
@@ -152,11 +161,30 @@ def _transfer(side: Side, asked: Push, talk: Talk, names: list[bytes], run: Carr
 
 
 def _compare(side: Side, asked: Push, talk: Talk, names: list[bytes]) -> list[bytes]:
-    if not names:
+    if not names and not talk.unclean:
         return []
     talk.prove(names)
     own = files_delta.Tree(side.tree, asked.owners).fingerprints(names)
     return delta.unequal(names, own, talk.proofs())
+
+
+def _left_over(side: Side, asked: Push, talk: Talk, names: list[bytes]) -> list[bytes]:
+    """Return what the other side alone has where a transfer was at work that has not ended well.
+
+    A part of a file lies beside it, and what such a transfer was to carry is to be carried again.
+    """
+    if not talk.ended:
+        return []
+    if files_receivers.had_the_whole_tree(talk.ended):
+        raise ScanNeeded(
+            expected="no transfer of the whole tree that has not ended well", found="one that was ended now"
+        )
+    there = talk.names_in(sorted({above for name in names for above in parents(name)}))
+    known, here = set(names), files_delta.Tree(side.tree)
+    found = [name for name in there if name not in known and here.look(name) is None]
+    if len(found) > asked.max_delete:
+        raise ScanNeeded(expected=f"at most {asked.max_delete} parts of files", found=str(len(found)))
+    return found
 
 
 def _moved(side: Side, now: Mark, final: bool) -> Changes:

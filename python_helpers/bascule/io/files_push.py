@@ -11,20 +11,24 @@ import json
 import os
 import subprocess
 import time
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Optional
 
 from ..errors import BasculeError
-from ..files import transfer
-from ..files.changes import Mark
+from ..files import delta, transfer
+from ..files.changes import ROOT, Changes, Mark
 from ..files.delta import ScanNeeded
 from ..files.transfer import LinkBroken, Push, TransferError
 from ..integrity.manifest import Comparison, compare
 from . import (
+    files,
     files_delta,
     files_digests,
+    files_doubt,
+    files_links,
     files_names,
     files_owners,
     files_recorder,
@@ -52,6 +56,9 @@ def push(side: Side, request: dict[str, Any], report: Report) -> dict[str, Any]:
     if final:
         # Everybody waits for it; what shares the link has come to rest as well.
         asked = replace(asked, bwlimit="0")
+    if files_doubt.standing(side) is not None and not asked.backup_dir:
+        # Which of the two is right nobody has looked at: what is replaced is kept.
+        asked = replace(asked, backup_dir=files_side.repair_dir(side))
     files_side.apply_private(side)
     files_side.check_source(side, side.tree)
     began_ns = time.time_ns() - _MARGIN_NS
@@ -119,8 +126,8 @@ def _by_names(
             raise ScanNeeded(expected="all names that have changed", found=known.why)
 
         def run(what: Push) -> dict[str, Any]:
-            # The one that waits is for names as they are; another is for their contents.
-            waiting = None if what.checksum else first
+            # The one that waits is for names as they are; another writes them again.
+            waiting = None if what.rewrite else first
             rc, changes, stats, tried = files_rsync.with_retries(what, final, retries, report, waiting)
             return {"rc": rc, "changes": changes, "retries": tried, "vanished": rc == transfer.VANISHED, **stats}
 
@@ -132,6 +139,8 @@ def _by_names(
 def still_true(side: Side, result: dict[str, Any]) -> bool:
     """Tell whether nothing has happened since a final transfer by names ended well."""
     mark = Mark.from_any(result.get("mark"))
+    if files_doubt.standing(side) is not None:
+        return False
     if mark is None or not result.get("equal") or not os.statvfs(side.tree).f_flag & os.ST_RDONLY:
         return False
     return files_recorder.mark(side.component) == mark
@@ -153,11 +162,12 @@ def _stand_still(side: Side, seconds: float) -> None:
 
 def _by_scan(side: Side, asked: Push, final: bool, retries: int, report: Report) -> dict[str, Any]:
     """Look at the whole tree, then take both manifests."""
+    found_different = files_doubt.standing(side)
     mark = files_recorder.mark(side.component) if side.recorder else None
     if mark:
         # Whoever reads the digests meanwhile must not have the recorder forget what happens during the scan.
         files_recorder.remember(side, files_names.READER, mark)
-        files_delta.index_links(side)
+        files_links.index_links(side)
     if asked.owners == transfer.NAMES:
         report({"stage": "owners"})
         with files_talk.talk(asked) as talk:
@@ -170,11 +180,11 @@ def _by_scan(side: Side, asked: Push, final: bool, retries: int, report: Report)
         "vanished": rc == transfer.VANISHED,
         **stats,
     }
-    report({"stage": "digests"})
-    with ThreadPoolExecutor(max_workers=1) as pool:
-        theirs = pool.submit(ask, asked, "manifest")
-        digest, count, doubt = files_digests.take(side)
-        other = theirs.result()
+    digest, count, doubt, other = _both(side, asked, report)
+    if final and digest != other["manifest"]:
+        more = _write_again(side, asked, retries, report)
+        result["changed_entries"] = result.get("changed_entries", 0) + more
+        digest, count, doubt, other = _both(side, asked, report)
     equal = digest == other["manifest"]
     result.update(
         manifest=digest, files=count.files, bytes=count.bytes, moving=count.moving, read_files=count.read_files,
@@ -191,13 +201,61 @@ def _by_scan(side: Side, asked: Push, final: bool, retries: int, report: Report)
     if side.recorder:
         with files_talk.talk(asked) as talk:
             result["shared"] = files_names.scanned(side, talk, mark, equal, lambda: _different(side, asked))
+    # Each path that differs is named for the next transfer, or that one looks at the whole tree as well.
+    files_doubt.end(side, found_different)
     return result
+
+
+def _both(side: Side, asked: Push, report: Report) -> tuple[str, Any, str, dict[str, Any]]:
+    """Take the manifests of both sides; return this one's digest, its counts and why all was read, and the other's."""
+    report({"stage": "digests"})
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        theirs = pool.submit(ask, asked, "manifest")
+        return *files_digests.take(side), theirs.result()
+
+
+def _write_again(side: Side, asked: Push, retries: int, report: Report) -> int:
+    """Write again what differs after a scan of a tree that stands still; return how many entries that changed.
+
+    What looks the same to rsync may differ all the same: a name that was one of another file's, with its size and time.
+    """
+    try:
+        names = _different(side, asked)
+    except BasculeError:
+        # The link: what differs is not known.
+        return 0
+    if not names:
+        return 0
+    report({"stage": "writing again what differs", "message": f"{len(names)} paths"})
+    seen = files_delta.Tree(side.tree)
+    changes = Changes(0, 0, frozenset(names), frozenset(), True, "")
+    try:
+        found = delta.plan(changes, [], seen.look, seen.below, lambda inodes: _linked(side, inodes))
+    except ScanNeeded:
+        return 0
+    listed = side.home / "jobs" / "push.names"
+    files.write_durably(listed, delta.list_for_rsync(found.names))
+    again = replace(asked, names=str(listed), rewrite=True, checksum=False)
+    _, _, stats, _ = files_rsync.with_retries(again, True, retries, report)
+    if ROOT in found.names:
+        with files_talk.talk(asked) as talk:
+            talk.give_root(files_delta.attributes(side.tree, asked.owners))
+    return stats.get("changed_entries", 0)
+
+
+def _linked(side: Side, inodes: frozenset[int]) -> dict[int, Iterable[bytes]]:
+    """Return all names of some files, from the manifest just taken."""
+    found: dict[int, Iterable[bytes]] = {}
+    for entry in tree.read_manifest(side.manifest):
+        if entry.links > 1 and entry.inode in inodes:
+            found[entry.inode] = [*found.get(entry.inode, []), entry.path]
+    return found
 
 
 def links(side: Side, request: dict[str, Any], report: Report) -> dict[str, Any]:
     """Write down all names of files that have several: needed when one of them changes."""
     files_side.apply_private(side)
-    return {"links": files_delta.index_links(side)}
+    return {"links": files_links.index_links(side)}
 
 
 def preview(side: Side, asked: Push) -> dict[str, Any]:

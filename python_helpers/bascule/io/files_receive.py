@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from ..files import transfer
 from ..files.decide import last_open
 from ..files.mounts import PASSIVE
-from ..files.transfer import NAMES, NUMBERS, TransferError
+from ..files.transfer import NAMES, NUMBERS, Request, TransferError
 from ..guard import state as rule
 from ..guard.state import Epoch
-from . import files, files_seal, files_side
+from . import files, files_receivers, files_seal, files_side
 from .files_side import Side
+
+# Only a transfer by names has it.
+_BY_NAMES = "--delete-missing-args"
 
 
 def serve(component: str) -> int:
@@ -44,12 +49,17 @@ def serve(component: str) -> int:
         if words[2] == "--server":
             return _receive(side, command)
         # An rsync is waited for in the window, and needs none of these.
-        from . import files_talk, files_verify, tree
+        from . import files_digests, files_talk, files_verify, tree
 
         if what == "manifest":
+            # Their parts are listed with all the rest; until the comparison has dealt with that, nothing is agreed.
+            dead = files_receivers.end(side)
+            if dead:
+                files_side.note(side, agreed="")
             if side.guard().status in (rule.CLOSED, rule.CLOSING) and files_side.look(side).state == PASSIVE:
                 tree.sweep_partial(side.tree)
-            digest, count = tree.take_manifest(side.tree, side.manifest, owners=side.owners)
+            digest, count = files_digests.take_still(side)
+            files_receivers.forget(side, dead)
             return _answer({"manifest": digest, **count.to_dict()})
         if words[2] == files_verify.REREAD and len(words) == 4:
             return _answer(files_verify.answer(side, words[3]))
@@ -90,12 +100,40 @@ def _receive(side: Side, command: str) -> int:
             files_side.note(side, received=str(guard.receipt.epoch) if guard.receipt else "")
         # What it held at its receipt is read before anything else lies there.
         files_seal.seal(side)
-        files_side.note(side, touched=True)
-        if request.backup_dir:
-            files.make_directory(Path(request.backup_dir).parent)
-    sys.stdout.flush()
     # The inherited descriptor of the lock lives as long as rsync does, also when this process is killed.
-    return subprocess.run(request.argv, check=False, close_fds=False, cwd="/").returncode
+    sys.stdout.flush()
+    if request.dry_run:
+        return subprocess.run(request.argv, check=False, close_fds=False, cwd="/").returncode
+    reach = files_receivers.NAMED if _BY_NAMES in request.argv else files_receivers.WHOLE
+    with files_receivers.begun(side, reach) as receiver, _keeping(request) as argv:
+        code = subprocess.run(argv, check=False, close_fds=False, cwd="/").returncode
+        receiver.ended(code)
+    return code
+
+
+@contextlib.contextmanager
+def _keeping(request: Request) -> Iterator[list[str]]:
+    """Give the command a directory of its own for what it replaces: what an earlier one kept there is older."""
+    argv, asked = list(request.argv), request.backup_dir
+    if not asked:
+        yield argv
+        return
+    directory = Path(asked).parent
+    files.make_directory(directory)
+    kept = files_side.next_number(directory)
+    while True:
+        try:
+            kept.mkdir(mode=0o700)
+            break
+        except FileExistsError:
+            kept = files_side.next_number(directory)
+    files.sync_directory(directory)
+    try:
+        yield [word.replace(asked, str(kept)) if word.endswith(asked) else word for word in argv]
+    finally:
+        # It replaced nothing.
+        with contextlib.suppress(OSError):
+            kept.rmdir()
 
 
 def _answer(data: dict[str, Any]) -> int:

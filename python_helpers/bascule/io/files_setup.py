@@ -8,10 +8,11 @@ import shutil
 from collections.abc import Mapping
 from typing import Any, Optional
 
+from ..files.boot_order import Order
 from ..files.mounts import CLOSED, PASSIVE, TreeError
 from ..guard import state as rule
 from ..guard.state import GuardState
-from . import files, files_link, files_recorder, files_side, guard_store, mounts, units
+from . import files, files_boot, files_link, files_recorder, files_side, guard_store, mounts, units
 from .files_link import Peer
 from .files_side import Side
 
@@ -30,11 +31,12 @@ def set_up(
     """Bring a side into the state in which transfers can begin; return what was, or would be, changed."""
     _check_adoption(side, adopt, peer_guard)
     _check_path(side)
+    order = files_boot.check(side)
     if check:
-        return _set_up(side, peer, adopt, adopt_filled, check=True)
+        return _set_up(side, peer, adopt, order, adopt_filled, check=True)
     files.make_directory(side.home)
     with files.locked(side.home / "setup.lock"):
-        return _set_up(side, peer, adopt, adopt_filled, check=False)
+        return _set_up(side, peer, adopt, order, adopt_filled, check=False)
 
 
 def retire(component: str, name: str, *, check: bool = False) -> list[str]:
@@ -60,7 +62,7 @@ def retire(component: str, name: str, *, check: bool = False) -> list[str]:
         if not check:
             with files_side.no_receiver(side):
                 mounts.unmount(side.tree)
-    for directory in ("ssh", "kept", "jobs", "manifest", "links"):
+    for directory in ("ssh", "kept", "jobs", "manifest", "links", "links.new", "receiving"):
         if (home / directory).exists():
             done.append(f"remove {home / directory}")
             if not check:
@@ -68,7 +70,7 @@ def retire(component: str, name: str, *, check: bool = False) -> list[str]:
     return done
 
 
-def _set_up(side: Side, peer: Peer, adopt: str, adopt_filled: bool, *, check: bool) -> list[str]:
+def _set_up(side: Side, peer: Peer, adopt: str, order: Order, adopt_filled: bool, *, check: bool) -> list[str]:
     done = []
     guard = side.guard()
     fresh = guard.status == rule.UNKNOWN
@@ -80,6 +82,7 @@ def _set_up(side: Side, peer: Peer, adopt: str, adopt_filled: bool, *, check: bo
         _check_empty(side, adopt_filled)
     if files_side.save(side, check=check):
         done.append("write down what a boot must know")
+    done += files_boot.install(side, order, check=check)
     if files_link.admit(side, peer, check=check):
         done.append("let the other side's key in")
     if files_link.pin(side, peer, check=check):

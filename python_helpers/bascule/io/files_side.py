@@ -6,7 +6,7 @@ import contextlib
 import fcntl
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -124,6 +124,15 @@ def note(side: Side, **values: Any) -> None:
             files.write_json(side.home / "side.json", after)
 
 
+def forget(side: Side, name: str, when: Callable[[Any], bool]) -> None:
+    """Take one fact away durably, if it is what is meant."""
+    with files.locked(side.home / "side.lock"):
+        known = facts(side)
+        if when(known.get(name)):
+            del known[name]
+            files.write_json(side.home / "side.json", known)
+
+
 def link_mbit(side: Side, address: str) -> float:
     """Return what the link to this address was measured to carry lately; 0 when it was not."""
     known = facts(side).get("link")
@@ -132,19 +141,22 @@ def link_mbit(side: Side, address: str) -> float:
     return float(known["mbit"]) if 0 <= time.time() - float(known["at"]) < _LINK_KEPT_SECONDS else 0.0
 
 
-def look(side: Side) -> View:
-    """Return the mounts of the tree."""
-    return mounts.look(side.path, side.tree)
+def look(side: Side, deep: bool = False) -> View:
+    """Return the mounts of the tree; `deep`: and who gets round them, which only a passive tree has to fear."""
+    return mounts.look(side.path, side.tree, deep)
 
 
 def plan(side: Side, wanted: str) -> list[Step]:
     """Return what would be done to bring the mounts into a state."""
-    return steps(look(side), wanted, _flips(side))
+    return steps(look(side, wanted == PASSIVE), wanted, _flips(side))
 
 
 def ready(side: Side) -> bool:
     """Tell whether the passive side can receive as it is."""
-    return side.guard().status == rule.CLOSED and look(side).public_mount is not None and not plan(side, PASSIVE)
+    if side.guard().status != rule.CLOSED:
+        return False
+    view = look(side, deep=True)
+    return view.public_mount is not None and not view.beyond and not steps(view, PASSIVE, _flips(side))
 
 
 def apply(side: Side, wanted: str) -> list[str]:
@@ -162,25 +174,36 @@ def apply(side: Side, wanted: str) -> list[str]:
                 state=f"{side.path} is {look(side).state}; nothing was changed",
                 next_command="ansible-playbook playbooks/status.yml",
             )
-        for _ in range(_ROUNDS):
+        try:
+            _reach(side, wanted, done)
+            prove(side, wanted)
+        except TreeError:
             view = look(side)
-            todo = steps(view, wanted, _flips(side))
-            if not todo:
-                break
-            for step in todo:
-                _take(step, view)
-                _remember(side, step)
-                done.append(step.describe())
-        else:
-            raise TreeError(
-                expected=f"{side.path} to become {wanted}",
-                found=f"still to do after {_ROUNDS} rounds: {'; '.join(s.describe() for s in todo)}",
-                state=f"{side.path} is {look(side).state}",
-            )
-        prove(side, wanted)
+            if wanted == PASSIVE and view.private_mount is not None and view.state == PASSIVE:
+                # Read-only as a whole it refuses everybody, unless a transfer is on its way already.
+                with contextlib.suppress(TreeError):
+                    mounts.take(Step("super", side.tree, read_only=True), view)
+            raise
         if wanted == ACTIVE:
             _flips_path(side).unlink(missing_ok=True)
     return done
+
+
+def _reach(side: Side, wanted: str, done: list[str]) -> None:
+    for number in range(_ROUNDS):
+        view = look(side, wanted == PASSIVE and number == 0)
+        todo = steps(view, wanted, _flips(side))
+        if not todo:
+            return
+        for step in todo:
+            _take(step, view)
+            _remember(side, step)
+            done.append(step.describe())
+    raise TreeError(
+        expected=f"{side.path} to become {wanted}",
+        found=f"still to do after {_ROUNDS} rounds: {'; '.join(s.describe() for s in todo)}",
+        state=f"{side.path} is {look(side).state}",
+    )
 
 
 def _take(step: Step, view: View) -> None:
@@ -222,7 +245,7 @@ def prove(side: Side, wanted: str) -> None:
         CLOSED: refused,
         PASSIVE: {"the public path": "refused", "the private path": "accepted"},
     }[wanted]
-    ways = look(side).writable if wanted != ACTIVE else []
+    ways = look(side, wanted == PASSIVE).writable if wanted != ACTIVE else []
     if outcome != meant or ways:
         raise TreeError(
             expected=f"a tree that is {wanted}: a write by " + ", by ".join(f"{k} {v}" for k, v in meant.items()),
@@ -253,6 +276,19 @@ def check_source(side: Side, root: str) -> None:
             state="nothing was transferred and nothing deleted at the other side",
             next_command=f"look at {side.path} on {side.name}: is the right file system mounted?",
         )
+    check_nested(side, view)
+
+
+def check_nested(side: Side, view: View) -> None:
+    """Raise when further file systems are mounted inside the tree: what lies there would stay behind, unfenced."""
+    if view.nested:
+        raise TreeError(
+            expected=f"a tree at {side.path} on {side.name} without further file systems in it",
+            found=f"mounted inside it: {', '.join(view.nested)}",
+            state=f"{side.path} is {view.state}; nothing was changed",
+            next_command=f"findmnt --submounts {side.path}; unmount them, or move them as components of their own, "
+            "then run the same playbook again",
+        )
 
 
 def backup_dir(side: Side) -> str:
@@ -261,12 +297,19 @@ def backup_dir(side: Side) -> str:
     if guard.opened is None:
         return ""
     epoch = str(guard.receipt.epoch) if guard.receipt else str(guard.opened)
-    directory = side.kept / epoch
-    used = (
-        sorted(int(entry.name) for entry in directory.iterdir() if entry.name.isdigit()) if directory.is_dir() else []
-    )
     # What an earlier transfer kept is older, hence what the fence stood at: a later one must not replace it.
-    return str(directory / f"{(used[-1] if used else 0) + 1:04d}")
+    return str(next_number(side.kept / epoch))
+
+
+def next_number(directory: Path) -> Path:
+    """Return what the next transfer that keeps something there has for itself."""
+    used = [int(entry.name) for entry in files.children(directory) if entry.name.isdigit()]
+    return directory / f"{max(used, default=0) + 1:04d}"
+
+
+def repair_dir(side: Side) -> str:
+    """Return where what was found to differ is kept at a side that was never active."""
+    return str(side.kept / f"{int(time.time())}.repair" / "0001")
 
 
 @contextlib.contextmanager

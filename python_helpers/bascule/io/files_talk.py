@@ -9,17 +9,20 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import os
 import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 from typing import IO, Any, Optional
 
 from ..files import delta, transfer
 from ..files.mounts import PASSIVE
 from ..files.transfer import LinkBroken, Push, TransferError
-from . import files_delta, files_owners, files_side, tree
+from . import files, files_delta, files_disk, files_owners, files_receivers, files_side, tree
 from .files_side import Side
 
 TALK = "talk"
@@ -82,15 +85,20 @@ class Talk:
 
     def __init__(self, process: subprocess.Popen[bytes], errors: IO[bytes]) -> None:
         self._process, self._errors = process, errors
+        # Whether the other side knows of transfers that have not ended well, and which of them write no more.
+        self.unclean = False
+        self.ended: set[str] = set()
 
     def agreed(self) -> str:
         """Return the name of the state that the other side knows it has shared with this one last; empty for none."""
         self.send("agreed")
-        return str(self.answer()[0].get("agreed", ""))
+        header = self.answer()[0]
+        self.unclean = bool(header.get("unclean"))
+        return str(header.get("agreed", ""))
 
     def agree(self, name: str) -> None:
-        """Have the other side keep the name of the state that both share now."""
-        self.send("agree", agreed=name)
+        """Have the other side keep the name of the state that both share now, what was ended included."""
+        self.send("agree", agreed=name, ended=sorted(self.ended))
         self.answer()
 
     def names_below(self, directories: Sequence[bytes]) -> list[bytes]:
@@ -125,7 +133,14 @@ class Talk:
 
     def proofs(self) -> list[str]:
         """Return the answer to `prove`."""
-        return [one.decode("ascii") for one in self.answer()[1].split(b"\n")[:-1]]
+        header, payload = self.answer()
+        self.ended |= {str(one) for one in header.get("ended", [])}
+        return [one.decode("ascii") for one in payload.split(b"\n")[:-1]]
+
+    def kept(self, directory: str) -> list[str]:
+        """Return where the other side has kept what this transfer has replaced: each attempt has a place of its own."""
+        self.send("kept", os.fsencode(directory))
+        return [os.fsdecode(one) for one in _split(self.answer()[1])]
 
     def send(self, do: str, payload: bytes = b"", **more: Any) -> None:
         """Ask something."""
@@ -157,6 +172,12 @@ class Talk:
 
 def serve(side: Side, source: IO[bytes], target: IO[bytes]) -> int:
     """Answer until the other side hangs up."""
+    with ThreadPoolExecutor(max_workers=1) as beside:
+        return _serve(side, source, target, beside)
+
+
+def _serve(side: Side, source: IO[bytes], target: IO[bytes], beside: ThreadPoolExecutor) -> int:
+    written: Optional[Future[None]] = None
     while True:
         question = _get(source)
         if question is None:
@@ -166,9 +187,16 @@ def serve(side: Side, source: IO[bytes], target: IO[bytes]) -> int:
         answer: dict[str, Any] = {}
         out = b""
         if do == "agreed":
-            answer["agreed"] = str(files_side.facts(side).get("agreed", ""))
+            dead = files_receivers.dead(side)
+            anywhere = files_receivers.had_the_whole_tree(dead)
+            answer["agreed"] = "" if anywhere else str(files_side.facts(side).get("agreed", ""))
+            answer["unclean"] = bool(dead)
         elif do == "agree":
-            files_side.note(side, agreed=str(asked.get("agreed", "")), touched=False)
+            if written is not None:
+                written.result()
+            # Once more: whatever came since. Most of it is there already, so this is short.
+            files_disk.settle(side)
+            _agree(side, str(asked.get("agreed", "")), {str(one) for one in asked.get("ended", [])})
         elif do == "owners":
             answer["unmatched"] = files_owners.unmatched(side, json.loads(payload))
         elif do == "root":
@@ -186,14 +214,41 @@ def serve(side: Side, source: IO[bytes], target: IO[bytes]) -> int:
         elif do == "prove":
             _check_passive(side)
             names = _inside(_split(payload))
+            answer["ended"] = files_receivers.end(side)
             files_delta.sweep_partial(side.tree, names, tree.PARTIAL)
+            # While the names are read, what was received goes to the disk: who agrees then hardly waits for it.
+            written = beside.submit(files_disk.settle, side)
             found = files_delta.Tree(side.tree, side.owners).fingerprints(names)
             out = b"".join(one.encode("ascii") + b"\n" for one in found)
+        elif do == "kept":
+            out = _joined(os.fsencode(one) for one in _kept(side, Path(os.fsdecode(payload))))
         else:
             raise TransferError(
-                expected="a question out of agreed, agree, owners, root, list, entries, standing, prove", found=repr(do)
+                expected="a question out of agreed, agree, owners, root, list, entries, standing, prove, kept",
+                found=repr(do),
             )
         _put(target, answer, out)
+
+
+def _agree(side: Side, name: str, dealt_with: set[str]) -> None:
+    with files_receivers.changing(side):
+        others = set(files_receivers.standing(side)) - dealt_with
+        if others:
+            files_receivers.end(side)
+            raise TransferError(
+                expected=f"no other transfer into {side.path}",
+                found=f"one that has not ended well: {', '.join(sorted(others))}",
+                state="nothing was agreed on; it was ended",
+                next_command="run the same playbook again, which looks at what it left",
+            )
+        files_side.note(side, agreed=name, touched=False)
+        files_receivers.forget(side, dealt_with)
+
+
+def _kept(side: Side, asked: Path) -> list[str]:
+    if asked.parent.parent != side.kept or ".." in asked.parts:
+        raise TransferError(expected=f"a directory in {side.kept}", found=repr(str(asked)[:200]))
+    return [str(one) for one in files.children(asked.parent) if one.name.isdigit() and one.name >= asked.name]
 
 
 def _check_passive(side: Side) -> None:

@@ -13,7 +13,19 @@ from ..files import decide
 from ..files.mounts import ACTIVE, CLOSED, FROZEN, PASSIVE, TreeError
 from ..guard import state as rule
 from ..guard.state import GuardState, Receipt
-from . import files_digests, files_job, files_names, files_recorder, files_seal, files_side, guard_store, units
+from . import (
+    files_digests,
+    files_disk,
+    files_job,
+    files_links,
+    files_names,
+    files_receivers,
+    files_recorder,
+    files_seal,
+    files_side,
+    guard_store,
+    units,
+)
 from .files_side import BASE, Side
 
 _MARGIN_NS = 50_000_000
@@ -29,6 +41,8 @@ def freeze(component: str, side_name: str, value: bool, *, check: bool = False) 
     guard = side.guard()
     if guard.status != rule.OPEN and (value or check):
         return [], guard
+    if value:
+        files_side.check_nested(side, files_side.look(side))
     wanted = FROZEN if value else ACTIVE
     guard, marked = guard_store.frozen(component, side.name, value, root=side.base / "guard", check=True)
     if check:
@@ -68,6 +82,9 @@ def close(component: str, side_name: str, epoch: str, *, check: bool = False) ->
     if check:
         done = [step.describe() for step in files_side.plan(side, CLOSED)]
         return {"changed": True, "done": [*done, "give the receipt"], "receipt": None}
+    if side.guard().status in (rule.OPEN, rule.OPENING):
+        # What clients wrote there would be on neither side. One that is closed holds what its receipt says.
+        files_side.check_nested(side, files_side.look(side))
     with guard_store.closing(component, side.name, epoch, root=side.base / "guard") as guard:
         done = []
         for operation in ("push", "verify", "repair", "links", files_seal.OPERATION):
@@ -97,6 +114,7 @@ def close(component: str, side_name: str, epoch: str, *, check: bool = False) ->
             files_side.note(side, left=left)
             receipt = guard.closed(position)
             files_side.note(side, received="", agreed=_agreed(epoch), touched=False, reference={})
+            files_links.forget(side)
     if agreed:
         # Whoever wants to know it and finds it not done does it himself.
         with contextlib.suppress(BasculeError):
@@ -153,19 +171,19 @@ def open_(
     # Compared and found equal, or ahead by itself: then the other side is behind, and not the same.
     known = other.position.get("manifest") or other.position.get("agreed")
     same = bool(known) and not decide.reached(side.guard(), dict(other.position))
-    with (
-        files_side.no_receiver(side),
-        guard_store.opening(
-            component, side.name, epoch, other, reached=lambda: _reached(side, other), root=side.base / "guard"
-        ) as guard,
-    ):
-        if not guard.was_open:
-            files_side.note(side, opened_ns=time.time_ns() - _MARGIN_NS, agreed="", reference={})
-        done = _record(side, other, same and not guard.was_open)
-        files_seal.settle(side)
-        done += files_side.apply(side, ACTIVE)
+    with files_side.no_receiver(side):
         files_side.check_source(side, side.path)
-        guard.opened()
+        with guard_store.opening(
+            component, side.name, epoch, other, reached=lambda: _reached(side, other), root=side.base / "guard"
+        ) as guard:
+            if not guard.was_open:
+                files_side.note(side, opened_ns=time.time_ns() - _MARGIN_NS, agreed="", reference={})
+                # Whatever they left is part of a tree that was compared with the other side's, or leads.
+                files_receivers.forget(side, files_receivers.standing(side))
+            done = _record(side, other, same and not guard.was_open)
+            files_seal.settle(side)
+            done += files_side.apply(side, ACTIVE)
+            guard.opened()
     done += _restart(side, services)
     if side.recorder:
         # Without it a changed file with several names leads to a look at the whole tree, no more.
@@ -219,6 +237,8 @@ def _reached(side: Side, receipt: Receipt) -> Union[bool, str]:
     wanted = receipt.position.get("manifest", "")
     if not wanted:
         return "it is not in the state that both sides agreed on last; carry the changes over (sync) first"
+    # First: what is read then is on the disk, also when this host loses its power at the next moment.
+    files_disk.settle(side)
     digest, _, _ = files_digests.take(side)
     if digest == wanted:
         return True

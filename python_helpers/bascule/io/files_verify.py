@@ -29,6 +29,9 @@ from . import (
     files,
     files_delta,
     files_digests,
+    files_disk,
+    files_doubt,
+    files_names,
     files_owners,
     files_push,
     files_rsync,
@@ -57,7 +60,7 @@ def verify(side: Side, request: Mapping[str, Any], report: Report) -> dict[str, 
     guard = side.guard()
     if guard.status == rule.OPEN:
         files_side.prove(side, FROZEN if guard.frozen else ACTIVE)
-    known = files_side.facts(side)
+    known, doubt = files_side.facts(side), files_doubt.standing(side)
     moved = [int(known[name]) for name in ("opened_ns", "pushed_ns") if known.get(name)]
     since_ns = None if request.get("final") else (max(moved) if moved else 0)
     token, resumed = _name(side, bool(request.get("again")))
@@ -71,12 +74,17 @@ def verify(side: Side, request: Mapping[str, Any], report: Report) -> dict[str, 
     report({"stage": "comparing"})
     found = compare(tree.read_manifest(_own(side)), tree.read_manifest(peer_path), since_ns, REPAIRABLE + 1)
     names = [one.path for one in found.differences]
+    if names:
+        files_digests.forget(side, names if len(names) <= REPAIRABLE else ())
+        files_doubt.begin(side, None if len(names) > files_names.EXTRA else names)
+    else:
+        files_doubt.end(side, doubt)
     files.write_durably(_different(side), b"".join(name + b"\0" for name in names))
     files.write_json(_state(side), {**(files.read_json(_state(side)) or {}), "done": True})
     return {
         **found.to_dict(), "manifest": digest, "peer_manifest": other["manifest"], "files": count.files,
         "bytes": count.bytes, "read_bytes": count.read_bytes, "peer_files": other["files"],
-        "peer_read_bytes": other["read_bytes"], "peer_receipt": other["receipt"], "peer_received": other["received"],
+        "peer_read_bytes": other["read_bytes"], "kept_as_at_receipt": _as_at_receipt(other),
         "since_ns": since_ns, "ever_switched": bool(known.get("opened_ns")), "resumed": resumed,
         "changed_while_read": [*count.moving_names, *other["moving_names"]][:_SHOWN],
     }  # fmt: skip
@@ -84,6 +92,8 @@ def verify(side: Side, request: Mapping[str, Any], report: Report) -> dict[str, 
 
 def reread(side: Side, token: str, progress: Optional[tree.Progress] = None) -> tuple[str, tree.Count]:
     """Read this side's tree again under the name of a verification."""
+    # What is still to be written the kernel does not let go of, and would be read from memory.
+    files_disk.settle(side)
     path = side.home / "jobs" / "reread.json"
     known = files.read_json(path) or {}
     if known.get("token") != token:
@@ -106,6 +116,8 @@ def answer(side: Side, token: str) -> dict[str, Any]:
     guard = side.guard()
     digest, count = reread(side, token)
     receipt = files_seal.at_receipt(side)
+    # What looks as it did is not what it was, where a disk has changed it: an earlier digest would hide that.
+    files_digests.replace(side, _own(side))
     epoch = str(guard.receipt.epoch) if guard.receipt else ""
     received = bool(epoch) and files_side.facts(side).get("received") == epoch
     return {"manifest": digest, "receipt": receipt, "received": received, **count.to_dict()}
@@ -118,7 +130,7 @@ def repair(side: Side, request: Mapping[str, Any], report: Report) -> dict[str, 
     files_side.check_source(side, side.tree)
     names = _to_repair(side)
     if not asked.backup_dir:
-        asked = replace(asked, backup_dir=str(side.kept / f"{int(time.time())}.repair" / "0001"))
+        asked = replace(asked, backup_dir=files_side.repair_dir(side))
     report({"stage": "repairing", "message": f"{len(names)} paths"})
     seen = files_delta.Tree(side.tree)
     changes = Changes(0, 0, frozenset(names), frozenset(), True, "")
@@ -141,10 +153,11 @@ def repair(side: Side, request: Mapping[str, Any], report: Report) -> dict[str, 
         talk.prove(found.names)
         own = files_delta.Tree(side.tree, asked.owners).fingerprints(found.names)
         left = delta.unequal(found.names, own, talk.proofs())
+        kept = talk.kept(asked.backup_dir)
     return {
         "rc": rc, "changes": done, "retries": retries, **stats, "changed_entries": len(names),
         "repaired": [printable(name) for name in names[:_SHOWN]], "asked_for": len(names), "written": len(found.names),
-        "left": [printable(name) for name in left[:_SHOWN]], "kept_in": asked.backup_dir,
+        "left": [printable(name) for name in left[:_SHOWN]], "kept_in": kept,
     }  # fmt: skip
 
 
@@ -178,6 +191,13 @@ class Pace:
                 "remaining": f"{int(left) // 3600}:{int(left) // 60 % 60:02d}:{int(left) % 60:02d}",
             }
         )
+
+
+def _as_at_receipt(other: Mapping[str, Any]) -> Optional[bool]:
+    """Tell whether the passive side is what its receipt says; None where it has given none, or has received since."""
+    if not other["receipt"] or other["received"]:
+        return None
+    return bool(other["receipt"] == other["manifest"])
 
 
 def _name(side: Side, again: bool) -> tuple[str, bool]:

@@ -17,25 +17,25 @@ from ..files.mounts import (
     MS_RDONLY,
     MS_REMOUNT,
     Elsewhere,
-    Mount,
     Step,
     TreeBusy,
     TreeError,
     View,
     mounted_at,
-    parse_mountinfo,
     view_of,
 )
+from . import mount_tables, mounts_beyond
+from .mount_tables import PROC, mounts_of, processes
 
-_PROC = Path("/proc")
-_CLONE_NEWNS = 0x00020000
 
-
-def look(path: str, private: str) -> View:
-    """Return what the mounts of this host say about a tree, in every namespace that has a process."""
-    own = _mounts("self")
-    public = mounted_at(own, path)
-    return view_of(path, private, own, _elsewhere(public.device) if public else [])
+def look(path: str, private: str, deep: bool = False) -> View:
+    """Return what the mounts of this host say about a tree, in every namespace; `deep`: and who gets round them."""
+    public = mounted_at(mounts_of("self"), path)
+    if public is None:
+        return View(path, private, None, None)
+    tables, elsewhere = mount_tables.read(public.device)
+    beyond = mounts_beyond.ways(path, public.device, tables) if deep else []
+    return view_of(path, private, tables.own, elsewhere, beyond)
 
 
 def take(step: Step, view: View) -> None:
@@ -52,7 +52,7 @@ def take(step: Step, view: View) -> None:
         if step.elsewhere:
             _remount_elsewhere(step.elsewhere, flags | step.elsewhere.mount.flags)
         else:
-            current = mounted_at(_mounts("self"), step.path)
+            current = mounted_at(mounts_of("self"), step.path)
             _mount(None, step.path, flags | (current.flags if current else 0))
     except OSError as error:
         if error.errno == errno.EBUSY:
@@ -73,7 +73,7 @@ def writers(path: str) -> list[str]:
     label = f"{os.major(device):02x}:{os.minor(device):02x}"
     found: list[str] = []
     unseen = 0
-    for pid in _processes():
+    for pid in processes():
         try:
             names = [*_open_for_writing(pid, device), *_mapped(pid, label)]
         except PermissionError:
@@ -82,7 +82,7 @@ def writers(path: str) -> list[str]:
         except OSError:
             continue
         if names:
-            found.append(f"{_command(pid)} (process {pid}): {', '.join(dict.fromkeys(names))}")
+            found.append(f"{mount_tables.command(pid)} (process {pid}): {', '.join(dict.fromkeys(names))}")
     if unseen and not found:
         found.append(f"one of {unseen} processes that cannot be looked into")
     return found
@@ -134,64 +134,12 @@ def _try_named(path: str) -> bool:
     return True
 
 
-def _mounts(pid: str) -> list[Mount]:
-    return parse_mountinfo((_PROC / pid / "mountinfo").read_bytes().decode("utf-8", "surrogateescape"))
-
-
-def _processes() -> Iterator[int]:
-    for name in os.listdir(_PROC):
-        if name.isdigit():
-            yield int(name)
-
-
-def _command(pid: int) -> str:
-    with contextlib.suppress(OSError):
-        return (_PROC / str(pid) / "comm").read_text(errors="replace").strip()
-    return "?"
-
-
-def _unit(pid: int) -> str:
-    with contextlib.suppress(OSError):
-        for line in (_PROC / str(pid) / "cgroup").read_text().splitlines():
-            last = line.rpartition("/")[2]
-            if last.endswith(".service"):
-                return last
-    return ""
-
-
-def _elsewhere(device: str) -> list[tuple[dict[str, str], list[Mount]]]:
-    """Return the mounts of the device in each other namespace; mount ids tell namespaces apart without a privilege."""
-    own_ids = {mount.mount_id for mount in _mounts("self")}
-    seen: set[int] = set()
-    found = []
-    for pid in _processes():
-        try:
-            there = _mounts(str(pid))
-        except OSError:
-            continue
-        # A kernel thread and a process of this namespace show the same ids; they are unique on the machine.
-        mine = [m for m in there if m.device == device and m.mount_id not in own_ids and m.mount_id not in seen]
-        if not mine:
-            continue
-        seen.update(m.mount_id for m in mine)
-        who = {"namespace": _namespace(pid), "pid": str(pid), "command": _command(pid), "unit": _unit(pid)}
-        found.append((who, mine))
-    return found
-
-
-def _namespace(pid: int) -> str:
-    try:
-        return os.readlink(_PROC / str(pid) / "ns" / "mnt")
-    except OSError:
-        return f"of process {pid}"
-
-
 def open_for_writing(path: str) -> list[bytes]:
     """Return the paths of files that some process has open, or mapped, for writing."""
     device = os.stat(path).st_dev
     label = f"{os.major(device):02x}:{os.minor(device):02x}"
     found: set[bytes] = set()
-    for pid in _processes():
+    for pid in processes():
         with contextlib.suppress(OSError):
             found |= {name for name, there in _open_files(pid, device) if there}
             found |= set(_mapped_files(pid, label))
@@ -205,7 +153,7 @@ def _open_for_writing(pid: int, device: int) -> Iterator[str]:
 
 def _open_files(pid: int, device: int) -> Iterator[tuple[bytes, bool]]:
     """Yield what a process has open for writing, and whether it still has a name."""
-    directory = _PROC / str(pid) / "fd"
+    directory = PROC / str(pid) / "fd"
     for number in os.listdir(directory):
         try:
             entry = directory / number
@@ -217,7 +165,7 @@ def _open_files(pid: int, device: int) -> Iterator[tuple[bytes, bool]]:
                 # Its blocks are freed when it is closed, which is a write as well.
                 yield name, False
                 continue
-            info = (_PROC / str(pid) / "fdinfo" / entry.name).read_text()
+            info = (PROC / str(pid) / "fdinfo" / entry.name).read_text()
             flags = next(int(line.split()[1], 8) for line in info.splitlines() if line.startswith("flags:"))
             if flags & os.O_ACCMODE != os.O_RDONLY:
                 yield name, True
@@ -231,7 +179,7 @@ def _mapped(pid: int, label: str) -> Iterator[str]:
 
 
 def _mapped_files(pid: int, label: str) -> Iterator[bytes]:
-    for line in (_PROC / str(pid) / "maps").read_bytes().splitlines():
+    for line in (PROC / str(pid) / "maps").read_bytes().splitlines():
         parts = line.split(maxsplit=5)
         if len(parts) == 6 and parts[3] == label.encode() and b"w" in parts[1] and parts[1].endswith(b"s"):
             # The kernel quotes a newline here, and nothing else.
@@ -259,13 +207,9 @@ def _remount_elsewhere(there: Elsewhere, flags: int) -> None:
     if child == 0:
         code = errno.EIO
         try:
-            libc = ctypes.CDLL(None, use_errno=True)
-            descriptor = os.open(f"/proc/{there.pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
-            if libc.setns(descriptor, _CLONE_NEWNS) != 0:
-                code = ctypes.get_errno()
-            else:
-                _mount(None, there.mount.path, flags)
-                code = 0
+            mount_tables.enter(there.door or f"/proc/{there.pid}/ns/mnt")
+            _mount(None, there.mount.path, flags)
+            code = 0
         except OSError as error:
             code = error.errno or errno.EIO
         finally:

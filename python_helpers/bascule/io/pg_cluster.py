@@ -34,6 +34,8 @@ STREAMING = (
     "SELECT 1 AS one FROM pg_stat_wal_receiver r JOIN pg_stat_activity a USING (pid) WHERE r.status = 'streaming' "
     "AND r.sender_host IS NOT NULL AND a.backend_start < clock_timestamp() - interval '1 second'"
 )
+# Where this side's log ends for whoever follows it; a side that stands has one as well.
+LOG_END = "CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END"
 
 
 def load_spec(component: str, side: str | None = None) -> Spec:
@@ -58,13 +60,13 @@ def load_spec(component: str, side: str | None = None) -> Spec:
 
 
 def streaming_standby(session: Session, spec: Spec) -> dict[str, Any] | None:
-    """Return how the other side's standby is connected to this primary, or None."""
+    """Return how the other side's standby is connected to this primary, or to what stands here, or None."""
     rows = session.query(
-        "SELECT state, pg_wal_lsn_diff(pg_current_wal_lsn(), replay_lsn)::bigint AS behind, "
+        f"SELECT state, pg_wal_lsn_diff({LOG_END}, replay_lsn)::bigint AS behind, "
         "replay_lsn::text AS replay, "
         # An idle standby reports no lag: that is none only when it has replayed everything.
         "CASE WHEN replay_lag IS NOT NULL THEN extract(epoch FROM replay_lag)::float "
-        "WHEN replay_lsn = pg_current_wal_lsn() THEN 0 END AS lag "
+        f"WHEN replay_lsn = {LOG_END} THEN 0 END AS lag "
         f"FROM pg_stat_replication WHERE application_name = '{spec.slot}' AND usename = '{spec.replication_user}' "
         "ORDER BY backend_start DESC LIMIT 1"
     )
@@ -139,6 +141,10 @@ class Cluster:
     def has_signal(self) -> bool:
         """Whether a start would make it a standby."""
         return (self.data / "standby.signal").exists()
+
+    def connects(self) -> bool:
+        """Whether a start as a standby would connect to the other side, instead of standing still."""
+        return conf.connects(files.read_text(self.config / "conf.d" / conf.STANDBY))
 
     def hba_mode(self) -> str | None:
         """Who is let in: open, closed, or None when nothing is managed."""

@@ -11,7 +11,7 @@ from ..guard import state as rule
 from ..guard.state import Epoch
 from ..postgresql import conf, control, hba, lsn
 from ..postgresql.spec import Spec
-from . import files, guard_store, pg_fence_probe, pg_pin, pg_switch, units
+from . import files, guard_store, pg_fence_probe, pg_pin, pg_safety, pg_switch, units
 from .pg_cluster import STREAMING
 from .pg_freeze import REFUSED_AT_ALL, prove_from_outside
 from .pg_part import Part
@@ -21,6 +21,7 @@ from .psql import Session
 
 # A comparison that has no snapshot by then is not proved; clients are not kept waiting for it.
 PIN_SECONDS = 2.0
+ENDS = "SELECT pg_last_wal_receive_lsn()::text AS received, pg_last_wal_replay_lsn()::text AS replayed"
 
 
 class Entering(Part):
@@ -44,6 +45,8 @@ class Entering(Part):
         spec = self.spec
         units.stop(spec.unit_name("follow"))
         self._may_try(epoch)
+        # It holds locks for as long as it takes, and replay waits for them: whoever returns has no use for it.
+        units.stop(spec.unit_name(pg_safety.UNIT))
         session = self._open_session()
         deadline = time.monotonic() + budget
         while not session.query(STREAMING):
@@ -79,27 +82,43 @@ class Entering(Part):
         return {}
 
     def arrived(self, position: Mapping[str, str], seconds: float) -> dict[str, Any]:
-        """Prove the other side's fence, and see that the end of its log is here, before it gives its receipt.
+        """Prove the other side's fence, and see that the end of its log is replayed here, before it gives its receipt.
 
         A receiver that died during the stop has let the stop end without it: what is missing then is missing for good.
+        What is held up by a lock would not open in time: as long as there is no receipt, the other side serves again.
         """
         spec, session = self.spec, self._open_session()
         target, deadline = lsn.parse(position["checkpoint_lsn"]), time.monotonic() + seconds
         outside = self._threads.submit(prove_from_outside, spec.component, spec.side, REFUSED_AT_ALL, seconds)
         through = self._threads.submit(knock_through, self.pooler, spec, spec.peer_side, deadline)
-        while lsn.parse(received := str(session.value("SELECT pg_last_wal_receive_lsn()::text"))) <= target:
+        while True:
+            end = session.query(ENDS)[0]
+            # Who has replayed it has received it.
+            if lsn.parse(str(end["replayed"])) > target:
+                break
             if time.monotonic() > deadline:
-                raise BasculeError(
-                    expected=f"{spec.side} to have received the end of the log, {position['checkpoint_lsn']}",
-                    found=f"it has {received}",
-                    state="no receipt was given",
-                    next_command="see that the standby streams, then run the same playbook again",
-                )
-            time.sleep(0.005)
+                raise self._missing(end, position["checkpoint_lsn"])
+            time.sleep(0.002)
         proofs = {f"from {spec.side}": outside.result(), **through.result()}
         self._proved = True
         self.steps.mark("proved")
         return {"proofs": proofs}
+
+    def _missing(self, end: Mapping[str, Any], target: str) -> BasculeError:
+        side = self.spec.side
+        if lsn.parse(str(end["received"] or "0/0")) <= lsn.parse(target):
+            return BasculeError(
+                expected=f"{side} to have received the end of the log, {target}",
+                found=f"it has {end['received']}",
+                state="no receipt was given",
+                next_command="see that the standby streams, then run the same playbook again",
+            )
+        return BasculeError(
+            expected=f"{side} to have replayed the end of the log, {target}",
+            found=f"it has received {end['received']} and replayed {end['replayed']}; a query may hold it up",
+            state="no receipt was given",
+            next_command=f"end what holds replay up at {side} (pg_stat_activity), then run the same playbook again",
+        )
 
     def open(self, epoch: str, receipt: Mapping[str, Any], patience: float) -> dict[str, Any]:
         """Open by the rule; the other side's fence is proved."""
@@ -150,6 +169,9 @@ class Entering(Part):
         """Open this side whatever a crash has left of it."""
         self._receipt_seen = True
         self._let_lock_go()
+        # Their locks and snapshots of an earlier switch would keep this side from replaying to its end.
+        units.stop(self.spec.unit_name(pg_safety.UNIT))
+        pg_pin.stop(self.spec)
         self._warnings += pg_fence_probe.start(self.spec, epoch)
         done = pg_switch.open_side(self.spec.component, self.spec.side, epoch, receipt, budget=patience)
         self._warnings += list(done.get("notices", ()))

@@ -10,16 +10,18 @@ from typing import Any
 
 from ..errors import BasculeError
 from ..guard import state as rule
-from ..guard.state import GuardState
+from ..guard.state import Epoch, GuardState
 from ..postgresql import control, lsn
 from ..postgresql.spec import Spec
-from . import files, guard_store, pg_diverged, pg_pin, pg_reach, pg_safety, units
-from .pg_cluster import HOME, STREAMING, Cluster, load_spec, streaming_standby, world
+from . import files, guard_store, pg_diverged, pg_pin, pg_reach, pg_safety, pg_switch, units
+from .pg_cluster import HOME, LOG_END, STREAMING, Cluster, load_spec, streaming_standby, world
 from .process import run
 from .psql import SqlError
 
 KEPT_FILE = "kept.json"
 FOLLOW_FILE = "follow.json"
+# It replays its log first, however much that is.
+REVIVE_SECONDS = 600.0
 
 
 def follow(component: str, epoch: str) -> int:
@@ -34,9 +36,11 @@ def follow(component: str, epoch: str) -> int:
 
     try:
         note()
-        if cluster.postmaster() is None:
+        guard = _may_follow(component, spec.side, epoch)
+        if _unkept(cluster, guard):
             note(step="keeping the state at the fence aside")
-            keep_aside(cluster, epoch)
+            _stand_down(cluster, epoch)
+            keep_aside(cluster, epoch, guard)
         note(step="starting as a standby that stands still")
         with world(component):
             _may_follow(component, spec.side, epoch)
@@ -126,9 +130,14 @@ def end_holding_comparison(cluster: Cluster, patience: float = 5) -> bool:
 
 
 def catch_up(component: str, side: str, *, budget: float, wait: bool = True) -> dict[str, Any]:
-    """Wait, at the primary, until the other side has replayed all that was written before now."""
+    """Wait, at the side that leads, until the other side has replayed all that was written before now.
+
+    Without `wait` only see to it that there is something to follow: the slot, and the server of a side that died while
+    it closed or opened, which lets no client in.
+    """
     spec = load_spec(component, side)
     cluster = Cluster(spec)
+    revived = not wait and _revived(component, side, cluster)
     with cluster.session() as session:
         slot = session.query(f"SELECT wal_status AS status FROM pg_replication_slots WHERE slot_name = '{spec.slot}'")
         missing = not slot
@@ -142,8 +151,8 @@ def catch_up(component: str, side: str, *, budget: float, wait: bool = True) -> 
         if missing:
             session.execute(f"SELECT pg_create_physical_replication_slot('{spec.slot}', true)")
         if not wait:
-            return {"changed": missing, "behind": None}
-        target = str(session.value("SELECT pg_current_wal_lsn()::text"))
+            return {"changed": missing or revived, "behind": None}
+        target = str(session.value(f"SELECT ({LOG_END})::text"))
         deadline = time.monotonic() + budget
         while True:
             row = streaming_standby(session, spec)
@@ -154,10 +163,24 @@ def catch_up(component: str, side: str, *, budget: float, wait: bool = True) -> 
                 raise BasculeError(
                     expected=f"{spec.peer_side} to have replayed {target} within {budget:g} s",
                     found=f"{row['state']}, {behind} bytes behind" if row else "it is not connected",
-                    state=f"{side} serves as before",
-                    next_command=f"ansible-playbook playbooks/30_sync.yml --limit {component}",
+                    state=f"{side} is as it was",
+                    next_command=f"see that {spec.peer_side} streams and replays, then run the same playbook again",
                 )
             time.sleep(0.1)
+
+
+def _revived(component: str, side: str, cluster: Cluster) -> bool:
+    with world(component):
+        # Whoever holds the permit is started by freeze and thaw, never from here.
+        if guard_store.read(component, side).status == rule.OPEN or cluster.postmaster() is not None:
+            return False
+        if pg_switch.revive(cluster, REVIVE_SECONDS):
+            return True
+        if cluster.control().state not in control.STANDING:
+            return False
+        cluster.fence()
+        cluster.start(timeout=REVIVE_SECONDS)
+        return True
 
 
 def streams(cluster: Cluster) -> bool:
@@ -172,18 +195,73 @@ def streams(cluster: Cluster) -> bool:
         return False
 
 
-def keep_aside(cluster: Cluster, epoch: str) -> None:
-    """Keep a copy of the stopped data directory next to it until decommission; a newer one replaces an older one."""
+def _unkept(cluster: Cluster, guard: GuardState) -> bool:
+    """Whether what lies here is this side's own, which following would overwrite, and no copy of it is kept."""
+    server = cluster.postmaster()
+    if server is not None and server.status == "stopping":
+        cluster.wait_stopped(60)
+        server = cluster.postmaster()
+    if server is None:
+        found = cluster.control()
+        kept = _kept(cluster.spec)
+        if found.state == control.SHUT_DOWN:
+            # It ended as a primary; where, tells what was kept from what was written since.
+            return kept.get("position") != found.position()
+        if pg_switch.died_as_primary(cluster):
+            return True
+        stands = not cluster.connects()
+    else:
+        cluster.wait_ready(60)
+        with cluster.session() as session:
+            row = session.query(
+                "SELECT pg_is_in_recovery() AS standby, current_setting('primary_conninfo') = '' AS stands"
+            )[0]
+        if not row["standby"]:
+            # Started by hand, behind the guard's back.
+            return True
+        stands = bool(row["stands"])
+    # A return that came to nothing has started what had closed: it has replayed nothing of the other side's yet.
+    return stands and guard.opened is not None and not _kept_since(cluster.spec, guard)
+
+
+def _kept(spec: Spec) -> dict[str, Any]:
+    """Return the record of what is kept aside, or nothing when it is not there."""
+    kept = files.read_json(HOME / spec.component / KEPT_FILE) or {}
+    return kept if Path(str(kept.get("path"))).exists() else {}
+
+
+def _kept_since(spec: Spec, guard: GuardState) -> bool:
+    """Whether a copy was kept after this side was open last."""
+    kept = _kept(spec)
+    return bool(kept) and (guard.opened is None or Epoch.parse(str(kept["epoch"])) > guard.opened)
+
+
+def _stand_down(cluster: Cluster, epoch: str) -> None:
+    """Stop what runs here, so that it can be copied; its next start is a closed one."""
+    spec = cluster.spec
+    with world(spec.component):
+        _may_follow(spec.component, spec.side, epoch)
+        cluster.fence()
+        if cluster.postmaster() is None:
+            return
+        cluster.interrupt()
+        if not cluster.wait_stopped(120):
+            raise BasculeError(
+                expected=f"the server at {spec.side} to stop, so that its state at the fence can be kept aside",
+                found="it still runs",
+                state=f"{spec.side} is closed and does not follow; the other side is as it was",
+                next_command="see why in the server's log, then run the sync phase",
+            )
+        cluster.settle_unit()
+
+
+def keep_aside(cluster: Cluster, epoch: str, guard: GuardState) -> None:
+    """Keep a copy of the stopped data directory next to it until decommission; it replaces those of earlier permits."""
     record = HOME / cluster.spec.component / KEPT_FILE
-    kept = files.read_json(record) or {}
-    if cluster.control().state != control.SHUT_DOWN:
-        # Not stopped as a primary: there is nothing of its own that following could overwrite.
-        return
     position = cluster.control().position()
-    if kept.get("position") == position and Path(str(kept.get("path"))).exists():
-        return
+    outlived = not _kept_since(cluster.spec, guard)
     path = cluster.data.with_name(f"{cluster.data.name}.bascule-kept-{position['timeline']}-{epoch.split('.')[0]}")
-    if path.exists():
+    while path.exists():
         # Somebody wrote to this side after its fence: that is kept too, and what it was at the fence stays.
         path = path.with_name(f"{path.name}-{position['checkpoint_lsn'].replace('/', '-')}")
     partial = path.with_name(path.name + ".partial")
@@ -207,7 +285,7 @@ def keep_aside(cluster: Cluster, epoch: str) -> None:
         record, {"path": str(path), "position": position, "epoch": epoch, "kept_at": _now(), "bytes": size}
     )
     for old in cluster.data.parent.glob(f"{cluster.data.name}.bascule-kept-*"):
-        if old != path and kept.get("epoch") != epoch:
+        if old != path and outlived:
             shutil.rmtree(old)
 
 
@@ -222,10 +300,11 @@ def size_of(directory: Path) -> int:
     return total
 
 
-def _may_follow(component: str, side: str, epoch: str) -> None:
+def _may_follow(component: str, side: str, epoch: str) -> GuardState:
     state = guard_store.read(component, side)
     if state.status != rule.CLOSED or (state.promised is not None and str(state.promised) != epoch):
         raise _refused(state, epoch)
+    return state
 
 
 def _refused(state: GuardState, epoch: str) -> BasculeError:

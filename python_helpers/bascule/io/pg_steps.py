@@ -21,6 +21,8 @@ DEADMAN_FILE = "deadman.json"
 # dead-man takes back what has none. What is left is for the start that follows.
 RECEIPT_SHARE = 0.6
 DEADMAN_SHARE = 0.7
+# After how long a take-back that has failed is tried again, until it succeeds or another switch sets the timer.
+RETRY_SECONDS = 5.0
 
 
 class DriverGone(BasculeError):
@@ -87,6 +89,10 @@ class DeadMan:
                 f"--unit={self.unit}",
                 f"--on-active={seconds:.2f}s",
                 "--timer-property=AccuracySec=20ms",
+                # A server that does not start the first time must not stay down for want of somebody to try again.
+                "--property=Restart=on-failure",
+                f"--property=RestartSec={RETRY_SECONDS:g}s",
+                "--property=StartLimitIntervalSec=0",
                 "--",
                 *units.AGENT,
                 "pg_deadman",

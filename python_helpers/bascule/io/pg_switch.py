@@ -50,11 +50,7 @@ def close(component: str, side: str, epoch: str, *, budget: float = 30) -> dict[
         if server is not None:
             cluster.wait_ready(max(budget, 60))
         primary = server is not None and not _in_recovery(cluster)
-        if server is None and died_as_primary(cluster):
-            # What its log holds beyond the standby has to get there. Nobody else comes in.
-            cluster.admit(hba.CLOSED)
-            files.remove(cluster.data / "standby.signal")
-            cluster.start(timeout=max(budget, 60))
+        if server is None and revive(cluster, max(budget, 60)):
             primary = True
         session = cluster.session() if primary else None
         if primary and guard_store.read(component, side).status == rule.CLOSING:
@@ -148,6 +144,19 @@ def died_as_primary(cluster: Cluster) -> bool:
     return died and not (cluster.data / "backup_label").exists()
 
 
+def revive(cluster: Cluster, timeout: float) -> bool:
+    """Start a primary again that died while it closed; return whether there was one.
+
+    What its log holds beyond the standby has to get there. Nobody else comes in.
+    """
+    if cluster.postmaster() is not None or not died_as_primary(cluster):
+        return False
+    cluster.admit(hba.CLOSED)
+    files.remove(cluster.data / "standby.signal")
+    cluster.start(timeout=timeout)
+    return True
+
+
 def _in_recovery(cluster: Cluster) -> bool:
     with cluster.session() as session:
         return bool(session.value("SELECT pg_is_in_recovery()"))
@@ -173,10 +182,10 @@ def _ready_to_close(cluster: Cluster, session: Session, component: str, side: st
             raise BasculeError(
                 expected=f"the standby {cluster.spec.peer_side} to stream and to be caught up",
                 found=f"{row['state']}, {row['behind']} bytes behind" if row else "it is not connected",
-                state=f"{side} runs and lets no client in; no receipt was given"
-                if state.status == rule.CLOSING
-                else f"nothing was closed; {side} serves as before",
-                next_command=f"ansible-playbook playbooks/30_sync.yml --limit {component}",
+                state=f"nothing was closed; {side} serves as before"
+                if state.status == rule.OPEN
+                else f"{side} runs and lets no client in; no receipt was given",
+                next_command="run the same playbook again: its sync makes the standby follow, or says why it does not",
             )
         time.sleep(0.05)
 

@@ -33,7 +33,10 @@ def take_back(spec: Spec, epoch: str, *, frozen: bool, pooler: Pooler | None) ->
 
 
 def fire(component: str, epoch: str) -> int:
-    """What the timer does: nothing that a receipt forbids."""
+    """What the timer does: nothing that a receipt forbids.
+
+    An error ends it, and the service manager runs it again: what it has to do, it does as often as it takes.
+    """
     spec = load_spec(component)
     deadman = DeadMan(spec)
     note = deadman.note(epoch)
@@ -49,6 +52,8 @@ def fire(component: str, epoch: str) -> int:
                 take_back(spec, epoch, frozen=bool(note["frozen"]), pooler=None)
     else:
         _let_finish(deadman, epoch)
+        if deadman.note(epoch) is not None:
+            _serve_again(spec, epoch)
     if spec.pooler != "none" and deadman.note(epoch) is not None:
         free_clients(spec, FREE_SECONDS, deadman, epoch)
     if deadman.note(epoch) is not None:
@@ -117,6 +122,17 @@ def serving_side(spec: Spec) -> str | None:
     client = riders[0]
     answer = pg_probe.knock(spec.peer_address, spec.peer_port, client["user"], client["database"], timeout=2)
     return spec.peer_side if answer.kind == "admitted" else None
+
+
+def _serve_again(spec: Spec, epoch: str) -> None:
+    """Serve as the permit says: whoever took the promise back, or opened this side, has died or failed before it did.
+
+    The permit is durable before the server starts, so it alone does not tell that the server runs.
+    """
+    with world(spec.component):
+        state = guard_store.read(spec.component, spec.side)
+        if state.status == rule.OPEN and str(state.opened) == epoch:
+            serve(Cluster(spec), hba.FROZEN if state.frozen else hba.OPEN)
 
 
 def _let_finish(deadman: DeadMan, epoch: str) -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Optional
@@ -290,6 +290,18 @@ class _Taker:
         if lines:
             self._digest.add_lines("\n".join(lines) + "\n", len(lines))
             out.write("".join([f"{line}\t{one}\n" for line, one in zip(lines, seen)]))
+
+
+def without(manifest: Path, names: Container[bytes]) -> None:
+    """Take the lines of some paths out of a manifest, so that these are read again."""
+    fresh = manifest.with_suffix(".new")
+    with manifest.open(encoding="ascii") as lines, fresh.open("w", encoding="ascii") as out:
+        os.fchmod(out.fileno(), 0o600)
+        out.writelines(line for line in lines if path_of(line) not in names)
+        out.flush()
+        os.fsync(out.fileno())
+    os.replace(fresh, manifest)
+    files.sync_directory(manifest.parent)
 
 
 def survey(root: str) -> Count:

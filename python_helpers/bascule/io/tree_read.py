@@ -144,8 +144,7 @@ class Reader:
                 descriptor = self._open(name)
                 if descriptor >= 0:
                     opened[index] = descriptor
-                    if self._from_disk:
-                        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+                    self._let_go(descriptor)
                     os.posix_fadvise(descriptor, 0, _FIRST_READ, os.POSIX_FADV_WILLNEED)
         return opened
 
@@ -204,6 +203,7 @@ class Reader:
                 descriptor = os.open(name, self._flags, dir_fd=self._base)
             except OSError:
                 return None
+            self._let_go(descriptor)
         found = None
         try:
             size = os.readv(descriptor, self._first)
@@ -240,6 +240,7 @@ class Reader:
         if kind in (IS_FILE, READ_NOW):
             if descriptor < 0:
                 descriptor = self._open(name)
+                self._let_go(descriptor)
             if descriptor >= 0:
                 try:
                     found = self._file(index, name, descriptor, kind == READ_NOW, batch)
@@ -292,9 +293,13 @@ class Reader:
 
     def _read(self, descriptor: int) -> tuple[str, os.stat_result]:
         """Digest a whole file, from the disk where that is wanted; no digest when it changed meanwhile."""
-        if self._from_disk:
-            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+        self._let_go(descriptor)
         return content.digest(descriptor)
+
+    def _let_go(self, descriptor: int) -> None:
+        """Have the kernel forget a file's content where it is to be read from the disk."""
+        if self._from_disk and descriptor >= 0:
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
 
     def _other(self, name: bytes, batch: Batch) -> tuple[str, str]:
         """Describe what is not a file, or can only be looked at by name."""

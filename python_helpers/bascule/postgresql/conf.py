@@ -79,6 +79,12 @@ def standby(spec: Spec, *, connect: bool) -> str:
     return _HEAD + "".join(f"{name} = {quote(value)}\n" for name, value in sorted(settings.items()))
 
 
+def connects(text: str | None) -> bool:
+    """Return whether a standby with this file connects to a primary."""
+    lines = [line for line in (text or "").splitlines() if line.startswith("primary_conninfo ")]
+    return bool(lines) and lines[-1] != f"primary_conninfo = {quote('')}"
+
+
 def conninfo(spec: Spec) -> str:
     """Return how this side reaches the other side's server; the password stands in the password file."""
     words = {

@@ -85,6 +85,42 @@ def leader(a: Side, b: Side) -> str | None:
     return rule.leader(a.guard, b.guard)
 
 
+def follows(source: Side, to: Side) -> bool:
+    """Return whether `to` has something to follow before a switch: the open side, or one that a crash has left ahead.
+
+    That is what died as a primary, or stands after it was promoted and nobody was let in. A side that has stopped for
+    good sends its log to nobody any more: a switch that was interrupted has nothing to carry over, it has to go on.
+    Whether anything is missing is for the opening rule to see.
+    """
+    if not (source.prepared and to.prepared) or to.guard.status != rule.CLOSED or leader(source, to) != source.name:
+        return False
+    if source.guard.status == rule.OPEN or source.is_primary:
+        return True
+    stands = source.in_recovery if source.running else source.state in control.STANDING
+    return stands and _ahead(source, to)
+
+
+def _ahead(source: Side, to: Side) -> bool:
+    if source.timeline != to.timeline:
+        return source.timeline > to.timeline
+    return bool(source.end_lsn and to.end_lsn) and lsn.parse(source.end_lsn) > lsn.parse(to.end_lsn)
+
+
+def lag_unasked(source: Side, to: Side) -> str:
+    """Return why no lag is put to its gate, or nothing when it is.
+
+    The gate protects those whom `source` serves from a long pause. Where it serves nobody any more, a refusal would
+    only keep an interrupted switch from going on.
+    """
+    if source.guard.status == rule.OPEN or rule.UNKNOWN in (source.guard.status, to.guard.status):
+        return ""
+    if to.guard.status != rule.OPEN:
+        return f"neither {source.name} nor {to.name} is open: an interrupted switch goes on, whatever the lag"
+    if not source.streaming:
+        return f"{to.name} is open already, and {source.name} does not follow it yet: the switch makes it follow"
+    return ""
+
+
 @dataclass(frozen=True)
 class Switch:
     """What `switch` has to do: nothing, close the passive side only, or the whole of it."""

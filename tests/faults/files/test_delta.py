@@ -72,6 +72,21 @@ def test_what_has_changed_is_carried_over_by_its_names(pair: Pair) -> None:
     assert_same(pair)
 
 
+def test_a_name_that_is_no_longer_another_files_is_not_there_either(pair: Pair) -> None:
+    """Copied with its times and moved back over itself: the last transfers, by names and by a scan, write it again."""
+    for extra in ({}, {"rsync_delta_sync_checksum": True}):
+        shell(pair, "source", "ln -f content/7/index.html uploads/linked")
+        sync(pair)
+        inodes = "stat -c %i content/7/index.html uploads/linked | uniq | wc -l"
+        assert shell(pair, "target", inodes) == "1\n"
+        shell(pair, "source", "cp -p uploads/linked uploads/copy && mv uploads/copy uploads/linked")
+        pair.must("freeze", "sync", extra=extra)
+        assert pair.fact("transfer")["proved_equal"]
+        assert shell(pair, "target", inodes) == "2\n"
+        assert_same(pair)
+        pair.must("thaw", direction="back")
+
+
 def test_a_link_that_is_cut_in_a_large_file_goes_on_where_it_was(pair: Pair) -> None:
     shell(pair, "source", "dd if=/dev/urandom of=uploads/large bs=1M count=24 status=none")
     started = pair.start_verb("sync", extra={"rsync_delta_sync_bwlimit": "4m", "rsync_delta_sync_retries": 0})

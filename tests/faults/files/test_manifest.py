@@ -118,7 +118,8 @@ def test_every_difference_is_named_repaired_on_demand_and_verified_again(pair: P
     assert state_of(pair, "target") == state_of(pair, "source") == equal
     done = pair.fact("repair")
     assert (done["state"], done["left"]) == ("written", [])
-    kept = pair.must_run("target", ["bash", "-c", f"cd {done['kept_in']}/{HERE} && sha256sum rewritten extra below"])
+    (kept_in,) = done["kept_in"]
+    kept = pair.must_run("target", ["bash", "-c", f"cd {kept_in}/{HERE} && sha256sum rewritten extra below"])
     assert all(line.split()[0] in broken for line in kept.splitlines())
 
     pair.must("verify")

@@ -184,6 +184,42 @@ def test_a_standby_that_does_not_replay_is_seen_before_anything_is_closed(pair: 
     assert pair.guard(old) == before, "a promise was made"
 
 
+@contextlib.contextmanager
+def read_for_long(pair: Pair, side: str) -> Iterator[None]:
+    """Have somebody at a standby hold the lock of a reader, as a long report or a dump does."""
+    reading = "select count(*) from lab.data_layer; select pg_sleep(300)"
+    psql = ["runuser", "-u", "postgres", "--", "psql", "-Xq", "-d", "courses", "-c", reading]
+    pair.must_run(side, ["systemd-run", "--collect", "--unit", "long-reader", *psql])
+    try:
+        query = "select 1 from pg_stat_activity where query like '%pg_sleep(300)%' and wait_event = 'PgSleep'"
+        pair.until(side, f'test "$(runuser -u postgres -- psql -XAtqc "{query}")" = 1')
+        yield
+    finally:
+        # Its server process would sleep on without it.
+        pair.sql(side, "select pg_terminate_backend(pid) from pg_stat_activity where wait_event = 'PgSleep'")
+
+
+def test_replay_that_a_lock_holds_up_after_the_pause_has_begun_costs_the_attempt_only(
+    pair: Pair, old: str, tmp_path: Path
+) -> None:
+    """The standby has received the end of the log, and could not open: there is no receipt, the old side serves."""
+    with Clients(pair) as clients:
+        switch = Switch(pair, old, tmp_path / "hold", "driver.ready")
+        switch.held()
+        with read_for_long(pair, switch.new):
+            pair.sql(old, "begin; lock table lab.data_layer in access exclusive mode; commit")
+            switch.go()
+            said = switch.end()
+            clients.go_on()
+        assert active(pair) == old
+    assert "to have replayed the end of the log" in said["error"]
+    assert "no receipt was given" in said["error"]
+    assert "a query may hold it up" in said["error"]
+    assert f"{pair.component} at {pair.host(old)} is open and frozen" in said["error"]
+    assert clients.errors == []
+    nothing_lost(clients, pair, [old])
+
+
 def test_clients_that_connect_and_say_nothing_do_not_hold_the_stop_up(pair: Pair, old: str, tmp_path: Path) -> None:
     pair.must_run(old, ["systemd-run", "--unit", "silent-clients", "python3", "-c", SILENT])
     try:
@@ -228,6 +264,27 @@ def test_an_agent_that_hangs_is_ended_by_the_dead_man(pair: Pair, old: str, tmp_
     nothing_lost(clients, pair, [old])
 
 
+def test_a_take_back_whose_server_does_not_start_is_tried_again(pair: Pair, old: str, tmp_path: Path) -> None:
+    unit = f"bascule-{pair.component}-deadman.service"
+    with Clients(pair) as clients:
+        switch = Switch(pair, old, tmp_path / "hold", "old.stopped", SHORT_BUDGET)
+        switch.held()
+        # The permit comes back; the server does not.
+        pair.must_run(old, ["systemctl", "mask", "--runtime", "postgresql@15-main.service"])
+        try:
+            switch.kill("old-agent")
+            switch.go()
+            assert "error" in switch.end()
+            pair.until(old, f"test $(systemctl show -P NRestarts {unit}) -ge 1")
+            assert switching.statuses(pair, old) == ("open", "closed")
+            assert switching.refused(pair)
+        finally:
+            pair.must_run(old, ["systemctl", "unmask", "--runtime", "postgresql@15-main.service"])
+        clients.go_on()
+    assert clients.errors == []
+    nothing_lost(clients, pair, [old])
+
+
 def test_the_real_switch_survives_the_death_of_its_controller(
     pair: Pair, old: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -243,7 +300,7 @@ def test_the_real_switch_survives_the_death_of_its_controller(
         shell.kill_tree(started)
         clients.go_on()
         nothing_lost(clients, pair, [old])
-        pair.must("freeze", "switch", "thaw", direction=direction)
+        pair.must("freeze", "sync", "switch", "thaw", direction=direction)
         clients.go_on()
     assert clients.errors == []
     nothing_lost(clients, pair, [old, SIDES[1 - SIDES.index(old)]])

@@ -127,7 +127,7 @@ def take(model: Model, step: tuple[str, int, int, int]) -> None:
         model.read()
     elif what == "fold":
         model.read()
-        model.log.there = model.nodes.__contains__
+        model.log.missing = lambda _, names: {name for name in names if name not in model.nodes}
         model.log.fold(1 + content // 5)
     elif what in ("make", "directory") and there is None:
         model.make(place, what == "directory")

@@ -11,13 +11,24 @@ from typing import Any
 import pytest
 
 from bascule.files import transfer
-from bascule.files.mounts import TreeError
+from bascule.files.mounts import PASSIVE, Step, TreeBusy, TreeError, View
 from bascule.files.transfer import Push, TransferError
 from bascule.host import fence_files
 from bascule.host import files_job as job_command
 from bascule.host import files_receive as receive_command
 from bascule.host import manifest as manifest_command
-from bascule.io import files, files_job, files_push, files_rsync, files_side, files_verbs, files_verify, tree, units
+from bascule.io import (
+    files,
+    files_job,
+    files_push,
+    files_rsync,
+    files_side,
+    files_verbs,
+    files_verify,
+    mounts,
+    tree,
+    units,
+)
 
 from .world import COMPONENT, Kernel, adopt, fill, host, use
 
@@ -166,6 +177,8 @@ def test_trees_that_are_not_equal_after_the_last_push_are_an_error(
     monkeypatch.setattr(transfer, "rsync_command", lambda asked: rsync(output=STATS))
     monkeypatch.setattr(files_push, "ask", answer(active, manifest="0" * 64))
     monkeypatch.setattr(files_push, "_name_differences", lambda side, asked: ["a: digest"])
+    # More than can be written again by name.
+    monkeypatch.setattr(files_push, "_different", lambda side, asked: None)
     assert not run_push(active)["equal"]
     with pytest.raises(TransferError, match="a: digest"):
         run_push(active, final=True)
@@ -328,6 +341,27 @@ def test_a_boot_closes_what_is_not_open(
     active.mounted = False
     assert fence_files.main([COMPONENT]) == 1
     assert "no mount there" in capsys.readouterr().err
+
+
+def test_a_tree_that_is_mounted_again_during_a_transfer_is_shut_for_all_others(
+    passive: Kernel, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    use(passive, monkeypatch)
+    files_side.apply(passive.side, PASSIVE)
+    passive.public_ro, take = False, mounts.take
+
+    def taken(step: Step, view: View) -> None:
+        if step.what == "super" and step.read_only:
+            raise TreeBusy(expected=step.describe(), found="files are open for writing: rsync")
+        take(step, view)
+
+    monkeypatch.setattr(mounts, "take", taken)
+    assert fence_files.main([COMPONENT]) == 0
+    assert files_side.look(passive.side).state == PASSIVE
+    # Somebody else who writes is named, and nothing says that it was fenced.
+    passive.public_ro, passive.busy = False, ["php"]
+    assert fence_files.main([COMPONENT]) == 1
+    assert "files are open for writing: php" in capsys.readouterr().err
 
 
 def test_a_manifest_can_be_taken_by_hand(active: Kernel, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

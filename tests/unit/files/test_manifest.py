@@ -188,9 +188,25 @@ def test_missing_paths_are_named_at_their_side() -> None:
 def test_what_changed_after_the_moment_is_counted_and_not_compared() -> None:
     active = [directory(ROOT), plain(b"new", ctime_ns=60), plain(b"old"), plain(b"rewritten", ctime_ns=70, digest="bb")]
     passive = [directory(ROOT), plain(b"old"), plain(b"rewritten")]
-    assert compare(active, passive, 50).to_dict() == {"compared": 2, "different": 0, "moving": 2, "details": []}
+    found = compare(active, passive, 50)
+    assert (found.compared, found.different, found.moving, found.to_dict()["details"]) == (2, 0, 2, [])
     assert compare(active, passive, 65).different == 1
     assert compare(active, passive).different == 2
+
+
+def test_other_owners_hide_no_content() -> None:
+    """A service that gives everything to itself when it starts touches every file."""
+    passive = [directory(ROOT), *(plain(name) for name in (b"same", b"rotten", b"unread", b"written"))]
+    active = [
+        directory(ROOT, ctime_ns=60),
+        plain(b"same", ctime_ns=60, uid=7),
+        plain(b"rotten", ctime_ns=60, uid=7, digest="bb"),
+        plain(b"unread", ctime_ns=60, uid=7, digest=""),
+        plain(b"written", ctime_ns=60, mtime_ns=60, digest="cc"),
+    ]
+    ours, theirs = (sorted(entries, key=lambda one: one.key) for entries in (active, passive))
+    found = compare(ours, theirs, 50)
+    assert (found.different, found.moving, found.alike, found.unlike) == (0, 5, 1, 2)
 
 
 def test_a_deleted_path_is_explained_by_its_parent_only() -> None:

@@ -55,6 +55,12 @@ def test_a_view_finds_every_way_to_the_tree() -> None:
     assert view.writable == [PATH, "/mnt/sub", f"{PATH} in the mount namespace of php.service (process 77)"]
 
 
+def test_a_view_finds_what_is_mounted_inside_the_tree() -> None:
+    table = [mount("/srv"), mount("/srv/b/c"), replace(mount("/srv/a"), device="0:9"), mount("/srv2"), mount("/srv")]
+    assert mounts.view_of("/srv", PRIVATE, table).nested == ("/srv/a", "/srv/b/c")
+    assert mounts.view_of(PATH, PRIVATE, mounts.parse_mountinfo(TABLE)).nested == ()
+
+
 def test_another_file_system_at_the_private_path_is_not_the_tree() -> None:
     other = replace(mount(PRIVATE), device="9:9")
     assert mounts.view_of(PATH, PRIVATE, [mount(PATH), other]).private_mount is None

@@ -20,9 +20,9 @@ from bascule.files.transfer import LinkBroken, Push, TransferError
 from bascule.integrity.manifest import compare
 from bascule.io import (
     files,
-    files_delta,
     files_digests,
     files_job,
+    files_links,
     files_names,
     files_push,
     files_recorder,
@@ -76,7 +76,7 @@ class Ends:
 
     def run(self, asked: Push) -> dict[str, Any]:
         command = ["rsync", "-aHAX", "--from0", f"--files-from={asked.names}", "--delete-missing-args", "--force"]
-        command += ["--modify-window=-1", *(["--checksum"] if asked.checksum else [])]
+        command += ["--modify-window=-1", *(["--ignore-times"] if asked.rewrite else [])]
         subprocess.run([*command, f"{self.active.tree}/", f"{self.passive.tree}/"], check=True)
         self.ran.append(command)
         self.afterwards()
@@ -117,7 +117,7 @@ def ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ends]:
     monkeypatch.setattr(files_talk, "_check_passive", lambda side: None)
     monkeypatch.setattr("bascule.io.mounts.open_for_writing", lambda path: [])
     found = Ends(active, passive.side)
-    files_delta.index_links(active.side)
+    files_links.index_links(active.side)
     assert files_names.settle(active.side, found.talk, Mark("g1", 0), [])
     yield found
     found.close()
@@ -166,7 +166,7 @@ def test_a_file_that_was_changed_under_a_name_it_has_lost_is_carried_under_the_o
     assert ends.carry(final=True)["equal"]
     assert ends.differences() == []
     ends.tell((CHANGED, INODE + b"%d" % path.stat().st_ino))
-    (ends.active.home / "links" / "size").unlink()
+    files_links.forget(ends.active)
     with pytest.raises(ScanNeeded, match="not done yet"):
         ends.carry()
 
@@ -179,7 +179,23 @@ def test_the_same_size_and_time_deceive_nobody(ends: Ends) -> None:
     ends.tell((CHANGED, b"a"))
     result = ends.carry(final=True)
     assert (result["equal"], result["proof_rounds"]) == (True, 1)
-    assert "--checksum" in ends.ran[-1]
+    assert "--ignore-times" in ends.ran[-1]
+    assert ends.differences() == []
+
+
+def test_a_name_that_was_another_files_with_its_size_and_time_loses_it_at_the_other_side(ends: Ends) -> None:
+    """As a program does that writes a copy and moves it there: rsync sees no difference, not even by the content."""
+    root, other = Path(ends.active.path), Path(ends.passive.path)
+    os.link(root / "a", root / "again")
+    ends.tell((CHANGED, b"again"))
+    assert ends.carry()["equal"]
+    assert (other / "a").stat().st_ino == (other / "again").stat().st_ino
+    subprocess.run(["cp", "-p", root / "a", root / "copy"], check=True)
+    (root / "copy").rename(root / "a")
+    ends.tell((GONE, b"copy"), (CHANGED, b"a"))
+    result = ends.carry(final=True)
+    assert (result["equal"], result["proof_rounds"]) == (True, 1)
+    assert (other / "a").stat().st_ino != (other / "again").stat().st_ino
     assert ends.differences() == []
 
 
@@ -338,6 +354,47 @@ def test_a_scan_while_clients_write_ends_in_a_state_that_both_share(
     assert shared.mark == Mark("g1", 1)
     assert ends.carry(final=True)["equal"]
     assert ends.differences() == []
+
+
+def test_a_last_scan_writes_again_what_rsync_takes_for_the_same(ends: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
+    root, other = Path(ends.active.path), Path(ends.passive.path)
+    for side in (root, other):
+        os.link(side / "a", side / "again")
+        os.link(side / "b", side / "d" / "second")
+    subprocess.run(["cp", "-p", root / "a", root / "copy"], check=True)
+    (root / "copy").rename(root / "a")
+    # The names of one file go together, or the others of them would be left behind.
+    (root / "b").chmod(0o640)
+    peer, asked_for = ends.passive.home / "peer.jsonl", []
+
+    def carry(asked: Push, *_: Any) -> tuple[int, list[str], dict[str, int], int]:
+        asked_for.append(asked.rewrite)
+        if asked.rewrite:
+            assert b"./a\0" in Path(asked.names).read_bytes()
+            ends.run(asked)
+        return 0, [], {"changed_entries": 1}, 0
+
+    def ask(*_: Any) -> dict[str, Any]:
+        return {"manifest": tree.take_manifest(ends.passive.tree, peer)[0], "read_files": 0}
+
+    @contextlib.contextmanager
+    def talk(asked: Push) -> Iterator[Talk]:
+        yield ends.talk
+
+    monkeypatch.setattr(files_rsync, "with_retries", carry)
+    monkeypatch.setattr(files_push, "ask", ask)
+    monkeypatch.setattr(files_push, "fetch", lambda asked, target, what: files.write_durably(target, peer.read_text()))
+    monkeypatch.setattr(files_talk, "talk", talk)
+    push = Push(COMPONENT, ends.active.tree, ends.passive.tree, "192.0.2.2", "/k", "/h")
+    found = files_push._by_scan(ends.active, push, True, 0, lambda progress: None)
+    assert (found["equal"], found["changed_entries"], asked_for) == (True, 2, [False, True])
+    assert ends.differences() == []
+    assert (other / "b").stat().st_ino == (other / "d" / "second").stat().st_ino
+    # What rsync does not mend is said.
+    (other / "stray").touch()
+    monkeypatch.setattr(files_rsync, "with_retries", lambda *_: (0, [], {}, 0))
+    with pytest.raises(TransferError, match=r"both trees to be equal.*stray.*nothing was switched"):
+        files_push._by_scan(ends.active, push, True, 0, lambda progress: None)
 
 
 def test_an_outcome_is_taken_once_and_only_while_it_holds(ends: Ends, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,6 +26,7 @@ from bascule.io import (
     files,
     files_delta,
     files_link,
+    files_links,
     files_names,
     files_owners,
     files_push,
@@ -240,7 +241,7 @@ def ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, service: Service) -> I
     monkeypatch.setattr("bascule.io.mounts.open_for_writing", lambda path: [])
     monkeypatch.setattr(files_owners, "unmatched", lambda side, told: _unknown(side, told))
     found = Ends(active, passive.side)
-    files_delta.index_links(active.side)
+    files_links.index_links(active.side)
     assert files_names.settle(active.side, found.talk, Mark("g1", 0), [])
     yield found
     found.close()

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from bascule.errors import BasculeError
+from bascule.files import audit
+from bascule.files.boot_order import Order
 from bascule.files.mounts import PASSIVE, TreeError
 from bascule.io import files_link, files_setup, files_side, mounts
 from bascule.io.files_link import Peer
@@ -97,6 +99,31 @@ def test_a_tree_without_a_file_system_of_its_own_is_refused(kernel: Kernel) -> N
     kernel.mounted = False
     with pytest.raises(TreeError, match="a file system of its own"):
         set_up(kernel, "open")
+
+
+def test_a_tree_that_is_mounted_too_late_to_be_fenced_is_refused(kernel: Kernel) -> None:
+    (Path(kernel.side.path) / "page").write_text("x")
+    kernel.order = Order("srv.mount", "it is mounted when somebody enters it", "take x-systemd.automount away")
+    for check in (True, False):
+        with pytest.raises(TreeError, match=r"before services start; found: it is mounted when.*take x-systemd"):
+            set_up(kernel, "open", check=check)
+    assert not kernel.side.home.exists()
+    survey = {"rsync": "3", "b3sum": "1", "boot": kernel.order.advice}
+    found = audit.faults("a", {"survey": survey}, "b", {}, room_percent=0, clock_difference=0, clock_limit=1)
+    assert f"the tree on a could not be fenced after a reboot: {kernel.order.fault}: {kernel.order.mend}" in found
+
+
+def test_a_unit_fences_the_tree_whenever_it_is_mounted(kernel: Kernel) -> None:
+    kernel.order = Order("srv-a.mount", services=("web.service",))
+    path = kernel.side.base.parent / "units" / f"bascule-{COMPONENT}-fence.service"
+    set_up(kernel, "closed", check=True)
+    assert not path.exists()
+    assert f"write {path}: fences the tree whenever it is mounted" in set_up(kernel, "closed")
+    lines = path.read_text().splitlines()
+    assert {"After=srv-a.mount", "WantedBy=srv-a.mount"} <= set(lines)
+    assert "Before=bascule-boot.service web.service shutdown.target" in lines
+    assert f"ExecStart=/usr/bin/python3 /usr/local/lib/bascule/bascule.pyz boot {COMPONENT}" in lines
+    assert set_up(kernel, "closed") == []
 
 
 def test_the_other_sides_key_may_do_one_thing_from_one_place(kernel: Kernel) -> None:

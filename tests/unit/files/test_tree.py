@@ -241,6 +241,28 @@ def test_what_changed_just_before_it_was_read_is_read_again(root: Path, tmp_path
     assert tree.take_manifest(str(root), target)[1].read_files == first.read_files
 
 
+def test_a_small_file_that_is_read_again_beside_known_ones_comes_from_the_disk(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tree, "Workers", Here)
+    tree.take_manifest(str(root), tmp_path / "m.jsonl", cached=False)
+    old(tmp_path / "m.jsonl")
+    (root / "b").write_bytes(b"repaired")
+    time.sleep(0.1)
+    let_go: list[str] = []
+    original = os.posix_fadvise
+
+    def advise(descriptor: int, offset: int, size: int, advice: int) -> None:
+        if advice == os.POSIX_FADV_DONTNEED:
+            let_go.append(os.path.basename(os.readlink(f"/proc/self/fd/{descriptor}")))
+        original(descriptor, offset, size, advice)
+
+    monkeypatch.setattr(os, "posix_fadvise", advise)
+    _, count = tree.take_manifest(str(root), tmp_path / "m.jsonl", cached=False, since_ns=1)
+    assert count.read_files == 1
+    assert set(let_go) == {"b"}
+
+
 def test_an_interrupted_run_is_gone_on_with(root: Path, tmp_path: Path) -> None:
     target = tmp_path / "m.jsonl"
     whole, first = tree.take_manifest(str(root), target)

@@ -223,3 +223,25 @@ def test_a_guard_that_changed_meanwhile_keeps_the_tree_shut(active: Kernel) -> N
         files_side.apply(active.side, ACTIVE)
     assert guard_store.read(COMPONENT, active.side.name, root=active.side.base / "guard").status == "closed"
     assert state(active) == CLOSED
+
+
+def test_a_tree_with_file_systems_in_it_is_neither_frozen_nor_closed_nor_carried(active: Kernel) -> None:
+    active.nested = (f"{active.side.path}/more",)
+    for forbidden in (
+        lambda: freeze(active),
+        lambda: freeze(active, check=True),
+        lambda: files_verbs.close(COMPONENT, active.side.name, "1.a"),
+        lambda: files_side.check_source(active.side, active.side.path),
+    ):
+        with pytest.raises(
+            TreeError, match=r"without further file systems in it.*inside it: .*/more.*nothing was chan"
+        ):
+            forbidden()
+    assert (active.taken, active.side.guard().status) == ([], "open")
+
+
+def test_a_side_that_is_closed_gives_its_receipt_again_whatever_is_mounted_there(active: Kernel) -> None:
+    first = files_verbs.close(COMPONENT, active.side.name, "1.a")["receipt"]
+    active.nested = (f"{active.side.path}/more",)
+    again = files_verbs.close(COMPONENT, active.side.name, "2.a")["receipt"]
+    assert again["position"] == first["position"]

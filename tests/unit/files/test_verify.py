@@ -170,6 +170,9 @@ class Talk:
     def proofs(self) -> list[str]:
         return files_delta.Tree(self.other.side.path).fingerprints(self.asked)
 
+    def kept(self, directory: str) -> list[str]:
+        return [directory]
+
 
 def repair(
     kernel: Kernel, other: Other, monkeypatch: pytest.MonkeyPatch, mend: Callable[[], object]
@@ -203,6 +206,7 @@ def test_a_repair_writes_what_differs_and_keeps_what_it_replaces(
     (asked,) = other.pushed
     assert Path(asked.names).read_bytes() == b"./b\0"
     assert asked.rewrite
+    assert found["kept_in"] == [asked.backup_dir]
     assert asked.backup_dir.startswith(f"{kernel.side.kept}/")
     command = rsync_command(asked)
     assert "--ignore-times" in command
@@ -259,6 +263,16 @@ def test_progress_has_a_rate_and_what_remains() -> None:
         {"stage": "reading", "files": 5, "bytes": 200, "total_bytes": 1000, "rate_bytes": 100, "remaining": "0:00:08"}
     ]
     assert json.loads(json.dumps(told))
+
+
+@pytest.mark.parametrize(
+    ("receipt", "received", "said"), [("", False, None), ("m", True, None), ("m", False, True), ("n", False, False)]
+)
+def test_what_was_not_compared_with_a_receipt_is_not_called_the_same(
+    receipt: str, received: bool, said: object
+) -> None:
+    other = {"manifest": "m", "receipt": receipt, "received": received}
+    assert files_verify._as_at_receipt(other) is said
 
 
 def test_a_worker_that_dies_leaves_what_was_read(kernel: Kernel, other: Other, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Optional
@@ -10,10 +11,22 @@ from typing import Any, Optional
 import pytest
 
 from bascule.files import changes
+from bascule.files.boot_order import Order
 from bascule.files.changes import Changes, Log, Mark
 from bascule.files.mounts import Elsewhere, Mount, Step, TreeBusy, View
-from bascule.io import files, files_audit, files_recorder, files_side, files_verbs, guard_store, mounts, units
+from bascule.io import (
+    files,
+    files_audit,
+    files_boot,
+    files_recorder,
+    files_side,
+    files_verbs,
+    guard_store,
+    mounts,
+    units,
+)
 from bascule.io.files_side import Side
+from bascule.io.process import Result
 
 COMPONENT = "course_files"
 
@@ -35,6 +48,10 @@ class Kernel:
     private: bool = False
     busy: list[str] = field(default_factory=list)
     elsewhere: list[Elsewhere] = field(default_factory=list)
+    nested: tuple[str, ...] = ()
+    beyond: tuple[str, ...] = ()
+    # What systemd says of the mount's place at boot.
+    order: Order = field(default_factory=lambda: Order("srv-courses.mount"))
     taken: list[str] = field(default_factory=list)
     # The recorder of this side: whether it runs, and where it stands.
     recording: bool = False
@@ -43,12 +60,14 @@ class Kernel:
     # A kernel that says yes to a remount and does nothing: the proof must find out.
     deaf: bool = False
 
-    def look(self, path: str, private: str) -> View:
+    def look(self, path: str, private: str, deep: bool = False) -> View:
         if not self.mounted:
             return View(path, private, None, None)
         inner = mount(private, self.super_ro, self.super_ro, 2) if self.private else None
         away = tuple(self.elsewhere)
-        return View(path, private, mount(path, self.public_ro, self.super_ro), inner, (), away)
+        beyond = self.beyond if deep else ()
+        public = mount(path, self.public_ro, self.super_ro)
+        return View(path, private, public, inner, (), away, self.nested, beyond)
 
     def take(self, step: Step, view: View) -> None:
         self.taken.append(step.describe())
@@ -96,6 +115,15 @@ class Kernel:
     def install(self, side: Side, *, recording: bool, check: bool = False) -> list[str]:
         return self.start(side, check=check) if recording else self.stop(side.component, check=check)
 
+    def systemctl(self, argv: Sequence[str], **_: Any) -> Result:
+        """Enable a unit as systemctl does."""
+        if "reenable" in argv:
+            units_directory = self.side.base.parent / "units"
+            wants = units_directory / f"{self.order.unit}.wants"
+            wants.mkdir(parents=True, exist_ok=True)
+            (wants / argv[-1]).symlink_to(units_directory / argv[-1])
+        return Result(tuple(argv), 0, "", "")
+
     def refused(self, path: str) -> bool:
         return self.super_ro or (path == self.side.path and self.public_ro)
 
@@ -127,6 +155,9 @@ def use(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("drain", "since", "start", "stop", "install"):
         monkeypatch.setattr(files_recorder, name, getattr(kernel, name))
     monkeypatch.setattr(files_recorder, "remove", kernel.stop)
+    monkeypatch.setattr(files_boot, "order", lambda path, runner=None: kernel.order)
+    monkeypatch.setattr(files_boot, "UNITS", base.parent / "units")
+    monkeypatch.setattr(files_boot.install, "__kwdefaults__", {"check": False, "runner": kernel.systemctl})
     monkeypatch.setattr(files_audit, "run", lambda *_, **__: (_ for _ in ()).throw(AssertionError("no process")))
 
 

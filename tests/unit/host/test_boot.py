@@ -85,3 +85,10 @@ def test_one_that_cannot_be_fenced_is_told_and_stops_no_other(host: Path, capsys
         assert f"{component}: NOT FENCED" in told
     assert "exit status 3" in told
     assert "playbooks/20_prepare.yml --limit nameless" in told
+
+
+def test_one_component_alone_can_be_fenced(host: Path) -> None:
+    for component in ("a", "b"):
+        adopt(host, component, "closed")
+    assert boot.main(["b"]) == 0
+    assert (host / "fenced").read_text() == "b\n"

@@ -99,6 +99,56 @@ def test_what_a_switch_does(source: Side, to: Side, action: str) -> None:
     assert decide.switch(source, to).action == action
 
 
+CRASHED: dict[str, Any] = {"state": control.IN_PRODUCTION, "running": False, "in_recovery": False}
+
+
+@pytest.mark.parametrize(
+    ("source", "to", "follows"),
+    [
+        (side("a", rule.OPEN, **PRIMARY), side("b", rule.CLOSED), True),
+        # Nobody sends anything any more: the switch goes on with what is there.
+        (side("a", rule.CLOSED, **STOPPED), side("b", rule.CLOSED), False),
+        (side("a", rule.CLOSING, **STOPPED), side("b", rule.CLOSED), False),
+        (side("a", rule.CLOSED), side("b", rule.CLOSED), False),
+        # What died as a primary may have what nobody else has.
+        (side("a", rule.CLOSING, **CRASHED), side("b", rule.CLOSED), True),
+        (side("a", rule.CLOSING, **PRIMARY), side("b", rule.CLOSED), True),
+        (side("a", rule.OPENING, timeline=2, **CRASHED), side("b", rule.CLOSED, **STOPPED), True),
+        # Promoted, then started again closed: it stands on a timeline that the other side has yet to hear of.
+        (side("a", rule.OPENING, timeline=2), side("b", rule.CLOSED, **STOPPED), True),
+        (side("a", rule.OPENING, timeline=2, running=False), side("b", rule.CLOSED, **STOPPED), True),
+        (side("a", rule.CLOSED, end_lsn="0/200"), side("b", rule.CLOSED), True),
+        # Never over the leader.
+        (side("a", rule.CLOSED), side("b", rule.CLOSED, **STOPPED), False),
+        (side("a", rule.CLOSED), side("b", rule.OPEN, **PRIMARY), False),
+        (side("a", rule.OPEN, prepared=False, **PRIMARY), side("b", rule.CLOSED), False),
+    ],
+)
+def test_what_there_is_to_follow_before_a_switch(source: Side, to: Side, follows: bool) -> None:
+    """A side that has stopped for good is waited for by nobody; an interrupted switch has to go on."""
+    assert decide.follows(source, to) is follows
+
+
+@pytest.mark.parametrize(
+    ("source", "to", "why"),
+    [
+        (side("a", rule.OPEN, **PRIMARY), side("b", rule.CLOSED), ""),
+        # Not prepared: there has to be a sample, and there is none.
+        (side("a", rule.UNKNOWN), side("b", rule.UNKNOWN), ""),
+        (side("a", rule.OPEN), side("b", rule.UNKNOWN), ""),
+        (side("a", rule.CLOSED), side("b", rule.UNKNOWN), ""),
+        (side("a", rule.CLOSED, streaming=True), side("b", rule.OPEN), ""),
+        (side("a", rule.CLOSED), side("b", rule.OPEN), "b is open already"),
+        (side("a", rule.CLOSED), side("b", rule.CLOSED), "neither a nor b is open"),
+        (side("a", rule.CLOSING), side("b", rule.CLOSED), "neither a nor b is open"),
+        (side("a", rule.CLOSED), side("b", rule.OPENING), "neither a nor b is open"),
+    ],
+)
+def test_the_lag_is_asked_for_those_who_are_served(source: Side, to: Side, why: str) -> None:
+    """A gate that nobody can pass would keep an interrupted switch from going on."""
+    assert (why in decide.lag_unasked(source, to)) if why else decide.lag_unasked(source, to) == ""
+
+
 @pytest.mark.parametrize("status", [rule.OPEN, rule.CLOSING, rule.OPENING])
 def test_a_side_is_never_open_beside_another(status: str) -> None:
     """An open side whose other side is not closed is an error."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from bascule.errors import BasculeError
-from bascule.guard.state import GuardState
+from bascule.guard.state import Epoch, GuardState
 from bascule.io import pg_cluster, pg_equality, pg_follow, pg_pin, pg_prepare, pg_retire
 from bascule.io.process import Result
 from bascule.io.psql import SqlError
@@ -50,8 +51,23 @@ def stopped(home: Path, tmp_path: Path) -> Any:
         control=control_file,
         exists=lambda: True,
         has_signal=lambda: True,
+        connects=lambda: False,
         postmaster=lambda: None,
     )
+
+
+def closed(opened: str | None = "1.x") -> GuardState:
+    """A closed side, and under which epoch it was open last."""
+    return GuardState("accounts_db", "db-mtp", status="closed", opened=Epoch.parse(opened) if opened else None)
+
+
+def keep(cluster: Any, epoch: str, guard: GuardState | None = None) -> bool:
+    """Keep the state at the fence aside, as far as there is one that is not kept."""
+    guard = guard or closed()
+    if not pg_follow._unkept(cluster, guard):
+        return False
+    pg_follow.keep_aside(cluster, epoch, guard)
+    return True
 
 
 def copier(argv: list[str], **_: Any) -> Result:
@@ -79,23 +95,85 @@ def test_the_state_at_the_fence_is_kept_once(stopped: Any, home: Path, monkeypat
         return copier(argv)
 
     monkeypatch.setattr(pg_follow, "run", counted)
-    pg_follow.keep_aside(stopped, "3.x")
+    assert keep(stopped, "3.x")
     kept = json.loads((home / "kept.json").read_text())
     assert Path(kept["path"]).name == "main.bascule-kept-1-3"
     assert (Path(kept["path"]) / "copied").exists()
-    pg_follow.keep_aside(stopped, "3.x")
+    assert not keep(stopped, "3.x")
+    # Started without the other side's log, and stopped again: what is kept is still what it was at the fence.
+    stopped.control = lambda: control_file(control.SHUT_DOWN_IN_RECOVERY)
+    assert not keep(stopped, "4.x")
     assert calls.count("cp") == 1
+
+
+@pytest.mark.parametrize("state", [control.SHUT_DOWN_IN_RECOVERY, control.IN_RECOVERY])
+def test_what_a_return_that_came_to_nothing_has_started_is_kept_before_it_follows(
+    stopped: Any, home: Path, monkeypatch: pytest.MonkeyPatch, state: str
+) -> None:
+    """It stands where it closed. Once it has connected it is not this side's own any more."""
+    monkeypatch.setattr(pg_follow, "run", copier)
+    stopped.control = lambda: control_file(state)
+    stopped.connects = lambda: True
+    assert not keep(stopped, "3.x")
+    stopped.connects = lambda: False
+    assert not keep(stopped, "3.x", closed(None)), "it was never open"
+    assert keep(stopped, "3.x")
+    # It was open again since: what was kept before is not its state any more.
+    assert not keep(stopped, "5.x")
+    assert keep(stopped, "5.x", closed("4.x"))
+    assert json.loads((home / "kept.json").read_text())["epoch"] == "5.x"
+
+
+@pytest.mark.parametrize(
+    ("standby", "stands", "unkept"), [(True, True, True), (True, False, False), (False, True, True)]
+)
+def test_a_server_that_runs_is_asked_what_it_is(stopped: Any, standby: bool, stands: bool, unkept: bool) -> None:
+    """A standby that stands, one that follows, and a primary that somebody has started."""
+    session = SimpleNamespace(query=lambda sql: [{"standby": standby, "stands": stands}])
+    stopped.postmaster = lambda: pg_cluster.Postmaster(1, "ready")
+    stopped.wait_ready = lambda timeout: None
+    stopped.session = lambda: contextlib.nullcontext(session)
+    assert pg_follow._unkept(stopped, closed()) is unkept
+
+
+def test_a_crash_after_the_fence_is_kept_beside_what_it_was_at_the_fence(
+    stopped: Any, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody started it by hand, and it died: its control file still names the fence."""
+    monkeypatch.setattr(pg_follow, "run", copier)
+    assert keep(stopped, "3.x")
+    stopped.control = lambda: control_file(control.IN_PRODUCTION)
+    assert keep(stopped, "5.x")
+    names = [path.name for path in sorted(stopped.data.parent.glob("main.*"))]
+    assert names == ["main.bascule-kept-1-3", "main.bascule-kept-1-5"]
+
+
+def test_what_runs_is_stopped_behind_a_fence_before_it_is_copied(
+    stopped: Any, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log: list[str] = []
+    monkeypatch.setattr(pg_follow, "guard_store", SimpleNamespace(read=lambda *a: closed()))
+    stopped.postmaster = lambda: pg_cluster.Postmaster(1, "ready")
+    stopped.fence = lambda: log.append("fence")
+    stopped.interrupt = lambda: log.append("interrupt")
+    stopped.wait_stopped = lambda timeout: True
+    stopped.settle_unit = lambda: log.append("settle")
+    pg_follow._stand_down(stopped, "3.x")
+    assert log == ["fence", "interrupt", "settle"]
+    stopped.wait_stopped = lambda timeout: False
+    with pytest.raises(BasculeError, match="to stop, so that its state at the fence can be kept"):
+        pg_follow._stand_down(stopped, "3.x")
 
 
 def test_a_newer_state_replaces_an_older_one_and_what_was_interrupted(
     stopped: Any, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pg_follow, "run", copier)
-    pg_follow.keep_aside(stopped, "3.x")
+    assert keep(stopped, "3.x")
     interrupted = stopped.data.with_name("main.bascule-kept-1-4.partial")
     interrupted.mkdir()
     stopped.control = lambda: control_file(checkpoint="0/2000")
-    pg_follow.keep_aside(stopped, "5.x")
+    assert keep(stopped, "5.x", closed("4.x"))
     assert [path.name for path in sorted(stopped.data.parent.glob("main.*"))] == ["main.bascule-kept-1-5"]
 
 
@@ -105,13 +183,14 @@ def test_without_space_nothing_is_kept_and_nothing_follows(
     monkeypatch.setattr(pg_follow, "run", copier)
     monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=0))
     with pytest.raises(BasculeError, match="bytes free beside"):
-        pg_follow.keep_aside(stopped, "3.x")
+        keep(stopped, "3.x")
     assert not (home / "kept.json").exists()
 
 
 def test_a_standby_has_nothing_of_its_own_to_keep(stopped: Any, home: Path) -> None:
     stopped.control = lambda: control_file(control.IN_RECOVERY)
-    pg_follow.keep_aside(stopped, "3.x")
+    stopped.connects = lambda: True
+    assert not keep(stopped, "3.x")
     assert not (home / "kept.json").exists()
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from bascule.errors import BasculeError, GuardRefused
 from bascule.guard.state import Epoch, Receipt
-from bascule.io import guard_store, pg_freeze, pg_switch
+from bascule.io import guard_store, pg_follow, pg_freeze, pg_switch
 from bascule.io.pg_cluster import Postmaster
 from bascule.postgresql import control, hba
 from bascule.postgresql.control import Control
@@ -203,7 +203,7 @@ def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> World:
         return True
 
     cluster = type("Bound", (FakeCluster,), {"world": made})
-    for module in (pg_switch, pg_freeze):
+    for module in (pg_switch, pg_freeze, pg_follow):
         monkeypatch.setattr(module, "Cluster", cluster)
         monkeypatch.setattr(module, "load_spec", lambda component, side=None: make_spec(side=side or "db-mtp"))
         monkeypatch.setattr(module, "world", lock)
@@ -347,6 +347,43 @@ def test_a_primary_that_died_is_brought_up_behind_closed_doors_and_closed(world:
     assert done["stopped"]
     assert "start" in world.log
     assert world.hba == hba.CLOSED
+
+
+def test_what_died_while_it_closed_is_there_again_for_the_other_side_to_follow(world: World) -> None:
+    """The rerun of an interrupted switch: its log has to reach the other side before it closes."""
+    frozen_primary()
+    with contextlib.suppress(GuardRefused), store().closing("db", "db-mtp", EPOCH):
+        pass
+    world.running, world.died, world.signal = False, True, True
+    world.log.clear()
+    done = pg_follow.catch_up("db", "db-mtp", budget=1, wait=False)
+    assert done["changed"]
+    assert world.log[:2] == [f"admit {hba.CLOSED}", "start"]
+    assert (world.running, world.recovery, world.hba) == (True, False, hba.CLOSED)
+    assert store().read("db", "db-mtp").status == "closing"
+
+
+def test_what_stood_when_it_lost_its_power_stands_again_for_the_other_side_to_follow(world: World) -> None:
+    store().adopt("db", "db-mtp", "closed")
+    world.running, world.recovery = False, True
+    assert pg_follow.catch_up("db", "db-mtp", budget=1, wait=False)["changed"]
+    assert world.log[:2] == ["fence", "start"]
+    assert (world.running, world.recovery, world.hba) == (True, True, hba.CLOSED)
+
+
+@pytest.mark.parametrize("died", [True, False])
+def test_neither_the_open_side_nor_one_that_has_stopped_for_good_is_started_for_a_follower(
+    world: World, died: bool
+) -> None:
+    if died:
+        frozen_primary()
+    else:
+        store().adopt("db", "db-mtp", "closed")
+    world.running, world.died = False, died
+    world.log.clear()
+    pg_follow.catch_up("db", "db-mtp", budget=1, wait=False)
+    assert "start" not in world.log
+    assert not world.running
 
 
 def test_a_standby_is_closed_by_being_one(world: World) -> None:

@@ -101,6 +101,54 @@ def test_what_has_no_receipt_is_taken_back(host: Host, frozen: bool, mode: str) 
     assert not path.exists()
 
 
+def test_a_take_back_whose_server_does_not_start_is_done_again_until_it_does(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The permit is back and durable before the server starts: that it is there says nothing."""
+
+    def fail(cluster: Any, mode: str) -> bool:
+        raise BasculeError(expected="a server that answers", found="it does not start")
+
+    host.promise()
+    path = host.note()
+    with monkeypatch.context() as broken:
+        broken.setattr(pg_takeback, "serve", fail)
+        for _ in range(2):
+            with pytest.raises(BasculeError, match="a server that answers"):
+                pg_takeback.fire(host.spec.component, EPOCH)
+            assert path.exists(), "nobody would try again"
+            assert (host.guard().status, str(host.guard().opened)) == ("open", EPOCH)
+    assert pg_takeback.fire(host.spec.component, EPOCH) == 0
+    assert host.served == [hba.FROZEN]
+    assert not path.exists()
+
+
+def test_an_agent_that_failed_to_serve_again_is_made_up_for_as_the_guard_is_now(host: Host) -> None:
+    host.promise()
+    with guard_store.withdrawing(host.spec.component, SIDE, EPOCH, frozen=True, root=host.root):
+        pass
+    # Whoever thawed it in between has its word.
+    guard_store.frozen(host.spec.component, SIDE, False, root=host.root)
+    host.note()
+    pg_takeback.fire(host.spec.component, EPOCH)
+    assert host.served == [hba.OPEN]
+
+
+def test_a_side_that_is_open_under_another_epoch_is_left_alone(host: Host) -> None:
+    path = host.note()
+    pg_takeback.fire(host.spec.component, EPOCH)
+    assert host.served == []
+    assert not path.exists()
+
+
+def test_the_timer_tries_again_what_has_failed(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[list[str]] = []
+    monkeypatch.setattr(pg_steps, "run", lambda argv, **_: ran.append(argv))
+    DeadMan(host.spec).arm(EPOCH, 3.5, frozen=True)
+    assert ran[0][:2] == ["systemctl", "stop"], "one that an earlier switch has set, and that still tries, ends first"
+    assert {"--on-active=3.50s", "--property=Restart=on-failure", "--property=StartLimitIntervalSec=0"} <= set(ran[1])
+
+
 def test_a_receipt_disarms(host: Host) -> None:
     host.close()
     host.note()
