@@ -18,7 +18,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Optional
 
-from ..errors import BasculeError
 from ..files.transfer import NUMBERS
 from ..integrity.manifest import Digest, Entry, from_line, path_of, quoted, sort_key
 from . import files
@@ -40,10 +39,6 @@ _NAMED = 20
 
 Progress = Callable[[int, int], None]
 Touched = Callable[[bytes], bool]
-
-
-class Moving(BasculeError):
-    """A file changed while it was read."""
 
 
 @dataclass
