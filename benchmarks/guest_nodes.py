@@ -30,7 +30,11 @@ SHAPE = ["tc", "qdisc", "replace", "dev", "eth0", "root", "tbf", "rate", "200mbi
 @contextlib.contextmanager
 def started(name: str, scratch: Path, boots: bool = True, **variables: Any) -> Iterator[Nodes]:
     """A pair of nodes with a guest that serves (or only runs) at the source, removed whatever happens."""
-    gates = {"guest_boots": {"equals": True, "max_age": 600}}
+    gates = {
+        "guest_boots": {"equals": True, "max_age": 600},
+        "guest_differences": {"max": 0},
+        "guest_copy_age": {"max": 3600, "unit": "s"},
+    }
     pair = Nodes("pve", f"bench-{name}", scratch / name, variables=variables, gates=gates, boots=boots)
     try:
         pair.start()

@@ -35,10 +35,11 @@ class Server:
         self.name = f"bench-{name}"
         self.rows = rows
         self.cores = len(os.sched_getaffinity(0))
+        self._env = dict(os.environ)
 
     def __enter__(self) -> Server:
         settings = [sys.executable, str(ROOT / "tests/lab/lab.py"), "settings"]
-        subprocess.run(settings, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, timeout=120)
+        self._env["CONTAINERS_CONF"] = self._do(settings, timeout=120).split()[-1]
         self._remove()
         try:
             self._podman("run", "--detach", "--name", self.name, "--systemd=always", "--network=none", IMAGE)
@@ -67,10 +68,7 @@ class Server:
     def run(self, argv: Sequence[str], stdin: str = "", *, check: bool = True, timeout: float = 1800) -> str:
         """Run a command in the container."""
         command = ["podman", "exec", "-i", "--env", "PYTHONPATH=/opt/bench", self.name, *argv]
-        done = subprocess.run(command, input=stdin, text=True, capture_output=True, timeout=timeout, check=False)
-        if check and done.returncode:
-            raise RuntimeError(f"{' '.join(argv)[:200]}: {done.returncode}: {(done.stderr or done.stdout)[-2000:]}")
-        return done.stdout
+        return self._do(command, stdin, check=check, timeout=timeout)
 
     def sql(self, text: str, database: str = "postgres") -> str:
         """Run SQL as the owner of the cluster."""
@@ -97,8 +95,15 @@ class Server:
         return float(ended) - float(begun)
 
     def _podman(self, *argv: str) -> None:
-        subprocess.run(["podman", *argv], check=True, capture_output=True, timeout=300)
+        self._do(["podman", *argv], timeout=300)
 
     def _remove(self) -> None:
-        command = ["podman", "rm", "--force", "--ignore", "--time", "0", self.name]
-        subprocess.run(command, check=True, capture_output=True, timeout=120)
+        self._podman("rm", "--force", "--ignore", "--time", "0", self.name)
+
+    def _do(self, argv: Sequence[str], stdin: str = "", *, check: bool = True, timeout: float) -> str:
+        done = subprocess.run(
+            argv, input=stdin, text=True, capture_output=True, timeout=timeout, check=False, env=self._env
+        )
+        if check and done.returncode:
+            raise RuntimeError(f"{' '.join(argv)[:200]}: {done.returncode}: {(done.stderr or done.stdout)[-2000:]}")
+        return done.stdout

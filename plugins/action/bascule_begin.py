@@ -12,7 +12,8 @@ description:
   - Stops when something the component depends on has failed in this playbook; before freeze, switch and retire, when
     any component has.
   - Writes the intent to the local journal and, for verbs that change something, durably to the journal host of both
-    sites. Verbs that open need both copies; the others go on with one and say so.
+    sites. Verbs that open need both copies; the others, and a component that M(bascule_alone) has found alone, go
+    on with one and say so.
   - In check mode the intent is journalled on the controller only.
 options:
   phase:
@@ -86,7 +87,7 @@ class ActionModule(ControllerAction):
             return {"ansible_facts": facts}
         journal = Journal.current()
         targets = {} if self.check_mode else scope.journal_targets()
-        journal.start(targets, {"phase": about.phase, "check_mode": self.check_mode, "inventory": scope.inventory})
+        warnings = journal.start(targets, scope.about_run(about.phase, self.check_mode))
         refuse_after_failure(
             about.component, what, journal.own(), context.dependencies(scope.components, scope.hostvars)
         )
@@ -102,7 +103,9 @@ class ActionModule(ControllerAction):
             },
         )
         if self.check_mode or not what.mutates:
-            return {"ansible_facts": facts}
+            return {"ansible_facts": facts, **({"warnings": warnings} if warnings else {})}
         subject = f"{about.verb} of {about.component}"
-        warnings = require_copies(journal.copy_to(targets), targets, what.both_copies, subject)
+        # A side that never gave up its permit is let in again, which opens nothing.
+        both = what.both_copies and scope.component not in (scope.get("bascule_alone") or [])
+        warnings += require_copies(journal.copy_to(targets, insist=both), targets, both, subject)
         return {"ansible_facts": facts, **({"warnings": warnings} if warnings else {})}

@@ -98,6 +98,10 @@ guards:
   description: The guard of each side, as the newest state in the zone has it.
   returned: always
   type: dict
+unread:
+  description: Why the guards of both sides are not known, where no server that answered has a state.
+  returned: always
+  type: dict
 servers:
   description: What every authoritative server says, serial and times to live included.
   returned: always
@@ -108,6 +112,10 @@ resolvers:
   returned: when O(verb=look) or O(verb=await)
   type: list
   elements: dict
+silent:
+  description: The authoritative servers that do not answer, name to reason.
+  returned: always
+  type: dict
 differences:
   description: The records on which the servers disagree.
   returned: always
@@ -217,7 +225,7 @@ class ActionModule(ControllerAction):
                 decision=decision.current() if args["verb"] == "switch" else "",
                 now=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now)),
             ),
-            "retire": functools.partial(planner.plan_retire, zone),
+            "retire": functools.partial(planner.plan_retire, zone, stays=args["to"]),
         }[args["verb"]]
         key = self._key()
         outcome = conduct.carry_out(
@@ -285,6 +293,10 @@ def _active(found: Survey) -> str:
     return (found.newest.active() or "") if found.newest else ""
 
 
+def _silent(found: Survey) -> str:
+    return "; ".join(f"name server {host}: {why}" for host, why in sorted(found.unreachable.items()))
+
+
 def _facts(zone: Zone, found: Survey, now: int) -> dict[str, Any]:
     newest = found.newest
     return {
@@ -292,10 +304,12 @@ def _facts(zone: Zone, found: Survey, now: int) -> dict[str, Any]:
         "sampled_at": now,
         "active": _active(found),
         "guards": {name: side.to_dict() for name, side in newest.sides.items()} if newest else {},
+        # A server that was silent may hold the state: what was not read is not "not prepared".
+        "unread": {} if newest or not found.unreachable else dict.fromkeys(zone.sides, _silent(found)),
         "ttls": dict(newest.ttls) if newest else {},
         "lowered_at": newest.lowered_at if newest else None,
         "ttl_left": planner.seconds_until_forgotten(newest, now) if newest else None,
         "servers": [view.to_dict() for view in found.views],
-        "unreachable": dict(found.unreachable),
+        "silent": dict(found.unreachable),
         "differences": planner.differences(zone, found.views),
     }

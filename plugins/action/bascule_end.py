@@ -40,6 +40,6 @@ class ActionModule(ControllerAction):
         if self.check_mode:
             return {}
         # The deed is done: a copy that is missing is said loudly, and brought with the next one.
-        failed = journal.copy_to(scope.journal_targets())
+        failed = journal.copy_to(scope.journal_targets(), insist=False)
         warnings = [f"The end of {about.verb} of {about.component} has NO COPY at {s}: {e}" for s, e in failed.items()]
         return {"warnings": warnings} if warnings else {}

@@ -8,7 +8,8 @@ name: bascule_gate
 short_description: Put a sample to a gate of the plan
 description:
   - Fails unless the sample is clearly within the limit that C(plan_gates) declares. A sample that is missing, stale,
-    empty, unparsable, in another unit or out of range is NO-GO, and so is a gate without a limit.
+    empty, unparsable, in another unit, below zero (in s, B, Mbit/s or %) or out of range is NO-GO, and so is a gate
+    without a limit.
   - A person lets a gate pass with the variable C(gate_overrides), a reason by gate; it stands in the journal.
 options:
   name:

@@ -79,7 +79,7 @@ class ActionModule(ControllerAction):
         site = confirm(plan, args["direction"], args["phase"], args["confirm"])
         journal = Journal.current()
         targets = {} if self.check_mode else scope.journal_targets()
-        journal.start(targets, {"phase": args["phase"], "check_mode": self.check_mode, "inventory": scope.inventory})
+        warnings = journal.start(targets, scope.about_run(args["phase"], self.check_mode))
         journal.append(
             "decision",
             phase=args["phase"],
@@ -91,4 +91,4 @@ class ActionModule(ControllerAction):
                 "given_up": notes,
             },
         )
-        return {"site": site, "given_up": notes}
+        return {"site": site, "given_up": notes, **({"warnings": warnings} if warnings else {})}

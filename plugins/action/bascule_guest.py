@@ -14,7 +14,10 @@ description:
 options:
   operation:
     description:
-      - V(state) reads both sides. V(plan_sync) and V(plan_switch) also say what that verb has to do now, and why.
+      - V(guards) reads the guards of both sides, and says which node did not answer. V(state) reads everything about
+        both sides. V(plan_prepare) does the same and refuses what must not be prepared. V(plan_sync) and
+        V(plan_switch) also say what that verb has to do now, and why. V(ready) names what would stop the move in the
+        window, or be lost in it, and changes nothing.
       - V(audit) measures both sides. V(adopt) takes over the serving guest. V(backup) makes or finds the archive.
         V(leftover) says which lock an interrupted restore has left there. V(restore) makes the passive guest.
       - V(quiesce) stops a passive guest that a proof boot left running. V(proof_boot) boots it cut from the network and
@@ -23,14 +26,16 @@ options:
         that is entered.
       - V(left_behind) follows a migration that still runs, and says whether one has left its number locked.
         V(put_aside) frees the number at the side that is entered, V(remote_migrate) lets Proxmox send the guest there.
+      - V(unfinished) says whether an interrupted copy may have taken a guard away or left a lock, V(left_locked) at
+        which machines a lock is left that nobody holds, V(take_back) gives the side its closed guard back, or refuses.
       - V(backup_jobs) reads which scheduled backups run at both nodes, V(set_backup_jobs) switches some of one node.
       - V(verify) compares the disks of the last switch and asks the active guest. V(retire) archives and removes the
         guest at the side that was left.
     type: str
     required: true
-    choices: [state, plan_sync, plan_switch, audit, adopt, backup, leftover, restore, left_behind, put_aside,
-      remote_migrate, backup_jobs, set_backup_jobs, quiesce, boot, proof_boot, freeze, close_begin, close_finish, open,
-      thaw, verify, retire]
+    choices: [guards, state, ready, plan_prepare, plan_sync, plan_switch, audit, adopt, backup, leftover, restore,
+      left_behind, unfinished, left_locked, take_back, put_aside, remote_migrate, backup_jobs, set_backup_jobs, quiesce,
+      boot, proof_boot, freeze, close_begin, close_finish, open, thaw, verify, retire]
   epoch:
     description: The epoch of the switch.
     type: str
@@ -50,6 +55,10 @@ options:
   onboot:
     description: Whether the active guest starts with its node, as captured. Not given means not captured.
     type: bool
+  seen:
+    description: With V(open), the digest of the config before the disks at the side to open were digested.
+    type: str
+    default: ""
   switched:
     description: Receipt and digests that the last switch has kept at the active side.
     type: dict
@@ -69,12 +78,27 @@ options:
   kept:
     description: The guard that side had when an earlier run began to restore over it.
     type: dict
+  gone:
+    description: The machine whose guard is gone, as V(unfinished) has found it.
+    type: str
+    default: ""
+  locked:
+    description: The machine at which a migration has left the guest locked, as V(unfinished) has found it.
+    type: str
+    default: ""
+  home:
+    description: What tied the guest of that side to its network before an earlier run began to replace it.
+    type: dict
+  captured:
+    description: How the guest was while it served; interfaces that somebody had cut stay cut.
+    type: dict
   mark:
     description: Names the state of the stopped guest's disks; with V(backup), the archive of that very state.
     type: str
     default: ""
   machine:
-    description: The node of V(set_backup_jobs), by the inventory name of its machine.
+    description:
+      - The node of V(set_backup_jobs), by the inventory name of its machine; with V(backup_jobs), the only one to ask.
     type: str
   jobs:
     description: The jobs of V(set_backup_jobs).
@@ -118,6 +142,32 @@ reason:
   description: Why something was done, or was not.
   returned: for most operations
   type: str
+guards:
+  description: The guard of each side whose node has answered, by machine.
+  returned: with operation V(guards)
+  type: dict
+gone:
+  description: The machine whose guard is gone while the other side holds no permit; empty when there is none.
+  returned: with operation V(guards)
+  type: str
+asked:
+  description: Whether there was anything to ask; not when the side entered holds the latest data, nor in a window.
+  returned: with operation V(ready)
+  type: bool
+refusals:
+  description: What would stop the move once the guest is shut down.
+  returned: with operation V(ready)
+  type: list
+  elements: str
+differences:
+  description: Settings that were changed since the copy was made.
+  returned: with operation V(ready)
+  type: list
+  elements: str
+unread:
+  description: Why the guard of a side could not be read, by machine.
+  returned: with operation V(guards)
+  type: dict
 source:
   description: The side that is left, for V(state).
   returned: with operation V(state)
@@ -140,10 +190,24 @@ from ansible.utils.display import Display
 from bascule.errors import BasculeError
 from bascule.guard import state as guard
 from bascule.guard.state import Epoch, Receipt
-from bascule.io import health
+from bascule.io import guard_copy, health
 from bascule.io.proxmox_api import connect, fingerprint
 from bascule.plan.action import plain
-from bascule.proxmox import audit, leftovers, prepare, prove, remote, schedule, session, verbs, view, ways
+from bascule.proxmox import (
+    audit,
+    leftovers,
+    prepare,
+    prove,
+    ready,
+    recover,
+    remote,
+    schedule,
+    session,
+    verbs,
+    view,
+    ways,
+)
+from bascule.proxmox import config as guest_config
 from bascule.proxmox.guest import Guest
 
 display = Display()
@@ -156,11 +220,16 @@ SPEC: dict[str, Any] = {
     "reached": {"type": "dict"},
     "leads": {"type": "bool", "default": False},
     "onboot": {"type": "bool"},
+    "seen": {"type": "str", "default": ""},
     "switched": {"type": "dict"},
     "archive": {"type": "str"},
     "began": {"type": "bool", "default": False},
     "replace": {"type": "bool", "default": False},
     "kept": {"type": "dict"},
+    "gone": {"type": "str", "default": ""},
+    "locked": {"type": "str", "default": ""},
+    "home": {"type": "dict"},
+    "captured": {"type": "dict"},
     "mark": {"type": "str", "default": ""},
     "measured": {"type": "dict"},
     "machine": {"type": "str"},
@@ -187,7 +256,12 @@ class ActionModule(ActionBase):
         """Do the operation."""
         super().run(tmp, task_vars)
         operations: dict[str, Callable[[Guest, Guest, Mapping[str, Any]], dict[str, Any]]] = {
+            "guards": self._guards,
             "state": lambda source, target, args: self._state(source, target)[0],
+            "plan_prepare": self._plan_prepare,
+            "ready": lambda source, target, args: ready.ready(
+                source, target, *view.look_at_both(source, target), self._way
+            ),
             "plan_sync": self._plan_sync,
             "plan_switch": self._plan_switch,
             "audit": self._audit,
@@ -207,21 +281,30 @@ class ActionModule(ActionBase):
                 self._check,
                 args["replace"],
                 args["kept"],
+                args["home"],
             ),
             "left_behind": lambda source, target, args: remote.left_behind(source, target, args["began"]),
-            "put_aside": lambda source, target, args: remote.put_aside(
-                target, args["began"], args["replace"], self._check
+            "unfinished": lambda source, target, args: recover.unfinished(source, target, self._way),
+            "left_locked": lambda source, target, args: recover.left_locked(
+                source, target, args["gone"], args["locked"], args["began"]
             ),
+            "take_back": self._take_back,
+            "put_aside": self._put_aside,
             "remote_migrate": lambda source, target, args: remote.migrate(
                 source,
                 target,
                 session.endpoint(target.side.machine, self._known, fingerprint),
                 args["kept"],
                 self._check,
+                args["home"],
             ),
             "backup_jobs": lambda source, target, args: {
                 "changed": False,
-                "nodes": {side.side.machine: schedule.jobs_of(side) for side in (source, target)},
+                "nodes": {
+                    side.side.machine: schedule.jobs_of(side)
+                    for side in (source, target)
+                    if args["machine"] in (None, side.side.machine)
+                },
             },
             "set_backup_jobs": lambda source, target, args: schedule.set_enabled(
                 source if args["machine"] == source.side.machine else target,
@@ -235,7 +318,7 @@ class ActionModule(ActionBase):
             "proof_boot": lambda source, target, args: verbs.proof_boot(
                 target, stays=self._way == ways.WARM, command=self._proof_command
             ),
-            "freeze": lambda source, target, args: verbs.freeze(source, self._force, self._check),
+            "freeze": lambda source, target, args: verbs.freeze(source, self._force, self._check, target, self._copies),
             "close_begin": lambda source, target, args: verbs.close_begin(
                 source, Epoch.parse(args["epoch"]), self._force
             ),
@@ -243,7 +326,7 @@ class ActionModule(ActionBase):
                 source, Epoch.parse(args["epoch"]), args["position"], _now()
             ),
             "open": self._open,
-            "thaw": lambda source, target, args: verbs.thaw(target, args["onboot"], self._check),
+            "thaw": lambda source, target, args: verbs.thaw(target, args["onboot"], self._check, source, self._copies),
             "verify": self._verify,
             "retire": lambda source, target, args: prepare.retire(
                 source, target.guard(target.config_if_any()), self._check
@@ -254,7 +337,9 @@ class ActionModule(ActionBase):
         if self._check and args["operation"] in ("proof_boot", "close_begin", "close_finish", "open"):
             return {"changed": True, "reason": f"{args['operation']}: not in check mode"}
         try:
-            settings = self._settings(task_vars)
+            settings = session.settings(
+                str(task_vars["inventory_hostname"]), lambda name: self._variable(task_vars, f"proxmox_guest_{name}")
+            )
             self._force = bool(self._variable(task_vars, "proxmox_guest_force_stop"))
             self._way = str(self._variable(task_vars, "proxmox_guest_move"))
             self._stateless = bool(self._variable(task_vars, "proxmox_guest_stateless"))
@@ -269,7 +354,10 @@ class ActionModule(ActionBase):
                 session.guest(self._variable(task_vars, name), settings, connect, self._tell, health.ask)
                 for name in ("bascule_from", "bascule_to")
             )
-            return operations[args["operation"]](source, target, plain(args))
+            result = operations[args["operation"]](source, target, plain(args))
+            if result.get("changed") and result.get("guard") and not self._check:
+                guard_copy.keep(guard_copy.of_run(), settings.component, result["guard"])
+            return result
         except BasculeError as error:
             raise AnsibleActionFail(
                 error.message(), result={**error.fields(), "error": type(error).__name__}
@@ -278,6 +366,16 @@ class ActionModule(ActionBase):
     @property
     def _check(self) -> bool:
         return bool(self._task.check_mode)
+
+    def _guards(self, source: Guest, target: Guest, args: Mapping[str, Any]) -> dict[str, Any]:
+        noted = guard.GuardState.from_dict(args["kept"]) if args["began"] and args["kept"] else None
+        read, unread, missing = view.guards(source, target, noted=noted)
+        return {
+            "changed": False,
+            "guards": {machine: found.to_dict() for machine, found in read.items()},
+            "unread": unread,
+            "gone": "".join(missing),
+        }
 
     def _state(self, source: Guest, target: Guest) -> tuple[dict[str, Any], view.View, view.View]:
         left, entered = view.look_at_both(source, target)
@@ -302,13 +400,34 @@ class ActionModule(ActionBase):
                 found["refusals"].append(f"{target.side.machine}: {error.message()}")
         return {"changed": False, "audit": found}
 
+    def _take_back(self, source: Guest, target: Guest, args: Mapping[str, Any]) -> dict[str, Any]:
+        here, other = (source, target) if args["gone"] == source.side.machine else (target, source)
+        return recover.take_back(here, other, args["began"], args["kept"], self._copies, self._check)
+
+    def _put_aside(self, source: Guest, target: Guest, args: Mapping[str, Any]) -> dict[str, Any]:
+        # All that a migration needs is asked before the passive guest makes room for it.
+        session.endpoint(target.side.machine, self._known, fingerprint)
+        remote.may_be_sent(source, target, args["kept"])
+        return remote.put_aside(target, args["began"], args["replace"], self._check, source)
+
+    def _plan_prepare(self, source: Guest, target: Guest, args: Mapping[str, Any]) -> dict[str, Any]:
+        state, left, entered = self._state(source, target)
+        ways.may_prepare(left, entered, self._copies)
+        return state
+
+    def _copies(self, machine: str) -> guard.GuardState | None:
+        return guard_copy.last(guard_copy.of_run(), self._known.component, machine)
+
     def _plan_sync(self, source: Guest, target: Guest, args: Mapping[str, Any]) -> dict[str, Any]:
         state, left, entered = self._state(source, target)
-        return {**state, **ways.sync_todo(left, entered, self._way).to_dict()}
+        return {**state, **ways.sync_todo(left, entered, self._way, self._copies).to_dict()}
 
     def _plan_switch(self, source: Guest, target: Guest, args: Mapping[str, Any]) -> dict[str, Any]:
         state, left, entered = self._state(source, target)
-        return {**state, **ways.switch_todo(left, entered, self._way).to_dict()}
+        todo = ways.switch_todo(left, entered, self._way, self._copies)
+        if not self._check:
+            verbs.must_know_onboot(todo, args["onboot"])
+        return {**state, **todo.to_dict()}
 
     def _verify(self, source: Guest, target: Guest, args: Mapping[str, Any]) -> dict[str, Any]:
         left, entered = view.look_at_both(source, target)
@@ -329,20 +448,8 @@ class ActionModule(ActionBase):
             args["onboot"],
             args["leads"],
             stateless,
-        )
-
-    def _settings(self, task_vars: Mapping[str, Any]) -> session.Settings:
-        def value(name: str) -> Any:
-            return self._variable(task_vars, f"proxmox_guest_{name}")
-
-        return session.Settings(
-            component=str(task_vars["inventory_hostname"]),
-            sides=value("sides"),
-            token_id=str(value("token_id")),
-            secrets=value("token_secrets"),
-            ca_file=str(value("ca_file")),
-            limits=session.limits(value("limits")),
-            timeout=float(value("api_timeout")),
+            args["seen"],
+            guest_config.cut(args["captured"] or {}),
         )
 
     def _variable(self, task_vars: Mapping[str, Any], name: str) -> Any:

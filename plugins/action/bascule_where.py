@@ -8,6 +8,7 @@ name: bascule_where
 short_description: Say where the run stands
 description:
   - Takes the guards that the roles' verb C(state) has registered; a guard that is missing there is read from its host.
+    A host without one is not prepared, unless the verb itself failed, or says in C(unread) that it could not read it.
   - Reads the journal here and at every site that can be reached, checks its chains, and prints about ten lines that end
     with the next safe command. Changes nothing.
 options: {}
@@ -38,10 +39,12 @@ from bascule.errors import BasculeError
 from bascule.guard.state import GuardState
 from bascule.io import decision, remote
 from bascule.io.guard_store import GUARD_DIRECTORY
-from bascule.io.journal_store import Journal, list_runs, read_copies
-from bascule.journal import chain, position
+from bascule.io.journal_store import Journal, read_copies, read_starts
+from bascule.journal import chain, position, runs
 from bascule.plan import context
 from bascule.plan.action import ControllerAction, Scope, plain
+
+_LONGEST = 300
 
 
 class ActionModule(ControllerAction):
@@ -51,23 +54,27 @@ class ActionModule(ControllerAction):
         """Read, judge, print."""
         targets = scope.journal_targets()
         journal = Journal.current()
-        if not journal.read().entries and (elsewhere := list_runs(targets)) and journal.run not in elsewhere:
-            # This controller knows nothing of the run: the sites do.
-            journal = Journal(journal.runs, elsewhere[-1], journal.controller, journal.decision)
+        known = runs.describe(runs.starts(read_starts(targets)))
         readings, errors = read_copies(journal.run, targets)
         local = journal.read()
         entries = chain.merge(local.entries, *(reading.entries for reading in readings.values()))
-        copies = {"here": f"{len(local.entries)} entries"}
-        copies |= {site: f"{len(chain.merge(reading.entries))} entries" for site, reading in readings.items()}
+        read = {"here": local, **readings}
+        copies = {place: chain.describe(reading) for place, reading in read.items()}
         copies |= {site: f"NOT READ ({error})" for site, error in errors.items()}
         lines = position.report(
             journal.run,
             self._sides(scope),
             position.last_verb(entries),
             copies,
-            chain.verify(entries),
+            chain.problems(read),
             (_site_name(scope, "plan_source_site"), _site_name(scope, "plan_target_site")),
+            position.retired(entries),
         )
+        own = runs.describe(runs.starts(entries))
+        if other := [name for name in runs.plans(runs.starts(entries)) if name != scope.plan]:
+            lines.insert(1, f"  IT IS A RUN OF PLAN {', '.join(other)}, NOT OF {scope.plan}")
+        elif newer := runs.newer(scope.plan, journal.run, [*own, *known]):
+            lines.insert(1, f"  {newer}")
         for line in lines:
             Display().display(line)
         return {"lines": lines, "run": journal.run, "decision": decision.current()}
@@ -76,14 +83,24 @@ class ActionModule(ControllerAction):
         """Return both sides of every component."""
         declared = {name: context.declared_sides(name, scope.hostvars[name]) for name in scope.components}
         found: dict[tuple[str, str], GuardState] = {}
+        errors: dict[tuple[str, str], str] = {}
+        failures: dict[str, str] = {}
         for name in scope.components:
             variables = scope.hostvars[name]
             prefix = f"__{variables['component_role']}"
-            for key in [key for key in variables if str(key).startswith(prefix)]:
-                found |= {(name, guard.side): guard for guard in position.find_guards(plain(variables[key]))}
-        missing = [(name, host) for name, sides in declared.items() for host in sides if (name, host) not in found]
-        read, errors = self._read(scope, missing)
-        found |= read
+            for registered in [plain(variables[key]) for key in variables if str(key).startswith(prefix)]:
+                found |= {(name, guard.side): guard for guard in position.find_guards(registered)}
+                # A guard that does not lie on a machine cannot be asked for there.
+                if not isinstance(registered, dict):
+                    continue
+                unread = registered.get("unread") or {}
+                errors |= {(name, host): str(reason) for host, reason in unread.items()}
+                if registered.get("failed") is True:
+                    failures[name] = str(registered.get("msg", "no reason given"))[:_LONGEST]
+        known = found.keys() | errors.keys()
+        missing = [(name, host) for name, sides in declared.items() for host in sides if (name, host) not in known]
+        read, silent = self._read(scope, missing, failures)
+        found, errors = {**found, **read}, {**errors, **silent}
 
         def side(name: str, host: str) -> position.Side:
             site = str(scope.hostvars[host].get("site", "")) if host in scope.hostvars else ""
@@ -94,7 +111,7 @@ class ActionModule(ControllerAction):
         return [position.Sides(name, side(name, a), side(name, b)) for name, (a, b) in declared.items()]
 
     def _read(
-        self, scope: Scope, missing: list[tuple[str, str]]
+        self, scope: Scope, missing: list[tuple[str, str]], failures: dict[str, str]
     ) -> tuple[dict[tuple[str, str], GuardState], dict[tuple[str, str], str]]:
         """Read guards that no role has registered, all hosts side by side."""
         keys = {f"{name} {host}": (name, host) for name, host in missing if host in scope.hostvars}
@@ -112,7 +129,11 @@ class ActionModule(ControllerAction):
                 continue
             try:
                 data = json.loads(answer.output) if answer.output.strip() else None
-                found[name, host] = GuardState.from_dict(data) if data else GuardState(name, host)
+                if data is None and name in failures:
+                    # Its guard may lie elsewhere, with what it guards: no file is no proof that there is none.
+                    errors[name, host] = failures[name]
+                else:
+                    found[name, host] = GuardState.from_dict(data) if data else GuardState(name, host)
             except (BasculeError, ValueError) as error:
                 errors[name, host] = str(error)
         return found, errors

@@ -19,16 +19,18 @@ author:
 """
 
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ansible.errors import AnsibleError
 from ansible.plugins.callback import CallbackBase
 
 from bascule.errors import BasculeError
 from bascule.io import decision
-from bascule.io.journal_store import Journal
+from bascule.io.journal_store import Journal, read_starts
 from bascule.journal.progress import FAILED
-from bascule.plan.action import plain
+from bascule.plan.action import Scope, plain
 
 _LONGEST = 2000
 
@@ -60,8 +62,13 @@ class CallbackModule(CallbackBase):
     def v2_playbook_on_play_start(self, play: Any) -> None:
         """Choose the run; end what failed in the play, or the layer, before."""
         self._end_failed()
+        scope = _scope(play)
+        if scope is None:
+            return
         try:
-            decision.choose_run(_plan_name(play))
+            _, said = decision.choose_run(scope.plan, lambda: self._starts(scope))
+            if said:
+                self._display.warning(said)
         except BasculeError as error:
             self._display.error(error.message())
 
@@ -118,6 +125,14 @@ class CallbackModule(CallbackBase):
             self._display.warning(f"The journal's copies could not be brought up to date: {error}")
         self._display.display(f"Journal: {journal.path}")
 
+    def _starts(self, scope: Scope) -> Sequence[Mapping[str, Any]]:
+        """Ask the sites which runs they know; when they cannot be asked, bascule_begin says why."""
+        try:
+            return read_starts(scope.journal_targets())
+        except (AnsibleError, BasculeError) as error:
+            self._display.warning(f"The sites could not be asked for their runs: {error}")
+            return []
+
     def _refused(self, host: str, result: Any, message: str) -> None:
         """Journal a verb that bascule_begin did not let start."""
         arguments = result._task.args
@@ -164,12 +179,11 @@ class CallbackModule(CallbackBase):
             return None
 
 
-def _plan_name(play: Any) -> str:
-    """Return plan_name as the play's first host sees it; variables of a group are nowhere else to be had."""
+def _scope(play: Any) -> Scope | None:
+    """Return the variables as the play's first host sees them; variables of a group are nowhere else to be had."""
     manager = play.get_variable_manager()
     hosts = manager._inventory.get_hosts(play.hosts)
-    variables = manager.get_vars(play=play, host=hosts[0], include_hostvars=False) if hosts else {}
-    return str(plain(variables.get("plan_name") or "run"))
+    return Scope(manager.get_vars(play=play, host=hosts[0])) if hosts else None
 
 
 def _message(result: Any) -> str:

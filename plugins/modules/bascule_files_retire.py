@@ -20,6 +20,10 @@ options:
     description: Inventory name of the host on which the module runs.
     type: str
     required: true
+  active:
+    description: Whether this is the side that stays. It has to be open then, and closed otherwise.
+    type: bool
+    required: true
 author:
   - The Bascule authors
 """
@@ -29,6 +33,7 @@ EXAMPLES = r"""
   bascule_files_retire:
     component: course_files
     side: files-mtp
+    active: false
   delegate_to: files-mtp
   become: true
 """
@@ -50,9 +55,17 @@ from ansible.module_utils.basic import AnsibleModule
 
 def main(module: AnsibleModule) -> dict[str, Any]:
     """Do what the arguments say."""
-    done = files_setup.retire(module.params["component"], module.params["side"], check=module.check_mode)
+    component, side, active = (module.params[name] for name in ("component", "side", "active"))
+    done = files_setup.retire(component, side, active=active, check=module.check_mode)
     return {"changed": bool(done), "done": done}
 
 
 if __name__ == "__main__":
-    run_module({"component": {"type": "str", "required": True}, "side": {"type": "str", "required": True}}, main)
+    run_module(
+        {
+            "component": {"type": "str", "required": True},
+            "side": {"type": "str", "required": True},
+            "active": {"type": "bool", "required": True},
+        },
+        main,
+    )

@@ -32,6 +32,11 @@ options:
     description: What the side is at the moment it is adopted.
     type: str
     choices: [open, closed]
+  other_guard:
+    description:
+      - The guard of the other side, as this module has returned it there.
+      - A side is adopted as V(open) only beside one that was never open, so that a lost guard does not make two.
+    type: dict
 author:
   - The Bascule authors
 """
@@ -51,6 +56,7 @@ EXAMPLES = r"""
     side: db-mtp
     state: adopt
     status: open
+    other_guard: "{{ __example_guard.guard }}"
   delegate_to: db-mtp
   become: true
 """
@@ -72,6 +78,7 @@ guard:
 
 from typing import Any
 
+from ansible.module_utils.bascule.guard.state import GuardState
 from ansible.module_utils.bascule.io import guard_store
 from ansible.module_utils.bascule.io.module import run_module
 from ansible.module_utils.basic import AnsibleModule
@@ -84,7 +91,11 @@ def main(module: AnsibleModule) -> dict[str, Any]:
     if state == "read":
         guard = guard_store.read(component, side)
     elif state == "adopt":
-        guard, changed = guard_store.adopt(component, side, module.params["status"], check=module.check_mode)
+        given = module.params["other_guard"]
+        other = GuardState.from_dict(given) if given else None
+        guard, changed = guard_store.adopt(
+            component, side, module.params["status"], other=other, check=module.check_mode
+        )
     else:
         guard, changed = guard_store.frozen(component, side, state == "freeze", check=module.check_mode)
     return {"changed": changed, "guard": guard.to_dict()}
@@ -97,6 +108,7 @@ if __name__ == "__main__":
             "side": {"type": "str", "required": True},
             "state": {"type": "str", "choices": ["read", "adopt", "freeze", "thaw"], "default": "read"},
             "status": {"type": "str", "choices": ["open", "closed"]},
+            "other_guard": {"type": "dict"},
         },
         main,
         required_if=[("state", "adopt", ["status"])],

@@ -20,7 +20,7 @@ options:
   state:
     description: What to do.
     type: str
-    choices: [own, trust, absent]
+    choices: [own, trust, reach, absent]
     required: true
   address:
     description: Address at which this node reaches the other.
@@ -29,6 +29,10 @@ options:
     description: SSH port of the other node.
     type: int
     default: 22
+  user:
+    description: User at the other node, with V(reach).
+    type: str
+    default: root
   host_keys:
     description: The other node's SSH host keys.
     type: list
@@ -77,6 +81,9 @@ def main(module: AnsibleModule) -> dict[str, Any]:
     values = module.params
     if values["state"] == "own":
         return guest_link.own(values["component"], module.check_mode)
+    if values["state"] == "reach":
+        guest_link.reach(values["component"], values["address"], values["port"], values["user"])
+        return {"changed": False}
     if values["state"] == "absent":
         return {"changed": guest_link.forget(values["component"], module.check_mode)}
     changed = guest_link.trust(
@@ -95,13 +102,17 @@ if __name__ == "__main__":
     run_module(
         {
             "component": {"type": "str", "required": True},
-            "state": {"type": "str", "choices": ["own", "trust", "absent"], "required": True},
+            "state": {"type": "str", "choices": ["own", "trust", "reach", "absent"], "required": True},
             "address": {"type": "str"},
             "port": {"type": "int", "default": 22},
+            "user": {"type": "str", "default": "root"},
             "host_keys": {"type": "list", "elements": "str", "no_log": False},
             "public_key": {"type": "str", "no_log": False},
             "readable": {"type": "list", "elements": "str"},
         },
         main,
-        required_if=[("state", "trust", ["address", "host_keys", "public_key", "readable"])],
+        required_if=[
+            ("state", "trust", ["address", "host_keys", "public_key", "readable"]),
+            ("state", "reach", ["address"]),
+        ],
     )

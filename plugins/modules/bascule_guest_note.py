@@ -27,6 +27,15 @@ options:
     description: Keep what the note held under other keys.
     type: bool
     default: false
+  clears:
+    description: Names of notes that this one makes void; they are emptied before it is kept.
+    type: list
+    elements: str
+    default: []
+  adds:
+    description: What is added to other notes before this one is kept, by their names.
+    type: dict
+    default: {}
 author:
   - The Bascule authors
 """
@@ -60,15 +69,27 @@ from ansible.module_utils.basic import AnsibleModule
 
 def main(module: AnsibleModule) -> dict[str, Any]:
     """Write when there is something new, and return the note."""
-    path = Path(directory(module.params["component"])) / f"note-{module.params['name']}.json"
+    folder = Path(directory(module.params["component"]))
+    others: dict[Path, dict[str, Any]] = {_path(folder, name): {} for name in module.params["clears"]}
+    for name, more in module.params["adds"].items():
+        others[_path(folder, name)] = {**(files.read_json(_path(folder, name)) or {}), **more}
+    due = {other: wanted for other, wanted in others.items() if (files.read_json(other) or {}) != wanted}
+    if not module.check_mode:
+        for other, wanted in due.items():
+            files.write_json(other, wanted)
+    path = _path(folder, module.params["name"])
     before, data = files.read_json(path) or {}, module.params["data"]
     if data is not None and module.params["merge"]:
         data = {**before, **data}
     if data is None or before == data:
-        return {"changed": False, "note": before}
+        return {"changed": bool(due), "note": before}
     if not module.check_mode:
         files.write_json(path, data)
     return {"changed": True, "note": data}
+
+
+def _path(folder: Path, name: str) -> Path:
+    return folder / f"note-{name}.json"
 
 
 if __name__ == "__main__":
@@ -78,6 +99,8 @@ if __name__ == "__main__":
             "name": {"type": "str", "required": True},
             "data": {"type": "dict"},
             "merge": {"type": "bool", "default": False},
+            "clears": {"type": "list", "elements": "str", "default": []},
+            "adds": {"type": "dict", "default": {}},
         },
         main,
     )

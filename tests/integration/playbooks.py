@@ -17,10 +17,11 @@ PLAYBOOKS = {
     "cutover": "60_cutover.yml",
     "verify": "70_verify.yml",
     "rollback": "rollback.yml",
+    "decommission": "90_decommission.yml",
     "status": "status.yml",
 }
 # The name an operator types, by the phase that asks for it.
-CONFIRM = {"cutover": "toulouse", "rollback": "montpellier"}
+CONFIRM = {"cutover": "toulouse", "rollback": "montpellier", "decommission": "toulouse"}
 TIME_LIMIT_SECONDS = 900
 _RECAP = re.compile(
     r"^(?P<host>\S+)\s+: ok=\d+\s+changed=(?P<changed>\d+)\s+unreachable=\d+\s+failed=\d+",

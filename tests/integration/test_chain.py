@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bascule_lab import shell
+from bascule_lab import faults, shell
+from bascule_lab.topology import SITES
 from client.evidence import keep_facts, look_up
 from client.setting import read_setting
 from client.watchers import Watchers
@@ -23,15 +24,16 @@ from bascule.report.records import Leg, Lookup, client_account, probe_account
 from tests.integration import fingerprint
 from tests.integration.playbooks import Controller
 
+SOURCE, TARGET = SITES
 LEAST_WRITES = 500
 COMPONENTS = {"accounts_db", "course_files", "courses_guest", "login_guest", "board_guest", "entrance", "names"}
 KILL_DEADLINE_SECONDS = 420
 
 
-def succeed_twice(controller: Controller, phase: str) -> None:
+def succeed_twice(controller: Controller, phase: str, *arguments: str) -> None:
     """Run a phase, then again: the second run finds everything done."""
-    controller.succeed(phase)
-    again = controller.succeed(phase)
+    controller.succeed(phase, *arguments)
+    again = controller.succeed(phase, *arguments)
     assert again.changed_components == set(), f"second {phase} changed something: {again.changed_tasks()}"
 
 
@@ -39,6 +41,15 @@ def touches_nothing(controller: Controller, phase: str) -> None:
     """Run a phase with --check: the machines look afterwards as before."""
     before = fingerprint.lab()
     controller.succeed(phase, "--check", "--diff")
+    assert fingerprint.differences(before, fingerprint.lab()) == []
+
+
+def refused_untouched(controller: Controller, phase: str, reason: str) -> None:
+    """See a phase refused for this reason, and every machine as it was."""
+    before = fingerprint.lab()
+    outcome = controller.run(phase)
+    assert outcome.status != 0
+    assert reason in outcome.output, outcome.output[-8000:]
     assert fingerprint.differences(before, fingerprint.lab()) == []
 
 
@@ -142,6 +153,15 @@ def test_rollback_in_check_mode_touches_nothing(first: Controller) -> None:
     touches_nothing(first, "rollback")
 
 
+def test_a_way_back_that_cannot_come_through_shuts_nobody_out(first: Controller) -> None:
+    faults.hide(SOURCE)
+    try:
+        refused_untouched(first, "rollback", "the rollback has changed nothing")
+    finally:
+        faults.show(SOURCE)
+    is_active_at(first, "Toulouse")
+
+
 def test_back(first: Controller) -> None:
     first.succeed("rollback")
     is_active_at(first, "Montpellier")
@@ -153,9 +173,20 @@ def test_rollback_again_changes_nothing(first: Controller) -> None:
     assert again.changed_components == set(), again.changed_tasks()
 
 
-def test_controller_killed_before_the_switch(first: Controller, other: Controller) -> None:
-    """Everything is frozen and nothing has switched: another controller thaws it."""
+def test_controller_killed_before_the_switch_and_the_target_out_of_reach(first: Controller, other: Controller) -> None:
+    """Everything is frozen, nothing has switched, nobody reaches the target: another controller thaws the source."""
     kill_when(first, "cutover", lambda e: e["kind"] == "begin" and e["verb"] == "sync" and e["phase"] == "cutover")
+    faults.hide(TARGET)
+    try:
+        output = other.succeed("status").output
+        assert "rollback.yml -e confirm=montpellier, which lets users in again" in output, output
+        output = other.succeed("rollback").output
+        assert "accounts_db is open at db-mtp" in output
+        assert "The journal has NO COPY at tls" in output
+        refused_untouched(other, "cutover", "the cutover has changed nothing")
+    finally:
+        faults.show(TARGET)
+    # What was held at the target as well is let go of now that it answers.
     other.succeed("rollback")
     is_active_at(other, "Montpellier")
     other.succeed("verify")
@@ -169,6 +200,10 @@ def test_controller_killed_after_the_switch(first: Controller, other: Controller
     other.succeed("rollback")
     is_active_at(other, "Montpellier")
     other.succeed("verify")
+
+
+def test_nothing_is_retired_while_the_source_serves(first: Controller) -> None:
+    refused_untouched(first, "decommission", "nothing was removed")
 
 
 def test_forward_again(first: Controller) -> None:
@@ -206,3 +241,12 @@ def test_nothing_was_lost_and_nobody_wrote_twice(first: Controller, watchers: Wa
     assert figures["two_writers_seconds"] == 0, figures
     assert figures["acknowledged_writes"] > LEAST_WRITES, figures
     assert figures["probes"] > 0, figures
+
+
+def test_decommission_twice_and_no_way_back_afterwards(first: Controller) -> None:
+    """What is left at the old side goes, what serves goes on, and nothing is shut for a way back that is gone."""
+    pair = shell.run(["podman", "exec", "bascule-db-mtp", "age-keygen"])
+    recipient = next(word for word in pair.split() if word.startswith("age1"))
+    succeed_twice(first, "decommission", "-e", f"postgresql_replication_retire_recipient={recipient}")
+    is_active_at(first, "Toulouse")
+    refused_untouched(first, "rollback", "there is no way back")

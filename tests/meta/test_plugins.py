@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,18 @@ def test_a_test_uses_it(path: Path) -> None:
     assert any(
         name in place.read_text(encoding="utf-8") for place in places for name in wanted if place != Path(__file__)
     )
+
+
+@pytest.mark.parametrize("path", [*MODULES, *ACTIONS], ids=lambda path: path.stem)
+def test_no_result_has_a_key_by_which_ansible_calls_its_host_unreachable(path: Path) -> None:
+    written = {
+        key.value
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Dict)
+        for key in node.keys
+        if isinstance(key, ast.Constant)
+    }
+    assert "unreachable" not in written, "Ansible takes a task whose result has this key for one whose host is silent"
 
 
 def test_modules_are_thin() -> None:

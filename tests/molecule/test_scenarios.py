@@ -31,6 +31,15 @@ def environment() -> dict[str, str]:
     }
 
 
+def told(log: str) -> str:
+    """What failed, first: a report may be cut; then the end of the log."""
+    lines = log.splitlines()
+    starts = [at for at, line in enumerate(lines) if line.startswith(("fatal:", "ERROR", "CRITICAL", "failed:"))]
+    # Molecule lists the tasks that were not idempotent below its message.
+    reasons = [line for at in starts[-6:] for line in lines[at : at + 8]]
+    return "\n".join([*reasons, "", "The log ends:", log[-8000:]])
+
+
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_scenario(scenario: str, environment: dict[str, str], tmp_path: Path) -> None:
     """`molecule test` creates the hosts, converges, proves idempotence, verifies and removes them."""
@@ -46,4 +55,4 @@ def test_scenario(scenario: str, environment: dict[str, str], tmp_path: Path) ->
             timeout=TIME_LIMIT_SECONDS,
             check=False,
         )
-    assert done.returncode == 0, log.read_text()[-12000:]
+    assert done.returncode == 0, told(log.read_text())

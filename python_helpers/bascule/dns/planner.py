@@ -161,10 +161,17 @@ def plan_switch(zone: Zone, found: Survey, source: str, target: str, decision: s
     return _changes(zone, found, goal, target, None)
 
 
-def plan_retire(zone: Zone, found: Survey) -> list[Change]:
-    """Give the records the times to live back that they had before prepare."""
+def plan_retire(zone: Zone, found: Survey, stays: str) -> list[Change]:
+    """Give the records the times to live back that they had before prepare, where they point to the side that stays."""
     base = _prepared(zone, found)
     active = _active(base, found)
+    if active != stays:
+        raise DnsRefused(
+            expected=f"the records to point to {stays}",
+            found=f"they point to {active}",
+            state="no record was changed",
+            next_command="ansible-playbook playbooks/status.yml",
+        )
     _refuse_foreign(zone, found, active, base)
     goal = replace(base, lowered_at=None)
     return _changes(zone, found, goal, active, dict(goal.ttls))

@@ -61,6 +61,11 @@ class Delta:
         return sorted([*self.present, *self.missing], key=_order)
 
     @property
+    def kept(self) -> list[bytes]:
+        """The names that the source has, parents first."""
+        return sorted(self.present, key=_order)
+
+    @property
     def linked(self) -> dict[bytes, int]:
         """Names of files that have several, with their inodes."""
         return {name: it.inode for name, it in self.present.items() if not it.directory and it.links > 1}

@@ -18,11 +18,13 @@ RECEIVE = "bascule-receive"
 # How owners travel and are compared: by their numbers, or by what these are called at each side.
 NUMBERS, NAMES = "numbers", "names"
 PARTIAL_DIR = ".bascule-partial"
+# What is no directory any more replaces one that is not empty. Only a transfer by names has it.
+BY_NAMES = "--force"
 # What an operation that waits for its tree to stand still says of itself.
 ARMED = "connected, and waiting for the tree to stand still"
-VANISHED, DELETION_CAP = 24, 25
+STREAM_BROKEN, VANISHED, DELETION_CAP = 12, 24, 25
 # Protocol stream, sockets, timeouts, ssh itself: the link, not the trees.
-LINK_FAILURES = (10, 12, 20, 30, 35, 255)
+LINK_FAILURES = (10, STREAM_BROKEN, 20, 30, 35, 255)
 
 _MEANING = {
     1: "rsync did not understand its options",
@@ -48,7 +50,7 @@ _BY_NUMBER = "--numeric-ids"
 _LONG_OPTIONS = re.compile(
     r"^--(?:server|delete-delay|delete-after|delete|numeric-ids|partial|checksum|backup|fake-super|log-format=[%a-zA-Z]*"
     r"|out-format=[%a-zA-Z]*|info=[A-Za-z0-9,]+|stats|timeout=\d+|max-delete=\d+|bwlimit=\d+|msgs2stderr|no-msgs2stderr"
-    r"|force|delete-missing-args|modify-window=-1|one-file-system|partial-dir|partial-dir="
+    r"|force|modify-window=-1|one-file-system|partial-dir|partial-dir="
     + re.escape(PARTIAL_DIR)
     + r"|backup-dir|backup-dir=\S+)$"
 )
@@ -163,8 +165,8 @@ def rsync_command(push: Push) -> list[str]:
 
 def _how(push: Push) -> list[str]:
     if push.names:
-        # A name that the source does not have is deleted at the other side, with all below it.
-        return ["--from0", f"--files-from={push.names}", "--delete-missing-args", "--force"]
+        # A name that the source has no longer is removed apart from this, and one that vanishes now in the next delta.
+        return ["--from0", f"--files-from={push.names}", "--ignore-missing-args", BY_NAMES]
     # lost+found belongs to each file system itself.
     return ["--delete-delay", "--exclude=/lost+found"]
 
@@ -265,9 +267,14 @@ def parse_request(command: str, tree: str, kept: str, owners: str = NUMBERS) -> 
         else:
             # "-e.LsfxCIvu" tells capabilities; only letters before it are options.
             dry_run = dry_run or "n" in word.partition("e")[0]
-    if backup_dir and not re.fullmatch(re.escape(kept.rstrip("/")) + r"/\d+\.[0-9A-Za-z]+/\d{4}", backup_dir):
+    if backup_dir and not is_kept(backup_dir, kept):
         raise refuse(f"the directory for what is kept {backup_dir!r}")
     return Request(words[1], ("rsync", *words[2:]), dry_run, backup_dir)
+
+
+def is_kept(directory: str, kept: str) -> bool:
+    """Tell whether a directory is one of those in which `kept` holds what a transfer replaces."""
+    return re.fullmatch(re.escape(kept.rstrip("/")) + r"/\d+\.[0-9A-Za-z]+/\d{4}", directory) is not None
 
 
 def push_from(data: Mapping[str, Any]) -> Push:

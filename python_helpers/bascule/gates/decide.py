@@ -10,6 +10,8 @@ from typing import Any
 MAX_AGE = 300.0
 # Clocks of machines differ a little; a sample from further ahead is a wrong clock or a wrong sample.
 _AHEAD = 60.0
+# What is measured in these is never below zero: a sample that is was measured wrong, and would pass any upper limit.
+_NEVER_NEGATIVE = frozenset({"s", "B", "Mbit/s", "%"})
 _KEYS = frozenset({"min", "max", "equals", "unit", "max_age"})
 
 
@@ -73,6 +75,9 @@ def _problem(name: str, value: Any, unit: str, sampled_at: Any, limit: Any, now:
     wanted_unit = str(limit.get("unit", ""))
     if unit != wanted_unit:
         return f"the sample is in {unit or 'no unit'}, the limit in {wanted_unit or 'no unit'}"
+    number = _number(value)
+    if unit in _NEVER_NEGATIVE and number is not None and number < 0:
+        return f"{number:g} {unit} is below zero, which nothing can be: it was measured wrong"
     return _age_problem(sampled_at, limit, now) or _value_problem(value, limit)
 
 

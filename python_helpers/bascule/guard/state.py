@@ -80,6 +80,8 @@ class Receipt:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Receipt:
         """Read what `to_dict` wrote; anything missing or of a wrong type is refused."""
+        if not isinstance(data, Mapping):
+            raise GuardRefused(expected="a receipt with its fields", found=repr(data))
         component, side, epoch, issued_at = (_text(data, key) for key in ("component", "side", "epoch", "issued_at"))
         position = data.get("position")
         if not isinstance(position, Mapping):
@@ -141,9 +143,22 @@ class GuardState:
         return ", ".join(words)
 
 
-def adopt_open(state: GuardState) -> GuardState:
-    """Take over a side that serves already, when nothing is known about it yet."""
+def adopt_open(state: GuardState, other: GuardState | None = None) -> GuardState:
+    """Take over a side that serves already, when nothing is known about it yet.
+
+    A guard that was lost must not make two: where the other side's guard is given, it must never have been open.
+    """
     _unadopted(state)
+    if other is not None and (other.component, other.side == state.side) != (state.component, False):
+        raise GuardRefused(expected=f"the guard of the other side of {state.component}", found=other.describe())
+    if other is not None and (other.status not in (UNKNOWN, CLOSED) or other.opened or other.promised):
+        raise GuardRefused(
+            expected=f"{other.side} never to have been open, so that {state.side} can be taken over as open",
+            found=f"{other.describe()}; the guard of {state.component} at {state.side} is lost",
+            state="nothing was taken over",
+            next_command=f"see which side serves users; if it is {other.side}, make {state.side} refuse them by hand, "
+            "then run prepare again",
+        )
     return replace(state, promised=ADOPTED, status=OPEN, opened=ADOPTED, receipt=None, frozen=False)
 
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import importlib
 import sys
+import traceback
 
 from ..errors import BasculeError, StoreError
 from ..guard import state as rule
-from ..io import files, guard_store
+from ..io import fence_settings, files, guard_store
 
 
 def main(argv: list[str]) -> int:
@@ -26,6 +27,15 @@ def main(argv: list[str]) -> int:
         except (BasculeError, OSError) as error:
             failed += 1
             sys.stderr.write(f"{path.stem}: NOT FENCED: {error}\n")
+        except (Exception, SystemExit) as error:
+            # Whatever it is: what comes after it in the alphabet must not serve because of it.
+            failed += 1
+            sys.stderr.write(traceback.format_exc())
+            sys.stderr.write(
+                f"{path.stem}: NOT FENCED: expected: its fence to come to an end; found: {type(error).__name__}: "
+                f"{error}; state now: not known; next safe command: close it by hand, then systemctl "
+                "restart bascule-boot\n"
+            )
     return 1 if failed else 0
 
 
@@ -34,8 +44,8 @@ def fence(component: str) -> str:
     guard = guard_store.read_any(component, root=guard_store.GUARD_DIRECTORY)
     if guard.status == rule.OPEN and not guard.frozen:
         return "open: left alone"
-    settings = files.read_json(guard_store.GUARD_DIRECTORY.parent / component / "fence.json")
-    kind = settings.get("kind") if isinstance(settings, dict) else None
+    settings = fence_settings.read(component, guard_store.GUARD_DIRECTORY.parent)
+    kind = settings.get("kind") if settings is not None else None
     if not isinstance(kind, str) or not kind.isidentifier():
         raise StoreError(
             expected=f"how {component} is fenced, in its fence.json",
@@ -43,7 +53,18 @@ def fence(component: str) -> str:
             state=f"{guard.describe()}; nothing was done",
             next_command=f"ansible-playbook playbooks/20_prepare.yml --limit {component}",
         )
-    hook = importlib.import_module(f".fence_{kind}", __package__)
+    name = f"{__package__}.fence_{kind}"
+    try:
+        hook = importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name != name:
+            raise
+        raise StoreError(
+            expected=f"a host agent that knows how to fence {kind}, as {component} is",
+            found="one without it: it was built from other sources than those that prepared the component",
+            state=f"{guard.describe()}; nothing was done",
+            next_command=f"ansible-playbook playbooks/20_prepare.yml --limit {component}",
+        ) from error
     rc = int(hook.main([component]))
     if rc != 0:
         raise StoreError(

@@ -11,7 +11,7 @@ import sys
 from ..entrance import mode as modes
 from ..errors import BasculeError
 from ..guard import state as rule
-from ..io import files, guard_store
+from ..io import fence_settings, files, guard_store
 
 
 def main(argv: list[str]) -> int:
@@ -27,16 +27,16 @@ def main(argv: list[str]) -> int:
 
 def fence(component: str) -> str:
     """Return what was found or done."""
-    spec = files.read_json(guard_store.GUARD_DIRECTORY.parent / component / "fence.json")
+    spec = fence_settings.read(component, guard_store.GUARD_DIRECTORY.parent)
     if spec is None:
         return f"{component}: no entrance was prepared here"
     guard = guard_store.read(component, spec["side"])
-    mode = modes.parse_map(files.read_text(spec["map_file"]), spec["key"]) or modes.MAINTENANCE
+    mode = modes.parse_map(files.read_text(spec["controls"]), spec["key"]) or modes.MAINTENANCE
     allowed = {
         rule.OPEN: (modes.MAINTENANCE,) if guard.frozen else modes.MODES[:2],
         rule.CLOSED: (modes.MAINTENANCE, modes.FORWARD),
     }.get(guard.status, (modes.MAINTENANCE,))
     if mode in allowed:
         return f"{component}: mode {mode} stays, {guard.describe()}"
-    files.write_durably(spec["map_file"], modes.render_map(spec["key"], modes.MAINTENANCE), 0o644)
+    files.write_durably(spec["controls"], modes.render_map(spec["key"], modes.MAINTENANCE), 0o644)
     return f"{component}: mode {mode} became {modes.MAINTENANCE}, {guard.describe()}"

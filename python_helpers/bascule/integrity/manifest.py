@@ -234,17 +234,6 @@ def digest_of(entries: Iterable[Entry]) -> str:
     return digest.hexdigest()
 
 
-def reusable(cached: Optional[Entry], size: int, mtime_ns: int, ctime_ns: int, inode: int) -> bool:
-    """Tell whether a digest taken earlier still stands for a file that now looks like this."""
-    return (
-        cached is not None
-        and cached.kind == FILE
-        and cached.digest != ""
-        and (cached.size, cached.mtime_ns, cached.ctime_ns, cached.inode) == (size, mtime_ns, ctime_ns, inode)
-        and ctime_ns + RACY_NS < cached.read_ns
-    )
-
-
 @dataclass(frozen=True)
 class Difference:
     """One path that is not the same on both sides."""

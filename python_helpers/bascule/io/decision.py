@@ -11,9 +11,13 @@ import os
 import platform
 import re
 import secrets
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from ..errors import BasculeError
+from ..journal import chain, runs
+from . import files
 
 DECISION = "BASCULE_DECISION"
 RUN = "BASCULE_RUN"
@@ -33,14 +37,19 @@ def current() -> str:
     return _given(DECISION, "a decision id, chosen when the playbook started")
 
 
-def choose_run(plan_name: str) -> str:
-    """Return the run to go on with: the one named by BASCULE_RUN, else the latest, else a new one."""
-    run = os.environ.get(RUN) or _latest()
-    if not run:
-        now = datetime.datetime.now(datetime.timezone.utc)
-        run = f"{now:%Y%m%d-%H%M%S}-{re.sub(r'[^A-Za-z0-9_.-]', '-', plan_name) or 'run'}"
+def choose_run(plan_name: str, ask: Callable[[], Sequence[Mapping[str, Any]]] = list) -> tuple[str, str]:
+    """Return the run to go on with, and what has to be said about it.
+
+    It is the one named by BASCULE_RUN; else the latest of this plan, or the sites' newest when they know nothing of
+    that; else a new one. `ask` returns the start entries that the sites hold, and is asked once a process.
+    """
+    if given := os.environ.get(RUN):
+        return checked_name(given), ""
+    choice = runs.choose(plan_name, _latest(), runs.describe(runs.starts(ask())))
+    now = datetime.datetime.now(datetime.timezone.utc)
+    run = choice.name or f"{now:%Y%m%d-%H%M%S}-{runs.suffix(plan_name)}"
     os.environ[RUN] = checked_name(run)
-    return run
+    return run, choice.said
 
 
 def current_run() -> str:
@@ -50,7 +59,7 @@ def current_run() -> str:
 
 def checked_name(run: str) -> str:
     """Refuse a run id that is no plain file name: it becomes a directory on every journal host."""
-    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", run):
+    if not runs.valid(run):
         raise BasculeError(expected="a run id of letters, digits, '.', '_' and '-'", found=repr(run))
     return run
 
@@ -65,9 +74,15 @@ def controller() -> str:
     return re.sub(r"[^A-Za-z0-9_.]", "-", platform.node()) or "controller"
 
 
-def _latest() -> str:
+def _latest() -> runs.Run | None:
+    """Return the run that `latest` names here, as its start entries show it."""
     link = runs_directory() / "latest"
-    return os.path.basename(os.readlink(link)) if link.is_symlink() and link.exists() else ""
+    if not link.is_symlink() or not link.exists():
+        return None
+    name = os.path.basename(os.readlink(link))
+    lines = (files.read_text(link / "journal.jsonl") or "").splitlines()
+    begun = runs.starts(chain.parse("\n".join(line for line in lines if '"event":"start"' in line)).entries)
+    return next((run for run in runs.describe(begun) if run.name == name), None) or runs.describe_name(name)
 
 
 def _given(name: str, expected: str) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Callable
 
@@ -14,7 +15,7 @@ from ..entrance.mode import EntranceError
 from ..errors import GuardRefused
 from ..guard import state as rule
 from ..guard.state import Epoch, GuardState, Receipt
-from . import files, guard_store, https
+from . import fence_settings, files, guard_store, https
 from .haproxy import Haproxy
 from .https import Target
 
@@ -55,21 +56,16 @@ class Side:
 
     def prepare(self) -> bool:
         """Give the map file an entry and leave what the boot fence needs; never change what users get."""
-        runtime = self.haproxy.mode()
-        changed = self.haproxy.set_mode(runtime, check=self.check)
-        path = guard_store.GUARD_DIRECTORY.parent / self.component / "fence.json"
-        wanted = {
-            "kind": "entrance",
-            "component": self.component,
-            "side": self.side,
-            "map_file": self.options["map_file"],
-            "key": self.options["key"],
-        }
-        if files.read_json(path) != wanted:
-            changed = True
-            if not self.check:
-                files.write_json(path, wanted)
-        return changed
+        changed = fence_settings.keep(
+            self.component,
+            self.side,
+            "entrance",
+            self.options["map_file"],
+            base=guard_store.GUARD_DIRECTORY.parent,
+            check=self.check,
+            key=self.options["key"],
+        )
+        return self.haproxy.set_mode(self.haproxy.mode(), check=self.check) or changed
 
     def freeze(self, seconds: float, cut: bool) -> dict[str, Any]:
         """Show the maintenance page at the active side, let the requests in flight end, prove it."""
@@ -86,10 +82,17 @@ class Side:
             return {"changed": state.status == rule.OPEN, "guard": state.to_dict(), "active": state.status == rule.OPEN}
         if state.status != rule.OPEN:
             # Not the active side: nothing to freeze, but whatever the guard calls not open must not serve either.
-            changed = self.haproxy.mode() == modes.OPEN and self.haproxy.set_mode(modes.MAINTENANCE, self.check)
+            with self._locked():
+                state = self.guard()
+                serves = state.status != rule.OPEN and self.haproxy.mode() == modes.OPEN
+                changed = serves and self.haproxy.set_mode(modes.MAINTENANCE, self.check)
             return {"changed": changed, "guard": state.to_dict(), "active": False, "mode": self.haproxy.mode()}
         state, marked = guard_store.frozen(self.component, self.side, True, check=self.check)
-        changed = self.haproxy.set_mode(modes.MAINTENANCE, self.check) or marked
+        with self._locked():
+            now = self.guard()
+            if not self.check and (now.status != rule.OPEN or not now.frozen):
+                raise self._taken_over(now)
+            changed = self.haproxy.set_mode(modes.MAINTENANCE, self.check) or marked
         result: dict[str, Any] = {"changed": changed, "guard": state.to_dict(), "active": True}
         if not self.check:
             first, waited = self.haproxy.drain(self.options["backend"], seconds, cut)
@@ -134,29 +137,26 @@ class Side:
             self.component, self.side, epoch, receipt, reached=lambda: self._other_refuses(other)
         ) as guard:
             changed = self.haproxy.set_mode(modes.MAINTENANCE) or not guard.was_open
-            guard.opened()
-        state, marked = guard_store.frozen(self.component, self.side, True)
-        return {"changed": changed or marked, "guard": state.to_dict(), "smoke": passed}
+            state = guard.opened(frozen=True)
+        return {"changed": changed, "guard": state.to_dict(), "smoke": passed}
 
     def thaw(self) -> dict[str, Any]:
-        """Let users in at the side that holds a live permit."""
+        """Let users in at the side that holds a live permit; when that fails, it is as frozen as before."""
         if self.check:
             # Check mode goes through the verbs without doing them: the switch that comes first was not done.
             state = self.guard()
             served = state.status == rule.OPEN and not state.frozen and self.haproxy.mode() == modes.OPEN
             return {"changed": not served, "guard": state.to_dict(), "mode": modes.OPEN}
-        state, marked = guard_store.frozen(self.component, self.side, False)
-        with files.locked(guard_store.GUARD_DIRECTORY / f"{self.component}.lock"):
-            state = self.guard()
-            if state.status != rule.OPEN or state.frozen:
-                raise GuardRefused(
-                    expected="a side with a live permit",
-                    found=state.describe(),
-                    state=f"the mode here is {self.haproxy.mode()}; another run took over in between",
-                    next_command="ansible-playbook playbooks/status.yml",
-                )
-            changed = self.haproxy.set_mode(modes.OPEN)
-        return {"changed": changed or marked, "guard": state.to_dict(), "mode": modes.OPEN}
+        # One that does not answer lets nobody in: it fails here, where nothing was changed yet.
+        self.haproxy.runtime()
+        with guard_store.thawing(self.component, self.side) as (state, was_frozen):
+            try:
+                changed = self.haproxy.set_mode(modes.OPEN)
+            except BaseException:
+                if was_frozen:
+                    self.haproxy.keep_out()
+                raise
+        return {"changed": changed or was_frozen, "guard": state.to_dict(), "mode": modes.OPEN}
 
     def forward(self, other: Mapping[str, Any]) -> dict[str, Any]:
         """Hand the users who still come here to the other side, which is open.
@@ -168,7 +168,7 @@ class Side:
             state = self.guard()
             changed = state.opened is not None and self.haproxy.mode() != modes.FORWARD
             return {"changed": changed, "guard": state.to_dict(), "mode": modes.FORWARD}
-        with files.locked(guard_store.GUARD_DIRECTORY / f"{self.component}.lock"):
+        with self._locked():
             state = self.guard()
             may_forward(state, active)
             if state.opened is None:
@@ -178,15 +178,16 @@ class Side:
 
     def stop_forwarding(self) -> dict[str, Any]:
         """Show the maintenance page at a passive side."""
-        state = self.guard()
-        if state.status != rule.CLOSED:
-            raise GuardRefused(
-                expected="a closed side",
-                found=state.describe(),
-                state="nothing was changed",
-                next_command="ansible-playbook playbooks/status.yml",
-            )
-        changed = self.haproxy.set_mode(modes.MAINTENANCE, self.check)
+        with self._locked():
+            state = self.guard()
+            if state.status != rule.CLOSED:
+                raise GuardRefused(
+                    expected="a closed side",
+                    found=state.describe(),
+                    state="nothing was changed",
+                    next_command="ansible-playbook playbooks/status.yml",
+                )
+            changed = self.haproxy.set_mode(modes.MAINTENANCE, self.check)
         return {"changed": changed, "guard": state.to_dict(), "mode": modes.MAINTENANCE}
 
     def smoke(self, requests: Sequence[Request], token: tuple[str, str], wait: float) -> list[dict[str, Any]]:
@@ -211,6 +212,23 @@ class Side:
         """Return the guard; in check mode a side that prepare has not taken over yet counts as taken over."""
         state = self.guard()
         return adopt(state) if state.status == rule.UNKNOWN else state
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Hold the guard's lock while the mode is set as the guard says; check mode needs none."""
+        if self.check:
+            yield
+            return
+        with files.locked(guard_store.GUARD_DIRECTORY / f"{self.component}.lock", guard_store.LOCK_WAIT):
+            yield
+
+    def _taken_over(self, state: GuardState) -> GuardRefused:
+        return GuardRefused(
+            expected=f"{self.side} to be open and frozen",
+            found=state.describe(),
+            state=f"the mode here is {self.haproxy.mode()}; another run took over in between",
+            next_command="ansible-playbook playbooks/status.yml",
+        )
 
     def _prove_closed(self) -> None:
         fault = answers.refusal_fault(self.ask(self.target))

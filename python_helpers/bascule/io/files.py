@@ -128,13 +128,14 @@ def remove(path: AnyPath) -> bool:
 
 @contextlib.contextmanager
 def locked(path: AnyPath, wait: float = 30.0) -> Iterator[None]:
-    """Hold the file's lock; give up with StoreError after `wait` seconds.
+    """Hold the lock of a file, or of a directory that exists; give up with StoreError after `wait` seconds.
 
     The kernel drops the lock when the process dies, so a killed command never leaves one behind.
     """
     target = Path(path)
     make_directory(target.parent)
-    descriptor = os.open(target, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    flags = os.O_RDONLY if target.is_dir() else os.O_RDWR | os.O_CREAT
+    descriptor = os.open(target, flags | os.O_CLOEXEC, 0o600)
     try:
         deadline = time.monotonic() + wait
         while True:

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import BasculeError
-from . import files
+from . import authorized_keys, files
+from .authorized_keys import AUTHORIZED_KEYS
 from .files_side import BASE, Side
 from .process import Runner, run
 from .units import AGENT
 
-AUTHORIZED_KEYS = Path("/root/.ssh/authorized_keys")
 _HOST_KEYS = Path("/etc/ssh")
 _TYPES = ("ed25519", "ecdsa", "rsa")
 
@@ -72,28 +72,15 @@ def host_keys(directory: Path = _HOST_KEYS) -> list[str]:
 
 def admit(side: Side, peer: Peer, *, check: bool = False, target: Path = AUTHORIZED_KEYS) -> bool:
     """Let the other side's key do what a transfer needs, from its address, and nothing else."""
-    label = f"{_label(side.component, 'peer')}"
+    label = _label(side.component, "peer")
     forced = f"{' '.join(AGENT)} files_receive {side.component}"
-    wanted = f'from="{peer.address}",restrict,command="{forced}" {peer.key} {label}'
-    lines = (files.read_text(target) or "").splitlines()
-    after = [line for line in lines if not line.endswith(f" {label}")] + [wanted]
-    if [line for line in lines if line.endswith(f" {label}")] == [wanted]:
-        return False
-    if not check:
-        _write(target, after)
-    return True
+    line = f'from="{peer.address}",restrict,command="{forced}" {peer.key} {label}'
+    return authorized_keys.set_line(label, line, check=check, target=target)
 
 
 def expel(component: str, *, check: bool = False, target: Path = AUTHORIZED_KEYS) -> bool:
     """Take the permission away again."""
-    label = _label(component, "peer")
-    lines = (files.read_text(target) or "").splitlines()
-    after = [line for line in lines if not line.endswith(f" {label}")]
-    if after == lines:
-        return False
-    if not check:
-        _write(target, after)
-    return True
+    return authorized_keys.set_line(_label(component, "peer"), None, check=check, target=target)
 
 
 def pin(side: Side, peer: Peer, *, check: bool = False) -> bool:
@@ -108,7 +95,3 @@ def pin(side: Side, peer: Peer, *, check: bool = False) -> bool:
 
 def _label(component: str, side: str) -> str:
     return f"bascule-{component}-{side}"
-
-
-def _write(target: Path, lines: Sequence[str]) -> None:
-    files.write_durably(target, "".join(f"{line}\n" for line in lines), mode=0o600)

@@ -18,7 +18,17 @@ from ..files.changes import ROOT, Changes, Mark, parents
 from ..files.delta import Delta, ScanNeeded
 from ..files.transfer import NAMES, Push, TransferError
 from ..integrity.manifest import printable
-from . import files, files_delta, files_doubt, files_links, files_owners, files_receivers, files_recorder, files_side
+from . import (
+    files,
+    files_delta,
+    files_doubt,
+    files_links,
+    files_owners,
+    files_receivers,
+    files_recorder,
+    files_side,
+    files_talk,
+)
 from .files_side import Side
 from .files_talk import Talk
 
@@ -101,12 +111,11 @@ def carry(side: Side, asked: Push, talk: Talk, known: Changes, now: Mark, final:
     names = found.names
     # First: a second look, at what differs all the same, has to know the names that this one has found.
     files_links.add_links(side, found.inodes)
-    gone = _check_cap(found, asked, talk)
     if asked.owners == NAMES:
         base = os.path.realpath(os.fsencode(side.tree))
         files_owners.check(side, files_owners.of_paths(base, found.present), talk)
-    result: dict[str, Any] = {"names": len(names), "names_missing": gone, "proof_rounds": 0}
-    result.update(_transfer(side, asked, talk, names, run))
+    result: dict[str, Any] = {"names": len(names), "proof_rounds": 0}
+    result.update(_transfer(side, asked, talk, found, run))
     different = _compare(side, asked, talk, names)
     different += _left_over(side, asked, talk, names)
     moved: Changes = _moved(side, now, final)
@@ -115,7 +124,7 @@ def carry(side: Side, asked: Push, talk: Talk, known: Changes, now: Mark, final:
         # Same size and same time, and still not the same: written again, whatever rsync thinks of it. By its contents
         # alone it would leave a file its name in another one's that it has no longer.
         again = _plan(side, talk, replace(known, changed=frozenset(different), deleted=frozenset()), None, final)
-        more = _transfer(side, replace(asked, rewrite=True), talk, again.names, run)
+        more = _transfer(side, replace(asked, rewrite=True), talk, again, run)
         result["changed_entries"] = result.get("changed_entries", 0) + more.get("changed_entries", 0)
         result["proof_rounds"] = 1
         different = [name for name in _compare(side, asked, talk, again.names) if not moved.touches(name)]
@@ -149,15 +158,18 @@ def _plan(side: Side, talk: Talk, known: Changes, shared: Optional[Reference], f
     return found
 
 
-def _transfer(side: Side, asked: Push, talk: Talk, names: list[bytes], run: Carry) -> dict[str, Any]:
+def _transfer(side: Side, asked: Push, talk: Talk, found: Delta, run: Carry) -> dict[str, Any]:
     path = side.home / "jobs" / "push.names"
-    files.write_durably(path, delta.list_for_rsync(names))
+    files.write_durably(path, delta.list_for_rsync(found.kept))
+    missing = sorted(found.missing)
+    standing = files_talk.check_cap(talk, asked, missing)
+    gone = talk.remove(missing, asked.backup_dir) if missing else 0
     # Also with nothing in it: an rsync that is connected ahead of time marks the other side as touched when it begins
     # there, which may be late. After both have agreed on a state, that would take the agreement back.
     result = run(replace(asked, names=str(path)))
-    if ROOT in names:
+    if ROOT in found.present:
         talk.give_root(files_delta.attributes(side.tree, asked.owners))
-    return result
+    return {**result, "names_missing": standing, "changed_entries": result.get("changed_entries", 0) + gone}
 
 
 def _compare(side: Side, asked: Push, talk: Talk, names: list[bytes]) -> list[bytes]:
@@ -182,8 +194,9 @@ def _left_over(side: Side, asked: Push, talk: Talk, names: list[bytes]) -> list[
     there = talk.names_in(sorted({above for name in names for above in parents(name)}))
     known, here = set(names), files_delta.Tree(side.tree)
     found = [name for name in there if name not in known and here.look(name) is None]
-    if len(found) > asked.max_delete:
-        raise ScanNeeded(expected=f"at most {asked.max_delete} parts of files", found=str(len(found)))
+    count = talk.standing(sorted(found))[0] if found else 0
+    if count > asked.max_delete:
+        raise ScanNeeded(expected=f"at most {asked.max_delete} parts of files", found=str(count))
     return found
 
 
@@ -201,27 +214,6 @@ def _moved(side: Side, now: Mark, final: bool) -> Changes:
             next_command="find out who writes there, freeze again, then run the same playbook again",
         )
     return later
-
-
-def _check_cap(found: Delta, asked: Push, talk: Talk) -> int:
-    """Return how much of what is missing here still stands there; more than the cap allows is an error.
-
-    A name that came and went since both sides shared a state was never there, and a directory takes along what is
-    below it: only the other side can count.
-    """
-    if not found.missing:
-        return 0
-    count, some = talk.standing(sorted(found.missing))
-    if count > asked.max_delete:
-        raise TransferError(
-            expected=f"at most {asked.max_delete} deletions",
-            found=f"more deletions than the cap allows: {count} names are gone at the active side, "
-            f"{', '.join(printable(name) for name in some)} among them",
-            state="nothing was deleted and nothing transferred",
-            next_command="look at what was deleted at the active side; if it was meant, raise "
-            "rsync_delta_sync_max_delete",
-        )
-    return count
 
 
 def scanned(

@@ -234,13 +234,14 @@ def _write_again(side: Side, asked: Push, retries: int, report: Report) -> int:
     except ScanNeeded:
         return 0
     listed = side.home / "jobs" / "push.names"
-    files.write_durably(listed, delta.list_for_rsync(found.names))
+    files.write_durably(listed, delta.list_for_rsync(found.kept))
+    gone = files_talk.remove(asked, sorted(found.missing))
     again = replace(asked, names=str(listed), rewrite=True, checksum=False)
     _, _, stats, _ = files_rsync.with_retries(again, True, retries, report)
-    if ROOT in found.names:
+    if ROOT in found.present:
         with files_talk.talk(asked) as talk:
             talk.give_root(files_delta.attributes(side.tree, asked.owners))
-    return stats.get("changed_entries", 0)
+    return stats.get("changed_entries", 0) + gone
 
 
 def _linked(side: Side, inodes: frozenset[int]) -> dict[int, Iterable[bytes]]:

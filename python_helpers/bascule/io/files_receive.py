@@ -18,11 +18,8 @@ from ..files.mounts import PASSIVE
 from ..files.transfer import NAMES, NUMBERS, Request, TransferError
 from ..guard import state as rule
 from ..guard.state import Epoch
-from . import files, files_receivers, files_seal, files_side
+from . import files_kept, files_receivers, files_side
 from .files_side import Side
-
-# Only a transfer by names has it.
-_BY_NAMES = "--delete-missing-args"
 
 
 def serve(component: str) -> int:
@@ -83,57 +80,34 @@ def _check_permit(side: Side, opened: str) -> None:
 
 def _receive(side: Side, command: str) -> int:
     request = transfer.parse_request(command, side.tree, str(side.kept), side.owners)
-    guard = side.guard()
     if not request.dry_run:
         state = files_side.look(side).state
         if state != PASSIVE:
             raise TransferError(
                 expected=f"a passive tree at {side.path}", found=f"it is {state}", state="nothing was received"
             )
-        if guard.opened is not None:
-            if not request.backup_dir:
-                raise TransferError(
-                    expected="a transfer that keeps what it replaces, as this side was active once",
-                    found="no directory to keep it in",
-                    state="nothing was received",
-                )
-            files_side.note(side, received=str(guard.receipt.epoch) if guard.receipt else "")
-        # What it held at its receipt is read before anything else lies there.
-        files_seal.seal(side)
+        files_kept.may_replace(side, request.backup_dir)
     # The inherited descriptor of the lock lives as long as rsync does, also when this process is killed.
     sys.stdout.flush()
     if request.dry_run:
         return subprocess.run(request.argv, check=False, close_fds=False, cwd="/").returncode
-    reach = files_receivers.NAMED if _BY_NAMES in request.argv else files_receivers.WHOLE
+    reach = files_receivers.NAMED if transfer.BY_NAMES in request.argv else files_receivers.WHOLE
     with files_receivers.begun(side, reach) as receiver, _keeping(request) as argv:
         code = subprocess.run(argv, check=False, close_fds=False, cwd="/").returncode
         receiver.ended(code)
-    return code
+    # Killed: the other side, whose rsync may end with this status, is to see what it is, a broken stream.
+    return code if code >= 0 else transfer.STREAM_BROKEN
 
 
 @contextlib.contextmanager
 def _keeping(request: Request) -> Iterator[list[str]]:
-    """Give the command a directory of its own for what it replaces: what an earlier one kept there is older."""
+    """Give the command a directory of its own for what it replaces."""
     argv, asked = list(request.argv), request.backup_dir
     if not asked:
         yield argv
         return
-    directory = Path(asked).parent
-    files.make_directory(directory)
-    kept = files_side.next_number(directory)
-    while True:
-        try:
-            kept.mkdir(mode=0o700)
-            break
-        except FileExistsError:
-            kept = files_side.next_number(directory)
-    files.sync_directory(directory)
-    try:
+    with files_kept.numbered(asked) as kept:
         yield [word.replace(asked, str(kept)) if word.endswith(asked) else word for word in argv]
-    finally:
-        # It replaced nothing.
-        with contextlib.suppress(OSError):
-            kept.rmdir()
 
 
 def _answer(data: dict[str, Any]) -> int:

@@ -12,7 +12,7 @@ from ..files.boot_order import Order
 from ..files.mounts import CLOSED, PASSIVE, TreeError
 from ..guard import state as rule
 from ..guard.state import GuardState
-from . import files, files_boot, files_link, files_recorder, files_side, guard_store, mounts, units
+from . import fence_settings, files, files_boot, files_link, files_recorder, files_side, guard_store, mounts, units
 from .files_link import Peer
 from .files_side import Side
 
@@ -31,6 +31,7 @@ def set_up(
     """Bring a side into the state in which transfers can begin; return what was, or would be, changed."""
     _check_adoption(side, adopt, peer_guard)
     _check_path(side)
+    fence_settings.refuse_shared(side.component, side.name, files_side.KIND, side.path, side.base)
     order = files_boot.check(side)
     if check:
         return _set_up(side, peer, adopt, order, adopt_filled, check=True)
@@ -39,17 +40,22 @@ def set_up(
         return _set_up(side, peer, adopt, order, adopt_filled, check=False)
 
 
-def retire(component: str, name: str, *, check: bool = False) -> list[str]:
-    """Remove keys, permission, private mount and what was kept; the tree and the guard stay as they are."""
+def retire(component: str, name: str, *, active: bool, check: bool = False) -> list[str]:
+    """Remove keys, permission, private mount and what was kept; the tree and the guard stay as they are.
+
+    Refuses with TreeError, before anything is removed, when this is not the side it is said to be: the open one
+    (`active`), or the closed one.
+    """
     home = files_side.BASE / component
     done = []
+    prepared = fence_settings.read(component, files_side.BASE) is not None
+    side = files_side.load(component) if prepared else None
+    if side is not None:
+        _is_as_said(side, name, rule.OPEN if active else rule.CLOSED)
     if files_link.expel(component, check=check):
         done.append("take the other side's permission away")
-    if not (home / "fence.json").exists():
+    if side is None:
         return done
-    side = files_side.load(component)
-    if side.name != name:
-        raise TreeError(expected=f"the side {name} of {component} on this host", found=side.name)
     done += files_recorder.remove(component, check=check)
     for operation in ("push", "verify", "repair", "links", "seal"):
         unit = f"bascule-{component}-{operation}"
@@ -68,6 +74,19 @@ def retire(component: str, name: str, *, check: bool = False) -> list[str]:
             if not check:
                 shutil.rmtree(home / directory)
     return done
+
+
+def _is_as_said(side: Side, name: str, status: str) -> None:
+    if side.name != name:
+        raise TreeError(expected=f"the side {name} of {side.component} on this host", found=side.name)
+    guard = side.guard()
+    if guard.status != status:
+        raise TreeError(
+            expected=f"{side.component} at {name} to be {status}",
+            found=guard.describe(),
+            state="nothing was removed",
+            next_command="ansible-playbook playbooks/status.yml",
+        )
 
 
 def _set_up(side: Side, peer: Peer, adopt: str, order: Order, adopt_filled: bool, *, check: bool) -> list[str]:

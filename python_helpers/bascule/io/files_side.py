@@ -14,7 +14,7 @@ from typing import Any
 from ..files.mounts import ACTIVE, CLOSED, FROZEN, PASSIVE, Step, TreeBusy, TreeError, View, steps
 from ..files.transfer import NUMBERS
 from ..guard import state as rule
-from . import files, guard_store, mounts
+from . import fence_settings, files, guard_store, mounts
 
 BASE = Path("/var/lib/bascule")
 FLIPS = Path("/run/bascule")
@@ -78,35 +78,40 @@ class Side:
 
 def load(component: str, base: Path = BASE) -> Side:
     """Return this host's side of a component, as prepare wrote it down."""
-    data = files.read_json(base / component / "fence.json")
-    if not isinstance(data, dict) or data.get("kind") != KIND:
+    data = fence_settings.read(component, base)
+    if data is None or data.get("kind") != KIND:
         raise TreeError(
             expected=f"a file tree called {component} on this host",
             found="none that prepare has set up",
             state="nothing was changed",
             next_command=f"ansible-playbook playbooks/20_prepare.yml --limit {component}",
         )
-    place = (component, data["side"], data["path"], data["sentinel"], base)
+    place = (component, data["side"], data["controls"], data["sentinel"], base)
     return Side(*place, bool(data.get("recorder", True)), str(data.get("owners", NUMBERS)))
 
 
 def owners_set(side: Side) -> str:
     """Return how prepare has set this side up to tell owners; empty when it was not set up."""
-    known = files.read_json(side.home / "fence.json")
-    return str(known.get("owners", NUMBERS)) if isinstance(known, dict) else ""
+    known = fence_settings.read(side.component, side.base)
+    return str(known.get("owners", NUMBERS)) if known is not None else ""
 
 
 def save(side: Side, check: bool = False) -> bool:
     """Write down what a boot and a transfer must know; return whether that changed anything."""
-    names = {"component": side.component, "side": side.name, "path": side.path, "sentinel": side.sentinel}
-    data = {"kind": KIND, **names, "recorder": side.recorder, "owners": side.owners}
-    if files.read_json(side.home / "fence.json") == data:
-        return False
     if not check:
         files.make_directory(side.home)
         os.chmod(side.home, 0o700)
-        files.write_json(side.home / "fence.json", data)
-    return True
+    return fence_settings.keep(
+        side.component,
+        side.name,
+        KIND,
+        side.path,
+        base=side.base,
+        check=check,
+        sentinel=side.sentinel,
+        recorder=side.recorder,
+        owners=side.owners,
+    )
 
 
 def facts(side: Side) -> dict[str, Any]:

@@ -19,14 +19,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any, Optional
 
+from ..errors import BasculeError
 from ..files import delta, transfer
 from ..files.mounts import PASSIVE
 from ..files.transfer import LinkBroken, Push, TransferError
-from . import files, files_delta, files_disk, files_owners, files_receivers, files_side, tree
+from ..integrity.manifest import printable
+from . import files, files_delta, files_disk, files_owners, files_receivers, files_remove, files_side, tree
 from .files_side import Side
 
 TALK = "talk"
 _CONNECT = 10.0
+_RETRIES = 3
 _LIMIT = 1 << 30
 _NAMED = 10
 
@@ -80,6 +83,45 @@ def talk(asked: Push) -> Iterator[Talk]:
                 process.wait()
 
 
+def check_cap(conversation: Talk, asked: Push, missing: Sequence[bytes]) -> int:
+    """Return how much of what is missing here still stands there; more than the cap allows is an error.
+
+    A name that came and went since both sides shared a state was never there, and a directory takes along what is
+    below it: only the other side can count.
+    """
+    if not missing:
+        return 0
+    count, some = conversation.standing(missing)
+    if count > asked.max_delete:
+        raise TransferError(
+            expected=f"at most {asked.max_delete} deletions",
+            found=f"more deletions than the cap allows: {count} names are gone at the active side, "
+            f"{', '.join(printable(name) for name in some)} among them",
+            state="nothing of it was deleted",
+            next_command="look at what was deleted at the active side; if it was meant, raise "
+            "rsync_delta_sync_max_delete",
+        )
+    return count
+
+
+def remove(asked: Push, names: Sequence[bytes]) -> int:
+    """Have the other side remove names, in a conversation of its own; return how much went."""
+    if not names:
+        return 0
+    attempt = 0
+    while True:
+        try:
+            with talk(asked) as conversation:
+                conversation.agreed()
+                check_cap(conversation, asked, names)
+                return conversation.remove(names, asked.backup_dir)
+        except LinkBroken:
+            attempt += 1
+            if attempt > _RETRIES:
+                raise
+            time.sleep(attempt)
+
+
 class Talk:
     """This side of the conversation."""
 
@@ -116,6 +158,22 @@ class Talk:
         self.send("standing", _joined(names))
         header, payload = self.answer()
         return int(header["count"]), _split(payload)
+
+    def remove(self, names: Sequence[bytes], keep: str) -> int:
+        """Have the other side remove names, kept beside the directory `keep` if there is one; return how much went.
+
+        Only after `agreed`: what is asked holds for the state that both have shared then.
+        """
+        self.send("remove", _joined(names), keep=keep)
+        header = self.answer()[0]
+        if header.get("refused"):
+            raise TransferError(
+                expected=f"the other side to remove {len(names)} names that this one has no longer",
+                found=str(header["refused"]),
+                state="the active side was only read; the passive side may be partly updated",
+                next_command="put that right at the other side, then run the same playbook again",
+            )
+        return int(header["count"])
 
     def unmatched(self, owners: dict[str, list[str]]) -> list[str]:
         """Return which of these owners would be somebody else at the other side, or nobody."""
@@ -178,6 +236,8 @@ def serve(side: Side, source: IO[bytes], target: IO[bytes]) -> int:
 
 def _serve(side: Side, source: IO[bytes], target: IO[bytes], beside: ThreadPoolExecutor) -> int:
     written: Optional[Future[None]] = None
+    shared: Optional[str] = None
+    removed = files_side.facts(side).get("removed")
     while True:
         question = _get(source)
         if question is None:
@@ -189,14 +249,15 @@ def _serve(side: Side, source: IO[bytes], target: IO[bytes], beside: ThreadPoolE
         if do == "agreed":
             dead = files_receivers.dead(side)
             anywhere = files_receivers.had_the_whole_tree(dead)
-            answer["agreed"] = "" if anywhere else str(files_side.facts(side).get("agreed", ""))
+            shared = str(files_side.facts(side).get("agreed", ""))
+            answer["agreed"] = "" if anywhere else shared
             answer["unclean"] = bool(dead)
         elif do == "agree":
             if written is not None:
                 written.result()
             # Once more: whatever came since. Most of it is there already, so this is short.
             files_disk.settle(side)
-            _agree(side, str(asked.get("agreed", "")), {str(one) for one in asked.get("ended", [])})
+            _agree(side, str(asked.get("agreed", "")), {str(one) for one in asked.get("ended", [])}, removed)
         elif do == "owners":
             answer["unmatched"] = files_owners.unmatched(side, json.loads(payload))
         elif do == "root":
@@ -211,10 +272,22 @@ def _serve(side: Side, source: IO[bytes], target: IO[bytes], beside: ThreadPoolE
             there = files_delta.standing(side.tree, _inside(_split(payload)))
             out = _joined(itertools.islice(there, _NAMED))
             answer["count"] = out.count(b"\0") + sum(1 for _ in there)
+        elif do == "remove":
+            _check_passive(side)
+            keep = str(asked.get("keep", ""))
+            if shared is None or (keep and not transfer.is_kept(keep, str(side.kept))):
+                raise TransferError(expected=f"'agreed' first, and a directory in {side.kept}", found=repr(keep[:200]))
+            try:
+                answer["count"] = files_remove.remove(side, _inside(_split(payload)), keep, shared)
+            except (BasculeError, OSError) as error:
+                # An answer, as the connection is well.
+                answer["refused"] = str(error)
+            removed = files_side.facts(side).get("removed")
         elif do == "prove":
             _check_passive(side)
             names = _inside(_split(payload))
             answer["ended"] = files_receivers.end(side)
+            removed = files_side.facts(side).get("removed")
             files_delta.sweep_partial(side.tree, names, tree.PARTIAL)
             # While the names are read, what was received goes to the disk: who agrees then hardly waits for it.
             written = beside.submit(files_disk.settle, side)
@@ -224,14 +297,21 @@ def _serve(side: Side, source: IO[bytes], target: IO[bytes], beside: ThreadPoolE
             out = _joined(os.fsencode(one) for one in _kept(side, Path(os.fsdecode(payload))))
         else:
             raise TransferError(
-                expected="a question out of agreed, agree, owners, root, list, entries, standing, prove, kept",
+                expected="a question out of agreed, agree, owners, root, list, entries, standing, remove, prove, kept",
                 found=repr(do),
             )
         _put(target, answer, out)
 
 
-def _agree(side: Side, name: str, dealt_with: set[str]) -> None:
+def _agree(side: Side, name: str, dealt_with: set[str], removed: object) -> None:
     with files_receivers.changing(side):
+        if files_side.facts(side).get("removed") != removed:
+            raise TransferError(
+                expected=f"nobody else to remove names in {side.path}",
+                found="one whose connection was lost has done so just now",
+                state="nothing was agreed on",
+                next_command="run the same playbook again, which looks at these names once more",
+            )
         others = set(files_receivers.standing(side)) - dealt_with
         if others:
             files_receivers.end(side)

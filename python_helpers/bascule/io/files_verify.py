@@ -143,12 +143,13 @@ def repair(side: Side, request: Mapping[str, Any], report: Report) -> dict[str, 
         with files_talk.talk(asked) as talk:
             files_owners.check(side, files_owners.of_paths(base, found.present), talk)
     listed = side.home / "jobs" / "repair.names"
-    files.write_durably(listed, delta.list_for_rsync(found.names))
+    files.write_durably(listed, delta.list_for_rsync(found.kept))
+    files_talk.remove(asked, sorted(found.missing))
     # Written again whatever rsync thinks of it: only a file that is replaced loses a link it should not have.
     what = replace(asked, names=str(listed), rewrite=True)
     rc, done, stats, retries = files_rsync.with_retries(what, False, int(request.get("retries", 3)), report)
     with files_talk.talk(asked) as talk:
-        if ROOT in found.names:
+        if ROOT in found.present:
             talk.give_root(files_delta.attributes(side.tree, asked.owners))
         talk.prove(found.names)
         own = files_delta.Tree(side.tree, asked.owners).fingerprints(found.names)
@@ -159,11 +160,6 @@ def repair(side: Side, request: Mapping[str, Any], report: Report) -> dict[str, 
         "repaired": [printable(name) for name in names[:_SHOWN]], "asked_for": len(names), "written": len(found.names),
         "left": [printable(name) for name in left[:_SHOWN]], "kept_in": kept,
     }  # fmt: skip
-
-
-def repairable(side: Side) -> int:
-    """Return how many paths the last verification has found to differ."""
-    return len(_listed(side))
 
 
 class Pace:

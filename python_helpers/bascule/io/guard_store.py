@@ -52,9 +52,10 @@ class Opening:
         self.was_open = was_open
         self.done = False
 
-    def opened(self) -> GuardState:
-        """Record durably that the side is open."""
-        self.state = rule.opened(self.state, self._epoch)
+    def opened(self, *, frozen: bool = False) -> GuardState:
+        """Record durably that the side is open; frozen when nobody is let in before a thaw."""
+        state = rule.opened(self.state, self._epoch)
+        self.state = rule.freeze(state) if frozen else state
         _save(self._path, self.state)
         self.done = True
         return self.state
@@ -163,12 +164,24 @@ def read_any(component: str, *, root: Path = GUARD_DIRECTORY) -> GuardState:
 
 
 def adopt(
-    component: str, side: str, status: str, *, root: Path = GUARD_DIRECTORY, check: bool = False
+    component: str,
+    side: str,
+    status: str,
+    *,
+    other: GuardState | None = None,
+    root: Path = GUARD_DIRECTORY,
+    check: bool = False,
 ) -> tuple[GuardState, bool]:
-    """Take over a side that has no state yet; return the state and whether that changed anything."""
-    transition = {rule.OPEN: rule.adopt_open, rule.CLOSED: rule.adopt_closed}.get(status)
-    if transition is None:
+    """Take over a side that has no state yet; return the state and whether that changed anything.
+
+    As open only beside an `other` side that was never open.
+    """
+    if status not in (rule.OPEN, rule.CLOSED):
         raise GuardRefused(expected="a side to be adopted as open or closed", found=repr(status))
+
+    def transition(state: GuardState) -> GuardState:
+        return rule.adopt_open(state, other) if status == rule.OPEN else rule.adopt_closed(state)
+
     if check:
         state = read(component, side, root=root)
         return (transition(state), True) if state.status == rule.UNKNOWN else (state, False)
@@ -196,6 +209,28 @@ def frozen(
             return state, False
         _save(path, state)
         return state, True
+
+
+@contextlib.contextmanager
+def thawing(
+    component: str, side: str, *, root: Path = GUARD_DIRECTORY, wait: float = LOCK_WAIT
+) -> Iterator[tuple[GuardState, bool]]:
+    """Hold the guard while the caller lets clients in under the live permit; yield the guard and whether it was frozen.
+
+    The mark goes first: a fence must not be looser than the guard. When the body fails, it is put back; the body has to
+    see to it that nobody was let in then.
+    """
+    with _locked(component, root, wait) as path:
+        before = _load(path, component, side)
+        state = rule.thaw(before)
+        if state != before:
+            _save(path, state)
+        try:
+            yield state, before.frozen
+        except BaseException:
+            if state != before:
+                _save(path, before)
+            raise
 
 
 def _path(component: str, root: Path) -> Path:

@@ -10,12 +10,18 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import BasculeError
-from ..proxmox.pull import directory, permitted
-from . import files
+from ..proxmox.pull import directory, permitted, ssh_command
+from . import authorized_keys, files
+from .authorized_keys import AUTHORIZED_KEYS
 from .guest_pull import AGENT
 from .process import Runner, run
 
 _HOST_KEYS = Path("/etc/ssh")
+# What is asked to see that the way stands, and the answer.
+_HELLO = "hello"
+_ANSWER = "bascule guest_serve"
+# Seconds: ssh itself gives up a connection after 15.
+_REACH_TIMEOUT = 60
 
 
 def own(component: str, check: bool = False, runner: Runner = run) -> dict[str, Any]:
@@ -46,7 +52,7 @@ def trust(
     public_key: str,
     readable: Sequence[str],
     check: bool = False,
-    authorized: Path = Path("/root/.ssh/authorized_keys"),
+    authorized: Path = AUTHORIZED_KEYS,
 ) -> bool:
     """Pin the other node's host keys, and let its key read the given folders here; return whether anything changed."""
     name = address if port == 22 else f"[{address}]:{port}"
@@ -56,36 +62,45 @@ def trust(
     if changed and not check:
         files.write_durably(known, pinned)
     command = shlex.join(["python3", AGENT, "guest_serve", *readable])
-    mark = f"bascule {component}"
-    line = f'restrict,command="{command}" {" ".join(public_key.split()[:2])} {mark}'
-    # On a Proxmox node this is a link into the cluster's file system: the file itself is written, the link stays.
-    path = Path(os.path.realpath(authorized))
-    lines = (files.read_text(path) or "").splitlines()
-    wanted = [found for found in lines if not found.endswith(f" {mark}")] + [line]
-    if sorted(lines) != sorted(wanted):
-        changed = True
-        if not check:
-            files.write_durably(path, "\n".join(wanted) + "\n")
-    return changed
+    label = _label(component)
+    line = f'restrict,command="{command}" {" ".join(public_key.split()[:2])} {label}'
+    return authorized_keys.set_line(label, line, check=check, target=authorized) or changed
 
 
-def forget(component: str, check: bool = False, authorized: Path = Path("/root/.ssh/authorized_keys")) -> bool:
+def reach(component: str, address: str, port: int, user: str = "root", runner: Runner = run) -> None:
+    """Ask the other node over the link whether this node's key may read there; raise BasculeError when it may not."""
+    command = [*ssh_command(component, port), f"{user}@{address}", _HELLO]
+    done = runner(command, timeout=_REACH_TIMEOUT, check=False)
+    if done.rc != 0 or done.stdout.strip() != _ANSWER:
+        raise BasculeError(
+            expected=f"the node at {address} to let the key of {component} read",
+            found=(done.stderr or done.stdout).strip()[-500:] or f"ssh ended with {done.rc}",
+            state="nothing was changed",
+            next_command=f"ansible-playbook playbooks/20_prepare.yml --limit {component}, which lets both nodes read "
+            "at each other",
+        )
+
+
+def forget(component: str, check: bool = False, authorized: Path = AUTHORIZED_KEYS) -> bool:
     """Take the other node's permission away and remove this node's key; return whether there was anything."""
-    path = Path(os.path.realpath(authorized))
-    lines = (files.read_text(path) or "").splitlines()
-    left = [line for line in lines if not line.endswith(f" bascule {component}")]
+    changed = authorized_keys.set_line(_label(component), None, check=check, target=authorized)
     base = Path(directory(component)) / "ssh"
     found = [entry for entry in (base / "id_ed25519", base / "id_ed25519.pub", base / "known_hosts") if entry.exists()]
     if not check:
-        if left != lines:
-            files.write_durably(path, "".join(f"{line}\n" for line in left))
         for entry in found:
             files.remove(entry)
-    return left != lines or bool(found)
+    return changed or bool(found)
+
+
+def _label(component: str) -> str:
+    return f"bascule {component}"
 
 
 def serve(readable: Sequence[str]) -> int:
     """Run the rsync that the other node asked for on this process's own input and output, when it only reads."""
+    if os.environ.get("SSH_ORIGINAL_COMMAND") == _HELLO:
+        print(_ANSWER)
+        return 0
     folders = [os.path.realpath(folder) for folder in readable]
     words = permitted(os.environ.get("SSH_ORIGINAL_COMMAND", ""), folders)
     real = os.path.realpath(words[-1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import socket
 import time
@@ -42,7 +43,7 @@ class Haproxy:
                 expected=f"HAProxy to answer at {self.socket}",
                 found=str(error),
                 state=f"{self.map_file} says {self.durable() or 'nothing'}, which HAProxy follows when it starts",
-                next_command="systemctl status haproxy",
+                next_command="systemctl status haproxy; when it answers again, run the same playbook again",
             ) from error
         return answer.decode("utf-8", "replace")
 
@@ -86,6 +87,12 @@ class Haproxy:
         if (durable, runtime) != (mode, mode):
             raise self._differs(mode, f"file: {durable}, running process: {runtime}")
         return True
+
+    def keep_out(self) -> None:
+        """Take the mode back to maintenance as far as that can be done: first in the file, which needs no process."""
+        files.write_durably(self.map_file, modes.render_map(self.key, modes.MAINTENANCE), 0o644)
+        with contextlib.suppress(EntranceError):
+            self.set_mode(modes.MAINTENANCE)
 
     def drain(self, backend: str, seconds: float, cut: bool) -> tuple[int, float]:
         """Wait until the backend works on nothing and no worker of before a reload is left; return (first, seconds).

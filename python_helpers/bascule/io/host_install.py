@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import hashlib
+import io
+import zipfile
 from pathlib import Path
 
 from ..errors import StoreError
-from . import files, process
+from . import fence_settings, files, process
 
 AGENT = Path("/usr/local/lib/bascule/bascule.pyz")
 UNIT = Path("/etc/systemd/system/bascule-boot.service")
@@ -41,6 +44,13 @@ def install(content: str, digest: str, unit: str) -> None:
             found=hashlib.sha256(agent).hexdigest(),
             state="nothing was changed",
         )
+    if strangers := fenced_by_others(agent):
+        raise StoreError(
+            expected="a host agent that can fence every component of this host after a boot",
+            found=f"one that knows nothing of {', '.join(strangers)}: these sources are older than its prepare",
+            state="nothing was changed: the agent that is here stays",
+            next_command="run prepare from the sources that prepared it, or from newer ones",
+        )
     # Services run as other users look below; what must stay closed has its own mode.
     files.make_directory(STATE, 0o755)
     files.make_directory(AGENT.parent, 0o755)
@@ -48,3 +58,22 @@ def install(content: str, digest: str, unit: str) -> None:
     files.write_durably(UNIT, unit, 0o644)
     process.run(["systemctl", "daemon-reload"])
     process.run(["systemctl", "enable", UNIT.name])
+
+
+def fenced_by_others(agent: bytes) -> list[str]:
+    """Return the components with a guard here, and their kind, that this agent could not fence at boot."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(agent)) as archive:
+            known = set(archive.namelist())
+    except zipfile.BadZipFile as error:
+        raise StoreError(expected="the host agent", found=str(error), state="nothing was changed") from error
+    found = []
+    for path in files.children(STATE / "guard"):
+        settings = None
+        # One that cannot be read names no kind; the boot fence says so, whichever agent is here.
+        with contextlib.suppress(StoreError):
+            settings = fence_settings.read(path.stem, STATE) if path.suffix == ".json" else None
+        kind = settings.get("kind") if settings is not None else None
+        if isinstance(kind, str) and f"bascule/host/fence_{kind}.py" not in known:
+            found.append(f"{path.stem} ({kind})")
+    return found

@@ -6,12 +6,13 @@ import contextlib
 import datetime
 import os
 import shlex
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..errors import JournalError
-from ..journal import chain
+from ..journal import chain, runs
 from ..journal.chain import Entry
 from ..journal.targets import Target
 from . import decision as identity
@@ -19,6 +20,7 @@ from . import files, remote
 
 SITE_DIRECTORY = "/var/lib/bascule/journal"
 _TIMEOUT = 20.0
+_SILENT = 60.0
 _FILE = "journal.jsonl"
 _TAIL = 1 << 16
 
@@ -107,13 +109,18 @@ class Journal:
         temporary.symlink_to(self.run)
         os.replace(temporary, link)
 
-    def start(self, targets: Mapping[str, Target], note: Mapping[str, Any]) -> None:
-        """Begin this decision's chain with the heads seen at each site; does nothing when it has begun."""
+    def start(self, targets: Mapping[str, Target], note: Mapping[str, Any]) -> list[str]:
+        """Begin this decision's chain with the heads seen at each site; return what has to be said about others.
+
+        Does nothing when it has begun. A run of another plan is refused: its journal would tell of other machines.
+        """
         files.make_directory(self.directory, 0o700)
         with files.locked(self.directory / "sites.lock"):
             if self.own():
-                return
+                return []
             readings, errors = read_copies(self.run, targets)
+            entries = chain.merge(self.read().entries, *(reading.entries for reading in readings.values()))
+            self._refuse_other_plan(str(note.get("plan") or ""), runs.plans(runs.starts(entries)))
             self.append(
                 "state",
                 data={
@@ -121,15 +128,29 @@ class Journal:
                     "event": "start",
                     "heads": {site: chain.heads(reading.entries) for site, reading in readings.items()},
                     "unreachable": errors,
+                    "broken": {site: len(reading.broken) for site, reading in readings.items() if reading.broken},
                     "local": chain.heads(self.read().entries),
                 },
             )
-            self.publish()
+            if not note.get("check_mode"):
+                # What was only tried must not stand before the run that is real.
+                self.publish()
+            return runs.under_way(entries, self.controller)
 
-    def copy_to(self, targets: Mapping[str, Target]) -> dict[str, str]:
+    def _refuse_other_plan(self, plan: str, found: Sequence[str]) -> None:
+        if plan and found and plan not in found:
+            raise JournalError(
+                expected=f"run {self.run} to be one of plan {plan}, as this inventory is",
+                found=f"a run of plan {', '.join(found)}",
+                state="nothing was changed",
+                next_command="name a run of this plan with BASCULE_RUN, or none: then its latest goes on",
+            )
+
+    def copy_to(self, targets: Mapping[str, Target], *, insist: bool = True) -> dict[str, str]:
         """Bring each site's copy of this chain up to date; return the sites that failed, with the reason.
 
-        One worker copies for all that wait: those find nothing left to send.
+        One worker copies for all that wait: those find nothing left to send. A site that has just been silent is asked
+        again only where its copy is insisted on: every verb of every component would wait for it otherwise.
         """
         with files.locked(self.directory / "sites.lock", wait=4 * _TIMEOUT):
             state_path = self.directory / "sites" / f"{self.decision}.json"
@@ -139,16 +160,22 @@ class Journal:
             waiting = {
                 site: "".join(chain.line(entry) for entry in own if entry["n"] > sent.get(site, 0)) for site in targets
             }
-            todo = {site: where for site, where in targets.items() if waiting[site]}
+            now = time.time()
+            silent = {site: note for site, note in state.get("silent", {}).items() if 0 <= now - note[0] < _SILENT}
+            spare = not insist and not set(targets) <= set(silent)
+            skipped = {site: str(silent[site][1]) for site in targets if spare and site in silent}
+            todo = {site: where for site, where in targets.items() if waiting[site] and site not in skipped}
             answers = remote.run_on(todo, {site: self._append_script() for site in todo}, waiting, _TIMEOUT)
             failed = {site: answer.error for site, answer in answers.items() if answer.error}
             for site in todo:
+                silent.pop(site, None)
                 if site not in failed:
                     sent[site] = int(own[-1]["n"])
+            silent |= {site: [now, reason] for site, reason in failed.items()}
             # The targets are kept so that the end of the playbook can be copied without inventory variables.
             kept = {**state.get("targets", {}), **{site: where.to_dict() for site, where in targets.items()}}
-            files.write_json(state_path, {"sent": sent, "targets": kept})
-        return failed
+            files.write_json(state_path, {"sent": sent, "targets": kept, "silent": silent})
+        return {**failed, **skipped}
 
     def known_targets(self) -> dict[str, Target]:
         """Return the sites this decision has copied to before."""
@@ -165,11 +192,14 @@ class Journal:
         directory = f"{SITE_DIRECTORY}/{self.run}"
         path = shlex.quote(f"{directory}/{self.controller}-{self.decision}.jsonl")
         place = shlex.quote(directory)
+        # `mkdir -p` may have made every one of these, and none is there after a power cut unless its parent is synced.
+        parent = Path(SITE_DIRECTORY).parent
+        above = " ".join(shlex.quote(str(part)) for part in (SITE_DIRECTORY, parent, parent.parent))
         # A copy cut short must not swallow the line after it; an entry that arrives twice is the same entry.
         return (
             f"set -e; umask 077; mkdir -p {place}; "
             f'[ ! -s {path} ] || [ -z "$(tail -c 1 {path})" ] || echo >> {path}; '
-            f"cat >> {path}; sync {path} {place}"
+            f"cat >> {path}; sync {path} {place} {above}"
         )
 
     @contextlib.contextmanager
@@ -188,16 +218,11 @@ def read_copies(run: str, targets: Mapping[str, Target]) -> tuple[dict[str, chai
     return readings, {site: answer.error for site, answer in answers.items() if answer.error}
 
 
-def list_runs(targets: Mapping[str, Target]) -> list[str]:
-    """Return the runs that any reachable site holds copies of, the one begun or joined last at the end."""
-    script = f"[ ! -d {SITE_DIRECTORY} ] || find {SITE_DIRECTORY} -mindepth 1 -maxdepth 1 -type d -printf '%T@ %f\\n'"
-    answers = remote.run_on(targets, dict.fromkeys(targets, script), {}, _TIMEOUT)
-    last: dict[str, float] = {}
-    for answer in answers.values():
-        for line in answer.output.splitlines():
-            time, _, name = line.partition(" ")
-            last[name] = max(float(time), last.get(name, 0.0))
-    return sorted(last, key=lambda name: last[name])
+def read_starts(targets: Mapping[str, Target]) -> list[Entry]:
+    """Return the entries with which the chains of all runs begin, wherever a site that answers holds them."""
+    find = f"find {SITE_DIRECTORY} -mindepth 2 -maxdepth 2 -name '*.jsonl' -type f -exec head -qn 1 {{}} +"
+    answers = remote.run_on(targets, dict.fromkeys(targets, f"[ ! -d {SITE_DIRECTORY} ] || {find}"), {}, _TIMEOUT)
+    return chain.merge(*(chain.parse(answer.output).entries for answer in answers.values()))
 
 
 def require_copies(failed: Mapping[str, str], wanted: Mapping[str, Target], both: bool, what: str) -> list[str]:

@@ -18,12 +18,13 @@ from ..postgresql import conf, control, hba
 from ..postgresql.control import Control
 from ..postgresql.spec import Spec
 from ..postgresql.wire import Answer
-from . import files, pg_probe
+from . import fence_settings, files, pg_probe
 from .process import run
 from .psql import Session, SqlError
 
 SPEC_FILE = "postgresql.json"
-FENCE_FILE = "fence.json"
+KIND = "postgresql"
+RETIRED_FILE = "retired.json"
 # In a data directory that a base backup has put there, until it is opened: after that it has something of its own.
 SEEDED_MARK = "bascule.seeded"
 HOME = Path("/var/lib/bascule")
@@ -332,9 +333,7 @@ class Cluster:
 
     def lay_fence(self) -> None:
         """Write what closes the cluster's next start; a server that runs does not hear of it before a reload."""
-        files.write_json(
-            HOME / self.spec.component / FENCE_FILE, {"kind": "postgresql", "component": self.spec.component}
-        )
+        fence_settings.write(self.spec.component, self.spec.side, KIND, self.spec.data, base=HOME)
         self.set_start("manual")
         self.write(self.config / "pg_hba.conf", self.hba_text(hba.CLOSED))
         if self.exists() and not self.has_signal():

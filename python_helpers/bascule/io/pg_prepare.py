@@ -14,8 +14,8 @@ from ..errors import BasculeError
 from ..guard import state as rule
 from ..postgresql import conf, hba, lsn, scram
 from ..postgresql.spec import STREAMING, Spec
-from . import files, guard_store, pg_diverged, pg_own, pg_place, pg_reach, pg_rewind, pg_settings, units
-from .pg_cluster import FENCE_FILE, HOME, SPEC_FILE, Cluster, world
+from . import fence_settings, files, guard_store, pg_diverged, pg_own, pg_place, pg_reach, pg_rewind, pg_settings, units
+from .pg_cluster import HOME, KIND, RETIRED_FILE, SPEC_FILE, Cluster, world
 from .pg_follow import FOLLOW_FILE
 from .process import run
 from .psql import Session
@@ -55,6 +55,7 @@ def configure(
             next_command=f"pg_createcluster {spec.version} {spec.cluster}",
         )
     pg_place.require(spec)
+    fence_settings.refuse_shared(spec.component, spec.side, KIND, spec.data, HOME)
     _managed(spec)
     description = HOME / spec.component / SPEC_FILE
     if files.read_json(description) != spec.to_dict():
@@ -72,11 +73,9 @@ def configure(
             if text is None:
                 raise BasculeError(expected=f"the TLS file {source} on {spec.side}", found="no such file")
             changes.file(cluster, Path(conf.tls_path(spec, name)), text, mode)
-    hook = HOME / spec.component / FENCE_FILE
-    if files.read_json(hook) is None:
-        changes.names.append(str(hook))
-        if not check:
-            files.write_json(hook, {"kind": "postgresql", "component": spec.component})
+    if fence_settings.keep(spec.component, spec.side, KIND, spec.data, base=HOME, check=check):
+        changes.names.append("how it is fenced at boot")
+    forget_retired(spec.component, changes)
     entry = ":".join(_escape(word) for word in ("*", str(spec.peer_port), "*", spec.replication_user, password))
     changes.file(cluster, Path(conf.passfile(spec)), entry + "\n", 0o600)
     changes.file(
@@ -94,6 +93,15 @@ def configure(
         if not check:
             run(["systemctl", "enable", "postgresql.service"], timeout=60)
     return cluster, changes
+
+
+def forget_retired(component: str, changes: Changes) -> None:
+    """Take away the record of an earlier decommission: the next one has something to dump and to remove again."""
+    record = HOME / component / RETIRED_FILE
+    if files.is_file(record):
+        changes.names.append(str(record))
+        if not changes.check:
+            files.remove(record)
 
 
 def publish(spec: Spec, password: str, *, check: bool = False) -> dict[str, Any]:

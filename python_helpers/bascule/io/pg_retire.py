@@ -15,9 +15,8 @@ from ..guard import state as rule
 from ..integrity.rows import literal
 from ..postgresql import conf
 from . import files, guard_store, pg_dump_job, pg_pin, units
-from .pg_cluster import HOME, Cluster, load_spec, world
+from .pg_cluster import HOME, RETIRED_FILE, Cluster, load_spec, world
 
-RETIRED_FILE = "retired.json"
 _LONGEST = 7 * 86400
 
 
@@ -38,7 +37,8 @@ def retire(
         )
     record = HOME / component / RETIRED_FILE
     done = files.read_json(record)
-    if done:
+    # Only while the guard is as it was then: a side that has moved since has something to dump and to remove again.
+    if done and done.get("guard", state.to_dict()) == state.to_dict():
         return {"changed": False, "changes": [], "dump": done.get("dump")}
     changes = [str(path) for path in leftovers(cluster)]
     dump: dict[str, Any] | None = None
@@ -82,7 +82,7 @@ def retire(
         for path in [*leftovers(cluster), *(path for path in [pg_dump_job.directory(component)] if path.exists())]:
             shutil.rmtree(path)
         files.remove(conf.passfile(spec))
-        files.write_json(record, {"retired_at": _now(), "dump": dump, "active": active})
+        files.write_json(record, {"retired_at": _now(), "dump": dump, "active": active, "guard": state.to_dict()})
     return {"changed": True, "changes": changes, "dump": dump}
 
 

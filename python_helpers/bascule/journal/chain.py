@@ -30,6 +30,8 @@ FIELDS = (
     "prev",
     "hash",
 )
+# A later version may write kinds that this one does not know: they are entries all the same.
+_TEXTS = frozenset(FIELDS) - {"n", "data"}
 # What stands before the first entry of a chain.
 ROOT = ""
 
@@ -79,14 +81,23 @@ def parse(text: str) -> Reading:
             continue
         try:
             entry = json.loads(raw)
-        except ValueError:
+        except (ValueError, RecursionError):
             reading.broken.append(raw)
             continue
-        if isinstance(entry, dict) and set(entry) == set(FIELDS):
+        if _is_entry(entry):
             reading.entries.append(entry)
         else:
             reading.broken.append(raw)
     return reading
+
+
+def _is_entry(value: Any) -> bool:
+    """Say whether that is an entry, in its fields and in their types: everything that reads entries rests on it."""
+    if not isinstance(value, dict) or set(value) != set(FIELDS) or not isinstance(value["data"], dict):
+        return False
+    number = value["n"]
+    counted = isinstance(number, int) and not isinstance(number, bool) and number >= 1
+    return counted and all(isinstance(value[field], str) for field in _TEXTS)
 
 
 def chains(entries: Iterable[Entry]) -> dict[tuple[str, str], list[Entry]]:
@@ -124,6 +135,22 @@ def merge(*copies: Iterable[Entry]) -> list[Entry]:
     together = [entry for copy in copies for entry in copy]
     unique = [entry for chain in chains(together).values() for entry in chain]
     return sorted(unique, key=lambda entry: (str(entry["time"]), str(entry["controller"]), int(entry["n"])))
+
+
+def describe(reading: Reading) -> str:
+    """Return what a copy holds, in words; lines that are no entries are told, for they may have been ones."""
+    count, odd = len(merge(reading.entries)), len(reading.broken)
+    told = {0: "", 1: " and 1 LINE THAT IS NO ENTRY"}
+    return f"{count} entries{told.get(odd, f' and {odd} LINES THAT ARE NO ENTRIES')}"
+
+
+def problems(copies: Mapping[str, Reading]) -> list[str]:
+    """Return what is wrong with the chains in the copies, by place, or between them.
+
+    Each copy is looked at by itself: beside another one, an entry that was changed in it would be taken for the same.
+    """
+    found = [f"{place}: {problem}" for place, reading in copies.items() for problem in verify(reading.entries)]
+    return found or verify(merge(*(reading.entries for reading in copies.values())))
 
 
 def heads(entries: Iterable[Entry]) -> dict[str, str]:

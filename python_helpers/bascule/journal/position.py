@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +28,8 @@ PLAYBOOKS = {
     "rollback": "playbooks/rollback.yml",
     "decommission": "playbooks/90_decommission.yml",
 }
+# A side that is open, and nobody answers for the other.
+_ALONE = frozenset({"source-alone", "source-frozen-alone", "target-alone", "target-frozen-alone"})
 
 
 @dataclass(frozen=True)
@@ -86,18 +88,55 @@ def find_guards(value: Any, depth: int = 4) -> list[GuardState]:
     return [guard for item in values for guard in find_guards(item, depth - 1)] if depth else []
 
 
+def alone(entered: Side, left: Side, journal_silent: bool) -> bool:
+    """Say whether the side that is entered can only be let in again, without the other one.
+
+    It holds its permit, so the other side cannot have opened since: that takes the receipt which ends the permit.
+    Nothing was written there, nothing has to be carried or closed. Asked only where the other side, or the journal of
+    a site, is silent; else both sides are brought to where they belong.
+    """
+    open_here = entered.guard is not None and entered.guard.status == rule.OPEN
+    return open_here and (left.guard is None or journal_silent)
+
+
+def unsettled(entered: Side, left: Side, retired: bool) -> str:
+    """Return why the side that was left may not be retired; nothing when all stands where it is to stay."""
+    now, before = entered.guard, left.guard
+    if now is None or now.status != rule.OPEN or now.frozen:
+        return f"{_told(entered)}, not open to users"
+    if not retired and (before is None or before.status != rule.CLOSED):
+        return f"{_told(left)}, not closed"
+    return ""
+
+
+def retired(entries: Iterable[Mapping[str, Any]]) -> set[str]:
+    """Return the components whose way back a decommission has begun to remove and no later prepare has made again."""
+    gone: dict[str, bool] = {}
+    for entry in sorted(entries, key=lambda entry: str(entry["time"])):
+        if entry["data"].get("check_mode"):
+            continue
+        if entry["kind"] == "begin" and entry["verb"] == "retire":
+            gone[str(entry["component"])] = True
+        elif entry["kind"] == "end" and entry["verb"] == "prepare" and entry["data"].get("result") == OK:
+            gone[str(entry["component"])] = False
+    return {component for component, is_gone in gone.items() if is_gone}
+
+
 def standing(sides: Sides) -> Standing:
     """Return where the component stands."""
     source, target = sides.source, sides.target
     first, second = source.guard, target.guard
+    for name, side, guard, other in (("source", source, first, target), ("target", target, second, source)):
+        if guard is not None and other.guard is None and guard.status == rule.OPEN:
+            # It holds its permit, so the other cannot be open, whatever state it is in.
+            where, what = (f"{name}-frozen", "frozen") if guard.frozen else (name, "active")
+            words = f"{what} at {side.site} ({side.host} {_status(side)}; {_unread(other)})"
+            return Standing(sides.component, f"{where}-alone", words)
     if first is None or second is None:
-        words = [
-            f"{side.host} NOT READ: {side.error or 'no answer'}"
-            if side.guard is None
-            else f"{side.host} {_status(side)}"
-            for side in (source, target)
-        ]
-        return Standing(sides.component, "unread", "; ".join(words))
+        words = "; ".join(
+            _unread(side) if side.guard is None else f"{side.host} {_status(side)}" for side in (source, target)
+        )
+        return Standing(sides.component, "unread", words)
     both = f"{source.host} {_status(source)}, {target.host} {_status(target)}"
     if first.status == second.status == rule.OPEN:
         return Standing(sides.component, "both", f"BOTH SIDES OPEN: {both}")
@@ -146,8 +185,10 @@ def last_verb(entries: Sequence[Mapping[str, Any]]) -> Last:
     )
 
 
-def next_command(standings: Sequence[Standing], last: Last, source_name: str, target_name: str) -> str:
-    """Return the next safe command, or what a person has to do first."""
+def next_command(
+    standings: Sequence[Standing], last: Last, source_name: str, target_name: str, gone: Collection[str] = ()
+) -> str:
+    """Return the next safe command, or what a person has to do first; `gone` are components without a way back."""
     where = {standing.where for standing in standings}
     go, back = (
         f"ansible-playbook playbooks/60_cutover.yml -e confirm={target_name}",
@@ -155,12 +196,26 @@ def next_command(standings: Sequence[Standing], last: Last, source_name: str, ta
     )
     if "both" in where:
         return "none: stop the clients, close one side by hand, prove it, and find out who opened it"
-    if "unread" in where:
-        return "make the machine that was not read reachable, then ask again: ansible-playbook playbooks/status.yml"
+    unread = "make the machine that was not read reachable, then ask again: ansible-playbook playbooks/status.yml"
+    if where & {"unread", *_ALONE}:
+        waiting = any("frozen" in word for word in where) or last.phase in ("cutover", "rollback")
+        for site, command in (("source", back), ("target", go)):
+            if waiting and all(word.startswith(site) for word in where):
+                return f"{command}, which lets users in again without the side that is silent"
+        return unread
+    if gone:
+        left = {standing.component for standing in standings} - set(gone)
+        rest = f"; not retired yet: {', '.join(sorted(left))}" if left else ""
+        return f"none: there is no way back after a decommission{rest}"
     if "unprepared" in where:
         done = last.phase == "audit" and last.outcome == OK
         return f"ansible-playbook playbooks/{'20_prepare' if done or last.phase == 'prepare' else '10_audit'}.yml"
+    if where == {"source"} and last.phase == "rollback" and last.outcome != OK:
+        return f"{back} to go on, which lets users in"
     if where == {"source"}:
+        if last.phase == "verify" and last.outcome == OK:
+            # Before a cutover or after a rollback: nothing is left to do for this one.
+            return "none is needed; to go on: ansible-playbook playbooks/30_sync.yml"
         if last.phase == "cutover":
             return f"{go} (again from the start), or leave things as they are"
         if last.outcome == OK and last.phase in NEXT_PHASE:
@@ -170,7 +225,13 @@ def next_command(standings: Sequence[Standing], last: Last, source_name: str, ta
     if where == {"target"}:
         if last.phase == "verify" and last.outcome == OK:
             return f"none is needed; to return: {back}"
-        return f"ansible-playbook playbooks/70_verify.yml; to return: {back}"
+        if last.phase == "cutover" and last.outcome != OK:
+            # The guard may say open before users are let in.
+            return f"{go} to go on, which lets users in; to return: {back}"
+        if last.phase == "rollback" and last.outcome != OK:
+            return f"{back} to go on; to stay: {go}"
+        again = f"; if users are not let in: {go}" if last.phase == "verify" else ""
+        return f"ansible-playbook playbooks/70_verify.yml{again}; to return: {back}"
     if last.phase == "rollback":
         return back
     return f"{go} to go on, or to return: {back}"
@@ -183,6 +244,7 @@ def report(
     copies: Mapping[str, str],
     problems: Sequence[str],
     names: tuple[str, str],
+    gone: Collection[str] = (),
 ) -> list[str]:
     """Return about ten lines that say where the run stands.
 
@@ -193,6 +255,7 @@ def report(
         copies: what each copy of the journal holds, or why it could not be read, by place.
         problems: what is wrong with the journal's chains.
         names: what a person types to confirm the source and the target site.
+        gone: components whose way back a decommission has begun to remove.
     """
     standings = [standing(component) for component in sides]
     width = max((len(s.component) for s in standings), default=0)
@@ -209,7 +272,15 @@ def report(
         + (f"CHAIN BROKEN: {'; '.join(problems[:3])}" if problems else "chains hold"),
     ]
     lines += [f"  {s.component:<{width}}  {s.words}" for s in standings]
-    return [*lines, f"Next: {next_command(standings, last, *names)}"]
+    return [*lines, f"Next: {next_command(standings, last, *names, gone)}"]
+
+
+def _told(side: Side) -> str:
+    return f"{side.host} {_status(side)}{', frozen' if side.guard and side.guard.frozen else ''}"
+
+
+def _unread(side: Side) -> str:
+    return f"{side.host} NOT READ: {side.error or 'no answer'}"
 
 
 def _status(side: Side) -> str:

@@ -58,10 +58,20 @@ class Scope:
         self.hostvars: Mapping[str, Any] = task_vars["hostvars"]
         self.variables: Mapping[str, Any] = self.hostvars[self.component]
         self._groups: Mapping[str, list[str]] = task_vars.get("groups", {})
+        self._in_play = [str(name) for name in task_vars.get("ansible_play_hosts_all", [])]
 
     def get(self, name: str, default: Any = None) -> Any:
         """Return a variable as plain types."""
         return plain(self.variables[name]) if name in self.variables else default
+
+    @property
+    def plan(self) -> str:
+        """Return the plan's name."""
+        return str(self.get("plan_name") or "run")
+
+    def about_run(self, phase: str, check_mode: bool) -> dict[str, Any]:
+        """Return what the start of a chain says about itself."""
+        return {"plan": self.plan, "phase": phase, "check_mode": check_mode, "inventory": self.inventory}
 
     @property
     def inventory(self) -> str:
@@ -72,6 +82,11 @@ class Scope:
     def components(self) -> list[str]:
         """Return all components of the inventory in their order."""
         return [str(name) for name in self._groups.get("components", [])]
+
+    @property
+    def in_play(self) -> list[str]:
+        """Return the components of the play, `--limit` applied, in their order."""
+        return [name for name in self.components if name in self._in_play]
 
     @property
     def announced(self) -> Announced:

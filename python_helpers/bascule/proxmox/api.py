@@ -174,7 +174,6 @@ def plain(values: Mapping[str, Value]) -> dict[str, Value]:
 _DASHED = {
     "notes_template",
     "overrule_shutdown",
-    "destroy_unreferenced_disks",
     "notification_mode",
     *(name.replace("-", "_") for name in VERSIONED),
 }

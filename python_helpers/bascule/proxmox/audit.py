@@ -33,10 +33,11 @@ def audit(
     versions = {guest.side.machine: _version(guest) for guest in (source, target)}
     data: dict[str, Any] = {
         "versions": versions,
-        "running_backups": {guest.side.machine: _backups(guest) for guest in (source, target)},
+        "running_backups": {guest.side.machine: preflight.running_backups(guest) for guest in (source, target)},
     }
     if not source_view.exists:
-        refusals.append(f"there is no guest {source.side.vmid} at {source.side.machine}")
+        there = f": {source_view.elsewhere} has the number" if source_view.elsewhere else ""
+        refusals.append(f"there is no guest {source.side.vmid} at {source.side.machine}{there}")
         return {**data, "refusals": refusals, "notes": notes, "summary": notes}
     config = source.config()
     data["guest"] = {
@@ -49,6 +50,13 @@ def audit(
         "agent": agent_enabled(config),
     }
     refusals += _movable(source, source_view, config)
+    for guest, seen in ((source, source_view), (target, target_view)):
+        if guest is source or seen.guard.status != guard.UNKNOWN:
+            refusals += preflight.left_behind(seen, guest.side.vmid, way)
+            refusals += preflight.connects(seen, guest.side.vmid, way)
+            found, said = preflight.protection(seen, guest.side.vmid, way)
+            refusals += found
+            notes += said
     data["agent_answers"] = source_view.running and not source.agent_answers()
     if source_view.running and agent_enabled(config) and not data["agent_answers"]:
         notes.append("the guest agent does not answer: backups are not file-system consistent, shutdown is by ACPI")
@@ -62,6 +70,7 @@ def audit(
     used = sum(disk.used or disk.size for disk in source_view.disks)
     refusals += _archives(source, way, _archive_room(source, way, size, used, target_view.exists), data)
     refusals += _keeping(source, size, data)
+    refusals += preflight.retention(source, way)
     for guest in (source, target):
         major = int(versions[guest.side.machine].partition(".")[0] or 8)
         bridges = [guest.side.bridge] if guest.side.bridge else []
@@ -69,6 +78,7 @@ def audit(
         found, said = preflight.backups(guest)
         refusals += found
         notes += said
+    refusals += preflight.interfaces(source, target, source_view)
     refusals += preflight.managed(source)
     refusals += preflight.clashes(target, config)
     refusals += preflight.room(target, config)
@@ -142,11 +152,6 @@ def _version(guest: Guest) -> str:
     return str(guest.api.get("version").get("version", "unknown"))
 
 
-def _backups(guest: Guest) -> list[str]:
-    rows = guest.api.get(f"nodes/{guest.side.node}/tasks", source="active", typefilter="vzdump") or []
-    return [str(row.get("upid")) for row in rows if row.get("type") == "vzdump" and not row.get("endtime")]
-
-
 def _movable(guest: Guest, view: View, config: Mapping[str, Any]) -> list[str]:
     refusals = []
     where = f"the guest {guest.side.vmid} at {guest.side.machine}"
@@ -183,6 +188,8 @@ def _room(guest: Guest, view: View, config: Mapping[str, Any], size: int, data: 
     taken = view.exists and view.guard.status == guard.UNKNOWN
     if taken:
         refusals.append(f"the number {guest.side.vmid} is taken at {where} by a guest that is not this component's")
+    if view.elsewhere:
+        refusals.append(f"the number {guest.side.vmid} is taken in the cluster of {where}: {view.elsewhere} has it")
     if view.ha_managed:
         refusals.append(f"the guest {guest.side.vmid} at {where} is managed by Proxmox HA")
     bridges = {str(row.get("iface")) for row in guest.api.get(f"nodes/{guest.side.node}/network", type="any_bridge")}

@@ -13,9 +13,12 @@ from ..guard.state import GuardState
 from .errors import ProxmoxError
 
 _DRIVE = re.compile(r"^(?:ide|sata|scsi|virtio)\d+$|^(?:efidisk0|tpmstate0)$")
+_UNUSED = re.compile(r"^unused\d+$")
 _NET = re.compile(r"^net\d+$")
+_ADDRESS = re.compile(r"^(?:ipconfig\d+|nameserver|searchdomain)$")
 _MAC = re.compile(r"^[0-9A-Fa-f]{2}(?::[0-9A-Fa-f]{2}){5}$")
 _GUARD = "bascule: "
+_BOOTED = "bascule-booted: "
 _SIZE = re.compile(r"^(\d+(?:\.\d+)?)([KMGT]?)$")
 _PASSTHROUGH = re.compile(r"^(?:hostpci|usb|virtiofs)\d+$")
 
@@ -75,9 +78,30 @@ def drives(config: Mapping[str, Any]) -> list[Drive]:
     return found
 
 
+def detached(config: Mapping[str, Any]) -> dict[str, str]:
+    """Return the disks that were detached: no archive has them, and they go when the guest is removed."""
+    return {name: str(config[name]).partition(",")[0] for name in sorted(config) if _UNUSED.match(name)}
+
+
+def protected(config: Mapping[str, Any]) -> bool:
+    """Say whether Proxmox refuses to remove the guest, or to restore over it."""
+    return str(config.get("protection", "0")) == "1"
+
+
+def left_out(config: Mapping[str, Any]) -> list[str]:
+    """Return the disks that no archive of the guest has, because they are marked so."""
+    return [drive.name for drive in drives(config) if drive.options.get("backup", "1") == "0"]
+
+
 def nets(config: Mapping[str, Any]) -> dict[str, str]:
     """Return the guest's network interfaces as they stand in the config."""
     return {name: str(config[name]) for name in sorted(config) if _NET.match(name)}
+
+
+def plugs_network(config: Mapping[str, Any]) -> bool:
+    """Say whether a change of an interface holds at once while the guest runs, not only from its next start on."""
+    wanted = str(config.get("hotplug", "1"))
+    return wanted == "1" or "network" in wanted.split(",")
 
 
 def passthrough(config: Mapping[str, Any]) -> list[str]:
@@ -88,6 +112,22 @@ def passthrough(config: Mapping[str, Any]) -> list[str]:
 def bridge_of(net: str) -> str:
     """Return the bridge an interface is plugged into."""
     return options(net).get("bridge", "")
+
+
+def tag_of(net: str) -> str:
+    """Return the VLAN an interface is in; empty when it is in none."""
+    return options(net).get("tag", "")
+
+
+def home(config: Mapping[str, Any]) -> dict[str, str]:
+    """Return what ties a guest to the network of its side: a return gives it back."""
+    return {name: str(config[name]) for name in sorted(config) if _NET.match(name) or _ADDRESS.match(name)}
+
+
+def cut(captured: Mapping[str, Any]) -> list[str]:
+    """Return the interfaces that somebody had cut when the serving guest was captured: they stay cut."""
+    found: Mapping[str, str] = (captured.get("nets") or {}).get(captured.get("active") or "") or {}
+    return [name for name in sorted(found) if not link_is_up(found[name])]
 
 
 def mac_of(net: str) -> str:
@@ -165,9 +205,35 @@ def foreign_guard(description: Optional[str], component: str) -> list[str]:
     return others
 
 
+def guards_in(description: Optional[str]) -> list[GuardState]:
+    """Return every guard that can be read in a description, whichever component and side it is of."""
+    found = []
+    for line in (description or "").splitlines():
+        if line.startswith(_GUARD):
+            try:
+                found.append(GuardState.from_dict(json.loads(line[len(_GUARD) :])))
+            except (ValueError, AttributeError, GuardRefused):
+                continue
+    return found
+
+
+def guard_line(state: GuardState) -> str:
+    """Return the line of a description that holds this guard state."""
+    return _GUARD + json.dumps(state.to_dict(), sort_keys=True, separators=(",", ":"))
+
+
+def with_mark(description: Optional[str], mark: str) -> str:
+    """Return the description with the mark of a boot, in the place of an earlier one; the next guard takes it away.
+
+    It changes the digest of the config, so that an opening sees that the disks are not those that were compared.
+    """
+    lines = [line for line in (description or "").splitlines() if not line.startswith(_BOOTED)]
+    return "\n".join([*lines, _BOOTED + mark])
+
+
 def with_guard(description: Optional[str], state: Optional[GuardState]) -> str:
     """Return the description with this guard state; every other line is kept as it was."""
-    lines = [line for line in (description or "").splitlines() if not line.startswith(_GUARD)]
+    lines = [line for line in (description or "").splitlines() if not line.startswith((_GUARD, _BOOTED))]
     if state is not None:
-        lines.append(_GUARD + json.dumps(state.to_dict(), sort_keys=True, separators=(",", ":")))
+        lines.append(guard_line(state))
     return "\n".join(lines)

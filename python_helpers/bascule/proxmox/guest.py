@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -27,6 +28,10 @@ from .errors import (
 Config = Mapping[str, Any]
 Decide = Callable[[Config], Optional[Mapping[str, Any]]]
 Probe = Callable[[str], str]
+
+
+# What Proxmox answers instead of asking the agent: the guest has no process, or its config has no agent.
+_STOPPED = re.compile(r"\bVM \d+ is not running\b|No QEMU guest agent configured")
 
 
 @dataclass(frozen=True)
@@ -89,9 +94,12 @@ class Guest:
 
     # ---- truth
 
-    def config(self) -> Config:
-        """Return the guest's config with its digest."""
-        data: Config = self.api.get(f"{self.path}/config")
+    def config(self, current: bool = False) -> Config:
+        """Return the guest's config with its digest.
+
+        Changes that wait for the next start count as made, unless it is asked for what holds now (`current`).
+        """
+        data: Config = self.api.get(f"{self.path}/config", **({"current": True} if current else {}))
         return data
 
     def config_if_any(self) -> Optional[Config]:
@@ -100,6 +108,19 @@ class Guest:
             return self.config()
         except NoSuchGuest:
             return None
+
+    def elsewhere(self) -> str:
+        """Return what has this number in the cluster; empty when the number is free.
+
+        Asked where this node has no virtual machine of that number: it may have moved inside its cluster.
+        """
+        rows = self.api.get("cluster/resources", type="vm") or []
+        kinds = {"qemu": "the guest", "lxc": "the container"}
+        for row in rows:
+            if str(row.get("vmid", "")) == str(self.side.vmid):
+                kind = kinds.get(str(row.get("type")), str(row.get("type")))
+                return f"{kind} '{row.get('name', '')}' at the node {row.get('node', '?')}"
+        return ""
 
     def current(self) -> Mapping[str, Any]:
         """Return the guest's running state as the node sees it now."""
@@ -137,16 +158,22 @@ class Guest:
     def refusal_of_agent(self) -> str:
         """Return the node's own refusal to talk to a stopped guest's agent; empty when the agent answered.
 
-        Only an answer of the node counts: when it cannot be reached, that is raised, never taken for a refusal.
+        Only the node's word that the guest does not run counts, and, of a guest without an agent, that it has none: a
+        node that cannot be reached, a timeout or an agent that is silent inside a running guest are raised.
         """
         try:
             self.api.post(f"{self.path}/agent/ping")
         except NodeUnreachable:
             raise
         except ApiRefused as error:
-            if error.status >= 500:
+            if error.status >= 500 and _STOPPED.search(error.reason):
                 return error.reason
-            raise
+            raise ProxmoxError(
+                expected=f"the node to refuse talking to the stopped guest at {self.side.machine}, as it does not run",
+                found=f"{error.status} {error.reason}",
+                state="not closed; nothing was opened: this answer is no proof that the guest is stopped",
+                next_command="look at the guest, then run the same command again",
+            ) from error
         return ""
 
     # ---- changes

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from ..guard import state as guard
+from . import config as guest_config
 from . import tasks
-from .errors import ApiRefused, TaskFailed
-from .guest import Guest
+from .errors import ApiRefused, ProxmoxError, TaskFailed
+from .guest import Config, Guest
 
 
 def locked_by_restore(guest: Guest, began: bool) -> dict[str, Any]:
@@ -32,6 +33,46 @@ def locked_by_restore(guest: Guest, began: bool) -> dict[str, Any]:
     if lock != "create" or tasks.holders(guest.api, guest.side.node, guest.side.vmid):
         return nothing
     return {"changed": False, "lock": lock}
+
+
+def remove_guest(guest: Guest) -> None:
+    """Remove the guest with the disks its config names; name the volumes of its number that stay, whosever they are."""
+    guest.run_task(guest.api.delete(guest.path, purge=1))
+    content = f"nodes/{guest.side.node}/storage/{guest.side.storage}/content"
+    rows = guest.api.get(content, content="images", vmid=guest.side.vmid) or []
+    left = sorted(str(row["volid"]) for row in rows)
+    if left:
+        guest.report(
+            f"no guest names {', '.join(left)}, and nobody knows whose they are: they stay "
+            f"(when nobody needs them: 'pvesm free VOLUME' at {guest.side.machine})"
+        )
+
+
+def must_be_replaceable(guest: Guest, config: Config) -> None:
+    """Refuse to touch a guest that is protected, before Proxmox does it in the middle."""
+    if guest_config.protected(config):
+        raise ProxmoxError(
+            expected=f"the guest {guest.side.vmid} at {guest.side.machine} without protection: it is to be replaced or "
+            "removed",
+            found="protection: 1",
+            state="nothing was changed there",
+            next_command="take the protection away "
+            f"('qm set {guest.side.vmid} --protection 0' at {guest.side.machine}), then run the same command again",
+        )
+
+
+def must_be_removable(guest: Guest, config: Config) -> None:
+    """Refuse to remove a guest that is protected or has detached disks: those would go with it."""
+    must_be_replaceable(guest, config)
+    found = guest_config.detached(config)
+    if found:
+        names = ", ".join(f"{name} ({volid})" for name, volid in found.items())
+        raise ProxmoxError(
+            expected=f"no detached disks at the guest {guest.side.vmid} at {guest.side.machine} before it is removed",
+            found=names,
+            state="nothing was removed",
+            next_command="attach them to another guest or remove them by hand, then run the same command again",
+        )
 
 
 def drop_archive(guest: Guest, volid: str) -> None:

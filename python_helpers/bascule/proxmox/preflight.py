@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ..guard import state as guard
 from . import config as guest_config
 from . import schedule, ways
 from .errors import ApiRefused
 from .guest import Guest
+from .view import View
 
 _CONFIG = ("Options", "Network", "Cloudinit", "Disk", "CDROM", "CPU", "Memory", "HWType")
 _GUEST = ("VM.Audit", "VM.PowerMgmt", "VM.Backup", "VM.Allocate", *(f"VM.Config.{name}" for name in _CONFIG))
@@ -124,6 +126,115 @@ def backups(guest: Guest) -> tuple[list[str], list[str]]:
     if "Sys.Modify" not in granted:
         findings.append(f"{where}: the token lacks Sys.Modify on / to switch off scheduled backups ({names})")
     return findings, [f"{where}: scheduled backups are switched off for the window: {names}"]
+
+
+def left_behind(view: View, vmid: int, way: str) -> list[str]:
+    """Name the disks of a guest that would not travel, or go with it when it is removed."""
+    where = f"the guest {vmid} at {view.machine}"
+    findings = [
+        f"{where} has a detached disk {name} ({volid}): attach it, or remove it or give it to another guest"
+        for name, volid in guest_config.detached(view.config).items()
+    ]
+    if way != ways.REMOTE:
+        findings += [f"{where}: disk {name} is in no archive (backup=0)" for name in guest_config.left_out(view.config)]
+    return findings
+
+
+def interfaces(source: Guest, target: Guest, view: View) -> list[str]:
+    """Name interfaces that would not be tomorrow, or after a return, what they are today."""
+    config = view.config
+    findings: list[str] = []
+    where = f"the guest {source.side.vmid} at {source.side.machine}"
+    nets = guest_config.nets(config)
+    passive = view.guard.status in (guard.CLOSING, guard.CLOSED)
+    if not passive and not guest_config.links_up(config):
+        findings.append(f"{where} has no interface that is connected")
+    for name, of in (("bridge", guest_config.bridge_of), ("tag", guest_config.tag_of)):
+        found = {of(net) for net in nets.values()}
+        shown = ", ".join(f"{key} {of(net) or 'none'}" for key, net in nets.items())
+        for guest in (source, target):
+            wanted = getattr(guest.side, name)
+            if wanted in (None, "") and not (name == "tag" and wanted == ""):
+                continue
+            if len(found) > 1:
+                findings.append(
+                    f"{name} {wanted or 'none'} for {guest.side.machine} would join networks that are apart: {where} "
+                    f"has {shown}"
+                )
+            elif guest is source and found and found != {wanted}:
+                findings.append(
+                    f"{name} {wanted or 'none'} is declared for {source.side.machine}, and {where} has {shown}: a "
+                    "return would not bring it back to where it is"
+                )
+    missing = sorted(set(target.side.overrides) - set(source.side.overrides) - set(config))
+    findings += [
+        f"{name} is declared for {target.side.machine} alone, and {where} has none: a return would keep that of "
+        f"{target.side.machine}"
+        for name in missing
+    ]
+    return findings
+
+
+def connects(view: View, vmid: int, way: str) -> list[str]:
+    """Name a guest that is moved warm and could not be connected while it runs."""
+    if way != ways.WARM or guest_config.plugs_network(view.config):
+        return []
+    return [
+        f"the guest {vmid} at {view.machine} has hotplug without 'network': its running copy could not be connected; "
+        "add it, or choose another way than warm"
+    ]
+
+
+def protection(view: View, vmid: int, way: str) -> tuple[list[str], list[str]]:
+    """Name a protected guest (findings, notes): Proxmox refuses to restore over it and to remove it."""
+    if not guest_config.protected(view.config):
+        return [], []
+    said = f"the guest {vmid} at {view.machine} is protected (protection: 1)"
+    if way == ways.DELTA:
+        return [], [f"{said}: take that away before decommission, which removes it"]
+    return [f"{said}: {way} replaces a guest, which Proxmox then refuses"], []
+
+
+def retention(guest: Guest, way: str, in_window: bool = False) -> list[str]:
+    """Name a storage that keeps so few backups of a guest that no archive of ours fits beside them.
+
+    Ours are made without removing others; Proxmox then refuses one more than the storage's retention keeps. By archive
+    there is one before the window and one more in it.
+    """
+    if way == ways.REMOTE:
+        return []
+    findings: list[str] = []
+    storage = guest.side.backup_storage or guest.side.storage
+    defaults = ask(guest, findings, f"nodes/{guest.side.node}/vzdump/defaults", storage=storage) or {}
+    kept = guest_config.options(str(defaults.get("prune-backups") or "keep-all=1"))
+    if kept.get("keep-all") == "1":
+        return findings
+    limit = sum(int(number) for number in kept.values())
+    content = f"nodes/{guest.side.node}/storage/{storage}/content"
+    rows = ask(guest, findings, content, content="backup", vmid=guest.side.vmid) or []
+    there = sum(str(row.get("protected", "0")) != "1" for row in rows)
+    ours = 2 if way == ways.ARCHIVE and not in_window else 1
+    if there + ours > limit:
+        findings.append(
+            f"storage '{storage}' at {guest.side.machine} keeps {limit} backups of a guest and has {there} of "
+            f"{guest.side.vmid}; {ours} more are needed, and none is removed for them: name another backup_storage, or "
+            "put this one's retention into the backup jobs"
+        )
+    return findings
+
+
+def running_backups(guest: Guest) -> list[str]:
+    """Return the backups that run at this node now, whichever guest they are for: it runs one at a time."""
+    rows = guest.api.get(f"nodes/{guest.side.node}/tasks", source="active", typefilter="vzdump") or []
+    return [str(row.get("upid")) for row in rows if row.get("type") == "vzdump" and not row.get("endtime")]
+
+
+def busy(guest: Guest, view: View) -> list[str]:
+    """Name what works at this node now and would stop a move: a backup of any guest, whatever has locked this one."""
+    findings = [f"a backup runs at {view.machine} ({upid}): wait until it has ended" for upid in running_backups(guest)]
+    if view.lock and view.guard.status != guard.UNKNOWN:
+        findings.append(f"the guest {guest.side.vmid} at {view.machine} is locked: {guest.lock_holder(view.lock)}")
+    return findings
 
 
 def room(guest: Guest, config: Mapping[str, Any]) -> list[str]:

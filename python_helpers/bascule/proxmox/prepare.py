@@ -7,10 +7,11 @@ import re
 from collections.abc import Mapping
 from typing import Any, Optional
 
+from ..errors import GuardRefused
 from ..guard import state as guard
 from ..guard.state import GuardState
 from . import config as guest_config
-from . import leftovers
+from . import drift, leftovers, lost
 from .errors import ApiRefused, ProxmoxError, TaskFailed
 from .guest import Config, Guest
 
@@ -67,8 +68,9 @@ def archives(guest: Guest, mark: str = "", plain: bool = False) -> list[Mapping[
 
 
 def find_archive(guest: Guest, mark: str = "", plain: bool = False) -> Optional[Mapping[str, Any]]:
-    """Return the newest of them."""
-    ours = archives(guest, mark, plain)
+    """Return the newest of them that was made of the guest as it is now: with the same disks and settings."""
+    word = drift.fingerprint(guest.config())
+    ours = [row for row in archives(guest, mark, plain) if word in str(row.get("notes", "")).split("\n")[0].split()]
     return max(ours, key=lambda row: int(row.get("ctime", 0))) if ours else None
 
 
@@ -79,11 +81,14 @@ def active_task(guest: Guest, kind: str) -> Optional[str]:
     return running[0] if running else None
 
 
-def back_up(guest: Guest, since: float = 0, mark: str = "", check: bool = False, plain: bool = False) -> Result:
+def back_up(
+    guest: Guest, since: float = 0, mark: str = "", check: bool = False, plain: bool = False, protected: bool = False
+) -> Result:
     """Make an archive of the guest, or find the one that exists (of this very state, when there is a mark).
 
     One that is older than `since` does not count. A `plain` archive is not compressed, so that what has not changed
-    looks the same in the next one; such archives are large, so those that do not count make room first.
+    looks the same in the next one; such archives are large, so those that do not count make room first. Proxmox removes
+    none of the guest's other backups for it, and never removes a `protected` one by itself.
     """
     running = active_task(guest, "vzdump")
     if running:
@@ -109,7 +114,9 @@ def back_up(guest: Guest, since: float = 0, mark: str = "", check: bool = False,
             storage=guest.side.backup_storage or guest.side.storage,
             mode=mode,
             compress=compress,
-            notes_template=f"{note(guest, mark)} {{{{guestname}}}}",
+            remove=False,
+            protected=True if protected else None,
+            notes_template=f"{note(guest, mark)} {drift.fingerprint(guest.config())} {{{{guestname}}}}",
         )
         try:
             outcome = guest.run_task(upid)
@@ -158,13 +165,14 @@ def restore(
     check: bool = False,
     replace: bool = False,
     kept: Optional[Mapping[str, Any]] = None,
+    home: Optional[Mapping[str, str]] = None,
 ) -> Result:
     """Restore the archive as this side's guest: link down, not started with the node, guard closed, in the one call.
 
     `began` says that an earlier run of this component started to restore into this number while it was free, or was its
     own passive guest; only then is what Proxmox leaves behind after a failed restore (a bare number, or `lock: create`)
     removed. `replace` restores over the passive guest of this component; `kept` is the guard it had before that began,
-    for what is left of a restore that failed does not carry it any more.
+    for what is left of a restore that failed does not carry it any more; so is `home`, what ties it to its network.
     """
     running = active_task(guest, "qmrestore")
     if running:
@@ -172,25 +180,37 @@ def restore(
         guest.run_task(running)
     config = guest.config_if_any()
     state = guest.guard(config)
+    if config is None and (holder := guest.elsewhere()):
+        raise ProxmoxError(
+            expected=f"the number {guest.side.vmid} free in the cluster of {guest.side.machine}",
+            found=f"{holder} has it",
+            state="nothing was restored",
+            next_command="if that is this component's guest, set node in proxmox_guest_sides to where it is; else "
+            "choose another vmid for this side",
+        )
     leftover = config is not None and state.status == guard.UNKNOWN
+    known = GuardState.from_dict(kept) if kept else state
+    if state.status == guard.UNKNOWN:
+        known = _may_stand_there(guest, source, known)
     if state.status != guard.UNKNOWN and config is not None:
         if not replace:
             return {"changed": False, "guard": state.to_dict(), "cleaned": False}
         _must_be_replaceable(guest, config, state)
+        leftovers.must_be_replaceable(guest, config)
     if leftover and config is not None:
         _must_be_leftover(guest, config, began)
         if not check:
             guest.report(f"removing what a failed restore left behind ({guest.side.vmid})")
-            # A restore that was cut off leaves volumes that no config names.
-            guest.run_task(guest.api.delete(guest.path, purge=1, destroy_unreferenced_disks=True))
+            leftovers.remove_guest(guest)
     if state.status == guard.UNKNOWN:
-        known = GuardState.from_dict(kept) if kept else state
         state = guard.adopt_closed(state) if known.status == guard.UNKNOWN else known
     if check:
         return {"changed": True, "guard": state.to_dict(), "cleaned": leftover}
     must_be_listed(guest, archive)
     guest.report(f"restore from {archive}")
     over = config is not None and not leftover
+    if config is not None and over and guest_config.nets(config):
+        home = guest_config.home(config)
     guest.run_task(
         guest.api.post(
             f"nodes/{guest.side.node}/qemu",
@@ -200,20 +220,34 @@ def restore(
             force=True if over else None,
             onboot=0,
             description=guest_config.with_guard(source.get("description"), state),
-            **passive_nets(guest, source),
-            **dict(guest.side.overrides),
+            **passive_nets(guest, source, home),
+            **addresses(guest, home),
         )
     )
     prove_passive(guest, source)
     return {"changed": True, "guard": guest.guard(guest.config()).to_dict(), "cleaned": leftover}
 
 
-def passive_nets(guest: Guest, source: Config) -> dict[str, str]:
-    """Return the interfaces as the passive guest has them: on this side's bridge and VLAN, link down, same address."""
-    return {
-        name: guest_config.with_link(net, up=False, bridge=guest.side.bridge or None, tag=guest.side.tag)
-        for name, net in guest_config.nets(source).items()
-    }
+def passive_nets(guest: Guest, source: Config, home: Optional[Mapping[str, str]] = None) -> dict[str, str]:
+    """Return the interfaces as the passive guest has them: on this side's bridge and VLAN, link down, same address.
+
+    Bridge and VLAN are those declared for this side, or those that the guest had here before (`home`), or the source's.
+    """
+    result, own = {}, guest_config.nets(home or {})
+    for name, net in guest_config.nets(source).items():
+        bridge, tag = guest.side.bridge, guest.side.tag
+        if name in own:
+            bridge = bridge or guest_config.bridge_of(own[name])
+            tag = guest_config.tag_of(own[name]) if tag is None else tag
+        result[name] = guest_config.with_link(net, up=False, bridge=bridge or None, tag=tag)
+    return result
+
+
+def addresses(guest: Guest, home: Optional[Mapping[str, str]] = None) -> dict[str, str]:
+    """Return the guest's own addresses at this side: those declared, or those that it had here before (`home`)."""
+    nets = guest_config.nets(home or {})
+    before = {name: value for name, value in guest_config.home(home or {}).items() if name not in nets}
+    return {**before, **guest.side.overrides}
 
 
 def _must_be_replaceable(guest: Guest, config: Config, state: GuardState) -> None:
@@ -236,9 +270,32 @@ def _must_be_leftover(guest: Guest, config: Config, began: bool) -> None:
     raise ProxmoxError(
         expected=f"the number {guest.side.vmid} free at {guest.side.machine}, or a guest of {guest.component}",
         found=f"the guest '{config.get('name', 'without a name')}' has it"
-        + ("" if began else ", and this component never began to restore there"),
+        + (", without a guard line" if began else ", and this component never began to restore there"),
         state="nothing was changed",
-        next_command="choose another vmid for this side in proxmox_guest_sides",
+        next_command="look at that guest: if it is this component's, put its guard line back into its Notes (the "
+        "copies of the journal have it) or, where it is stopped and only a copy, remove it; else choose another vmid "
+        "for this side in proxmox_guest_sides",
+    )
+
+
+def _may_stand_there(guest: Guest, source: Config, known: GuardState) -> GuardState:
+    """Refuse to put a copy where a guard is gone, unless nothing can have been written there since; return that guard.
+
+    Nothing can while the other side holds its permit, nor since our own restore began over a closed guest: its guard
+    stands in the note, which every opening clears.
+    """
+    states = guest_config.guards_in(source.get("description"))
+    others = [s for s in states if s.component == guest.component and s.side != guest.side.machine]
+    if any(other.status == guard.OPEN for other in others):
+        return known
+    if known.status == guard.CLOSED and len(others) == 1:
+        return lost.after(known, others[0])
+    raise GuardRefused(
+        expected=f"the guest that is copied to {guest.side.machine} to hold its permit, as no guard stands there",
+        found="; ".join(other.describe() for other in others) or "it has no guard of this component",
+        state=f"held: nothing was restored; {guest.side.machine} may hold what was written since, which a copy of an "
+        "older guest would replace",
+        next_command="ansible-playbook playbooks/status.yml",
     )
 
 
@@ -284,9 +341,10 @@ def retire(guest: Guest, other: GuardState, check: bool = False) -> Result:
             state="nothing was removed",
             next_command="ansible-playbook playbooks/status.yml",
         )
+    leftovers.must_be_removable(guest, config)
     if check:
         return {"changed": True, "reason": "would be archived and removed"}
-    archive = back_up(guest, since=math.inf)["archive"]
+    archive = back_up(guest, since=math.inf, protected=True)["archive"]
     for row in archives(guest, plain=True):
         leftovers.drop_archive(guest, str(row["volid"]))
     guest.run_task(guest.api.delete(guest.path, purge=1))

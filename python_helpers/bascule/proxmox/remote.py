@@ -15,9 +15,10 @@ from typing import Any, Optional
 from ..guard import state as guard
 from ..guard.state import GuardState
 from . import config as guest_config
+from . import leftovers, lost
 from .errors import ApiRefused, ProxmoxError, TaskFailed
 from .guest import Config, Guest
-from .prepare import active_task, passive_nets, prove_passive
+from .prepare import active_task, addresses, passive_nets, prove_passive
 
 Result = dict[str, Any]
 # The last figure of a copy; the ones before it on the same line are its progress.
@@ -52,10 +53,13 @@ def left_behind(source: Guest, target: Guest, began: bool) -> Result:
     return {"changed": False, "broken": began and locked and target.guard(config).status == guard.UNKNOWN}
 
 
-def put_aside(guest: Guest, began: bool, broken: bool = False, check: bool = False) -> Result:
+def put_aside(
+    guest: Guest, began: bool, broken: bool = False, check: bool = False, source: Optional[Guest] = None
+) -> Result:
     """Free the number at the side we move to: its disks were kept aside, its guard written down on the node.
 
-    `broken` says that a migration of ours left its number locked, and that the lock was taken away since.
+    `broken` says that a migration of ours left its number locked, and that the lock was taken away since. Nothing is
+    removed as long as the guest that is to be sent, `source`, is locked.
     """
     config = guest.config_if_any()
     if config is None:
@@ -75,11 +79,12 @@ def put_aside(guest: Guest, began: bool, broken: bool = False, check: bool = Fal
             state="nothing was removed",
             next_command="ansible-playbook playbooks/status.yml",
         )
+    leftovers.must_be_removable(guest, config)
+    if source is not None:
+        source.wait_unlocked()
     if not check:
         guest.report(f"removing the passive guest {guest.side.vmid}: its disks are kept aside")
-        # A migration that broke leaves volumes that no config names.
-        unnamed = True if state.status == guard.UNKNOWN else None
-        guest.run_task(guest.api.delete(guest.path, purge=1, destroy_unreferenced_disks=unnamed))
+        leftovers.remove_guest(guest)
     return {"changed": True, "reason": "removed; its disks are kept aside"}
 
 
@@ -87,19 +92,41 @@ def _complete(config: Config) -> bool:
     return "lock" not in config and bool(guest_config.drives(config))
 
 
-def migrate(
-    source: Guest, target: Guest, endpoint: Endpoint, kept: Optional[dict[str, Any]], check: bool = False
-) -> Result:
-    """Let the source's cluster send the stopped guest, and take over what arrived; an earlier run may have sent it."""
+def may_be_sent(source: Guest, target: Guest, kept: Optional[dict[str, Any]]) -> Config:
+    """Refuse to send what serves, or what does not hold the latest data; asked before anything is put aside.
+
+    A side that is being closed, or is closed, may be sent again as long as the other one has not opened since.
+    """
     config = source.config()
-    state = source.guard(config)
-    if source.running() or state.status != guard.OPEN or not state.frozen:
+    state, other = source.guard(config), target.guard(target.config_if_any())
+    if other.status == guard.UNKNOWN and kept:
+        other = GuardState.from_dict(kept)
+    frozen = state.status == guard.OPEN and state.frozen
+    closed = state.status in (guard.CLOSING, guard.CLOSED) and guard.leader(state, other) == state.side
+    running = source.running()
+    if running or not (frozen or closed):
         raise ProxmoxError(
-            expected=f"the guest at {source.side.machine} shut down and frozen before it is sent",
-            found=f"{state.describe()}, {'running' if source.running() else 'stopped'}",
-            state="nothing was sent",
+            expected=f"the guest at {source.side.machine} shut down and frozen before it is sent, with the latest data",
+            found=f"{state.describe()}, {'running' if running else 'stopped'}; {other.describe()}",
+            state="nothing was sent, nothing was put aside",
             next_command="ansible-playbook playbooks/status.yml",
         )
+    return config
+
+
+def migrate(
+    source: Guest,
+    target: Guest,
+    endpoint: Endpoint,
+    kept: Optional[dict[str, Any]],
+    check: bool = False,
+    home: Optional[dict[str, str]] = None,
+) -> Result:
+    """Let the source's cluster send the stopped guest, and take over what arrived; an earlier run may have sent it.
+
+    `kept` and `home` are the guard, and what tied it to its network, of the guest that had the number before.
+    """
+    config = may_be_sent(source, target, kept)
     if check:
         return {"changed": True}
     arrived, rate = target.config_if_any(), 0
@@ -107,7 +134,7 @@ def migrate(
         source.wait_unlocked()
         source.report(f"remote_migrate to {target.side.machine}")
         try:
-            upid = source.api.post(f"{source.path}/remote_migrate", **_parameters(source, config, target, endpoint))
+            upid = source.api.post(f"{source.path}/remote_migrate", **_parameters(config, target, endpoint, home))
         except ApiRefused as error:
             raise ProxmoxError(
                 expected=f"the cluster of {source.side.machine} to reach the one of {target.side.machine}",
@@ -117,7 +144,7 @@ def migrate(
             ) from error
         outcome = source.run_task(upid)
         rate = speed(outcome.log)
-    _take_over(target, config, kept)
+    _take_over(target, config, kept, source.guard(config), home)
     return {"changed": True, "rate": rate}
 
 
@@ -128,20 +155,29 @@ def speed(log: Sequence[str]) -> int:
     return int(sum(int(match["bytes"]) for match in found) / seconds) if seconds else 0
 
 
-def _parameters(source: Guest, config: Config, target: Guest, endpoint: Endpoint) -> dict[str, Any]:
+def _parameters(config: Config, target: Guest, endpoint: Endpoint, home: Optional[dict[str, str]]) -> dict[str, Any]:
     storages = sorted({drive.storage for drive in guest_config.drives(config)})
-    bridges = sorted({guest_config.bridge_of(net) for net in guest_config.nets(config).values()})
+    there = passive_nets(target, config, home)
+    bridges = {
+        guest_config.bridge_of(n): guest_config.bridge_of(there[k]) for k, n in guest_config.nets(config).items()
+    }
     return {
         "target-vmid": target.side.vmid,
         "target-endpoint": endpoint.text(),
         "target-storage": ",".join(f"{name}:{target.side.storage}" for name in storages),
-        "target-bridge": ",".join(f"{name}:{target.side.bridge or name}" for name in bridges),
+        "target-bridge": ",".join(f"{name}:{bridges[name]}" for name in sorted(bridges)),
         "online": False,
         "delete": False,
     }
 
 
-def _take_over(target: Guest, source: Config, kept: Optional[dict[str, Any]]) -> None:
+def _take_over(
+    target: Guest,
+    source: Config,
+    kept: Optional[dict[str, Any]],
+    other: GuardState,
+    home: Optional[dict[str, str]],
+) -> None:
     def decide(config: Config) -> dict[str, Any]:
         if config.get("lock"):
             raise ProxmoxError(
@@ -153,12 +189,12 @@ def _take_over(target: Guest, source: Config, kept: Optional[dict[str, Any]]) ->
         state = target.guard(config)
         if state.status == guard.UNKNOWN:
             known = GuardState.from_dict(kept) if kept else state
-            state = guard.adopt_closed(state) if known.status == guard.UNKNOWN else known
+            state = lost.after(guard.adopt_closed(state) if known.status == guard.UNKNOWN else known, other)
         return {
             "description": guest_config.with_guard(source.get("description"), state),
             "onboot": 0,
-            **passive_nets(target, source),
-            **dict(target.side.overrides),
+            **passive_nets(target, source, home),
+            **addresses(target, home),
         }
 
     target.change(decide)

@@ -33,6 +33,19 @@ def limits(values: Mapping[str, Any]) -> Limits:
     return Limits(**{name: float(value) for name, value in values.items()})
 
 
+def settings(component: str, value: Callable[[str], Any]) -> Settings:
+    """Read what the variables of the role say; `value` gives one by its name without the prefix."""
+    return Settings(
+        component=component,
+        sides=value("sides"),
+        token_id=str(value("token_id")),
+        secrets=value("token_secrets"),
+        ca_file=str(value("ca_file")),
+        limits=limits(value("limits")),
+        timeout=float(value("api_timeout")),
+    )
+
+
 def side(machine: str, settings: Settings) -> Side:
     """Return where one side lives; everything missing is named at once."""
     values = settings.sides.get(machine)

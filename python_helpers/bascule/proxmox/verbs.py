@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import uuid
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Optional, Union
 
 from ..errors import GuardRefused
 from ..guard import state as guard
 from ..guard.state import Epoch, GuardState, Receipt
 from . import config as guest_config
-from . import tasks
+from . import lost, tasks
 from .errors import ProxmoxError
 from .guest import Config, Guest
+from .lost import Copies, no_copies
 from .view import agent_enabled
-from .ways import STATELESS
+from .ways import STATELESS, Todo
 
 Result = dict[str, Any]
 
 
-def freeze(guest: Guest, force: bool, check: bool = False) -> Result:
-    """Shut the active guest down and keep it down over a reboot of its node; the permit stays."""
+def freeze(
+    guest: Guest, force: bool, check: bool = False, other: Optional[Guest] = None, copies: Copies = no_copies
+) -> Result:
+    """Shut the active guest down and keep it down over a reboot of its node; the permit stays.
+
+    That this side is not the active one has to be known: from its guard, or from that of the other side.
+    """
     config = guest.config_if_any()
     state = guest.guard(config)
     if config is None or state.status in (guard.UNKNOWN, guard.CLOSED):
+        lost.must_be_known(guest, other, copies)
         return _said(False, state, f"{guest.side.machine} is not the active side ({state.status})")
     running = guest.running()
     if check:
@@ -35,11 +43,22 @@ def freeze(guest: Guest, force: bool, check: bool = False) -> Result:
     return _said(changed, guest.guard(guest.config()), "shut down; the node says stopped and refuses the agent")
 
 
-def thaw(guest: Guest, onboot: Optional[bool], check: bool = False) -> Result:
+def thaw(
+    guest: Guest,
+    onboot: Optional[bool],
+    check: bool = False,
+    other: Optional[Guest] = None,
+    copies: Copies = no_copies,
+) -> Result:
     """Start the guest at the side that holds the permit, wait until it serves, and let it start with its node again."""
     config = guest.config_if_any()
     state = guest.guard(config)
     if config is None or state.status == guard.UNKNOWN:
+        lost.must_be_known(guest, other, copies)
+        if other is not None and other.guard(other.config_if_any()).status == guard.OPEN:
+            if check:
+                return _said(True, state, "would be started after the switch has opened this side")
+            guard.thaw(state)  # refuses: the other side holds the permit
         return _said(False, state, "prepare has not run: nothing was ever frozen")
     if check and state.status != guard.OPEN:
         return _said(True, state, "would be started after the switch has opened this side")
@@ -111,26 +130,46 @@ def open_side(
     onboot: Optional[bool],
     leads: bool,
     stateless: bool = False,
+    seen: Optional[str] = None,
+    cut: Collection[str] = (),
 ) -> Result:
-    """Open this side by the rule: permit and link in one change that the node refuses when the config has moved on."""
+    """Open this side by the rule: permit and link in one change that the node refuses when the config has moved on.
+
+    Where disks were compared, `seen` is the digest of the config before that; each boot since then has changed it.
+    Interfaces that somebody had `cut` while the guest served stay cut.
+    """
     wanted = _onboot(onboot)
-    if not leads and not stateless:
-        # What runs here can only be a proof boot: cut from the network. Its disk was compared while it was stopped.
-        quiesce(guest)
+    compared = not leads and not stateless
 
     def decide(config: Config) -> Mapping[str, Any]:
         def rule(state: GuardState) -> GuardState:
             if state.status in (guard.OPENING, guard.OPEN) and state.promised == epoch:
                 return state
+            if compared:
+                _must_be_as_compared(guest, config, seen)
             return guard.may_open(state, epoch, receipt, reached)
 
-        return {**_described(guest, config, rule, onboot=0), **_links(config, up=True)}
+        return {**_described(guest, config, rule, onboot=0), **_links(config, up=True, cut=cut)}
 
     changed = guest.change(decide)
     changed = guest.start() or changed
     waited = _serve(guest, guest.config())
     done = guest.change(lambda c: _described(guest, c, lambda s: guard.opened(s, epoch), **wanted))
     return {**_said(changed or done, guest.guard(guest.config()), "open: connected, running, serving"), **waited}
+
+
+def _must_be_as_compared(guest: Guest, config: Config, seen: Optional[str]) -> None:
+    running = guest.running()
+    if not running and seen in (None, config["digest"]):
+        return
+    raise GuardRefused(
+        expected=f"the guest at {guest.side.machine} as it was when its disks were compared, stopped since then",
+        found="it runs: somebody has booted it"
+        if running
+        else "its config was changed since, by a proof boot or by hand",
+        state="closed at the other side; nothing was opened",
+        next_command="look that no other run is under way, then run the same playbook again: it compares anew",
+    )
 
 
 def reached(
@@ -166,9 +205,11 @@ def serving(guest: Guest, config: Config) -> str:
 
 def quiesce(guest: Guest, check: bool = False) -> Result:
     """Stop a passive guest that a proof boot left running, so that its disk may be written."""
+    # In this order: what runs already is not opened by anybody, so that the guard read after it holds.
+    running = guest.running()
     config = guest.config()
     state = guest.guard(config)
-    if not guest.running():
+    if not running:
         return _said(False, state, "stopped already")
     if state.status != guard.CLOSED or guest_config.links_up(config):
         raise GuardRefused(
@@ -207,13 +248,18 @@ def proof_boot(guest: Guest, stays: bool = False, command: Sequence[str] = ()) -
         reason = guest.agent_answers() if guest.running() else "it is the active guest, and it is stopped"
         return {"changed": False, "boots": not reason, "reason": reason, "seconds": 0.0}
     _must_be_passive(guest, config, state)
-    if guest.running() and not stays:
-        guest.stop()
+    if not stays:
+        quiesce(guest)
     reason = ""
     seconds = 0.0
     try:
         guest.report("proof boot, cut from the network")
+        if not stays:
+            guest.wait_unlocked()
+            _mark_boot(guest, "begins")
         guest.start()
+        if not stays:
+            _mark_boot(guest, "has begun")
         seconds = guest.wait_agent()
         if command:
             seconds += guest.wait_command(command)
@@ -221,7 +267,7 @@ def proof_boot(guest: Guest, stays: bool = False, command: Sequence[str] = ()) -
         reason = error.message()
     finally:
         if not stays:
-            _end_proof(guest)
+            reason = "; ".join(filter(None, (reason, _end_proof(guest, state))))
     return {"changed": False, "boots": not reason, "reason": reason, "seconds": round(seconds, 1)}
 
 
@@ -235,7 +281,28 @@ def _must_be_passive(guest: Guest, config: Optional[Config], state: GuardState) 
         )
 
 
-def _end_proof(guest: Guest) -> None:
+def _mark_boot(guest: Guest, word: str) -> None:
+    mark = f"proof boot {word} {uuid.uuid4()}"
+
+    def decide(config: Config) -> Mapping[str, Any]:
+        _must_be_passive(guest, config, guest.guard(config))
+        return {"description": guest_config.with_mark(config.get("description"), mark)}
+
+    guest.change(decide)
+
+
+def _taken_over(guest: Guest, before: GuardState) -> str:
+    """Say who the running guest belongs to when it is not the proof boot's any more; asked after it was seen to run."""
+    config = guest.config_if_any()
+    state = guest.guard(config)
+    same = config is not None and state.status == guard.CLOSED and state.promised == before.promised
+    if same and not guest_config.links_up(config or {}):
+        return ""
+    return f"another run has taken the guest over during its proof boot ({state.describe()}); it was left as it is"
+
+
+def _end_proof(guest: Guest, before: GuardState) -> str:
+    """Stop what the proof boot has started, and only that; say why it was left."""
     # A start that could not be followed may still be under way.
     deadline = guest.clock() + guest.limits.lock
     while any(who.startswith("qmstart ") for who in tasks.holders(guest.api, guest.side.node, guest.side.vmid)):
@@ -243,14 +310,37 @@ def _end_proof(guest: Guest) -> None:
             break
         guest.sleep(0.3)
     if not guest.running():
-        return
+        return ""
+    if others := _taken_over(guest, before):
+        return others
     try:
         guest.shut_down(force=False)
     except ProxmoxError:
-        guest.stop()
+        if not guest.running() or not (others := _taken_over(guest, before)):
+            guest.stop()
+    return others
+
+
+def _must_be_connected(guest: Guest, config: Config) -> None:
+    """Refuse a guest that runs with its interfaces cut although its config says connected: that waits for a start."""
+    now = guest.config(current=True)
+    waiting = [
+        name
+        for name, net in guest_config.nets(config).items()
+        if guest_config.link_is_up(net) and not guest_config.link_is_up(str(now.get(name, net)))
+    ]
+    if waiting:
+        raise ProxmoxError(
+            expected=f"the running guest at {guest.side.machine} connected",
+            found=f"{', '.join(waiting)} is cut until its next start (hotplug: {now.get('hotplug', 'as by default')})",
+            state="it has the permit and runs, and nobody reaches it",
+            next_command=f"shut the guest {guest.side.vmid} down at {guest.side.machine}, then run the same command "
+            "again",
+        )
 
 
 def _serve(guest: Guest, config: Config) -> Result:
+    _must_be_connected(guest, config)
     # The application first: it is what users wait for, and a guest often serves before its agent answers.
     waited: Result = {"health_seconds": round(guest.wait_health(), 1)}
     if agent_enabled(config):
@@ -282,8 +372,16 @@ def _described(guest: Guest, config: Config, transition: Any, **values: Any) -> 
     return {"description": guest_config.with_guard(config.get("description"), state), **values}
 
 
-def _links(config: Config, up: bool) -> dict[str, str]:
-    return {name: guest_config.with_link(net, up) for name, net in guest_config.nets(config).items()}
+def _links(config: Config, up: bool, cut: Collection[str] = ()) -> dict[str, str]:
+    return {
+        name: guest_config.with_link(net, up and name not in cut) for name, net in guest_config.nets(config).items()
+    }
+
+
+def must_know_onboot(todo: Todo, onboot: Optional[bool]) -> None:
+    """Refuse a switch that could not end with the guest as it was captured, before anything is closed."""
+    if todo.action == "switch":
+        _onboot(onboot)
 
 
 def _onboot(onboot: Optional[bool]) -> dict[str, int]:
@@ -291,8 +389,9 @@ def _onboot(onboot: Optional[bool]) -> dict[str, int]:
         raise ProxmoxError(
             expected="the captured setting 'onboot' of the active guest",
             found="nothing was captured on either node (/var/lib/bascule/<component>/captured.json)",
-            state="nothing was started",
-            next_command="set proxmox_guest_onboot: true or false, then run the same command again",
+            state="nothing was opened",
+            next_command="set proxmox_guest_onboot (whether the guest starts with its node: true or false) for the "
+            "component in the inventory, then run the same command again",
         )
     return {"onboot": int(onboot)}
 

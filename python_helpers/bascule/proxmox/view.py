@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, Optional
+from typing import Any, Optional, Union
 
+from ..errors import BasculeError
 from ..guard import state as guard
 from ..guard.state import GuardState
 from . import config as guest_config
+from . import lost
 from .errors import ProxmoxError
 from .guest import Guest
 
@@ -41,6 +44,12 @@ class View:
     nets: Mapping[str, str] = field(default_factory=dict)
     disks: tuple[Disk, ...] = ()
     ha_managed: bool = False
+    # What has the number in the cluster where the guest is not at its node.
+    elsewhere: str = ""
+    # Of the config as it was read: what has changed since is another one.
+    digest: str = ""
+    # All of it, for what is compared; it is not handed to playbooks.
+    config: Mapping[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain types, for a playbook."""
@@ -53,8 +62,11 @@ class View:
             "onboot": self.onboot,
             "links_up": self.links_up,
             "nets": dict(self.nets),
+            "home": guest_config.home(self.config),
             "disks": [vars(disk).copy() for disk in self.disks],
             "ha_managed": self.ha_managed,
+            "elsewhere": self.elsewhere,
+            "digest": self.digest,
         }
 
 
@@ -63,7 +75,7 @@ def look(guest: Guest) -> View:
     config = guest.config_if_any()
     state = guest.guard(config)
     if config is None:
-        return View(guest.side.machine, False, state)
+        return View(guest.side.machine, False, state, elsewhere=guest.elsewhere())
     current = guest.current()
     disks = []
     for drive in guest_config.drives(config):
@@ -97,7 +109,9 @@ def look(guest: Guest) -> View:
         agent=agent_enabled(config),
         nets=guest_config.nets(config),
         disks=tuple(disks),
+        digest=str(config.get("digest", "")),
         ha_managed=str((current.get("ha") or {}).get("managed", 0)) == "1",
+        config=config,
     )
 
 
@@ -112,6 +126,45 @@ def look_at_both(source: Guest, target: Guest) -> tuple[View, View]:
     with ThreadPoolExecutor(max_workers=2) as pool:
         first, second = pool.submit(look, source), pool.submit(look, target)
         return first.result(), second.result()
+
+
+def guards(
+    *guests: Guest, noted: Optional[GuardState] = None
+) -> tuple[dict[str, GuardState], dict[str, str], list[str]]:
+    """Read the guard of every side at the same time; return them by machine, why the others could not be read, and the
+    machines whose guard is gone.
+
+    `noted` is a guard that was written down when a copy of ours began: a closed one in the note has not opened since.
+    """
+    missing: list[str] = []
+
+    def one(guest: Guest) -> Union[GuardState, BasculeError]:
+        try:
+            return guest.guard(guest.config_if_any())
+        except BasculeError as error:
+            return error
+
+    def gone(guest: Guest, other: Guest) -> Union[GuardState, BasculeError]:
+        try:
+            lost.must_be_known(guest, other)
+        except BasculeError as error:
+            return error
+        return GuardState(component=guest.component, side=guest.side.machine)
+
+    with ThreadPoolExecutor(max_workers=len(guests)) as pool:
+        answers = dict(zip([guest.side.machine for guest in guests], pool.map(one, guests)))
+    # A side of which nothing can be told, while the other one was taken over, was not read.
+    for guest, other in itertools.permutations(guests, 2):
+        own, its = answers[guest.side.machine], answers[other.side.machine]
+        if isinstance(own, GuardState) and isinstance(its, GuardState):
+            found = lost.of(own, its)
+            if found is not None and found[0] is own:
+                missing.append(guest.side.machine)
+                proved = noted is not None and noted.side == own.side and noted.status == guard.CLOSED
+                answers[guest.side.machine] = lost.after(noted, its) if noted and proved else gone(guest, other)
+    read = {machine: answer for machine, answer in answers.items() if isinstance(answer, GuardState)}
+    unread = {machine: answer.message() for machine, answer in answers.items() if isinstance(answer, BasculeError)}
+    return read, unread, missing
 
 
 def leading(source: View, target: View) -> Optional[str]:

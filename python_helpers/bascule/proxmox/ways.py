@@ -14,7 +14,9 @@ from dataclasses import dataclass
 
 from ..errors import GuardRefused
 from ..guard import state as guard
+from . import lost
 from .errors import ProxmoxError
+from .lost import Copies, no_copies
 from .view import View, leading
 
 ARCHIVE = "archive"
@@ -61,16 +63,54 @@ def must_be_declared(way: str, stateless: bool) -> None:
         )
 
 
-def sync_todo(source: View, target: View, way: str = DELTA) -> Todo:
+def must_be_known(source: View, target: View, copies: Copies = no_copies) -> None:
+    """Refuse to go on by a guess when the guard of one side is gone and the other side holds no permit."""
+    found = lost.of(source.guard, target.guard)
+    if found is not None:
+        gone, other = found
+        side = source if gone.side == source.machine else target
+        raise lost.refusal(gone, other, side.exists, side.elsewhere, copies)
+
+
+def may_prepare(source: View, target: View, copies: Copies = no_copies) -> None:
+    """Refuse, before anything is archived, to make a passive guest over, or beside, one that may be active."""
+    must_be_known(source, target, copies)
+    if source.guard.status == guard.UNKNOWN and target.guard.status == guard.OPEN:
+        raise GuardRefused(
+            expected=f"the guest at {source.machine}, which is taken over, to be the one that serves",
+            found=target.guard.describe(),
+            state="nothing was changed",
+            next_command="ansible-playbook playbooks/status.yml",
+        )
+    if target.elsewhere:
+        raise ProxmoxError(
+            expected=f"the number of the guest at {target.machine} free in its cluster, or the guest at that node",
+            found=f"{target.elsewhere} has it",
+            state="nothing was changed",
+            next_command="if that is this component's guest, set node in proxmox_guest_sides to where it is; else "
+            "choose another vmid for this side",
+        )
+
+
+def sync_todo(source: View, target: View, way: str = DELTA, copies: Copies = no_copies) -> Todo:
     """Decide what has to travel from `source` to `target` now.
 
     Nothing is ever written into the disk of a side that is, or may be, open.
     """
     if source.guard.status == guard.UNKNOWN and target.guard.status == guard.UNKNOWN:
         return Todo("none", "prepare has not run")
+    must_be_known(source, target, copies)
     if leading(source, target) == target.machine:
         return Todo("none", f"{target.machine} holds the latest data")
     if target.guard.status == guard.UNKNOWN and way in (DELTA, WARM):
+        if target.disks and not target.lock:
+            raise GuardRefused(
+                expected=f"the passive guest of this component at {target.machine}",
+                found=lost.why(target.machine, target.exists, ""),
+                state="nothing was copied; the guest that serves was not touched",
+                next_command=f"look at the guest at {target.machine}: put its guard line back, or remove it where it "
+                "is only a stopped copy; then ansible-playbook playbooks/20_prepare.yml",
+            )
         return Todo("none", f"there is no guest of this component at {target.machine} yet: prepare makes it")
     _must_be_passive(target)
     if way == WARM:
@@ -131,12 +171,22 @@ def _pairs(source: View, target: View) -> tuple[tuple[str, str], ...]:
     return tuple((disk.path, there[disk.name]) for disk in source.disks)
 
 
-def switch_todo(source: View, target: View, way: str = DELTA) -> Todo:
+def switch_todo(source: View, target: View, way: str = DELTA, copies: Copies = no_copies) -> Todo:
     """Decide what a switch from `source` to `target` has to do."""
     if source.guard.status == guard.UNKNOWN and target.guard.status == guard.UNKNOWN:
         return Todo("none", "prepare has not run: nothing was ever taken over")
+    must_be_known(source, target, copies)
     if target.guard.status == guard.OPEN:
-        if source.guard.status in (guard.CLOSED, guard.UNKNOWN):
+        if source.guard.status == guard.UNKNOWN and source.running:
+            raise GuardRefused(
+                expected=f"no guest to run at {source.machine}, as {target.guard.describe()}",
+                found=f"one that has no guard line runs there, link {'up' if source.links_up else 'down'}",
+                state="nothing was closed and nothing was opened",
+                next_command=f"look at the guest at {source.machine} and stop it, then run the same command again",
+            )
+        if source.guard.status == guard.UNKNOWN:
+            return Todo("none", f"{target.machine} holds the permit; {source.machine} has no guard, and is not running")
+        if source.guard.status == guard.CLOSED:
             return Todo("none", f"{target.machine} holds the permit and {source.machine} is closed")
         return Todo("close", f"{target.machine} holds the permit; {source.machine} is to be closed for good")
     for side in (source, target):
@@ -144,7 +194,7 @@ def switch_todo(source: View, target: View, way: str = DELTA) -> Todo:
         if side.guard.status == guard.UNKNOWN or not side.exists:
             raise GuardRefused(
                 expected=f"a guest at {side.machine} that prepare has taken over",
-                found="no guest" if not side.exists else "a guest without a guard",
+                found=lost.why(side.machine, side.exists, side.elsewhere),
                 state="nothing was closed and nothing was opened",
                 next_command="ansible-playbook playbooks/20_prepare.yml",
             )

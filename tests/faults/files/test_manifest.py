@@ -118,9 +118,12 @@ def test_every_difference_is_named_repaired_on_demand_and_verified_again(pair: P
     assert state_of(pair, "target") == state_of(pair, "source") == equal
     done = pair.fact("repair")
     assert (done["state"], done["left"]) == ("written", [])
-    (kept_in,) = done["kept_in"]
-    kept = pair.must_run("target", ["bash", "-c", f"cd {kept_in}/{HERE} && sha256sum rewritten extra below"])
-    assert all(line.split()[0] in broken for line in kept.splitlines())
+    # What the active side has not is removed, and only then the rest is written again: each keeps what it replaces.
+    removed, replaced = done["kept_in"]
+    for place, names in ((removed, "extra"), (replaced, "rewritten below")):
+        kept = pair.must_run("target", ["bash", "-c", f"cd {place}/{HERE} && sha256sum {names}"])
+        assert len(kept.splitlines()) == len(names.split())
+        assert all(line.split()[0] in broken for line in kept.splitlines())
 
     pair.must("verify")
     assert pair.fact("verify")["files_different"] == 0

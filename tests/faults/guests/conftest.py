@@ -20,7 +20,7 @@ def nodes(machine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[N
             "proxmox_guest_move": "archive",
             "proxmox_guest_proof_command": ["wget", "-qO", "/dev/null", "http://127.0.0.1:8000/cgi-bin/healthz"],
         },
-        gates={"guest_boots": {"equals": True, "max_age": 600}},
+        gates={"guest_boots": {"equals": True, "max_age": 600}, "guest_differences": {"max": 0}},
     )
     try:
         pair.start()

@@ -22,7 +22,11 @@ WRITTEN = "/var/lib/small/written"
 @pytest.fixture(scope="module")
 def warm(machine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
     """Two nodes; the guest serves at the source, and is declared stateless."""
-    gates = {"guest_boots": {"equals": True, "max_age": 600}}
+    gates = {
+        "guest_boots": {"equals": True, "max_age": 600},
+        "guest_differences": {"max": 0},
+        "guest_copy_age": {"max": 3600, "unit": "s"},
+    }
     pair = Nodes("pve", "refresh", tmp_path_factory.mktemp("refresh"), variables=WARM, gates=gates)
     try:
         pair.start()
@@ -180,9 +184,9 @@ def test_decommission_leaves_one_last_archive(warm: Nodes) -> None:
     assert warm.connected() == ["source"]
     warm.must("retire", direction="back", extra={"scenario_phase": "decommission"})
     assert warm.config("target") == ""
-    last, notes = archives(warm, "target")
+    last, notes, protected = archives(warm, "target")
     assert last.endswith(".vma.zst")
-    assert notes == f"{last}.notes"
+    assert (notes, protected) == (f"{last}.notes", f"{last}.protected")
     assert archives(warm, "source") == []
     for side in SIDES:
         assert warm.run(side, ["ls", f"{DUMP}/.bascule-{warm.component}"]).rc != 0

@@ -1,10 +1,10 @@
-"""Things that go wrong on purpose: a cut link, a host that reboots, a host that loses power."""
+"""Things that go wrong on purpose: a cut link, a site out of reach, a host that reboots, a host that loses power."""
 
 from __future__ import annotations
 
 from bascule_lab import podman, shell
 from bascule_lab.errors import LabError
-from bascule_lab.topology import HOSTS, Host
+from bascule_lab.topology import HOSTS, SITES, Host, Site
 
 GATEWAYS = tuple(host for host in HOSTS if host.kind == "gateway")
 
@@ -34,6 +34,27 @@ def link_is_up() -> bool:
         if result.code or " UP" not in result.out:
             return False
     return True
+
+
+def hide(site: Site) -> None:
+    """Let this machine, on which the controllers run, reach nothing of a site; the sites still see each other."""
+    shell.run(_rule("add", site))
+
+
+def show(site: Site) -> None:
+    """Undo `hide`; does nothing where nothing is hidden."""
+    while not shell.attempt(_rule("del", site)).code:
+        pass
+
+
+def show_all() -> None:
+    """Undo `hide` for every site."""
+    for site in SITES:
+        show(site)
+
+
+def _rule(verb: str, site: Site) -> list[str]:
+    return ["ip", "rule", verb, "priority", "100", "to", site.lan, "unreachable"]
 
 
 def reboot(name: str) -> None:

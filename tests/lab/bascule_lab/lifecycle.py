@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from bascule_lab import credentials, guest, image, kernel, paths, podman, provision, runtime, shell, storage
+from bascule_lab import credentials, faults, guest, image, kernel, paths, podman, provision, runtime, shell, storage
 from bascule_lab.errors import LabError
 from bascule_lab.topology import HOSTS, NETWORKS, Host, select
 from bascule_lab.ui import Screen
@@ -200,6 +200,7 @@ def down(screen: Screen, purge: bool = False) -> None:
         if removed:
             shell.run(["podman", "network", "rm", *removed])
             screen.changed(f"removed {len(removed)} networks")
+        faults.show_all()
         for bridge in remove_bridges():
             screen.changed(f"removed the bridge {bridge}")
         podman.forget_leases()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,6 +14,9 @@ import pytest
 from ansible.module_utils.bascule.entrance.mode import EntranceError
 
 from bascule.entrance.answers import Answer
+from bascule.errors import GuardRefused
+from bascule.guard import state as rule
+from bascule.guard.state import Epoch, GuardState
 from bascule.io import entrance, guard_store, https
 
 from .world import FakeHaproxy
@@ -25,8 +29,8 @@ def haproxy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHap
     """A running HAProxy, and guards in a directory of the test."""
     root = tmp_path / "lib" / "guard"
     monkeypatch.setattr(guard_store, "GUARD_DIRECTORY", root)
-    for function in (guard_store.closing, guard_store.opening, guard_store.read, guard_store.adopt, guard_store.frozen):
-        monkeypatch.setitem(inspect.unwrap(function).__kwdefaults__, "root", root)
+    for name in ("closing", "opening", "read", "adopt", "frozen", "thawing"):
+        monkeypatch.setitem(inspect.unwrap(getattr(guard_store, name)).__kwdefaults__, "root", root)
     with FakeHaproxy(tmp_path).running() as fake:
         monkeypatch.setattr(entrance.Side, "ask", staticmethod(fake.ask))
         monkeypatch.setattr(entrance.Side.__init__, "__defaults__", (False, fake.ask))
@@ -55,6 +59,22 @@ def test_mode_goes_through_a_life(haproxy: FakeHaproxy) -> None:
         changed = [call("bascule_entrance_mode", **side(haproxy, state=state))["changed"] for _ in range(2)]
         assert changed == [True, False]
     assert haproxy.mode == "open"
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_a_gateway_built_anew_is_not_taken_over_beside_an_open_one(haproxy: FakeHaproxy, check: bool) -> None:
+    """Its map says open as it was shipped; its guard is lost, the other side has been open."""
+    arguments = {"component": "entrance", "side": "gw-a", "state": "adopt", "status": "open"}
+    closed = GuardState("entrance", "gw-b")
+    adopted = rule.opened(replace(closed, promised=Epoch(1, "a"), status="opening"), Epoch(1, "a"))
+    for other in (adopted, replace(adopted, frozen=True), replace(adopted, status="closed")):
+        with pytest.raises(GuardRefused, match="gw-b never to have been open"):
+            call("bascule_guard", **arguments, other_guard=other.to_dict(), check=check)
+        assert guard_store.read("entrance", "gw-a").status == "unknown", "nothing was taken over"
+    other_guard = rule.adopt_closed(closed).to_dict()
+    assert call("bascule_guard", **arguments, other_guard=other_guard, check=check)["guard"]["status"] == "open"
+    guard_store.adopt("entrance", "gw-a", "open")
+    assert not call("bascule_guard", **arguments, other_guard=adopted.to_dict(), check=check)["changed"]
 
 
 def test_close_gives_the_receipt_that_open_takes(haproxy: FakeHaproxy, monkeypatch: pytest.MonkeyPatch) -> None:

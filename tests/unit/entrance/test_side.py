@@ -11,10 +11,10 @@ import pytest
 
 from bascule.entrance.answers import Answer, Request
 from bascule.entrance.mode import EntranceError
-from bascule.errors import GuardRefused
+from bascule.errors import GuardRefused, StoreError
 from bascule.guard.state import GuardState
 from bascule.host import fence_entrance
-from bascule.io import guard_store
+from bascule.io import files, guard_store
 from bascule.io.entrance import Side
 from bascule.io.haproxy import Haproxy
 from bascule.io.https import Target
@@ -39,6 +39,7 @@ def haproxy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHap
         guard_store.read,
         guard_store.adopt,
         guard_store.frozen,
+        guard_store.thawing,
     ):
         monkeypatch.setitem(inspect.unwrap(function).__kwdefaults__, "root", root)
     with FakeHaproxy(tmp_path).running() as fake:
@@ -83,6 +84,14 @@ def test_freeze_drains_and_proves(make: Make, haproxy: FakeHaproxy) -> None:
     assert haproxy.mode == "maintenance"
     assert guard_store.read("entrance", "gw-a").frozen
     assert not side.freeze(5, cut=False)["changed"]
+
+
+def test_a_map_of_another_entrance_is_refused(make: Make, haproxy: FakeHaproxy) -> None:
+    """One map holds one mode: a thaw of the one would let users in at the other, whatever its guard says."""
+    make().prepare()
+    other = Side("dashboard", "gw-a", haproxy.options(), ask=haproxy.ask)
+    with pytest.raises(GuardRefused, match="entrance has control of it"):
+        other.prepare()
 
 
 def test_check_mode_touches_nothing(make: Make, haproxy: FakeHaproxy) -> None:
@@ -162,6 +171,95 @@ def test_opening_keeps_users_out_until_the_thaw(make: Make, haproxy: FakeHaproxy
     assert side.thaw()["changed"]
     assert (haproxy.mode, "mode open" in haproxy.map_file.read_text()) == ("open", True)
     assert not side.thaw()["changed"]
+
+
+def test_no_moment_of_an_opening_lets_users_in(make: Make, haproxy: FakeHaproxy, monkeypatch: Any) -> None:
+    """A controller that dies between two writes never leaves a side that says it serves."""
+    haproxy.mode = "maintenance"
+    written: list[tuple[str, bool]] = []
+    save = guard_store._save
+
+    def noting(path: Path, state: GuardState) -> None:
+        written.append((state.status, state.frozen))
+        save(path, state)
+
+    monkeypatch.setattr(guard_store, "_save", noting)
+    side = make("closed", ask=passes)
+    written.clear()
+    side.open("1.a", closed_receipt("1.a"), SMOKE, TOKEN, 1, OTHER)
+    assert written == [("opening", False), ("open", True)]
+
+
+def test_a_thaw_that_fails_leaves_the_side_frozen(make: Make, haproxy: FakeHaproxy, tmp_path: Path) -> None:
+    """Status must not say that users are served while they see the maintenance page; the file says so too."""
+    side = make()
+    side.freeze(1, cut=False)
+    haproxy.stubborn = True
+    with pytest.raises(EntranceError, match="file: open, running process: maintenance"):
+        side.thaw()
+    assert guard_store.read("entrance", "gw-a").frozen
+    assert "mode maintenance" in haproxy.map_file.read_text()
+    side.haproxy.socket = str(tmp_path / "none.sock")
+    with pytest.raises(EntranceError, match="when it answers again, run the same playbook again"):
+        side.thaw()
+    assert guard_store.read("entrance", "gw-a").frozen
+    assert "mode maintenance" in haproxy.map_file.read_text()
+    haproxy.stubborn, side.haproxy.socket = False, str(haproxy.socket)
+    assert side.thaw()["changed"]
+    assert (haproxy.mode, guard_store.read("entrance", "gw-a").frozen) == ("open", False)
+
+
+def test_a_haproxy_that_dies_in_the_thaw_starts_with_the_page(
+    make: Make, haproxy: FakeHaproxy, monkeypatch: Any
+) -> None:
+    """It had answered a moment ago; the command that lets users in was not taken."""
+    side = make()
+    side.freeze(1, cut=False)
+    command = side.haproxy.command
+
+    def dies(text: str, timeout: float = 5.0) -> str:
+        if text.startswith("set"):
+            raise ConnectionResetError
+        return command(text, timeout)
+
+    monkeypatch.setattr(side.haproxy, "command", dies)
+    with pytest.raises(ConnectionResetError):
+        side.thaw()
+    assert "mode maintenance" in haproxy.map_file.read_text()
+    assert guard_store.read("entrance", "gw-a").frozen
+
+
+def test_a_thaw_of_a_side_that_serves_shuts_nobody_out(make: Make, haproxy: FakeHaproxy) -> None:
+    """Nobody froze it: a mode that does not take effect is told, not made worse."""
+    side = make()
+    haproxy.mode, haproxy.stubborn = "maintenance", True
+    with pytest.raises(EntranceError, match="running process: maintenance"):
+        side.thaw()
+    assert not guard_store.read("entrance", "gw-a").frozen
+    assert "mode open" in haproxy.map_file.read_text()
+
+
+def test_the_mode_is_set_under_the_guard_s_lock(make: Make, haproxy: FakeHaproxy, monkeypatch: Any) -> None:
+    """So that what another run has made of this side meanwhile is not undone."""
+    monkeypatch.setattr(guard_store, "LOCK_WAIT", 0.05)
+    haproxy.mode = "forward"
+    side = make("closed")
+    with files.locked(guard_store.GUARD_DIRECTORY / "entrance.lock"):
+        with pytest.raises(StoreError, match="another command holds it"):
+            side.freeze(1, cut=False)
+        with pytest.raises(StoreError, match="another command holds it"):
+            side.stop_forwarding()
+    assert haproxy.mode == "forward"
+
+
+def test_a_freeze_that_was_overtaken_leaves_the_mode(make: Make, haproxy: FakeHaproxy, monkeypatch: Any) -> None:
+    """Another run closed this side between the mark and the mode."""
+    side = make()
+    closed = guard_store.read("entrance", "gw-a")
+    monkeypatch.setattr(guard_store, "frozen", lambda *_, **__: (closed, True))
+    with pytest.raises(GuardRefused, match="another run took over in between"):
+        side.freeze(1, cut=False)
+    assert haproxy.mode == "open"
 
 
 @pytest.mark.parametrize(

@@ -167,18 +167,6 @@ def test_a_torn_line_is_refused_with_its_text() -> None:
         manifest.from_line('["half a li')
 
 
-def test_a_digest_is_reused_only_while_nothing_says_that_the_file_changed() -> None:
-    read = 10 + manifest.RACY_NS + 1
-    known = plain(b"x", read_ns=read)
-    assert manifest.reusable(known, 3, 4, 10, 5)
-    assert not manifest.reusable(None, 3, 4, 10, 5)
-    for size, mtime, ctime, inode in ((9, 4, 10, 5), (3, 9, 10, 5), (3, 4, 9, 5), (3, 4, 10, 9)):
-        assert not manifest.reusable(known, size, mtime, ctime, inode)
-    # Changed just before it was read: a later change may carry the same time.
-    assert not manifest.reusable(replace(known, read_ns=read - 1), 3, 4, 10, 5)
-    assert not manifest.reusable(replace(known, digest=""), 3, 4, 10, 5)
-
-
 def test_missing_paths_are_named_at_their_side() -> None:
     result = compare([plain(b"a"), plain(b"b")], [plain(b"b"), plain(b"c")])
     assert (result.compared, result.different) == (3, 2)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from bascule.files import transfer
 from bascule.files.changes import CHANGED, Mark
 from bascule.files.delta import ScanNeeded
 from bascule.files.transfer import LinkBroken, TransferError
@@ -29,7 +30,7 @@ from .world import COMPONENT, Kernel, adopt, fill, host, use
 
 ends = test_names.ends
 NOW = Mark("g1", 1)
-NAMED = "--server -logDtpre.iLsfxCIvu --numeric-ids --delete-missing-args"
+NAMED = "--server -logDtpre.iLsfxCIvu --numeric-ids --force"
 DRY = "--server -nlogDtpre.iLsfxCIvu --numeric-ids"
 
 
@@ -222,6 +223,15 @@ def receive(kernel: Kernel, monkeypatch: pytest.MonkeyPatch, kept: str, what: st
     command = f"bascule-receive 3.a {what} --backup-dir {kept} . {kernel.side.tree}/"
     monkeypatch.setenv("SSH_ORIGINAL_COMMAND", command)
     return receive_command.main([COMPONENT])
+
+
+def test_one_that_was_killed_is_a_broken_stream_to_the_other_side(
+    passive: Kernel, monkeypatch: pytest.MonkeyPatch, rsync: Rsync
+) -> None:
+    """Current rsyncs end with what their ssh ended with: 247, which would not be tried again."""
+    rsync.code = -9
+    assert receive(passive, monkeypatch, files_side.backup_dir(passive.side)) in transfer.LINK_FAILURES
+    assert len(files_receivers.dead(passive.side)) == 1
 
 
 def test_each_attempt_keeps_what_it_replaces_in_a_place_of_its_own(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import stat
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bascule.errors import BasculeError
+from bascule.errors import BasculeError, GuardRefused
 from bascule.files import audit
 from bascule.files.boot_order import Order
 from bascule.files.mounts import PASSIVE, TreeError
@@ -52,6 +53,17 @@ def test_the_active_side_is_set_up_once(kernel: Kernel) -> None:
     assert stat.S_IMODE(kernel.side.home.stat().st_mode) == 0o700
     assert kernel.side.known_hosts.read_text() == "course_files ssh-ed25519 AAAAhost\ncourse_files ssh-rsa AAAArsa\n"
     assert set_up(kernel, "open") == []
+
+
+def test_a_tree_of_another_component_is_refused_before_anything_changes(kernel: Kernel) -> None:
+    """Two guards for one tree: each would open what the other one keeps closed."""
+    fill(kernel.side, page="x")
+    set_up(kernel, "open")
+    other = replace(kernel.side, component="archive_files")
+    for check in (True, False):
+        with pytest.raises(GuardRefused, match="course_files has control of it"):
+            files_setup.set_up(other, PEER, "open", check=check)
+    assert not other.home.exists()
 
 
 def test_the_passive_side_becomes_passive(kernel: Kernel) -> None:
@@ -156,16 +168,16 @@ def test_retiring_removes_everything_but_the_tree_and_the_guard(
     kernel.side.kept.mkdir()
     removed: list[str] = []
     monkeypatch.setattr(mounts, "unmount", removed.append)
-    assert files_setup.retire(COMPONENT, kernel.side.name, check=True)
+    assert files_setup.retire(COMPONENT, kernel.side.name, active=False, check=True)
     assert kernel.side.kept.exists()
-    done = files_setup.retire(COMPONENT, kernel.side.name)
+    done = files_setup.retire(COMPONENT, kernel.side.name, active=False)
     assert f"unmount {kernel.side.tree}" in done
     assert removed == [kernel.side.tree]
     assert not kernel.side.kept.exists()
     assert authorized(kernel) == ""
     assert kernel.side.guard().status == "closed"
     kernel.private = False
-    assert files_setup.retire(COMPONENT, kernel.side.name) == []
+    assert files_setup.retire(COMPONENT, kernel.side.name, active=False) == []
 
 
 def test_a_key_is_made_once_and_read_afterwards(tmp_path: Path) -> None:
@@ -193,3 +205,17 @@ def test_host_keys_are_read_without_their_comments(tmp_path: Path) -> None:
     assert files_link.host_keys(tmp_path) == ["ssh-ed25519 BBBB", "ssh-rsa AAAA"]
     with pytest.raises(BasculeError, match="SSH host keys"):
         files_link.host_keys(tmp_path / "none")
+
+
+@pytest.mark.parametrize(("adopted", "active"), [("open", False), ("closed", True)])
+def test_a_side_that_is_not_what_it_is_said_to_be_is_not_retired(kernel: Kernel, adopted: str, active: bool) -> None:
+    """A tree that never moved, or came back: what is kept there is the only way back."""
+    if adopted == "open":
+        fill(kernel.side, page="x")
+    set_up(kernel, adopted)
+    kernel.side.kept.mkdir()
+    before = authorized(kernel)
+    with pytest.raises(TreeError, match="nothing was removed"):
+        files_setup.retire(COMPONENT, kernel.side.name, active=active)
+    assert kernel.side.kept.exists()
+    assert authorized(kernel) == before

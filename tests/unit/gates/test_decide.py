@@ -30,6 +30,11 @@ def test_a_sample_within_its_limit_is_go(value: Any) -> None:
     assert verdict.passes
 
 
+def test_what_can_be_below_zero_may_be() -> None:
+    assert put("frost", -5, "degrees", gates={"frost": {"max": 0, "unit": "degrees"}}).go
+    assert put("lag", 0, "s").go
+
+
 @pytest.mark.parametrize("value", [True, "True", "true"])
 def test_true_is_true_however_a_template_writes_it(value: Any) -> None:
     assert put("boots", value, "").go
@@ -59,6 +64,13 @@ def test_true_is_true_however_a_template_writes_it(value: Any) -> None:
         ({"value": 149.9}, "below 150"),
         ({"value": 1001}, "above 1000"),
         ({"value": 0}, "below 150"),
+        ({"name": "lag", "unit": "s", "value": -120}, "-120 s is below zero"),
+        ({"name": "lag", "unit": "s", "value": "-0.5"}, "-0.5 s is below zero"),
+        (
+            {"name": "delta", "unit": "B", "value": -1, "gates": {"delta": {"max": 60, "unit": "B"}}},
+            "-1 B is below zero",
+        ),
+        ({"value": -1, "gates": {"rate": {"min": -5, "unit": "Mbit/s"}}}, "-1 Mbit/s is below zero"),
         ({"unit": ""}, "the sample is in no unit"),
         ({"unit": "MB/s"}, "the sample is in MB/s"),
         ({"age": 301.0}, "is 301 s old, 300 s are allowed"),

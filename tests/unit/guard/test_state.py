@@ -62,11 +62,28 @@ def test_states_and_receipts_survive_a_round_trip() -> None:
         {"side": ""},
         {"promised": "seven"},
         {"receipt": {"a": 1}},
+        {"receipt": "5.a"},
+        {"receipt": ["5.a"]},
     ],
 )
 def test_a_stored_state_that_makes_no_sense_is_refused(change: dict[str, object]) -> None:
     with pytest.raises(GuardRefused):
         GuardState.from_dict({**OPEN_HERE.to_dict(), **change})
+
+
+@pytest.mark.parametrize("other", [THERE_OPEN, HERE_CLOSED, rule.promise(OPEN_HERE, E5), OPEN_HERE])
+def test_a_lost_guard_does_not_make_a_second_open_side(other: GuardState) -> None:
+    lost = GuardState("db", "elsewhere")
+    with pytest.raises(GuardRefused, match=f"{other.side} never to have been open.*at elsewhere is lost"):
+        rule.adopt_open(lost, other)
+
+
+def test_a_side_is_taken_over_as_open_beside_one_that_was_never_open() -> None:
+    for other in (CLOSED_THERE, GuardState("db", "there"), None):
+        assert rule.adopt_open(GuardState("db", "here"), other) == OPEN_HERE
+    for other in (GuardState("db", "here"), GuardState("files", "there")):
+        with pytest.raises(GuardRefused, match="the guard of the other side of db"):
+            rule.adopt_open(GuardState("db", "here"), other)
 
 
 def test_closing_again_for_the_same_epoch_gives_the_same_receipt() -> None:

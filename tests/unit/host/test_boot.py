@@ -19,10 +19,13 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A host whose components are fenced by a stand-in that writes down what it was asked, or fails."""
     monkeypatch.setattr(guard_store, "GUARD_DIRECTORY", tmp_path / "guard")
     stand_in = ModuleType("bascule.host.fence_stand_in")
+    failures: dict[str, BaseException] = {"absent_minded": KeyError("spec"), "brusque": SystemExit(2)}
 
     def main(argv: list[str]) -> int:
         with (tmp_path / "fenced").open("a") as stream:
             stream.write(f"{argv[0]}\n")
+        if argv[0] in failures:
+            raise failures[argv[0]]
         return 3 if argv[0] == "stubborn" else 0
 
     monkeypatch.setattr(stand_in, "main", main, raising=False)
@@ -85,6 +88,23 @@ def test_one_that_cannot_be_fenced_is_told_and_stops_no_other(host: Path, capsys
         assert f"{component}: NOT FENCED" in told
     assert "exit status 3" in told
     assert "playbooks/20_prepare.yml --limit nameless" in told
+
+
+def test_whatever_goes_wrong_with_one_the_others_are_fenced(host: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for component in ("absent_minded", "brusque", "odd_receipt", "passive"):
+        adopt(host, component, "closed")
+    adopt(host, "later_kind", "closed", kind="hologram")
+    path = host / "guard" / "odd_receipt.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "receipt": "5.a"}))
+    assert boot.main([]) == 1
+    assert fenced(host) == ["absent_minded", "brusque", "passive"]
+    told = capsys.readouterr()
+    assert "absent_minded: NOT FENCED: expected: its fence to come to an end; found: KeyError: 'spec'" in told.err
+    assert "brusque: NOT FENCED: expected: its fence to come to an end; found: SystemExit: 2" in told.err
+    assert "odd_receipt: NOT FENCED: expected: a receipt with its fields" in told.err
+    assert "later_kind: NOT FENCED: expected: a host agent that knows how to fence hologram" in told.err
+    assert "playbooks/20_prepare.yml --limit later_kind" in told.err
+    assert told.out == "passive: closed: fenced\n"
 
 
 def test_one_component_alone_can_be_fenced(host: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 from bascule.errors import CommandFailed, StoreError
 from bascule.io import decision, files, process
 from bascule.io.agent import build
+from bascule.io.journal_store import Journal
 
 
 def test_a_durable_write_replaces_and_sets_the_mode(tmp_path: Path) -> None:
@@ -52,16 +53,31 @@ def test_the_run_is_the_named_one_else_the_latest_else_a_new_one(
 ) -> None:
     monkeypatch.setenv(decision.RUNS, str(tmp_path))
     monkeypatch.delenv(decision.RUN, raising=False)
-    assert decision.choose_run("my plan").endswith("-my-plan")
+    assert decision.choose_run("my plan")[0].endswith("-my-plan")
     monkeypatch.delenv(decision.RUN)
-    (tmp_path / "r7").mkdir()
-    (tmp_path / "latest").symlink_to("r7")
-    assert decision.choose_run("x") == "r7"
+    Journal(tmp_path, "r7", "ctl", "d").start({}, {"plan": "x"})
+    assert decision.choose_run("x") == ("r7", "")
     monkeypatch.setenv(decision.RUN, "r8")
-    assert (decision.choose_run("x"), decision.current_run()) == ("r8", "r8")
+    assert (decision.choose_run("x"), decision.current_run()) == (("r8", ""), "r8")
     monkeypatch.setenv(decision.RUN, "../r9")
     with pytest.raises(Exception, match="a run id of letters"):
         decision.choose_run("x")
+
+
+def test_the_latest_run_of_another_plan_is_not_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(decision.RUNS, str(tmp_path))
+    monkeypatch.delenv(decision.RUN, raising=False)
+    lab = Journal(tmp_path, "20261120-200000-lab", "ctl", "d")
+    lab.start({}, {"plan": "lab"})
+    new, _ = decision.choose_run("techcorp")
+    assert new.endswith("-techcorp")
+    assert (tmp_path / "latest").resolve() == lab.directory.resolve(), "choosing changes nothing"
+    monkeypatch.delenv(decision.RUN)
+    assert decision.choose_run("lab") == (lab.run, "")
+    lab.path.unlink()
+    for plan, name in (("lab", lab.run), ("techcorp", new)):
+        monkeypatch.delenv(decision.RUN)
+        assert decision.choose_run(plan)[0][-4:] == name[-4:], "a run of an earlier version has it in its name"
 
 
 def test_the_host_agent_is_the_same_bytes_every_time_and_runs(tmp_path: Path) -> None:

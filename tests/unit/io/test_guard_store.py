@@ -54,6 +54,27 @@ def test_a_switch(roots: tuple[Path, Path]) -> None:
     assert (here / "db.json").stat().st_mode & 0o777 == 0o600
 
 
+def test_a_thaw_that_fails_puts_the_mark_back(roots: tuple[Path, Path]) -> None:
+    here, _ = roots
+    seen = []
+
+    def fail() -> None:
+        with guard_store.thawing("db", "here", root=here) as (state, was_frozen):
+            seen.append((state.frozen, was_frozen, guard_store.read("db", "here", root=here).frozen))
+            raise RuntimeError
+
+    guard_store.frozen("db", "here", True, root=here)
+    for _ in range(2):
+        with pytest.raises(RuntimeError):
+            fail()
+        assert guard_store.read("db", "here", root=here).frozen
+    assert seen == [(False, True, False)] * 2, "the fence is never looser than the guard"
+    with guard_store.thawing("db", "here", root=here):
+        pass
+    with guard_store.thawing("db", "here", root=here) as (state, was_frozen):
+        assert (state.frozen, was_frozen) == (False, False)
+
+
 @pytest.mark.parametrize("error", [Killed, RuntimeError])
 def test_whatever_ends_a_closing_leaves_it_closing_and_a_later_run_goes_on(
     roots: tuple[Path, Path], error: type[BaseException]

@@ -101,6 +101,48 @@ def test_what_is_no_entry_is_kept_apart(line: str) -> None:
     assert (reading.entries, reading.broken) == (entries, [line])
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("n", None),
+        ("n", "2"),
+        ("n", True),
+        ("n", 0),
+        ("n", 1.5),
+        ("data", None),
+        ("data", []),
+        *((field, odd) for field in chain.FIELDS if field not in ("n", "data") for odd in (None, 7, ["x"])),
+    ],
+)
+def test_an_entry_with_a_value_of_another_type_is_kept_apart(field: str, value: object) -> None:
+    entries = make_chain(3)
+    line = json.dumps({**entries[1], field: value})
+    reading = chain.parse(text(entries[:1]) + line + "\n" + text(entries[2:]))
+    assert (reading.entries, reading.broken) == ([entries[0], entries[2]], [line])
+    assert chain.verify(reading.entries) == ["chain of ctl, decision d1: entry 3 follows 1: entries are missing"]
+    assert chain.describe(reading) == "2 entries and 1 LINE THAT IS NO ENTRY"
+
+
+def test_what_nests_without_end_is_no_entry() -> None:
+    line = "[" * 100_000
+    reading = chain.parse(f"{line}\n{line}")
+    assert reading.broken == [line, line]
+    assert chain.describe(reading) == "0 entries and 2 LINES THAT ARE NO ENTRIES"
+
+
+@pytest.mark.parametrize("order", [("mtp", "tls"), ("tls", "mtp")])
+def test_a_change_in_one_copy_is_seen_beside_the_other_one(order: tuple[str, str]) -> None:
+    entries = make_chain(3)
+    changed = [entries[0], {**entries[1], "data": {"number": 99}}, entries[2]]
+    copies = {"mtp": chain.Reading(entries), "tls": chain.Reading(changed)}
+    found = chain.problems({place: copies[place] for place in order})
+    assert found == ["tls: chain of ctl, decision d1: entry 2 was changed after it was written"]
+    assert chain.problems({"mtp": chain.Reading(entries), "tls": chain.Reading(entries[:2])}) == []
+    forged = [entries[0], entry(entries[0], number="other")]
+    between = chain.problems({"mtp": chain.Reading(entries), "tls": chain.Reading(forged)})
+    assert "there twice" in between[0], "each holds by itself"
+
+
 def test_two_controllers_have_their_own_chains_in_one_file() -> None:
     one, two = make_chain(3), make_chain(3, controller="other", decision="d2")
     mixed = [e for pair in zip(one, two) for e in pair]

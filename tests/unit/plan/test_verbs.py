@@ -36,6 +36,14 @@ def test_only_what_reads_is_left_out_of_the_sites_journals() -> None:
         "direction",
         "depends_on",
         "ansible_host",
+        "plan_gates",
+        "plan_sites",
+        "plan_source_site",
+        "plan_target_site",
+        "plan_journal_hosts",
+        "plan_limits",
+        "plan_name",
+        "plan_whatever_comes_next",
     ],
 )
 def test_reserved_extra_variables_are_refused(name: str) -> None:

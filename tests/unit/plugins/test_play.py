@@ -13,7 +13,6 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -24,7 +23,9 @@ from bascule.journal import chain
 ROOT = Path(__file__).resolve().parents[3]
 SSH = """#!/bin/sh
 for word; do host=$script; script=$word; done
-[ ! -e "$BASCULE_TEST_HOSTS/$host.down" ] || { echo "no route to $host" >&2; exit 255; }
+if [ -e "$BASCULE_TEST_HOSTS/$host.down" ]; then
+  echo asked >> "$BASCULE_TEST_HOSTS/$host.down"; echo "no route to $host" >&2; exit 255
+fi
 mkdir -p "$BASCULE_TEST_HOSTS/$host"
 exec sh -c "$(printf %s "$script" | sed "s|/var/lib/bascule|$BASCULE_TEST_HOSTS/$host|g")"
 """
@@ -69,6 +70,21 @@ VERB = """
     kind: verify
     data: {rows_compared: 3, "odd name": ["\\u00e9", 1.5, true, null]}
 """
+STATE = """
+- name: Read the side we come from
+  ansible.builtin.raw: cat /var/lib/bascule/guard/{{ inventory_hostname }}.json
+  delegate_to: "{{ bascule_from }}"
+  register: __toy_read_from
+- name: Read the side we move to
+  ansible.builtin.raw: cat /var/lib/bascule/guard/{{ inventory_hostname }}.json
+  delegate_to: "{{ bascule_to }}"
+  register: __toy_read_to
+- name: Keep what has answered
+  ansible.builtin.set_fact:
+    __toy_guards: >-
+      {{ [__toy_read_from, __toy_read_to] | selectattr('stdout', 'defined') | map(attribute='stdout')
+         | map('from_json') }}
+"""
 PLAY = """
 - name: {verb}
   hosts: components
@@ -112,6 +128,7 @@ class World:
             (path / name).write_text(text)
         (path / "bin/ssh").chmod(0o755)
         self.hosts.mkdir()
+        self.environment: dict[str, str] = {}
 
     def run(self, *plays: str, arguments: tuple[str, ...] = (), playbook: Path | None = None) -> tuple[int, str]:
         """Run a playbook of these plays; return its exit status and its output."""
@@ -125,6 +142,7 @@ class World:
             "ANSIBLE_ROLES_PATH": str(self.path / "roles"),
             "ANSIBLE_NOCOLOR": "1",
             "BASCULE_TEST_HOSTS": str(self.hosts),
+            **self.environment,
         }
         done = subprocess.run(
             ["ansible-playbook", "-i", "inventory", str(book), *arguments],
@@ -142,6 +160,30 @@ class World:
     def entries(self) -> list[chain.Entry]:
         """Return the local journal's entries."""
         return chain.parse((self.path / "runs/latest/journal.jsonl").read_text()).entries
+
+    def stands(self, host: str, component: str, guard: GuardState) -> None:
+        """Put a guard on a host."""
+        place = self.hosts / host / "guard"
+        place.mkdir(parents=True, exist_ok=True)
+        (place / f"{component}.json").write_text(json.dumps(guard.to_dict()))
+
+    def move(self, playbook: str, *arguments: str) -> tuple[int, str]:
+        """Run one of the project's own playbooks; the toy role answers its verbs, and says where it stands."""
+        tasks = self.path / "roles/toy/tasks"
+        (tasks / "state.yml").write_text(STATE)
+        for verb in ("check", "capture", "freeze", "sync", "switch", "thaw", "retire"):
+            (tasks / f"{verb}.yml").write_text(VERB)
+        answer = "confirm=montpellier" if playbook == "rollback.yml" else "confirm=toulouse"
+        return self.run(playbook=ROOT / "playbooks" / playbook, arguments=("-e", answer, *arguments))
+
+    def roll_back(self, *arguments: str) -> tuple[int, str]:
+        """Run the project's own rollback."""
+        return self.move("rollback.yml", *arguments)
+
+    def are_down(self, *hosts: str) -> None:
+        """Let hosts answer nobody."""
+        for host in hosts:
+            (self.hosts / f"{host}.down").touch()
 
     def copy(self, host: str) -> list[chain.Entry]:
         """Return what a journal host holds."""
@@ -208,22 +250,32 @@ def test_a_failed_dependency_stops_what_depends_on_it(world: World) -> None:
     assert "top thaw" not in output
 
 
+def left_at_the_sites(world: World) -> list[Path]:
+    """Return the files on all machines."""
+    return [path for path in world.hosts.rglob("*") if path.is_file()]
+
+
 def test_check_mode_leaves_nothing_at_the_sites(world: World) -> None:
     rc, output = world.run(play("freeze"), play("switch"), arguments=("--check",))
     assert rc == 0, output
-    assert list(world.hosts.iterdir()) == []
-    begins = [e for e in world.entries if e["kind"] == "begin"]
+    assert left_at_the_sites(world) == []
+    assert not (world.path / "runs/latest").exists(), "what was only tried is not the run that goes on"
+    (tried,) = (world.path / "runs").iterdir()
+    begins = [e for e in chain.parse((tried / "journal.jsonl").read_text()).entries if e["kind"] == "begin"]
     assert len(begins) == 4
     assert all(e["data"]["check_mode"] for e in begins)
 
 
-@pytest.mark.parametrize("extra", ["bascule_from=x", "source_host=x", '{"component_role": "other"}'])
+LOOSER = '{"speed": 1, "plan_gates": {"speed": {"min": 0, "unit": "x"}}}'
+
+
+@pytest.mark.parametrize("extra", ["bascule_from=x", "source_host=x", '{"component_role": "other"}', LOOSER])
 def test_extra_variables_cannot_turn_the_run_round(world: World, extra: str) -> None:
     rc, output = world.run(play("freeze"), arguments=("-e", extra))
     assert rc == 2
     assert "extra variables that leave the plan and the direction of the run alone" in output
     assert said(output) == []
-    assert list(world.hosts.iterdir()) == []
+    assert left_at_the_sites(world) == []
 
 
 def test_a_gate_stops_the_run_and_an_override_has_its_reason_in_the_journal(world: World) -> None:
@@ -254,13 +306,8 @@ def test_status_tells_where_the_run_stands_from_a_site_that_answers(world: World
     rc, output = world.run(play("freeze"))
     assert rc == 0, output
     shutil.rmtree(world.path / "runs")
-    guards: dict[str, Any] = {
-        "a-mtp": rule.adopt_open(GuardState("low", "a-mtp")),
-        "a-tls": rule.adopt_closed(GuardState("low", "a-tls")),
-    }
-    for host, guard in guards.items():
-        (world.hosts / host / "guard").mkdir(parents=True)
-        (world.hosts / host / "guard/low.json").write_text(json.dumps(guard.to_dict()))
+    world.stands("a-mtp", "low", rule.adopt_open(GuardState("low", "a-mtp")))
+    world.stands("a-tls", "low", rule.adopt_closed(GuardState("low", "a-tls")))
     (world.hosts / "j-tls.down").touch()
     rc, output = world.run(playbook=ROOT / "playbooks/status.yml")
     assert rc == 0, output
@@ -280,3 +327,119 @@ def test_a_bad_declaration_ends_every_command(world: World) -> None:
     for name in ("top", "low"):
         assert f"{name}: there is no role 'unheard'" in output
     assert said(output) == []
+
+
+def never_left(world: World) -> None:
+    """Let both components stand as before a switch."""
+    for name in ("low", "top"):
+        world.stands("a-mtp", name, rule.freeze(rule.adopt_open(GuardState(name, "a-mtp"))))
+        world.stands("a-tls", name, rule.adopt_closed(GuardState(name, "a-tls")))
+
+
+def verbs_said(output: str) -> list[tuple[str, ...]]:
+    """Return component and verb of what the toy role said."""
+    return [tuple(line.split()[:2]) for line in said(output)]
+
+
+def have_moved(world: World, *, frozen: bool = False, names: tuple[str, ...] = ("low", "top")) -> None:
+    """Let components stand as after a switch."""
+    never_left(world)
+    epoch = rule.Epoch(1, "d")
+    for name in names:
+        shut, receipt = rule.closed(rule.promise(rule.adopt_open(GuardState(name, "a-mtp")), epoch), epoch, {}, "now")
+        there = rule.opened(rule.may_open(rule.adopt_closed(GuardState(name, "a-tls")), epoch, receipt, True), epoch)
+        world.stands("a-mtp", name, shut)
+        world.stands("a-tls", name, rule.freeze(there) if frozen else there)
+
+
+def test_what_never_left_is_let_in_again_without_the_site_that_is_silent(world: World) -> None:
+    never_left(world)
+    world.are_down("a-tls", "j-tls")
+    rc, output = world.roll_back()
+    assert rc == 0, output
+    assert verbs_said(output) == [("low", "thaw"), ("top", "thaw")]
+    assert "low is open at a-mtp, and a-tls or a site's journal does not answer" in output
+    assert "The journal has NO COPY at tls (j-tls): exit status 255: no route to j-tls" in output
+    alone = [e["data"]["components"] for e in world.entries if e["data"].get("decision") == "alone"]
+    assert [sorted(names) for names in alone] == [["low", "top"]]
+    assert world.copy("j-mtp") == world.entries
+    asked = (world.hosts / "j-tls.down").read_text().count("asked")
+    assert asked <= 5, "one that is silent is not waited for by every verb of every component"
+
+
+@pytest.mark.parametrize("silent", ["a-tls", "j-tls", "j-mtp"])
+def test_a_part_of_a_silent_site_is_enough_to_stay(world: World, silent: str) -> None:
+    never_left(world)
+    world.are_down(silent)
+    rc, output = world.roll_back()
+    assert rc == 0, output
+    assert verbs_said(output) == [("low", "thaw"), ("top", "thaw")]
+
+
+def test_what_a_refused_way_back_has_frozen_is_let_in_again_where_it_is(world: World) -> None:
+    """The same forward: the target serves, and is shut, while the source does not answer."""
+    have_moved(world, frozen=True)
+    world.are_down("a-mtp", "j-mtp")
+    rc, output = world.move("60_cutover.yml")
+    assert rc == 0, output
+    assert verbs_said(output) == [("low", "thaw"), ("top", "thaw")]
+
+
+@pytest.mark.parametrize("playbook", ["rollback.yml", "60_cutover.yml"])
+def test_where_both_sides_answer_all_of_the_way_runs(world: World, playbook: str) -> None:
+    never_left(world)
+    rc, output = world.move(playbook)
+    assert rc == 0, output
+    verbs = [verb for name, verb in verbs_said(output) if name == "low"]
+    assert [verb for verb in verbs if verb not in ("check", "capture")] == ["freeze", "sync", "switch", "thaw"]
+    assert "is only let in again" not in output
+
+
+@pytest.mark.parametrize("silent", [("a-mtp",), ("j-mtp",), ("j-tls",), ("a-mtp", "j-mtp")])
+def test_who_is_served_is_not_shut_out_by_a_way_back_that_cannot_come_through(
+    world: World, silent: tuple[str, ...]
+) -> None:
+    have_moved(world)
+    world.are_down(*silent)
+    rc, output = world.roll_back()
+    assert rc == 2
+    assert verbs_said(output) == [], "nothing was frozen"
+    assert "both sides of every component that moves, and the journal of both sites, to answer" in output
+    assert "the rollback has changed nothing" in output
+
+
+def test_one_that_cannot_come_through_keeps_all_of_them_where_they_are(world: World) -> None:
+    have_moved(world, names=("low",))
+    world.are_down("a-tls")
+    rc, output = world.roll_back()
+    assert rc == 2
+    assert verbs_said(output) == []
+    assert "low: no answer for a-tls" in output
+
+
+@pytest.mark.parametrize("moved", [(), ("top",)])
+def test_a_decommission_removes_nothing_while_something_stands_elsewhere(world: World, moved: tuple[str, ...]) -> None:
+    have_moved(world, names=moved)
+    rc, output = world.move("90_decommission.yml")
+    assert rc == 2
+    assert verbs_said(output) == []
+    assert "low: a-tls closed, not open to users" in output
+    assert "nothing was removed" in output
+
+
+def test_after_a_decommission_nobody_is_shut_out_for_a_way_back_that_is_gone(world: World) -> None:
+    have_moved(world)
+    rc, output = world.move("90_decommission.yml")
+    assert rc == 0, output
+    assert verbs_said(output) == [("top", "retire"), ("low", "retire")]
+    shutil.rmtree(world.path / "runs")
+    run = next((world.hosts / "j-tls/journal").iterdir()).name
+    world.environment["BASCULE_RUN"] = run
+    rc, output = world.roll_back()
+    assert rc == 2
+    assert verbs_said(output) == []
+    assert "there is no way back" in output
+    rc, output = world.run(playbook=ROOT / "playbooks/status.yml")
+    assert "Next: none: there is no way back after a decommission" in output
+    rc, output = world.move("90_decommission.yml")
+    assert rc == 0, output

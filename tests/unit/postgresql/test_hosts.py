@@ -305,6 +305,34 @@ def test_retire_keeps_everything_without_a_recipient(home: Path, monkeypatch: py
         pg_retire.retire("accounts_db", "db-mtp", active=True, recipient="", directory="/nowhere")
 
 
+def test_what_was_retired_once_is_retired_again_after_another_move(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the second decommission would say that nothing is left, and have no last dump."""
+    guard = closed()
+    monkeypatch.setattr(pg_retire, "guard_store", SimpleNamespace(read=lambda component, side: guard))
+    record = home / "retired.json"
+
+    def retire() -> dict[str, Any]:
+        return pg_retire.retire(
+            "accounts_db", "db-mtp", active=False, recipient="age1x", directory="/nowhere", check=True
+        )
+
+    record.write_text(json.dumps({"dump": {"path": "first"}, "guard": guard.to_dict()}))
+    assert retire() == {"changed": False, "changes": [], "dump": {"path": "first"}}
+    guard = closed("5.x")
+    assert "last dump in /nowhere" in retire()["changes"]
+    record.write_text(json.dumps({"dump": {"path": "of an earlier version"}}))
+    assert not retire()["changed"]
+    for check in (True, False):
+        changes = pg_prepare.Changes(check)
+        pg_prepare.forget_retired("accounts_db", changes)
+        assert changes.names == [str(record)]
+        assert record.exists() == check
+    assert "last dump in /nowhere" in retire()["changes"], "prepared anew"
+    changes = pg_prepare.Changes(False)
+    pg_prepare.forget_retired("accounts_db", changes)
+    assert changes.names == []
+
+
 def test_a_switch_goes_on_without_a_comparison(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A comparison that does not start costs a proof, not the switch."""
     spec = make_spec()

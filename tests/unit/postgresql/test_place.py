@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from bascule.errors import BasculeError
-from bascule.io import files, pg_place, pg_prepare
+from bascule.errors import BasculeError, GuardRefused
+from bascule.io import fence_settings, files, pg_place, pg_prepare
 
 from .test_files import make_spec
 
@@ -59,3 +59,17 @@ def test_prepare_refuses_it_whatever_streams(tmp_path: Path, monkeypatch: pytest
     with pytest.raises(BasculeError, match=r"symbolic link.*nothing was changed.*mount the volume at .* or above"):
         pg_prepare.configure(spec, "secret", False, {})
     assert list((tmp_path / "conf").iterdir()) == []
+
+
+def test_prepare_refuses_the_cluster_of_another_component(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "conf").mkdir()
+    (tmp_path / "main").mkdir()
+    monkeypatch.setattr(pg_prepare, "HOME", tmp_path / "lib")
+    fence_settings.keep("other_db", "db-mtp", "postgresql", str(tmp_path / "main"), base=tmp_path / "lib")
+    spec: Any = SimpleNamespace(
+        **{**dataclasses.asdict(make_spec()), "config": str(tmp_path / "conf"), "data": str(tmp_path / "main")}
+    )
+    with pytest.raises(GuardRefused, match="other_db has control of it"):
+        pg_prepare.configure(spec, "secret", True, {})
+    assert list((tmp_path / "conf").iterdir()) == []
+    assert not (tmp_path / "lib" / spec.component).exists()

@@ -34,8 +34,12 @@ class FakeNode:
         self.tasks: dict[str, tuple[str, list[str]]] = {}
         self.archives: list[dict[str, Any]] = []
         self.contents: dict[str, dict[str, Any]] = {}
+        # Volumes that no guest names.
+        self.stray: list[str] = []
         # What the storage says that differs.
         self.storage: dict[str, Any] = {}
+        # How many backups of a guest the storage keeps; none is all of them.
+        self.keeps: Optional[int] = None
         self.fail_next: list[tuple[str, str, Answer | Exception]] = []
         self.before_put: list[Callable[[], None]] = []
         self.task_results: dict[str, tuple[str, list[str]]] = {}
@@ -46,7 +50,11 @@ class FakeNode:
         self.privileges = set(PRIVILEGES)
         self.withdrawn: set[str] = set()
         self.replication: list[dict[str, Any]] = []
+        # Containers, and guests at other nodes of the cluster.
+        self.elsewhere: list[dict[str, Any]] = []
         self.pending: list[dict[str, Any]] = []
+        # Interfaces as a running guest has them that only takes others at its next start.
+        self.applied: dict[str, Any] = {}
         self.jobs: dict[str, dict[str, Any]] = {}
         self.active: list[dict[str, Any]] = []
         self._numbers = itertools.count(1)
@@ -78,6 +86,10 @@ class FakeNode:
             return self._data({"version": "8.4.21", "release": "8.4", "repoid": "deadbeef"})
         if path == "access/permissions":
             return self._data({values["path"]: dict.fromkeys(self.privileges - self.withdrawn, 1)})
+        if path == "cluster/resources":
+            row = {"type": "qemu", "node": self.node}
+            here = [{**row, "id": f"qemu/{n}", "vmid": n, "name": c.get("name")} for n, c in self.guests.items()]
+            return self._data(here + self.elsewhere)
         if path == "cluster/replication":
             return self._data(self.replication)
         if path == "cluster/backup" or path.startswith("cluster/backup/"):
@@ -95,6 +107,9 @@ class FakeNode:
             return self._storage(rest[1], rest[2:], values)
         if rest[0] == "tasks":
             return self._tasks(rest[1:], values)
+        if rest == ["vzdump", "defaults"]:
+            keep = "keep-all=1" if self.keeps is None else f"keep-last={self.keeps}"
+            return self._data({"storage": values["storage"], "prune-backups": keep})
         if rest[0] == "vzdump":
             return self._vzdump(values)
         if rest == ["status"]:
@@ -133,7 +148,8 @@ class FakeNode:
             return 500, f"Configuration file 'nodes/{self.node}/qemu-server/{vmid}.conf' does not exist", None, None
         config, what = self.guests[vmid], "/".join(rest[1:])
         if what == "config" and method == "GET":
-            return self._data({**config, "digest": self.digest(vmid)})
+            now = self.applied if vmid in self.running and str(values.get("current", 0)) == "1" else {}
+            return self._data({**config, **now, "digest": self.digest(vmid)})
         if what == "config" and method == "PUT":
             return self._put(vmid, values)
         if what == "pending":
@@ -152,11 +168,13 @@ class FakeNode:
         if what == "agent/exec-status":
             return self._data(self.executed.pop(0) if self.executed else {"exited": 0})
         if what == "status/start":
-            return self.task("qmstart", vmid, lambda: self.running.add(vmid))
+            return self.task("qmstart", vmid, lambda: self._start(vmid))
         if what == "remote_migrate":
             return self._remote_migrate(vmid, values)
         if what in ("status/shutdown", "status/stop"):
             return self.task("qmshutdown" if "down" in what else "qmstop", vmid, lambda: self.running.discard(vmid))
+        if method == "DELETE" and str(config.get("protection", 0)) == "1":
+            return 500, f"can't remove VM {vmid} - protection mode enabled", None, None
         if method == "DELETE":
             return self.task("qmdestroy", vmid, lambda: self._forget(vmid))
         return 501, f"Method '{method} /{what}' not implemented", None, None
@@ -174,6 +192,11 @@ class FakeNode:
             self.guests[vmid]["lock"] = "migrate"
 
         return self.task("qmigrate", vmid, act, ("1073741824 bytes (1.1 GB, 1.0 GiB) copied, 40 s, 26.8 MB/s",))
+
+    def _start(self, vmid: int) -> None:
+        if vmid not in self.running:
+            self.applied = {}
+        self.running.add(vmid)
 
     def _forget(self, vmid: int) -> None:
         del self.guests[vmid]
@@ -193,6 +216,8 @@ class FakeNode:
             return 500, "detected modified configuration - file changed by other user? Try again.", None, None
         if "lock" in self.guests[vmid]:
             return 500, f"VM is locked ({self.guests[vmid]['lock']})", None, None
+        if vmid in self.running and "network" not in self.guests[vmid].get("hotplug", "network"):
+            self.applied = {k: self.guests[vmid][k] for k in values if k.startswith("net")} | self.applied
         self.guests[vmid].update({name: self._stored(name, value) for name, value in values.items()})
         return self._data(None)
 
@@ -201,13 +226,14 @@ class FakeNode:
 
     def _restore(self, values: dict[str, Any]) -> Answer:
         vmid = int(values.pop("vmid"))
-        if vmid in self.guests:
-            return (
-                500,
-                f"unable to restore VM {vmid} - VM {vmid} already exists on node '{self.node}'",
-                None,
-                None,
-            )
+        prefix = f"unable to restore VM {vmid} -"
+        if vmid in self.guests and not values.pop("force", 0):
+            return 500, f"{prefix} VM {vmid} already exists on node '{self.node}'", None, None
+        if "archive" not in values:
+            made = {k: self._stored(k, v) for k, v in values.items()}
+            return self.task("qmcreate", vmid, lambda: self.guests.update({vmid: made}))
+        if str(self.guests.get(vmid, {}).get("protection", 0)) == "1":
+            self.task_results["qmrestore"] = (f"{prefix} - protection mode enabled", [])
         archive = next(a for a in self.archives if a["volid"] == values["archive"])
         overrides = {k: self._stored(k, v) for k, v in values.items() if k not in ("archive", "storage")}
 
@@ -232,6 +258,8 @@ class FakeNode:
                 {"type": "dir", "content": "images,backup,iso", "avail": 50 << 30, "active": 1, "enabled": 1}
                 | self.storage
             )
+        if rest == ["content"] and values.get("content") == "images":
+            return self._data([{"volid": volid, "vmid": values["vmid"], "content": "images"} for volid in self.stray])
         if rest == ["content"]:
             return self._data([{k: v for k, v in a.items() if not k.startswith("_")} for a in self.archives])
         volid = "/".join(rest[1:])
@@ -261,8 +289,20 @@ class FakeNode:
         ending = {"0": "vma"}.get(values.get("compress", "zstd"), "vma.zst")
         name = f"vzdump-qemu-{vmid}-2026_11_20-08_46_{next(self._numbers):02d}.{ending}"
         notes = str(values.get("notes-template", "")).replace("{{guestname}}", str(self.guests[vmid].get("name")))
+        protected = {"protected": 1} if str(values.get("protected", 0)) == "1" else {}
+        removes = str(values.get("remove", 1)) == "1"
+        counted = [row for row in self.archives if row["vmid"] == vmid and "protected" not in row]
+        if self.keeps is not None and not removes and not protected and len(counted) >= self.keeps:
+            self.task_results["vzdump"] = ("job errors", [
+                f"ERROR: Backup of VM {vmid} failed - There is a max backup limit of {self.keeps} enforced by the "
+                "target storage or the vzdump parameters. Either increase the limit or delete old backups.",
+                "TASK ERROR: job errors",
+            ])  # fmt: skip
 
         def act() -> None:
+            if self.keeps is not None and removes:
+                for old in counted[: max(0, len(counted) + 1 - self.keeps)]:
+                    self.archives.remove(old)
             self.archives.append(
                 {
                     "volid": f"local:backup/{name}",
@@ -273,6 +313,7 @@ class FakeNode:
                     "content": "backup",
                     "notes": notes,
                     "_config": dict(self.guests[vmid]),
+                    **protected,
                 }
             )
 

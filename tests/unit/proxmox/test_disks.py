@@ -171,6 +171,35 @@ def test_a_link_out_of_the_readable_folders_is_refused(tmp_path: Path, monkeypat
         guest_link.serve([str(tmp_path)])
 
 
+def test_the_way_between_the_nodes_is_tried(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What one node asks is what the other one answers; anything else on the way is told in ssh's own words."""
+    asked: list[Sequence[str]] = []
+
+    def ssh(argv: Sequence[str], **options: Any) -> Result:
+        asked.append(argv)
+        monkeypatch.setenv("SSH_ORIGINAL_COMMAND", argv[-1])
+        rc = guest_link.serve(READABLE)
+        return Result(tuple(argv), rc, capsys.readouterr().out, "")
+
+    guest_link.reach("courses_guest", "198.18.2.30", 2222, runner=ssh)
+    assert asked[0][-2:] == ["root@198.18.2.30", "hello"]
+    assert "StrictHostKeyChecking=yes" in asked[0]
+
+    def denied(argv: Sequence[str], **options: Any) -> Result:
+        return Result(tuple(argv), 255, "", "root@198.18.2.30: Permission denied (publickey).")
+
+    with pytest.raises(BasculeError, match=r"Permission denied \(publickey\).*20_prepare.yml --limit courses_guest"):
+        guest_link.reach("courses_guest", "198.18.2.30", 22, runner=denied)
+
+    def other_key(argv: Sequence[str], **options: Any) -> Result:
+        return Result(tuple(argv), 0, "Welcome\n", "")
+
+    with pytest.raises(BasculeError, match="found: Welcome"):
+        guest_link.reach("courses_guest", "198.18.2.30", 22, runner=other_key)
+
+
 def test_rsyncs_words() -> None:
     text = "    123,456,789  47%   23.51MB/s    0:00:12\r  262,144,000  98%  716.71MB/s    0:00:00"
     assert pull.progress(text) == "98% 716.71MB/s"

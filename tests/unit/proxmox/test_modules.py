@@ -95,13 +95,47 @@ def test_archive_that_is_followed(place: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_note(place: Path) -> None:
-    arguments: dict[str, Any] = {"component": "courses_guest", "name": "restore", "merge": False}
+    arguments: dict[str, Any] = {
+        "component": "courses_guest",
+        "name": "restore",
+        "merge": False,
+        "clears": [],
+        "adds": {},
+    }
     assert call("bascule_guest_note", data=None, **arguments) == {"changed": False, "note": {}}
     assert call("bascule_guest_note", check=True, data={"vmid": 100}, **arguments)["changed"] is True
     assert list(place.iterdir()) == []
     assert call("bascule_guest_note", data={"vmid": 100}, **arguments)["changed"] is True
     assert call("bascule_guest_note", data={"vmid": 100}, **arguments)["changed"] is False
     assert call("bascule_guest_note", data=None, **arguments)["note"] == {"vmid": 100}
+
+
+def test_a_note_that_adds_to_another_keeps_the_rest_of_it(place: Path) -> None:
+    copied: dict[str, Any] = {"component": "courses_guest", "name": "copied", "merge": False, "clears": [], "adds": {}}
+    switched = {**copied, "name": "switched", "adds": {"copied": {"opened": True}}, "data": {"receipt": {}}}
+    call("bascule_guest_note", data={"archived": 7}, **copied)
+    assert call("bascule_guest_note", check=True, **switched)["changed"] is True
+    assert call("bascule_guest_note", data=None, **copied)["note"] == {"archived": 7}
+    assert call("bascule_guest_note", **switched)["note"] == {"receipt": {}}
+    assert call("bascule_guest_note", data=None, **copied)["note"] == {"archived": 7, "opened": True}
+    assert call("bascule_guest_note", **switched)["changed"] is False
+
+
+def test_a_note_that_makes_another_void_empties_it(place: Path) -> None:
+    restore: dict[str, Any] = {
+        "component": "courses_guest",
+        "name": "restore",
+        "merge": False,
+        "clears": [],
+        "adds": {},
+    }
+    switched = {**restore, "name": "switched", "clears": ["restore"], "data": {"receipt": {}}}
+    call("bascule_guest_note", data={"vmid": 100}, **restore)
+    assert call("bascule_guest_note", check=True, **switched)["changed"] is True
+    assert call("bascule_guest_note", data=None, **restore)["note"] == {"vmid": 100}
+    assert call("bascule_guest_note", **switched)["changed"] is True
+    assert call("bascule_guest_note", data=None, **restore)["note"] == {}
+    assert call("bascule_guest_note", **switched)["changed"] is False
 
 
 def test_pull_in_check_mode_starts_nothing(place: Path) -> None:

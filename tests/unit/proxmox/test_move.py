@@ -11,7 +11,7 @@ import pytest
 from bascule.errors import GuardRefused
 from bascule.guard import state as guard
 from bascule.guard.state import Epoch, Receipt
-from bascule.proxmox import prepare, prove, verbs, view, ways
+from bascule.proxmox import drift, prepare, prove, verbs, view, ways
 from bascule.proxmox.errors import ProxmoxError
 
 E1, E2 = Epoch(1, "aaaa"), Epoch(2, "bbbb")
@@ -40,6 +40,17 @@ def test_prepare_makes_a_closed_guest_cut_from_its_network(prepared: Any) -> Non
     assert source.guard(source.config()).status == guard.OPEN
     assert here.guests[100]["net0"] == "virtio=BC:24:11:03:07:C1,bridge=vmbr0"
     assert _connected(here, there) == ["pve-mtp"]
+
+
+def test_one_node_is_enough_to_read_the_guard_of_its_side(prepared: Any, fake: Any) -> None:
+    _here, there, source, target = prepared
+    there.fail_next += [("GET", "config", fake.NoAnswer("no route to host"))] * 9
+    read, unread, gone = view.guards(source, target)
+    assert gone == []
+    assert {machine: state.status for machine, state in read.items()} == {"pve-mtp": guard.OPEN}
+    assert list(unread) == ["pve-tls"]
+    there.fail_next.clear()
+    assert [state.status for state in view.guards(source, target)[0].values()] == [guard.OPEN, guard.CLOSED]
 
 
 def test_prepare_twice_changes_nothing(prepared: Any) -> None:
@@ -80,7 +91,8 @@ def test_what_a_failed_restore_left_behind_is_removed_only_when_ours(nodes: Any)
 def test_a_backup_that_runs_already_is_followed_and_its_archive_taken(nodes: Any) -> None:
     here, _, source, _ = nodes
     prepare.adopt(source)
-    upid = here._vzdump({"vmid": "100", "notes-template": "bascule courses_guest {{guestname}}"})[2]
+    notes = f"bascule courses_guest {drift.fingerprint(source.config())} {{{{guestname}}}}"
+    upid = here._vzdump({"vmid": "100", "notes-template": notes})[2]
     here.active.append({"type": "vzdump", "upid": upid, "user": "bascule@pve!move", "status": "RUNNING"})
     here.requests.clear()
     found = prepare.back_up(source)
@@ -352,8 +364,8 @@ def test_nothing_was_ever_prepared(nodes: Any) -> None:
     left, entered = view.look_at_both(target, source)
     assert ways.sync_todo(left, entered).action == "none"
     assert ways.switch_todo(left, entered).action == "none"
-    assert verbs.freeze(target, force=False)["changed"] is False
-    assert verbs.thaw(source, onboot=None)["changed"] is False
+    assert verbs.freeze(target, force=False, other=source)["changed"] is False
+    assert verbs.thaw(source, onboot=None, other=target)["changed"] is False
     assert here.written() == there.written() == []
 
 
@@ -406,3 +418,32 @@ def test_retire_needs_the_other_side_open(prepared: Any) -> None:
     assert len(here.archives) == 2
     assert prepare.retire(source, target.guard(target.config()))["changed"] is False
     assert 100 in there.running
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "VM 100 qmp command 'guest-ping' failed - got timeout",
+        "QEMU guest agent is not running",
+        "VM 100 qmp command 'guest-ping' failed - unable to connect to VM 100 qga socket - timeout after 31 retries",
+    ],
+)
+def test_an_agent_that_is_silent_is_no_proof_of_a_stopped_guest(prepared: Any, answer: str) -> None:
+    here, _, source, _ = prepared
+    verbs.freeze(source, force=False)
+    verbs.close_begin(source, E1, force=False)
+    here.fail_next += [("POST", "agent/ping", (500, answer, None, None))] * 9
+    with pytest.raises(ProxmoxError, match="no proof that the guest is stopped"):
+        verbs.close_finish(source, E1, DISKS, "2026-11-20T09:00:00Z")
+    state = source.guard(source.config())
+    assert (state.status, state.receipt) == (guard.CLOSING, None)
+    here.fail_next.clear()
+    assert verbs.close_finish(source, E1, DISKS, "2026-11-20T09:00:00Z")["reason"] == "receipt given"
+
+
+def test_a_guest_without_an_agent_is_closed_by_the_nodes_word(prepared: Any) -> None:
+    here, _, source, _ = prepared
+    here.fail_next += [("POST", "agent/ping", (500, "No QEMU guest agent configured", None, None))] * 3
+    verbs.freeze(source, force=False)
+    verbs.close_begin(source, E1, force=False)
+    assert verbs.close_finish(source, E1, DISKS, "2026-11-20T09:00:00Z")["reason"] == "receipt given"

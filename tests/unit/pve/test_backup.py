@@ -41,6 +41,7 @@ GRAMMAR = [
     r"INFO: transferred [\d.]+ \w+ in \d+ seconds \([\d.]+ \w+/s\)",
     r"INFO: archive file size: [\d.]+\w+",
     r"INFO: adding notes to backup",
+    r"INFO: (marking backup as protected|prune older backups with retention: keep-last=\d+)",
     r"INFO: Backup job finished (successfully|with errors)",
     rf"INFO: Failed at {STAMP}",
     r"ERROR: (Backup of VM \d+ failed|Backup job failed) - .*",

@@ -12,7 +12,10 @@ from bascule_lab import credentials
 from pve.pve_standin import __main__ as daemon
 from pve.pve_standin import access, guest_store
 
+from bascule.guard import state as guard
+from bascule.guard.state import GuardState
 from bascule.io import proxmox_api
+from bascule.proxmox import config as guest_config
 from bascule.proxmox import errors as kinds
 from bascule.proxmox import leftovers, prepare, tasks
 from bascule.proxmox.errors import ProxmoxError, TaskFailed
@@ -138,7 +141,8 @@ def test_what_a_killed_restore_left_is_freed_and_removed(world: World) -> None:
     api = world.api()
     side = Side(machine="pve1", node="pve1", vmid=300, storage="local")
     target = Guest(api, side, "courses_guest", sleep=lambda seconds: None)
-    source = api.get(path("qemu/100/config"))
+    serving = guard.adopt_open(GuardState("courses_guest", "pve0"))
+    source = {**api.get(path("qemu/100/config")), "description": guest_config.with_guard("", serving)}
     world.node.store.save(300, {"memory": "128", "lock": "create"})
     with pytest.raises(TaskFailed, match=r"VM is locked \(create\)"):
         prepare.restore(target, source, volid, began=True)

@@ -105,7 +105,7 @@ GETS = [
     "/version", "/cluster/resources", "/cluster/status", "/cluster/nextid", "/cluster/ha/resources", "/cluster/backup",
     "/cluster/replication", "/nodes", "/nodes/pve1/status", "/nodes/pve1/version", "/nodes/pve1/storage",
     "/nodes/pve1/storage/local/status", "/nodes/pve1/storage/local/content", "/nodes/pve1/network",
-    "/nodes/pve1/storage/local/content/local:100/vm-100-disk-0.raw", "/nodes/pve1/qemu",
+    "/nodes/pve1/vzdump/defaults", "/nodes/pve1/storage/local/content/local:100/vm-100-disk-0.raw", "/nodes/pve1/qemu",
     "/nodes/pve1/qemu/100/config", "/nodes/pve1/qemu/100/pending", "/nodes/pve1/qemu/100/snapshot",
     "/nodes/pve1/qemu/100/status/current", "/nodes/pve1/tasks", "/access/permissions", "/storage", "/storage/local",
 ]  # fmt: skip

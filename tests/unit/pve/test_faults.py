@@ -151,6 +151,21 @@ def test_orders_over_the_wire(port: int, node: Node, guest: int) -> None:
     assert wire(port, "GET", "/api2/json/version")[0] == 200
 
 
+def test_a_client_may_ask_again_at_once(port: int) -> None:
+    """It is told that its connection ends, and takes another one."""
+    wire(port, "POST", "/standin/faults", order={"fault": "api_down", "status": 595, "count": 1})
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    found = []
+    for _ in range(2):
+        connection.request("GET", "/api2/json/version", headers={"Authorization": ROOT})
+        reply = connection.getresponse()
+        reply.read()
+        found.append(reply.status)
+        time.sleep(0.1)
+    connection.close()
+    assert found == [595, 200]
+
+
 def test_a_request_that_is_refused_as_ordered(port: int, ask: Ask, node: Node, guest: int) -> None:
     config = f"/api2/json{GUEST}/config"
     order = {"fault": "refused", "method": "PUT", "path": "/config", "status": 400, "text": "Wrong.", "count": 2}

@@ -107,6 +107,20 @@ def test_the_facts_carry_both_guards(world: World) -> None:
     assert [guards[side]["status"] for side in SIDES] == ["open", "closed"]
 
 
+def test_silent_servers_are_no_zone_that_was_never_taken_over(world: World) -> None:
+    """Status must not send people to audit in the middle of a held switch because it has no way to the servers."""
+    assert act("look")["unread"] == {}, "all answer, none has a state: not taken over"
+    act("prepare")
+    world.servers["ns-b"].up = False
+    assert (act("look")["unread"], set(act("look")["guards"])) == ({}, set(SIDES)), "one answer is enough"
+    world.servers["ns-a"].up = False
+    told = act("look")
+    why = "name server ns-a: does not answer; name server ns-b: does not answer"
+    assert (told["guards"], told["unread"]) == ({}, dict.fromkeys(SIDES, why))
+    world.servers["ns-a"].up, world.servers["ns-a"].state = True, None
+    assert act("look")["unread"] == dict.fromkeys(SIDES, "name server ns-b: does not answer")
+
+
 @pytest.mark.parametrize("missing", sorted(VARIABLES))
 def test_a_missing_key_is_told_by_the_variable(world: World, missing: str) -> None:
     """Before anything is asked to change."""

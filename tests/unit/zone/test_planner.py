@@ -33,9 +33,9 @@ def switch(source: str, target: str, decision: str = "d1") -> Plan:
     return lambda found: planner.plan_switch(ZONE, found, source, target, decision, "now")
 
 
-def retire(found: Survey) -> list[Change]:
+def retire(stays: str) -> Plan:
     """Return the plan of retire."""
-    return planner.plan_retire(ZONE, found)
+    return lambda found: planner.plan_retire(ZONE, found, stays)
 
 
 def run(world: World, plan: Plan, *, check: bool = False, lenient: bool = False) -> Outcome:
@@ -87,10 +87,12 @@ def test_back_is_forward_with_the_sides_swapped(world: World) -> None:
 def test_retire_gives_the_times_to_live_back(world: World) -> None:
     """And a second run does nothing."""
     run(world, switch("ns-a", "ns-b"))
-    run(world, retire)
+    with pytest.raises(DnsRefused, match="expected: the records to point to ns-a; found: they point to ns-b"):
+        run(world, retire("ns-a"))
+    run(world, retire("ns-b"))
     assert {rrset.ttl for server in world.servers.values() for rrset in server.rrsets.values()} == {300}
     assert [world.values(host) for host in SIDES] == [NEW, NEW]
-    assert not run(world, retire).done
+    assert not run(world, retire("ns-b")).done
 
 
 def test_a_switch_before_prepare_is_refused() -> None:
@@ -99,7 +101,7 @@ def test_a_switch_before_prepare_is_refused() -> None:
         run(World(), switch("ns-a", "ns-b"))
 
 
-@pytest.mark.parametrize("plan", [switch("ns-a", "ns-b"), prepare(), retire])
+@pytest.mark.parametrize("plan", [switch("ns-a", "ns-b"), prepare(), retire("ns-a")])
 def test_a_change_by_somebody_else_is_refused(world: World, plan: Plan) -> None:
     """Nothing is changed anywhere, and the message names server, record, and both values."""
     server = world.servers["ns-b"]

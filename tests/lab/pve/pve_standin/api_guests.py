@@ -68,13 +68,24 @@ def guests(request: Request) -> Any:
 
 @route("GET", GUEST_PATH + "/config", (VMS, "VM.Audit"), {"current": FLAG, "snapshot": TEXT})
 def config(request: Request) -> Any:
-    return {key: shown(key, value) for key, value in request.node.store.load(request.vmid).items()}
+    values = request.node.store.load(request.vmid)
+    if request.values.get("current"):
+        values |= applied(request)
+    return {key: shown(key, value) for key, value in values.items()}
+
+
+def applied(request: Request) -> Config:
+    running = request.node.qemu.pid(request.vmid) is not None
+    return request.node.store.applied(request.vmid) if running else {}
 
 
 @route("GET", GUEST_PATH + "/pending", (VMS, "VM.Audit"))
 def pending(request: Request) -> Any:
-    values = request.node.store.load(request.vmid)
-    return [{"key": key, "value": value} for key, value in sorted(values.items())]
+    values, now = request.node.store.load(request.vmid), applied(request)
+    return [
+        {"key": key, "value": now.get(key, value)} | ({"pending": value} if key in now else {})
+        for key, value in sorted(values.items())
+    ]
 
 
 @route("GET", GUEST_PATH + "/snapshot", (VMS, "VM.Audit"))
@@ -116,11 +127,23 @@ def update(request: Request, say: Any) -> None:
         for key, value in settings(values).items():
             after[key] = prepared(request, vmid, key, value)
         if node.qemu.pid(vmid) is not None:
-            # Cards follow at once, before the new text says so; everything else waits for the next start.
-            for key in after:
-                if CARD.fullmatch(key) and key in before and after[key] != before[key]:
+            # Cards follow at once, before the new text says so, where hotplug has them; all else waits.
+            changed = [key for key in after if CARD.fullmatch(key) and before.get(key, after[key]) != after[key]]
+            kept = node.store.applied(vmid)
+            for key in changed:
+                if plugs_cards(after):
                     node.qemu.replug(vmid, key, after[key], say)
+                    kept.pop(key, None)
+                else:
+                    kept.setdefault(key, before[key])
+            if changed:
+                node.store.keep_applied(vmid, {key: card for key, card in kept.items() if card != after.get(key)})
         node.store.save(vmid, after)
+
+
+def plugs_cards(config: Config) -> bool:
+    wanted = config.get("hotplug", "1")
+    return wanted == "1" or "network" in wanted.split(",")
 
 
 def prepared(request: Request, vmid: int, key: str, value: str) -> str:
@@ -182,7 +205,8 @@ def create_empty(request: Request, vmid: int, node_name: str) -> str:
 def destroy(request: Request) -> Any:
     refuse_skiplock(request)
     node, vmid, unreferenced = request.node, request.vmid, bool(request.values.get("destroy-unreferenced-disks"))
-    node.store.load(vmid)
+    if node.store.load(vmid).get("protection") == "1":
+        raise Failure(f"can't remove VM {vmid} - protection mode enabled")
     if node.qemu.pid(vmid) is not None:
         raise Failure(f"VM {vmid} is running - destroy failed")
     return node.tasks.start(

@@ -73,6 +73,8 @@ def delete(request: Request) -> Any:
     owner = path.parent.name if path.parent != node.paths.dump else ""
 
     def work(task: Task) -> None:
+        if path.with_name(path.name + ".protected").exists():
+            raise Failure(f"cannot remove protected archive '{path}'")
         node.volumes.remove(volid)
 
     return node.tasks.start("imgdel", f"{owner}@{STORAGE}", request.caller.name, work)

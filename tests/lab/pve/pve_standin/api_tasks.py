@@ -8,6 +8,7 @@ from .errors import bad_parameters
 from .params import FLAG, TEXT, Param
 from .routes import Request, WithTotal, route
 from .tasks import Upid
+from .volumes import check_storage
 from .vzdump import Job
 
 TASKS = "/nodes/{node}/tasks"
@@ -70,6 +71,15 @@ def stop(request: Request) -> Any:
     request.node.tasks.stop(request.path["upid"])
 
 
+@route("GET", "/nodes/{node}/vzdump/defaults", spec={"storage": TEXT})
+def vzdump_defaults(request: Request) -> Any:
+    storage = request.values.get("storage", "local")
+    request.caller.need(f"/storage/{storage}", "Datastore.Audit|Datastore.AllocateSpace")
+    check_storage(storage)
+    keeps = request.node.volumes.keeps()
+    return {"storage": storage, "prune-backups": "keep-all=1" if keeps is None else f"keep-last={keeps}"}
+
+
 @route("POST", "/nodes/{node}/vzdump", spec=VZDUMP)
 def vzdump(request: Request) -> Any:
     node, values = request.node, request.values
@@ -92,7 +102,8 @@ def vzdump(request: Request) -> Any:
         raise bad_parameters({"compress": "this stand-in has no lzo"})
     job = Job(
         tuple(vmids), values.get("mode", "snapshot"), compress, storage, values.get("lockwait", 180),
-        values.get("notes-template"), values.get("stopwait", 10),
+        values.get("notes-template"), values.get("stopwait", 10), bool(values.get("remove", 1)),
+        bool(values.get("protected", 0)),
         {"node": node.name, **{key: value for key, value in values.items() if key != "vmid"}},
     )  # fmt: skip
     ident = str(vmids[0]) if len(vmids) == 1 else ""

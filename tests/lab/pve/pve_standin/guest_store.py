@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
 import os
 import tempfile
 import time
@@ -54,6 +55,17 @@ class GuestStore:
                 config[key] = value
         self.save(vmid, config)
         return self.load(vmid)
+
+    def applied(self, vmid: int) -> Config:
+        """The cards that a running guest has and its configuration has others for."""
+        try:
+            kept: Config = json.loads(self._paths.applied(vmid).read_text())
+        except FileNotFoundError:
+            return {}
+        return kept
+
+    def keep_applied(self, vmid: int, cards: Config) -> None:
+        write_durably(self._paths.applied(vmid), json.dumps(cards))
 
     @contextlib.contextmanager
     def locked(self, vmid: int, say: Callable[[str], None] = lambda line: None) -> Iterator[None]:

@@ -33,6 +33,11 @@ class Paths:
         return self.root / "etc/pve/jobs.json"
 
     @property
+    def retention(self) -> Path:
+        """How many backups of a guest the storage keeps, a number; without the file it keeps all."""
+        return self.root / "etc/pve/standin-retention"
+
+    @property
     def privileges(self) -> Path:
         return self.root / "etc/pve/priv/standin-privileges.json"
 
@@ -94,6 +99,10 @@ class Paths:
 
     def pid_file(self, vmid: int) -> Path:
         return self.run / f"{vmid}.pid"
+
+    def applied(self, vmid: int) -> Path:
+        """The cards of a running guest that its configuration has others for from its next start on."""
+        return self.run / f"{vmid}.applied.json"
 
     def qmp(self, vmid: int) -> Path:
         return self.run / f"{vmid}.qmp"

@@ -152,7 +152,7 @@ class Qemu:
 
     def _forget(self, vmid: int) -> None:
         paths = self._paths
-        for path in (paths.pid_file(vmid), paths.qmp(vmid), paths.agent(vmid), paths.serial(vmid)):
+        for path in (paths.pid_file(vmid), paths.qmp(vmid), paths.agent(vmid), paths.serial(vmid), paths.applied(vmid)):
             path.unlink(missing_ok=True)
 
 

@@ -66,6 +66,8 @@ class Restore:
     def run(self, task: Task, vmid: int, archive: Path, unique: bool, overrides: Config) -> None:
         with self._store.locked(vmid, task.log):
             try:
+                if self._store.load(vmid).get("protection") == "1":
+                    raise Failure(f"unable to restore VM {vmid} - - protection mode enabled")
                 if self._qemu.pid(vmid) is not None:
                     raise Failure(f"unable to restore VM {vmid} - vm is running")
                 config = self._extract(task, vmid, archive, unique)

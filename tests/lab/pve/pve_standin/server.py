@@ -75,6 +75,9 @@ class Handler(BaseHTTPRequestHandler):
         if payload is not None:
             self.send_header("Content-Type", "application/json;charset=UTF-8")
         self.send_header("Content-Length", str(len(body)))
+        if self.close_connection:
+            # Else a client that asks again at once may do so on what is being closed.
+            self.send_header("Connection", "close")
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(body)

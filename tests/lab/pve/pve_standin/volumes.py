@@ -82,7 +82,7 @@ class Volumes:
         path = self.path(volid)
         path.unlink(missing_ok=True)
         if path.parent == self._paths.dump:
-            for beside in (_stem(path) + ".log", path.name + ".notes"):
+            for beside in (_stem(path) + ".log", path.name + ".notes", path.name + ".protected"):
                 path.with_name(beside).unlink(missing_ok=True)
 
     def remove_of(self, vmid: int, config: Config, unreferenced: bool = False) -> None:
@@ -95,6 +95,16 @@ class Volumes:
             path.unlink()
         if directory.exists() and not any(directory.iterdir()):
             directory.rmdir()
+
+    def keeps(self) -> int | None:
+        """How many backups of a guest the storage keeps by its retention; None is all of them."""
+        path = self._paths.retention
+        return int(path.read_text()) if path.exists() else None
+
+    def unprotected(self, vmid: int) -> list[str]:
+        """The guest's backups that pruning may remove, the oldest first."""
+        rows = [row for row in self.listed("backup", vmid) if "protected" not in row]
+        return [row["volid"] for row in sorted(rows, key=lambda row: (row["ctime"], row["volid"]))]
 
     def listed(self, content: str | None, vmid: int | None) -> list[dict[str, Any]]:
         found = []
@@ -117,6 +127,8 @@ class Volumes:
             notes = path.with_name(path.name + ".notes")
             if notes.exists():
                 entry["notes"] = notes.read_text().strip()
+            if path.with_name(path.name + ".protected").exists():
+                entry["protected"] = 1
             return entry
         return {
             "volid": f"{STORAGE}:{path.parent.name}/{path.name}", "content": "images", "ctime": int(stat.st_ctime),

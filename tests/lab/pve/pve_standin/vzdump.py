@@ -26,7 +26,7 @@ from .guest_store import GuestStore
 from .paths import Paths
 from .qemu import Qemu, has_agent
 from .tasks import Task
-from .volumes import STORAGE, check_storage
+from .volumes import STORAGE, Volumes, check_storage
 from .vzdump_copy import Copies
 from .vzdump_text import clock, now, whole_size
 from .vzdump_write import Archive, Backup, Source
@@ -47,6 +47,8 @@ class Job:
     lockwait_minutes: int = 180
     notes_template: str | None = None
     stopwait_minutes: int = 10
+    remove: bool = True
+    protected: bool = False
     given: dict[str, Any] = field(default_factory=dict)
 
 
@@ -64,6 +66,7 @@ class Vzdump:
         self._store = store
         self._qemu = qemu
         self._faults = faults
+        self._volumes = Volumes(paths)
 
     def run(self, task: Task, job: Job) -> None:
         try:
@@ -144,6 +147,12 @@ class Vzdump:
 
     def _back_up(self, backup: Backup, job: Job, vmid: int, stem: Path) -> None:
         config = self._store.load(vmid)
+        keeps = self._volumes.keeps()
+        if keeps is not None and not job.remove and not job.protected and len(self._volumes.unprotected(vmid)) >= keeps:
+            raise Failure(
+                f"There is a max backup limit of {keeps} enforced by the target storage or the vzdump parameters. "
+                "Either increase the limit or delete old backups."
+            )
         running = self._qemu.pid(vmid) is not None
         backup.say(f"status = {'running' if running else 'stopped'}")
         with self._store.locked(vmid):
@@ -177,6 +186,14 @@ class Vzdump:
         if job.notes_template is not None:
             backup.say("adding notes to backup")
             target.with_name(target.name + ".notes").write_text(self._notes(job.notes_template, vmid, name))
+        if job.protected:
+            backup.say("marking backup as protected")
+            target.with_name(target.name + ".protected").touch()
+        keeps = self._volumes.keeps()
+        if job.remove and keeps is not None:
+            backup.say(f"prune older backups with retention: keep-last={keeps}")
+            for volid in self._volumes.unprotected(vmid)[:-keeps]:
+                self._volumes.remove(volid)
 
     def _notes(self, template: str, vmid: int, name: str) -> str:
         values = {"guestname": name, "node": self._node, "vmid": str(vmid), "cluster": self._node}

@@ -1,0 +1,48 @@
+"""Before anything is retired: refuse unless every component stands where it is to stay."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+name: bascule_settled
+short_description: Refuse unless every component stands where it is to stay
+description:
+  - Stands after the roles' verb C(state) in a decommission, before anything is removed. Takes the guards that were
+    registered, and runs on the controller.
+  - Demands of every component of the play that the side that stays is open to users and the other one closed.
+options: {}
+author:
+  - The Bascule authors
+"""
+
+EXAMPLES = r"""
+- name: Refuse unless everything stands where it is to stay
+  bascule_settled:
+  run_once: true
+"""
+
+RETURN = r"""# """
+
+from typing import Any
+
+from bascule.errors import BasculeError
+from bascule.journal import position
+from bascule.plan import standing
+from bascule.plan.action import ControllerAction, Scope
+
+
+class ActionModule(ControllerAction):
+    """See DOCUMENTATION."""
+
+    def act(self, args: dict[str, Any], scope: Scope) -> dict[str, Any]:
+        """Judge."""
+        components, _ = standing.read(scope)
+        found = [(c.name, position.unsettled(c.entered, c.left, c.retired)) for c in components]
+        if wrong := [f"{name}: {why}" for name, why in found if why]:
+            raise BasculeError(
+                expected="every component open to users at the site that stays, and closed at the other",
+                found="; ".join(wrong),
+                state="nothing was removed",
+                next_command="ansible-playbook playbooks/status.yml",
+            )
+        return {}
