@@ -12,7 +12,7 @@ from typing import Any
 
 from tests.faults.guests.nodes import Nodes
 
-from bascule.proxmox import prepare
+from bascule.guest import prepare
 from benchmarks import guest_nodes
 from benchmarks.harness import HIGHER, Benchmark, Measurement, Settings, alternate
 
@@ -41,7 +41,7 @@ os.sync()
 """
 PROOF = """
 import sys
-from bascule.io import archive
+from bascule.guest.io import archive
 sys.exit(archive.verify_archive(*sys.argv[1:]).result != "proved")
 """
 

@@ -12,23 +12,23 @@ from pathlib import Path
 from typing import Any
 
 from bascule.guard.state import Epoch, Receipt
-from bascule.proxmox import verbs, ways
-from bascule.proxmox.guest import Guest
+from bascule.guest import decisions, transitions
+from bascule.guest.guest import Guest
 from benchmarks import guest_nodes
 from benchmarks.harness import LOWER, Benchmark, Measurement, Settings
 
 
 def switch(source: Guest, target: Guest, number: int) -> dict[str, float]:
     """One move in the window; return the seconds of its steps."""
-    epoch, position = Epoch(number, "bench"), {ways.STATELESS: ways.NOT_CARRIED}
+    epoch, position = Epoch(number, "bench"), {decisions.STATELESS: decisions.NOT_CARRIED}
     moments = [time.monotonic()]
-    verbs.freeze(source, force=False)
+    transitions.freeze(source, force=False)
     moments.append(time.monotonic())
-    verbs.close_begin(source, epoch, force=False)
-    receipt = Receipt.from_dict(verbs.close_finish(source, epoch, position, "2026-11-20T09:00:00Z")["receipt"])
+    transitions.close_begin(source, epoch, force=False)
+    receipt = Receipt.from_dict(transitions.close_finish(source, epoch, position, "2026-11-20T09:00:00Z")["receipt"])
     moments.append(time.monotonic())
-    reached = verbs.reached(receipt.position, {}, False, stateless=True)
-    verbs.open_side(target, epoch, receipt, reached, onboot=True, leads=False, stateless=True)
+    reached = transitions.reached(receipt.position, {}, False, stateless=True)
+    transitions.open_side(target, epoch, receipt, reached, onboot=True, leads=False, stateless=True)
     moments.append(time.monotonic())
     steps = ("shut_down", "close", "open")
     return {name: round(end - begin, 3) for name, begin, end in zip(steps, moments, moments[1:], strict=False)}
@@ -45,7 +45,7 @@ def measure(settings: Settings) -> Measurement:
         sides[1].wait_agent()
         for number in range(1, settings.rounds + 1):
             source, target = sides if number % 2 else sides[::-1]
-            verbs.boot_apart(target)
+            transitions.boot_apart(target)
             target.wait_agent()
             turns.append(switch(source, target, number))
             connected.append(len(pair.connected()))

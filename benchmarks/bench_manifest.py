@@ -94,7 +94,7 @@ class Manifest:
         """Take it, and return the seconds it took; `kept` lets it believe the digests of the one before."""
         if not kept:
             self.target.unlink(missing_ok=True)
-        command = [sys.executable, "-m", "bascule.host", "manifest", str(self.tree), str(self.target)]
+        command = [sys.executable, "-m", "bascule.agent", "manifest", str(self.tree), str(self.target)]
         began = time.monotonic()
         with subprocess.Popen(
             command, env={**os.environ, "PYTHONPATH": str(PACKAGE)}, stdout=subprocess.PIPE

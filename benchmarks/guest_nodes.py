@@ -14,10 +14,10 @@ sys.path.append(str(Path(__file__).resolve().parents[1] / "tests" / "lab"))
 from bascule_lab import shell
 from tests.faults.guests.nodes import NUMBERS, Nodes
 
-from bascule.io import health
-from bascule.io.proxmox_api import connect
-from bascule.proxmox import session
-from bascule.proxmox.guest import Guest
+from bascule.guest import session
+from bascule.guest.guest import Guest
+from bascule.guest.io import health
+from bascule.guest.io.proxmox_api import connect
 
 USER = "bascule@pve!move"
 # Where the whole package lies on a node; the host agent has only what runs in its units.

@@ -12,9 +12,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from bascule.integrity import rows
-from bascule.io.pg_digest import Connections, Digester
-from bascule.io.psql import Session
+from bascule.postgresql import rows
+from bascule.postgresql.io.cluster.psql import Session
+from bascule.postgresql.io.rows.digest import Connections, Digester
 
 
 def connect(database: str) -> Session:

@@ -38,11 +38,11 @@ from typing import Any
 from ansible.utils.display import Display
 
 from bascule.errors import BasculeError
-from bascule.io.journal_store import Journal
-from bascule.journal import position
-from bascule.plan import standing
-from bascule.plan.action import ControllerAction, Scope
-from bascule.plan.standing import Component
+from bascule.plugin import standing
+from bascule.plugin.action import ControllerAction, Scope
+from bascule.plugin.standing import Component
+from bascule.run import position
+from bascule.run.io.journal import Journal
 
 
 class ActionModule(ControllerAction):

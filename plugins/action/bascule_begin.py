@@ -52,12 +52,12 @@ ansible_facts:
 
 from typing import Any, ClassVar
 
-from bascule.io import decision
-from bascule.io.journal_store import Journal, require_copies
-from bascule.journal.progress import refuse_after_failure
-from bascule.plan import context
-from bascule.plan.action import ControllerAction, Scope, journal_entry
-from bascule.plan.verbs import DIRECTIONS, VERBS, verb
+from bascule.plugin.action import ControllerAction, Scope, journal_entry
+from bascule.run import context
+from bascule.run.io import identity
+from bascule.run.io.journal import Journal, require_copies
+from bascule.run.progress import refuse_after_failure
+from bascule.run.verbs import DIRECTIONS, VERBS, verb
 
 
 class ActionModule(ControllerAction):
@@ -78,8 +78,8 @@ class ActionModule(ControllerAction):
             "bascule_direction": about.direction,
             "bascule_phase": about.phase,
             "bascule_verb": about.verb,
-            "bascule_run": decision.current_run(),
-            "bascule_decision": decision.current(),
+            "bascule_run": identity.current_run(),
+            "bascule_decision": identity.current(),
         }
         what = verb(about.verb)
         if what.name == "state":

@@ -149,13 +149,13 @@ from typing import Any, ClassVar
 
 from ansible.utils.display import Display
 
-from bascule.dns import conduct, planner
+from bascule.dns import apply, planner
+from bascule.dns.io import servers as io_dns
 from bascule.dns.planner import Survey, Zone
 from bascule.dns.records import ServerView, parse_records
 from bascule.errors import BasculeError
-from bascule.io import decision
-from bascule.io import dns as io_dns
-from bascule.plan.action import ControllerAction, Scope, plain
+from bascule.plugin.action import ControllerAction, Scope, plain
+from bascule.run.io import identity
 
 display = Display()
 
@@ -206,7 +206,7 @@ class ActionModule(ControllerAction):
 
         if args["verb"] in ("look", "await"):
             return self._look(zone, args, read, ask, now)
-        if self.check_mode and args["verb"] != "prepare" and not conduct.look(zone, list(args["servers"]), read).newest:
+        if self.check_mode and args["verb"] != "prepare" and not apply.look(zone, list(args["servers"]), read).newest:
             return {
                 "changed": True,
                 "active": "",
@@ -222,13 +222,13 @@ class ActionModule(ControllerAction):
                 zone,
                 source=args["from"],
                 target=args["to"],
-                decision=decision.current() if args["verb"] == "switch" else "",
+                decision=identity.current() if args["verb"] == "switch" else "",
                 now=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now)),
             ),
             "retire": functools.partial(planner.plan_retire, zone, stays=args["to"]),
         }[args["verb"]]
         key = self._key()
-        outcome = conduct.carry_out(
+        outcome = apply.carry_out(
             zone,
             list(args["servers"]),
             read,
@@ -256,13 +256,13 @@ class ActionModule(ControllerAction):
         }
 
     def _look(
-        self, zone: Zone, args: dict[str, Any], read: conduct.Reader, ask: Callable[[], list[ServerView]], now: int
+        self, zone: Zone, args: dict[str, Any], read: apply.Reader, ask: Callable[[], list[ServerView]], now: int
     ) -> dict[str, Any]:
-        found = conduct.look(zone, list(args["servers"]), read)
+        found = apply.look(zone, list(args["servers"]), read)
         active = _active(found)
         side = active or args["from"]
         if args["verb"] == "await" and active:
-            conduct.await_answer(zone, ask, side, 0 if self.check_mode else args["wait"])
+            apply.await_answer(zone, ask, side, 0 if self.check_mode else args["wait"])
         resolvers = ask()
         views = [view for view in found.views if not (view.error and args["allow_unreachable"])]
         wrong = [text for view in [*views, *resolvers] for text in planner.wrong_answers(zone, view, side)]

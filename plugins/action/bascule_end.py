@@ -24,9 +24,9 @@ RETURN = r"""# """
 
 from typing import Any
 
-from bascule.io.journal_store import Journal
-from bascule.journal.progress import OK
-from bascule.plan.action import ControllerAction, Scope, journal_entry
+from bascule.plugin.action import ControllerAction, Scope, journal_entry
+from bascule.run.io.journal import Journal
+from bascule.run.progress import OK
 
 
 class ActionModule(ControllerAction):

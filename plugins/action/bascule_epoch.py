@@ -50,7 +50,7 @@ from ansible.plugins.action import ActionBase
 
 from bascule.errors import BasculeError
 from bascule.guard.state import GuardState, leader, next_epoch
-from bascule.io import decision
+from bascule.run.io import identity
 
 
 class ActionModule(ActionBase):
@@ -67,7 +67,7 @@ class ActionModule(ActionBase):
         )
         try:
             source, target = (GuardState.from_dict(args[key]) for key in ("from_guard", "to_guard"))
-            epoch = next_epoch(source, target, decision.current())
+            epoch = next_epoch(source, target, identity.current())
             first = leader(source, target)
         except BasculeError as error:
             raise AnsibleActionFail(error.message(), result=error.fields()) from error

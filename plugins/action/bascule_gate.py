@@ -54,9 +54,9 @@ import time
 from typing import Any, ClassVar
 
 from bascule.errors import GateError
-from bascule.gates.decide import decide
-from bascule.io.journal_store import Journal
-from bascule.plan.action import ControllerAction, Scope, journal_entry
+from bascule.plugin.action import ControllerAction, Scope, journal_entry
+from bascule.run.gates import decide
+from bascule.run.io.journal import Journal
 
 
 class ActionModule(ControllerAction):

@@ -53,10 +53,10 @@ from typing import Any, ClassVar
 
 from ansible.utils.display import Display
 
-from bascule.io.journal_store import Journal
-from bascule.plan.action import ControllerAction, Scope
-from bascule.plan.go import confirm, given_up
-from bascule.plan.verbs import DIRECTIONS
+from bascule.plugin.action import ControllerAction, Scope
+from bascule.run.approval import confirm, given_up
+from bascule.run.io.journal import Journal
+from bascule.run.verbs import DIRECTIONS
 
 display = Display()
 

@@ -190,25 +190,26 @@ from ansible.utils.display import Display
 from bascule.errors import BasculeError
 from bascule.guard import state as guard
 from bascule.guard.state import Epoch, Receipt
-from bascule.io import guard_copy, health
-from bascule.io.proxmox_api import connect, fingerprint
-from bascule.plan.action import plain
-from bascule.proxmox import (
+from bascule.guest import (
     audit,
+    backup_jobs,
+    decisions,
     leftovers,
+    observed,
     prepare,
-    prove,
     ready,
     recover,
     remote,
-    schedule,
     session,
-    verbs,
-    view,
-    ways,
+    transitions,
+    verify,
 )
-from bascule.proxmox import config as guest_config
-from bascule.proxmox.guest import Guest
+from bascule.guest import config as guest_config
+from bascule.guest.guest import Guest
+from bascule.guest.io import health
+from bascule.guest.io.proxmox_api import connect, fingerprint
+from bascule.plugin.action import plain
+from bascule.run.io import guard_copy
 
 display = Display()
 
@@ -260,7 +261,7 @@ class ActionModule(ActionBase):
             "state": lambda source, target, args: self._state(source, target)[0],
             "plan_prepare": self._plan_prepare,
             "ready": lambda source, target, args: ready.ready(
-                source, target, *view.look_at_both(source, target), self._way
+                source, target, *observed.look_at_both(source, target), self._way
             ),
             "plan_sync": self._plan_sync,
             "plan_switch": self._plan_switch,
@@ -271,7 +272,7 @@ class ActionModule(ActionBase):
                 time.time() - self._refresh_after if args["fresh"] else 0,
                 args["mark"],
                 self._check,
-                plain=self._way == ways.WARM,
+                plain=self._way == decisions.WARM,
             ),
             "restore": lambda source, target, args: prepare.restore(
                 target,
@@ -301,32 +302,36 @@ class ActionModule(ActionBase):
             "backup_jobs": lambda source, target, args: {
                 "changed": False,
                 "nodes": {
-                    side.side.machine: schedule.jobs_of(side)
+                    side.side.machine: backup_jobs.jobs_of(side)
                     for side in (source, target)
                     if args["machine"] in (None, side.side.machine)
                 },
             },
-            "set_backup_jobs": lambda source, target, args: schedule.set_enabled(
+            "set_backup_jobs": lambda source, target, args: backup_jobs.set_enabled(
                 source if args["machine"] == source.side.machine else target,
                 args["jobs"],
                 args["enabled"],
                 self._check,
             ),
             "leftover": lambda source, target, args: leftovers.locked_by_restore(target, args["began"]),
-            "quiesce": lambda source, target, args: verbs.quiesce(target, self._check),
-            "boot": lambda source, target, args: verbs.boot_apart(target, self._check),
-            "proof_boot": lambda source, target, args: verbs.proof_boot(
-                target, stays=self._way == ways.WARM, command=self._proof_command
+            "quiesce": lambda source, target, args: transitions.quiesce(target, self._check),
+            "boot": lambda source, target, args: transitions.boot_apart(target, self._check),
+            "proof_boot": lambda source, target, args: transitions.proof_boot(
+                target, stays=self._way == decisions.WARM, command=self._proof_command
             ),
-            "freeze": lambda source, target, args: verbs.freeze(source, self._force, self._check, target, self._copies),
-            "close_begin": lambda source, target, args: verbs.close_begin(
+            "freeze": lambda source, target, args: transitions.freeze(
+                source, self._force, self._check, target, self._copies
+            ),
+            "close_begin": lambda source, target, args: transitions.close_begin(
                 source, Epoch.parse(args["epoch"]), self._force
             ),
-            "close_finish": lambda source, target, args: verbs.close_finish(
+            "close_finish": lambda source, target, args: transitions.close_finish(
                 source, Epoch.parse(args["epoch"]), args["position"], _now()
             ),
             "open": self._open,
-            "thaw": lambda source, target, args: verbs.thaw(target, args["onboot"], self._check, source, self._copies),
+            "thaw": lambda source, target, args: transitions.thaw(
+                target, args["onboot"], self._check, source, self._copies
+            ),
             "verify": self._verify,
             "retire": lambda source, target, args: prepare.retire(
                 source, target.guard(target.config_if_any()), self._check
@@ -348,7 +353,7 @@ class ActionModule(ActionBase):
             self._window = float(self._variable(task_vars, "proxmox_guest_window"))
             link = plain(self._templar.template(task_vars.get("plan_link") or {}))
             self._planned = float(link.get("rate_mbit") or 0) * 1e6 / 8
-            ways.must_be_declared(self._way, self._stateless)
+            decisions.must_be_declared(self._way, self._stateless)
             self._known = settings
             source, target = (
                 session.guest(self._variable(task_vars, name), settings, connect, self._tell, health.ask)
@@ -369,7 +374,7 @@ class ActionModule(ActionBase):
 
     def _guards(self, source: Guest, target: Guest, args: Mapping[str, Any]) -> dict[str, Any]:
         noted = guard.GuardState.from_dict(args["kept"]) if args["began"] and args["kept"] else None
-        read, unread, missing = view.guards(source, target, noted=noted)
+        read, unread, missing = observed.guards(source, target, noted=noted)
         return {
             "changed": False,
             "guards": {machine: found.to_dict() for machine, found in read.items()},
@@ -377,8 +382,8 @@ class ActionModule(ActionBase):
             "gone": "".join(missing),
         }
 
-    def _state(self, source: Guest, target: Guest) -> tuple[dict[str, Any], view.View, view.View]:
-        left, entered = view.look_at_both(source, target)
+    def _state(self, source: Guest, target: Guest) -> tuple[dict[str, Any], observed.View, observed.View]:
+        left, entered = observed.look_at_both(source, target)
         leader = guard.leader(left.guard, entered.guard) or ""
         return (
             {"changed": False, "source": left.to_dict(), "target": entered.to_dict(), "leader": leader},
@@ -388,11 +393,11 @@ class ActionModule(ActionBase):
 
     def _audit(self, source: Guest, target: Guest, args: Mapping[str, Any]) -> dict[str, Any]:
         measured = {**(args["measured"] or {}), "planned": self._planned}
-        views = view.look_at_both(source, target)
+        views = observed.look_at_both(source, target)
         found = audit.audit(
             source, target, *views, self._way, self._stateless, measured, self._window, bool(self._proof_command)
         )
-        if self._way == ways.REMOTE:
+        if self._way == decisions.REMOTE:
             try:
                 endpoint = session.endpoint(target.side.machine, self._known, fingerprint)
                 found["fingerprint"] = endpoint.fingerprint
@@ -412,7 +417,7 @@ class ActionModule(ActionBase):
 
     def _plan_prepare(self, source: Guest, target: Guest, args: Mapping[str, Any]) -> dict[str, Any]:
         state, left, entered = self._state(source, target)
-        ways.may_prepare(left, entered, self._copies)
+        decisions.may_prepare(left, entered, self._copies)
         return state
 
     def _copies(self, machine: str) -> guard.GuardState | None:
@@ -420,31 +425,31 @@ class ActionModule(ActionBase):
 
     def _plan_sync(self, source: Guest, target: Guest, args: Mapping[str, Any]) -> dict[str, Any]:
         state, left, entered = self._state(source, target)
-        return {**state, **ways.sync_todo(left, entered, self._way, self._copies).to_dict()}
+        return {**state, **decisions.sync_todo(left, entered, self._way, self._copies).to_dict()}
 
     def _plan_switch(self, source: Guest, target: Guest, args: Mapping[str, Any]) -> dict[str, Any]:
         state, left, entered = self._state(source, target)
-        todo = ways.switch_todo(left, entered, self._way, self._copies)
+        todo = decisions.switch_todo(left, entered, self._way, self._copies)
         if not self._check:
-            verbs.must_know_onboot(todo, args["onboot"])
+            transitions.must_know_onboot(todo, args["onboot"])
         return {**state, **todo.to_dict()}
 
     def _verify(self, source: Guest, target: Guest, args: Mapping[str, Any]) -> dict[str, Any]:
-        left, entered = view.look_at_both(source, target)
-        found = prove.compare(left, entered, args["switched"] or {}, args["position"] or {}, self._way)
+        left, entered = observed.look_at_both(source, target)
+        found = verify.compare(left, entered, args["switched"] or {}, args["position"] or {}, self._way)
         active = target if entered.machine == found["active_side"] else source
-        silent = verbs.serving(active, active.config())
+        silent = transitions.serving(active, active.config())
         return {"changed": False, "proof": {**found, "details": found["details"] + ([silent] if silent else [])}}
 
     def _open(self, source: Guest, target: Guest, args: Mapping[str, Any]) -> dict[str, Any]:
         receipt = Receipt.from_dict(args["receipt"])
         # Only what the plan declares counts, never an argument of a task.
-        stateless = self._way == ways.WARM and self._stateless and not args["leads"]
-        return verbs.open_side(
+        stateless = self._way == decisions.WARM and self._stateless and not args["leads"]
+        return transitions.open_side(
             target,
             Epoch.parse(args["epoch"]),
             receipt,
-            verbs.reached(receipt.position, args["reached"] or {}, args["leads"], stateless),
+            transitions.reached(receipt.position, args["reached"] or {}, args["leads"], stateless),
             args["onboot"],
             args["leads"],
             stateless,

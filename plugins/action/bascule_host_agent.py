@@ -34,7 +34,8 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 
-from bascule.io import agent, files
+from bascule.agent.io import build
+from bascule.system.io import storage
 
 _UNIT = "bascule-boot.service"
 
@@ -48,9 +49,9 @@ class ActionModule(ActionBase):
         """Compare, then install what differs."""
         super().run(tmp, task_vars)
         self.validate_argument_spec({})
-        content = agent.build()
+        content = build.build()
         digest = hashlib.sha256(content).hexdigest()
-        unit = files.read_text(self._find_needle("files", _UNIT))
+        unit = storage.read_text(self._find_needle("files", _UNIT))
         arguments = {"digest": digest, "unit": unit}
         result = self._module(arguments, task_vars)
         if result.get("needed") and not self._task.check_mode and not result.get("failed"):

@@ -75,10 +75,10 @@ import time
 from typing import Any, ClassVar
 
 from bascule.errors import BasculeError
-from bascule.io import sides
-from bascule.io.units import AGENT
-from bascule.plan.action import ControllerAction, Scope
-from bascule.postgresql.drive import LOOK_SECONDS, Drive
+from bascule.plugin.action import ControllerAction, Scope
+from bascule.postgresql.io.switchover import connections
+from bascule.postgresql.switchover import LOOK_SECONDS, Drive
+from bascule.system.io.units import AGENT
 
 
 class ActionModule(ControllerAction):
@@ -99,10 +99,12 @@ class ActionModule(ControllerAction):
             return {"changed": args["action"] == "switch"}
         if args["action"] == "switch" and not args["epoch"]:
             raise BasculeError(expected="an epoch", found="none", state="nothing was changed")
-        hold = sides.Hold()
+        hold = connections.Hold()
         with contextlib.ExitStack() as stack:
             old, new = (
-                stack.enter_context(sides.Agent(scope.target(host), _script(scope.component, host, part), label, hold))
+                stack.enter_context(
+                    connections.Agent(scope.target(host), _script(scope.component, host, part), label, hold)
+                )
                 for host, part, label in ((args["from"], "leave", "old"), (args["to"], "enter", "new"))
             )
             for agent in (old, new):

@@ -42,8 +42,8 @@ path:
 
 from typing import Any, ClassVar
 
-from bascule.io.journal_store import Journal
-from bascule.plan.action import ControllerAction, Scope, journal_entry
+from bascule.plugin.action import ControllerAction, Scope, journal_entry
+from bascule.run.io.journal import Journal
 
 
 class ActionModule(ControllerAction):

@@ -26,9 +26,9 @@ RETURN = r"""# """
 from typing import Any
 
 from bascule.errors import BasculeError
-from bascule.journal import position
-from bascule.plan import standing
-from bascule.plan.action import ControllerAction, Scope
+from bascule.plugin import standing
+from bascule.plugin.action import ControllerAction, Scope
+from bascule.run import position
 
 
 class ActionModule(ControllerAction):

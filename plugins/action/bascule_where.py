@@ -36,13 +36,13 @@ from typing import Any
 from ansible.utils.display import Display
 
 from bascule.errors import BasculeError
+from bascule.guard.io.store import GUARD_DIRECTORY
 from bascule.guard.state import GuardState
-from bascule.io import decision, remote
-from bascule.io.guard_store import GUARD_DIRECTORY
-from bascule.io.journal_store import Journal, read_copies, read_starts
-from bascule.journal import chain, position, runs
-from bascule.plan import context
-from bascule.plan.action import ControllerAction, Scope, plain
+from bascule.plugin.action import ControllerAction, Scope, plain
+from bascule.run import chain, context, position, runs
+from bascule.run.io import identity
+from bascule.run.io.journal import Journal, read_copies, read_starts
+from bascule.system.io import remote
 
 _LONGEST = 300
 
@@ -77,7 +77,7 @@ class ActionModule(ControllerAction):
             lines.insert(1, f"  {newer}")
         for line in lines:
             Display().display(line)
-        return {"lines": lines, "run": journal.run, "decision": decision.current()}
+        return {"lines": lines, "run": journal.run, "decision": identity.current()}
 
     def _sides(self, scope: Scope) -> list[position.Sides]:
         """Return both sides of every component."""

@@ -27,10 +27,10 @@ from ansible.errors import AnsibleError
 from ansible.plugins.callback import CallbackBase
 
 from bascule.errors import BasculeError
-from bascule.io import decision
-from bascule.io.journal_store import Journal, read_starts
-from bascule.journal.progress import FAILED
-from bascule.plan.action import Scope, plain
+from bascule.plugin.action import Scope, plain
+from bascule.run.io import identity
+from bascule.run.io.journal import Journal, read_starts
+from bascule.run.progress import FAILED
 
 _LONGEST = 2000
 
@@ -57,7 +57,7 @@ class CallbackModule(CallbackBase):
         self._active: dict[str, _Verb] = {}
         self._started: dict[tuple[str, str], float] = {}
         self._written = False
-        decision.begin()
+        identity.begin()
 
     def v2_playbook_on_play_start(self, play: Any) -> None:
         """Choose the run; end what failed in the play, or the layer, before."""
@@ -66,7 +66,7 @@ class CallbackModule(CallbackBase):
         if scope is None:
             return
         try:
-            _, said = decision.choose_run(scope.plan, lambda: self._starts(scope))
+            _, said = identity.choose_run(scope.plan, lambda: self._starts(scope))
             if said:
                 self._display.warning(said)
         except BasculeError as error:

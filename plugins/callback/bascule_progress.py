@@ -28,7 +28,7 @@ from typing import Any
 from ansible.plugins.callback.default import CallbackModule as Default
 from ansible.utils.display import Display
 
-from bascule.report.progress import Progress
+from bascule.run.display import Progress
 
 # Tasks whose message is meant for the reader.
 SPEAKING = frozenset({"bascule_where", "bascule_go", "debug"})

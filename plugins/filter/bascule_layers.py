@@ -8,7 +8,7 @@ from typing import Any
 from ansible.errors import AnsibleFilterError
 
 from bascule.errors import BasculeError
-from bascule.plan.components import batches, layers_in
+from bascule.run.components import batches, layers_in
 
 
 def bascule_layers(hosts: Iterable[str], groups: Mapping[str, Any], reverse: bool = False) -> list[int]:

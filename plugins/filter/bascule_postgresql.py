@@ -10,17 +10,25 @@ from typing import Any
 from ansible.errors import AnsibleFilterError
 
 from bascule.errors import BasculeError
-from bascule.integrity import compare, narrow
-from bascule.postgresql import control, decide, dumping, parity, parity_dump, pgbouncer
+from bascule.postgresql import (
+    compare,
+    compatibility,
+    compatibility_dump,
+    control,
+    decisions,
+    dump_restore,
+    locate,
+    pgbouncer,
+)
 from bascule.postgresql.spec import DUMP_RESTORE
 
 
 def bascule_postgresql_decide(source: Mapping[str, Any], to: Mapping[str, Any]) -> dict[str, Any]:
     """Return who is active, and what the verbs have to do, from the states of both sides."""
     try:
-        a, b = decide.Side.from_dict(source), decide.Side.from_dict(to)
-        leader = decide.leader(a, b)
-        follows, lag_unasked = decide.follows(a, b), decide.lag_unasked(a, b)
+        a, b = decisions.Side.from_dict(source), decisions.Side.from_dict(to)
+        leader = decisions.leader(a, b)
+        follows, lag_unasked = decisions.follows(a, b), decisions.lag_unasked(a, b)
     except BasculeError as error:
         raise AnsibleFilterError(error.message()) from error
     active = leader or a.name
@@ -36,7 +44,7 @@ def bascule_postgresql_decide(source: Mapping[str, Any], to: Mapping[str, Any]) 
 def bascule_postgresql_switch(source: Mapping[str, Any], to: Mapping[str, Any]) -> dict[str, str]:
     """Return what a switch has to do."""
     try:
-        found = decide.switch(decide.Side.from_dict(source), decide.Side.from_dict(to))
+        found = decisions.switch(decisions.Side.from_dict(source), decisions.Side.from_dict(to))
     except BasculeError as error:
         raise AnsibleFilterError(error.message()) from error
     return {"action": found.action, "reason": found.reason}
@@ -56,12 +64,12 @@ def bascule_postgresql_parity(
     )
     if spec and spec["method"] == DUMP_RESTORE:
         return {
-            "differences": parity_dump.differences(source, target, spec, replace=replace),
-            "notes": parity_dump.notes(source, target),
+            "differences": compatibility_dump.differences(source, target, spec, replace=replace),
+            "notes": compatibility_dump.notes(source, target),
         }
     return {
-        "differences": parity.differences(source, target, replace=replace),
-        "notes": parity.notes(source, target),
+        "differences": compatibility.differences(source, target, replace=replace),
+        "notes": compatibility.notes(source, target),
     }
 
 
@@ -86,7 +94,7 @@ def bascule_postgresql_compare(
     if divergent:
         found.details.append(f"{divergent} bytes of log beyond the fork at {fork} exist at {passive['side']} only")
     # The hashes of single columns travel to the controller: salted, so that nobody can look short values up.
-    ask = narrow.first(active, passive, found, secrets.token_hex(8))
+    ask = locate.first(active, passive, found, secrets.token_hex(8))
     return {**found.to_dict(), "divergent_bytes": divergent, "ask": ask}
 
 
@@ -94,7 +102,7 @@ def bascule_postgresql_narrow(
     before: Mapping[str, Any], active: Mapping[str, Any] | None, passive: Mapping[str, Any] | None
 ) -> dict[str, Any]:
     """Return the next question about what differs, and all that the answers have shown so far."""
-    found = narrow.following(before["ask"], active, passive)
+    found = locate.following(before["ask"], active, passive)
     return {
         "ask": found["ask"],
         "rows": {**before.get("rows", {}), **found["rows"]},
@@ -105,21 +113,21 @@ def bascule_postgresql_narrow(
 
 def bascule_postgresql_found(comparison: Mapping[str, Any], narrowed: Mapping[str, Any]) -> dict[str, Any]:
     """Return what is recorded: the comparison, with the rows, columns and objects that differ by name."""
-    return narrow.finished(comparison, narrowed)
+    return locate.finished(comparison, narrowed)
 
 
 def bascule_postgresql_forecast(rehearsed: Mapping[str, Any], state: Mapping[str, Any]) -> float | str:
     """Return the seconds that the window will take; nothing when no rehearsal of this cluster's move was proved."""
     system_id = str((state.get("control") or {}).get("system_id", ""))
-    if rehearsed.get("name") != dumping.rehearsal(system_id):
+    if rehearsed.get("name") != dump_restore.rehearsal(system_id):
         return ""
-    found = dumping.forecast(rehearsed, int(state.get("size_bytes") or 0))
+    found = dump_restore.forecast(rehearsed, int(state.get("size_bytes") or 0))
     return "" if found is None else found
 
 
 def bascule_postgresql_restored(state: Mapping[str, Any]) -> dict[str, Any]:
     """Return what is recorded about a side that was restored from a dump: what was compared before it opened."""
-    return dumping.verified(state.get("restored"), str((state.get("control") or {}).get("system_id", "")))
+    return dump_restore.verified(state.get("restored"), str((state.get("control") or {}).get("system_id", "")))
 
 
 def bascule_postgresql_pooled(clients: Iterable[Mapping[str, Any]], addresses: Iterable[str]) -> list[dict[str, str]]:

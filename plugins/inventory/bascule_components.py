@@ -46,8 +46,8 @@ from ansible.inventory.manager import InventoryManager
 from ansible.plugins.inventory import BaseInventoryPlugin
 
 from bascule.errors import BasculeError
-from bascule.io import files
-from bascule.plan.components import layer_group, resolve
+from bascule.run.components import layer_group, resolve
+from bascule.system.io import storage
 
 _SUFFIXES = (".yml", ".yaml")
 
@@ -80,9 +80,9 @@ class InventoryModule(BaseInventoryPlugin):
         """Return the hosts of the other files of the inventory directory, which Ansible may read after this one."""
         others = [
             str(other)
-            for other in files.children(path.parent)
+            for other in storage.children(path.parent)
             if other.suffix in (*_SUFFIXES, ".ini", ".json", "")
-            and files.is_file(other)
+            and storage.is_file(other)
             and other != path
             and not (other.suffix in _SUFFIXES and _declares_components(other))
         ]
@@ -90,7 +90,7 @@ class InventoryModule(BaseInventoryPlugin):
 
 
 def _declares_components(path: Path) -> bool:
-    text = files.read_text(path) or ""
+    text = storage.read_text(path) or ""
     return any(
         line.partition("#")[0].replace('"', "").replace("'", "").split() == ["plugin:", InventoryModule.NAME]
         for line in text.splitlines()
@@ -98,4 +98,4 @@ def _declares_components(path: Path) -> bool:
 
 
 def _role_exists(name: str) -> bool:
-    return any(files.is_directory(Path(root) / name) for root in constants.DEFAULT_ROLES_PATH)
+    return any(storage.is_directory(Path(root) / name) for root in constants.DEFAULT_ROLES_PATH)

@@ -41,22 +41,23 @@ captured:
 
 from typing import Any
 
-from ansible.module_utils.bascule.io import files, guard_store
-from ansible.module_utils.bascule.io.module import run_module
+from ansible.module_utils.bascule.guard.io import store
+from ansible.module_utils.bascule.plugin.module import run_module
+from ansible.module_utils.bascule.system.io import storage
 from ansible.module_utils.basic import AnsibleModule
 
 
 def main(module: AnsibleModule) -> dict[str, Any]:
     """Write, or read."""
-    path = guard_store.GUARD_DIRECTORY.parent / module.params["component"] / "captured.json"
-    before, data = files.read_json(path), module.params["data"]
+    path = store.GUARD_DIRECTORY.parent / module.params["component"] / "captured.json"
+    before, data = storage.read_json(path), module.params["data"]
     if data is None:
         return {"changed": False, "captured": before}
     data = {**(before or {}), **data}
     if before == data:
         return {"changed": False, "captured": before}
     if not module.check_mode:
-        files.write_json(path, data)
+        storage.write_json(path, data)
     return {"changed": True, "captured": data, "diff": {"before": before or {}, "after": data}}
 
 

@@ -104,15 +104,15 @@ receipt:
 
 from typing import Any
 
-from ansible.module_utils.bascule.io import entrance
-from ansible.module_utils.bascule.io.module import run_module
+from ansible.module_utils.bascule.entrance.io import side as entrance_side
+from ansible.module_utils.bascule.plugin.module import run_module
 from ansible.module_utils.basic import AnsibleModule
 
 
 def main(module: AnsibleModule) -> dict[str, Any]:
     """Close, prove, and return the receipt."""
     params = module.params
-    side = entrance.Side(params["component"], params["side"], params["entrance"], check=module.check_mode)
+    side = entrance_side.Side(params["component"], params["side"], params["entrance"], check=module.check_mode)
     return side.close(params["epoch"], params["drain_timeout"], params["drain_cut"])
 
 
@@ -121,7 +121,7 @@ if __name__ == "__main__":
         {
             "component": {"type": "str", "required": True},
             "side": {"type": "str", "required": True},
-            "entrance": {"type": "dict", "required": True, "options": entrance.OPTIONS},
+            "entrance": {"type": "dict", "required": True, "options": entrance_side.OPTIONS},
             "epoch": {"type": "str", "required": True},
             "drain_timeout": {"type": "float", "default": 20},
             "drain_cut": {"type": "bool", "default": False},

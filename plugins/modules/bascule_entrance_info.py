@@ -104,16 +104,17 @@ guard:
 import time
 from typing import Any
 
-from ansible.module_utils.bascule.entrance import answers, mode
-from ansible.module_utils.bascule.io import entrance, https
-from ansible.module_utils.bascule.io.module import run_module
+from ansible.module_utils.bascule.entrance import mode, requests
+from ansible.module_utils.bascule.entrance.io import https
+from ansible.module_utils.bascule.entrance.io import side as entrance_side
+from ansible.module_utils.bascule.plugin.module import run_module
 from ansible.module_utils.basic import AnsibleModule
 
 
 def main(module: AnsibleModule) -> dict[str, Any]:
     """Measure."""
     params = module.params
-    side = entrance.Side(params["component"], params["side"], params["entrance"])
+    side = entrance_side.Side(params["component"], params["side"], params["entrance"])
     haproxy, info, rows = side.haproxy, side.haproxy.info(), side.haproxy.stat()
     durable, runtime = haproxy.durable(), haproxy.runtime()
     answer = https.request(side.target)
@@ -124,7 +125,7 @@ def main(module: AnsibleModule) -> dict[str, Any]:
         # A slow service behind the entrance is not the entrance's fault: it has shown its certificate by then.
         faults.append(answer.error)
     now = time.time()
-    faults += answers.certificate_faults(answer.certificate, side.target.name, now, params["certificate_days"])
+    faults += requests.certificate_faults(answer.certificate, side.target.name, now, params["certificate_days"])
     measured = {
         "version": info.get("Version", ""),
         "mode": runtime or mode.MAINTENANCE,
@@ -132,8 +133,8 @@ def main(module: AnsibleModule) -> dict[str, Any]:
         "servers": [server.to_dict() for server in mode.servers(rows)],
         "in_flight": mode.in_flight(rows, params["entrance"]["backend"]),
         "tls": answer.tls,
-        "certificate_names": answers.names(answer.certificate),
-        "certificate_days_left": answers.days_left(answer.certificate, now) if answer.certificate else None,
+        "certificate_names": requests.names(answer.certificate),
+        "certificate_days_left": requests.days_left(answer.certificate, now) if answer.certificate else None,
         "config_sha256": haproxy.config_digest(),
         "status": answer.status,
     }
@@ -145,7 +146,7 @@ if __name__ == "__main__":
         {
             "component": {"type": "str", "required": True},
             "side": {"type": "str", "required": True},
-            "entrance": {"type": "dict", "required": True, "options": entrance.OPTIONS},
+            "entrance": {"type": "dict", "required": True, "options": entrance_side.OPTIONS},
             "backends": {"type": "list", "elements": "str", "default": []},
             "certificate_days": {"type": "int", "default": 14},
         },

@@ -119,15 +119,15 @@ drained:
 
 from typing import Any
 
-from ansible.module_utils.bascule.io import entrance
-from ansible.module_utils.bascule.io.module import run_module
+from ansible.module_utils.bascule.entrance.io import side as entrance_side
+from ansible.module_utils.bascule.plugin.module import run_module
 from ansible.module_utils.basic import AnsibleModule
 
 
 def main(module: AnsibleModule) -> dict[str, Any]:
     """Do what the arguments say."""
     params = module.params
-    side = entrance.Side(params["component"], params["side"], params["entrance"], check=module.check_mode)
+    side = entrance_side.Side(params["component"], params["side"], params["entrance"], check=module.check_mode)
     if params["state"] == "prepared":
         changed = side.prepare()
         return {"changed": changed, "guard": side.guard().to_dict(), "mode": side.haproxy.mode()}
@@ -145,7 +145,7 @@ if __name__ == "__main__":
         {
             "component": {"type": "str", "required": True},
             "side": {"type": "str", "required": True},
-            "entrance": {"type": "dict", "required": True, "options": entrance.OPTIONS},
+            "entrance": {"type": "dict", "required": True, "options": entrance_side.OPTIONS},
             "state": {
                 "type": "str",
                 "choices": ["prepared", "frozen", "thawed", "forwarding", "closed"],

@@ -126,23 +126,23 @@ smoke:
 
 from typing import Any
 
-from ansible.module_utils.bascule.entrance.answers import parse_requests
-from ansible.module_utils.bascule.io import entrance
-from ansible.module_utils.bascule.io.module import run_module
+from ansible.module_utils.bascule.entrance.io import side as entrance_side
+from ansible.module_utils.bascule.entrance.requests import parse_requests
+from ansible.module_utils.bascule.plugin.module import run_module
 from ansible.module_utils.basic import AnsibleModule
 
 
 def main(module: AnsibleModule) -> dict[str, Any]:
     """Open by the rule."""
     params = module.params
-    side = entrance.Side(params["component"], params["side"], params["entrance"], check=module.check_mode)
+    side = entrance_side.Side(params["component"], params["side"], params["entrance"], check=module.check_mode)
     return side.open(
         params["epoch"],
         params["receipt"],
         parse_requests(params["smoke"], f"{params['component']}/{params['epoch']}"),
         (params["smoke_header"], params["smoke_token"]),
         params["smoke_timeout"],
-        entrance.target({**params["entrance"], "address": params["other_address"]}),
+        entrance_side.target({**params["entrance"], "address": params["other_address"]}),
     )
 
 
@@ -151,7 +151,7 @@ if __name__ == "__main__":
         {
             "component": {"type": "str", "required": True},
             "side": {"type": "str", "required": True},
-            "entrance": {"type": "dict", "required": True, "options": entrance.OPTIONS},
+            "entrance": {"type": "dict", "required": True, "options": entrance_side.OPTIONS},
             "epoch": {"type": "str", "required": True},
             "receipt": {"type": "dict", "required": True},
             "other_address": {"type": "str", "required": True},

@@ -78,20 +78,20 @@ sampled_at:
 import time
 from typing import Any
 
-from ansible.module_utils.bascule.entrance.answers import parse_requests, refusal_fault
+from ansible.module_utils.bascule.entrance.io import https, side
 from ansible.module_utils.bascule.entrance.mode import EntranceError
-from ansible.module_utils.bascule.io import entrance, https
-from ansible.module_utils.bascule.io.module import run_module
+from ansible.module_utils.bascule.entrance.requests import parse_requests, refusal_fault
+from ansible.module_utils.bascule.plugin.module import run_module
 from ansible.module_utils.basic import AnsibleModule
 
 
 def main(module: AnsibleModule) -> dict[str, Any]:
     """Ask and judge."""
     params = module.params
-    where = entrance.target(params)
+    where = side.target(params)
     headers = {str(name): str(value) for name, value in params["headers"].items()}
     if params["expect"] == "service":
-        results = entrance.make(parse_requests(params["requests"], "verify"), where, headers)
+        results = side.make(parse_requests(params["requests"], "verify"), where, headers)
     else:
         answer = https.request(where, headers=headers)
         fault = refusal_fault(answer)

@@ -78,9 +78,9 @@ guard:
 
 from typing import Any
 
+from ansible.module_utils.bascule.guard.io import store
 from ansible.module_utils.bascule.guard.state import GuardState
-from ansible.module_utils.bascule.io import guard_store
-from ansible.module_utils.bascule.io.module import run_module
+from ansible.module_utils.bascule.plugin.module import run_module
 from ansible.module_utils.basic import AnsibleModule
 
 
@@ -89,15 +89,13 @@ def main(module: AnsibleModule) -> dict[str, Any]:
     component, side, state = (module.params[key] for key in ("component", "side", "state"))
     changed = False
     if state == "read":
-        guard = guard_store.read(component, side)
+        guard = store.read(component, side)
     elif state == "adopt":
         given = module.params["other_guard"]
         other = GuardState.from_dict(given) if given else None
-        guard, changed = guard_store.adopt(
-            component, side, module.params["status"], other=other, check=module.check_mode
-        )
+        guard, changed = store.adopt(component, side, module.params["status"], other=other, check=module.check_mode)
     else:
-        guard, changed = guard_store.frozen(component, side, state == "freeze", check=module.check_mode)
+        guard, changed = store.frozen(component, side, state == "freeze", check=module.check_mode)
     return {"changed": changed, "guard": guard.to_dict()}
 
 

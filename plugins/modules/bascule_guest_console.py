@@ -71,8 +71,8 @@ last:
 
 from typing import Any
 
-from ansible.module_utils.bascule.io import guest_console
-from ansible.module_utils.bascule.io.module import run_module
+from ansible.module_utils.bascule.guest.io import console
+from ansible.module_utils.bascule.plugin.module import run_module
 from ansible.module_utils.basic import AnsibleModule
 
 
@@ -81,9 +81,9 @@ def main(module: AnsibleModule) -> dict[str, Any]:
     component = module.params["component"]
     if module.params["state"] == "record":
         if not module.check_mode:
-            guest_console.begin(component, module.params["vmid"], module.params["seconds"])
+            console.begin(component, module.params["vmid"], module.params["seconds"])
         return {"changed": False}
-    return {"changed": False, **guest_console.end(component)}
+    return {"changed": False, **console.end(component)}
 
 
 if __name__ == "__main__":

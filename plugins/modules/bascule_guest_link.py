@@ -71,8 +71,8 @@ host_keys:
 
 from typing import Any
 
-from ansible.module_utils.bascule.io import guest_link
-from ansible.module_utils.bascule.io.module import run_module
+from ansible.module_utils.bascule.guest.io import ssh_key
+from ansible.module_utils.bascule.plugin.module import run_module
 from ansible.module_utils.basic import AnsibleModule
 
 
@@ -80,13 +80,13 @@ def main(module: AnsibleModule) -> dict[str, Any]:
     """Do what the state says."""
     values = module.params
     if values["state"] == "own":
-        return guest_link.own(values["component"], module.check_mode)
+        return ssh_key.own(values["component"], module.check_mode)
     if values["state"] == "reach":
-        guest_link.reach(values["component"], values["address"], values["port"], values["user"])
+        ssh_key.reach(values["component"], values["address"], values["port"], values["user"])
         return {"changed": False}
     if values["state"] == "absent":
-        return {"changed": guest_link.forget(values["component"], module.check_mode)}
-    changed = guest_link.trust(
+        return {"changed": ssh_key.forget(values["component"], module.check_mode)}
+    changed = ssh_key.trust(
         values["component"],
         values["address"],
         values["port"],

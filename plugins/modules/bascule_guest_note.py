@@ -61,9 +61,9 @@ note:
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.bascule.io import files
-from ansible.module_utils.bascule.io.module import run_module
-from ansible.module_utils.bascule.proxmox.pull import directory
+from ansible.module_utils.bascule.plugin.module import run_module
+from ansible.module_utils.bascule.system.io import storage
+from ansible.module_utils.bascule.system.rsync import directory
 from ansible.module_utils.basic import AnsibleModule
 
 
@@ -72,19 +72,19 @@ def main(module: AnsibleModule) -> dict[str, Any]:
     folder = Path(directory(module.params["component"]))
     others: dict[Path, dict[str, Any]] = {_path(folder, name): {} for name in module.params["clears"]}
     for name, more in module.params["adds"].items():
-        others[_path(folder, name)] = {**(files.read_json(_path(folder, name)) or {}), **more}
-    due = {other: wanted for other, wanted in others.items() if (files.read_json(other) or {}) != wanted}
+        others[_path(folder, name)] = {**(storage.read_json(_path(folder, name)) or {}), **more}
+    due = {other: wanted for other, wanted in others.items() if (storage.read_json(other) or {}) != wanted}
     if not module.check_mode:
         for other, wanted in due.items():
-            files.write_json(other, wanted)
+            storage.write_json(other, wanted)
     path = _path(folder, module.params["name"])
-    before, data = files.read_json(path) or {}, module.params["data"]
+    before, data = storage.read_json(path) or {}, module.params["data"]
     if data is not None and module.params["merge"]:
         data = {**before, **data}
     if data is None or before == data:
         return {"changed": bool(due), "note": before}
     if not module.check_mode:
-        files.write_json(path, data)
+        storage.write_json(path, data)
     return {"changed": True, "note": data}
 
 

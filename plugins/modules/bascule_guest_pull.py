@@ -73,8 +73,8 @@ seconds:
 from typing import Any
 
 from ansible.module_utils.bascule.errors import BasculeError
-from ansible.module_utils.bascule.io import guest_pull
-from ansible.module_utils.bascule.io.module import run_module
+from ansible.module_utils.bascule.guest.io import pull
+from ansible.module_utils.bascule.plugin.module import run_module
 from ansible.module_utils.basic import AnsibleModule
 
 
@@ -84,8 +84,8 @@ def main(module: AnsibleModule) -> dict[str, Any]:
     if module.check_mode:
         return {"changed": True, "state": "done", "reason": "would be carried over"}
     if not job_id:
-        job_id, _ = guest_pull.begin(job)
-    status = guest_pull.follow(job["component"], job["name"], job_id, module.params["wait"])
+        job_id, _ = pull.begin(job)
+    status = pull.follow(job["component"], job["name"], job_id, module.params["wait"])
     if status["state"] == "failed":
         raise BasculeError(
             expected=f"the transfer of {job['name']} to end well",

@@ -44,17 +44,17 @@ needed:
 
 from typing import Any
 
-from ansible.module_utils.bascule.io import host_install
-from ansible.module_utils.bascule.io.module import run_module
+from ansible.module_utils.bascule.agent.io import install
+from ansible.module_utils.bascule.plugin.module import run_module
 from ansible.module_utils.basic import AnsibleModule
 
 
 def main(module: AnsibleModule) -> dict[str, Any]:
     """Look, and install what is missing."""
     digest, unit, content = (module.params[key] for key in ("digest", "unit", "content"))
-    missing = host_install.missing(digest, unit)
+    missing = install.missing(digest, unit)
     if missing and content and not module.check_mode:
-        host_install.install(content, digest, unit)
+        install.install(content, digest, unit)
     return {"changed": bool(missing), "needed": bool(missing), "missing": missing}
 
 

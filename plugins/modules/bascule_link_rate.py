@@ -79,9 +79,9 @@ sampled_at:
 import time
 from typing import Any
 
-from ansible.module_utils.bascule.files import rate
-from ansible.module_utils.bascule.io import throughput
-from ansible.module_utils.bascule.io.module import run_module
+from ansible.module_utils.bascule.plugin.module import run_module
+from ansible.module_utils.bascule.system import link_rate
+from ansible.module_utils.bascule.system.io import throughput
 from ansible.module_utils.basic import AnsibleModule
 
 
@@ -92,7 +92,7 @@ def main(module: AnsibleModule) -> dict[str, Any]:
         port, token = throughput.listen(address, seconds)
         return {"port": port, "token": token}
     intervals, ahead = throughput.send(address, module.params["port"], module.params["token"], seconds)
-    return {"rate": rate.judge(intervals), "sampled_at": time.time(), "clock_difference": round(ahead, 3)}
+    return {"rate": link_rate.judge(intervals), "sampled_at": time.time(), "clock_difference": round(ahead, 3)}
 
 
 if __name__ == "__main__":

@@ -50,8 +50,8 @@ behind:
 
 from typing import Any
 
-from ansible.module_utils.bascule.io import pg_follow
-from ansible.module_utils.bascule.io.module import run_module
+from ansible.module_utils.bascule.plugin.module import run_module
+from ansible.module_utils.bascule.postgresql.io.standby import follow
 from ansible.module_utils.basic import AnsibleModule
 
 
@@ -60,7 +60,7 @@ def main(module: AnsibleModule) -> dict[str, Any]:
     params = module.params
     if module.check_mode:
         return {"changed": False, "behind": None}
-    return pg_follow.catch_up(params["component"], params["side"], budget=params["budget"], wait=params["wait"])
+    return follow.catch_up(params["component"], params["side"], budget=params["budget"], wait=params["wait"])
 
 
 if __name__ == "__main__":

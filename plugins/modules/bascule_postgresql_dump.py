@@ -101,8 +101,9 @@ said:
 
 from typing import Any
 
-from ansible.module_utils.bascule.io import pg_dump_job, pg_dump_switch
-from ansible.module_utils.bascule.io.module import run_module
+from ansible.module_utils.bascule.plugin.module import run_module
+from ansible.module_utils.bascule.postgresql.io.dump import job
+from ansible.module_utils.bascule.postgresql.io.switchover import from_dump
 from ansible.module_utils.basic import AnsibleModule
 
 _UNITS = {"take": ("name",), "bring": ("name", "manifest", "rate")}
@@ -116,17 +117,17 @@ def main(module: AnsibleModule) -> dict[str, Any]:
         return {"changed": True, "running": False}
     if step in _UNITS:
         key = {name: params[name] for name in _UNITS[step]}
-        return pg_dump_job.follow(*place, step, key, begin=params["begin"], wait=params["wait"])
+        return job.follow(*place, step, key, begin=params["begin"], wait=params["wait"])
     epoch, budget = params["epoch"], params["budget"]
     if step == "promise":
-        return pg_dump_switch.promise(*place, epoch, budget=budget)
+        return from_dump.promise(*place, epoch, budget=budget)
     if step == "give":
-        return pg_dump_switch.give(*place, epoch, manifest=params["manifest"], position=params["position"])
+        return from_dump.give(*place, epoch, manifest=params["manifest"], position=params["position"])
     if step == "renounce":
-        return pg_dump_switch.renounce(*place, epoch, budget=budget)
+        return from_dump.renounce(*place, epoch, budget=budget)
     if step == "open":
-        return pg_dump_switch.open_side(*place, epoch, params["receipt"], budget=budget)
-    return pg_dump_switch.back(*place, epoch)
+        return from_dump.open_side(*place, epoch, params["receipt"], budget=budget)
+    return from_dump.back(*place, epoch)
 
 
 if __name__ == "__main__":

@@ -72,15 +72,15 @@ rows:
 
 from typing import Any
 
-from ansible.module_utils.bascule.io import pg_equality
-from ansible.module_utils.bascule.io.module import run_module
+from ansible.module_utils.bascule.plugin.module import run_module
+from ansible.module_utils.bascule.postgresql.io.rows import comparison
 from ansible.module_utils.basic import AnsibleModule
 
 
 def main(module: AnsibleModule) -> dict[str, Any]:
     """Do what the arguments say."""
     params = module.params
-    return pg_equality.collect(
+    return comparison.collect(
         params["component"],
         params["side"],
         params["epoch"],

@@ -45,15 +45,15 @@ state:
 
 from typing import Any
 
-from ansible.module_utils.bascule.io import pg_follow
-from ansible.module_utils.bascule.io.module import run_module
+from ansible.module_utils.bascule.plugin.module import run_module
+from ansible.module_utils.bascule.postgresql.io.standby import follow
 from ansible.module_utils.basic import AnsibleModule
 
 
 def main(module: AnsibleModule) -> dict[str, Any]:
     """Do what the arguments say."""
     params = module.params
-    return pg_follow.start_follow(params["component"], params["side"], wait=params["wait"], check=module.check_mode)
+    return follow.start_follow(params["component"], params["side"], wait=params["wait"], check=module.check_mode)
 
 
 if __name__ == "__main__":

@@ -56,14 +56,14 @@ proof:
 
 from typing import Any
 
-from ansible.module_utils.bascule.io import pg_freeze
-from ansible.module_utils.bascule.io.module import run_module
+from ansible.module_utils.bascule.plugin.module import run_module
+from ansible.module_utils.bascule.postgresql.io.switchover import freeze
 from ansible.module_utils.basic import AnsibleModule
 
 
 def main(module: AnsibleModule) -> dict[str, Any]:
     """Do what the arguments say."""
-    act = pg_freeze.freeze if module.params["state"] == "frozen" else pg_freeze.thaw
+    act = freeze.freeze if module.params["state"] == "frozen" else freeze.thaw
     return act(module.params["component"], module.params["side"], check=module.check_mode)
 
 

@@ -51,8 +51,8 @@ proof:
 
 from typing import Any
 
-from ansible.module_utils.bascule.io import pg_freeze
-from ansible.module_utils.bascule.io.module import run_module
+from ansible.module_utils.bascule.plugin.module import run_module
+from ansible.module_utils.bascule.postgresql.io.switchover import freeze
 from ansible.module_utils.basic import AnsibleModule
 
 
@@ -61,8 +61,8 @@ def main(module: AnsibleModule) -> dict[str, Any]:
     params = module.params
     if module.check_mode:
         return {"changed": False, "proof": ""}
-    answers = tuple(params["answers"] or pg_freeze.REFUSED_AT_ALL)
-    proof = pg_freeze.prove_from_outside(params["component"], params["side"], answers, params["timeout"])
+    answers = tuple(params["answers"] or freeze.REFUSED_AT_ALL)
+    proof = freeze.prove_from_outside(params["component"], params["side"], answers, params["timeout"])
     return {"changed": False, "proof": proof}
 
 

@@ -63,8 +63,8 @@ system_id:
 
 from typing import Any
 
-from ansible.module_utils.bascule.io import pg_prepare
-from ansible.module_utils.bascule.io.module import run_module
+from ansible.module_utils.bascule.plugin.module import run_module
+from ansible.module_utils.bascule.postgresql.io.standby import prepare
 from ansible.module_utils.bascule.postgresql.spec import Spec
 from ansible.module_utils.basic import AnsibleModule
 
@@ -72,7 +72,7 @@ from ansible.module_utils.basic import AnsibleModule
 def main(module: AnsibleModule) -> dict[str, Any]:
     """Do what the arguments say."""
     spec = Spec.from_dict(module.params["spec"])
-    return pg_prepare.publish(spec, module.params["password"], check=module.check_mode)
+    return prepare.publish(spec, module.params["password"], check=module.check_mode)
 
 
 if __name__ == "__main__":

@@ -47,8 +47,8 @@ changes:
 
 from typing import Any
 
-from ansible.module_utils.bascule.io import age_keys
-from ansible.module_utils.bascule.io.module import run_module
+from ansible.module_utils.bascule.plugin.module import run_module
+from ansible.module_utils.bascule.postgresql.io.dump import age_keys
 from ansible.module_utils.basic import AnsibleModule
 
 

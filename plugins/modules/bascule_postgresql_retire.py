@@ -61,15 +61,15 @@ dump:
 
 from typing import Any
 
-from ansible.module_utils.bascule.io import pg_retire
-from ansible.module_utils.bascule.io.module import run_module
+from ansible.module_utils.bascule.plugin.module import run_module
+from ansible.module_utils.bascule.postgresql.io.standby import retire
 from ansible.module_utils.basic import AnsibleModule
 
 
 def main(module: AnsibleModule) -> dict[str, Any]:
     """Do what the arguments say."""
     params = module.params
-    return pg_retire.retire(
+    return retire.retire(
         params["component"],
         params["side"],
         active=params["active"],

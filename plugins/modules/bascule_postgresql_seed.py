@@ -42,8 +42,8 @@ seed:
 
 from typing import Any
 
-from ansible.module_utils.bascule.io import pg_seed
-from ansible.module_utils.bascule.io.module import run_module
+from ansible.module_utils.bascule.plugin.module import run_module
+from ansible.module_utils.bascule.postgresql.io.standby import basebackup
 from ansible.module_utils.bascule.postgresql.spec import Spec
 from ansible.module_utils.basic import AnsibleModule
 
@@ -52,7 +52,7 @@ def main(module: AnsibleModule) -> dict[str, Any]:
     """Do what the arguments say."""
     if module.check_mode:
         return {"changed": False, "seed": {"state": "done", "bytes": 0}}
-    return {"changed": False, "seed": pg_seed.seeding(Spec.from_dict(module.params["spec"]))}
+    return {"changed": False, "seed": basebackup.seeding(Spec.from_dict(module.params["spec"]))}
 
 
 if __name__ == "__main__":

@@ -78,8 +78,8 @@ seeded:
 
 from typing import Any
 
-from ansible.module_utils.bascule.io import pg_prepare
-from ansible.module_utils.bascule.io.module import run_module
+from ansible.module_utils.bascule.plugin.module import run_module
+from ansible.module_utils.bascule.postgresql.io.standby import prepare
 from ansible.module_utils.bascule.postgresql.spec import DUMP_RESTORE, Spec
 from ansible.module_utils.basic import AnsibleModule
 
@@ -89,8 +89,8 @@ def main(module: AnsibleModule) -> dict[str, Any]:
     params = module.params
     spec = Spec.from_dict(params["spec"])
     if spec.method == DUMP_RESTORE:
-        return pg_prepare.stage_closed(spec, params["password"], replace=params["replace"], check=module.check_mode)
-    return pg_prepare.stage(
+        return prepare.stage_closed(spec, params["password"], replace=params["replace"], check=module.check_mode)
+    return prepare.stage(
         spec,
         params["password"],
         {str(name): int(value) for name, value in params["settings"].items()},

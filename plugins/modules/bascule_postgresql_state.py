@@ -51,8 +51,8 @@ state:
 
 from typing import Any
 
-from ansible.module_utils.bascule.io import pg_audit, pg_state
-from ansible.module_utils.bascule.io.module import run_module
+from ansible.module_utils.bascule.plugin.module import run_module
+from ansible.module_utils.bascule.postgresql.io.standby import audit, state
 from ansible.module_utils.bascule.postgresql.spec import Spec
 from ansible.module_utils.basic import AnsibleModule
 
@@ -61,9 +61,9 @@ def main(module: AnsibleModule) -> dict[str, Any]:
     """Do what the arguments say."""
     spec = Spec.from_dict(module.params["spec"])
     if module.params["audit"]:
-        found = pg_audit.audit(spec, module.params["seconds"], module.params["controller_time"])
+        found = audit.audit(spec, module.params["seconds"], module.params["controller_time"])
     else:
-        found = pg_state.read(spec)
+        found = state.read(spec)
     return {"changed": False, "guard": found["guard"], "state": found}
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bascule.plan.verbs import DIRECTIONS, VERBS
+from bascule.run.verbs import DIRECTIONS, VERBS
 
 from .tree import PLAYBOOKS, load
 

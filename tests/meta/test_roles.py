@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bascule.plan.verbs import VERBS
+from bascule.run.verbs import VERBS
 
 from .tree import ALL_ROLES, COMPONENT_ROLES, ROLES, SCENARIOS, action_of, controller_actions, load, tasks_of
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from bascule.plan.verbs import VERBS
+from bascule.run.verbs import VERBS
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "python_helpers" / "bascule"

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from ..io.files import read_json
 from ..report.render import summary_panel
 from ..report.text import report_markdown
 from ..report.words import LANGUAGES
+from ..system.io.storage import read_json
 
 
 def main(argv: Sequence[str]) -> int:

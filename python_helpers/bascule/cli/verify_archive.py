@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..errors import BasculeError
-from ..integrity.vma import Verdict
-from ..io.archive import verify_archive
+from ..guest.io.archive import verify_archive
+from ..guest.vma import Verdict
 
 STATUS = {"proved": 0, "damaged": 1, "payload not proved": 2}
 DESCRIPTION = """\

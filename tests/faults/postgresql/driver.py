@@ -14,10 +14,11 @@ from typing import Any
 
 from bascule.errors import BasculeError
 from bascule.guard.state import GuardState, next_epoch
-from bascule.io import process, sides
-from bascule.io.units import AGENT
-from bascule.journal.targets import Target
-from bascule.postgresql.drive import LOOK_SECONDS, Drive
+from bascule.postgresql.io.switchover import connections
+from bascule.postgresql.switchover import LOOK_SECONDS, Drive
+from bascule.system.io import process
+from bascule.system.io.units import AGENT
+from bascule.system.ssh import Target
 
 
 def main(settings: dict[str, Any]) -> int:
@@ -31,11 +32,11 @@ def main(settings: dict[str, Any]) -> int:
         for shell in shells
     ]
     epoch = str(next_epoch(guards[0], guards[1], secrets.token_hex(8)))
-    hold = sides.Hold()
+    hold = connections.Hold()
 
-    def agent(number: int, part: str, label: str) -> sides.Agent:
+    def agent(number: int, part: str, label: str) -> connections.Agent:
         words = [*AGENT, "pg_side", "--component", component, "--side", hosts[number], "--part", part]
-        return sides.Agent(Target(hosts[number], shells[number]), f"exec {shlex.join(words)}", label, hold)
+        return connections.Agent(Target(hosts[number], shells[number]), f"exec {shlex.join(words)}", label, hold)
 
     try:
         with agent(0, "leave", "old") as old, agent(1, "enter", "new") as new:

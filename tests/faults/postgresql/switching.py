@@ -203,13 +203,15 @@ def python(pair: Pair, side: str, code: str) -> str:
 def freeze(pair: Pair, side: str) -> None:
     """Freeze a side as the verb does."""
     name = pair.component, pair.host(side)
-    python(pair, side, f"from bascule.io.pg_freeze import freeze\nfreeze{name!r}\n")
+    python(pair, side, f"from bascule.postgresql.io.switchover.freeze import freeze\nfreeze{name!r}\n")
 
 
 def follow(pair: Pair, side: str) -> None:
     """Have the closed side follow, as the verb does, and wait until it streams."""
     name = pair.component, pair.host(side)
-    python(pair, side, f"from bascule.io.pg_follow import start_follow\nstart_follow(*{name!r}, wait=90)\n")
+    python(
+        pair, side, f"from bascule.postgresql.io.standby.follow import start_follow\nstart_follow(*{name!r}, wait=90)\n"
+    )
 
 
 def active(pair: Pair) -> str:

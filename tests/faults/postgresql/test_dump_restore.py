@@ -163,16 +163,17 @@ def test_a_bit_that_flips_on_the_way_is_found_before_anything_is_restored(pair: 
 def test_a_row_that_is_changed_while_it_is_compared_is_found(pair: Pair) -> None:
     """Somebody at the target gets between the restore and the comparison."""
     script = """
-from bascule.io import pg_dump_switch, pg_dump_take
+from bascule.postgresql.io.dump.take import Take
+from bascule.postgresql.io.switchover import from_dump
+from bascule.system.io import storage
 side = "HOST"
-promised = pg_dump_switch.promise("accounts_db", side, "900.test", budget=60)
-assert pg_dump_take.Take("accounts_db", promised["name"]).run() == 0
-from bascule.io import files
-print(promised["name"], files.read_json("/var/lib/bascule/accounts_db/dump-take.json")["result"]["manifest"])
+promised = from_dump.promise("accounts_db", side, "900.test", budget=60)
+assert Take("accounts_db", promised["name"]).run() == 0
+print(promised["name"], storage.read_json("/var/lib/bascule/accounts_db/dump-take.json")["result"]["manifest"])
 """
     name, manifest = python(pair, "source", script.replace("HOST", pair.host("source"))).split()
     script = f"""
-from bascule.io.pg_dump_bring import Bring
+from bascule.postgresql.io.dump.restore import Bring
 restore = Bring._restore
 def tampered(self, fresh):
     restore(self, fresh)
@@ -190,13 +191,14 @@ print(Bring("accounts_db", "{name}", "{manifest}").run())
 
 def test_a_row_that_is_changed_after_it_was_compared_keeps_the_target_closed(pair: Pair) -> None:
     script = """
-from bascule.io import files, pg_dump_switch
-result = files.read_json("/var/lib/bascule/accounts_db/dump-take.json")["result"]
+from bascule.postgresql.io.switchover import from_dump
+from bascule.system.io import storage
+result = storage.read_json("/var/lib/bascule/accounts_db/dump-take.json")["result"]
 print(result["name"], result["manifest"])
 """
     name, manifest = python(pair, "source", script).split()
     script = f"""
-from bascule.io.pg_dump_bring import Bring
+from bascule.postgresql.io.dump.restore import Bring
 print(Bring("accounts_db", "{name}", "{manifest}").run())
 """
     assert python(pair, "target", script).strip() == "0"
@@ -210,9 +212,10 @@ print(Bring("accounts_db", "{name}", "{manifest}").run())
     pair.must_run("target", ["bash", "-ec", change])
     script = f"""
 import json
-from bascule.io import files, pg_dump_switch
-result = files.read_json("/var/lib/bascule/accounts_db/dump-take.json")["result"]
-given = pg_dump_switch.give("accounts_db", "{pair.host("source")}", "900.test", manifest=result["manifest"],
+from bascule.postgresql.io.switchover import from_dump
+from bascule.system.io import storage
+result = storage.read_json("/var/lib/bascule/accounts_db/dump-take.json")["result"]
+given = from_dump.give("accounts_db", "{pair.host("source")}", "900.test", manifest=result["manifest"],
                             position=result["position"])
 print(json.dumps(given["receipt"]))
 """
@@ -220,9 +223,9 @@ print(json.dumps(given["receipt"]))
     script = f"""
 import json
 from bascule.errors import BasculeError
-from bascule.io import pg_dump_switch
+from bascule.postgresql.io.switchover import from_dump
 try:
-    pg_dump_switch.open_side("accounts_db", "{pair.host("target")}", "900.test", json.loads('''{receipt}'''), budget=30)
+    from_dump.open_side("accounts_db", "{pair.host("target")}", "900.test", json.loads('''{receipt}'''), budget=30)
 except BasculeError as error:
     print(error.message())
 """

@@ -20,8 +20,9 @@ WAIT = {"postgresql_replication_compare_timeout": 240}
 PIN = """
 import sys
 sys.path.insert(0, "/usr/local/lib/bascule/bascule.pyz")
-from bascule.io import pg_cluster, pg_pin
-print(pg_pin.start_and_wait(pg_cluster.load_spec(sys.argv[1]), sys.argv[2], sys.argv[3]))
+from bascule.postgresql.io.cluster.cluster import load_spec
+from bascule.postgresql.io.rows import snapshot
+print(snapshot.start_and_wait(load_spec(sys.argv[1]), sys.argv[2], sys.argv[3]))
 """
 # A table that somebody holds while it is compared; `{then}` is done before it is let go.
 HOLD = """

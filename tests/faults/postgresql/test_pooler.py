@@ -67,7 +67,8 @@ def rows(pair: Pair) -> str:
 def drive(pair: Pair, side: str, code: str) -> Ran:
     """Drive a side's pooler on its host, as a switch does."""
     head = f"import sys, json; sys.path.insert(0, {AGENT!r})\n"
-    head += "from bascule.io.pg_cluster import load_spec\nfrom bascule.io.pgbouncer import Pooler, PoolerBusy\n"
+    head += "from bascule.postgresql.io.cluster.cluster import load_spec\n"
+    head += "from bascule.postgresql.io.pooler.console import Pooler, PoolerBusy\n"
     return pair.run(side, ["python3", "-"], head + "spec = load_spec('accounts_db')\n" + code)
 
 

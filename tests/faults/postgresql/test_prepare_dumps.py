@@ -56,7 +56,7 @@ import json, sys
 sys.path.insert(0, "/usr/local/lib/bascule/bascule.pyz")
 from pathlib import Path
 from bascule.errors import BasculeError
-from bascule.io import pg_dump
+from bascule.postgresql.io.dump import pg_dump
 notes = json.load(open("/var/lib/bascule/accounts_db/safety_dump.json"))
 dump = notes["dumps"]["database courses"]
 path = Path(dump["path"])

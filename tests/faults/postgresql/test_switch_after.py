@@ -76,12 +76,14 @@ def test_a_server_that_was_never_told_whom_it_lets_in_is_told_by_the_next_thaw(p
     switching.python(
         pair,
         old,
-        "from bascule.io.pg_cluster import Cluster, load_spec\nfrom bascule.io.pg_freeze import thaw\n"
+        "from bascule.postgresql.io.cluster.cluster import Cluster, load_spec\n"
+        "from bascule.postgresql.io.switchover.freeze import thaw\n"
         f"from bascule.postgresql import hba\nthaw{name!r}\ncluster = Cluster(load_spec{name!r})\n"
         "cluster.admit(hba.CLOSED)\ncluster.prove_refusal(('28000',))\n"
         "cluster.write(cluster.config / 'pg_hba.conf', cluster.hba_text(hba.OPEN))",
     )
     assert switching.refused(pair)
-    thaw = f"from bascule.io.pg_freeze import thaw\nprint([thaw(*{name!r}, check=n == 0)['changed'] for n in range(3)])"
+    thaw = "from bascule.postgresql.io.switchover.freeze import thaw\n"
+    thaw += f"print([thaw(*{name!r}, check=n == 0)['changed'] for n in range(3)])"
     assert switching.python(pair, old, thaw).strip() == "[True, True, False]"
     assert not switching.refused(pair)

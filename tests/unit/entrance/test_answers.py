@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from bascule.entrance import answers
-from bascule.entrance.answers import Answer, Request
+from bascule.entrance import requests
+from bascule.entrance.requests import Answer, Request
 from bascule.errors import PlanError
 
 CLOSED = Answer(status=503, headers={"retry-after": "5"})
@@ -27,7 +27,7 @@ CLOSED = Answer(status=503, headers={"retry-after": "5"})
 )
 def test_the_proof_of_a_closed_entrance(answer: Answer, why: str | None) -> None:
     """Unreachable, failing or answering is no proof."""
-    fault = answers.refusal_fault(answer)
+    fault = requests.refusal_fault(answer)
     assert (fault is None) if why is None else (fault is not None and why in fault)
 
 
@@ -46,7 +46,7 @@ def test_the_proof_of_a_closed_entrance(answer: Answer, why: str | None) -> None
 )
 def test_answers_are_judged(request_: Request, answer: Answer, why: str | None) -> None:
     """By status, text and digest."""
-    fault = answers.judge(request_, answer)
+    fault = requests.judge(request_, answer)
     assert (fault is None) if why is None else (fault is not None and why in fault)
 
 
@@ -55,7 +55,7 @@ def test_a_repeated_request_has_the_same_identity() -> None:
     declared: list[dict[str, Any]] = [
         {"name": "login", "method": "post", "path": "/u/{uuid}", "body": '{"id": "{uuid}"}', "status": [201]}
     ]
-    first, again, other = (answers.parse_requests(declared, run)[0] for run in ("1", "1", "2"))
+    first, again, other = (requests.parse_requests(declared, run)[0] for run in ("1", "1", "2"))
     assert first == again
     assert first.path != other.path
     assert first.path.removeprefix("/u/") in first.body
@@ -71,7 +71,7 @@ def test_every_fault_of_the_declaration_is_named() -> None:
         {"name": "d", "path": "/", "status": "ok"},
     ]
     with pytest.raises(PlanError) as caught:
-        answers.parse_requests(declared, "1")
+        requests.parse_requests(declared, "1")
     for text in ("a: path 'x'", "b: method DELETE", "c: unknown statuses", "d: status 'ok'"):
         assert text in caught.value.found
 
@@ -80,7 +80,7 @@ def test_certificates_are_judged() -> None:
     """By name and by the days that are left."""
     certificate = {"notAfter": "Jan 11 00:00:00 2030 GMT", "subjectAltName": (("DNS", "courses.example.org"),)}
     now = 1893456000.0  # 1 January 2030
-    assert answers.certificate_faults(certificate, "courses.example.org", now, 10) == []
-    assert "ends in 10 days" in answers.certificate_faults(certificate, "courses.example.org", now, 11)[0]
-    assert "not for other" in answers.certificate_faults(certificate, "other", now, 1)[0]
-    assert answers.certificate_faults({}, "other", now, 1) == ["no certificate was seen"]
+    assert requests.certificate_faults(certificate, "courses.example.org", now, 10) == []
+    assert "ends in 10 days" in requests.certificate_faults(certificate, "courses.example.org", now, 11)[0]
+    assert "not for other" in requests.certificate_faults(certificate, "other", now, 1)[0]
+    assert requests.certificate_faults({}, "other", now, 1) == ["no certificate was seen"]

@@ -16,9 +16,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from bascule.entrance.answers import certificate_faults, parse_requests
-from bascule.io import entrance, https
-from bascule.io.https import Target
+from bascule.entrance.io import https, side
+from bascule.entrance.io.https import Target
+from bascule.entrance.requests import certificate_faults, parse_requests
 
 NAME = "courses.example.org"
 
@@ -132,7 +132,7 @@ def test_requests_are_made_in_turn_and_judged(site: Site) -> None:
         ],
         "run",
     )
-    results = entrance.make(requests, site.target(), {"X-Bascule-Smoke": "t"})
+    results = side.make(requests, site.target(), {"X-Bascule-Smoke": "t"})
     assert [result["fault"] for result in results] == ["login: POST /login gave 200, not 201", ""]
     assert {seen[2]["x-bascule-smoke"] for seen in site.seen} == {"t"}
     assert site.seen[0][2]["content-type"] == "application/json"

@@ -13,11 +13,13 @@ from typing import Any
 import pytest
 from ansible.module_utils.bascule.entrance.mode import EntranceError
 
-from bascule.entrance.answers import Answer
+from bascule.entrance.io import https
+from bascule.entrance.io import side as entrance_side
+from bascule.entrance.requests import Answer
 from bascule.errors import GuardRefused
 from bascule.guard import state as rule
+from bascule.guard.io import store
 from bascule.guard.state import Epoch, GuardState
-from bascule.io import entrance, guard_store, https
 
 from .world import FakeHaproxy
 
@@ -28,12 +30,12 @@ CLOSED = Answer(status=503, headers={"retry-after": "5"})
 def haproxy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHaproxy]:
     """A running HAProxy, and guards in a directory of the test."""
     root = tmp_path / "lib" / "guard"
-    monkeypatch.setattr(guard_store, "GUARD_DIRECTORY", root)
+    monkeypatch.setattr(store, "GUARD_DIRECTORY", root)
     for name in ("closing", "opening", "read", "adopt", "frozen", "thawing"):
-        monkeypatch.setitem(inspect.unwrap(getattr(guard_store, name)).__kwdefaults__, "root", root)
+        monkeypatch.setitem(inspect.unwrap(getattr(store, name)).__kwdefaults__, "root", root)
     with FakeHaproxy(tmp_path).running() as fake:
-        monkeypatch.setattr(entrance.Side, "ask", staticmethod(fake.ask))
-        monkeypatch.setattr(entrance.Side.__init__, "__defaults__", (False, fake.ask))
+        monkeypatch.setattr(entrance_side.Side, "ask", staticmethod(fake.ask))
+        monkeypatch.setattr(entrance_side.Side.__init__, "__defaults__", (False, fake.ask))
         yield fake
 
 
@@ -55,7 +57,7 @@ def test_mode_goes_through_a_life(haproxy: FakeHaproxy) -> None:
     for state in ("prepared", "frozen", "thawed"):
         assert call("bascule_entrance_mode", **side(haproxy, state=state), check=True) is not None
         if state == "prepared":
-            guard_store.adopt("entrance", "gw-a", "open")
+            store.adopt("entrance", "gw-a", "open")
         changed = [call("bascule_entrance_mode", **side(haproxy, state=state))["changed"] for _ in range(2)]
         assert changed == [True, False]
     assert haproxy.mode == "open"
@@ -70,21 +72,21 @@ def test_a_gateway_built_anew_is_not_taken_over_beside_an_open_one(haproxy: Fake
     for other in (adopted, replace(adopted, frozen=True), replace(adopted, status="closed")):
         with pytest.raises(GuardRefused, match="gw-b never to have been open"):
             call("bascule_guard", **arguments, other_guard=other.to_dict(), check=check)
-        assert guard_store.read("entrance", "gw-a").status == "unknown", "nothing was taken over"
+        assert store.read("entrance", "gw-a").status == "unknown", "nothing was taken over"
     other_guard = rule.adopt_closed(closed).to_dict()
     assert call("bascule_guard", **arguments, other_guard=other_guard, check=check)["guard"]["status"] == "open"
-    guard_store.adopt("entrance", "gw-a", "open")
+    store.adopt("entrance", "gw-a", "open")
     assert not call("bascule_guard", **arguments, other_guard=adopted.to_dict(), check=check)["changed"]
 
 
 def test_close_gives_the_receipt_that_open_takes(haproxy: FakeHaproxy, monkeypatch: pytest.MonkeyPatch) -> None:
     """The other side then forwards, and at last shows the maintenance page for good."""
-    guard_store.adopt("entrance", "gw-a", "open")
+    store.adopt("entrance", "gw-a", "open")
     closed = call("bascule_entrance_close", **side(haproxy, epoch="1.a"))
     assert closed["receipt"]["epoch"] == "1.a"
     receipt = {**closed["receipt"], "side": "gw-b", "epoch": "2.b"}
     monkeypatch.setattr(
-        entrance.Side.__init__,
+        entrance_side.Side.__init__,
         "__defaults__",
         (False, lambda where, *_, **__: CLOSED if where.address == "192.0.2.2" else Answer(status=200)),
     )
@@ -102,7 +104,7 @@ def test_close_gives_the_receipt_that_open_takes(haproxy: FakeHaproxy, monkeypat
 
 def test_forwarding_and_its_end(haproxy: FakeHaproxy) -> None:
     """With the guard of the other side as it was just read."""
-    guard_store.adopt("entrance", "gw-a", "open")
+    store.adopt("entrance", "gw-a", "open")
     call("bascule_entrance_close", **side(haproxy, epoch="1.a"))
     other = {"component": "entrance", "side": "gw-b", "status": "open"}
     assert call("bascule_entrance_mode", **side(haproxy, state="forwarding", other_guard=other))["mode"] == "forward"
@@ -125,7 +127,7 @@ def test_forwarding_and_its_end(haproxy: FakeHaproxy) -> None:
 def test_probe(monkeypatch: pytest.MonkeyPatch, expect: str, answer: Answer, reachable: bool | None) -> None:
     """Asking only tells; expecting fails."""
     monkeypatch.setattr(https, "request", lambda *_, **__: answer)
-    monkeypatch.setattr(entrance.make, "__defaults__", (None, https.request))
+    monkeypatch.setattr(entrance_side.make, "__defaults__", (None, https.request))
     params: dict[str, Any] = {
         "address": "192.0.2.1",
         "port": 443,

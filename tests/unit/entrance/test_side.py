@@ -9,15 +9,16 @@ from typing import Any
 
 import pytest
 
-from bascule.entrance.answers import Answer, Request
+from bascule.agent.__main__ import main as agent
+from bascule.entrance.io.haproxy import Haproxy
+from bascule.entrance.io.https import Target
+from bascule.entrance.io.side import Side
 from bascule.entrance.mode import EntranceError
+from bascule.entrance.requests import Answer, Request
 from bascule.errors import GuardRefused, StoreError
+from bascule.guard.io import store
 from bascule.guard.state import GuardState
-from bascule.host import fence_entrance
-from bascule.io import files, guard_store
-from bascule.io.entrance import Side
-from bascule.io.haproxy import Haproxy
-from bascule.io.https import Target
+from bascule.system.io import storage
 
 from .world import FakeHaproxy
 
@@ -32,14 +33,14 @@ Make = Callable[..., Side]
 def haproxy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHaproxy]:
     """A running HAProxy, and guards in a directory of the test."""
     root = tmp_path / "lib" / "guard"
-    monkeypatch.setattr(guard_store, "GUARD_DIRECTORY", root)
+    monkeypatch.setattr(store, "GUARD_DIRECTORY", root)
     for function in (
-        guard_store.closing,
-        guard_store.opening,
-        guard_store.read,
-        guard_store.adopt,
-        guard_store.frozen,
-        guard_store.thawing,
+        store.closing,
+        store.opening,
+        store.read,
+        store.adopt,
+        store.frozen,
+        store.thawing,
     ):
         monkeypatch.setitem(inspect.unwrap(function).__kwdefaults__, "root", root)
     with FakeHaproxy(tmp_path).running() as fake:
@@ -53,7 +54,7 @@ def make(haproxy: FakeHaproxy) -> Make:
     def side(status: str = "open", check: bool = False, ask: Any = None) -> Side:
         made = Side("entrance", "gw-a", haproxy.options(), check=check, ask=ask or haproxy.ask)
         if status:
-            guard_store.adopt("entrance", "gw-a", status)
+            store.adopt("entrance", "gw-a", status)
         return made
 
     return side
@@ -82,7 +83,7 @@ def test_freeze_drains_and_proves(make: Make, haproxy: FakeHaproxy) -> None:
     assert (result["changed"], result["active"], result["drained"]["requests"]) == (True, True, 1)
     assert "mode maintenance" in haproxy.map_file.read_text()
     assert haproxy.mode == "maintenance"
-    assert guard_store.read("entrance", "gw-a").frozen
+    assert store.read("entrance", "gw-a").frozen
     assert not side.freeze(5, cut=False)["changed"]
 
 
@@ -104,7 +105,7 @@ def test_check_mode_touches_nothing(make: Make, haproxy: FakeHaproxy) -> None:
     assert side.forward(other("closed"))["changed"]
     assert side.prepare()
     assert (haproxy.map_file.read_text(), haproxy.mode) == (before, "open")
-    assert guard_store.read("entrance", "gw-a").status == "open"
+    assert store.read("entrance", "gw-a").status == "open"
     assert not [text for text in haproxy.commands if text.startswith(("set", "add"))]
 
 
@@ -114,7 +115,7 @@ def test_check_mode_goes_through_a_whole_move(make: Make, haproxy: FakeHaproxy) 
     side = make("closed", check=True)
     assert side.open("1.a", closed_receipt("1.a"), SMOKE, TOKEN, 0, OTHER)["changed"]
     assert side.thaw()["changed"]
-    assert guard_store.read("entrance", "gw-a").status == "closed"
+    assert store.read("entrance", "gw-a").status == "closed"
     assert haproxy.mode == "maintenance"
 
 
@@ -150,7 +151,7 @@ def test_no_receipt_without_proof(make: Make, answer: Answer) -> None:
     side = make(ask=lambda *_, **__: answer)
     with pytest.raises(EntranceError, match="no receipt was given"):
         side.close("1.a", 1, cut=False)
-    state = guard_store.read("entrance", "gw-a")
+    state = store.read("entrance", "gw-a")
     assert (state.status, state.receipt) == ("closing", None)
 
 
@@ -177,13 +178,13 @@ def test_no_moment_of_an_opening_lets_users_in(make: Make, haproxy: FakeHaproxy,
     """A controller that dies between two writes never leaves a side that says it serves."""
     haproxy.mode = "maintenance"
     written: list[tuple[str, bool]] = []
-    save = guard_store._save
+    save = store._save
 
     def noting(path: Path, state: GuardState) -> None:
         written.append((state.status, state.frozen))
         save(path, state)
 
-    monkeypatch.setattr(guard_store, "_save", noting)
+    monkeypatch.setattr(store, "_save", noting)
     side = make("closed", ask=passes)
     written.clear()
     side.open("1.a", closed_receipt("1.a"), SMOKE, TOKEN, 1, OTHER)
@@ -197,16 +198,16 @@ def test_a_thaw_that_fails_leaves_the_side_frozen(make: Make, haproxy: FakeHapro
     haproxy.stubborn = True
     with pytest.raises(EntranceError, match="file: open, running process: maintenance"):
         side.thaw()
-    assert guard_store.read("entrance", "gw-a").frozen
+    assert store.read("entrance", "gw-a").frozen
     assert "mode maintenance" in haproxy.map_file.read_text()
     side.haproxy.socket = str(tmp_path / "none.sock")
     with pytest.raises(EntranceError, match="when it answers again, run the same playbook again"):
         side.thaw()
-    assert guard_store.read("entrance", "gw-a").frozen
+    assert store.read("entrance", "gw-a").frozen
     assert "mode maintenance" in haproxy.map_file.read_text()
     haproxy.stubborn, side.haproxy.socket = False, str(haproxy.socket)
     assert side.thaw()["changed"]
-    assert (haproxy.mode, guard_store.read("entrance", "gw-a").frozen) == ("open", False)
+    assert (haproxy.mode, store.read("entrance", "gw-a").frozen) == ("open", False)
 
 
 def test_a_haproxy_that_dies_in_the_thaw_starts_with_the_page(
@@ -226,7 +227,7 @@ def test_a_haproxy_that_dies_in_the_thaw_starts_with_the_page(
     with pytest.raises(ConnectionResetError):
         side.thaw()
     assert "mode maintenance" in haproxy.map_file.read_text()
-    assert guard_store.read("entrance", "gw-a").frozen
+    assert store.read("entrance", "gw-a").frozen
 
 
 def test_a_thaw_of_a_side_that_serves_shuts_nobody_out(make: Make, haproxy: FakeHaproxy) -> None:
@@ -235,16 +236,16 @@ def test_a_thaw_of_a_side_that_serves_shuts_nobody_out(make: Make, haproxy: Fake
     haproxy.mode, haproxy.stubborn = "maintenance", True
     with pytest.raises(EntranceError, match="running process: maintenance"):
         side.thaw()
-    assert not guard_store.read("entrance", "gw-a").frozen
+    assert not store.read("entrance", "gw-a").frozen
     assert "mode open" in haproxy.map_file.read_text()
 
 
 def test_the_mode_is_set_under_the_guard_s_lock(make: Make, haproxy: FakeHaproxy, monkeypatch: Any) -> None:
     """So that what another run has made of this side meanwhile is not undone."""
-    monkeypatch.setattr(guard_store, "LOCK_WAIT", 0.05)
+    monkeypatch.setattr(store, "LOCK_WAIT", 0.05)
     haproxy.mode = "forward"
     side = make("closed")
-    with files.locked(guard_store.GUARD_DIRECTORY / "entrance.lock"):
+    with storage.locked(store.GUARD_DIRECTORY / "entrance.lock"):
         with pytest.raises(StoreError, match="another command holds it"):
             side.freeze(1, cut=False)
         with pytest.raises(StoreError, match="another command holds it"):
@@ -255,8 +256,8 @@ def test_the_mode_is_set_under_the_guard_s_lock(make: Make, haproxy: FakeHaproxy
 def test_a_freeze_that_was_overtaken_leaves_the_mode(make: Make, haproxy: FakeHaproxy, monkeypatch: Any) -> None:
     """Another run closed this side between the mark and the mode."""
     side = make()
-    closed = guard_store.read("entrance", "gw-a")
-    monkeypatch.setattr(guard_store, "frozen", lambda *_, **__: (closed, True))
+    closed = store.read("entrance", "gw-a")
+    monkeypatch.setattr(store, "frozen", lambda *_, **__: (closed, True))
     with pytest.raises(GuardRefused, match="another run took over in between"):
         side.freeze(1, cut=False)
     assert haproxy.mode == "open"
@@ -274,7 +275,7 @@ def test_no_opening_while_the_other_entrance_may_serve(
     side = make("closed", ask=lambda where, *_, **__: answer if where == OTHER else Answer(status=200))
     with pytest.raises(GuardRefused, match=why):
         side.open("1.a", closed_receipt("1.a"), SMOKE, TOKEN, 1, OTHER)
-    assert guard_store.read("entrance", "gw-a").status == "closed"
+    assert store.read("entrance", "gw-a").status == "closed"
 
 
 def test_no_opening_while_the_smoke_fails(make: Make, haproxy: FakeHaproxy) -> None:
@@ -284,7 +285,7 @@ def test_no_opening_while_the_smoke_fails(make: Make, haproxy: FakeHaproxy) -> N
     with pytest.raises(EntranceError, match="gave 502, not 200") as caught:
         side.open("1.a", closed_receipt("1.a"), SMOKE, TOKEN, 0, OTHER)
     assert "secret" not in str(caught.value)
-    assert guard_store.read("entrance", "gw-a").status == "closed"
+    assert store.read("entrance", "gw-a").status == "closed"
 
 
 def test_only_a_live_permit_thaws(make: Make, haproxy: FakeHaproxy) -> None:
@@ -350,7 +351,7 @@ def test_the_boot_fence(make: Make, haproxy: FakeHaproxy, status: str, mode: str
     """Only the file is put right: at boot nothing runs yet."""
     make(status).prepare()
     haproxy.map_file.write_text(f"mode {mode}\n")
-    assert fence_entrance.main(["entrance"]) == 0
+    assert agent(["fence_entrance", "entrance"]) == 0
     assert f"mode {after}\n" in haproxy.map_file.read_text()
 
 

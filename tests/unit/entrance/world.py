@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from bascule.entrance.answers import Answer
-from bascule.io.https import Target
+from bascule.entrance.io.https import Target
+from bascule.entrance.requests import Answer
 
 
 class FakeHaproxy:

@@ -16,8 +16,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from bascule.errors import GuardRefused, StoreError
 from bascule.guard import state as opening_rule
+from bascule.guard.io import store
 from bascule.guard.state import Epoch, Receipt
-from bascule.io import guard_store
 
 COMPONENT = "accounts_db"
 HOSTS = ("here", "there")
@@ -64,7 +64,7 @@ class Schedules(RuleBasedStateMachine):
 
     def close(self, host: str, epoch: Epoch) -> Generator[str, None, None]:
         """Close the host's side for the epoch."""
-        with guard_store.closing(COMPONENT, host, epoch, root=self.root(host), wait=0) as guard:
+        with store.closing(COMPONENT, host, epoch, root=self.root(host), wait=0) as guard:
             yield host
             self.serving[host] = False
             yield host
@@ -73,7 +73,7 @@ class Schedules(RuleBasedStateMachine):
 
     def withdraw(self, host: str, epoch: Epoch) -> Generator[str, None, None]:
         """The dead-man takes back what a dead controller has begun at this host."""
-        with guard_store.withdrawing(COMPONENT, host, epoch, frozen=True, root=self.root(host), wait=0):
+        with store.withdrawing(COMPONENT, host, epoch, frozen=True, root=self.root(host), wait=0):
             yield host
             self.serving[host] = True
             yield host
@@ -85,9 +85,7 @@ class Schedules(RuleBasedStateMachine):
         def reached() -> bool:
             return str(self.log[host]) == receipt.position["writes"]
 
-        with guard_store.opening(
-            COMPONENT, host, epoch, receipt, reached=reached, root=self.root(host), wait=0
-        ) as guard:
+        with store.opening(COMPONENT, host, epoch, receipt, reached=reached, root=self.root(host), wait=0) as guard:
             assert reached(), "a side opens that has not reached the receipt's position"
             yield host
             self.serving[host] = True
@@ -97,7 +95,7 @@ class Schedules(RuleBasedStateMachine):
 
     def switch(self, source: str, target: str, decision: str) -> Generator[str, None, None]:
         """A controller's whole switch; it reads, chooses an epoch, closes, carries over, opens."""
-        guards = [guard_store.read(COMPONENT, host, root=self.root(host)) for host in (source, target)]
+        guards = [store.read(COMPONENT, host, root=self.root(host)) for host in (source, target)]
         epoch = opening_rule.next_epoch(guards[0], guards[1], decision)
         self.epochs.append(epoch)
         yield ""
@@ -111,15 +109,15 @@ class Schedules(RuleBasedStateMachine):
 
     def carry_over(self, source: str, target: str) -> None:
         """Bring the target up to date, as a role's sync does: never over the leader, never into an open side."""
-        a, b = (guard_store.read(COMPONENT, host, root=self.root(host)) for host in (source, target))
+        a, b = (store.read(COMPONENT, host, root=self.root(host)) for host in (source, target))
         if opening_rule.leader(a, b) == source and b.status == opening_rule.CLOSED and not self.serving[target]:
             self.log[target] = list(self.log[source])
 
     @initialize(first=hosts)
     def adopt(self, first: str) -> None:
         """Prepare has taken over one open and one closed side."""
-        guard_store.adopt(COMPONENT, first, "open", root=self.root(first))
-        guard_store.adopt(COMPONENT, other(first), "closed", root=self.root(other(first)))
+        store.adopt(COMPONENT, first, "open", root=self.root(first))
+        store.adopt(COMPONENT, other(first), "closed", root=self.root(other(first)))
         self.serving[first] = True
 
     @rule(controller=controllers, source=hosts, steps=st.integers(0, 10), end=st.sampled_from(ENDS))
@@ -169,7 +167,7 @@ class Schedules(RuleBasedStateMachine):
         """A host reboots: what ran there dies, and the boot fence closes whatever is not open."""
         for controller in [c for c, at in self.at_host.items() if at == host]:
             self.kill(controller)
-        self.serving[host] = guard_store.read(COMPONENT, host, root=self.root(host)).status == opening_rule.OPEN
+        self.serving[host] = store.read(COMPONENT, host, root=self.root(host)).status == opening_rule.OPEN
 
     @rule(host=hosts)
     def write(self, host: str) -> None:
@@ -196,14 +194,14 @@ class Schedules(RuleBasedStateMachine):
     @rule(host=hosts, data=st.data(), finish=st.booleans())
     def replay_close(self, host: str, data: st.DataObject, finish: bool) -> None:
         """A message from the past asks a host to close."""
-        promised = guard_store.read(COMPONENT, host, root=self.root(host)).promised or self.epochs[-1]
+        promised = store.read(COMPONENT, host, root=self.root(host)).promised or self.epochs[-1]
         self.run_at_host(self.close(host, data.draw(st.sampled_from([promised, *self.epochs[-3:]]))), finish)
 
     @precondition(lambda self: self.epochs)
     @rule(host=hosts, data=st.data(), finish=st.booleans())
     def dead_man(self, host: str, data: st.DataObject, finish: bool) -> None:
         """A dead-man's timer fires, in time or long after its switch; it kills what works at its host first."""
-        promised = guard_store.read(COMPONENT, host, root=self.root(host)).promised or self.epochs[-1]
+        promised = store.read(COMPONENT, host, root=self.root(host)).promised or self.epochs[-1]
         epoch = data.draw(st.sampled_from([promised, *self.epochs[-3:]]))
         for controller in [c for c, at in self.at_host.items() if at == host]:
             self.kill(controller)
@@ -224,7 +222,7 @@ class Schedules(RuleBasedStateMachine):
     def at_most_one_side_serves(self) -> None:
         """The opening rule."""
         assert sum(self.serving.values()) <= 1, "both sides accept writes"
-        states = [guard_store.read(COMPONENT, host, root=self.root(host)) for host in HOSTS]
+        states = [store.read(COMPONENT, host, root=self.root(host)) for host in HOSTS]
         assert sum(state.status == opening_rule.OPEN for state in states) <= 1, "both guards say open"
 
     @invariant()

@@ -18,7 +18,7 @@ import pytest
 
 from bascule.guard import state as rule
 from bascule.guard.state import GuardState
-from bascule.journal import chain
+from bascule.run import chain
 
 ROOT = Path(__file__).resolve().parents[3]
 SSH = """#!/bin/sh

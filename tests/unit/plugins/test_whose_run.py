@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from tests.unit.plugins.test_play import PLAN, ROOT, World, never_left, play, said
 
-from bascule.journal import chain
+from bascule.run import chain
 
 
 @pytest.fixture

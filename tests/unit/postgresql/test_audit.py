@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from bascule.errors import CommandFailed
-from bascule.io import pg_audit, pg_settings
+from bascule.postgresql.io.cluster import settings
+from bascule.postgresql.io.standby import audit
 
 from .test_files import make_spec
 
@@ -25,7 +26,7 @@ def test_versions_of_extensions_are_those_that_a_script_leads_to(monkeypatch: py
     ]
     monkeypatch.setattr(Path, "is_dir", lambda path: True)
     monkeypatch.setattr(os, "listdir", lambda path: names)
-    assert pg_audit._extensions(make_spec()) == {"hstore": ["1.4", "1.5", "1.8"], "lo": []}
+    assert audit._extensions(make_spec()) == {"hstore": ["1.4", "1.5", "1.8"], "lo": []}
 
 
 @pytest.mark.parametrize(
@@ -40,7 +41,7 @@ def test_versions_of_extensions_are_those_that_a_script_leads_to(monkeypatch: py
     ],
 )
 def test_sizes_as_postgresql_writes_them(text: str, size: int) -> None:
-    assert pg_audit._bytes(text) == size
+    assert audit._bytes(text) == size
 
 
 class Asked:
@@ -62,16 +63,16 @@ class Asked:
 def test_what_alter_system_has_set_is_read_from_its_file(able: bool, place: str) -> None:
     """A setting that waits for a restart has its old source yet; who is no superuser may not look."""
     session: Any = Asked(able)
-    assert pg_audit._auto_settings(session) == ["port"]
+    assert audit._auto_settings(session) == ["port"]
     assert place in session.queries[0]
 
 
 def test_files_that_the_server_refuses_say_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pg_settings, "setting", lambda spec, name: {"fsync": "off"}.get(name, "on"))
-    assert pg_settings.own(make_spec())["fsync"] == "off"
+    monkeypatch.setattr(settings, "setting", lambda spec, name: {"fsync": "off"}.get(name, "on"))
+    assert settings.own(make_spec())["fsync"] == "off"
 
     def refuse(spec: object, name: str) -> str:
         raise CommandFailed(expected="success", found="unrecognized parameter")
 
-    monkeypatch.setattr(pg_settings, "setting", refuse)
-    assert pg_settings.own(make_spec()) == {}
+    monkeypatch.setattr(settings, "setting", refuse)
+    assert settings.own(make_spec()) == {}

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from bascule.errors import BasculeError
-from bascule.io import pg_databases
+from bascule.postgresql.io.cluster import databases
 
 from .test_files import make_spec
 
@@ -35,9 +35,9 @@ PLAIN = [{"name": "template1", "admits": True}]
 
 def test_what_every_cluster_has_is_left_out_unsaid() -> None:
     found = server(PLAIN, 0)
-    assert pg_databases.names(found) == ["courses", "postgres"]
-    assert pg_databases.left_out(found, found) == []
-    pg_databases.require_all(found, found)
+    assert databases.names(found) == ["courses", "postgres"]
+    assert databases.left_out(found, found) == []
+    databases.require_all(found, found)
 
 
 @pytest.mark.parametrize(
@@ -51,9 +51,9 @@ def test_what_every_cluster_has_is_left_out_unsaid() -> None:
 )
 def test_whatever_else_is_left_out_is_named(others: list[dict[str, Any]], objects: int, named: str) -> None:
     found = server(others, objects)
-    assert pg_databases.left_out(found, found) == [named]
+    assert databases.left_out(found, found) == [named]
     # A session would keep others from copying a template.
     assert set(found.opened) <= {"template1"}
     with pytest.raises(BasculeError, match="nothing was dumped") as refused:
-        pg_databases.require_all(found, found)
+        databases.require_all(found, found)
     assert named in refused.value.found

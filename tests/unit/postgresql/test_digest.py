@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from bascule.integrity import catalog, compare, rows
-from bascule.io.hashed_pipe import HashedPipe
-from bascule.io.pg_digest import Connections, Digester, SnapshotGone
-from bascule.io.psql import Session as PsqlSession
-from bascule.io.psql import SqlError
+from bascule.postgresql import catalog, compare, rows
+from bascule.postgresql.io.cluster.psql import Session as PsqlSession
+from bascule.postgresql.io.cluster.psql import SqlError
+from bascule.postgresql.io.rows.digest import Connections, Digester, SnapshotGone
+from bascule.postgresql.io.rows.hashed_pipe import HashedPipe
 
 
 class Server:
@@ -186,7 +186,7 @@ def test_a_table_that_cannot_be_read_is_not_proved(tmp_path: Path) -> None:
 
 def test_a_lock_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Somebody else's lock ends; until then it is tried again."""
-    monkeypatch.setattr("bascule.io.pg_digest.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("bascule.postgresql.io.rows.digest.time.sleep", lambda seconds: None)
     server = Server(one=1)
     server.errors["one"] = [SqlError("a digest", "canceling statement due to lock timeout", "55P03") for _ in range(3)]
     result = fresh()
@@ -196,7 +196,7 @@ def test_a_lock_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_server_that_is_gone_ends_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was digested stays, the rest is never called equal."""
-    monkeypatch.setattr("bascule.io.pg_digest.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("bascule.postgresql.io.rows.digest.time.sleep", lambda seconds: None)
     server = Server(one=1, two=1)
     server.errors["two"] = [SqlError("a connection", "it was closed") for _ in range(9)]
     result = fresh()
@@ -234,7 +234,7 @@ def test_a_writer_in_small_pieces_is_left_alone_and_heard_to_the_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
     """Whatever the pipe holds, and however the pieces come."""
-    monkeypatch.setattr("bascule.io.hashed_pipe._SIZE", size)
+    monkeypatch.setattr("bascule.postgresql.io.rows.hashed_pipe._SIZE", size)
     pieces = [bytes([number % 251]) * (1 + number % 5000) for number in range(400)]
 
     def write() -> None:

@@ -12,9 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bascule.errors import BasculeError
-from bascule.io import age_keys, pg_diverged, pg_dump, pg_log, pg_reach
-from bascule.io.process import Result
 from bascule.postgresql import divergence, lsn
+from bascule.postgresql.io.cluster import peer as cluster_peer
+from bascule.postgresql.io.dump import age_keys, pg_dump
+from bascule.postgresql.io.standby import divergence as standby_divergence
+from bascule.postgresql.io.standby import wal_compare
+from bascule.system.io.process import Result
 
 from .test_files import make_spec
 
@@ -169,8 +172,8 @@ WHOLE = {
 
 
 def test_the_history_is_read_from_the_other_side(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pg_reach, "run", psql(WHOLE))
-    assert pg_reach.server(make_spec()) == pg_reach.Server(2, [(1, "0/3000100")], "0/4000000", False)
+    monkeypatch.setattr(cluster_peer, "run", psql(WHOLE))
+    assert cluster_peer.server(make_spec()) == cluster_peer.Server(2, [(1, "0/3000100")], "0/4000000", False)
 
 
 @pytest.mark.parametrize(
@@ -185,11 +188,11 @@ def test_the_history_is_read_from_the_other_side(monkeypatch: pytest.MonkeyPatch
 )
 def test_no_whole_answer_is_no_answer(monkeypatch: pytest.MonkeyPatch, broken: dict[str, tuple[int, str]]) -> None:
     """Nobody who was not compared is taken for equal: an error keeps the side standing still."""
-    monkeypatch.setattr(pg_reach, "run", psql({**WHOLE, **broken}))
+    monkeypatch.setattr(cluster_peer, "run", psql({**WHOLE, **broken}))
     with pytest.raises(BasculeError, match="was not compared, and does not follow"):
-        pg_reach.server(make_spec())
+        cluster_peer.server(make_spec())
     with pytest.raises(BasculeError, match="was not compared, and does not follow"):
-        pg_reach.settled(make_spec(), 0)
+        cluster_peer.settled(make_spec(), 0)
 
 
 def test_a_side_that_replays_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -198,14 +201,14 @@ def test_a_side_that_replays_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> N
     def answers(*ends: str) -> None:
         left = [{**WHOLE, "SHOW in_hot_standby": (0, f"7|2|{end}|\non\n")} for end in ends]
         monkeypatch.setattr("time.sleep", lambda seconds: left.pop(0))
-        monkeypatch.setattr(pg_reach, "run", lambda argv, **words: psql(left[0])(argv, **words))
+        monkeypatch.setattr(cluster_peer, "run", lambda argv, **words: psql(left[0])(argv, **words))
 
     answers("0/4000000", "0/4000100", "0/4000200", "0/4000200")
-    found = pg_reach.settled(make_spec(), 60)
+    found = cluster_peer.settled(make_spec(), 60)
     assert (found.end, found.in_recovery) == ("0/4000200", True)
     answers("0/4000000", "0/4000100")
     with pytest.raises(BasculeError, match="it still replays"):
-        pg_reach.settled(make_spec(), 0)
+        cluster_peer.settled(make_spec(), 0)
 
 
 class Side:
@@ -218,13 +221,13 @@ class Side:
         self.answer = Result((), 0, LOG, "")
         self.timeline = timeline
         self.tables: list[dict[str, Any]] = []
-        monkeypatch.setattr(pg_diverged, "DIRECTORY", tmp_path / "backups")
-        monkeypatch.setattr(pg_diverged, "run", lambda argv, **_: self.answer)
+        monkeypatch.setattr(standby_divergence, "DIRECTORY", tmp_path / "backups")
+        monkeypatch.setattr(standby_divergence, "run", lambda argv, **_: self.answer)
         monkeypatch.setattr(pg_dump, "seal", lambda argv, path, *_, **__: self.sealed.append(path))
         monkeypatch.setattr(age_keys, "recipients", lambda component: self.keys)
         # Nobody has asked for dumps, so there are no keys yet.
         self.keys: list[str] = []
-        monkeypatch.setattr(pg_diverged, "HOME", tmp_path)
+        monkeypatch.setattr(standby_divergence, "HOME", tmp_path)
         monkeypatch.setattr(age_keys, "ensure", lambda component, others: self.keys.append("age1own"))
 
     def control(self) -> Any:
@@ -256,13 +259,13 @@ def open_at(
     in_recovery: bool = False,
 ) -> None:
     """Have the other side say where it is."""
-    found = pg_reach.Server(timeline, history, end, in_recovery)
-    monkeypatch.setattr(pg_reach, "settled", lambda spec, patience: found)
-    monkeypatch.setattr(pg_reach, "server", lambda spec: found)
+    found = cluster_peer.Server(timeline, history, end, in_recovery)
+    monkeypatch.setattr(cluster_peer, "settled", lambda spec, patience: found)
+    monkeypatch.setattr(cluster_peer, "server", lambda spec: found)
 
 
 def export(side: Any, end: str) -> dict[str, Any] | None:
-    return pg_diverged.export(side, side, "1.x", end)
+    return standby_divergence.export(side, side, "1.x", end)
 
 
 def test_a_clean_switch_exports_nothing(side: Side, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -277,32 +280,32 @@ def test_a_side_that_runs_as_a_primary_is_named_and_does_not_follow(side: Side) 
 
 
 def test_nobody_reached_is_an_error(side: Side, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pg_reach, "run", psql({"SHOW in_hot_standby": (2, "")}))
-    monkeypatch.setattr(pg_diverged, "_PATIENCE", 0)
+    monkeypatch.setattr(cluster_peer, "run", psql({"SHOW in_hot_standby": (2, "")}))
+    monkeypatch.setattr(standby_divergence, "_PATIENCE", 0)
     with pytest.raises(BasculeError, match="was not compared"):
         export(side, "0/3000100")
-    assert pg_diverged.has_left(as_cluster(side))
+    assert standby_divergence.has_left(as_cluster(side))
 
 
 def test_one_timeline_is_compared_byte_by_byte(side: Side, monkeypatch: pytest.MonkeyPatch) -> None:
     open_at(monkeypatch, 1, [], "0/9000000")
-    monkeypatch.setattr(pg_log, "parted", lambda *_: None)
+    monkeypatch.setattr(wal_compare, "parted", lambda *_: None)
     assert export(side, "0/3000290") is None
-    monkeypatch.setattr(pg_log, "parted", lambda *_: "0/3000190")
+    monkeypatch.setattr(wal_compare, "parted", lambda *_: "0/3000190")
     found = export(side, "0/3000290")
     assert found is not None
     assert found["fork"] == "0/03000180"
-    monkeypatch.setattr(pg_log, "parted", lambda *_: "0/0")
+    monkeypatch.setattr(wal_compare, "parted", lambda *_: "0/0")
     found = export(side, "0/3000290")
     assert found is not None
-    assert "lies before all that can be compared" in pg_diverged.described(found)
+    assert "lies before all that can be compared" in standby_divergence.described(found)
 
 
 def test_who_stands_behind_us_is_neither_followed_nor_taken_for_diverged(
     side: Side, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Both sides are closed, and the other one has not replayed, or not got, the end of one and the same log."""
-    monkeypatch.setattr(pg_log, "parted", lambda cluster, timeline, begin, end, peer_end: peer_end)
+    monkeypatch.setattr(wal_compare, "parted", lambda cluster, timeline, begin, end, peer_end: peer_end)
     open_at(monkeypatch, 1, [], "0/3000200", in_recovery=True)
     with pytest.raises(BasculeError, match="it stands at 0/3000200"):
         export(side, "0/3000290")
@@ -318,8 +321,9 @@ def test_log_that_cannot_be_read_never_means_no_rows(side: Side, monkeypatch: py
         side.answer = answer
         found = export(side, "0/3000290")
         assert found is not None
-        assert "more that is not known (the log from 0/3000100 to 0/3000290 could not be read" in pg_diverged.described(
-            found
+        assert (
+            "more that is not known (the log from 0/3000100 to 0/3000290 could not be read"
+            in standby_divergence.described(found)
         )
 
 
@@ -333,7 +337,7 @@ def test_whatever_it_alone_has_is_named(side: Side, monkeypatch: pytest.MonkeyPa
     ]
     found = export(side, "0/3000290")
     assert found is not None
-    said = pg_diverged.described(found)
+    said = standby_divergence.described(found)
     assert "2 rows of courses.pg_catalog.pg_largeobject" in said
     assert "courses.app.logins created, truncated or rewritten" in said
     assert "2 files of tables and indexes given up in courses" in said
@@ -353,11 +357,11 @@ def test_a_second_divergence_leaves_what_the_first_one_exported(side: Side, monk
 
 def test_a_timeline_that_only_its_history_file_tells_of(side: Side, monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that was killed right after its promotion: its control file still names the old timeline."""
-    assert pg_diverged._line(as_cluster(side), "0/9000000") == (1, [])
+    assert standby_divergence._line(as_cluster(side), "0/9000000") == (1, [])
     (side.data / "pg_wal/00000002.history").touch()
-    assert pg_diverged._line(as_cluster(side), "0/9000000") == (2, HISTORY)
+    assert standby_divergence._line(as_cluster(side), "0/9000000") == (2, HISTORY)
     # One that its log has not come to is the other side's.
-    assert pg_diverged._line(as_cluster(side), "0/3000100") == (1, [])
+    assert standby_divergence._line(as_cluster(side), "0/3000100") == (1, [])
 
 
 def test_what_was_found_is_said_in_words() -> None:
@@ -367,7 +371,7 @@ def test_what_was_found_is_said_in_words() -> None:
         "deleted": {"courses.app.notes": 1},
         "directory": "/var/backups/bascule/x",
     }
-    text = pg_diverged.pending(make_spec(), {"diverged": found})
+    text = standby_divergence.pending(make_spec(), {"diverged": found})
     assert "3 rows of courses.app.logins, 1 rows deleted from courses.app.notes; exported to /var/backups" in text
-    assert pg_diverged.pending(make_spec(), {"state": "streaming"}) == ""
-    assert pg_diverged.pending(make_spec(), None) == ""
+    assert standby_divergence.pending(make_spec(), {"state": "streaming"}) == ""
+    assert standby_divergence.pending(make_spec(), None) == ""

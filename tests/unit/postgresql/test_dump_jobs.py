@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 from bascule.errors import BasculeError, CommandFailed
-from bascule.io import pg_dump_fetch, pg_dump_job
-from bascule.io.pg_dump_fetch import Fetcher
-from bascule.io.pg_dump_job import BRING, Job, follow
+from bascule.postgresql.io.dump import fetch
+from bascule.postgresql.io.dump import job as dump_job
+from bascule.postgresql.io.dump.fetch import Fetcher
+from bascule.postgresql.io.dump.job import BRING, Job, follow
 
 from .test_files import make_spec
 
@@ -44,10 +45,10 @@ class Link:
 
 @pytest.fixture
 def link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Link:
-    monkeypatch.setattr(pg_dump_job, "HOME", tmp_path / "home")
+    monkeypatch.setattr(dump_job, "HOME", tmp_path / "home")
     (tmp_path / "home" / "accounts_db").mkdir(parents=True)
     found = Link(tmp_path / "dump")
-    monkeypatch.setattr(pg_dump_fetch, "rsync", SimpleNamespace(carry=found.carry, make_durable=lambda path: None))
+    monkeypatch.setattr(fetch, "rsync", SimpleNamespace(carry=found.carry, make_durable=lambda path: None))
     found.there = {"contents.json": b'{"a": 1}', "0.dump.age": b"rows" * 1000}
     return found
 
@@ -136,10 +137,10 @@ class Units:
 @pytest.fixture
 def units(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Units:
     found = Units()
-    monkeypatch.setattr(pg_dump_job, "HOME", tmp_path)
+    monkeypatch.setattr(dump_job, "HOME", tmp_path)
     (tmp_path / "accounts_db").mkdir()
-    monkeypatch.setattr(pg_dump_job, "units", found)
-    monkeypatch.setattr(pg_dump_job, "load_spec", lambda component, side: make_spec())
+    monkeypatch.setattr(dump_job, "units", found)
+    monkeypatch.setattr(dump_job, "load_spec", lambda component, side: make_spec())
     return found
 
 
@@ -177,9 +178,9 @@ def test_a_result_of_another_dump_is_not_taken_for_this_ones(units: Units) -> No
 
 
 def test_old_dumps_go_and_the_newest_of_a_switch_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pg_dump_job, "directory", lambda component: tmp_path)
+    monkeypatch.setattr(dump_job, "directory", lambda component: tmp_path)
     for number, name in enumerate(["final-1", "final-2", "final-3", "rehearsal-7", "final-4"]):
         (tmp_path / name).mkdir()
         os.utime(tmp_path / name, (number, number))
-    pg_dump_job.forget_older("accounts_db", tmp_path / "final-4")
+    dump_job.forget_older("accounts_db", tmp_path / "final-4")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["final-3", "final-4"]

@@ -13,11 +13,14 @@ import pytest
 
 from bascule.errors import BasculeError
 from bascule.guard.state import Epoch, GuardState
-from bascule.io import pg_cluster, pg_equality, pg_follow, pg_pin, pg_prepare, pg_retire
-from bascule.io.process import Result
-from bascule.io.psql import SqlError
 from bascule.postgresql import control
 from bascule.postgresql.control import Control
+from bascule.postgresql.io.cluster import cluster as cluster_cluster
+from bascule.postgresql.io.cluster.psql import SqlError
+from bascule.postgresql.io.rows import comparison, snapshot
+from bascule.postgresql.io.standby import follow, prepare
+from bascule.postgresql.io.standby import retire as standby_retire
+from bascule.system.io.process import Result
 
 from .test_files import make_spec
 
@@ -30,7 +33,7 @@ def control_file(state: str = control.SHUT_DOWN, checkpoint: str = "0/1000") -> 
 @pytest.fixture
 def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """The directory of the component on a host."""
-    for module in (pg_cluster, pg_equality, pg_follow, pg_pin, pg_prepare, pg_retire):
+    for module in (cluster_cluster, comparison, follow, snapshot, prepare, standby_retire):
         if hasattr(module, "HOME"):
             monkeypatch.setattr(module, "HOME", tmp_path / "bascule")
     directory = tmp_path / "bascule" / "accounts_db"
@@ -64,9 +67,9 @@ def closed(opened: str | None = "1.x") -> GuardState:
 def keep(cluster: Any, epoch: str, guard: GuardState | None = None) -> bool:
     """Keep the state at the fence aside, as far as there is one that is not kept."""
     guard = guard or closed()
-    if not pg_follow._unkept(cluster, guard):
+    if not follow._unkept(cluster, guard):
         return False
-    pg_follow.keep_aside(cluster, epoch, guard)
+    follow.keep_aside(cluster, epoch, guard)
     return True
 
 
@@ -80,11 +83,11 @@ def copier(argv: list[str], **_: Any) -> Result:
 
 
 def test_the_description_is_that_of_this_side(home: Path) -> None:
-    assert pg_cluster.load_spec("accounts_db", "db-mtp").side == "db-mtp"
+    assert cluster_cluster.load_spec("accounts_db", "db-mtp").side == "db-mtp"
     with pytest.raises(BasculeError, match="the side db-tls"):
-        pg_cluster.load_spec("accounts_db", "db-tls")
+        cluster_cluster.load_spec("accounts_db", "db-tls")
     with pytest.raises(BasculeError, match="to be prepared on this host"):
-        pg_cluster.load_spec("other")
+        cluster_cluster.load_spec("other")
 
 
 def test_the_state_at_the_fence_is_kept_once(stopped: Any, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,7 +97,7 @@ def test_the_state_at_the_fence_is_kept_once(stopped: Any, home: Path, monkeypat
         calls.append(argv[0])
         return copier(argv)
 
-    monkeypatch.setattr(pg_follow, "run", counted)
+    monkeypatch.setattr(follow, "run", counted)
     assert keep(stopped, "3.x")
     kept = json.loads((home / "kept.json").read_text())
     assert Path(kept["path"]).name == "main.bascule-kept-1-3"
@@ -111,7 +114,7 @@ def test_what_a_return_that_came_to_nothing_has_started_is_kept_before_it_follow
     stopped: Any, home: Path, monkeypatch: pytest.MonkeyPatch, state: str
 ) -> None:
     """It stands where it closed. Once it has connected it is not this side's own any more."""
-    monkeypatch.setattr(pg_follow, "run", copier)
+    monkeypatch.setattr(follow, "run", copier)
     stopped.control = lambda: control_file(state)
     stopped.connects = lambda: True
     assert not keep(stopped, "3.x")
@@ -130,17 +133,17 @@ def test_what_a_return_that_came_to_nothing_has_started_is_kept_before_it_follow
 def test_a_server_that_runs_is_asked_what_it_is(stopped: Any, standby: bool, stands: bool, unkept: bool) -> None:
     """A standby that stands, one that follows, and a primary that somebody has started."""
     session = SimpleNamespace(query=lambda sql: [{"standby": standby, "stands": stands}])
-    stopped.postmaster = lambda: pg_cluster.Postmaster(1, "ready")
+    stopped.postmaster = lambda: cluster_cluster.Postmaster(1, "ready")
     stopped.wait_ready = lambda timeout: None
     stopped.session = lambda: contextlib.nullcontext(session)
-    assert pg_follow._unkept(stopped, closed()) is unkept
+    assert follow._unkept(stopped, closed()) is unkept
 
 
 def test_a_crash_after_the_fence_is_kept_beside_what_it_was_at_the_fence(
     stopped: Any, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Somebody started it by hand, and it died: its control file still names the fence."""
-    monkeypatch.setattr(pg_follow, "run", copier)
+    monkeypatch.setattr(follow, "run", copier)
     assert keep(stopped, "3.x")
     stopped.control = lambda: control_file(control.IN_PRODUCTION)
     assert keep(stopped, "5.x")
@@ -152,23 +155,23 @@ def test_what_runs_is_stopped_behind_a_fence_before_it_is_copied(
     stopped: Any, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     log: list[str] = []
-    monkeypatch.setattr(pg_follow, "guard_store", SimpleNamespace(read=lambda *a: closed()))
-    stopped.postmaster = lambda: pg_cluster.Postmaster(1, "ready")
+    monkeypatch.setattr(follow, "store", SimpleNamespace(read=lambda *a: closed()))
+    stopped.postmaster = lambda: cluster_cluster.Postmaster(1, "ready")
     stopped.fence = lambda: log.append("fence")
     stopped.interrupt = lambda: log.append("interrupt")
     stopped.wait_stopped = lambda timeout: True
     stopped.settle_unit = lambda: log.append("settle")
-    pg_follow._stand_down(stopped, "3.x")
+    follow._stand_down(stopped, "3.x")
     assert log == ["fence", "interrupt", "settle"]
     stopped.wait_stopped = lambda timeout: False
     with pytest.raises(BasculeError, match="to stop, so that its state at the fence can be kept"):
-        pg_follow._stand_down(stopped, "3.x")
+        follow._stand_down(stopped, "3.x")
 
 
 def test_a_newer_state_replaces_an_older_one_and_what_was_interrupted(
     stopped: Any, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pg_follow, "run", copier)
+    monkeypatch.setattr(follow, "run", copier)
     assert keep(stopped, "3.x")
     interrupted = stopped.data.with_name("main.bascule-kept-1-4.partial")
     interrupted.mkdir()
@@ -180,7 +183,7 @@ def test_a_newer_state_replaces_an_older_one_and_what_was_interrupted(
 def test_without_space_nothing_is_kept_and_nothing_follows(
     stopped: Any, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pg_follow, "run", copier)
+    monkeypatch.setattr(follow, "run", copier)
     monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=0))
     with pytest.raises(BasculeError, match="bytes free beside"):
         keep(stopped, "3.x")
@@ -200,27 +203,27 @@ def test_a_server_that_is_just_starting_does_not_stream(stopped: Any) -> None:
     def refuse() -> Any:
         raise SqlError(expected="a connection to the local server", found="no socket")
 
-    assert not pg_follow.streams(stopped)
-    stopped.postmaster = lambda: pg_cluster.Postmaster(1, "starting")
+    assert not follow.streams(stopped)
+    stopped.postmaster = lambda: cluster_cluster.Postmaster(1, "starting")
     stopped.session = refuse
-    assert not pg_follow.streams(stopped)
+    assert not follow.streams(stopped)
 
 
 def test_databases_of_a_stopped_cluster_are_seen(stopped: Any) -> None:
-    assert pg_prepare.user_databases(stopped) == []
+    assert prepare.user_databases(stopped) == []
     (stopped.data / "base" / "16384").mkdir()
     (stopped.data / "base" / "pgsql_tmp").mkdir()
-    assert pg_prepare.user_databases(stopped) == ["16384"]
+    assert prepare.user_databases(stopped) == ["16384"]
 
 
 def test_a_copy_of_an_image_is_no_standby(stopped: Any, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Clusters made from one image have one system identifier; only what was built or closed here is a standby."""
     guard = GuardState("accounts_db", "db-mtp", status="closed")
-    monkeypatch.setattr(pg_prepare, "guard_store", SimpleNamespace(read=lambda component, side: guard))
-    assert not pg_prepare.is_standby(stopped, "7")
+    monkeypatch.setattr(prepare, "store", SimpleNamespace(read=lambda component, side: guard))
+    assert not prepare.is_standby(stopped, "7")
     (home / "seed.json").write_text('{"state": "done"}')
-    assert pg_prepare.is_standby(stopped, "7")
-    assert not pg_prepare.is_standby(stopped, "8")
+    assert prepare.is_standby(stopped, "7")
+    assert not prepare.is_standby(stopped, "8")
 
 
 def result(status: str) -> dict[str, Any]:
@@ -235,7 +238,7 @@ def running(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], None]:
 
     def set_running(value: bool) -> None:
         monkeypatch.setattr(
-            pg_equality, "units", SimpleNamespace(is_running=lambda name: value, stop=lambda name: False)
+            comparison, "units", SimpleNamespace(is_running=lambda name: value, stop=lambda name: False)
         )
 
     return set_running
@@ -244,7 +247,7 @@ def running(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], None]:
 def test_a_comparison_that_died_proves_what_it_has_done(home: Path, running: Callable[[bool], None]) -> None:
     running(False)
     (home / "equality-1.x.json").write_text(json.dumps(result("running")))
-    found = pg_equality.collect("accounts_db", "db-mtp", "1.x", wait=0, question=None, let_go=False)["result"]
+    found = comparison.collect("accounts_db", "db-mtp", "1.x", wait=0, question=None, let_go=False)["result"]
     assert found["status"] == "cut"
     tables = found["databases"]["courses"]["tables"]
     assert (tables["a.done"]["status"], tables["a.left"]["status"]) == ("done", "not_proved")
@@ -252,7 +255,7 @@ def test_a_comparison_that_died_proves_what_it_has_done(home: Path, running: Cal
 
 def test_a_comparison_that_never_was(home: Path, running: Callable[[bool], None]) -> None:
     running(False)
-    found = pg_equality.collect("accounts_db", "db-mtp", "1.x", wait=5, question={"courses": {}}, let_go=True)
+    found = comparison.collect("accounts_db", "db-mtp", "1.x", wait=5, question={"courses": {}}, let_go=True)
     assert (found["changed"], found["ended"], found["result"], found["rows"]) == (False, True, None, None)
 
 
@@ -267,52 +270,52 @@ def test_a_comparison_that_was_killed_goes_on_while_its_snapshot_is_held(
         started.append(argv)
 
     monkeypatch.setattr(
-        pg_equality, "units", SimpleNamespace(is_running=lambda name: name in alive, start=start, AGENT=())
+        comparison, "units", SimpleNamespace(is_running=lambda name: name in alive, start=start, AGENT=())
     )
     (home / "equality-1.x.json").write_text(json.dumps(result("running")))
-    looked = pg_equality.collect("accounts_db", "db-mtp", "1.x", wait=0, question=None, let_go=False, resume=False)
+    looked = comparison.collect("accounts_db", "db-mtp", "1.x", wait=0, question=None, let_go=False, resume=False)
     assert (looked["changed"], looked["ended"], started) == (False, True, [])
     assert looked["result"]["status"] == "cut"
-    found = pg_equality.collect("accounts_db", "db-mtp", "1.x", wait=0, question=None, let_go=False)
+    found = comparison.collect("accounts_db", "db-mtp", "1.x", wait=0, question=None, let_go=False)
     assert (found["changed"], found["ended"]) == (True, False)
     assert started[0][-3:] == ["accounts_db", "--epoch", "1.x"]
 
 
 def test_how_far_it_has_come_is_a_line_to_read() -> None:
     known = {"rows": 1200, "rows_per_second": 600, "done_percent": 40.0, "remaining_seconds": 3}
-    assert pg_equality.progress("db-tls", None) == "db-tls: the snapshot is not taken yet"
-    assert pg_equality.progress("db-tls", {"status": "done"}) == "db-tls: done"
+    assert comparison.progress("db-tls", None) == "db-tls: the snapshot is not taken yet"
+    assert comparison.progress("db-tls", {"status": "done"}) == "db-tls: done"
     running = {"status": "running", "progress": known}
-    assert pg_equality.progress("db-tls", running) == "db-tls: 1200 rows, 40.0 %, 600 rows/s, 3 s left"
+    assert comparison.progress("db-tls", running) == "db-tls: 1200 rows, 40.0 %, 600 rows/s, 3 s left"
     running["progress"] = {**known, "remaining_seconds": None}
-    assert pg_equality.progress("db-tls", running).endswith("unknown s left")
-    assert "checking indexes" in pg_equality.progress("db-tls", {**running, "digested_at": "now"})
+    assert comparison.progress("db-tls", running).endswith("unknown s left")
+    assert "checking indexes" in comparison.progress("db-tls", {**running, "digested_at": "now"})
 
 
 def test_letting_go(home: Path, running: Callable[[bool], None]) -> None:
     running(True)
     (home / "equality-1.x.json").write_text(json.dumps(result("done")))
-    pg_equality.collect("accounts_db", "db-mtp", "1.x", wait=5, question=None, let_go=True)
+    comparison.collect("accounts_db", "db-mtp", "1.x", wait=5, question=None, let_go=True)
     assert (home / "equality-1.x.released").exists()
 
 
 def test_retire_keeps_everything_without_a_recipient(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     guard = GuardState("accounts_db", "db-mtp", status="closed")
-    monkeypatch.setattr(pg_retire, "guard_store", SimpleNamespace(read=lambda component, side: guard))
+    monkeypatch.setattr(standby_retire, "store", SimpleNamespace(read=lambda component, side: guard))
     with pytest.raises(BasculeError, match="an age recipient"):
-        pg_retire.retire("accounts_db", "db-mtp", active=False, recipient="", directory="/nowhere")
+        standby_retire.retire("accounts_db", "db-mtp", active=False, recipient="", directory="/nowhere")
     with pytest.raises(BasculeError, match="db-mtp to be open"):
-        pg_retire.retire("accounts_db", "db-mtp", active=True, recipient="", directory="/nowhere")
+        standby_retire.retire("accounts_db", "db-mtp", active=True, recipient="", directory="/nowhere")
 
 
 def test_what_was_retired_once_is_retired_again_after_another_move(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else the second decommission would say that nothing is left, and have no last dump."""
     guard = closed()
-    monkeypatch.setattr(pg_retire, "guard_store", SimpleNamespace(read=lambda component, side: guard))
+    monkeypatch.setattr(standby_retire, "store", SimpleNamespace(read=lambda component, side: guard))
     record = home / "retired.json"
 
     def retire() -> dict[str, Any]:
-        return pg_retire.retire(
+        return standby_retire.retire(
             "accounts_db", "db-mtp", active=False, recipient="age1x", directory="/nowhere", check=True
         )
 
@@ -323,13 +326,13 @@ def test_what_was_retired_once_is_retired_again_after_another_move(home: Path, m
     record.write_text(json.dumps({"dump": {"path": "of an earlier version"}}))
     assert not retire()["changed"]
     for check in (True, False):
-        changes = pg_prepare.Changes(check)
-        pg_prepare.forget_retired("accounts_db", changes)
+        changes = prepare.Changes(check)
+        prepare.forget_retired("accounts_db", changes)
         assert changes.names == [str(record)]
         assert record.exists() == check
     assert "last dump in /nowhere" in retire()["changes"], "prepared anew"
-    changes = pg_prepare.Changes(False)
-    pg_prepare.forget_retired("accounts_db", changes)
+    changes = prepare.Changes(False)
+    prepare.forget_retired("accounts_db", changes)
     assert changes.names == []
 
 
@@ -340,8 +343,8 @@ def test_a_switch_goes_on_without_a_comparison(home: Path, monkeypatch: pytest.M
     def refuse(unit: str, argv: list[str]) -> None:
         raise BasculeError(expected="a unit", found="no agent")
 
-    monkeypatch.setattr(pg_pin, "units", SimpleNamespace(stop=lambda name: False, start=refuse, AGENT=()))
-    assert "did not start" in pg_pin.start_and_wait(spec, "1.x", "active")[0]
-    assert "not proved" in pg_pin.wait(spec, "1.x", 0)[0]
+    monkeypatch.setattr(snapshot, "units", SimpleNamespace(stop=lambda name: False, start=refuse, AGENT=()))
+    assert "did not start" in snapshot.start_and_wait(spec, "1.x", "active")[0]
+    assert "not proved" in snapshot.wait(spec, "1.x", 0)[0]
     (home / "equality-1.x.pinned").write_text("now")
-    assert pg_pin.wait(spec, "1.x", 0) == []
+    assert snapshot.wait(spec, "1.x", 0) == []

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from bascule.errors import BasculeError, CommandFailed
-from bascule.io import pg_rewind
 from bascule.postgresql import control
+from bascule.postgresql.io.standby import rewind
 
 SPEC: Any = SimpleNamespace(
     component="accounts_db",
@@ -73,8 +73,8 @@ def stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     def world(component: str) -> Iterator[None]:
         yield
 
-    monkeypatch.setattr(pg_rewind, "run", run)
-    monkeypatch.setattr(pg_rewind, "world", world)
+    monkeypatch.setattr(rewind, "run", run)
+    monkeypatch.setattr(rewind, "world", world)
     monkeypatch.setattr("bascule.postgresql.conf.conninfo", lambda spec: "host=db-tls")
     return found
 
@@ -87,7 +87,7 @@ def test_the_copy_is_changed_and_the_only_one_is_not(stopped: Any, tmp_path: Pat
 
     stopped.does = go_back
     copy = tmp_path / "main.bascule-seed"
-    pg_rewind.rewind(stopped, copy)
+    rewind.rewind(stopped, copy)
     assert (copy / "base" / "1").read_text() == "two"
     assert (stopped.data / "base" / "1").read_text() == "one"
     assert "--source-server=host=db-tls dbname=postgres" in stopped.argv[0]
@@ -95,7 +95,7 @@ def test_the_copy_is_changed_and_the_only_one_is_not(stopped: Any, tmp_path: Pat
 
 def test_no_fork_seen_is_no_success(stopped: Any, tmp_path: Path) -> None:
     with pytest.raises(BasculeError, match="it saw no fork"):
-        pg_rewind.rewind(stopped, tmp_path / "copy")
+        rewind.rewind(stopped, tmp_path / "copy")
     assert not (tmp_path / "copy").exists()
     assert (stopped.data / "standby.signal").exists()
 
@@ -106,31 +106,31 @@ def test_a_rewind_that_fails_leaves_no_copy(stopped: Any, tmp_path: Path) -> Non
 
     stopped.does = fail
     with pytest.raises(CommandFailed, match="previous WAL record"):
-        pg_rewind.rewind(stopped, tmp_path / "copy")
+        rewind.rewind(stopped, tmp_path / "copy")
     assert not (tmp_path / "copy").exists()
 
 
 def test_a_cluster_that_crashed_is_not_rewound(stopped: Any, tmp_path: Path) -> None:
     stopped.state = "in production"
     with pytest.raises(BasculeError, match="shut down cleanly"):
-        pg_rewind.rewind(stopped, tmp_path / "copy")
+        rewind.rewind(stopped, tmp_path / "copy")
     assert stopped.argv == []
 
 
 def test_only_what_is_missing_is_granted_and_nothing_in_check_mode() -> None:
-    server: Any = Server(set(pg_rewind.FUNCTIONS[:3]))
-    assert pg_rewind.permit(server, SPEC, check=True)
+    server: Any = Server(set(rewind.FUNCTIONS[:3]))
+    assert rewind.permit(server, SPEC, check=True)
     assert server.told == []
-    assert pg_rewind.permit(server, SPEC, check=False)
-    assert server.told == [f'GRANT EXECUTE ON FUNCTION {pg_rewind.FUNCTIONS[3]} TO "bascule_replication"']
+    assert rewind.permit(server, SPEC, check=False)
+    assert server.told == [f'GRANT EXECUTE ON FUNCTION {rewind.FUNCTIONS[3]} TO "bascule_replication"']
     server.exists = False
-    assert pg_rewind.permit(server, SPEC, check=True)
-    whole: Any = Server(set(pg_rewind.FUNCTIONS))
-    assert not pg_rewind.permit(whole, SPEC, check=False)
+    assert rewind.permit(server, SPEC, check=True)
+    whole: Any = Server(set(rewind.FUNCTIONS))
+    assert not rewind.permit(whole, SPEC, check=False)
 
 
 @pytest.mark.parametrize(("timelines", "asked"), [((1, "00000002"), 1), ((10, "0000000A"), 0)])
 def test_a_checkpoint_comes_first_only_when_the_control_file_is_behind(timelines: tuple[int, str], asked: int) -> None:
     server: Any = Server(set(), timelines)
-    pg_rewind.make_ready(server)
+    rewind.make_ready(server)
     assert server.told == ["CHECKPOINT"] * asked

@@ -7,8 +7,8 @@ import threading
 
 import pytest
 
-from bascule.io import pg_probe
 from bascule.postgresql import wire
+from bascule.postgresql.io.cluster import probe
 
 
 def error(code: str, text: str) -> bytes:
@@ -45,7 +45,7 @@ def test_nobody_listens() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
-    found = pg_probe.knock("127.0.0.1", port, "u", "d", timeout=2)
+    found = probe.knock("127.0.0.1", port, "u", "d", timeout=2)
     assert (found.kind, found.code) == ("refused", "ECONNREFUSED")
 
 
@@ -66,7 +66,7 @@ def test_silence_is_no_proof(reply: bytes | None, kind: str) -> None:
 
         thread = threading.Thread(target=serve)
         thread.start()
-        found = pg_probe.knock("127.0.0.1", server.getsockname()[1], "u", "d", timeout=0.3)
+        found = probe.knock("127.0.0.1", server.getsockname()[1], "u", "d", timeout=0.3)
         done.set()
         thread.join()
     assert found.kind == kind

@@ -16,9 +16,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from pve.pve_standin.node import Node
 
-from bascule.io import proxmox_api
-from bascule.proxmox import tasks
-from bascule.proxmox.api import Api
+from bascule.guest import tasks
+from bascule.guest.api import Api
+from bascule.guest.io import proxmox_api
 
 from .parts import TOKEN, need_zstd
 

@@ -8,9 +8,9 @@ from collections.abc import Callable
 import pytest
 from pve.pve_standin import guest_store
 
-from bascule.proxmox import errors as kinds
-from bascule.proxmox import tasks
-from bascule.proxmox.errors import ProxmoxError, TaskFailed
+from bascule.guest import errors as kinds
+from bascule.guest import tasks
+from bascule.guest.errors import ProxmoxError, TaskFailed
 
 from .over_tls import FEW, USER, Ask, World, archive, held, locked, path, without_way
 from .parts import SCHEMAS, TOKEN

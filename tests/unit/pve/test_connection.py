@@ -14,12 +14,12 @@ from pve.pve_standin import access, guest_store
 
 from bascule.guard import state as guard
 from bascule.guard.state import GuardState
-from bascule.io import proxmox_api
-from bascule.proxmox import config as guest_config
-from bascule.proxmox import errors as kinds
-from bascule.proxmox import leftovers, prepare, tasks
-from bascule.proxmox.errors import ProxmoxError, TaskFailed
-from bascule.proxmox.guest import Guest, Side
+from bascule.guest import config as guest_config
+from bascule.guest import errors as kinds
+from bascule.guest import leftovers, prepare, tasks
+from bascule.guest.errors import ProxmoxError, TaskFailed
+from bascule.guest.guest import Guest, Side
+from bascule.guest.io import proxmox_api
 
 from .over_tls import USER, World, archive, path
 from .parts import need_zstd

@@ -18,8 +18,8 @@ from pve.pve_standin.node import Node
 
 from bascule.cli.main import COMMANDS, main
 from bascule.errors import BasculeError
-from bascule.integrity.vma import EXTENT, verify
-from bascule.io.archive import verify_archive
+from bascule.guest.io.archive import verify_archive
+from bascule.guest.vma import EXTENT, verify
 
 from .parts import DISK, Ask, need_zstd
 
@@ -31,7 +31,7 @@ Make = Callable[[str], Path]
 def reader(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Zstd by the system's library, and by the program where there is none."""
     if request.param == "program":
-        monkeypatch.setattr("bascule.io.zstd_library.load", lambda: None)
+        monkeypatch.setattr("bascule.guest.io.zstd.load", lambda: None)
     return str(request.param)
 
 
@@ -142,7 +142,7 @@ def test_a_file_that_changes_meanwhile(made: Make, monkeypatch: pytest.MonkeyPat
             out.write(b"x")
         return report
 
-    monkeypatch.setattr("bascule.io.archive.verify", grow)
+    monkeypatch.setattr("bascule.guest.io.archive.verify", grow)
     assert verify_archive(str(path)).damage == ("the file changed while it was read",)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bascule.report.progress import Progress
+from bascule.run.display import Progress
 
 
 class Clock:

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
+from bascule.dns.io import servers as io_dns
 from bascule.dns.records import ServerView
 from bascule.errors import BasculeError
-from bascule.io import decision
-from bascule.io import dns as io_dns
+from bascule.run.io import identity
 
 from .world import SIDES, World
 
@@ -43,7 +43,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setattr(io_dns, "apply", lambda change, *_, **__: made.write(change))
     resolver = ServerView("resolver", "192.0.2.80", rrsets=made.servers["ns-a"].rrsets)
     monkeypatch.setattr(io_dns, "read_resolver", lambda *_, **__: resolver)
-    monkeypatch.setenv(decision.DECISION, "d1")
+    monkeypatch.setenv(identity.DECISION, "d1")
     return made
 
 

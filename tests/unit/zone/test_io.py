@@ -16,10 +16,10 @@ import dns.tsigkeyring
 import dns.update
 import pytest
 
+from bascule.dns.io import servers as io_dns
+from bascule.dns.io.servers import DnsError, Key
 from bascule.dns.planner import Change, DnsRefused
 from bascule.dns.records import RRset
-from bascule.io import dns as io_dns
-from bascule.io.dns import DnsError, Key
 
 from .world import RECORDS
 

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bascule.dns import conduct, planner
+from bascule.dns import apply, planner
 from bascule.dns import state as zone_state
-from bascule.dns.conduct import Outcome
+from bascule.dns.apply import Outcome
 from bascule.dns.planner import Change, DnsRefused, Survey
 from bascule.errors import BasculeError, GuardRefused
 from bascule.guard.state import Epoch
@@ -40,7 +40,7 @@ def retire(stays: str) -> Plan:
 
 def run(world: World, plan: Plan, *, check: bool = False, lenient: bool = False) -> Outcome:
     """Carry a plan out in a world."""
-    return conduct.carry_out(ZONE, SIDES, world.read, world.write, plan, allow_unreachable=lenient, check_mode=check)
+    return apply.carry_out(ZONE, SIDES, world.read, world.write, plan, allow_unreachable=lenient, check_mode=check)
 
 
 @pytest.fixture
@@ -154,7 +154,7 @@ def test_a_lost_answer_is_told_and_continued(world: World) -> None:
 
 def test_an_overtaken_decision_is_refused_by_the_server(world: World) -> None:
     """Two controllers plan from the same state; the second update fails at its prerequisite."""
-    found = conduct.look(ZONE, SIDES, world.read)
+    found = apply.look(ZONE, SIDES, world.read)
     ours = planner.plan_switch(ZONE, found, "ns-a", "ns-b", "d1", "now")
     theirs = planner.plan_switch(ZONE, found, "ns-a", "ns-b", "d2", "now")
     world.write(theirs[0])
@@ -200,17 +200,17 @@ def test_an_interrupted_switch_is_no_fault(world: World) -> None:
     """So that the same playbook may be run again; somebody else's change still is one."""
     world.servers["ns-b"].up = False
     run(world, switch("ns-a", "ns-b"), lenient=True)
-    found = conduct.look(ZONE, SIDES, world.read)
+    found = apply.look(ZONE, SIDES, world.read)
     assert planner.faults(ZONE, found, "ns-a") == ["ns-b: does not answer"]
     world.servers["ns-b"].up = True
-    assert planner.faults(ZONE, conduct.look(ZONE, SIDES, world.read), "ns-a") == []
+    assert planner.faults(ZONE, apply.look(ZONE, SIDES, world.read), "ns-a") == []
     world.servers["ns-b"].rrsets = rrsets("ns-b")
-    assert len(planner.faults(ZONE, conduct.look(ZONE, SIDES, world.read), "ns-a")) == 2
+    assert len(planner.faults(ZONE, apply.look(ZONE, SIDES, world.read), "ns-a")) == 2
 
 
 def test_caches_forget_when_the_old_time_to_live_is_over(world: World) -> None:
     """Counted from the moment of lowering; not lowered is unknown, not zero."""
-    state = conduct.look(ZONE, SIDES, world.read).newest
+    state = apply.look(ZONE, SIDES, world.read).newest
     assert state is not None
     assert [planner.seconds_until_forgotten(state, now) for now in (1000, 1299, 1300, 5000)] == [300, 1, 0, 0]
     assert planner.seconds_until_forgotten(zone_state.adopt("names", *SIDES), 0) is None
@@ -219,18 +219,18 @@ def test_caches_forget_when_the_old_time_to_live_is_over(world: World) -> None:
 def test_serials_must_move_when_the_records_did(world: World) -> None:
     """Compared with what capture kept."""
     captured = {"active": "ns-a", "serials": {"ns-a": 2, "ns-b": 2}}
-    found = conduct.look(ZONE, SIDES, world.read)
+    found = apply.look(ZONE, SIDES, world.read)
     assert planner.unmoved(found, "ns-a", captured) == []
     assert len(planner.unmoved(found, "ns-b", captured)) == 2
     run(world, switch("ns-a", "ns-b"))
-    assert planner.unmoved(conduct.look(ZONE, SIDES, world.read), "ns-b", captured) == []
+    assert planner.unmoved(apply.look(ZONE, SIDES, world.read), "ns-b", captured) == []
 
 
 def test_waiting_for_a_resolver_ends(world: World) -> None:
     """With what is still wrong, or at once when all is right."""
     view = world.read("ns-a")
-    assert conduct.await_answer(ZONE, lambda: [view], "ns-a", 0) == []
-    assert len(conduct.await_answer(ZONE, lambda: [view], "ns-b", 0)) == 2
+    assert apply.await_answer(ZONE, lambda: [view], "ns-a", 0) == []
+    assert len(apply.await_answer(ZONE, lambda: [view], "ns-b", 0)) == 2
 
 
 @given(

@@ -1,0 +1,50 @@
+"""What a verb has to do to a file tree, for task files: the decisions themselves are in bascule.files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ansible.errors import AnsibleFilterError
+
+from bascule.errors import BasculeError
+from bascule.filetree import audit, decisions
+from bascule.guard.state import GuardState
+
+_VERBS = {"sync": decisions.sync, "switch": decisions.switch, "verify": decisions.verify}
+
+
+def bascule_files_decide(source: Mapping[str, Any], verb: str, target: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a verb has to do, from the guards of the side we come from and the one we move to."""
+    try:
+        return _VERBS[verb](GuardState.from_dict(source), GuardState.from_dict(target)).to_dict()
+    except BasculeError as error:
+        raise AnsibleFilterError(error.message()) from error
+
+
+def bascule_files_faults(
+    source: Mapping[str, Any],
+    target: Mapping[str, Any],
+    room_percent: float,
+    clock_difference: float,
+    clock_limit: float,
+) -> list[str]:
+    """Return why a tree cannot move, from the states of both sides."""
+    names = [str(one["guard"]["side"]) for one in (source, target)]
+    return audit.faults(
+        names[0],
+        source,
+        names[1],
+        target,
+        room_percent=float(room_percent),
+        clock_difference=float(clock_difference),
+        clock_limit=float(clock_limit),
+    )
+
+
+class FilterModule:
+    """The filters of this file."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        """Return them by name."""
+        return {"bascule_files_decide": bascule_files_decide, "bascule_files_faults": bascule_files_faults}

@@ -1,0 +1,81 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Close one side of a file tree and give its receipt."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: bascule_filetree_close
+short_description: Close one side of a file tree and give its receipt
+description:
+  - Under the guard, ends what this side still sends, makes the file system read-only, proves it by a write that
+    is refused, takes the manifest, and records the receipt. The same epoch again returns the stored receipt.
+options:
+  component:
+    description: Name of the component.
+    type: str
+    required: true
+  side:
+    description: Inventory name of the host on which the module runs.
+    type: str
+    required: true
+  epoch:
+    description: The epoch of this switch.
+    type: str
+    required: true
+author:
+  - The Bascule authors
+"""
+
+EXAMPLES = r"""
+- name: Close the side we come from
+  bascule_filetree_close:
+    component: course_files
+    side: files-mtp
+    epoch: 3.9f2c44d1a0b7e655
+  delegate_to: files-mtp
+  become: true
+  register: __example_close
+"""
+
+RETURN = r"""
+receipt:
+  description: This side's durable statement that it is closed, and the manifest it stands at.
+  returned: when not in check mode
+  type: dict
+left:
+  description: Whether something may have happened since the last transfer; then it has to be carried over before the
+    other side opens.
+  returned: when not in check mode
+  type: bool
+done:
+  description: What was changed, or would be.
+  returned: always
+  type: list
+  elements: str
+"""
+
+from typing import Any
+
+from ansible.module_utils.bascule.filetree.io import transitions
+from ansible.module_utils.bascule.plugin.module import run_module
+from ansible.module_utils.basic import AnsibleModule
+
+
+def main(module: AnsibleModule) -> dict[str, Any]:
+    """Do what the arguments say."""
+    return transitions.close(
+        module.params["component"], module.params["side"], module.params["epoch"], check=module.check_mode
+    )
+
+
+if __name__ == "__main__":
+    run_module(
+        {
+            "component": {"type": "str", "required": True},
+            "side": {"type": "str", "required": True},
+            "epoch": {"type": "str", "required": True},
+        },
+        main,
+    )

@@ -1,0 +1,91 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Open one side of a file tree with the other side's receipt."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: bascule_filetree_open
+short_description: Open one side of a file tree with the other side's receipt
+description:
+  - Under the guard, waits until nothing is being received, takes the tree's manifest, and opens only when it
+    equals the receipt's; then makes the tree writable and proves it by a write that leaves nothing behind.
+options:
+  component:
+    description: Name of the component.
+    type: str
+    required: true
+  side:
+    description: Inventory name of the host on which the module runs.
+    type: str
+    required: true
+  epoch:
+    description: The epoch of this switch.
+    type: str
+    required: true
+  receipt:
+    description: The other side's receipt for this epoch.
+    type: dict
+    required: true
+  services:
+    description: Services that serve the tree; one whose own mount namespace still shows it read-only is restarted.
+    type: list
+    elements: str
+    default: []
+author:
+  - The Bascule authors
+"""
+
+EXAMPLES = r"""
+- name: Open the side we go to
+  bascule_filetree_open:
+    component: course_files
+    side: files-tls
+    epoch: 3.9f2c44d1a0b7e655
+    receipt: "{{ __example_close.receipt }}"
+  delegate_to: files-tls
+  become: true
+"""
+
+RETURN = r"""
+guard:
+  description: What this side has promised.
+  returned: always
+  type: dict
+done:
+  description: What was changed, or would be.
+  returned: always
+  type: list
+  elements: str
+still_read_only:
+  description: Processes that still see the tree read-only and must be restarted by hand.
+  returned: always
+  type: list
+  elements: dict
+"""
+
+from typing import Any
+
+from ansible.module_utils.bascule.filetree.io import transitions
+from ansible.module_utils.bascule.plugin.module import run_module
+from ansible.module_utils.basic import AnsibleModule
+
+
+def main(module: AnsibleModule) -> dict[str, Any]:
+    """Do what the arguments say."""
+    values = [module.params[key] for key in ("component", "side", "epoch", "receipt", "services")]
+    return transitions.open_(*values, check=module.check_mode)
+
+
+if __name__ == "__main__":
+    run_module(
+        {
+            "component": {"type": "str", "required": True},
+            "side": {"type": "str", "required": True},
+            "epoch": {"type": "str", "required": True},
+            "receipt": {"type": "dict", "required": True},
+            "services": {"type": "list", "elements": "str", "default": []},
+        },
+        main,
+    )

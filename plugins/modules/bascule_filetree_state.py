@@ -1,0 +1,138 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Look at one side of a file tree."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: bascule_filetree_state
+short_description: Look at one side of a file tree
+description:
+  - Returns the guard, the mounts, and, when asked, how much there is and how much room. Changes nothing.
+options:
+  component:
+    description: Name of the component.
+    type: str
+    required: true
+  side:
+    description: Inventory name of the host on which the module runs.
+    type: str
+    required: true
+  path:
+    description: Public path of the tree.
+    type: path
+    required: true
+  sentinel:
+    description: Name of the file at the root of the tree that shows that the right tree is there.
+    type: str
+    required: true
+  survey:
+    description: Count the tree's entries as well, which walks over all of it.
+    type: bool
+    default: false
+  owners:
+    description: Whether owners travel and are compared as numbers or as names; a survey tells who they are, by names.
+    type: str
+    choices: [numbers, names]
+    default: numbers
+  owners_there:
+    description: Who owns something at the other side, as its survey told; this one tells who is not the same here.
+    type: dict
+    default: {}
+  address:
+    description: The other side's address over the link; then what is known of its rate is returned as well.
+    type: str
+    default: ""
+author:
+  - The Bascule authors
+"""
+
+EXAMPLES = r"""
+- name: Look at the side we move to
+  bascule_filetree_state:
+    component: course_files
+    side: files-tls
+    path: /srv/courses
+    sentinel: .bascule-sentinel
+    survey: true
+  delegate_to: files-tls
+  become: true
+"""
+
+RETURN = r"""
+guard:
+  description: What this side has promised.
+  returned: always
+  type: dict
+mounts:
+  description: State of the mounts (C(active), C(frozen), C(closed), C(passive) or C(absent)), file system and options.
+  returned: always
+  type: dict
+owners:
+  description: How prepare has set this side up to tell owners; empty when it was not set up.
+  returned: always
+  type: str
+facts:
+  description: Moments this side noted about itself.
+  returned: always
+  type: dict
+ready:
+  description: Whether this side can receive as it is.
+  returned: always
+  type: bool
+backup_dir:
+  description: Where the next transfer must keep what it replaces here; empty when this side was never active.
+  returned: always
+  type: str
+link_mbit:
+  description: What the link to O(address) was measured to carry lately, in Mbit/s; 0 when it was not measured.
+  returned: when an address was given
+  type: float
+survey:
+  description: Counts, room, versions and clock; only with O(survey).
+  returned: when asked
+  type: dict
+"""
+
+from typing import Any
+
+from ansible.module_utils.bascule.filetree.io import audit
+from ansible.module_utils.bascule.filetree.io.fence import side as fence_side
+from ansible.module_utils.bascule.plugin.module import run_module
+from ansible.module_utils.basic import AnsibleModule
+
+
+def main(module: AnsibleModule) -> dict[str, Any]:
+    """Do what the arguments say."""
+    component, name, path, sentinel = (module.params[key] for key in ("component", "side", "path", "sentinel"))
+    side = fence_side.Side(component, name, path, sentinel, owners=module.params["owners"])
+    result: dict[str, Any] = {
+        "guard": side.guard().to_dict(),
+        "mounts": audit.mounts_of(side),
+        "owners": fence_side.owners_set(side),
+        "facts": fence_side.facts(side),
+        "ready": fence_side.ready(side),
+        "backup_dir": fence_side.backup_dir(side),
+    }
+    if module.params["address"]:
+        result["link_mbit"] = fence_side.link_mbit(side, module.params["address"])
+    if module.params["survey"]:
+        result["survey"] = audit.survey(side, module.params["owners_there"])
+    return result
+
+
+if __name__ == "__main__":
+    run_module(
+        {
+            "component": {"type": "str", "required": True},
+            "side": {"type": "str", "required": True},
+            "path": {"type": "path", "required": True},
+            "sentinel": {"type": "str", "required": True},
+            "survey": {"type": "bool", "default": False},
+            "owners": {"type": "str", "default": "numbers", "choices": ["numbers", "names"]},
+            "owners_there": {"type": "dict", "default": {}},
+            "address": {"type": "str", "default": ""},
+        },
+        main,
+    )

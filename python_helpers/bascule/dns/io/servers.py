@@ -1,0 +1,189 @@
+"""Ask name servers and update them (RFC 2136, signed by TSIG). Runs on the controller only: hosts have no dnspython."""
+
+from __future__ import annotations
+
+import binascii
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import dns.exception
+import dns.flags
+import dns.message
+import dns.name
+import dns.query
+import dns.rcode
+import dns.rdata
+import dns.rdataclass
+import dns.rdatatype
+import dns.rdtypes.txtbase
+import dns.rrset
+import dns.tsig
+import dns.tsigkeyring
+import dns.update
+
+from ...errors import BasculeError
+from ..planner import Change, DnsRefused
+from ..records import Record, RRset, ServerView, normal_value, state_name
+from ..state import split_text
+
+STATE_TTL = 0
+
+
+@dataclass(frozen=True)
+class Key:
+    """A TSIG key. Its secret never appears in a text."""
+
+    name: str
+    secret: str = field(repr=False)
+    algorithm: str = "hmac-sha256"
+
+
+class DnsError(BasculeError):
+    """A name server did not answer, or answered with an error."""
+
+
+def read_server(
+    host: str, address: str, zone: str, records: Sequence[Record], port: int = 53, timeout: float = 2.0
+) -> ServerView:
+    """Ask an authoritative server for its serial, the records and the state; an error becomes part of the view."""
+    try:
+        soa = _ask(address, port, zone, "SOA", timeout, authoritative=True)
+        if soa is None:
+            raise DnsError(expected=f"a server of the zone {zone}", found=f"{address} has no SOA record for it")
+        serial = int(next(iter(soa)).serial)
+        text = _ask(address, port, state_name(zone), "TXT", timeout, authoritative=True)
+        return ServerView(
+            host, address, serial, _state(text, address), _read(address, port, zone, records, timeout, True)
+        )
+    except DnsError as error:
+        return ServerView(host, address, error=error.found or error.expected)
+
+
+def read_resolver(
+    host: str, address: str, zone: str, records: Sequence[Record], port: int = 53, timeout: float = 2.0
+) -> ServerView:
+    """Ask a resolver, as a client does."""
+    try:
+        return ServerView(host, address, rrsets=_read(address, port, zone, records, timeout, False))
+    except DnsError as error:
+        return ServerView(host, address, error=error.found or error.expected)
+
+
+def apply(change: Change, zone: str, key: Key, port: int = 53, timeout: float = 5.0) -> None:
+    """Send one change as one signed update; the server does all of it or nothing.
+
+    Raises:
+        DnsRefused: what the server holds is not what the change was decided from.
+        DnsError: the server refused the key, failed, or gave no answer (then it may have done it: read it again).
+    """
+    message = _message(change, zone, key)
+    try:
+        answer = dns.query.tcp(message, change.address, timeout=timeout, port=port)
+    except (dns.exception.DNSException, OSError) as error:
+        raise DnsError(
+            expected=f"{change.host} ({change.address}) to answer the update",
+            found=f"{type(error).__name__}: {error}" if str(error) else type(error).__name__,
+            state="unknown whether the server carried it out; it is all or nothing",
+            next_command="run the same playbook again: it reads the server first",
+        ) from error
+    code = answer.rcode()
+    if code in (dns.rcode.NXRRSET, dns.rcode.YXRRSET, dns.rcode.NXDOMAIN, dns.rcode.YXDOMAIN):
+        raise DnsRefused(
+            expected=f"{change.host} to hold what this change was decided from",
+            found=f"the server answered {dns.rcode.to_text(code)}: a record or the state changed in between",
+            state=f"nothing was changed at {change.host}",
+            next_command="ansible-playbook playbooks/status.yml",
+        )
+    if code != dns.rcode.NOERROR:
+        raise DnsError(
+            expected=f"{change.host} to carry out the update signed with key {key.name}",
+            found=f"the server answered {dns.rcode.to_text(code)}",
+            state=f"nothing was changed at {change.host}",
+            next_command="compare the key and the update policy at the server with dns_switchover_tsig_*",
+        )
+
+
+def _message(change: Change, zone: str, key: Key) -> dns.update.UpdateMessage:
+    try:
+        ring = dns.tsigkeyring.from_text({key.name: key.secret})
+    except (binascii.Error, ValueError):
+        raise DnsError(
+            expected="a TSIG secret in base64",
+            found="one that does not decode (not shown)",
+            state="no record was changed",
+            next_command="look at dns_switchover_tsig_secret",
+        ) from None
+    message = dns.update.UpdateMessage(
+        zone, keyring=ring, keyname=dns.name.from_text(key.name), keyalgorithm=dns.name.from_text(key.algorithm)
+    )
+    own = dns.name.from_text(state_name(zone))
+    if change.state_before is None:
+        message.absent(own, "TXT")
+    else:
+        message.present(own, _txt(change.state_before))
+    for rrset in change.before:
+        message.present(dns.name.from_text(rrset.name), *_rdatas(rrset))
+    for rrset in change.after:
+        message.replace(dns.name.from_text(rrset.name), rrset.ttl, *_rdatas(rrset))
+    message.replace(own, STATE_TTL, _txt(change.state_after))
+    return message
+
+
+def _ask(address: str, port: int, name: str, kind: str, timeout: float, authoritative: bool) -> dns.rrset.RRset | None:
+    query = dns.message.make_query(name, kind, use_edns=0, payload=1232)
+    if authoritative:
+        query.flags &= ~dns.flags.RD
+    answer = None
+    problem = ""
+    # One datagram may get lost; a server that is down stays silent twice.
+    for _ in range(2):
+        try:
+            answer, _ = dns.query.udp_with_fallback(query, address, timeout=timeout, port=port)
+            break
+        except (dns.exception.DNSException, OSError) as error:
+            problem = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    if answer is None:
+        raise DnsError(expected=f"{address} to answer", found=f"{address} does not answer ({problem})")
+    code = answer.rcode()
+    if code not in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN):
+        raise DnsError(
+            expected=f"{address} to answer", found=f"{address} answers {dns.rcode.to_text(code)} for {name} {kind}"
+        )
+    if authoritative and not answer.flags & dns.flags.AA:
+        raise DnsError(expected="an authoritative answer", found=f"{address} is not authoritative for {name}")
+    # A resolver follows aliases: the set under the name asked for is what the zone says.
+    return answer.get_rrset(
+        dns.message.ANSWER, dns.name.from_text(name), dns.rdataclass.IN, dns.rdatatype.from_text(kind)
+    )
+
+
+def _read(
+    address: str, port: int, zone: str, records: Sequence[Record], timeout: float, authoritative: bool
+) -> dict[str, RRset]:
+    found = {}
+    for record in records:
+        rrset = _ask(address, port, record.name, record.type, timeout, authoritative)
+        if rrset is not None:
+            values = frozenset(normal_value(record.type, item.to_text(), zone) for item in rrset)
+            found[record.key] = RRset(record.name, record.type, rrset.ttl, values)
+    return found
+
+
+def _state(rrset: dns.rrset.RRset | None, address: str) -> str | None:
+    if rrset is None:
+        return None
+    texts = [item for item in rrset if isinstance(item, dns.rdtypes.txtbase.TXTBase)]
+    if len(texts) != 1:
+        raise DnsError(
+            expected="one TXT record with the state", found=f"{address} has {len(texts)} TXT records under {rrset.name}"
+        )
+    return b"".join(texts[0].strings).decode("ascii", "replace")
+
+
+def _rdatas(rrset: RRset) -> list[dns.rdata.Rdata]:
+    return [dns.rdata.from_text("IN", rrset.type, value) for value in sorted(rrset.values)]
+
+
+def _txt(text: str) -> dns.rdata.Rdata:
+    strings = " ".join('"' + part.replace("\\", "\\\\").replace('"', '\\"') + '"' for part in split_text(text))
+    return dns.rdata.from_text("IN", "TXT", strings)

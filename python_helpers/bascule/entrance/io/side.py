@@ -1,0 +1,309 @@
+"""Close, open, thaw and forward one side's entrance, each with the proof that it did so."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Callable
+
+from ...errors import GuardRefused
+from ...guard import state as rule
+from ...guard.io import fence_settings, store
+from ...guard.state import Epoch, GuardState, Receipt
+from ...system.io import storage
+from .. import mode as modes
+from .. import requests as entrance_requests
+from ..mode import EntranceError
+from ..requests import Answer, Request
+from . import https
+from .haproxy import Haproxy
+from .https import Target
+
+# What every entrance module takes as `entrance`: how HAProxy is driven at this side, and how users reach it.
+OPTIONS: dict[str, dict[str, Any]] = {
+    "map_file": {"type": "path", "required": True},
+    "socket": {"type": "path", "required": True},
+    "key": {"type": "str", "default": "mode"},
+    "backend": {"type": "str", "required": True},
+    "address": {"type": "str", "required": True},
+    "port": {"type": "int", "default": 443},
+    "name": {"type": "str", "required": True},
+    "ca_file": {"type": "path", "required": True},
+    "forwarded_header": {"type": "str", "required": True},
+}
+
+Ask = Callable[..., Answer]
+
+
+@dataclass
+class Side:
+    """One side's entrance on this host."""
+
+    component: str
+    side: str
+    options: Mapping[str, Any]
+    check: bool = False
+    ask: Ask = https.request
+
+    def __post_init__(self) -> None:
+        """Find the entrance's HAProxy and its address."""
+        self.haproxy = Haproxy(self.options["map_file"], self.options["socket"], self.options["key"])
+        self.target = target(self.options)
+
+    def guard(self) -> GuardState:
+        """Read the guard."""
+        return store.read(self.component, self.side)
+
+    def prepare(self) -> bool:
+        """Give the map file an entry and leave what the boot fence needs; never change what users get."""
+        changed = fence_settings.keep(
+            self.component,
+            self.side,
+            "entrance",
+            self.options["map_file"],
+            base=store.GUARD_DIRECTORY.parent,
+            check=self.check,
+            key=self.options["key"],
+        )
+        return self.haproxy.set_mode(self.haproxy.mode(), check=self.check) or changed
+
+    def freeze(self, seconds: float, cut: bool) -> dict[str, Any]:
+        """Show the maintenance page at the active side, let the requests in flight end, prove it."""
+        state = self.guard()
+        if state.status == rule.UNKNOWN and not self.check:
+            raise GuardRefused(
+                expected=f"a guard state of {self.component} at {self.side}",
+                found="none: this side has not been taken over",
+                state=f"nothing was changed, the mode here is {self.haproxy.mode()}",
+                next_command=f"ansible-playbook playbooks/20_prepare.yml --limit {self.component}",
+            )
+        if state.status == rule.UNKNOWN:
+            state = rule.adopt_open(state) if self.haproxy.mode() == modes.OPEN else rule.adopt_closed(state)
+            return {"changed": state.status == rule.OPEN, "guard": state.to_dict(), "active": state.status == rule.OPEN}
+        if state.status != rule.OPEN:
+            # Not the active side: nothing to freeze, but whatever the guard calls not open must not serve either.
+            with self._locked():
+                state = self.guard()
+                serves = state.status != rule.OPEN and self.haproxy.mode() == modes.OPEN
+                changed = serves and self.haproxy.set_mode(modes.MAINTENANCE, self.check)
+            return {"changed": changed, "guard": state.to_dict(), "active": False, "mode": self.haproxy.mode()}
+        state, marked = store.frozen(self.component, self.side, True, check=self.check)
+        with self._locked():
+            now = self.guard()
+            if not self.check and (now.status != rule.OPEN or not now.frozen):
+                raise self._taken_over(now)
+            changed = self.haproxy.set_mode(modes.MAINTENANCE, self.check) or marked
+        result: dict[str, Any] = {"changed": changed, "guard": state.to_dict(), "active": True}
+        if not self.check:
+            first, waited = self.haproxy.drain(self.options["backend"], seconds, cut)
+            self._prove_closed()
+            result["drained"] = {"requests": first, "seconds": waited}
+        return {**result, "mode": modes.MAINTENANCE}
+
+    def close(self, epoch: str, seconds: float, cut: bool) -> dict[str, Any]:
+        """Close for an epoch: durable maintenance page, nothing in flight, refusal seen from here; give the receipt."""
+        if self.check:
+            promised = rule.promise(self._as_prepared(rule.adopt_open), Epoch.parse(epoch))
+            state, receipt = rule.closed(promised, Epoch.parse(epoch), {}, "check mode")
+            return {"changed": True, "guard": state.to_dict(), "receipt": receipt.to_dict()}
+        with store.closing(self.component, self.side, epoch) as guard:
+            before = guard.was_closed
+            changed = self.haproxy.set_mode(modes.MAINTENANCE) or not before
+            self.haproxy.drain(self.options["backend"], seconds, cut)
+            self._prove_closed()
+            receipt = guard.closed({})
+        return {"changed": changed, "guard": guard.state.to_dict(), "receipt": receipt.to_dict()}
+
+    def open(
+        self,
+        epoch: str,
+        receipt: Mapping[str, Any],
+        smoke: Sequence[Request],
+        token: tuple[str, str],
+        wait: float,
+        other: Target,
+    ) -> dict[str, Any]:
+        """Take the permit to be open; users go on seeing the maintenance page until the thaw.
+
+        First the smoke requests pass, through this very entrance. Then, under the guard's lock, the other side is
+        asked from here, as a user would: only its maintenance page is the attempt from outside that was refused.
+        """
+        if self.check:
+            closed = self._as_prepared(rule.adopt_closed)
+            state = rule.may_open(closed, Epoch.parse(epoch), Receipt.from_dict(receipt), True)
+            return {"changed": True, "guard": state.to_dict(), "smoke": []}
+        passed = self.smoke(smoke, token, wait)
+        with store.opening(
+            self.component, self.side, epoch, receipt, reached=lambda: self._other_refuses(other)
+        ) as guard:
+            changed = self.haproxy.set_mode(modes.MAINTENANCE) or not guard.was_open
+            state = guard.opened(frozen=True)
+        return {"changed": changed, "guard": state.to_dict(), "smoke": passed}
+
+    def thaw(self) -> dict[str, Any]:
+        """Let users in at the side that holds a live permit; when that fails, it is as frozen as before."""
+        if self.check:
+            # Check mode goes through the verbs without doing them: the switch that comes first was not done.
+            state = self.guard()
+            served = state.status == rule.OPEN and not state.frozen and self.haproxy.mode() == modes.OPEN
+            return {"changed": not served, "guard": state.to_dict(), "mode": modes.OPEN}
+        # One that does not answer lets nobody in: it fails here, where nothing was changed yet.
+        self.haproxy.runtime()
+        with store.thawing(self.component, self.side) as (state, was_frozen):
+            try:
+                changed = self.haproxy.set_mode(modes.OPEN)
+            except BaseException:
+                if was_frozen:
+                    self.haproxy.keep_out()
+                raise
+        return {"changed": changed or was_frozen, "guard": state.to_dict(), "mode": modes.OPEN}
+
+    def forward(self, other: Mapping[str, Any]) -> dict[str, Any]:
+        """Hand the users who still come here to the other side, which is open.
+
+        A side that never served has no such users and stays as it is.
+        """
+        active = GuardState.from_dict(other)
+        if self.check:
+            state = self.guard()
+            changed = state.opened is not None and self.haproxy.mode() != modes.FORWARD
+            return {"changed": changed, "guard": state.to_dict(), "mode": modes.FORWARD}
+        with self._locked():
+            state = self.guard()
+            may_forward(state, active)
+            if state.opened is None:
+                return {"changed": False, "guard": state.to_dict(), "mode": self.haproxy.mode()}
+            changed = self.haproxy.set_mode(modes.FORWARD)
+        return {"changed": changed, "guard": state.to_dict(), "mode": modes.FORWARD}
+
+    def stop_forwarding(self) -> dict[str, Any]:
+        """Show the maintenance page at a passive side."""
+        with self._locked():
+            state = self.guard()
+            if state.status != rule.CLOSED:
+                raise GuardRefused(
+                    expected="a closed side",
+                    found=state.describe(),
+                    state="nothing was changed",
+                    next_command="ansible-playbook playbooks/status.yml",
+                )
+            changed = self.haproxy.set_mode(modes.MAINTENANCE, self.check)
+        return {"changed": changed, "guard": state.to_dict(), "mode": modes.MAINTENANCE}
+
+    def smoke(self, requests: Sequence[Request], token: tuple[str, str], wait: float) -> list[dict[str, Any]]:
+        """Make the smoke requests until all pass; what stood behind the entrance may have started a moment ago."""
+        deadline = time.monotonic() + wait
+        header, secret = token
+        while True:
+            results = make(requests, self.target, {header: secret}, self.ask)
+            faults = [result["fault"] for result in results if result["fault"]]
+            if not faults:
+                return results
+            if time.monotonic() >= deadline:
+                raise EntranceError(
+                    expected=f"every smoke request to pass at {self.side} within {wait:g} s",
+                    found="; ".join(faults),
+                    state=f"{self.guard().describe()}; nothing was opened, the mode here is {self.haproxy.mode()}",
+                    next_command="look at what stands behind the entrance, then run the same playbook again",
+                )
+            time.sleep(0.2)
+
+    def _as_prepared(self, adopt: Callable[[GuardState], GuardState]) -> GuardState:
+        """Return the guard; in check mode a side that prepare has not taken over yet counts as taken over."""
+        state = self.guard()
+        return adopt(state) if state.status == rule.UNKNOWN else state
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Hold the guard's lock while the mode is set as the guard says; check mode needs none."""
+        if self.check:
+            yield
+            return
+        with storage.locked(store.GUARD_DIRECTORY / f"{self.component}.lock", store.LOCK_WAIT):
+            yield
+
+    def _taken_over(self, state: GuardState) -> GuardRefused:
+        return GuardRefused(
+            expected=f"{self.side} to be open and frozen",
+            found=state.describe(),
+            state=f"the mode here is {self.haproxy.mode()}; another run took over in between",
+            next_command="ansible-playbook playbooks/status.yml",
+        )
+
+    def _prove_closed(self) -> None:
+        fault = entrance_requests.refusal_fault(self.ask(self.target))
+        if fault:
+            raise EntranceError(
+                expected=f"the maintenance page (503 with Retry-After) at {self.side}",
+                found=fault,
+                state=f"mode file: {self.haproxy.durable()}, running: {self.haproxy.mode()}; no receipt was given",
+                next_command="run the same playbook again; if it fails again: systemctl status haproxy",
+            )
+
+    def _other_refuses(self, other: Target) -> bool | str:
+        fault = entrance_requests.refusal_fault(self.ask(other))
+        return f"the entrance at {other.address}, asked from {self.side}: {fault}" if fault else True
+
+
+def target(options: Mapping[str, Any]) -> Target:
+    """Return where the entrance is reached from outside."""
+    return Target(options["address"], options["name"], options["ca_file"], options["port"])
+
+
+def may_forward(own: GuardState, other: GuardState) -> None:
+    """Only a closed side forwards, and only to an open one: two sides can never forward to each other."""
+    if own.side == other.side or own.component != other.component:
+        raise GuardRefused(expected="the guard of the other side", found=other.describe(), state="nothing was changed")
+    if own.status != rule.CLOSED or other.status != rule.OPEN:
+        raise GuardRefused(
+            expected="a closed side that forwards to an open one",
+            found=f"{own.describe()}; {other.describe()}",
+            state="the mode was not changed",
+            next_command="ansible-playbook playbooks/status.yml",
+        )
+
+
+def make(
+    requests: Sequence[Request], where: Target, headers: Mapping[str, str] | None = None, ask: Ask = https.request
+) -> list[dict[str, Any]]:
+    """Make the requests in turn and judge each answer."""
+    results = []
+    for request in requests:
+        given = {**({"Content-Type": request.content_type} if request.body else {}), **(headers or {})}
+        answer = ask(where, request.path, request.method, given, request.body)
+        results.append(
+            {
+                "name": request.name,
+                "status": answer.status,
+                "seconds": answer.seconds,
+                "tls": answer.tls,
+                "fault": entrance_requests.judge(request, answer) or "",
+            }
+        )
+    return results
+
+
+def fence(component: str) -> str:
+    """Close an entrance whose guard does not say open, at boot, before HAProxy reads its mode.
+
+    Only the file is looked at, as nothing runs yet. A closed side may forward, which serves nobody by itself; whatever
+    else is not the maintenance page is taken back to it.
+
+    Returns:
+        what was found or done.
+    """
+    spec = fence_settings.read(component, store.GUARD_DIRECTORY.parent)
+    if spec is None:
+        return f"{component}: no entrance was prepared here"
+    guard = store.read(component, spec["side"])
+    mode = modes.parse_map(storage.read_text(spec["controls"]), spec["key"]) or modes.MAINTENANCE
+    allowed = {
+        rule.OPEN: (modes.MAINTENANCE,) if guard.frozen else modes.MODES[:2],
+        rule.CLOSED: (modes.MAINTENANCE, modes.FORWARD),
+    }.get(guard.status, (modes.MAINTENANCE,))
+    if mode in allowed:
+        return f"{component}: mode {mode} stays, {guard.describe()}"
+    storage.write_durably(spec["controls"], modes.render_map(spec["key"], modes.MAINTENANCE), 0o644)
+    return f"{component}: mode {mode} became {modes.MAINTENANCE}, {guard.describe()}"

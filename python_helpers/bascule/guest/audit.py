@@ -1,0 +1,270 @@
+"""Look at a guest and at the place it is to move to; refuse by name what cannot be moved. Changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Optional
+
+from ..guard import state as guard
+from . import config as guest_config
+from . import decisions, forecast, preflight, prepare
+from .errors import ApiRefused
+from .guest import Guest
+from .observed import View, agent_enabled
+
+FORMATS = ("raw",)
+STORAGES = ("dir", "nfs", "cifs")
+
+
+def audit(
+    source: Guest,
+    target: Guest,
+    source_view: View,
+    target_view: View,
+    way: str = decisions.DELTA,
+    stateless: bool = False,
+    measured: Optional[Mapping[str, Any]] = None,
+    window: float = 0,
+    runs_inside: bool = False,
+) -> dict[str, Any]:
+    """Return what was measured, and every reason why this guest cannot be moved as planned."""
+    refusals: list[str] = []
+    notes: list[str] = []
+    versions = {guest.side.machine: _version(guest) for guest in (source, target)}
+    data: dict[str, Any] = {
+        "versions": versions,
+        "running_backups": {guest.side.machine: preflight.running_backups(guest) for guest in (source, target)},
+    }
+    if not source_view.exists:
+        there = f": {source_view.elsewhere} has the number" if source_view.elsewhere else ""
+        refusals.append(f"there is no guest {source.side.vmid} at {source.side.machine}{there}")
+        return {**data, "refusals": refusals, "notes": notes, "summary": notes}
+    config = source.config()
+    data["guest"] = {
+        "name": config.get("name", ""),
+        "vmid": source.side.vmid,
+        "running": source_view.running,
+        "onboot": source_view.onboot,
+        "disks": [vars(disk).copy() for disk in source_view.disks],
+        "nets": dict(source_view.nets),
+        "agent": agent_enabled(config),
+    }
+    refusals += _movable(source, source_view, config)
+    for guest, seen in ((source, source_view), (target, target_view)):
+        if guest is source or seen.guard.status != guard.UNKNOWN:
+            refusals += preflight.left_behind(seen, guest.side.vmid, way)
+            refusals += preflight.connects(seen, guest.side.vmid, way)
+            found, said = preflight.protection(seen, guest.side.vmid, way)
+            refusals += found
+            notes += said
+    data["agent_answers"] = source_view.running and not source.agent_answers()
+    if source_view.running and agent_enabled(config) and not data["agent_answers"]:
+        notes.append("the guest agent does not answer: backups are not file-system consistent, shutdown is by ACPI")
+    if not agent_enabled(config):
+        notes.append("the guest agent is not enabled: a proof boot cannot be seen to succeed")
+    for machine, names in data["running_backups"].items():
+        if names:
+            notes.append(f"a backup job is running at {machine}: Proxmox runs one at a time")
+    size = sum(disk.size for disk in source_view.disks)
+    refusals += _room(target, target_view, config, size, data, way)
+    used = sum(disk.used or disk.size for disk in source_view.disks)
+    refusals += _archives(source, way, _archive_room(source, way, size, used, target_view.exists), data)
+    refusals += _keeping(source, size, data)
+    refusals += preflight.retention(source, way)
+    for guest in (source, target):
+        major = int(versions[guest.side.machine].partition(".")[0] or 8)
+        bridges = [guest.side.bridge] if guest.side.bridge else []
+        refusals += preflight.privileges(guest, major, way, bridges, runs_inside)
+        found, said = preflight.backups(guest)
+        refusals += found
+        notes += said
+    refusals += preflight.interfaces(source, target, source_view)
+    refusals += preflight.managed(source)
+    refusals += preflight.clashes(target, config)
+    refusals += preflight.room(target, config)
+    notes += preflight.notes(source, target, config)
+    known, assumed = forecast.measured(size, used, measured or {})
+    expected = forecast.forecast(known)
+    recommended = forecast.recommend(expected, stateless)
+    data["forecast"] = {
+        "disk_bytes": size,
+        "read_bytes_in_window": 0 if way == decisions.WARM else 2 * size,
+        "kept_aside_bytes_at_most": size,
+        "ways": expected,
+        "assumed": assumed,
+        "chosen": way,
+        "recommended": recommended,
+    }
+    if way == decisions.WARM:
+        anew = data["forecast"]["refresh"] = forecast.refresh(known)
+        notes.append(
+            f"warm: to bring its copy up to date takes {anew['seconds']:g} s and {anew['bytes'] / 1e6:.1f} MB over the "
+            f"link, before the window ({'measured' if known.refreshed is not None else 'assumed'})"
+        )
+        notes.append(
+            "warm: what the guest has written on its own disks since its copy was made is dropped: "
+            + ", ".join(f"{disk.name} ({disk.volid})" for disk in source_view.disks)
+        )
+    refusals += _too_long(expected, way, recommended, window, measured or {})
+    if recommended != way:
+        notes.append(
+            f"{recommended} would cost the window {expected[recommended]['seconds']:g} s, "
+            f"{way} {expected[way]['seconds']:g} s"
+        )
+    data["summary"] = _summary(expected, way, recommended, notes)
+    return {**data, "refusals": refusals, "notes": notes}
+
+
+def _too_long(
+    expected: Mapping[str, Mapping[str, float]],
+    way: str,
+    recommended: str,
+    window: float,
+    measured: Mapping[str, Any],
+) -> list[str]:
+    """Refuse a way that does not fit the window; and Proxmox's own migration by a speed that nobody has measured."""
+    if not window:
+        return []
+    refusals = []
+    if way == decisions.REMOTE and not measured.get("rate"):
+        refusals.append("remote_migrate sends whole disks in the window, and the link's speed is not measured")
+    if expected[way]["seconds"] > window:
+        refusals.append(
+            f"{way} would take {expected[way]['seconds']:g} s of the window, {window:g} s are allowed for this guest; "
+            f"{recommended} would take {expected[recommended]['seconds']:g} s"
+        )
+    return refusals
+
+
+def _summary(expected: Mapping[str, Mapping[str, float]], way: str, recommended: str, notes: list[str]) -> list[str]:
+    """Return the forecast and the notes as lines for a person."""
+    lines = []
+    for name, cost in expected.items():
+        marks = [word for word, is_so in (("chosen", name == way), ("recommended", name == recommended)) if is_so]
+        lines.append(
+            f"{name}: {cost['seconds']:g} s of the window, {cost['bytes'] / 1e6:.1f} MB over the link"
+            + (f" ({', '.join(marks)})" if marks else "")
+        )
+    return lines + notes
+
+
+def _version(guest: Guest) -> str:
+    return str(guest.api.get("version").get("version", "unknown"))
+
+
+def _movable(guest: Guest, view: View, config: Mapping[str, Any]) -> list[str]:
+    refusals = []
+    where = f"the guest {guest.side.vmid} at {guest.side.machine}"
+    if view.ha_managed:
+        refusals.append(f"{where} is managed by Proxmox HA: take it out, or HA may start it behind the guard's back")
+    if str(config.get("template", "0")) == "1":
+        refusals.append(f"{where} is a template")
+    if not view.disks:
+        refusals.append(f"{where} has no disks")
+    refusals += [
+        f"{where}: disk {d.name} is {d.format}; only raw is handled" for d in view.disks if d.format not in FORMATS
+    ]
+    refusals += [f"{where}: {name} ties it to its node" for name in guest_config.passthrough(config)]
+    for drive in guest_config.drives(config):
+        kind = str(guest.api.get(f"nodes/{guest.side.node}/storage/{drive.storage}/status").get("type", "?"))
+        if kind not in STORAGES:
+            refusals.append(
+                f"{where}: disk {drive.name} is on '{drive.storage}' of type {kind}; only folders are handled"
+            )
+    snapshots = [row["name"] for row in guest.api.get(f"{guest.path}/snapshot") or [] if row.get("name") != "current"]
+    if snapshots:
+        refusals.append(f"{where} has snapshots ({', '.join(sorted(snapshots))}): they do not travel")
+    others = guest_config.foreign_guard(config.get("description"), guest.component)
+    if others:
+        refusals.append(f"{where} is marked as belonging to {', '.join(others)}")
+    if view.lock:
+        refusals.append(f"{where} is locked ({view.lock})")
+    return refusals
+
+
+def _room(guest: Guest, view: View, config: Mapping[str, Any], size: int, data: dict[str, Any], way: str) -> list[str]:
+    refusals = []
+    where = guest.side.machine
+    taken = view.exists and view.guard.status == guard.UNKNOWN
+    if taken:
+        refusals.append(f"the number {guest.side.vmid} is taken at {where} by a guest that is not this component's")
+    if view.elsewhere:
+        refusals.append(f"the number {guest.side.vmid} is taken in the cluster of {where}: {view.elsewhere} has it")
+    if view.ha_managed:
+        refusals.append(f"the guest {guest.side.vmid} at {where} is managed by Proxmox HA")
+    bridges = {str(row.get("iface")) for row in guest.api.get(f"nodes/{guest.side.node}/network", type="any_bridge")}
+    wanted = {guest.side.bridge or guest_config.bridge_of(net) for net in guest_config.nets(config).values()}
+    refusals += [f"there is no bridge {name} at {where}" for name in sorted(wanted - bridges)]
+    needs: dict[str, int] = {}
+    backup = guest.side.backup_storage or guest.side.storage
+    if way == decisions.WARM:
+        needs[backup] = _plain_archives(size, view.exists)
+    elif not view.exists:
+        needs[backup] = size
+    if not view.exists:
+        needs[guest.side.storage] = needs.get(guest.side.storage, 0) + size
+    for storage, content in (
+        (guest.side.storage, "images"),
+        (backup, "backup"),
+    ):
+        refusals += _storage(guest, storage, content, needs.get(storage, 0), data)
+    return list(dict.fromkeys(refusals))
+
+
+def _storage(guest: Guest, storage: str, content: str, needed: int, data: dict[str, Any]) -> list[str]:
+    """Say why a storage cannot take this content, or not so much of it."""
+    where = guest.side.machine
+    try:
+        status = guest.api.get(f"nodes/{guest.side.node}/storage/{storage}/status")
+    except ApiRefused as error:
+        return [f"storage '{storage}' at {where}: {error.status} {error.reason}"]
+    free = int(status.get("avail", 0))
+    data.setdefault("storages", {})[f"{where}:{storage}"] = {
+        "type": status.get("type"),
+        "available": free,
+        "needed": needed,
+    }
+    refusals = []
+    if str(status.get("type")) not in STORAGES:
+        refusals.append(f"storage '{storage}' at {where} is of type {status.get('type')}; only folders are handled")
+    if content not in str(status.get("content", "")).split(","):
+        refusals.append(f"storage '{storage}' at {where} does not take {content}")
+    if str(status.get("active", 0)) != "1":
+        refusals.append(f"storage '{storage}' at {where} is not active")
+    elif free < needed:
+        refusals.append(f"storage '{storage}' at {where} has {free} bytes free; {needed} may be needed")
+    return refusals
+
+
+def _archives(guest: Guest, way: str, used: int, data: dict[str, Any]) -> list[str]:
+    """The storage that takes the archives at the side we come from: there, and with room for one more."""
+    if way == decisions.REMOTE:
+        return []
+    return _storage(guest, guest.side.backup_storage or guest.side.storage, "backup", used, data)
+
+
+def _archive_room(guest: Guest, way: str, size: int, used: int, copied: bool) -> int:
+    """What archives need at the side we come from; `copied` says that the passive guest is there already."""
+    if way != decisions.WARM:
+        # One is made before the passive guest is, and in the window where that is the way.
+        return used if way == decisions.ARCHIVE or not copied else 0
+    # In the place of those that the next backup removes.
+    there = sum(int(row.get("size", 0)) for row in prepare.archives(guest, plain=True))
+    return max(0, _plain_archives(size, copied) - there)
+
+
+def _plain_archives(size: int, copied: bool) -> int:
+    """What a warm guest needs at each side: not compressed, and each is the basis of the next, which needs room too."""
+    return forecast.plain_archive(size) * (1 if copied else 2)
+
+
+def _keeping(guest: Guest, size: int, data: dict[str, Any]) -> list[str]:
+    """A return first keeps the disk at the fence aside, next to it: its space is counted before the move."""
+    free = int(guest.api.get(f"nodes/{guest.side.node}/storage/{guest.side.storage}/status").get("avail", 0))
+    data.setdefault("storages", {})[f"{guest.side.machine}:{guest.side.storage}"] = {"available": free, "needed": size}
+    if free < size:
+        return [
+            f"storage '{guest.side.storage}' at {guest.side.machine} has {free} bytes free; a return keeps "
+            f"{size} bytes aside before its first write"
+        ]
+    return []

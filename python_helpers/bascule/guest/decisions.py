@@ -1,0 +1,212 @@
+"""The four ways to move a guest, and what `sync` and `switch` have to do for each, from both sides as they are now.
+
+| way | before the window | in the window |
+|---|---|---|
+| archive | a proof restore | vzdump, transfer, restore |
+| delta | vzdump, transfer, restore | changed blocks |
+| warm | the same, and booted cut from its network | nothing: a declared stateless guest is connected |
+| remote_migrate | nothing | Proxmox's own migration to another cluster, offline |
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..errors import GuardRefused
+from ..guard import state as guard
+from . import lost
+from .errors import ProxmoxError
+from .lost import Copies, no_copies
+from .observed import View, leading
+
+ARCHIVE = "archive"
+DELTA = "delta"
+WARM = "warm"
+REMOTE = "remote_migrate"
+WAYS = (ARCHIVE, DELTA, WARM, REMOTE)
+
+# What the receipt of a stateless guest says instead of the digests of its disks.
+STATELESS = "stateless"
+NOT_CARRIED = "local writes are not carried over"
+
+
+@dataclass(frozen=True)
+class Todo:
+    """What a verb has to do, and why."""
+
+    action: str
+    reason: str
+    digests: bool = False
+    stateless: bool = False
+    pairs: tuple[tuple[str, str], ...] = ()
+
+    def to_dict(self) -> dict[str, object]:
+        """Return plain types."""
+        pairs = [{"source": here, "target": there} for here, there in self.pairs]
+        return {
+            "action": self.action,
+            "reason": self.reason,
+            "digests": self.digests,
+            "stateless": self.stateless,
+            "pairs": pairs,
+        }
+
+
+def must_be_declared(way: str, stateless: bool) -> None:
+    """Refuse to move a guest warm that nobody has declared stateless: what it wrote locally would be dropped."""
+    if way == WARM and not stateless:
+        raise ProxmoxError(
+            expected="proxmox_guest_stateless: true for a guest that is moved warm",
+            found="it is not declared stateless; what it writes on its own disks would be dropped",
+            state="nothing was changed",
+            next_command="declare it, or choose proxmox_guest_move: delta",
+        )
+
+
+def must_be_known(source: View, target: View, copies: Copies = no_copies) -> None:
+    """Refuse to go on by a guess when the guard of one side is gone and the other side holds no permit."""
+    found = lost.of(source.guard, target.guard)
+    if found is not None:
+        gone, other = found
+        side = source if gone.side == source.machine else target
+        raise lost.refusal(gone, other, side.exists, side.elsewhere, copies)
+
+
+def may_prepare(source: View, target: View, copies: Copies = no_copies) -> None:
+    """Refuse, before anything is archived, to make a passive guest over, or beside, one that may be active."""
+    must_be_known(source, target, copies)
+    if source.guard.status == guard.UNKNOWN and target.guard.status == guard.OPEN:
+        raise GuardRefused(
+            expected=f"the guest at {source.machine}, which is taken over, to be the one that serves",
+            found=target.guard.describe(),
+            state="nothing was changed",
+            next_command="ansible-playbook playbooks/status.yml",
+        )
+    if target.elsewhere:
+        raise ProxmoxError(
+            expected=f"the number of the guest at {target.machine} free in its cluster, or the guest at that node",
+            found=f"{target.elsewhere} has it",
+            state="nothing was changed",
+            next_command="if that is this component's guest, set node in proxmox_guest_sides to where it is; else "
+            "choose another vmid for this side",
+        )
+
+
+def sync_todo(source: View, target: View, way: str = DELTA, copies: Copies = no_copies) -> Todo:
+    """Decide what has to travel from `source` to `target` now.
+
+    Nothing is ever written into the disk of a side that is, or may be, open.
+    """
+    if source.guard.status == guard.UNKNOWN and target.guard.status == guard.UNKNOWN:
+        return Todo("none", "prepare has not run")
+    must_be_known(source, target, copies)
+    if leading(source, target) == target.machine:
+        return Todo("none", f"{target.machine} holds the latest data")
+    if target.guard.status == guard.UNKNOWN and way in (DELTA, WARM):
+        if target.disks and not target.lock:
+            raise GuardRefused(
+                expected=f"the passive guest of this component at {target.machine}",
+                found=lost.why(target.machine, target.exists, ""),
+                state="nothing was copied; the guest that serves was not touched",
+                next_command=f"look at the guest at {target.machine}: put its guard line back, or remove it where it "
+                "is only a stopped copy; then ansible-playbook playbooks/20_prepare.yml",
+            )
+        return Todo("none", f"there is no guest of this component at {target.machine} yet: prepare makes it")
+    _must_be_passive(target)
+    if way == WARM:
+        return _warm(source, target)
+    if source.running:
+        return Todo("none", f"guest runs at {source.machine}: its disk is copied when it has been shut down")
+    latest = f"{source.machine} holds the latest data and is stopped"
+    if way == DELTA:
+        return Todo("delta", latest, pairs=_pairs(source, target))
+    return Todo("archive" if way == ARCHIVE else "remote", latest)
+
+
+def _must_be_passive(target: View) -> None:
+    if target.guard.status not in (guard.CLOSED, guard.UNKNOWN):
+        raise GuardRefused(
+            expected=f"a closed side at {target.machine}, into whose disks changed blocks may be written",
+            found=target.guard.describe(),
+            state="nothing was copied",
+            next_command="ansible-playbook playbooks/status.yml",
+        )
+    if target.guard.status == guard.CLOSED and target.links_up:
+        raise GuardRefused(
+            expected=f"the passive guest at {target.machine} cut from its network",
+            found="its link is up although the guard says closed: somebody changed the config by hand",
+            state="nothing was copied",
+            next_command=f"set link_down=1 on its interfaces at {target.machine} after looking at the guest",
+        )
+
+
+def _warm(source: View, target: View) -> Todo:
+    if source.running:
+        return Todo("refresh", f"the copy at {target.machine} takes what has changed in the guest, when it is old")
+    if target.running:
+        return Todo("none", f"stateless: the guest runs at {target.machine} already, cut from its network")
+    return Todo("boot", f"stateless: the guest at {target.machine} is booted, cut from its network")
+
+
+def _pairs(source: View, target: View) -> tuple[tuple[str, str], ...]:
+    matched = {disk.name: disk for disk in target.disks}
+    for disk in source.disks:
+        other = matched.pop(disk.name, None)
+        if other is None or other.size != disk.size or other.format != disk.format:
+            raise ProxmoxError(
+                expected=f"the disk {disk.name} at {target.machine} like the one at {source.machine} "
+                f"({disk.format}, {disk.size} bytes)",
+                found="no such disk" if other is None else f"{other.format}, {other.size} bytes",
+                state="nothing was copied",
+                next_command=f"remove the guest at {target.machine} and run playbooks/20_prepare.yml again",
+            )
+    if matched:
+        raise ProxmoxError(
+            expected=f"the disks of {source.machine} only",
+            found=f"{', '.join(sorted(matched))} at {target.machine}, which {source.machine} does not have",
+            state="nothing was copied",
+            next_command=f"look at the guest at {target.machine}",
+        )
+    there = {disk.name: disk.path for disk in target.disks}
+    return tuple((disk.path, there[disk.name]) for disk in source.disks)
+
+
+def switch_todo(source: View, target: View, way: str = DELTA, copies: Copies = no_copies) -> Todo:
+    """Decide what a switch from `source` to `target` has to do."""
+    if source.guard.status == guard.UNKNOWN and target.guard.status == guard.UNKNOWN:
+        return Todo("none", "prepare has not run: nothing was ever taken over")
+    must_be_known(source, target, copies)
+    if target.guard.status == guard.OPEN:
+        if source.guard.status == guard.UNKNOWN and source.running:
+            raise GuardRefused(
+                expected=f"no guest to run at {source.machine}, as {target.guard.describe()}",
+                found=f"one that has no guard line runs there, link {'up' if source.links_up else 'down'}",
+                state="nothing was closed and nothing was opened",
+                next_command=f"look at the guest at {source.machine} and stop it, then run the same command again",
+            )
+        if source.guard.status == guard.UNKNOWN:
+            return Todo("none", f"{target.machine} holds the permit; {source.machine} has no guard, and is not running")
+        if source.guard.status == guard.CLOSED:
+            return Todo("none", f"{target.machine} holds the permit and {source.machine} is closed")
+        return Todo("close", f"{target.machine} holds the permit; {source.machine} is to be closed for good")
+    for side in (source, target):
+        # Asked before anything is closed: a switch that cannot end is not begun.
+        if side.guard.status == guard.UNKNOWN or not side.exists:
+            raise GuardRefused(
+                expected=f"a guest at {side.machine} that prepare has taken over",
+                found=lost.why(side.machine, side.exists, side.elsewhere),
+                state="nothing was closed and nothing was opened",
+                next_command="ansible-playbook playbooks/20_prepare.yml",
+            )
+        if side.ha_managed:
+            raise GuardRefused(
+                expected=f"a guest at {side.machine} that nothing else starts",
+                found="it is managed by Proxmox HA",
+                state="nothing was closed and nothing was opened",
+                next_command=f"take the guest out of HA at {side.machine}",
+            )
+    if leading(source, target) == target.machine:
+        return Todo("switch", f"{target.machine} holds the latest data already")
+    if way == WARM:
+        return Todo("switch", f"stateless: {target.machine} needs nothing of {source.machine}", stateless=True)
+    return Todo("switch", f"{source.machine} holds the latest data", digests=True)

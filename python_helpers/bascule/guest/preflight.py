@@ -1,0 +1,269 @@
+"""Ask both nodes, before anything starts, whether a move can end well; every finding is named, none hides another."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ..guard import state as guard
+from . import backup_jobs, decisions
+from . import config as guest_config
+from .errors import ApiRefused
+from .guest import Guest
+from .observed import View
+
+_CONFIG = ("Options", "Network", "Cloudinit", "Disk", "CDROM", "CPU", "Memory", "HWType")
+_GUEST = ("VM.Audit", "VM.PowerMgmt", "VM.Backup", "VM.Allocate", *(f"VM.Config.{name}" for name in _CONFIG))
+_STORAGE = ("Datastore.AllocateSpace", "Datastore.Audit")
+# What lets the token ask the guest's agent was renamed in Proxmox VE 9; any one of them is enough.
+_AGENT = {8: ("VM.Monitor",), 9: ("VM.GuestAgent.Audit", "VM.GuestAgent.Unrestricted")}
+_EXECUTE = {8: ("VM.Monitor",), 9: ("VM.GuestAgent.Unrestricted",)}
+
+
+def ask(guest: Guest, findings: list[str], path: str, /, **values: Any) -> Any:
+    """Read something; a refusal becomes a finding, and the other questions are asked all the same."""
+    try:
+        return guest.api.get(path, **values)
+    except ApiRefused as error:
+        findings.append(f"{guest.side.machine}: GET {path}: {error.status} {error.reason}")
+        return None
+
+
+def needed(
+    guest: Guest, version: int, way: str, bridges: Iterable[str], runs_inside: bool = False
+) -> dict[str, list[tuple[str, ...]]]:
+    """Return the privileges a token needs at this side, by path; of the ones in one tuple any is enough.
+
+    `runs_inside` says that the proof boot runs a command inside the guest.
+    """
+    on_guest: list[tuple[str, ...]] = [(name,) for name in _GUEST]
+    on_guest.append((_EXECUTE if runs_inside else _AGENT)[9 if version >= 9 else 8])
+    if way == decisions.REMOTE:
+        on_guest.append(("VM.Migrate",))
+    result: dict[str, list[tuple[str, ...]]] = {f"/vms/{guest.side.vmid}": on_guest}
+    for storage in {guest.side.storage, guest.side.backup_storage or guest.side.storage}:
+        result[f"/storage/{storage}"] = [(name,) for name in _STORAGE]
+    result[f"/nodes/{guest.side.node}"] = [("Sys.Audit",)]
+    for bridge in sorted(set(bridges)):
+        result[f"/sdn/zones/localnetwork/{bridge}"] = [("SDN.Use",)]
+    if way == decisions.REMOTE:
+        result["/"] = [("Sys.Incoming",)]
+    return result
+
+
+def privileges(guest: Guest, version: int, way: str, bridges: Iterable[str], runs_inside: bool = False) -> list[str]:
+    """Name every privilege the token lacks at this side."""
+    findings: list[str] = []
+    for path, wanted in needed(guest, version, way, bridges, runs_inside).items():
+        granted = ask(guest, findings, "access/permissions", path=path)
+        if granted is None:
+            continue
+        has = set(granted.get(path, {}))
+        findings += [
+            f"{guest.side.machine}: the token lacks {' or '.join(names)} on {path}"
+            for names in wanted
+            if not has & set(names)
+        ]
+    return findings
+
+
+def clashes(guest: Guest, source: Mapping[str, Any]) -> list[str]:
+    """Name guests at the side we move to that have a hardware address or an IP address of the one that comes."""
+    findings: list[str] = []
+    macs = {guest_config.mac_of(net).upper() for net in guest_config.nets(source).values()}
+    address = _address(guest.side.overrides.get("ipconfig0") or str(source.get("ipconfig0", "")))
+    rows = ask(guest, findings, f"nodes/{guest.side.node}/qemu") or []
+    for row in sorted(rows, key=lambda found: int(found["vmid"])):
+        vmid = int(row["vmid"])
+        if vmid == guest.side.vmid:
+            continue
+        config = ask(guest, findings, f"nodes/{guest.side.node}/qemu/{vmid}/config")
+        if config is None:
+            continue
+        name = f"the guest {vmid} '{config.get('name', '')}' at {guest.side.machine}"
+        for net in guest_config.nets(config).values():
+            if guest_config.mac_of(net).upper() in macs:
+                findings.append(f"{name} has the hardware address {guest_config.mac_of(net)}")
+        for key, value in sorted(config.items()):
+            if key.startswith("ipconfig") and address and _address(str(value)) == address:
+                findings.append(f"{name} has the address {address}")
+    return findings
+
+
+def _address(ipconfig: str) -> str:
+    found = guest_config.options(ipconfig).get("ip", "")
+    return "" if found == "dhcp" else found.partition("/")[0]
+
+
+def managed(guest: Guest) -> list[str]:
+    """Name what else moves or copies this guest: replication jobs; pending changes, which do not travel."""
+    findings: list[str] = []
+    where = f"the guest {guest.side.vmid} at {guest.side.machine}"
+    rows = ask(guest, findings, "cluster/replication") or []
+    findings += [
+        f"{where} is replicated by the job {row.get('id')}: remove it, it holds the disks of the guest"
+        for row in rows
+        if int(row.get("guest", 0)) == guest.side.vmid
+    ]
+    pending = ask(guest, findings, f"{guest.path}/pending") or []
+    waiting = sorted(str(row.get("key")) for row in pending if "pending" in row or row.get("delete"))
+    if waiting:
+        findings.append(f"{where} has changes that wait for its next start ({', '.join(waiting)}): they do not travel")
+    return findings
+
+
+def backups(guest: Guest) -> tuple[list[str], list[str]]:
+    """Name scheduled backups that stand in the way (findings, notes): they are switched off for the window."""
+    found = backup_jobs.jobs_of(guest)
+    where = guest.side.machine
+    if found["unseen"]:
+        return [], [f"{where}: scheduled backups cannot be seen ({found['unseen']}): look that none runs in the window"]
+    if not found["enabled"]:
+        return [], []
+    findings: list[str] = []
+    granted = (ask(guest, findings, "access/permissions", path="/") or {}).get("/", {})
+    names = ", ".join(found["enabled"])
+    if "Sys.Modify" not in granted:
+        findings.append(f"{where}: the token lacks Sys.Modify on / to switch off scheduled backups ({names})")
+    return findings, [f"{where}: scheduled backups are switched off for the window: {names}"]
+
+
+def left_behind(view: View, vmid: int, way: str) -> list[str]:
+    """Name the disks of a guest that would not travel, or go with it when it is removed."""
+    where = f"the guest {vmid} at {view.machine}"
+    findings = [
+        f"{where} has a detached disk {name} ({volid}): attach it, or remove it or give it to another guest"
+        for name, volid in guest_config.detached(view.config).items()
+    ]
+    if way != decisions.REMOTE:
+        findings += [f"{where}: disk {name} is in no archive (backup=0)" for name in guest_config.left_out(view.config)]
+    return findings
+
+
+def interfaces(source: Guest, target: Guest, view: View) -> list[str]:
+    """Name interfaces that would not be tomorrow, or after a return, what they are today."""
+    config = view.config
+    findings: list[str] = []
+    where = f"the guest {source.side.vmid} at {source.side.machine}"
+    nets = guest_config.nets(config)
+    passive = view.guard.status in (guard.CLOSING, guard.CLOSED)
+    if not passive and not guest_config.links_up(config):
+        findings.append(f"{where} has no interface that is connected")
+    for name, of in (("bridge", guest_config.bridge_of), ("tag", guest_config.tag_of)):
+        found = {of(net) for net in nets.values()}
+        shown = ", ".join(f"{key} {of(net) or 'none'}" for key, net in nets.items())
+        for guest in (source, target):
+            wanted = getattr(guest.side, name)
+            if wanted in (None, "") and not (name == "tag" and wanted == ""):
+                continue
+            if len(found) > 1:
+                findings.append(
+                    f"{name} {wanted or 'none'} for {guest.side.machine} would join networks that are apart: {where} "
+                    f"has {shown}"
+                )
+            elif guest is source and found and found != {wanted}:
+                findings.append(
+                    f"{name} {wanted or 'none'} is declared for {source.side.machine}, and {where} has {shown}: a "
+                    "return would not bring it back to where it is"
+                )
+    missing = sorted(set(target.side.overrides) - set(source.side.overrides) - set(config))
+    findings += [
+        f"{name} is declared for {target.side.machine} alone, and {where} has none: a return would keep that of "
+        f"{target.side.machine}"
+        for name in missing
+    ]
+    return findings
+
+
+def connects(view: View, vmid: int, way: str) -> list[str]:
+    """Name a guest that is moved warm and could not be connected while it runs."""
+    if way != decisions.WARM or guest_config.plugs_network(view.config):
+        return []
+    return [
+        f"the guest {vmid} at {view.machine} has hotplug without 'network': its running copy could not be connected; "
+        "add it, or choose another way than warm"
+    ]
+
+
+def protection(view: View, vmid: int, way: str) -> tuple[list[str], list[str]]:
+    """Name a protected guest (findings, notes): Proxmox refuses to restore over it and to remove it."""
+    if not guest_config.protected(view.config):
+        return [], []
+    said = f"the guest {vmid} at {view.machine} is protected (protection: 1)"
+    if way == decisions.DELTA:
+        return [], [f"{said}: take that away before decommission, which removes it"]
+    return [f"{said}: {way} replaces a guest, which Proxmox then refuses"], []
+
+
+def retention(guest: Guest, way: str, in_window: bool = False) -> list[str]:
+    """Name a storage that keeps so few backups of a guest that no archive of ours fits beside them.
+
+    Ours are made without removing others; Proxmox then refuses one more than the storage's retention keeps. By archive
+    there is one before the window and one more in it.
+    """
+    if way == decisions.REMOTE:
+        return []
+    findings: list[str] = []
+    storage = guest.side.backup_storage or guest.side.storage
+    defaults = ask(guest, findings, f"nodes/{guest.side.node}/vzdump/defaults", storage=storage) or {}
+    kept = guest_config.options(str(defaults.get("prune-backups") or "keep-all=1"))
+    if kept.get("keep-all") == "1":
+        return findings
+    limit = sum(int(number) for number in kept.values())
+    content = f"nodes/{guest.side.node}/storage/{storage}/content"
+    rows = ask(guest, findings, content, content="backup", vmid=guest.side.vmid) or []
+    there = sum(str(row.get("protected", "0")) != "1" for row in rows)
+    ours = 2 if way == decisions.ARCHIVE and not in_window else 1
+    if there + ours > limit:
+        findings.append(
+            f"storage '{storage}' at {guest.side.machine} keeps {limit} backups of a guest and has {there} of "
+            f"{guest.side.vmid}; {ours} more are needed, and none is removed for them: name another backup_storage, or "
+            "put this one's retention into the backup jobs"
+        )
+    return findings
+
+
+def running_backups(guest: Guest) -> list[str]:
+    """Return the backups that run at this node now, whichever guest they are for: it runs one at a time."""
+    rows = guest.api.get(f"nodes/{guest.side.node}/tasks", source="active", typefilter="vzdump") or []
+    return [str(row.get("upid")) for row in rows if row.get("type") == "vzdump" and not row.get("endtime")]
+
+
+def busy(guest: Guest, view: View) -> list[str]:
+    """Name what works at this node now and would stop a move: a backup of any guest, whatever has locked this one."""
+    findings = [f"a backup runs at {view.machine} ({upid}): wait until it has ended" for upid in running_backups(guest)]
+    if view.lock and view.guard.status != guard.UNKNOWN:
+        findings.append(f"the guest {guest.side.vmid} at {view.machine} is locked: {guest.lock_holder(view.lock)}")
+    return findings
+
+
+def room(guest: Guest, config: Mapping[str, Any]) -> list[str]:
+    """Name what of the node itself does not fit: memory for the guest; networks with VLANs its bridges do not carry."""
+    findings: list[str] = []
+    status = ask(guest, findings, f"nodes/{guest.side.node}/status")
+    if status is not None:
+        memory = int(guest_config.options(str(config.get("memory", "512"))).get("", "512")) << 20
+        free = int((status.get("memory") or {}).get("free", 0))
+        if free < memory:
+            findings.append(f"{guest.side.machine} has {free} bytes of memory free; the guest needs {memory}")
+    return findings
+
+
+def notes(source: Guest, target: Guest, config: Mapping[str, Any]) -> list[str]:
+    """Return what does not forbid a move but should be known."""
+    result = []
+    cpu = guest_config.options(str(config.get("cpu", ""))).get("", "") or str(config.get("cpu", ""))
+    if cpu.partition(",")[0] in ("host", "max"):
+        models = []
+        for guest in (source, target):
+            status = ask(guest, [], f"nodes/{guest.side.node}/status") or {}
+            models.append(str((status.get("cpuinfo") or {}).get("model", "unknown")))
+        if models[0] != models[1]:
+            result.append(f"CPU type {cpu}: the guest sees '{models[1]}' instead of '{models[0]}' after the move")
+    for name, net in guest_config.nets(config).items():
+        tag = target.side.tag if target.side.tag is not None else guest_config.options(net).get("tag", "")
+        if tag:
+            result.append(
+                f"{name} is in VLAN {tag} at {target.side.machine}: its switch has to carry it, which no API tells"
+            )
+    return result

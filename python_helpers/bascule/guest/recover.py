@@ -1,0 +1,120 @@
+"""What an interrupted copy of ours has left, put right before anything else is decided.
+
+Before a restore over a passive guest, and before it makes room for a migration, its guard is written down on its node;
+every opening clears that note. So where the guard is gone and the note holds a closed one, that side has not opened
+since, and its guard may be taken back: by what is there now, or by an empty guest that can never serve, and that can
+promise and give a receipt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Optional
+
+from ..errors import GuardRefused
+from ..guard import state as guard
+from ..guard.state import GuardState
+from . import config as guest_config
+from . import lost, tasks
+from .decisions import REMOTE
+from .errors import TaskFailed
+from .guest import Config, Guest
+from .lost import Copies, no_copies
+from .prepare import active_task
+
+Result = dict[str, Any]
+_EMPTY_MEMORY = 16
+
+
+def unfinished(left: Guest, entered: Guest, way: str) -> Result:
+    """Return whose guard is gone (`gone`), what a migration has left locked (`locked`), and where it was noted."""
+    configs = {guest.side.machine: guest.config_if_any() for guest in (left, entered)}
+    states = {guest.side.machine: guest.guard(configs[guest.side.machine]) for guest in (left, entered)}
+    own, other = states[left.side.machine], states[entered.side.machine]
+    found = lost.of(own, other)
+    gone = found[0].side if found else ""
+    locked = ""
+    if way == REMOTE:
+        if (own.status, other.status) == (guard.UNKNOWN, guard.OPEN) and configs[left.side.machine] is not None:
+            # It has arrived, and nobody has taken it over: it stands there as it was at the side that serves.
+            gone = left.side.machine
+        for machine, config in configs.items():
+            if config and config.get("lock") == "migrate" and states[machine].status != guard.UNKNOWN:
+                locked = machine
+    machines = [left.side.machine, entered.side.machine]
+    noted = gone or next((machine for machine in machines if locked not in ("", machine)), "")
+    return {"changed": False, "gone": gone, "locked": locked, "noted": noted}
+
+
+def left_locked(left: Guest, entered: Guest, gone: str, locked: str, began: bool) -> Result:
+    """Follow what still copies to its end; return the machines at which a lock is left that nobody holds."""
+    for guest, kind in ((left, "qmigrate"), (entered, "qmigrate"), (left, "qmrestore"), (entered, "qmrestore")):
+        running = active_task(guest, kind)
+        if running:
+            guest.report(f"{kind} is running already: following it")
+            try:
+                guest.run_task(running)
+            except TaskFailed as error:
+                guest.report(f"it has failed: {error.found}")
+    unlock = []
+    for guest in (left, entered):
+        machine = guest.side.machine
+        wanted = {gone: "create", locked: "migrate"}.get(machine)
+        lock = (guest.config_if_any() or {}).get("lock")
+        if began and wanted and lock == wanted and not tasks.holders(guest.api, guest.side.node, guest.side.vmid):
+            unlock.append(machine)
+    return {"changed": False, "unlock": unlock}
+
+
+def take_back(
+    guest: Guest,
+    other: Guest,
+    began: bool,
+    kept: Optional[Mapping[str, Any]],
+    copies: Copies = no_copies,
+    check: bool = False,
+) -> Result:
+    """Give a side its closed guard back that an interrupted copy of ours took away, or refuse and say what is known."""
+    config, known = guest.config_if_any(), other.guard(other.config_if_any())
+    state = guest.guard(config)
+    noted = GuardState.from_dict(kept) if kept else state
+    serves = known.status == guard.OPEN
+    if state.status != guard.UNKNOWN or (serves and not began):
+        return {"changed": False, "guard": state.to_dict(), "reason": "nothing of ours is unfinished there"}
+    elsewhere = "" if config is not None else guest.elsewhere()
+    if not began or elsewhere or not (serves or noted.status == guard.CLOSED):
+        raise lost.refusal(state, known, config is not None, elsewhere, copies)
+    if config is not None and (guest.running() or (config.get("lock") and not check)):
+        raise GuardRefused(
+            expected=f"what an interrupted copy has left at {guest.side.machine}, stopped and without a lock",
+            found=f"it is locked ({config['lock']})" if config.get("lock") else "it runs, and has no guard",
+            state="nothing was changed",
+            next_command=f"look at the guest at {guest.side.machine}, then run the same command again",
+        )
+    wanted = lost.after(noted if noted.status == guard.CLOSED else guard.adopt_closed(state), known)
+    if check:
+        return {"changed": True, "guard": wanted.to_dict(), "reason": "its guard would be taken back"}
+    if config is None:
+        guest.report("its guard is taken back, by an empty guest: what stood here was to be replaced")
+        guest.run_task(
+            guest.api.post(
+                f"nodes/{guest.side.node}/qemu",
+                vmid=guest.side.vmid,
+                memory=str(_EMPTY_MEMORY),
+                onboot=0,
+                description=guest_config.with_guard(None, wanted),
+            )
+        )
+    else:
+        guest.report("its guard is taken back, and it is cut from its network")
+        guest.change(lambda found: _cut(found, wanted))
+    return {"changed": True, "guard": guest.guard(guest.config()).to_dict(), "reason": "its guard was taken back"}
+
+
+def _cut(config: Config, wanted: GuardState) -> Mapping[str, Any]:
+    nets = guest_config.nets(config)
+    return {
+        "description": guest_config.with_guard(config.get("description"), wanted),
+        "onboot": 0,
+        **{name: guest_config.with_link(net, up=False) for name, net in nets.items()},
+    }

@@ -1,0 +1,400 @@
+"""Freeze, thaw, close and open one side of a guest: the guard's decisions, carried out through the API."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Optional, Union
+
+from ..errors import GuardRefused
+from ..guard import state as guard
+from ..guard.state import Epoch, GuardState, Receipt
+from . import config as guest_config
+from . import lost, tasks
+from .decisions import STATELESS, Todo
+from .errors import ProxmoxError
+from .guest import Config, Guest
+from .lost import Copies, no_copies
+from .observed import agent_enabled
+
+Result = dict[str, Any]
+
+
+def freeze(
+    guest: Guest, force: bool, check: bool = False, other: Optional[Guest] = None, copies: Copies = no_copies
+) -> Result:
+    """Shut the active guest down and keep it down over a reboot of its node; the permit stays.
+
+    That this side is not the active one has to be known: from its guard, or from that of the other side.
+    """
+    config = guest.config_if_any()
+    state = guest.guard(config)
+    if config is None or state.status in (guard.UNKNOWN, guard.CLOSED):
+        lost.must_be_known(guest, other, copies)
+        return _said(False, state, f"{guest.side.machine} is not the active side ({state.status})")
+    running = guest.running()
+    if check:
+        return _said(running or not state.frozen, state, "would be shut down")
+    changed = False
+    if state.status == guard.OPEN:
+        changed = guest.change(lambda c: _described(guest, c, guard.freeze, onboot=0))
+    changed = guest.shut_down(force) or changed
+    _prove_stopped(guest)
+    return _said(changed, guest.guard(guest.config()), "shut down; the node says stopped and refuses the agent")
+
+
+def thaw(
+    guest: Guest,
+    onboot: Optional[bool],
+    check: bool = False,
+    other: Optional[Guest] = None,
+    copies: Copies = no_copies,
+) -> Result:
+    """Start the guest at the side that holds the permit, wait until it serves, and let it start with its node again."""
+    config = guest.config_if_any()
+    state = guest.guard(config)
+    if config is None or state.status == guard.UNKNOWN:
+        lost.must_be_known(guest, other, copies)
+        if other is not None and other.guard(other.config_if_any()).status == guard.OPEN:
+            if check:
+                return _said(True, state, "would be started after the switch has opened this side")
+            guard.thaw(state)  # refuses: the other side holds the permit
+        return _said(False, state, "prepare has not run: nothing was ever frozen")
+    if check and state.status != guard.OPEN:
+        return _said(True, state, "would be started after the switch has opened this side")
+    guard.thaw(state)  # refuses a side without a live permit
+    if not guest_config.links_up(config):
+        raise GuardRefused(
+            expected=f"the active guest at {guest.side.machine} connected",
+            found="its link is down although the guard says open: somebody changed the config by hand",
+            state=state.describe(),
+            next_command="look at the guest's interfaces, then run the same command again",
+        )
+    running = guest.running()
+    if check:
+        return _said(state.frozen or not running, state, "would be started")
+    wanted = _onboot(onboot) if state.frozen or onboot is not None else {}
+    changed = guest.change(lambda c: _described(guest, c, guard.thaw, **wanted))
+    changed = guest.start() or changed
+    _serve(guest, config)
+    return _said(changed, guest.guard(guest.config()), "runs and serves")
+
+
+def close_begin(guest: Guest, epoch: Epoch, force: bool) -> Result:
+    """End this side's permit durably, then really close it: no start with the node, link down, stopped."""
+    before = guest.guard(guest.config())
+
+    def decide(config: Config) -> Mapping[str, Any]:
+        return {**_described(guest, config, lambda s: guard.promise(s, epoch), onboot=0), **_links(config, up=False)}
+
+    changed = guest.change(decide)
+    # A passive guest that runs is a proof boot nobody ended: cut from the network, its disk of no value.
+    stopped = guest.stop() if before.status == guard.CLOSED else guest.shut_down(force)
+    changed = changed or stopped
+    _prove_stopped(guest)
+    config = guest.config()
+    if guest_config.links_up(config) or str(config.get("onboot", "0")) == "1":
+        raise ProxmoxError(
+            expected=f"the guest at {guest.side.machine} cut from its network and not started with its node",
+            found="the config says otherwise right after it was set: somebody else changes it",
+            state="closing; nothing was opened",
+            next_command="find out who changes the guest's config, then run the same command again",
+        )
+    return _said(changed, guest.guard(config), "closed: stopped, link down, not started with its node")
+
+
+def close_finish(guest: Guest, epoch: Epoch, position: Mapping[str, str], now: str) -> Result:
+    """Give the receipt: closed for this epoch, with these disks."""
+    _prove_stopped(guest)
+
+    def decide(config: Config) -> Mapping[str, Any]:
+        return _described(guest, config, lambda s: guard.closed(s, epoch, position, now)[0])
+
+    changed = guest.change(decide)
+    state = guest.guard(guest.config())
+    if state.receipt is None or state.receipt.epoch != epoch:
+        raise GuardRefused(
+            expected=f"a receipt for epoch {epoch}",
+            found=state.describe(),
+            state="closed without a receipt; nothing was opened",
+            next_command="run the same command again",
+        )
+    return {**_said(changed, state, "receipt given"), "receipt": state.receipt.to_dict()}
+
+
+def open_side(
+    guest: Guest,
+    epoch: Epoch,
+    receipt: Receipt,
+    reached: Union[bool, str],
+    onboot: Optional[bool],
+    leads: bool,
+    stateless: bool = False,
+    seen: Optional[str] = None,
+    cut: Collection[str] = (),
+) -> Result:
+    """Open this side by the rule: permit and link in one change that the node refuses when the config has moved on.
+
+    Where disks were compared, `seen` is the digest of the config before that; each boot since then has changed it.
+    Interfaces that somebody had `cut` while the guest served stay cut.
+    """
+    wanted = _onboot(onboot)
+    compared = not leads and not stateless
+
+    def decide(config: Config) -> Mapping[str, Any]:
+        def rule(state: GuardState) -> GuardState:
+            if state.status in (guard.OPENING, guard.OPEN) and state.promised == epoch:
+                return state
+            if compared:
+                _must_be_as_compared(guest, config, seen)
+            return guard.may_open(state, epoch, receipt, reached)
+
+        return {**_described(guest, config, rule, onboot=0), **_links(config, up=True, cut=cut)}
+
+    changed = guest.change(decide)
+    changed = guest.start() or changed
+    waited = _serve(guest, guest.config())
+    done = guest.change(lambda c: _described(guest, c, lambda s: guard.opened(s, epoch), **wanted))
+    return {**_said(changed or done, guest.guard(guest.config()), "open: connected, running, serving"), **waited}
+
+
+def _must_be_as_compared(guest: Guest, config: Config, seen: Optional[str]) -> None:
+    running = guest.running()
+    if not running and seen in (None, config["digest"]):
+        return
+    raise GuardRefused(
+        expected=f"the guest at {guest.side.machine} as it was when its disks were compared, stopped since then",
+        found="it runs: somebody has booted it"
+        if running
+        else "its config was changed since, by a proof boot or by hand",
+        state="closed at the other side; nothing was opened",
+        next_command="look that no other run is under way, then run the same playbook again: it compares anew",
+    )
+
+
+def reached(
+    position: Mapping[str, str], found: Mapping[str, str], leads: bool, stateless: bool = False
+) -> Union[bool, str]:
+    """Say whether this side's disks are at the receipt's position, or why not.
+
+    A side that holds the latest data has nothing to reach: the other side's disks are older copies of its own. A guest
+    declared stateless has nothing to carry over, and its receipt has to say the same.
+    """
+    if leads:
+        return True
+    if stateless:
+        return STATELESS in position or "the receipt does not say that the guest is stateless"
+    if not position:
+        return "the receipt names no disk"
+    different = [name for name in sorted({*position, *found}) if position.get(name) != found.get(name)]
+    if not different:
+        return True
+    return "; ".join(f"{name} is {found.get(name, 'missing')}, not {position.get(name, 'known')}" for name in different)
+
+
+def serving(guest: Guest, config: Config) -> str:
+    """Return an empty text when the guest's application and agent answer, else what came instead."""
+    if not guest.running():
+        return f"the guest at {guest.side.machine} is stopped"
+    try:
+        _serve(guest, config)
+    except ProxmoxError as error:
+        return error.message()
+    return ""
+
+
+def quiesce(guest: Guest, check: bool = False) -> Result:
+    """Stop a passive guest that a proof boot left running, so that its disk may be written."""
+    # In this order: what runs already is not opened by anybody, so that the guard read after it holds.
+    running = guest.running()
+    config = guest.config()
+    state = guest.guard(config)
+    if not running:
+        return _said(False, state, "stopped already")
+    if state.status != guard.CLOSED or guest_config.links_up(config):
+        raise GuardRefused(
+            expected=f"the guest at {guest.side.machine} passive and cut from its network before it is stopped hard",
+            found=f"{state.describe()}, link {'up' if guest_config.links_up(config) else 'down'}",
+            state="it runs; nothing was stopped",
+            next_command="ansible-playbook playbooks/status.yml",
+        )
+    if check:
+        return _said(True, state, "would be stopped")
+    guest.stop()
+    return _said(True, state, "stopped")
+
+
+def boot_apart(guest: Guest, check: bool = False) -> Result:
+    """Boot the passive guest cut from its network and leave it running: a warm move connects it later."""
+    config = guest.config_if_any()
+    state = guest.guard(config)
+    _must_be_passive(guest, config, state)
+    if guest.running() or check:
+        return _said(not guest.running(), state, "runs, cut from its network" if guest.running() else "would be booted")
+    guest.report("booting, cut from the network")
+    guest.start()
+    return _said(True, state, "booted, cut from its network")
+
+
+def proof_boot(guest: Guest, stays: bool = False, command: Sequence[str] = ()) -> Result:
+    """Boot the passive guest cut from its network, see that it comes up, and stop it again (unless it `stays` up).
+
+    Its agent has to answer, and to run the command with success: it asks the application from inside, as nobody can
+    from outside. The boot changes the passive disk; the final delta repairs that, digests are compared after the delta.
+    """
+    config = guest.config_if_any()
+    state = guest.guard(config)
+    if config is not None and state.status == guard.OPEN:
+        reason = guest.agent_answers() if guest.running() else "it is the active guest, and it is stopped"
+        return {"changed": False, "boots": not reason, "reason": reason, "seconds": 0.0}
+    _must_be_passive(guest, config, state)
+    if not stays:
+        quiesce(guest)
+    reason = ""
+    seconds = 0.0
+    try:
+        guest.report("proof boot, cut from the network")
+        if not stays:
+            guest.wait_unlocked()
+            _mark_boot(guest, "begins")
+        guest.start()
+        if not stays:
+            _mark_boot(guest, "has begun")
+        seconds = guest.wait_agent()
+        if command:
+            seconds += guest.wait_command(command)
+    except ProxmoxError as error:
+        reason = error.message()
+    finally:
+        if not stays:
+            reason = "; ".join(filter(None, (reason, _end_proof(guest, state))))
+    return {"changed": False, "boots": not reason, "reason": reason, "seconds": round(seconds, 1)}
+
+
+def _must_be_passive(guest: Guest, config: Optional[Config], state: GuardState) -> None:
+    if config is None or state.status != guard.CLOSED or guest_config.links_up(config):
+        raise GuardRefused(
+            expected=f"a passive guest at {guest.side.machine}, cut from its network",
+            found="no guest" if config is None else f"{state.describe()}, link up: {guest_config.links_up(config)}",
+            state="nothing was booted",
+            next_command="ansible-playbook playbooks/20_prepare.yml",
+        )
+
+
+def _mark_boot(guest: Guest, word: str) -> None:
+    mark = f"proof boot {word} {uuid.uuid4()}"
+
+    def decide(config: Config) -> Mapping[str, Any]:
+        _must_be_passive(guest, config, guest.guard(config))
+        return {"description": guest_config.with_mark(config.get("description"), mark)}
+
+    guest.change(decide)
+
+
+def _taken_over(guest: Guest, before: GuardState) -> str:
+    """Say who the running guest belongs to when it is not the proof boot's any more; asked after it was seen to run."""
+    config = guest.config_if_any()
+    state = guest.guard(config)
+    same = config is not None and state.status == guard.CLOSED and state.promised == before.promised
+    if same and not guest_config.links_up(config or {}):
+        return ""
+    return f"another run has taken the guest over during its proof boot ({state.describe()}); it was left as it is"
+
+
+def _end_proof(guest: Guest, before: GuardState) -> str:
+    """Stop what the proof boot has started, and only that; say why it was left."""
+    # A start that could not be followed may still be under way.
+    deadline = guest.clock() + guest.limits.lock
+    while any(who.startswith("qmstart ") for who in tasks.holders(guest.api, guest.side.node, guest.side.vmid)):
+        if guest.clock() >= deadline:
+            break
+        guest.sleep(0.3)
+    if not guest.running():
+        return ""
+    if others := _taken_over(guest, before):
+        return others
+    try:
+        guest.shut_down(force=False)
+    except ProxmoxError:
+        if not guest.running() or not (others := _taken_over(guest, before)):
+            guest.stop()
+    return others
+
+
+def _must_be_connected(guest: Guest, config: Config) -> None:
+    """Refuse a guest that runs with its interfaces cut although its config says connected: that waits for a start."""
+    now = guest.config(current=True)
+    waiting = [
+        name
+        for name, net in guest_config.nets(config).items()
+        if guest_config.link_is_up(net) and not guest_config.link_is_up(str(now.get(name, net)))
+    ]
+    if waiting:
+        raise ProxmoxError(
+            expected=f"the running guest at {guest.side.machine} connected",
+            found=f"{', '.join(waiting)} is cut until its next start (hotplug: {now.get('hotplug', 'as by default')})",
+            state="it has the permit and runs, and nobody reaches it",
+            next_command=f"shut the guest {guest.side.vmid} down at {guest.side.machine}, then run the same command "
+            "again",
+        )
+
+
+def _serve(guest: Guest, config: Config) -> Result:
+    _must_be_connected(guest, config)
+    # The application first: it is what users wait for, and a guest often serves before its agent answers.
+    waited: Result = {"health_seconds": round(guest.wait_health(), 1)}
+    if agent_enabled(config):
+        waited["agent_seconds"] = round(guest.wait_agent(), 1)
+    return waited
+
+
+def _prove_stopped(guest: Guest) -> None:
+    """The node's own word, and an attempt that it must refuse; no answer is no proof."""
+    if guest.running():
+        raise ProxmoxError(
+            expected=f"the guest at {guest.side.machine} stopped",
+            found="the node says running",
+            state="not closed; nothing was opened",
+            next_command="look at the guest, then run the same command again",
+        )
+    refused = guest.refusal_of_agent()
+    if not refused:
+        raise ProxmoxError(
+            expected=f"the node to refuse talking to the stopped guest at {guest.side.machine}",
+            found="its agent answered",
+            state="not closed; nothing was opened",
+            next_command="look at the guest, then run the same command again",
+        )
+
+
+def _described(guest: Guest, config: Config, transition: Any, **values: Any) -> dict[str, Any]:
+    state: GuardState = transition(guest.guard(config))
+    return {"description": guest_config.with_guard(config.get("description"), state), **values}
+
+
+def _links(config: Config, up: bool, cut: Collection[str] = ()) -> dict[str, str]:
+    return {
+        name: guest_config.with_link(net, up and name not in cut) for name, net in guest_config.nets(config).items()
+    }
+
+
+def must_know_onboot(todo: Todo, onboot: Optional[bool]) -> None:
+    """Refuse a switch that could not end with the guest as it was captured, before anything is closed."""
+    if todo.action == "switch":
+        _onboot(onboot)
+
+
+def _onboot(onboot: Optional[bool]) -> dict[str, int]:
+    if onboot is None:
+        raise ProxmoxError(
+            expected="the captured setting 'onboot' of the active guest",
+            found="nothing was captured on either node (/var/lib/bascule/<component>/captured.json)",
+            state="nothing was opened",
+            next_command="set proxmox_guest_onboot (whether the guest starts with its node: true or false) for the "
+            "component in the inventory, then run the same command again",
+        )
+    return {"onboot": int(onboot)}
+
+
+def _said(changed: bool, state: GuardState, reason: str) -> Result:
+    return {"changed": changed, "guard": state.to_dict(), "reason": reason}

@@ -1,0 +1,66 @@
+"""What a verification proves about a guest: its disks at the last switch, and that one side alone serves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..guard import state as guard
+from .decisions import STATELESS, WARM
+from .observed import View
+
+
+def compare(
+    source: View, target: View, switched: Mapping[str, Any], now: Mapping[str, str], way: str = ""
+) -> dict[str, Any]:
+    """Compare three readings of each disk: the closed side's receipt, what the opened side had reached, and the closed
+    disk as it is now (`now` is empty where a proof boot or a delta has used the passive disk since).
+
+    The copy of a guest that moves warm may run at the side that is not open, as long as it is cut from its network.
+    """
+    details: list[str] = []
+    opened = [side for side in (source, target) if side.guard.status == guard.OPEN]
+    running = [side.machine for side in (source, target) if side.running]
+    if len(opened) != 1:
+        details.append(f"{len(opened)} sides are open: {source.guard.describe()}; {target.guard.describe()}")
+    waiting = [
+        side.machine
+        for side in (source, target)
+        if way == WARM and side.running and not side.links_up and side.guard.status == guard.CLOSED
+    ]
+    if len(opened) == 1 and [machine for machine in running if machine not in waiting] != [opened[0].machine]:
+        details.append(f"the guest runs at {', '.join(running) or 'no side'}; {opened[0].machine} holds the permit")
+    if [side.machine for side in (source, target) if side.running and side.links_up and side not in opened]:
+        details.append("a guest whose side is not open runs connected to its network")
+    passive = target if opened == [source] else source
+    receipt = passive.guard.receipt
+    result: dict[str, Any] = {
+        "active_side": opened[0].machine if len(opened) == 1 else "",
+        "running": running,
+        "disks_compared": 0,
+        "disks_different": 0,
+        "disks_stateless": 0,
+        "details": details,
+    }
+    if receipt is None or not receipt.position:
+        return result
+    if STATELESS in receipt.position:
+        # Not compared, and not called equal: what the guest wrote on its own disks was dropped, as its plan declares.
+        result["disks_stateless"] = len(passive.disks)
+        return result
+    noted = switched.get("receipt") or {}
+    if str(noted.get("epoch", "")) != str(receipt.epoch):
+        details.append(f"the digests of the switch under epoch {receipt.epoch} were not kept at the active side")
+        result["disks_different"] = len(receipt.position)
+        return result
+    reached = switched.get("reached") or {}
+    for name, digest in sorted(receipt.position.items()):
+        result["disks_compared"] += 1
+        readings = {"the receipt": noted.get("position", {}).get(name), "the opened side": reached.get(name)}
+        if now:
+            readings[f"{passive.machine} now"] = now.get(name)
+        wrong = [f"{where}: {found}" for where, found in readings.items() if found != digest]
+        if wrong:
+            result["disks_different"] += 1
+            details.append(f"{name} is {digest} in the guard of {passive.machine}; {'; '.join(wrong)}")
+    return result

@@ -1,0 +1,134 @@
+"""What Bascule's action plugins share. It stays on the controller: it is the one place that knows Ansible's insides."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from ansible import constants
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+from ansible.plugins.loader import connection_loader
+from ansible.utils.vars import load_extra_vars
+
+from ..errors import BasculeError
+from ..run import context, verbs
+from ..run.context import Announced
+from ..run.io.journal import Journal
+from ..system.io import storage
+from ..system.ssh import Target, target
+
+
+class ControllerAction(ActionBase):
+    """An action that runs on the controller only and connects to no host of the play."""
+
+    _requires_connection = False
+    _supports_check_mode = True
+    _supports_async = False
+
+    ARGUMENTS: ClassVar[dict[str, Any]] = {}
+
+    def run(self, tmp: Any = None, task_vars: Any = None) -> dict[str, Any]:
+        """Check the arguments, call `act`, turn Bascule's errors into Ansible's."""
+        super().run(tmp, task_vars)
+        _, args = self.validate_argument_spec(dict(self.ARGUMENTS))
+        try:
+            verbs.refuse_reserved(load_extra_vars(self._loader))
+            return {"changed": False, **self.act(plain(args), Scope(task_vars))}
+        except BasculeError as error:
+            raise AnsibleActionFail(
+                error.message(), result={**error.fields(), "error": type(error).__name__}
+            ) from error
+
+    def act(self, args: dict[str, Any], scope: Scope) -> dict[str, Any]:
+        """Do the work and return the result."""
+        raise AnsibleActionFail(f"{type(self).__module__} has no act()")
+
+    @property
+    def check_mode(self) -> bool:
+        """Whether the playbook runs with --check."""
+        return bool(self._task.check_mode)
+
+
+class Scope:
+    """The variables of the task's component and of all other hosts, templated."""
+
+    def __init__(self, task_vars: Mapping[str, Any]) -> None:
+        self.component = str(task_vars["inventory_hostname"])
+        self.hostvars: Mapping[str, Any] = task_vars["hostvars"]
+        self.variables: Mapping[str, Any] = self.hostvars[self.component]
+        self._groups: Mapping[str, list[str]] = task_vars.get("groups", {})
+        self._in_play = [str(name) for name in task_vars.get("ansible_play_hosts_all", [])]
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return a variable as plain types."""
+        return plain(self.variables[name]) if name in self.variables else default
+
+    @property
+    def plan(self) -> str:
+        """Return the plan's name."""
+        return str(self.get("plan_name") or "run")
+
+    def about_run(self, phase: str, check_mode: bool) -> dict[str, Any]:
+        """Return what the start of a chain says about itself."""
+        return {"plan": self.plan, "phase": phase, "check_mode": check_mode, "inventory": self.inventory}
+
+    @property
+    def inventory(self) -> str:
+        """Return the directory of the inventory."""
+        return str(self.get("inventory_dir") or "")
+
+    @property
+    def components(self) -> list[str]:
+        """Return all components of the inventory in their order."""
+        return [str(name) for name in self._groups.get("components", [])]
+
+    @property
+    def in_play(self) -> list[str]:
+        """Return the components of the play, `--limit` applied, in their order."""
+        return [name for name in self.components if name in self._in_play]
+
+    @property
+    def announced(self) -> Announced:
+        """Return the verb that bascule_begin announced."""
+        return context.announced(self.component, {name: self.get(name) for name in context.FACTS})
+
+    def journal_targets(self) -> dict[str, Target]:
+        """Return how to reach the journal host of each site."""
+        return context.journal_targets(self.get("plan_journal_hosts"), self.hostvars, *_ssh_settings())
+
+    def target(self, host: str) -> Target:
+        """Return how to reach a machine of the inventory."""
+        return target(host, self.hostvars[host], *_ssh_settings())
+
+
+def _ssh_settings() -> tuple[str, str]:
+    """Return (ssh_args, directory for control sockets) as Ansible is configured."""
+    # Loading the plugin is what makes its options known.
+    connection_loader.get("ssh", class_only=True)
+    ssh_args, directory = (
+        str(constants.config.get_config_value(name, plugin_type="connection", plugin_name="ssh"))
+        for name in ("ssh_args", "control_path_dir")
+    )
+    path = storage.expand_user(directory)
+    storage.make_directory(path)
+    return ssh_args, str(path)
+
+
+def plain(value: Any) -> Any:
+    """Return the value in plain types: Ansible hands over tagged and lazily templated ones."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if value is None or isinstance(value, bool):
+        return value
+    for kind in (str, int, float):
+        if isinstance(value, kind):
+            return kind.__str__(value) if kind is str else kind(value)
+    return str(value)
+
+
+def journal_entry(journal: Journal, kind: str, about: Announced, data: Mapping[str, Any]) -> None:
+    """Write an entry about the announced verb."""
+    journal.append(kind, phase=about.phase, verb=about.verb, component=about.component, data=data)

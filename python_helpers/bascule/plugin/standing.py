@@ -1,0 +1,60 @@
+"""Where the components of a play stand, out of what their roles' verb `state` has just registered."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ..guard.state import GuardState
+from ..run import chain, context, position
+from ..run.io.journal import Journal, read_copies
+from ..run.position import Side
+from ..run.verbs import POINTING
+from .action import Scope, plain
+
+
+@dataclass(frozen=True)
+class Component:
+    """A component of the play: the side that is left, the side that is entered, as they were read."""
+
+    name: str
+    left: Side
+    entered: Side
+    points_only: bool
+    retired: bool
+
+    @property
+    def unread(self) -> list[str]:
+        """Return the sides that were not read."""
+        return [side.host for side in (self.left, self.entered) if side.guard is None]
+
+
+def read(scope: Scope) -> tuple[list[Component], Mapping[str, str]]:
+    """Return the components of the play, and why the journal of a site could not be read, by site."""
+    journal = Journal.current()
+    readings, silent = read_copies(journal.run, scope.journal_targets())
+    entries = chain.merge(journal.read().entries, *(reading.entries for reading in readings.values()))
+    gone = position.retired(entries)
+    direction = scope.announced.direction
+    found = []
+    for name in scope.in_play:
+        variables = scope.hostvars[name]
+        about = context.announce(name, variables, "", "state", direction)
+        guards = _registered(scope, name)
+        left, entered = (
+            Side(host, str(scope.hostvars[host].get("site", host)), guards.get(host))
+            for host in (about.from_host, about.to_host)
+        )
+        found.append(Component(name, left, entered, variables["component_role"] in POINTING, name in gone))
+    return found, silent
+
+
+def _registered(scope: Scope, name: str) -> dict[str, GuardState]:
+    variables = scope.hostvars[name]
+    prefix = f"__{variables['component_role']}"
+    read = [
+        guard
+        for key in [key for key in variables if str(key).startswith(prefix)]
+        for guard in position.find_guards(plain(variables[key]))
+    ]
+    return {guard.side: guard for guard in read if guard.component == name}

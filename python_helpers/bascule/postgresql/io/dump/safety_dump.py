@@ -1,0 +1,221 @@
+"""The safety dump of a switch: what the old side had when it closed, encrypted, restored once and compared.
+
+Taken under the snapshot that the old side pins before it follows the new one, by a unit nobody waits for. A return ends
+it: what was cut short is not proved, never assumed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ....errors import BasculeError
+from ....guard.state import Epoch, GuardState
+from ....system.io import storage, units
+from ... import compare, rows, safety_dump
+from ...spec import Spec
+from ..cluster.cluster import HOME, Cluster, load_spec
+from ..cluster.psql import Session
+from ..rows.digest import Connections, Digester
+from ..rows.snapshot import equality_file
+from . import age_keys, pg_dump
+from .scratch_cluster import Scratch, jobs, like
+
+SAFETY_FILE = "safety_dump.json"
+DIRECTORY = Path("/var/backups/bascule")
+PIPES = Path("/run/bascule-rows")
+UNIT = "safety-dump"
+KEPT = 2
+
+
+def begin(spec: Spec, epoch: str) -> list[str]:
+    """Start the unit; return a warning when it does not start, which must not stop a side from following."""
+    if not spec.safety_dump:
+        return []
+    try:
+        units.stop(spec.unit_name(UNIT))
+        storage.write_json(
+            HOME / spec.component / SAFETY_FILE, {"state": "running", "epoch": epoch, "started_at": _now()}
+        )
+        arguments = ["safety_dump", "--component", spec.component, "--epoch", epoch]
+        units.start(spec.unit_name(UNIT), [*units.AGENT, *arguments])
+    except BasculeError as error:
+        return [f"the safety dump at {spec.side} did not start: {error}"]
+    return []
+
+
+def state(spec: Spec, guard: GuardState) -> dict[str, Any]:
+    """Return what is known about the safety dump of the switch that closed this side; an earlier one's is none."""
+    # Who makes this side follow begins the dump: looked for first, as it may do so, and end, between two looks.
+    coming = spec.safety_dump and units.is_running(spec.unit_name("follow"))
+    notes: dict[str, Any] = storage.read_json(HOME / spec.component / SAFETY_FILE) or {}
+    if not notes or (guard.receipt and Epoch.parse(str(notes["epoch"])) < guard.receipt.epoch):
+        return {"state": "running" if coming else "none"}
+    if notes["state"] == "running" and not units.is_running(spec.unit_name(UNIT)):
+        return {**notes, "state": safety_dump.NOT_PROVED, "reason": "it was cut short"}
+    return notes
+
+
+class SafetyDump:
+    """One safety dump, from the snapshot to the proof."""
+
+    def __init__(self, component: str, epoch: str) -> None:
+        self.spec = load_spec(component)
+        self.cluster = Cluster(self.spec)
+        self.epoch = epoch
+        self.directory = DIRECTORY / f"{component}-safety-{epoch}"
+        self.notes: dict[str, Any] = {"state": "running", "epoch": epoch, "side": self.spec.side, "started_at": _now()}
+        self.began = time.monotonic()
+
+    def run(self) -> int:
+        """Dump, restore, compare; return an exit status. What is written down in the end says what was proved."""
+        try:
+            self._note(step="taking over the snapshot")
+            pinned = storage.read_json(equality_file(self.spec, self.epoch, "snapshot")) or {}
+            with self._holding(pinned) as snapshots:
+                self._dump(snapshots)
+                self._note(step="digesting what was dumped")
+                source = self._digest(
+                    Connections(lambda name: self.cluster.session(database=name)), snapshots, "dumped"
+                )
+            with self.cluster.session() as session:
+                self._room(session)
+                options = like(session)
+            with Scratch(self.spec, options) as scratch:
+                self._restore(scratch)
+                self._note(step="digesting what was restored")
+                with self._seen(scratch, snapshots) as fresh:
+                    restored = self._digest(Connections(scratch.session), fresh, "restored")
+                sequences = self._sequences(scratch, pinned)
+            self._judge(source, restored, sequences)
+        except (BasculeError, OSError) as error:
+            found = error.message() if isinstance(error, BasculeError) else str(error)
+            self._end(safety_dump.NOT_PROVED, " ".join(found.split())[-800:])
+            return 1
+        return 0
+
+    @contextlib.contextmanager
+    def _holding(self, pinned: Mapping[str, Any]) -> Iterator[dict[str, str]]:
+        """Hold the snapshot of the switch ourselves: whoever took it lets it go when the rows are compared."""
+        if pinned.get("epoch") != self.epoch:
+            raise BasculeError(expected=f"a snapshot for epoch {self.epoch}", found="none")
+        with contextlib.ExitStack() as stack:
+            held = {}
+            for name, one in pinned["databases"].items():
+                session = stack.enter_context(contextlib.closing(self.cluster.session(database=name)))
+                session.execute(
+                    [
+                        "SET idle_in_transaction_session_timeout = 0",
+                        "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+                        f"SET TRANSACTION SNAPSHOT {rows.literal(str(one['snapshot']))}",
+                    ]
+                )
+                held[str(name)] = str(session.value("SELECT pg_export_snapshot() AS id"))
+            yield held
+
+    @contextlib.contextmanager
+    def _seen(self, scratch: Scratch, databases: Mapping[str, str]) -> Iterator[dict[str, str]]:
+        with contextlib.ExitStack() as stack:
+            fresh = {}
+            for name in databases:
+                session = stack.enter_context(contextlib.closing(scratch.session(name)))
+                session.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+                fresh[name] = str(session.value("SELECT pg_export_snapshot() AS id"))
+            yield fresh
+
+    def _dump(self, snapshots: Mapping[str, str]) -> None:
+        recipients = age_keys.recipients(self.spec.component)
+        storage.make_directory(self.directory, 0o700)
+        self._note(step="dumping", recipients=recipients)
+        dumps = {
+            "globals": pg_dump.seal(
+                pg_dump.dump_globals(self.spec), self.directory / "globals.sql.age", recipients, owner=self.spec.owner
+            )
+        }
+        for number, (name, snapshot) in enumerate(sorted(snapshots.items())):
+            argv = pg_dump.dump_database(self.spec, name, snapshot)
+            path = self.directory / f"{number}.dump.age"
+            dumps[f"database {name}"] = pg_dump.seal(argv, path, recipients, owner=self.spec.owner)
+        storage.write_json(self.directory / "contents.json", dumps, 0o600)
+        self._note(dumps=dumps, bytes=sum(int(dump["bytes"]) for dump in dumps.values()))
+        for old in safety_dump.superseded([path.name for path in DIRECTORY.iterdir()], self.spec.component, KEPT):
+            shutil.rmtree(DIRECTORY / old)
+
+    def _room(self, session: Session) -> None:
+        size = int(session.value("SELECT sum(pg_database_size(oid)) FROM pg_database"))
+        # The restored copy, and the decrypted dump beside it.
+        needed, free = size * 2, shutil.disk_usage(self.cluster.data).free
+        if free < needed:
+            raise BasculeError(
+                expected=f"{needed} bytes free beside {self.cluster.data} to restore the safety dump once",
+                found=f"{free} bytes",
+                state=f"the dump lies in {self.directory}",
+            )
+
+    def _restore(self, scratch: Scratch) -> None:
+        plain = scratch.home / "dump"
+        for what, dump in self.notes["dumps"].items():
+            self._note(step=f"restoring {what}")
+            pg_dump.unseal(dump, plain, owner=self.spec.owner)
+            if what == "globals":
+                pg_dump.restore_globals(self.spec, plain, scratch.port)
+            else:
+                pg_dump.restore_database(self.spec, plain, what.split(" ", 1)[1], scratch.port, jobs())
+            plain.unlink()
+
+    def _digest(self, connections: Connections, snapshots: Mapping[str, str], what: str) -> dict[str, Any]:
+        result: dict[str, Any] = {
+            "epoch": self.epoch,
+            "mode": self.spec.compare_mode,
+            "layout": rows.LOGICAL,
+            "databases": {name: {"tables": {}, "schema": {}, "sequences": {}} for name in snapshots},
+        }
+        pipes = PIPES / f"{self.spec.component}-safety-{what}"
+        Digester(connections, result, snapshots, lambda: None, pipes=pipes, owner=self.spec.owner, workers=jobs()).run()
+        return result
+
+    def _sequences(self, scratch: Scratch, pinned: Mapping[str, Any]) -> list[str]:
+        found = []
+        for database, one in pinned["databases"].items():
+            with contextlib.closing(scratch.session(database)) as session:
+                for name, before in one["sequences"].items():
+                    path = f"{rows.quote(str(before['schema']))}.{rows.quote(str(before['name']))}"
+                    now = session.query(f"SELECT last_value AS value, is_called AS called FROM {path}")[0]
+                    if safety_dump.behind(before, now):
+                        found.append(f"sequence {database}.{name} is behind")
+        return found
+
+    def _judge(self, source: Mapping[str, Any], restored: Mapping[str, Any], sequences: list[str]) -> None:
+        found = compare.compare(source, restored)
+        problems = [*found.details, *found.not_proved, *sequences]
+        self._note(rows_compared=found.rows_compared)
+        if problems:
+            self._end(safety_dump.NOT_PROVED, "; ".join(problems)[:800])
+        else:
+            self._end(safety_dump.PROVED, "")
+
+    def _end(self, state: str, reason: str) -> None:
+        self._note(
+            state=state, reason=reason, step="", ended_at=_now(), seconds=round(time.monotonic() - self.began, 1)
+        )
+
+    def _note(self, **values: Any) -> None:
+        self.notes.update(values)
+        storage.write_json(HOME / self.spec.component / SAFETY_FILE, self.notes)
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="milliseconds")
+
+
+def work(component: str, epoch: str) -> int:
+    """Take and prove the safety dump of one switch; the unit `safety-dump`."""
+    # Users and the way back come first.
+    os.nice(10)
+    return SafetyDump(component, epoch).run()

@@ -1,0 +1,236 @@
+"""Measure one side for an audit: everything that decides whether it can stand in for the other."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from pathlib import Path
+from typing import Any
+
+from ....errors import BasculeError
+from ....system.io import storage
+from ....system.io.process import run
+from ... import lsn
+from ...spec import Spec
+from ..cluster import databases, settings
+from ..cluster.cluster import Cluster
+from ..cluster.psql import Session
+from . import data_directory, state
+from .follow import size_of
+from .prepare import free_bytes, managers, user_databases
+
+_SETTINGS = (
+    "archive_mode",
+    "listen_addresses",
+    "max_connections",
+    "max_locks_per_transaction",
+    "max_prepared_transactions",
+    "max_replication_slots",
+    "max_wal_senders",
+    "max_worker_processes",
+    "server_version_num",
+    "shared_preload_libraries",
+    "ssl",
+    "synchronous_standby_names",
+    "wal_level",
+)
+
+
+def audit(spec: Spec, seconds: float, controller_time: float | None = None) -> dict[str, Any]:
+    """Return everything an audit compares; takes `seconds` to see how fast the log grows."""
+    # First of all: what follows takes a while, and the clocks of both sides are compared.
+    offset = None if controller_time is None else time.time() - controller_time
+    cluster = Cluster(spec)
+    partial = Path(f"{spec.data}.bascule-seed")
+    found = {
+        **state.read(spec),
+        "managers": managers(spec.data),
+        "libc": run(["getconf", "GNU_LIBC_VERSION"], timeout=20, check=False).stdout.strip(),
+        "icu": _icu(),
+        "architecture": platform.machine(),
+        "locales": run(["locale", "-a"], timeout=20, check=False).stdout.split(),
+        "version_major": _major(cluster),
+        # What a base backup under way, or an interrupted one, has taken is there for it.
+        "free_bytes": free_bytes(str(cluster.data.parent)) + (size_of(partial) if partial.exists() else 0),
+        "size_bytes": size_of(cluster.data) if cluster.exists() else 0,
+        "clock_offset": offset,
+        "clock_asked": controller_time,
+        "foreign_databases": user_databases(cluster),
+        "extensions_available": _extensions(spec),
+        "libraries": _libraries(spec),
+        "minor": _minor(spec),
+        "effective": settings.effective(spec),
+        "own_settings": settings.own(spec),
+        "log_kept_bytes": _bytes(spec.max_slot_wal_keep_size),
+        "misplaced": data_directory.misplaced(cluster.data),
+        "place_wanted": data_directory.way_out(cluster.data),
+        "wal_link": (cluster.data / "pg_wal").is_symlink(),
+        "checksums": cluster.control().checksums if cluster.exists() else False,
+    }
+    if found["running"]:
+        with cluster.session() as session:
+            found.update(_measure(session, spec, seconds))
+            found["left_out"] = databases.left_out(cluster, session)
+            names = databases.names(session)
+        found["databases"] = [_database(cluster, name) for name in names]
+    return found
+
+
+def _measure(session: Session, spec: Spec, seconds: float) -> dict[str, Any]:
+    recovery = session.value("SELECT pg_is_in_recovery()")
+    position = "pg_last_wal_replay_lsn()" if recovery else "pg_current_wal_lsn()"
+    first, begun = str(session.value(f"SELECT {position}::text")), time.monotonic()
+    time.sleep(seconds)
+    last = str(session.value(f"SELECT {position}::text"))
+    elapsed = max(time.monotonic() - begun, 0.001)
+    names = ", ".join(f"'{name}'" for name in _SETTINGS)
+    return {
+        "settings": {
+            str(row["name"]): str(row["setting"])
+            for row in session.query(f"SELECT name, setting FROM pg_settings WHERE name IN ({names})")
+        },
+        "auto_settings": _auto_settings(session),
+        "tablespaces": [
+            str(row["name"])
+            for row in session.query(
+                "SELECT spcname AS name FROM pg_tablespace WHERE pg_tablespace_location(oid) <> ''"
+            )
+        ],
+        "prepared_transactions": session.value("SELECT count(*) FROM pg_prepared_xacts"),
+        "long_transactions": [
+            str(row["text"])
+            for row in session.query(
+                "SELECT format('pid %s of %s in %s since %s s', pid, usename, datname, "
+                "extract(epoch FROM clock_timestamp() - xact_start)::bigint) AS text FROM pg_stat_activity "
+                "WHERE xact_start < clock_timestamp() - interval '5 minutes' AND application_name <> 'bascule' "
+                "AND backend_type = 'client backend' ORDER BY xact_start"
+            )
+        ],
+        "logical_slots": [
+            str(row["name"])
+            for row in session.query(
+                "SELECT slot_name AS name FROM pg_replication_slots WHERE slot_type = 'logical' AND NOT temporary"
+            )
+        ],
+        "superuser": session.value("SELECT rolsuper FROM pg_roles WHERE rolname = current_user"),
+        "replication_role": _role(session, spec),
+        "other_standbys": [
+            str(row["name"])
+            for row in session.query(
+                f"SELECT application_name AS name FROM pg_stat_replication WHERE application_name <> '{spec.slot}'"
+            )
+        ],
+        "wal_bytes_per_second": int((lsn.parse(last) - lsn.parse(first)) / elapsed),
+    }
+
+
+def _auto_settings(session: Session) -> list[str]:
+    """Return what ALTER SYSTEM has set: the file itself, as what waits for a restart is in no setting yet."""
+    able = session.value("SELECT rolsuper FROM pg_roles WHERE rolname = current_user")
+    source = "pg_file_settings" if able else "pg_settings"
+    query = f"SELECT DISTINCT name FROM {source} WHERE sourcefile LIKE '%postgresql.auto.conf' ORDER BY 1"
+    return [str(row["name"]) for row in session.query(query)]
+
+
+def _role(session: Session, spec: Spec) -> dict[str, Any] | None:
+    found = session.query(
+        "SELECT rolsuper AS super, rolconnlimit AS connections, "
+        "coalesce(rolvaliduntil < clock_timestamp(), false) AS expired "
+        f"FROM pg_roles WHERE rolname = '{spec.replication_user}'"
+    )
+    return found[0] if found else None
+
+
+def _database(cluster: Cluster, name: str) -> dict[str, Any]:
+    with cluster.session(database=name) as session:
+        row = session.query(
+            "SELECT datname AS name, pg_encoding_to_char(encoding) AS encoding, datcollate AS collate, "
+            "datctype AS ctype, "
+            "datlocprovider::text AS provider, datcollversion AS collation_version, "
+            "pg_database_collation_actual_version(oid) AS collation_actual, pg_database_size(oid) AS bytes "
+            "FROM pg_database WHERE datname = current_database()"
+        )[0]
+        extensions = session.query("SELECT extname AS name, extversion AS version FROM pg_extension")
+        return {
+            **row,
+            "extensions": {str(e["name"]): str(e["version"]) for e in extensions},
+            "unlogged": session.value("SELECT count(*) FROM pg_class WHERE relpersistence = 'u' AND relkind = 'r'"),
+            "stale_collations": [
+                str(c["text"])
+                for c in session.query(
+                    "SELECT format('%s (recorded %s, library %s)', c.collname, c.collversion, "
+                    "pg_collation_actual_version(c.oid)) AS text FROM pg_collation c WHERE c.collversion IS NOT NULL "
+                    "AND c.collversion IS DISTINCT FROM pg_collation_actual_version(c.oid) "
+                    "AND EXISTS (SELECT FROM pg_attribute a WHERE a.attcollation = c.oid)"
+                )
+            ],
+            "collations": {
+                str(c["name"]): str(c["version"])
+                for c in session.query(
+                    "SELECT DISTINCT c.collname AS name, pg_collation_actual_version(c.oid) AS version "
+                    "FROM pg_collation c JOIN pg_attribute a ON a.attcollation = c.oid "
+                    "WHERE pg_collation_actual_version(c.oid) IS NOT NULL"
+                )
+            },
+            "icu_columns": session.value(
+                "SELECT count(*) FROM pg_attribute a JOIN pg_collation c ON a.attcollation = c.oid "
+                "JOIN pg_class t ON t.oid = a.attrelid WHERE c.collprovider = 'i' AND t.relkind IN ('r', 'p', 'm', 'i')"
+            ),
+            "subscriptions": session.value(
+                "SELECT count(*) FROM pg_subscription WHERE subenabled AND subdbid = "
+                "(SELECT oid FROM pg_database WHERE datname = current_database())"
+            ),
+        }
+
+
+def _extensions(spec: Spec) -> dict[str, list[str]]:
+    """Return which versions of which extensions can be installed here."""
+    directory = Path(f"/usr/share/postgresql/{spec.version}/extension")
+    found: dict[str, set[str]] = {}
+    if not directory.is_dir():
+        return {}
+    names = sorted(os.listdir(directory))
+    for name in names:
+        if name.endswith(".control"):
+            found[name[: -len(".control")]] = set()
+    for name in names:
+        extension, separator, versions = name.partition("--")
+        if separator and name.endswith(".sql") and extension in found:
+            found[extension].add(versions[: -len(".sql")].rsplit("--", 1)[-1])
+    return {extension: sorted(versions) for extension, versions in found.items()}
+
+
+def _libraries(spec: Spec) -> list[str]:
+    directory = Path(f"/usr/lib/postgresql/{spec.version}/lib")
+    return sorted(path.stem for path in directory.glob("*.so")) if directory.is_dir() else []
+
+
+def _minor(spec: Spec) -> str:
+    words = run([f"{spec.programs}/postgres", "--version"], timeout=20, check=False).stdout.split()
+    return words[2] if len(words) > 2 else ""
+
+
+def _bytes(size: str) -> int:
+    """Read a size as PostgreSQL writes it; a bare number is megabytes, as for the settings of the log."""
+    units = {"kB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30, "TB": 1 << 40}
+    number = size.strip().rstrip("kMGTB ")
+    return int(number) * units.get(size.strip()[len(number) :].strip() or "MB", 1)
+
+
+def _icu() -> str:
+    for line in run(["ldconfig", "-p"], timeout=20, check=False).stdout.splitlines():
+        if "libicuuc.so." in line:
+            return line.split()[0]
+    return ""
+
+
+def _major(cluster: Cluster) -> str:
+    text = storage.read_text(cluster.data / "PG_VERSION")
+    if text is None:
+        raise BasculeError(
+            expected=f"a PostgreSQL cluster {cluster.spec.version}/{cluster.spec.cluster} on {cluster.spec.side}",
+            found=f"no {cluster.data}",
+            next_command=f"pg_createcluster {cluster.spec.version} {cluster.spec.cluster}",
+        )
+    return text.strip()

@@ -1,0 +1,245 @@
+"""Where the journal lies: a local file per run, and a copy of each chain on one host of each site."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import os
+import shlex
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ...errors import JournalError
+from ...system.io import remote, storage
+from ...system.ssh import Target
+from .. import chain, runs
+from ..chain import Entry
+from . import identity
+
+SITE_DIRECTORY = "/var/lib/bascule/journal"
+_TIMEOUT = 20.0
+_SILENT = 60.0
+_FILE = "journal.jsonl"
+_TAIL = 1 << 16
+
+
+class Journal:
+    """The journal of a run, as one decision of one controller writes it."""
+
+    def __init__(self, runs: Path, run: str, controller: str, decision: str) -> None:
+        self.run = run
+        self.controller = controller
+        self.decision = decision
+        self.runs = runs
+        self.directory = runs / run
+        self.path = self.directory / _FILE
+
+    @classmethod
+    def current(cls) -> Journal:
+        """Return this process's journal."""
+        return cls(identity.runs_directory(), identity.current_run(), identity.controller(), identity.current())
+
+    def append(
+        self,
+        kind: str,
+        *,
+        phase: str = "",
+        verb: str = "",
+        component: str = "",
+        data: Mapping[str, Any] | None = None,
+        durable: bool = True,
+    ) -> Entry:
+        """Write an entry, by default durably, and return it."""
+        with self._locked():
+            entry = chain.make(
+                self._last(),
+                {
+                    "time": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="milliseconds"),
+                    "run": self.run,
+                    "controller": self.controller,
+                    "epoch": self.decision,
+                    "kind": kind,
+                    "phase": phase,
+                    "verb": verb,
+                    "component": component,
+                    "data": dict(data or {}),
+                },
+            )
+            text = chain.line(entry)
+            if storage.size(self.path) and not storage.ends_with_newline(self.path):
+                # A controller died while it wrote; its fragment stays, as a line of its own.
+                text = "\n" + text
+            if durable:
+                storage.append_durably(self.path, text)
+            else:
+                storage.append(self.path, text)
+        return entry
+
+    def own(self) -> list[Entry]:
+        """Return this decision's entries in order."""
+        mark = f'"epoch":"{self.decision}"'
+        text = "\n".join(line for line in (storage.read_text(self.path) or "").splitlines() if mark in line)
+        return chain.chains(chain.parse(text).entries).get((self.controller, self.decision), [])
+
+    def _last(self) -> Entry | None:
+        """Return this decision's last entry; the end of the file is nearly always enough to find it."""
+        mark = f'"epoch":"{self.decision}"'
+        tail = storage.read_tail(self.path, _TAIL)
+        # The first line of the tail may be a part of one, so it is left out.
+        for line in reversed(tail.splitlines()[1:]):
+            if mark in line and (entries := chain.parse(line).entries):
+                return entries[0] if entries[0]["controller"] == self.controller else None
+        own = self.own()
+        return own[-1] if own else None
+
+    def read(self) -> chain.Reading:
+        """Return everything in the local file."""
+        return chain.parse(storage.read_text(self.path) or "")
+
+    def publish(self) -> None:
+        """Let `latest` name this run."""
+        link = self.runs / "latest"
+        if link.is_symlink() and os.readlink(link) == self.run:
+            return
+        temporary = self.runs / f".latest.{os.getpid()}"
+        with contextlib.suppress(FileNotFoundError):
+            temporary.unlink()
+        temporary.symlink_to(self.run)
+        os.replace(temporary, link)
+
+    def start(self, targets: Mapping[str, Target], note: Mapping[str, Any]) -> list[str]:
+        """Begin this decision's chain with the heads seen at each site; return what has to be said about others.
+
+        Does nothing when it has begun. A run of another plan is refused: its journal would tell of other machines.
+        """
+        storage.make_directory(self.directory, 0o700)
+        with storage.locked(self.directory / "sites.lock"):
+            if self.own():
+                return []
+            readings, errors = read_copies(self.run, targets)
+            entries = chain.merge(self.read().entries, *(reading.entries for reading in readings.values()))
+            self._refuse_other_plan(str(note.get("plan") or ""), runs.plans(runs.starts(entries)))
+            self.append(
+                "state",
+                data={
+                    **note,
+                    "event": "start",
+                    "heads": {site: chain.heads(reading.entries) for site, reading in readings.items()},
+                    "unreachable": errors,
+                    "broken": {site: len(reading.broken) for site, reading in readings.items() if reading.broken},
+                    "local": chain.heads(self.read().entries),
+                },
+            )
+            if not note.get("check_mode"):
+                # What was only tried must not stand before the run that is real.
+                self.publish()
+            return runs.under_way(entries, self.controller)
+
+    def _refuse_other_plan(self, plan: str, found: Sequence[str]) -> None:
+        if plan and found and plan not in found:
+            raise JournalError(
+                expected=f"run {self.run} to be one of plan {plan}, as this inventory is",
+                found=f"a run of plan {', '.join(found)}",
+                state="nothing was changed",
+                next_command="name a run of this plan with BASCULE_RUN, or none: then its latest goes on",
+            )
+
+    def copy_to(self, targets: Mapping[str, Target], *, insist: bool = True) -> dict[str, str]:
+        """Bring each site's copy of this chain up to date; return the sites that failed, with the reason.
+
+        One worker copies for all that wait: those find nothing left to send. A site that has just been silent is asked
+        again only where its copy is insisted on: every verb of every component would wait for it otherwise.
+        """
+        with storage.locked(self.directory / "sites.lock", wait=4 * _TIMEOUT):
+            state_path = self.directory / "sites" / f"{self.decision}.json"
+            state = storage.read_json(state_path) or {}
+            sent = {site: int(count) for site, count in state.get("sent", {}).items()}
+            own = self.own()
+            waiting = {
+                site: "".join(chain.line(entry) for entry in own if entry["n"] > sent.get(site, 0)) for site in targets
+            }
+            now = time.time()
+            silent = {site: note for site, note in state.get("silent", {}).items() if 0 <= now - note[0] < _SILENT}
+            spare = not insist and not set(targets) <= set(silent)
+            skipped = {site: str(silent[site][1]) for site in targets if spare and site in silent}
+            todo = {site: where for site, where in targets.items() if waiting[site] and site not in skipped}
+            answers = remote.run_on(todo, {site: self._append_script() for site in todo}, waiting, _TIMEOUT)
+            failed = {site: answer.error for site, answer in answers.items() if answer.error}
+            for site in todo:
+                silent.pop(site, None)
+                if site not in failed:
+                    sent[site] = int(own[-1]["n"])
+            silent |= {site: [now, reason] for site, reason in failed.items()}
+            # The targets are kept so that the end of the playbook can be copied without inventory variables.
+            kept = {**state.get("targets", {}), **{site: where.to_dict() for site, where in targets.items()}}
+            storage.write_json(state_path, {"sent": sent, "targets": kept, "silent": silent})
+        return {**failed, **skipped}
+
+    def known_targets(self) -> dict[str, Target]:
+        """Return the sites this decision has copied to before."""
+        state = storage.read_json(self.directory / "sites" / f"{self.decision}.json") or {}
+        return {site: Target.from_dict(data) for site, data in state.get("targets", {}).items()}
+
+    def write_facts(self, component: str, verb: str, data: Mapping[str, Any]) -> Path:
+        """Keep what a verb found, for reports."""
+        path = self.directory / "facts" / f"{component}.{verb}.json"
+        storage.write_json(path, data)
+        return path
+
+    def _append_script(self) -> str:
+        directory = f"{SITE_DIRECTORY}/{self.run}"
+        path = shlex.quote(f"{directory}/{self.controller}-{self.decision}.jsonl")
+        place = shlex.quote(directory)
+        # `mkdir -p` may have made every one of these, and none is there after a power cut unless its parent is synced.
+        parent = Path(SITE_DIRECTORY).parent
+        above = " ".join(shlex.quote(str(part)) for part in (SITE_DIRECTORY, parent, parent.parent))
+        # A copy cut short must not swallow the line after it; an entry that arrives twice is the same entry.
+        return (
+            f"set -e; umask 077; mkdir -p {place}; "
+            f'[ ! -s {path} ] || [ -z "$(tail -c 1 {path})" ] || echo >> {path}; '
+            f"cat >> {path}; sync {path} {place} {above}"
+        )
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        storage.make_directory(self.directory, 0o700)
+        with storage.locked(self.directory / "journal.lock"):
+            yield
+
+
+def read_copies(run: str, targets: Mapping[str, Target]) -> tuple[dict[str, chain.Reading], dict[str, str]]:
+    """Return what each reachable site holds of the run, and why the others could not be read."""
+    place = shlex.quote(f"{SITE_DIRECTORY}/{run}")
+    script = f"[ ! -d {place} ] || find {place} -name '*.jsonl' -type f -exec cat {{}} +"
+    answers = remote.run_on(targets, dict.fromkeys(targets, script), {}, _TIMEOUT)
+    readings = {site: chain.parse(answer.output) for site, answer in answers.items() if not answer.error}
+    return readings, {site: answer.error for site, answer in answers.items() if answer.error}
+
+
+def read_starts(targets: Mapping[str, Target]) -> list[Entry]:
+    """Return the entries with which the chains of all runs begin, wherever a site that answers holds them."""
+    find = f"find {SITE_DIRECTORY} -mindepth 2 -maxdepth 2 -name '*.jsonl' -type f -exec head -qn 1 {{}} +"
+    answers = remote.run_on(targets, dict.fromkeys(targets, f"[ ! -d {SITE_DIRECTORY} ] || {find}"), {}, _TIMEOUT)
+    return chain.merge(*(chain.parse(answer.output).entries for answer in answers.values()))
+
+
+def require_copies(failed: Mapping[str, str], wanted: Mapping[str, Target], both: bool, what: str) -> list[str]:
+    """Return warnings for copies that are missing; refuse when too few are there."""
+    if not wanted:
+        raise JournalError(
+            expected="plan_journal_hosts: one host per site",
+            found="none declared",
+            state=f"{what} was not started",
+            next_command="declare plan_journal_hosts in the plan",
+        )
+    lost = "; ".join(f"{site} ({wanted[site].host}): {reason}" for site, reason in sorted(failed.items()))
+    if failed and (both or len(failed) == len(wanted)):
+        raise JournalError(
+            expected=f"{'both sites' if both else 'at least one site'} to hold the journal",
+            found=f"no copy at {lost}",
+            state=f"{what} was not started",
+            next_command="bring the journal host back, then run the same playbook again",
+        )
+    return [f"The journal has NO COPY at {lost}. Going on with the other site's."] if failed else []

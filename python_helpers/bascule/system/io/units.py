@@ -1,0 +1,57 @@
+"""Long operations as transient systemd units: they outlive whoever started them, and a later run finds them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from ...errors import CommandFailed
+from .process import Runner, run
+
+AGENT = ("/usr/bin/python3", "/usr/local/lib/bascule/bascule.pyz")
+
+
+def is_running(unit: str, runner: Runner = run) -> bool:
+    """Tell whether a unit is running or starting."""
+    done = runner(["systemctl", "show", "--property=ActiveState", "--value", f"{unit}.service"], check=False)
+    return done.stdout.strip() in ("active", "activating", "deactivating", "reloading")
+
+
+def start(unit: str, argv: Sequence[str], runner: Runner = run) -> None:
+    """Start a unit; its exit status and result are what it writes down itself."""
+    command = ["systemd-run", "--quiet", "--collect", f"--unit={unit}", "--property=KillMode=mixed", "--", *argv]
+    runner(command)
+
+
+def stop(unit: str, runner: Runner = run) -> bool:
+    """Stop a unit; return whether it was running."""
+    if not is_running(unit, runner):
+        return False
+    runner(["systemctl", "stop", f"{unit}.service"], timeout=120)
+    return True
+
+
+def wait(unit: str, seconds: float, runner: Runner = run) -> bool:
+    """Wait until a unit has ended; False when it is still running after `seconds`."""
+    deadline = time.monotonic() + seconds
+    pause = 0.05
+    while is_running(unit, runner):
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(pause)
+        pause = min(pause * 1.5, 0.5)
+    return True
+
+
+def last_messages(unit: str, runner: Runner = run) -> str:
+    """Return the end of what a unit logged, for an error message."""
+    try:
+        done = runner(["journalctl", "--no-pager", "--lines=8", "--output=cat", f"--unit={unit}.service"], check=False)
+    except CommandFailed as error:
+        return str(error)
+    return done.stdout.strip()[-1500:]
+
+
+def restart(unit: str, runner: Runner = run) -> None:
+    """Restart a unit that is running."""
+    runner(["systemctl", "try-restart", unit], timeout=120)

@@ -1,0 +1,89 @@
+"""The kernel's mount table: lines of /proc/PID/mountinfo as values, see proc_pid_mountinfo(5). Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Optional
+
+MS_RDONLY, MS_REMOUNT, MS_BIND = 1, 32, 4096
+_FLAGS = {"nosuid": 2, "nodev": 4, "noexec": 8, "noatime": 1024, "nodiratime": 2048, "relatime": 1 << 21}
+_STRICTATIME = 1 << 24
+_OCTAL = re.compile(r"\\([0-7]{3})")
+
+
+@dataclass(frozen=True)
+class Mount:
+    """One line of /proc/PID/mountinfo."""
+
+    mount_id: int
+    device: str
+    root: str
+    path: str
+    options: tuple[str, ...]
+    kind: str
+    source: str
+    super_options: tuple[str, ...]
+
+    @property
+    def read_only(self) -> bool:
+        """Whether this mount refuses writes, whatever its file system says."""
+        return "ro" in self.options
+
+    @property
+    def super_read_only(self) -> bool:
+        """Whether the file system refuses writes."""
+        return "ro" in self.super_options
+
+    @property
+    def upper(self) -> tuple[str, ...]:
+        """Where an overlay puts what is written to it, as whoever mounted it called that; empty for all others."""
+        if self.kind != "overlay" or self.super_read_only:
+            return ()
+        named = (option.partition("=") for option in self.super_options)
+        return tuple(_unquote(value) for name, _, value in named if name in ("upperdir", "workdir"))
+
+    @property
+    def flags(self) -> int:
+        """The flags a remount must repeat, or it would drop them."""
+        flags = sum(_FLAGS.get(option, 0) for option in self.options)
+        if not {"noatime", "relatime"} & set(self.options):
+            flags |= _STRICTATIME
+        return flags
+
+
+def parse_mountinfo(text: str) -> list[Mount]:
+    """Read the text of a mountinfo file; the last mount at a path is the one that is seen there."""
+    mounts = []
+    for line in text.splitlines():
+        left, _, right = line.partition(" - ")
+        head, tail = left.split(" "), right.split(" ")
+        if len(head) < 6 or len(tail) < 3:
+            continue
+        mounts.append(
+            Mount(
+                mount_id=int(head[0]),
+                device=head[2],
+                root=_unquote(head[3]),
+                path=_unquote(head[4]),
+                options=tuple(head[5].split(",")),
+                kind=tail[0],
+                source=_unquote(tail[1]),
+                super_options=tuple(tail[2].split(",")),
+            )
+        )
+    return mounts
+
+
+def mounted_at(mounts: Iterable[Mount], path: str) -> Optional[Mount]:
+    """Return the mount that is seen at a path."""
+    found = None
+    for mount in mounts:
+        if mount.path == path:
+            found = mount
+    return found
+
+
+def _unquote(text: str) -> str:
+    return _OCTAL.sub(lambda match: chr(int(match.group(1), 8)), text)

@@ -1,0 +1,74 @@
+"""Which mount units let a tree be fenced before services start, and what is said of those that do not."""
+
+from __future__ import annotations
+
+import pytest
+
+from bascule.filetree import boot_order
+
+PATH, NAME = "/srv/courses", "srv-courses.mount"
+# As systemd prints two units; the first one is a plain line of /etc/fstab.
+SHOWN = """Id=srv-courses.mount
+RequiredBy=local-fs.target coursefiles.service
+WantedBy=
+Before=local-fs.target umount.target coursefiles.service bascule-course_files-recorder.service
+After=-.mount local-fs-pre.target dev-sdb1.device
+TriggeredBy=
+FragmentPath=/run/systemd/generator/srv-courses.mount
+ActiveEnterTimestampMonotonic=700
+
+Id=local-fs.target
+Before=sysinit.target
+ActiveEnterTimestampMonotonic=500
+"""
+FSTAB, LOCAL = boot_order.parse_show(SHOWN)
+NOFAIL = {**FSTAB, "RequiredBy": "", "WantedBy": "local-fs.target", "Before": "umount.target coursefiles.service"}
+NETDEV = {**NOFAIL, "WantedBy": "remote-fs.target", "After": "remote-fs-pre.target network-online.target"}
+NETWORK = [
+    {"Id": NAME, "After": NETDEV["After"]},
+    {"Id": "remote-fs-pre.target", "After": "open-iscsi.service remote-fs-pre.target"},
+    {"Id": "open-iscsi.service", "After": "network-online.target"},
+    {"Id": "network-online.target", "After": "network.target"},
+]
+WITH_BASIC = [
+    *NETWORK,
+    {"Id": "network.target", "After": "cloud.service"},
+    {"Id": "cloud.service", "After": "basic.target"},
+]
+
+
+def test_what_comes_before_services_is_in_order() -> None:
+    found = boot_order.judge(PATH, FSTAB, LOCAL, WITH_BASIC)
+    assert (found.unit, found.fault, found.advice) == (NAME, "", "")
+    # What waits for the mount waits for its fence as well; what is ours does so in its own way.
+    assert found.services == ("coursefiles.service",)
+
+
+def test_a_mount_that_the_fence_can_wait_for_is_in_order() -> None:
+    assert boot_order.judge(PATH, NOFAIL, LOCAL, []).fault == ""
+    assert boot_order.judge(PATH, NETDEV, LOCAL, NETWORK).fault == ""
+
+
+def test_a_mount_that_waits_for_what_starts_after_the_fence_is_refused() -> None:
+    advice = boot_order.judge(PATH, NETDEV, LOCAL, WITH_BASIC).advice
+    assert "mounted after network-online.target after network.target after cloud.service after basic.target" in advice
+    assert f"systemctl show -p After '{NAME}'" in advice
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"TriggeredBy": "srv-courses.automount"}, "x-systemd.automount"),
+        ({"RequiredBy": "coursefiles.service"}, "noauto"),
+        ({"RequiredBy": ""}, "add-wants local-fs.target"),
+        ({"FragmentPath": ""}, "give it a line in /etc/fstab"),
+    ],
+)
+def test_a_mount_that_no_boot_makes_in_time_is_refused(changed: dict[str, str], said: str) -> None:
+    assert said in boot_order.judge(PATH, {**FSTAB, **changed}, LOCAL, []).advice
+
+
+def test_what_was_mounted_before_systemd_started_is_in_order() -> None:
+    for since in ("", "0", "499"):
+        mount = {**FSTAB, "FragmentPath": "", "ActiveEnterTimestampMonotonic": since}
+        assert boot_order.judge(PATH, mount, LOCAL, []).fault == ""

@@ -1,0 +1,64 @@
+"""The measurement of the link on this machine's loopback: it measures, admits one, and is gone afterwards."""
+
+from __future__ import annotations
+
+import socket
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bascule.system import link_rate
+from bascule.system.io import throughput
+from bascule.system.link_rate import RateError
+
+
+def free(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) != 0
+
+
+def test_a_stream_is_measured_and_the_listener_is_gone() -> None:
+    port, token = throughput.listen("127.0.0.1", 2)
+    intervals, ahead = throughput.send("127.0.0.1", port, token, 2)
+    assert link_rate.judge(intervals)["mbit"] > 0
+    assert abs(ahead) < 1
+    deadline = time.monotonic() + 5
+    while not free(port) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert free(port)
+
+
+def test_a_wrong_token_is_not_admitted_and_the_right_one_still_is() -> None:
+    port, token = throughput.listen("127.0.0.1", 1)
+    with pytest.raises(RateError, match=r"a stream to 127\.0\.0\.1"):
+        throughput.send("127.0.0.1", port, "0" * len(token), 0.2)
+    assert throughput.send("127.0.0.1", port, token, 1)[0]
+
+
+def test_an_address_that_is_not_here_is_refused() -> None:
+    with pytest.raises(RateError, match=r"to listen at 192\.0\.2\.7"):
+        throughput.listen("192.0.2.7", 1)
+
+
+def test_nobody_listening_is_an_error_and_not_a_rate() -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with pytest.raises(RateError, match="not measured"):
+        throughput.send("127.0.0.1", port, "x", 1)
+
+
+@given(st.floats(0.1, 100_000), st.floats(1, 99))
+def test_a_share_leaves_the_rest_of_the_link_to_others(mbit: float, percent: float) -> None:
+    limit = link_rate.share(mbit, percent)
+    assert limit.endswith("k")
+    kib = int(limit[:-1])
+    assert kib == 1 or kib * 1024 * 8 / 1e6 <= mbit * percent / 100 + 1e-6
+    assert (kib + 1) * 1024 * 8 / 1e6 > mbit * percent / 100
+
+
+@pytest.mark.parametrize(("mbit", "percent"), [(0, 70), (200, 100), (200, 0)])
+def test_a_link_that_is_not_known_or_wholly_ours_has_no_limit(mbit: float, percent: float) -> None:
+    assert link_rate.share(mbit, percent) == "0"

@@ -1,0 +1,57 @@
+"""Two nodes whose every request is held against the official schemas, where these are at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from bascule.guest import prepare
+
+from . import fake_node
+from . import schema as official
+
+
+@pytest.fixture
+def fake() -> ModuleType:
+    """The node in memory."""
+    return fake_node
+
+
+@pytest.fixture
+def schema() -> ModuleType:
+    """The official schemas."""
+    return official
+
+
+@pytest.fixture
+def checked() -> Callable[[str, str, Mapping[str, Any]], None]:
+    """Check a request against every official schema at hand; without one, check nothing."""
+    versions = [version for version in ("8.4", "9.1") if official.available(version)]
+
+    def check(method: str, path: str, values: Mapping[str, Any]) -> None:
+        for version in versions:
+            official.check(version, method, path, values)
+
+    return check
+
+
+@pytest.fixture
+def nodes(checked: Any) -> Any:
+    """Two nodes, a running guest at the first."""
+    return fake_node.pair(checked)
+
+
+@pytest.fixture
+def prepared(nodes: Any) -> Any:
+    """The same after prepare."""
+    here, there, source, target = nodes
+    prepare.adopt(source)
+    archive = prepare.back_up(source)["archive"]
+    there.archives = [dict(row) for row in here.archives]
+    prepare.restore(target, source.config(), archive["volid"], began=True)
+    here.requests.clear()
+    there.requests.clear()
+    return nodes

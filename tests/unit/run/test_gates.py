@@ -1,0 +1,116 @@
+"""A gate fails closed: every way of not knowing is NO-GO."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from bascule.run.gates import decide
+
+NOW = 1_000_000.0
+GATES = {
+    "rate": {"min": 150, "max": 1000, "unit": "Mbit/s", "max_age": 300},
+    "lag": {"max": 60, "unit": "s"},
+    "boots": {"equals": True},
+    "version": {"equals": "15"},
+}
+
+
+def put(name: str = "rate", value: Any = 200, unit: str = "Mbit/s", age: Any = 10.0, **options: Any) -> Any:
+    """Put a sample to a gate."""
+    taken = NOW - age if isinstance(age, float) else age
+    return decide(name, value, unit, taken, options.get("gates", GATES), options.get("overrides"), NOW)
+
+
+@pytest.mark.parametrize("value", [150, 200.5, "200", " 200 ", 1000, "2e2"])
+def test_a_sample_within_its_limit_is_go(value: Any) -> None:
+    verdict = put(value=value)
+    assert verdict.go, verdict.reason
+    assert verdict.passes
+
+
+def test_what_can_be_below_zero_may_be() -> None:
+    assert put("frost", -5, "degrees", gates={"frost": {"max": 0, "unit": "degrees"}}).go
+    assert put("lag", 0, "s").go
+
+
+@pytest.mark.parametrize("value", [True, "True", "true"])
+def test_true_is_true_however_a_template_writes_it(value: Any) -> None:
+    assert put("boots", value, "").go
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"name": "unheard_of"}, "declares no limit"),
+        ({"gates": None}, "declares no limit"),
+        ({"gates": {"rate": {}}}, "declares no limit"),
+        ({"gates": {"rate": {"unit": "Mbit/s"}}}, "declares no limit"),
+        ({"gates": {"rate": "150"}}, "declares no limit"),
+        ({"gates": {"rate": {"min": 1, "unit": "Mbit/s", "maximum": 5}}}, "mean nothing: maximum"),
+        ({"gates": {"rate": {"min": "much", "unit": "Mbit/s"}}}, "min is no number"),
+        ({"gates": {"rate": {"min": 1, "unit": "Mbit/s", "max_age": "old"}}}, "max_age is no time"),
+        ({"gates": {"rate": {"min": 1, "unit": "Mbit/s", "max_age": 0}}}, "max_age is no time"),
+        ({"value": None}, "there is no sample"),
+        ({"value": ""}, "there is no sample"),
+        ({"value": "  "}, "there is no sample"),
+        ({"value": "fast"}, "is no number"),
+        ({"value": "200 Mbit/s"}, "is no number"),
+        ({"value": []}, "is no number"),
+        ({"value": True}, "is no number"),
+        ({"value": float("nan")}, "is no number"),
+        ({"value": "inf"}, "is no number"),
+        ({"value": 149.9}, "below 150"),
+        ({"value": 1001}, "above 1000"),
+        ({"value": 0}, "below 150"),
+        ({"name": "lag", "unit": "s", "value": -120}, "-120 s is below zero"),
+        ({"name": "lag", "unit": "s", "value": "-0.5"}, "-0.5 s is below zero"),
+        (
+            {"name": "delta", "unit": "B", "value": -1, "gates": {"delta": {"max": 60, "unit": "B"}}},
+            "-1 B is below zero",
+        ),
+        ({"value": -1, "gates": {"rate": {"min": -5, "unit": "Mbit/s"}}}, "-1 Mbit/s is below zero"),
+        ({"unit": ""}, "the sample is in no unit"),
+        ({"unit": "MB/s"}, "the sample is in MB/s"),
+        ({"age": 301.0}, "is 301 s old, 300 s are allowed"),
+        ({"age": None}, "is not known"),
+        ({"age": ""}, "is not known"),
+        ({"age": "yesterday"}, "is not known"),
+        ({"age": -120.0}, "in the future"),
+        ({"name": "lag", "unit": "s", "value": 1, "age": 301.0}, "300 s are allowed"),
+        ({"name": "boots", "unit": "", "value": False}, "is not True"),
+        ({"name": "boots", "unit": "", "value": "yes"}, "is not True"),
+        ({"name": "boots", "unit": "", "value": 1}, "is not True"),
+        ({"name": "version", "unit": "", "value": "16"}, "is not 15"),
+    ],
+)
+def test_whatever_is_not_clearly_go_is_no_go(change: dict[str, Any], reason: str) -> None:
+    verdict = put(**change)
+    assert not verdict.go
+    assert not verdict.passes
+    assert reason in verdict.reason
+
+
+def test_an_override_names_its_gate_and_has_a_reason() -> None:
+    assert put(value=1, overrides={"rate": "the link is being repaired"}).passes
+    assert not put(value=1, overrides={"rate": "the link is being repaired"}).go
+    for useless in ({"rate": ""}, {"rate": "  "}, {"rate": True}, {"lag": "why"}, ["rate"], "rate", None):
+        assert not put(value=1, overrides=useless).passes
+
+
+def test_an_override_of_a_gate_that_says_go_is_no_override() -> None:
+    assert put(overrides={"rate": "why"}).override == ""
+
+
+def test_the_verdict_is_plain_and_complete() -> None:
+    assert put(value=1).to_dict() == {
+        "name": "rate",
+        "go": False,
+        "passes": False,
+        "reason": "1 is below 150",
+        "value": 1,
+        "unit": "Mbit/s",
+        "limit": GATES["rate"],
+        "override": "",
+    }

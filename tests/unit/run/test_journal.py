@@ -1,0 +1,215 @@
+"""The journal's files: chained across processes, copied to both sites, honest about copies that are missing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from bascule.errors import JournalError
+from bascule.run import chain
+from bascule.run.io import journal as run_journal
+from bascule.run.io.journal import Journal, read_copies, read_starts, require_copies
+from bascule.system.ssh import Target
+
+UNREACHABLE = Target("far", ("sh", "-c", "echo no route >&2; exit 255", "--"))
+
+
+@pytest.fixture
+def sites(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Target]:
+    """Two sites whose directories lie side by side on this machine: a shell for each sees its own."""
+    monkeypatch.setattr(run_journal, "SITE_DIRECTORY", "copies")
+    found = {}
+    for site in ("mtp", "tls"):
+        (tmp_path / site).mkdir()
+        script = f'cd "{tmp_path / site}" && eval "$1"'
+        found[site] = Target(f"files-{site}", ("sh", "-c", script, "--"))
+    return found
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Callable[[str], Journal]:
+    """Make journals of one run by decision."""
+    return lambda decision: Journal(tmp_path / "runs", "r1", "ctl", decision)
+
+
+def test_entries_of_several_processes_make_one_chain(journal: Callable[[str], Journal]) -> None:
+    for number in range(3):
+        journal("d1").append("begin", component="db", data={"number": number})
+        journal("d2").append("step", component="db", durable=False)
+    entries = journal("d1").read().entries
+    assert chain.verify(entries) == []
+    assert [e["n"] for e in journal("d1").own()] == [1, 2, 3]
+
+
+def test_a_fragment_of_a_killed_controller_stays_apart(journal: Callable[[str], Journal]) -> None:
+    one = journal("d1")
+    one.append("begin")
+    with one.path.open("a") as stream:
+        stream.write('{"n":2,"time')
+    journal("d2").append("begin")
+    reading = one.read()
+    assert (len(reading.entries), len(reading.broken)) == (2, 1)
+
+
+def test_both_sites_get_what_they_miss_and_nothing_twice(
+    journal: Callable[[str], Journal], sites: dict[str, Target], tmp_path: Path
+) -> None:
+    one = journal("d1")
+    one.start(sites, {})
+    one.append("begin", component="db")
+    assert one.copy_to(sites) == {}
+    assert one.copy_to(sites) == {}
+    one.append("end", component="db")
+    assert one.copy_to(sites) == {}
+    for site in sites:
+        text = (tmp_path / site / "copies/r1/ctl-d1.jsonl").read_text()
+        assert text == one.path.read_text()
+    readings, errors = read_copies("r1", sites)
+    assert errors == {}
+    assert all(chain.verify(reading.entries) == [] for reading in readings.values())
+    (start,) = read_starts(sites)
+    assert (start["run"], start["epoch"], start["n"]) == ("r1", "d1", 1)
+    assert (one.runs / "latest").resolve() == one.directory.resolve()
+
+
+def test_what_mkdir_has_made_is_made_durable(
+    journal: Callable[[str], Journal], sites: dict[str, Target], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_journal, "SITE_DIRECTORY", "lib/bascule/journal")
+    synced = tmp_path / "synced"
+    watched = f'sync() {{ echo "$@" >> "{synced}"; command sync "$@"; }}; cd "{tmp_path}/tls" && eval "$1"'
+    one = journal("d1")
+    one.append("begin")
+    assert one.copy_to({"tls": Target("far", ("sh", "-c", watched, "--"))}) == {}
+    run = "lib/bascule/journal/r1"
+    assert synced.read_text().split() == [f"{run}/ctl-d1.jsonl", run, "lib/bascule/journal", "lib/bascule", "lib"]
+
+
+def test_a_site_that_was_away_gets_everything_later(
+    journal: Callable[[str], Journal], sites: dict[str, Target]
+) -> None:
+    one = journal("d1")
+    cut = {**sites, "tls": UNREACHABLE}
+    one.start(cut, {})
+    one.append("begin", component="db")
+    failed = one.copy_to(cut)
+    assert "no route" in failed["tls"]
+    one.append("end", component="db")
+    assert one.copy_to(sites) == {}
+    readings, _ = read_copies("r1", sites)
+    assert [len(readings[site].entries) for site in sites] == [3, 3]
+
+
+def test_one_that_was_silent_is_spared_for_a_while_unless_its_copy_is_insisted_on(
+    journal: Callable[[str], Journal], sites: dict[str, Target], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = tmp_path / "asked"
+    silent = Target("far", ("sh", "-c", f'echo >> "{asked}"; echo no route >&2; exit 255', "--"))
+    one = journal("d1")
+    one.append("begin", component="db")
+    for number in range(3):
+        failed = one.copy_to({**sites, "tls": silent}, insist=False)
+        assert "no route" in failed["tls"], f"told as missing, also the {number + 1}. time"
+    assert len(asked.read_text()) == 1
+    assert "no route" in one.copy_to({**sites, "tls": silent})["tls"]
+    assert len(asked.read_text()) == 2, "insisted on"
+    assert "no route" in one.copy_to({"tls": silent}, insist=False)["tls"]
+    assert len(asked.read_text()) == 3, "asked again where nobody else is there"
+    monkeypatch.setattr(run_journal, "_SILENT", 0.0)
+    assert one.copy_to(sites, insist=False) == {}, "asked again after a while"
+    readings, _ = read_copies("r1", sites)
+    assert [len(readings[site].entries) for site in sites] == [1, 1]
+
+
+def test_a_chain_starts_with_the_heads_seen_at_each_site(
+    journal: Callable[[str], Journal], sites: dict[str, Target]
+) -> None:
+    first = journal("d1")
+    first.start(sites, {})
+    head = first.append("begin")["hash"]
+    first.copy_to(sites)
+    second = journal("d2")
+    second.start({**sites, "tls": UNREACHABLE}, {"phase": "rollback"})
+    second.start(sites, {})
+    (start,) = second.own()
+    assert start["data"]["heads"] == {"mtp": {"ctl-d1": head}}
+    assert "no route" in start["data"]["unreachable"]["tls"]
+    assert start["data"]["phase"] == "rollback"
+
+
+def test_a_line_that_is_no_entry_in_one_copy_stops_nothing(
+    journal: Callable[[str], Journal], sites: dict[str, Target], tmp_path: Path
+) -> None:
+    first = journal("d1")
+    first.start(sites, {})
+    head = first.append("begin")["hash"]
+    first.copy_to(sites)
+    (tmp_path / "tls/copies/r1/later-version.jsonl").write_text(
+        json.dumps({**dict.fromkeys(chain.FIELDS, "x"), "n": None, "data": None}) + "\n"
+    )
+    second = journal("d2")
+    second.start(sites, {})
+    (start,) = second.own()
+    assert start["data"]["heads"] == {"mtp": {"ctl-d1": head}, "tls": {"ctl-d1": head}}
+    assert start["data"]["broken"] == {"tls": 1}
+
+
+def test_a_run_of_another_plan_is_refused(
+    journal: Callable[[str], Journal], sites: dict[str, Target], tmp_path: Path
+) -> None:
+    first = journal("d1")
+    first.start(sites, {"plan": "lab"})
+    first.copy_to(sites)
+    journal("d2").start(sites, {"plan": "lab"})
+    with pytest.raises(JournalError, match=r"run r1 to be one of plan techcorp.*found: a run of plan lab"):
+        journal("d3").start({}, {"plan": "techcorp"})
+    elsewhere = Journal(tmp_path / "other", "r1", "ctl2", "d4")
+    cut = {**sites, "mtp": UNREACHABLE}
+    with pytest.raises(JournalError, match=r"found: a run of plan lab.*nothing was changed"):
+        elsewhere.start(cut, {"plan": "techcorp"})
+    assert elsewhere.own() == []
+
+
+def test_what_was_only_tried_is_not_the_latest_run(journal: Callable[[str], Journal]) -> None:
+    one = journal("d1")
+    one.start({}, {"check_mode": True})
+    assert not (one.runs / "latest").exists()
+    journal("d2").start({}, {"check_mode": False})
+    assert (one.runs / "latest").resolve() == one.directory.resolve()
+
+
+def test_a_verb_that_another_controller_has_begun_and_not_ended_is_told(
+    journal: Callable[[str], Journal], sites: dict[str, Target], tmp_path: Path
+) -> None:
+    other = Journal(tmp_path / "other", "r1", "elsewhere", "d0")
+    other.start(sites, {})
+    other.append("begin", phase="rollback", verb="freeze", component="db")
+    other.append("begin", phase="rollback", verb="freeze", component="files")
+    other.append("end", phase="rollback", verb="freeze", component="files", data={"result": "ok"})
+    other.copy_to(sites)
+    (told,) = journal("d1").start(sites, {})
+    assert told.startswith("freeze of db (rollback), begun 2")
+    assert "by another controller, elsewhere, has not ended" in told
+    assert journal("d1").start(sites, {}) == [], "told once"
+    assert Journal(tmp_path / "third", "r1", "elsewhere", "d2").start(sites, {}) == [], "one's own goes on as it is"
+
+
+def test_missing_copies_are_loud_or_forbidding(sites: dict[str, Target]) -> None:
+    assert require_copies({}, sites, True, "switch of db") == []
+    warnings = require_copies({"tls": "timed out"}, sites, False, "freeze of db")
+    assert "NO COPY at tls (files-tls): timed out" in warnings[0]
+    with pytest.raises(JournalError, match=r"both sites to hold.*tls.*switch of db was not started"):
+        require_copies({"tls": "timed out"}, sites, True, "switch of db")
+    with pytest.raises(JournalError, match="at least one site"):
+        require_copies({"mtp": "x", "tls": "x"}, sites, False, "freeze of db")
+    with pytest.raises(JournalError, match="none declared"):
+        require_copies({}, {}, False, "freeze of db")
+
+
+def test_facts_are_kept_for_reports(journal: Callable[[str], Journal]) -> None:
+    path = journal("d1").write_facts("db", "verify", {"rows_compared": 1})
+    assert path.name == "db.verify.json"
+    assert path.parent.name == "facts"

@@ -1,0 +1,231 @@
+"""Where a run stands, in words a tired reader understands, with a next command that is safe."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from bascule.guard import state as rule
+from bascule.guard.state import Epoch, GuardState
+from bascule.run import position
+from bascule.run.position import Last, Side, Sides
+
+NAMES = ("montpellier", "toulouse")
+SOURCE_OPEN = rule.adopt_open(GuardState("db", "db-mtp"))
+TARGET_CLOSED = rule.adopt_closed(GuardState("db", "db-tls"))
+E1 = Epoch(1, "d")
+SOURCE_CLOSED, RECEIPT = rule.closed(rule.promise(SOURCE_OPEN, E1), E1, {}, "now")
+TARGET_OPENING = rule.may_open(TARGET_CLOSED, E1, RECEIPT, True)
+TARGET_OPEN = rule.opened(TARGET_OPENING, E1)
+
+
+def sides(source: GuardState | None, target: GuardState | None, name: str = "db") -> Sides:
+    """Return both sides of a component."""
+    return Sides(
+        name,
+        Side("db-mtp", "Montpellier", source, "" if source else "timed out"),
+        Side("db-tls", "Toulouse", target, "" if target else "timed out"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "where", "words"),
+    [
+        (SOURCE_OPEN, TARGET_CLOSED, "source", "active at Montpellier"),
+        (replace(SOURCE_OPEN, frozen=True), TARGET_CLOSED, "source-frozen", "frozen at Montpellier"),
+        (SOURCE_CLOSED, TARGET_CLOSED, "held", "HELD: no side is open, latest data at Montpellier"),
+        (rule.promise(SOURCE_OPEN, E1), TARGET_CLOSED, "held", "interrupted"),
+        (SOURCE_CLOSED, TARGET_OPENING, "held", "interrupted: no side is open, latest data at Toulouse"),
+        (SOURCE_CLOSED, TARGET_OPEN, "target", "active at Toulouse"),
+        (SOURCE_OPEN, TARGET_OPEN, "both", "BOTH SIDES OPEN"),
+        (SOURCE_OPEN, None, "source-alone", "active at Montpellier (db-mtp open 0; db-tls NOT READ: timed out)"),
+        (replace(SOURCE_OPEN, frozen=True), None, "source-frozen-alone", "frozen at Montpellier"),
+        (None, TARGET_OPEN, "target-alone", "active at Toulouse (db-tls open 1; db-mtp NOT READ: timed out)"),
+        (SOURCE_CLOSED, None, "unread", "db-mtp closed 1; db-tls NOT READ: timed out"),
+        (None, None, "unread", "db-mtp NOT READ: timed out; db-tls NOT READ: timed out"),
+        (GuardState("db", "db-mtp"), GuardState("db", "db-tls"), "unprepared", "not taken over"),
+    ],
+)
+def test_where_a_component_stands(source: GuardState | None, target: GuardState | None, where: str, words: str) -> None:
+    standing = position.standing(sides(source, target))
+    assert standing.where == where
+    assert words in standing.words
+
+
+@pytest.mark.parametrize(
+    ("where", "last", "command"),
+    [
+        (["unprepared"], Last(), "playbooks/10_audit.yml"),
+        (["unprepared"], Last("audit", "audit", outcome="ok"), "playbooks/20_prepare.yml"),
+        (["source"], Last("prepare", "prepare", outcome="ok"), "playbooks/30_sync.yml"),
+        (["source"], Last("prepare", "prepare", outcome="failed"), "playbooks/20_prepare.yml"),
+        (["source"], Last("pretest", "check", outcome="ok"), "60_cutover.yml -e confirm=toulouse"),
+        (
+            ["source-frozen", "source"],
+            Last("cutover", "freeze", outcome="failed"),
+            "rollback.yml -e confirm=montpellier",
+        ),
+        (["held", "target"], Last("cutover", "switch", outcome="not ended"), "rollback.yml -e confirm=montpellier"),
+        (["held", "target"], Last("rollback", "switch", outcome="not ended"), "rollback.yml -e confirm=montpellier"),
+        (["target"], Last("cutover", "thaw", outcome="ok"), "70_verify.yml; to return"),
+        (
+            ["target"],
+            Last("cutover", "thaw", outcome="failed"),
+            "60_cutover.yml -e confirm=toulouse to go on, which lets",
+        ),
+        (["target"], Last("cutover", "thaw", outcome="not ended"), "60_cutover.yml -e confirm=toulouse to go on"),
+        (
+            ["target"],
+            Last("rollback", "freeze", outcome="failed"),
+            "rollback.yml -e confirm=montpellier to go on; to stay",
+        ),
+        (
+            ["target"],
+            Last("verify", "verify", outcome="failed"),
+            "if users are not let in: ansible-playbook playbooks/60_",
+        ),
+        (["source"], Last("rollback", "thaw", outcome="failed"), "rollback.yml -e confirm=montpellier to go on"),
+        (["source"], Last("rollback", "thaw", outcome="ok"), "playbooks/30_sync.yml"),
+        (
+            ["source"],
+            Last("verify", "verify", outcome="ok"),
+            "none is needed; to go on: ansible-playbook playbooks/30_",
+        ),
+        (["source"], Last("verify", "verify", outcome="failed"), "ansible-playbook playbooks/70_verify.yml"),
+        (["target"], Last("verify", "verify", outcome="ok"), "none is needed; to return"),
+        (["unread", "held"], Last("cutover", "switch"), "make the machine that was not read reachable"),
+        (
+            ["source-alone", "source-frozen-alone", "source"],
+            Last("cutover", "sync", outcome="not ended"),
+            "rollback.yml -e confirm=montpellier, which lets users in again",
+        ),
+        (["source-alone"], Last("sync", "sync", outcome="failed"), "make the machine that was not read reachable"),
+        (["source-alone", "held"], Last("cutover", "switch"), "make the machine that was not read reachable"),
+        (
+            ["target-frozen-alone", "target"],
+            Last("rollback", "freeze"),
+            "60_cutover.yml -e confirm=toulouse, which lets",
+        ),
+        (["target-alone", "held"], Last("cutover", "thaw"), "make the machine that was not read reachable"),
+        (["target-alone"], Last("verify", "verify", outcome="ok"), "make the machine that was not read reachable"),
+        (["both", "unread"], Last("cutover", "switch"), "close one side by hand"),
+    ],
+)
+def test_the_next_command(where: list[str], last: Last, command: str) -> None:
+    standings = [position.Standing(f"c{i}", w, "") for i, w in enumerate(where)]
+    assert command in position.next_command(standings, last, *NAMES)
+
+
+@pytest.mark.parametrize(
+    ("entered", "left", "journal_silent", "found"),
+    [
+        (SOURCE_OPEN, None, False, True),
+        (replace(SOURCE_OPEN, frozen=True), None, True, True),
+        (SOURCE_OPEN, TARGET_CLOSED, True, True),
+        (SOURCE_OPEN, TARGET_CLOSED, False, False),
+        (SOURCE_CLOSED, None, True, False),
+        (rule.promise(SOURCE_OPEN, E1), None, True, False),
+        (TARGET_OPENING, None, True, False),
+        (GuardState("db", "db-mtp"), None, True, False),
+        (None, None, True, False),
+    ],
+)
+def test_only_a_side_with_its_permit_does_without_the_other_one(
+    entered: GuardState | None, left: GuardState | None, journal_silent: bool, found: bool
+) -> None:
+    both = sides(entered, left)
+    assert position.alone(both.source, both.target, journal_silent) is found
+
+
+@pytest.mark.parametrize(
+    ("entered", "left", "retired", "why"),
+    [
+        (TARGET_OPEN, SOURCE_CLOSED, False, ""),
+        (TARGET_OPEN, None, True, ""),
+        (TARGET_OPEN, None, False, "db-mtp not read, not closed"),
+        (replace(TARGET_OPEN, frozen=True), SOURCE_CLOSED, False, "db-tls open 1, frozen, not open to users"),
+        (TARGET_CLOSED, SOURCE_OPEN, False, "db-tls closed, not open to users"),
+        (None, SOURCE_CLOSED, True, "db-tls not read, not open to users"),
+        (TARGET_OPENING, SOURCE_CLOSED, False, "db-tls opening 1, not open to users"),
+        (TARGET_OPEN, GuardState("db", "db-mtp"), False, "db-mtp unknown, not closed"),
+    ],
+)
+def test_only_what_stands_where_it_stays_is_retired(
+    entered: GuardState | None, left: GuardState | None, retired: bool, why: str
+) -> None:
+    both = sides(left, entered)
+    assert position.unsettled(both.target, both.source, retired) == why
+
+
+def entry(kind: str, component: str, second: int, **data: Any) -> dict[str, Any]:
+    """Return an entry of a cutover's switch."""
+    return {
+        "kind": kind,
+        "component": component,
+        "time": f"2026-01-01T00:00:{second:02d}",
+        "epoch": "d",
+        "controller": "ctl",
+        "phase": "cutover",
+        "verb": "switch",
+        "data": data,
+    }
+
+
+def test_the_last_verb_shows_the_worst_of_what_ran_side_by_side() -> None:
+    entries = [entry("begin", "db", 1), entry("begin", "files", 2), entry("end", "files", 3, result="ok")]
+    last = position.last_verb(entries)
+    assert (last.component, last.outcome) == ("db", "not ended")
+    last = position.last_verb([*entries, entry("end", "db", 4, result="failed")])
+    assert (last.component, last.outcome) == ("db", "failed")
+    last = position.last_verb([*entries, entry("end", "db", 4, result="ok")])
+    assert (last.component, last.outcome) == ("files", "ok")
+
+
+def test_a_dry_run_is_no_verb() -> None:
+    assert position.last_verb([entry("begin", "db", 1, check_mode=True)]) == Last()
+
+
+def test_a_decommission_that_has_begun_leaves_no_way_back_until_prepare_has_made_one() -> None:
+    def of(kind: str, verb: str, second: int, **data: Any) -> dict[str, Any]:
+        return {**entry(kind, "db", second, **data), "verb": verb}
+
+    begun = [of("end", "prepare", 1, result="ok"), of("begin", "retire", 2)]
+    assert position.retired(begun) == {"db"}
+    assert position.retired([*begun, of("end", "retire", 3, result="failed")]) == {"db"}
+    assert position.retired([*begun, of("end", "prepare", 4, result="failed")]) == {"db"}
+    assert position.retired([*begun, of("end", "prepare", 4, result="ok")]) == set()
+    assert position.retired([of("begin", "retire", 2, check_mode=True)]) == set()
+    there = [position.Standing("db", "target", ""), position.Standing("files", "target", "")]
+    last = Last("decommission", "retire", outcome="failed")
+    assert "there is no way back" in position.next_command(there, last, *NAMES, {"db", "files"})
+    assert "not retired yet: files" in position.next_command(there, last, *NAMES, {"db"})
+    assert "rollback" not in position.next_command(there, last, *NAMES, {"db"})
+
+
+def test_guards_are_found_whatever_a_role_calls_them() -> None:
+    registered = {
+        "failed": False,
+        "results": [{"guard": SOURCE_OPEN.to_dict()}, {"guards": {"x": TARGET_CLOSED.to_dict()}}],
+    }
+    assert position.find_guards(registered) == [SOURCE_OPEN, TARGET_CLOSED]
+    assert position.find_guards({"guard": {**SOURCE_OPEN.to_dict(), "status": "ajar"}}) == []
+
+
+def test_the_report_is_about_ten_lines() -> None:
+    lines = position.report(
+        "r",
+        [sides(SOURCE_CLOSED, TARGET_OPEN), sides(SOURCE_OPEN, TARGET_CLOSED, "files")],
+        position.last_verb([entry("begin", "db", 1)]),
+        {"here": "3 entries", "tls": "NOT READ (timed out)"},
+        [],
+        NAMES,
+    )
+    assert len(lines) == 6
+    assert lines[0] == "Run r"
+    assert "cutover/switch of db" in lines[1]
+    assert "NOT ENDED" in lines[1]
+    assert lines[2] == "Journal: here 3 entries, tls NOT READ (timed out); chains hold"
+    assert lines[-1].startswith("Next: ansible-playbook playbooks/60_cutover.yml -e confirm=toulouse to go on")
+    assert "CHAIN BROKEN: x" in position.report("r", [], Last(), {}, ["x"], NAMES)[2]

@@ -1,0 +1,45 @@
+"""How a shell is started on a journal host."""
+
+from __future__ import annotations
+
+import pytest
+
+from bascule.errors import JournalError
+from bascule.system.ssh import Target, remote_command, target
+
+
+def test_ssh_takes_what_the_inventory_says() -> None:
+    where = target(
+        "db",
+        {
+            "ansible_host": "192.0.2.1",
+            "ansible_user": "root",
+            "ansible_port": 2222,
+            "ansible_ssh_private_key_file": "/keys/k",
+            "ansible_ssh_common_args": "-o StrictHostKeyChecking=yes -o 'UserKnownHostsFile=/a b'",
+        },
+        "-o ControlMaster=auto",
+        "/tmp/c",
+    )
+    words = list(where.argv)
+    assert words[:3] == ["ssh", "-o", "ControlMaster=auto"]
+    assert "UserKnownHostsFile=/a b" in words
+    assert words[-4:] == ["-l", "root", "--", "192.0.2.1"]
+    assert "BatchMode=yes" in words
+    assert [words[words.index(flag) + 1] for flag in ("-i", "-p")] == ["/keys/k", "2222"]
+    assert remote_command(where, "cat >> 'a b'")[-1] == "cat >> 'a b'"
+    assert Target.from_dict(where.to_dict()) == where
+
+
+def test_another_user_becomes_root() -> None:
+    where = target("db", {"ansible_user": "ops"}, "", "/tmp/c")
+    assert where.argv[-4:] == ("sudo", "-n", "sh", "-c")
+    assert remote_command(where, "echo 'x y'")[-1] == "'echo '\"'\"'x y'\"'\"''"
+
+
+def test_containers_and_this_machine() -> None:
+    assert target("a", {"ansible_connection": "local"}, "", "").argv == ("sh", "-c")
+    podman = target("a", {"ansible_connection": "containers.podman.podman"}, "", "")
+    assert podman.argv == ("podman", "exec", "-i", "a", "sh", "-c")
+    with pytest.raises(JournalError, match="connection winrm"):
+        target("a", {"ansible_connection": "winrm"}, "", "")
