@@ -73,7 +73,8 @@ class Pair:
 
     @property
     def network(self) -> str:
-        return f"bascule-fault-{self.name}"
+        # Two checkouts on one machine may test at the same time when each has a mark of its own.
+        return f"bascule-fault-{os.environ.get('BASCULE_TEST_MARK', '')}{self.name}"
 
     def host(self, side: str) -> str:
         """The container of a side, which is the machine's name in the inventory too."""
