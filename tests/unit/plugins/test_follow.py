@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -34,9 +35,8 @@ class Following:
         patch.setattr(ActionBase, "run", lambda *_: {})
         patch.setattr(self.action, "_execute_module", self.execute, raising=False)
         patch.setattr(follow, "Display", lambda: SimpleNamespace(display=self.said.append))
-        for place in (follow.time, module.time) if hasattr(module, "time") else (follow.time,):
-            patch.setattr(place, "monotonic", lambda: self.now)
-            patch.setattr(place, "sleep", lambda seconds: None)
+        patch.setattr(time, "monotonic", lambda: self.now)
+        patch.setattr(time, "sleep", lambda seconds: None)
 
     def execute(self, name: str, arguments: dict[str, Any], task_vars: Any) -> dict[str, Any]:
         """Take the place of Ansible."""
