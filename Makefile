@@ -11,7 +11,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: help packages install demo test lint unit meta molecule faults integration bench lab-up lab-status lab-down lab-image clean
+.PHONY: help packages install demo test test-all lint unit meta molecule faults integration bench lab-up lab-status lab-down lab-image clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -30,8 +30,11 @@ install: $(BIN)/.installed ## Install everything the project needs
 demo: install ## Move the lab's live site to Toulouse and back, under load
 	@$(BIN)/python tests/lab/demo.py
 
-test: install ## Run every test: lint, unit, meta, Molecule per role, faults, integration on the lab
+test: install ## Run lint, unit, meta, Molecule per role, faults, integration on the lab
 	@tests/run-all.sh
+
+test-all: install ## Run every test there is, also long sets of faults; goes on where it was interrupted
+	@tests/run-all.sh --long
 
 lint: install ## Run ansible-lint, yamllint, ruff and mypy
 	@tests/lint.sh

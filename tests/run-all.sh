@@ -1,25 +1,41 @@
 #!/usr/bin/env bash
-# The whole pyramid, cheapest first. What needs no lab runs while the lab's images are built.
+# The whole pyramid, cheapest first: `run-all.sh` what every change is tried with, `run-all.sh --long` all there is.
+# The lab's chain runs beside Molecule and the faults: each leaves the machine idle for much of its time.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 start=$SECONDS
 stage() { printf '\n== %s (after %d s)\n' "$1" $((SECONDS - start)); }
 
+which=(-m "not long")
+if [[ ${1:-} == --long ]]; then
+  # What has passed with these very sources is not run again: a set of hours can be interrupted.
+  which=(-p tests.resume --resume build/passed.jsonl)
+fi
+
 mkdir -p build
 stage "images of the lab, in the background"
 python tests/lab/lab.py image >build/image.log 2>&1 &
 image=$!
-trap 'kill "$image" 2>/dev/null || true; python tests/lab/lab.py down >build/down.log 2>&1 || cat build/down.log' EXIT
+chain=
+# SIGINT, which a program in the background ignores, would not end the chain; SIGTERM ends it, and the lab goes down.
+trap 'kill "$image" $chain 2>/dev/null || true; python tests/lab/lab.py down >build/down.log 2>&1 || cat build/down.log' EXIT
 
 stage "lint"
 tests/lint.sh
 stage "unit and meta tests"
-pytest -q -n 2 tests/unit tests/meta
+pytest -q -n 2 --durations=10 tests/unit tests/meta
 stage "images of the lab"
 wait "$image" || { cat build/image.log; exit 1; }
 tail -n 3 build/image.log
-stage "Molecule, a scenario per role; things broken on purpose between pairs of hosts"
-pytest -q -n 2 --durations=30 tests/molecule tests/faults
-stage "integration on the lab"
-pytest -q -x tests/integration
+
+stage "the chain on the lab, in the background; beside it Molecule, a scenario per role, and faults between pairs of hosts"
+pytest -q -x --durations=10 tests/integration >build/integration.log 2>&1 &
+chain=$!
+failed=0
+pytest -q -n 2 --durations=30 "${which[@]}" tests/molecule tests/faults || failed=$?
+stage "the chain on the lab"
+wait "$chain" || failed=$?
+chain=
+cat build/integration.log
 stage "done"
+exit "$failed"
