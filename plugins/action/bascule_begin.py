@@ -24,6 +24,7 @@ options:
     description: The verb that follows.
     type: str
     required: true
+    choices: [state, audit, prepare, sync, check, capture, freeze, switch, thaw, verify, retire]
   direction:
     description: V(forward) from the source to the target, V(back) the other way round.
     type: str

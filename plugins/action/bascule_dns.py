@@ -21,10 +21,6 @@ options:
     type: str
     choices: [look, prepare, switch, retire, await]
     required: true
-  component:
-    description: Name of the component.
-    type: str
-    required: true
   zone:
     description: The zone.
     type: str
@@ -73,8 +69,8 @@ options:
     description: Whether V(switch) and V(await) go on without a server that does not answer.
     type: bool
     default: false
-author:
-  - The Bascule authors
+extends_documentation_fragment:
+  - bascule.component
 """
 
 EXAMPLES = r"""

@@ -11,15 +11,11 @@ short_description: Keep what a return must restore
 description:
   - Writes V(captured.json) of a component on its host, durably, or reads it.
 options:
-  component:
-    description: Name of the component.
-    type: str
-    required: true
   data:
     description: What to keep, added to what is kept already under other keys; without it the file is only read.
     type: dict
-author:
-  - The Bascule authors
+extends_documentation_fragment:
+  - bascule.component
 """
 
 EXAMPLES = r"""
@@ -42,7 +38,7 @@ captured:
 from typing import Any
 
 from ansible.module_utils.bascule.guard.io import store
-from ansible.module_utils.bascule.plugin.module import run_module
+from ansible.module_utils.bascule.plugin.module import COMPONENT, run_module
 from ansible.module_utils.bascule.system.io import storage
 from ansible.module_utils.basic import AnsibleModule
 
@@ -62,4 +58,4 @@ def main(module: AnsibleModule) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    run_module({"component": {"type": "str", "required": True}, "data": {"type": "dict"}}, main)
+    run_module({**COMPONENT, "data": {"type": "dict"}}, main)

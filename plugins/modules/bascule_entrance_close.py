@@ -14,55 +14,6 @@ description:
   - The attempt from outside is made by M(bascule_entrance_open) from the other side.
   - Runs on the host of the entrance to close.
 options:
-  component:
-    description: Name of the component.
-    type: str
-    required: true
-  side:
-    description: Inventory name of the host on which the module runs.
-    type: str
-    required: true
-  entrance:
-    description: How HAProxy is driven at this side, and how the side is reached from outside.
-    type: dict
-    required: true
-    suboptions:
-      map_file:
-        description: The map file from which HAProxy reads the mode.
-        type: path
-        required: true
-      socket:
-        description: The runtime socket of HAProxy, with level admin.
-        type: path
-        required: true
-      key:
-        description: The key of the mode in the map.
-        type: str
-        default: mode
-      backend:
-        description: The backend of the service itself, which is drained.
-        type: str
-        required: true
-      address:
-        description: The address at which users reach this side.
-        type: str
-        required: true
-      port:
-        description: The port of the entrance.
-        type: int
-        default: 443
-      name:
-        description: The name that users ask for and that the certificate is for.
-        type: str
-        required: true
-      ca_file:
-        description: The certificates that the entrance is verified with.
-        type: path
-        required: true
-      forwarded_header:
-        description: The header by which HAProxy knows a request that another entrance has forwarded.
-        type: str
-        required: true
   epoch:
     description: The epoch of this decision, from the action bascule_epoch.
     type: str
@@ -75,8 +26,9 @@ options:
     description: Cut the requests that are still in flight after that, instead of failing.
     type: bool
     default: false
-author:
-  - The Bascule authors
+extends_documentation_fragment:
+  - bascule.side
+  - bascule.entrance
 """
 
 EXAMPLES = r"""
@@ -105,7 +57,7 @@ receipt:
 from typing import Any
 
 from ansible.module_utils.bascule.entrance.io import side as entrance_side
-from ansible.module_utils.bascule.plugin.module import run_module
+from ansible.module_utils.bascule.plugin.module import SIDE, run_module
 from ansible.module_utils.basic import AnsibleModule
 
 
@@ -119,8 +71,7 @@ def main(module: AnsibleModule) -> dict[str, Any]:
 if __name__ == "__main__":
     run_module(
         {
-            "component": {"type": "str", "required": True},
-            "side": {"type": "str", "required": True},
+            **SIDE,
             "entrance": {"type": "dict", "required": True, "options": entrance_side.OPTIONS},
             "epoch": {"type": "str", "required": True},
             "drain_timeout": {"type": "float", "default": 20},

@@ -13,55 +13,6 @@ description:
     its certificate and its TLS version, and the guard. Changes nothing.
   - Runs on the host of the entrance.
 options:
-  component:
-    description: Name of the component.
-    type: str
-    required: true
-  side:
-    description: Inventory name of the host on which the module runs.
-    type: str
-    required: true
-  entrance:
-    description: How HAProxy is driven at this side, and how the side is reached from outside.
-    type: dict
-    required: true
-    suboptions:
-      map_file:
-        description: The map file from which HAProxy reads the mode.
-        type: path
-        required: true
-      socket:
-        description: The runtime socket of HAProxy, with level admin.
-        type: path
-        required: true
-      key:
-        description: The key of the mode in the map.
-        type: str
-        default: mode
-      backend:
-        description: The backend of the service itself, which is drained.
-        type: str
-        required: true
-      address:
-        description: The address at which users reach this side.
-        type: str
-        required: true
-      port:
-        description: The port of the entrance.
-        type: int
-        default: 443
-      name:
-        description: The name that users ask for and that the certificate is for.
-        type: str
-        required: true
-      ca_file:
-        description: The certificates that the entrance is verified with.
-        type: path
-        required: true
-      forwarded_header:
-        description: The header by which HAProxy knows a request that another entrance has forwarded.
-        type: str
-        required: true
   backends:
     description: Names of the backends that must be there.
     type: list
@@ -71,8 +22,9 @@ options:
     description: How many days the certificate must still be good for.
     type: int
     default: 14
-author:
-  - The Bascule authors
+extends_documentation_fragment:
+  - bascule.side
+  - bascule.entrance
 """
 
 EXAMPLES = r"""
@@ -107,7 +59,7 @@ from typing import Any
 from ansible.module_utils.bascule.entrance import mode, requests
 from ansible.module_utils.bascule.entrance.io import https
 from ansible.module_utils.bascule.entrance.io import side as entrance_side
-from ansible.module_utils.bascule.plugin.module import run_module
+from ansible.module_utils.bascule.plugin.module import SIDE, run_module
 from ansible.module_utils.basic import AnsibleModule
 
 
@@ -144,8 +96,7 @@ def main(module: AnsibleModule) -> dict[str, Any]:
 if __name__ == "__main__":
     run_module(
         {
-            "component": {"type": "str", "required": True},
-            "side": {"type": "str", "required": True},
+            **SIDE,
             "entrance": {"type": "dict", "required": True, "options": entrance_side.OPTIONS},
             "backends": {"type": "list", "elements": "str", "default": []},
             "certificate_days": {"type": "int", "default": 14},

@@ -13,55 +13,6 @@ description:
     running HAProxy, and reads both again.
   - Runs on the host of the entrance.
 options:
-  component:
-    description: Name of the component.
-    type: str
-    required: true
-  side:
-    description: Inventory name of the host on which the module runs.
-    type: str
-    required: true
-  entrance:
-    description: How HAProxy is driven at this side, and how the side is reached from outside.
-    type: dict
-    required: true
-    suboptions:
-      map_file:
-        description: The map file from which HAProxy reads the mode.
-        type: path
-        required: true
-      socket:
-        description: The runtime socket of HAProxy, with level admin.
-        type: path
-        required: true
-      key:
-        description: The key of the mode in the map.
-        type: str
-        default: mode
-      backend:
-        description: The backend of the service itself, which is drained.
-        type: str
-        required: true
-      address:
-        description: The address at which users reach this side.
-        type: str
-        required: true
-      port:
-        description: The port of the entrance.
-        type: int
-        default: 443
-      name:
-        description: The name that users ask for and that the certificate is for.
-        type: str
-        required: true
-      ca_file:
-        description: The certificates that the entrance is verified with.
-        type: path
-        required: true
-      forwarded_header:
-        description: The header by which HAProxy knows a request that another entrance has forwarded.
-        type: str
-        required: true
   state:
     description:
       - V(prepared) gives the map file the entry that is in effect and leaves what the boot fence needs.
@@ -83,8 +34,9 @@ options:
     description: Cut the requests that are still in flight after that, instead of failing.
     type: bool
     default: false
-author:
-  - The Bascule authors
+extends_documentation_fragment:
+  - bascule.side
+  - bascule.entrance
 """
 
 EXAMPLES = r"""
@@ -120,7 +72,7 @@ drained:
 from typing import Any
 
 from ansible.module_utils.bascule.entrance.io import side as entrance_side
-from ansible.module_utils.bascule.plugin.module import run_module
+from ansible.module_utils.bascule.plugin.module import SIDE, run_module
 from ansible.module_utils.basic import AnsibleModule
 
 
@@ -143,8 +95,7 @@ def main(module: AnsibleModule) -> dict[str, Any]:
 if __name__ == "__main__":
     run_module(
         {
-            "component": {"type": "str", "required": True},
-            "side": {"type": "str", "required": True},
+            **SIDE,
             "entrance": {"type": "dict", "required": True, "options": entrance_side.OPTIONS},
             "state": {
                 "type": "str",

@@ -12,20 +12,12 @@ description:
   - Under the guard, ends what this side still sends, makes the file system read-only, proves it by a write that
     is refused, takes the manifest, and records the receipt. The same epoch again returns the stored receipt.
 options:
-  component:
-    description: Name of the component.
-    type: str
-    required: true
-  side:
-    description: Inventory name of the host on which the module runs.
-    type: str
-    required: true
   epoch:
     description: The epoch of this switch.
     type: str
     required: true
-author:
-  - The Bascule authors
+extends_documentation_fragment:
+  - bascule.side
 """
 
 EXAMPLES = r"""
@@ -59,7 +51,7 @@ done:
 from typing import Any
 
 from ansible.module_utils.bascule.filetree.io import transitions
-from ansible.module_utils.bascule.plugin.module import run_module
+from ansible.module_utils.bascule.plugin.module import SIDE, run_module
 from ansible.module_utils.basic import AnsibleModule
 
 
@@ -73,8 +65,7 @@ def main(module: AnsibleModule) -> dict[str, Any]:
 if __name__ == "__main__":
     run_module(
         {
-            "component": {"type": "str", "required": True},
-            "side": {"type": "str", "required": True},
+            **SIDE,
             "epoch": {"type": "str", "required": True},
         },
         main,

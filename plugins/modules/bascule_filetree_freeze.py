@@ -13,21 +13,13 @@ description:
     open for writing is named.
   - Only a side whose guard is open is frozen or thawed.
 options:
-  component:
-    description: Name of the component.
-    type: str
-    required: true
-  side:
-    description: Inventory name of the host on which the module runs.
-    type: str
-    required: true
   state:
     description: What the tree shall be.
     type: str
     choices: [frozen, thawed]
     required: true
-author:
-  - The Bascule authors
+extends_documentation_fragment:
+  - bascule.side
 """
 
 EXAMPLES = r"""
@@ -55,7 +47,7 @@ guard:
 from typing import Any
 
 from ansible.module_utils.bascule.filetree.io import transitions
-from ansible.module_utils.bascule.plugin.module import run_module
+from ansible.module_utils.bascule.plugin.module import SIDE, run_module
 from ansible.module_utils.basic import AnsibleModule
 
 
@@ -69,8 +61,7 @@ def main(module: AnsibleModule) -> dict[str, Any]:
 if __name__ == "__main__":
     run_module(
         {
-            "component": {"type": "str", "required": True},
-            "side": {"type": "str", "required": True},
+            **SIDE,
             "state": {"type": "str", "required": True, "choices": ["frozen", "thawed"]},
         },
         main,

@@ -15,14 +15,6 @@ description:
   - V(preview) returns what a push would do, V(hello) asks the other side for a sign of life; both change nothing.
   - An action plugin of the same name follows the unit until it ends and shows its progress.
 options:
-  component:
-    description: Name of the component.
-    type: str
-    required: true
-  side:
-    description: Inventory name of the host on which the module runs.
-    type: str
-    required: true
   operation:
     description: What to do.
     type: str
@@ -91,8 +83,8 @@ options:
     description: Seconds to wait for the end before returning.
     type: int
     default: 10
-author:
-  - The Bascule authors
+extends_documentation_fragment:
+  - bascule.side
 """
 
 EXAMPLES = r"""
@@ -129,7 +121,7 @@ result:
 from typing import Any
 
 from ansible.module_utils.bascule.filetree.io.transfer import job
-from ansible.module_utils.bascule.plugin.module import run_module
+from ansible.module_utils.bascule.plugin.module import SIDE, run_module
 from ansible.module_utils.basic import AnsibleModule
 
 OPTIONS = (
@@ -169,8 +161,7 @@ def main(module: AnsibleModule) -> dict[str, Any]:
 if __name__ == "__main__":
     run_module(
         {
-            "component": {"type": "str", "required": True},
-            "side": {"type": "str", "required": True},
+            **SIDE,
             "operation": {"type": "str", "required": True, "choices": ["push", "verify", "repair", "preview", "hello"]},
             "address": {"type": "str", "required": True},
             "port": {"type": "int", "default": 22},

@@ -11,17 +11,8 @@ short_description: Make the key with which one side of a file tree reaches the o
 description:
   - Makes one Ed25519 key per component, readable by root alone, and returns its public half together with the
     host's own public host keys, so that both can be carried over by the controller.
-options:
-  component:
-    description: Name of the component.
-    type: str
-    required: true
-  side:
-    description: Inventory name of the host on which the module runs.
-    type: str
-    required: true
-author:
-  - The Bascule authors
+extends_documentation_fragment:
+  - bascule.side
 """
 
 EXAMPLES = r"""
@@ -49,7 +40,7 @@ host_keys:
 from typing import Any
 
 from ansible.module_utils.bascule.filetree.io.transfer import ssh_key
-from ansible.module_utils.bascule.plugin.module import run_module
+from ansible.module_utils.bascule.plugin.module import SIDE, run_module
 from ansible.module_utils.basic import AnsibleModule
 
 
@@ -60,4 +51,4 @@ def main(module: AnsibleModule) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    run_module({"component": {"type": "str", "required": True}, "side": {"type": "str", "required": True}}, main)
+    run_module({**SIDE}, main)

@@ -12,14 +12,6 @@ description:
   - Under the guard, waits until nothing is being received, takes the tree's manifest, and opens only when it
     equals the receipt's; then makes the tree writable and proves it by a write that leaves nothing behind.
 options:
-  component:
-    description: Name of the component.
-    type: str
-    required: true
-  side:
-    description: Inventory name of the host on which the module runs.
-    type: str
-    required: true
   epoch:
     description: The epoch of this switch.
     type: str
@@ -33,8 +25,8 @@ options:
     type: list
     elements: str
     default: []
-author:
-  - The Bascule authors
+extends_documentation_fragment:
+  - bascule.side
 """
 
 EXAMPLES = r"""
@@ -68,7 +60,7 @@ still_read_only:
 from typing import Any
 
 from ansible.module_utils.bascule.filetree.io import transitions
-from ansible.module_utils.bascule.plugin.module import run_module
+from ansible.module_utils.bascule.plugin.module import SIDE, run_module
 from ansible.module_utils.basic import AnsibleModule
 
 
@@ -81,8 +73,7 @@ def main(module: AnsibleModule) -> dict[str, Any]:
 if __name__ == "__main__":
     run_module(
         {
-            "component": {"type": "str", "required": True},
-            "side": {"type": "str", "required": True},
+            **SIDE,
             "epoch": {"type": "str", "required": True},
             "receipt": {"type": "dict", "required": True},
             "services": {"type": "list", "elements": "str", "default": []},

@@ -12,17 +12,8 @@ description:
   - Services see the tree read-only in every mount namespace, while root's private path takes what the other
     side sends. Only a side whose guard is closed is made ready.
   - Returns where a transfer must keep what it replaces, as a side that was active once never loses what it held.
-options:
-  component:
-    description: Name of the component.
-    type: str
-    required: true
-  side:
-    description: Inventory name of the host on which the module runs.
-    type: str
-    required: true
-author:
-  - The Bascule authors
+extends_documentation_fragment:
+  - bascule.side
 """
 
 EXAMPLES = r"""
@@ -49,7 +40,7 @@ backup_dir:
 from typing import Any
 
 from ansible.module_utils.bascule.filetree.io import transitions
-from ansible.module_utils.bascule.plugin.module import run_module
+from ansible.module_utils.bascule.plugin.module import SIDE, run_module
 from ansible.module_utils.basic import AnsibleModule
 
 
@@ -62,4 +53,4 @@ def main(module: AnsibleModule) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    run_module({"component": {"type": "str", "required": True}, "side": {"type": "str", "required": True}}, main)
+    run_module({**SIDE}, main)

@@ -12,20 +12,12 @@ description:
   - Removes the key, the other side's permission, the private mount and what transfers kept aside. The tree
     itself stays, in the state it is in; so does the guard.
 options:
-  component:
-    description: Name of the component.
-    type: str
-    required: true
-  side:
-    description: Inventory name of the host on which the module runs.
-    type: str
-    required: true
   active:
     description: Whether this is the side that stays. It has to be open then, and closed otherwise.
     type: bool
     required: true
-author:
-  - The Bascule authors
+extends_documentation_fragment:
+  - bascule.side
 """
 
 EXAMPLES = r"""
@@ -49,7 +41,7 @@ done:
 from typing import Any
 
 from ansible.module_utils.bascule.filetree.io import setup
-from ansible.module_utils.bascule.plugin.module import run_module
+from ansible.module_utils.bascule.plugin.module import SIDE, run_module
 from ansible.module_utils.basic import AnsibleModule
 
 
@@ -63,8 +55,7 @@ def main(module: AnsibleModule) -> dict[str, Any]:
 if __name__ == "__main__":
     run_module(
         {
-            "component": {"type": "str", "required": True},
-            "side": {"type": "str", "required": True},
+            **SIDE,
             "active": {"type": "bool", "required": True},
         },
         main,

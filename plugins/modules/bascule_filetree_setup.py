@@ -12,14 +12,6 @@ description:
   - Lets the other side's key do what a transfer needs and nothing else, pins the other side's host keys, takes
     the side over into the guard, writes the sentinel, and brings the mounts into their state.
 options:
-  component:
-    description: Name of the component.
-    type: str
-    required: true
-  side:
-    description: Inventory name of the host on which the module runs.
-    type: str
-    required: true
   path:
     description: Public path of the tree; it must be the mount point of a file system of its own.
     type: path
@@ -64,8 +56,8 @@ options:
     type: str
     choices: [numbers, names]
     default: numbers
-author:
-  - The Bascule authors
+extends_documentation_fragment:
+  - bascule.side
 """
 
 EXAMPLES = r"""
@@ -100,7 +92,7 @@ from typing import Any
 from ansible.module_utils.bascule.filetree.io import setup
 from ansible.module_utils.bascule.filetree.io.fence import side as fence_side
 from ansible.module_utils.bascule.filetree.io.transfer import ssh_key
-from ansible.module_utils.bascule.plugin.module import run_module
+from ansible.module_utils.bascule.plugin.module import SIDE, run_module
 from ansible.module_utils.basic import AnsibleModule
 
 
@@ -125,8 +117,7 @@ def main(module: AnsibleModule) -> dict[str, Any]:
 if __name__ == "__main__":
     run_module(
         {
-            "component": {"type": "str", "required": True},
-            "side": {"type": "str", "required": True},
+            **SIDE,
             "path": {"type": "path", "required": True},
             "sentinel": {"type": "str", "required": True},
             "adopt": {"type": "str", "required": True, "choices": ["open", "closed"]},

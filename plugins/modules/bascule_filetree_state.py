@@ -11,14 +11,6 @@ short_description: Look at one side of a file tree
 description:
   - Returns the guard, the mounts, and, when asked, how much there is and how much room. Changes nothing.
 options:
-  component:
-    description: Name of the component.
-    type: str
-    required: true
-  side:
-    description: Inventory name of the host on which the module runs.
-    type: str
-    required: true
   path:
     description: Public path of the tree.
     type: path
@@ -44,8 +36,8 @@ options:
     description: The other side's address over the link; then what is known of its rate is returned as well.
     type: str
     default: ""
-author:
-  - The Bascule authors
+extends_documentation_fragment:
+  - bascule.side
 """
 
 EXAMPLES = r"""
@@ -99,7 +91,7 @@ from typing import Any
 
 from ansible.module_utils.bascule.filetree.io import audit
 from ansible.module_utils.bascule.filetree.io.fence import side as fence_side
-from ansible.module_utils.bascule.plugin.module import run_module
+from ansible.module_utils.bascule.plugin.module import SIDE, run_module
 from ansible.module_utils.basic import AnsibleModule
 
 
@@ -125,8 +117,7 @@ def main(module: AnsibleModule) -> dict[str, Any]:
 if __name__ == "__main__":
     run_module(
         {
-            "component": {"type": "str", "required": True},
-            "side": {"type": "str", "required": True},
+            **SIDE,
             "path": {"type": "path", "required": True},
             "sentinel": {"type": "str", "required": True},
             "survey": {"type": "bool", "default": False},

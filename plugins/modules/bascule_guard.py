@@ -12,14 +12,6 @@ description:
   - The guard holds what one side of a component has durably promised, on the component's own host.
   - Opening and closing a side are not done here, but by the module that really opens or closes it.
 options:
-  component:
-    description: Name of the component.
-    type: str
-    required: true
-  side:
-    description: Inventory name of the host on which the module runs.
-    type: str
-    required: true
   state:
     description:
       - V(read) returns the guard and changes nothing.
@@ -37,8 +29,8 @@ options:
       - The guard of the other side, as this module has returned it there.
       - A side is adopted as V(open) only beside one that was never open, so that a lost guard does not make two.
     type: dict
-author:
-  - The Bascule authors
+extends_documentation_fragment:
+  - bascule.side
 """
 
 EXAMPLES = r"""
@@ -80,7 +72,7 @@ from typing import Any
 
 from ansible.module_utils.bascule.guard.io import store
 from ansible.module_utils.bascule.guard.state import GuardState
-from ansible.module_utils.bascule.plugin.module import run_module
+from ansible.module_utils.bascule.plugin.module import SIDE, run_module
 from ansible.module_utils.basic import AnsibleModule
 
 
@@ -102,8 +94,7 @@ def main(module: AnsibleModule) -> dict[str, Any]:
 if __name__ == "__main__":
     run_module(
         {
-            "component": {"type": "str", "required": True},
-            "side": {"type": "str", "required": True},
+            **SIDE,
             "state": {"type": "str", "choices": ["read", "adopt", "freeze", "thaw"], "default": "read"},
             "status": {"type": "str", "choices": ["open", "closed"]},
             "other_guard": {"type": "dict"},

@@ -12,10 +12,6 @@ description:
   - Moves an archive of a component into a folder beside it, C(.bascule-COMPONENT), where Proxmox does not list it, and
     removes the one that was there, so that each node has one. M(bascule_guest_pull) finds unchanged data in it.
 options:
-  component:
-    description: Name of the component.
-    type: str
-    required: true
   folder:
     description: The folder in which the node keeps its archives.
     type: path
@@ -28,8 +24,8 @@ options:
     type: str
     choices: [kept, absent]
     default: kept
-author:
-  - The Bascule authors
+extends_documentation_fragment:
+  - bascule.component
 """
 
 EXAMPLES = r"""
@@ -49,7 +45,7 @@ import os
 from typing import Any
 
 from ansible.module_utils.bascule.guest.io import archive_basis
-from ansible.module_utils.bascule.plugin.module import run_module
+from ansible.module_utils.bascule.plugin.module import COMPONENT, run_module
 from ansible.module_utils.basic import AnsibleModule
 
 
@@ -65,7 +61,7 @@ def main(module: AnsibleModule) -> dict[str, Any]:
 if __name__ == "__main__":
     run_module(
         {
-            "component": {"type": "str", "required": True},
+            **COMPONENT,
             "folder": {"type": "path", "required": True},
             "archive": {"type": "str"},
             "state": {"type": "str", "choices": ["kept", "absent"], "default": "kept"},

@@ -13,10 +13,6 @@ description:
     switched on by the last of them; who that is, stands in C(/var/lib/bascule/backup-holds.json) on the node. A job
     that Bascule did not switch off is never switched on.
 options:
-  component:
-    description: Name of the component.
-    type: str
-    required: true
   state:
     description:
       - V(held) holds the jobs in O(enabled) and returns those to be switched off. V(leaving) returns those that nobody
@@ -29,8 +25,8 @@ options:
     type: list
     elements: str
     default: []
-author:
-  - The Bascule authors
+extends_documentation_fragment:
+  - bascule.component
 """
 
 EXAMPLES = r"""
@@ -54,7 +50,7 @@ jobs:
 from typing import Any
 
 from ansible.module_utils.bascule.guest.io import backup_holds
-from ansible.module_utils.bascule.plugin.module import run_module
+from ansible.module_utils.bascule.plugin.module import COMPONENT, run_module
 from ansible.module_utils.basic import AnsibleModule
 
 
@@ -71,7 +67,7 @@ def main(module: AnsibleModule) -> dict[str, Any]:
 if __name__ == "__main__":
     run_module(
         {
-            "component": {"type": "str", "required": True},
+            **COMPONENT,
             "state": {"type": "str", "choices": ["held", "leaving", "left"], "required": True},
             "enabled": {"type": "list", "elements": "str", "default": []},
         },

@@ -12,10 +12,6 @@ description:
   - A unit on the guest's node reads the socket that Proxmox makes for a guest with C(serial0=socket), from before the
     guest is started. Proxmox itself keeps nothing of it. What was kept of an earlier boot goes.
 options:
-  component:
-    description: Name of the component.
-    type: str
-    required: true
   state:
     description: V(record) begins to read, V(ended) stops and says what there is.
     type: str
@@ -28,8 +24,8 @@ options:
     description: How long to read at most.
     type: float
     default: 600
-author:
-  - The Bascule authors
+extends_documentation_fragment:
+  - bascule.component
 """
 
 EXAMPLES = r"""
@@ -72,7 +68,7 @@ last:
 from typing import Any
 
 from ansible.module_utils.bascule.guest.io import console
-from ansible.module_utils.bascule.plugin.module import run_module
+from ansible.module_utils.bascule.plugin.module import COMPONENT, run_module
 from ansible.module_utils.basic import AnsibleModule
 
 
@@ -89,7 +85,7 @@ def main(module: AnsibleModule) -> dict[str, Any]:
 if __name__ == "__main__":
     run_module(
         {
-            "component": {"type": "str", "required": True},
+            **COMPONENT,
             "state": {"type": "str", "required": True, "choices": ["record", "ended"]},
             "vmid": {"type": "int"},
             "seconds": {"type": "float", "default": 600},

@@ -14,10 +14,6 @@ description:
   - Ends a transfer of this component that an earlier decision left running.
   - With O(stamp) nothing is read; what comes back only tells whether the disks were written since they were last asked.
 options:
-  component:
-    description: Name of the component.
-    type: str
-    required: true
   disks:
     description: The disks, each with C(name) and C(path).
     type: list
@@ -27,8 +23,8 @@ options:
     description: Return a stamp of the disks' size and time of change instead of their digests.
     type: bool
     default: false
-author:
-  - The Bascule authors
+extends_documentation_fragment:
+  - bascule.component
 """
 
 EXAMPLES = r"""
@@ -62,7 +58,7 @@ import time
 from typing import Any
 
 from ansible.module_utils.bascule.guest.io import disks, pull
-from ansible.module_utils.bascule.plugin.module import run_module
+from ansible.module_utils.bascule.plugin.module import COMPONENT, run_module
 from ansible.module_utils.basic import AnsibleModule
 
 
@@ -84,7 +80,7 @@ def main(module: AnsibleModule) -> dict[str, Any]:
 if __name__ == "__main__":
     run_module(
         {
-            "component": {"type": "str", "required": True},
+            **COMPONENT,
             "disks": {"type": "list", "elements": "dict", "required": True},
             "stamp": {"type": "bool", "default": False},
         },

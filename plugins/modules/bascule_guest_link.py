@@ -13,10 +13,6 @@ description:
     host keys. V(trust) pins the other node's host keys and lets its key read files in the given folders, by a forced
     command. V(absent) takes that away again and removes the key.
 options:
-  component:
-    description: Name of the component.
-    type: str
-    required: true
   state:
     description: What to do.
     type: str
@@ -44,8 +40,8 @@ options:
     description: Folders whose files the other node may read.
     type: list
     elements: str
-author:
-  - The Bascule authors
+extends_documentation_fragment:
+  - bascule.component
 """
 
 EXAMPLES = r"""
@@ -72,7 +68,7 @@ host_keys:
 from typing import Any
 
 from ansible.module_utils.bascule.guest.io import ssh_key
-from ansible.module_utils.bascule.plugin.module import run_module
+from ansible.module_utils.bascule.plugin.module import COMPONENT, run_module
 from ansible.module_utils.basic import AnsibleModule
 
 
@@ -101,7 +97,7 @@ def main(module: AnsibleModule) -> dict[str, Any]:
 if __name__ == "__main__":
     run_module(
         {
-            "component": {"type": "str", "required": True},
+            **COMPONENT,
             "state": {"type": "str", "choices": ["own", "trust", "reach", "absent"], "required": True},
             "address": {"type": "str"},
             "port": {"type": "int", "default": 22},

@@ -12,10 +12,6 @@ description:
   - A note is a JSON file C(/var/lib/bascule/COMPONENT/note-NAME.json), replaced at once and durable before the module
     returns, by which a later run (of any controller) knows what an earlier one had begun.
 options:
-  component:
-    description: Name of the component.
-    type: str
-    required: true
   name:
     description: Name of the note.
     type: str
@@ -36,8 +32,8 @@ options:
     description: What is added to other notes before this one is kept, by their names.
     type: dict
     default: {}
-author:
-  - The Bascule authors
+extends_documentation_fragment:
+  - bascule.component
 """
 
 EXAMPLES = r"""
@@ -61,7 +57,7 @@ note:
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.bascule.plugin.module import run_module
+from ansible.module_utils.bascule.plugin.module import COMPONENT, run_module
 from ansible.module_utils.bascule.system.io import storage
 from ansible.module_utils.bascule.system.rsync import directory
 from ansible.module_utils.basic import AnsibleModule
@@ -95,7 +91,7 @@ def _path(folder: Path, name: str) -> Path:
 if __name__ == "__main__":
     run_module(
         {
-            "component": {"type": "str", "required": True},
+            **COMPONENT,
             "name": {"type": "str", "required": True},
             "data": {"type": "dict"},
             "merge": {"type": "bool", "default": False},

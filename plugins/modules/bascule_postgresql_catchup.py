@@ -11,14 +11,6 @@ short_description: Wait at the primary until the other side has replayed everyth
 description:
   - Runs on the primary. Sees that the slot is there, and waits until the standby has replayed what was written before.
 options:
-  component:
-    description: Name of the component.
-    type: str
-    required: true
-  side:
-    description: Inventory name of the host on which the module runs.
-    type: str
-    required: true
   budget:
     description: Seconds that waiting may take at each step.
     type: float
@@ -28,8 +20,8 @@ options:
       slot, and the server of a side that died while it closed or opened; it lets no client in.
     type: bool
     default: true
-author:
-  - The Bascule authors
+extends_documentation_fragment:
+  - bascule.side
 """
 
 EXAMPLES = r"""
@@ -50,7 +42,7 @@ behind:
 
 from typing import Any
 
-from ansible.module_utils.bascule.plugin.module import run_module
+from ansible.module_utils.bascule.plugin.module import SIDE, run_module
 from ansible.module_utils.bascule.postgresql.io.standby import follow
 from ansible.module_utils.basic import AnsibleModule
 
@@ -66,8 +58,7 @@ def main(module: AnsibleModule) -> dict[str, Any]:
 if __name__ == "__main__":
     run_module(
         {
-            "component": {"type": "str", "required": True},
-            "side": {"type": "str", "required": True},
+            **SIDE,
             "budget": {"type": "float", "default": 30.0},
             "wait": {"type": "bool", "default": True},
         },

@@ -12,14 +12,6 @@ description:
   - V(take) and V(bring) are units, which the module starts or finds; it says how far they are after O(wait) seconds.
     The action of the same name calls it again until they have ended, and shows their progress.
 options:
-  component:
-    description: Name of the component.
-    type: str
-    required: true
-  side:
-    description: Inventory name of the host on which the module runs.
-    type: str
-    required: true
   step:
     description: >-
       V(promise) closes this side for O(epoch) and lets it stand; V(take) dumps it; V(bring) brings the other side's
@@ -65,8 +57,8 @@ options:
     description: Seconds to wait for a unit.
     type: float
     default: 10.0
-author:
-  - The Bascule authors
+extends_documentation_fragment:
+  - bascule.side
 """
 
 EXAMPLES = r"""
@@ -101,7 +93,7 @@ said:
 
 from typing import Any
 
-from ansible.module_utils.bascule.plugin.module import run_module
+from ansible.module_utils.bascule.plugin.module import SIDE, run_module
 from ansible.module_utils.bascule.postgresql.io.dump import job
 from ansible.module_utils.bascule.postgresql.io.switchover import from_dump
 from ansible.module_utils.basic import AnsibleModule
@@ -133,8 +125,7 @@ def main(module: AnsibleModule) -> dict[str, Any]:
 if __name__ == "__main__":
     run_module(
         {
-            "component": {"type": "str", "required": True},
-            "side": {"type": "str", "required": True},
+            **SIDE,
             "step": {
                 "type": "str",
                 "choices": ["promise", "take", "bring", "give", "renounce", "open", "back"],

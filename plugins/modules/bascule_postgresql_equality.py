@@ -13,14 +13,6 @@ description:
     returns what it found. A unit that was killed while the snapshot is still held is started again and goes on where it
     was.
 options:
-  component:
-    description: Name of the component.
-    type: str
-    required: true
-  side:
-    description: Inventory name of the host on which the module runs.
-    type: str
-    required: true
   epoch:
     description: The epoch of the switch.
     type: str
@@ -37,8 +29,8 @@ options:
     description: Let the snapshot go.
     type: bool
     default: false
-author:
-  - The Bascule authors
+extends_documentation_fragment:
+  - bascule.side
 """
 
 EXAMPLES = r"""
@@ -72,7 +64,7 @@ rows:
 
 from typing import Any
 
-from ansible.module_utils.bascule.plugin.module import run_module
+from ansible.module_utils.bascule.plugin.module import SIDE, run_module
 from ansible.module_utils.bascule.postgresql.io.rows import comparison
 from ansible.module_utils.basic import AnsibleModule
 
@@ -94,8 +86,7 @@ def main(module: AnsibleModule) -> dict[str, Any]:
 if __name__ == "__main__":
     run_module(
         {
-            "component": {"type": "str", "required": True},
-            "side": {"type": "str", "required": True},
+            **SIDE,
             "epoch": {"type": "str", "required": True},
             "wait": {"type": "float", "default": 3600.0},
             "ask": {"type": "dict"},

@@ -11,20 +11,12 @@ short_description: Make a closed side of a database follow the other
 description:
   - Starts a unit that keeps the state at the fence aside and then follows; returns at once, or waits with O(wait).
 options:
-  component:
-    description: Name of the component.
-    type: str
-    required: true
-  side:
-    description: Inventory name of the host on which the module runs.
-    type: str
-    required: true
   wait:
     description: Seconds to wait until it follows.
     type: float
     default: 0.0
-author:
-  - The Bascule authors
+extends_documentation_fragment:
+  - bascule.side
 """
 
 EXAMPLES = r"""
@@ -45,7 +37,7 @@ state:
 
 from typing import Any
 
-from ansible.module_utils.bascule.plugin.module import run_module
+from ansible.module_utils.bascule.plugin.module import SIDE, run_module
 from ansible.module_utils.bascule.postgresql.io.standby import follow
 from ansible.module_utils.basic import AnsibleModule
 
@@ -59,8 +51,7 @@ def main(module: AnsibleModule) -> dict[str, Any]:
 if __name__ == "__main__":
     run_module(
         {
-            "component": {"type": "str", "required": True},
-            "side": {"type": "str", "required": True},
+            **SIDE,
             "wait": {"type": "float", "default": 0.0},
         },
         main,

@@ -12,21 +12,13 @@ description:
   - V(frozen) rejects every client in pg_hba.conf, ends their sessions, and proves the refusal on the host itself.
   - V(thawed) lets them in again; only a side whose guard is open can be thawed.
 options:
-  component:
-    description: Name of the component.
-    type: str
-    required: true
-  side:
-    description: Inventory name of the host on which the module runs.
-    type: str
-    required: true
   state:
     description: What the side shall be.
     type: str
     choices: [frozen, thawed]
     required: true
-author:
-  - The Bascule authors
+extends_documentation_fragment:
+  - bascule.side
 """
 
 EXAMPLES = r"""
@@ -56,7 +48,7 @@ proof:
 
 from typing import Any
 
-from ansible.module_utils.bascule.plugin.module import run_module
+from ansible.module_utils.bascule.plugin.module import SIDE, run_module
 from ansible.module_utils.bascule.postgresql.io.switchover import freeze
 from ansible.module_utils.basic import AnsibleModule
 
@@ -70,8 +62,7 @@ def main(module: AnsibleModule) -> dict[str, Any]:
 if __name__ == "__main__":
     run_module(
         {
-            "component": {"type": "str", "required": True},
-            "side": {"type": "str", "required": True},
+            **SIDE,
             "state": {"type": "str", "choices": ["frozen", "thawed"], "required": True},
         },
         main,

@@ -14,10 +14,6 @@ description:
   - C(audited) says how it is set up and used, and what of that stands in the way of a switch. It changes nothing.
   - C(absent) takes Bascule's own instance away. Somebody else's is left as it is.
 options:
-  spec:
-    description: The side, as the role describes it.
-    type: dict
-    required: true
   state:
     description: What to do.
     type: str
@@ -31,8 +27,8 @@ options:
     description: Seconds that a switch may take; C(audited) measures waiting times against it.
     type: float
     default: 5
-author:
-  - The Bascule authors
+extends_documentation_fragment:
+  - bascule.spec
 """
 
 EXAMPLES = r"""

@@ -12,14 +12,6 @@ description:
   - Connects over TLS to the other side, from the host on which the module runs, and asks to come in.
   - Only an answer counts; silence proves nothing. Needs no password and changes nothing.
 options:
-  component:
-    description: Name of the component.
-    type: str
-    required: true
-  side:
-    description: Inventory name of the host on which the module runs.
-    type: str
-    required: true
   answers:
     description: Which refusals are accepted, V(28000) by pg_hba.conf, V(ECONNREFUSED) by the host.
     type: list
@@ -28,8 +20,8 @@ options:
     description: Seconds to wait for an answer.
     type: float
     default: 5.0
-author:
-  - The Bascule authors
+extends_documentation_fragment:
+  - bascule.side
 """
 
 EXAMPLES = r"""
@@ -51,7 +43,7 @@ proof:
 
 from typing import Any
 
-from ansible.module_utils.bascule.plugin.module import run_module
+from ansible.module_utils.bascule.plugin.module import SIDE, run_module
 from ansible.module_utils.bascule.postgresql.io.switchover import freeze
 from ansible.module_utils.basic import AnsibleModule
 
@@ -69,8 +61,7 @@ def main(module: AnsibleModule) -> dict[str, Any]:
 if __name__ == "__main__":
     run_module(
         {
-            "component": {"type": "str", "required": True},
-            "side": {"type": "str", "required": True},
+            **SIDE,
             "answers": {"type": "list", "elements": "str"},
             "timeout": {"type": "float", "default": 5.0},
         },

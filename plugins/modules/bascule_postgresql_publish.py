@@ -12,16 +12,12 @@ description:
   - Sees to the replication role, its SCRAM verifier, TLS, the slot, who is let in, and the guard.
   - Only reloads the server; what needs a restart is refused by the audit.
 options:
-  spec:
-    description: The side, as the role describes it.
-    type: dict
-    required: true
   password:
     description: Password of the replication role.
     type: str
     required: true
-author:
-  - The Bascule authors
+extends_documentation_fragment:
+  - bascule.spec
 """
 
 EXAMPLES = r"""

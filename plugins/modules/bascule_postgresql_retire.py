@@ -12,14 +12,6 @@ description:
   - Writes an encrypted last dump of the closed side, stops it, and removes kept states, slots and passwords.
   - At the open side it removes only what served replication.
 options:
-  component:
-    description: Name of the component.
-    type: str
-    required: true
-  side:
-    description: Inventory name of the host on which the module runs.
-    type: str
-    required: true
   active:
     description: Whether this is the side that stays.
     type: bool
@@ -32,8 +24,8 @@ options:
     description: Where the last dump is written.
     type: str
     default: /var/backups/bascule
-author:
-  - The Bascule authors
+extends_documentation_fragment:
+  - bascule.side
 """
 
 EXAMPLES = r"""
@@ -61,7 +53,7 @@ dump:
 
 from typing import Any
 
-from ansible.module_utils.bascule.plugin.module import run_module
+from ansible.module_utils.bascule.plugin.module import SIDE, run_module
 from ansible.module_utils.bascule.postgresql.io.standby import retire
 from ansible.module_utils.basic import AnsibleModule
 
@@ -82,8 +74,7 @@ def main(module: AnsibleModule) -> dict[str, Any]:
 if __name__ == "__main__":
     run_module(
         {
-            "component": {"type": "str", "required": True},
-            "side": {"type": "str", "required": True},
+            **SIDE,
             "active": {"type": "bool", "required": True},
             "recipient": {"type": "str", "default": ""},
             "directory": {"type": "str", "default": "/var/backups/bascule"},

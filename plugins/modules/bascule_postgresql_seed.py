@@ -12,16 +12,12 @@ description:
   - Fails when the base backup has failed or was interrupted; changes nothing.
   - It is called through the action of the same name, which calls it again and again until the base backup has ended.
 options:
-  spec:
-    description: The side, as the role describes it.
-    type: dict
-    required: true
   wait:
     description: Seconds until it must have ended; the action's, the module itself never waits.
     type: float
     default: 86400
-author:
-  - The Bascule authors
+extends_documentation_fragment:
+  - bascule.spec
 """
 
 EXAMPLES = r"""

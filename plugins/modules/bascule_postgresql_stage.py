@@ -13,10 +13,6 @@ description:
   - A running base backup is found and left alone; an interrupted one starts again.
   - A side that moves by dump and restore is only closed here; the dump is restored by the switch.
 options:
-  spec:
-    description: The side, as the role describes it.
-    type: dict
-    required: true
   password:
     description: Password of the replication role.
     type: str
@@ -49,8 +45,8 @@ options:
     description: Limit of the base backup, as pg_basebackup takes it.
     type: str
     default: ""
-author:
-  - The Bascule authors
+extends_documentation_fragment:
+  - bascule.spec
 """
 
 EXAMPLES = r"""

@@ -11,10 +11,6 @@ short_description: Read what one side of a database really is
 description:
   - Reads guard, control file, server and replication of one side; changes nothing.
 options:
-  spec:
-    description: The side, as the role describes it.
-    type: dict
-    required: true
   audit:
     description: Measure everything that an audit compares as well.
     type: bool
@@ -26,8 +22,8 @@ options:
   controller_time:
     description: What the controller's clock says right now, with O(audit); the clocks of both sides are compared by it.
     type: float
-author:
-  - The Bascule authors
+extends_documentation_fragment:
+  - bascule.spec
 """
 
 EXAMPLES = r"""

@@ -10,6 +10,10 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..errors import BasculeError
 
+# Options of many modules; plugins/doc_fragments/bascule.py documents them.
+COMPONENT: dict[str, Any] = {"component": {"type": "str", "required": True}}
+SIDE: dict[str, Any] = {**COMPONENT, "side": {"type": "str", "required": True}}
+
 
 def run_module(argument_spec: dict[str, Any], main: Callable[[AnsibleModule], dict[str, Any]], **options: Any) -> None:
     """Run `main` with the module's arguments; exit with what it returns, or fail with the fields of its error.
