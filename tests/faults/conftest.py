@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,14 +17,21 @@ from tests.faults.pair import ROOT, Pair
 StartPair = Callable[..., Pair]
 
 
+# These files share one pair.
+_RIDING = ("test_switch", "test_switch_after", "test_switch_power", "test_rerun")
+
+
 class ByFile(LoadScopeScheduling):
-    """Keeps the tests of one file on one worker here, where they share their hosts; all others go where there is room.
+    """Keeps tests that share their hosts on one worker, those of a file or of a few; all others go where there is room.
 
     pytest-xdist's own groups are no help: with a pytest that keeps node ids to itself they are silently spread.
     """
 
     def _split_scope(self, nodeid: str) -> str:
-        return nodeid.split("::", 1)[0] if nodeid.startswith("tests/faults/") else nodeid
+        if not nodeid.startswith("tests/faults/"):
+            return nodeid
+        path = nodeid.split("::", 1)[0]
+        return "riding" if Path(path).stem in _RIDING else path
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -40,9 +48,7 @@ def machine() -> None:
     )
 
 
-@pytest.fixture(scope="module")
-def start_pair(machine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartPair]:
-    """Start pairs: `start_pair("db", "name", ...)`. They live as long as the tests of the file."""
+def _pairs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartPair]:
     started: list[Pair] = []
 
     def start(kind: str, name: str, **options: Any) -> Pair:
@@ -55,3 +61,15 @@ def start_pair(machine: None, tmp_path_factory: pytest.TempPathFactory) -> Itera
     finally:
         for pair in started:
             pair.stop()
+
+
+@pytest.fixture(scope="module")
+def start_pair(machine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartPair]:
+    """Start pairs: `start_pair("db", "name", ...)`. They live as long as the tests of the file."""
+    yield from _pairs(tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def start_lasting_pair(machine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartPair]:
+    """Start pairs that several files share."""
+    yield from _pairs(tmp_path_factory)

@@ -12,6 +12,9 @@ import pytest
 from tests.faults.conftest import StartPair
 from tests.faults.pair import Pair
 
+pytestmark = pytest.mark.long
+
+
 HOME = "/var/lib/bascule/course_files"
 RECORDER = "bascule-course_files-recorder"
 MANIFEST = f"cd /; python3 /usr/local/lib/bascule/bascule.pyz manifest {HOME}/tree /root/whole.jsonl --all"

@@ -72,6 +72,7 @@ def test_what_has_changed_is_carried_over_by_its_names(pair: Pair) -> None:
     assert_same(pair)
 
 
+@pytest.mark.long
 def test_a_name_that_is_no_longer_another_files_is_not_there_either(pair: Pair) -> None:
     """Copied with its times and moved back over itself: the last transfers, by names and by a scan, write it again."""
     for extra in ({}, {"rsync_delta_sync_checksum": True}):
@@ -87,6 +88,7 @@ def test_a_name_that_is_no_longer_another_files_is_not_there_either(pair: Pair) 
         pair.must("thaw", direction="back")
 
 
+@pytest.mark.long
 def test_a_link_that_is_cut_in_a_large_file_goes_on_where_it_was(pair: Pair) -> None:
     shell(pair, "source", "dd if=/dev/urandom of=uploads/large bs=1M count=24 status=none")
     started = pair.start_verb("sync", extra={"rsync_delta_sync_bwlimit": "4m", "rsync_delta_sync_retries": 0})
@@ -159,6 +161,7 @@ def test_a_recorder_that_was_killed_starts_again_and_owns_up(pair: Pair) -> None
     assert sync(pair)["found_by"] == "names"
 
 
+@pytest.mark.long
 def test_a_file_that_changes_while_it_is_read_is_carried_over_next_time(pair: Pair) -> None:
     shell(pair, "source", "dd if=/dev/urandom of=uploads/moving bs=1M count=12 status=none")
     writer = "while :; do printf x | dd of=uploads/moving bs=1 seek=$((RANDOM * 300)) conv=notrunc status=none; done"

@@ -129,12 +129,14 @@ def test_every_difference_is_named_repaired_on_demand_and_verified_again(pair: P
     assert pair.fact("verify")["files_different"] == 0
 
 
+@pytest.mark.long
 def test_a_repair_needs_a_verification_that_found_something(pair: Pair) -> None:
     pair.must("verify", extra={"rsync_delta_sync_repair": True})
     found = pair.fact("verify")
     assert (found["files_different"], found["files_repaired"]) == (0, 0)
 
 
+@pytest.mark.long
 def test_a_file_that_changes_while_it_is_read_is_not_called_equal(pair: Pair) -> None:
     writer = f"exec >>{ROOT}/{HERE}/growing; while :; do printf x; done"
     unit = ["systemd-run", "--unit=writer", "--collect", "bash", "-c", writer]

@@ -7,6 +7,9 @@ import pytest
 from tests.faults.conftest import StartPair
 from tests.faults.pair import Pair
 
+pytestmark = pytest.mark.long
+
+
 TREE = "/srv/courses"
 PRIVATE = "/var/lib/bascule/course_files/tree"
 # What each side calls 3101 is somebody else at the other.

@@ -111,6 +111,7 @@ def test_what_a_verification_has_found_does_not_open_as_equal(pair: Pair) -> Non
     assert_same(pair)
 
 
+@pytest.mark.long
 def test_a_receiver_that_was_killed_in_a_file_leaves_nothing_in_what_opens(pair: Pair) -> None:
     shell(pair, "source", "dd if=/dev/urandom of=uploads/killed bs=1M count=24 status=none")
     started = pair.start_verb("sync", extra={"rsync_delta_sync_bwlimit": "4m", "rsync_delta_sync_retries": 0})
@@ -127,6 +128,7 @@ def test_a_receiver_that_was_killed_in_a_file_leaves_nothing_in_what_opens(pair:
     pair.must("freeze", "sync", "switch", "thaw", direction="back")
 
 
+@pytest.mark.long
 def test_a_receiver_that_lives_on_is_ended_before_both_agree(pair: Pair) -> None:
     shell(pair, "source", "dd if=/dev/urandom of=uploads/stale bs=1M count=24 status=none")
     started = pair.start_verb("sync", extra={"rsync_delta_sync_bwlimit": "4m", "rsync_delta_sync_retries": 0})
@@ -143,6 +145,7 @@ def test_a_receiver_that_lives_on_is_ended_before_both_agree(pair: Pair) -> None
     assert_same(pair)
 
 
+@pytest.mark.long
 def test_a_look_at_the_whole_tree_that_was_killed_is_followed_by_another(pair: Pair) -> None:
     shell(pair, "source", "dd if=/dev/urandom of=content/5/killed bs=1M count=24 status=none")
     options = {"rsync_delta_sync_bwlimit": "4m", "rsync_delta_sync_retries": 0, "rsync_delta_sync_checksum": True}

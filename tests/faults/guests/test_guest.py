@@ -53,6 +53,7 @@ def test_an_api_that_is_slow_and_away_for_a_moment_is_waited_for(nodes: Nodes) -
     assert [line for line in nodes.fact("audit")["forecast"]["assumed"] if "link" in line] == []
 
 
+@pytest.mark.long
 def test_a_backup_on_a_full_storage_leaves_nothing(nodes: Nodes) -> None:
     nodes.order("source", "storage_full", at="vzdump")
     said(nodes.verb("prepare"), FULL, "the task has ended")
@@ -62,6 +63,7 @@ def test_a_backup_on_a_full_storage_leaves_nothing(nodes: Nodes) -> None:
     assert "lock:" not in nodes.config("source")
 
 
+@pytest.mark.long
 def test_a_guest_that_somebody_has_locked_names_who(nodes: Nodes) -> None:
     nodes.order("source", "lock_held", vmid=NUMBERS["source"], lock="migrate", seconds=3600)
     done = nodes.verb("prepare")
@@ -72,6 +74,7 @@ def test_a_guest_that_somebody_has_locked_names_who(nodes: Nodes) -> None:
     assert nodes.config("target") == ""
 
 
+@pytest.mark.long
 def test_a_restore_that_nobody_ends_leaves_its_lock(nodes: Nodes) -> None:
     nodes.order("target", "task_fails", type="qmrestore", text="unexpected status")
     said(nodes.verb("prepare"), "unexpected status", "the task has ended")
@@ -79,6 +82,7 @@ def test_a_restore_that_nobody_ends_leaves_its_lock(nodes: Nodes) -> None:
     assert nodes.connected() == ["source"]
 
 
+@pytest.mark.long
 def test_what_failed_restores_leave_is_freed_and_cleaned_up_by_the_next_run(nodes: Nodes) -> None:
     """The lock and the volumes of the one that nobody ended, then the bare number after a full storage."""
     nodes.order("target", "storage_full", at="restore")
@@ -101,6 +105,7 @@ def test_what_failed_restores_leave_is_freed_and_cleaned_up_by_the_next_run(node
 
 
 def test_a_guest_that_does_not_boot_is_no_go_and_its_console_is_kept(nodes: Nodes) -> None:
+    nodes.must("prepare")
     nodes.write_inventory(proxmox_guest_limits={"task": 900, "shutdown": 3, "agent": 10, "health": 300, "lock": 4})
     nodes.order("target", "guest_does_not_boot")
     said(nodes.verb("check"), "guest_boots", "NO-GO", "the guest agent", "it has written nothing to its serial console")
@@ -135,6 +140,7 @@ def test_a_last_archive_that_breaks_in_the_window_is_made_again(nodes: Nodes) ->
     assert (nodes.status("source"), nodes.status("target")) == ("open", "closed")
 
 
+@pytest.mark.long
 def test_a_copy_that_the_window_is_about_to_replace_is_not_booted(nodes: Nodes) -> None:
     """A cutover that was interrupted goes on through `check`: a half written copy would be NO-GO with users outside."""
     nodes.order("target", "guest_does_not_boot", count=None)

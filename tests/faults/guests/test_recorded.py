@@ -19,6 +19,9 @@ from tests.faults.guests.nodes import NUMBERS, STANDIN, Nodes
 from tests.faults.guests.recorded import FRESH, PREPARED, SOURCE, Failure
 from tests.faults.pair import ROOT, SIDES
 
+pytestmark = pytest.mark.long
+
+
 SECONDS = 900
 PRIVILEGES = "/etc/pve/priv/standin-privileges.json"
 # Configurations, disks (the cloud-init drive is made at every start), running processes; then, after a mark, archives.

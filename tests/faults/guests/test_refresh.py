@@ -117,6 +117,7 @@ def test_a_copy_that_is_young_is_left_alone(warm: Nodes) -> None:
     warm.write_inventory()
 
 
+@pytest.mark.long
 def test_a_damaged_basis_costs_a_whole_transfer_and_nothing_else(warm: Nodes) -> None:
     path = basis(warm, "target")
     length = size(warm, "target", path)
@@ -128,6 +129,7 @@ def test_a_damaged_basis_costs_a_whole_transfer_and_nothing_else(warm: Nodes) ->
     copied(warm, digest)
 
 
+@pytest.mark.long
 def test_a_basis_that_is_gone_costs_a_whole_transfer_and_nothing_else(warm: Nodes) -> None:
     path = basis(warm, "target")
     length = size(warm, "target", path)
@@ -139,6 +141,7 @@ def test_a_basis_that_is_gone_costs_a_whole_transfer_and_nothing_else(warm: Node
     copied(warm, digest)
 
 
+@pytest.mark.long
 def test_a_transfer_that_is_cut_leaves_nothing_under_the_final_name_and_is_done_again(warm: Nodes) -> None:
     before, serving = basis(warm, "target"), process(warm)
     digest = write(warm)

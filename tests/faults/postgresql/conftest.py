@@ -1,4 +1,4 @@
-"""A prepared pair for each file whose clients ride through a switch; files that need another one define their own."""
+"""The prepared pair of all files whose clients ride through a switch; files that need another one define their own."""
 
 from __future__ import annotations
 
@@ -11,16 +11,26 @@ from tests.faults.pair import SIDES, Pair
 from tests.faults.postgresql.switching import active, follow, freeze
 
 
-@pytest.fixture(scope="module")
-def pair(start_pair: StartPair, request: pytest.FixtureRequest) -> Pair:
-    """A pair whose clients come in through a pooler at each side."""
+def pooled(start: StartPair, name: str) -> Pair:
+    """Start and prepare a pair whose clients come in through a pooler at each side."""
     clients = [{"database": "courses", "user": "lab_data", "address": "all", "until": "switch"}]
     # A dump after each of many switches would only take the machine away from them; it has tests of its own.
     variables = {"postgresql_replication_pooler_clients": clients, "postgresql_replication_safety_dump": False}
-    name = request.path.stem.removeprefix("test_").replace("_", "")
-    pair = start_pair("db", name, pooler="install", variables=variables)
+    pair = start("db", name, pooler="install", variables=variables)
     pair.must("prepare")
     return pair
+
+
+@pytest.fixture(scope="session")
+def riding(start_lasting_pair: StartPair) -> Pair:
+    """The pair of all disturbed switches; each test finds out which side is active."""
+    return pooled(start_lasting_pair, "switch")
+
+
+@pytest.fixture
+def pair(riding: Pair) -> Pair:
+    """What it is called by the tests."""
+    return riding
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+import pytest
 from bascule_lab import shell
 
 from tests.faults.pair import ROOT, SIDES, Pair
@@ -231,9 +232,12 @@ def cut(pair: Pair) -> Iterator[None]:
         pair.restore()
 
 
-def ids(cases: Sequence[tuple[str, str]]) -> list[str]:
-    """Name cases of step and victim."""
-    return [f"{step}-{victim}" for step, victim in cases]
+def cases(all_cases: Sequence[tuple[str, str]], always: set[tuple[str, str]]) -> list[Any]:
+    """Return cases of step and victim as parameters; only `make test-all` runs those that are not in `always`."""
+    assert always <= set(all_cases)
+    return [
+        pytest.param(*case, id="-".join(case), marks=[] if case in always else [pytest.mark.long]) for case in all_cases
+    ]
 
 
 def refused(pair: Pair) -> bool:

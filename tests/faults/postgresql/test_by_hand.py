@@ -113,6 +113,7 @@ def test_a_promoted_side_is_not_built_anew_before_its_rows_are_exported(pair: Pa
     assert rows_aside(pair, "promoted") == "3"
 
 
+@pytest.mark.long
 def test_a_side_that_wrote_on_in_the_same_timeline_is_seen_by_its_log(pair: Pair) -> None:
     """Started without its standby.signal: no timeline tells, and the other side's log is longer."""
     script = f"systemctl stop {UNIT}; rm {DATA}/standby.signal; mv {CONFIG} /root/; systemctl start {UNIT}"
@@ -142,6 +143,7 @@ def test_a_side_that_wrote_on_in_the_same_timeline_is_seen_by_its_log(pair: Pair
     assert rows_aside(pair, "alone") == "4"
 
 
+@pytest.mark.long
 def test_who_cannot_be_compared_does_not_follow(pair: Pair) -> None:
     """The link is cut while a closed side stands still: it goes on standing, and follows when it was compared."""
     pair.must("freeze", "sync", "switch", "thaw")

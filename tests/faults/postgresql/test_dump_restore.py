@@ -80,6 +80,7 @@ def kept(pair: Pair, side: str) -> list[str]:
     return pair.must_run(side, ["bash", "-c", f"ls -d {DATA}.bascule-* || true"]).split()
 
 
+@pytest.mark.long
 def test_a_target_that_is_too_small_is_refused_by_the_audit(pair: Pair) -> None:
     small = "/var/lib/postgresql/15"
     pair.must_run("target", ["bash", "-ec", f"mount -t tmpfs -o size=60m small /mnt && cp -a {DATA} /mnt/ "
@@ -114,6 +115,7 @@ def test_sync_rehearses_the_window_and_leaves_nothing_behind(pair: Pair) -> None
     assert "changed=0" in pair.must("prepare", "sync", "check").stdout
 
 
+@pytest.mark.long
 def test_a_rehearsal_that_was_interrupted_goes_on_with_what_it_has(pair: Pair) -> None:
     name = f"rehearsal-{read(pair, 'target', 'rehearsed.json')['position']['system_id']}"
     contents = json.loads(pair.must_run("source", ["cat", f"{CARRIED}/{name}/contents.json"]))
@@ -130,6 +132,7 @@ def test_a_rehearsal_that_was_interrupted_goes_on_with_what_it_has(pair: Pair) -
     assert read(pair, "target", "rehearsed.json")["state"] == "proved"
 
 
+@pytest.mark.long
 def test_a_dump_that_fails_midway_ends_with_the_old_side_serving(pair: Pair) -> None:
     write(pair, "source", "before the freeze")
     pair.must_run("source", ["install", "-m", "755", "/dev/stdin", "/usr/local/bin/age"], DUMP_ENDS_EARLY)
@@ -160,6 +163,7 @@ def test_a_bit_that_flips_on_the_way_is_found_before_anything_is_restored(pair: 
     assert pair.must_run("target", ["stat", "-c", "%i %Y", DATA]) == before
 
 
+@pytest.mark.long
 def test_a_row_that_is_changed_while_it_is_compared_is_found(pair: Pair) -> None:
     """Somebody at the target gets between the restore and the comparison."""
     script = """
@@ -189,6 +193,7 @@ print(Bring("accounts_db", "{name}", "{manifest}").run())
     assert read(pair, "target", "restored.json")["state"] == "not_proved"
 
 
+@pytest.mark.long
 def test_a_row_that_is_changed_after_it_was_compared_keeps_the_target_closed(pair: Pair) -> None:
     script = """
 from bascule.postgresql.io.switchover import from_dump
@@ -235,6 +240,7 @@ except BasculeError as error:
     assert [pair.guard(side)["status"] for side in SIDES] == ["closed", "closed"]
 
 
+@pytest.mark.long
 def test_from_a_receipt_on_the_way_back_is_the_opening_rule(pair: Pair) -> None:
     """The receipt is given, the target could not open: the old side opens with the other one's word only."""
     pair.must("freeze", "sync", "switch", "thaw", direction="back")

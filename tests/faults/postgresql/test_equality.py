@@ -123,7 +123,7 @@ def kill(pair: Pair) -> None:
     pair.until("source", f"! systemctl is-active --quiet {unit}")
 
 
-@pytest.mark.parametrize("how", ["strict", "fast"])
+@pytest.mark.parametrize("how", [pytest.param("strict", marks=pytest.mark.long), "fast"])
 def test_equal_rows_are_proved_every_one(two: Pair, how: str) -> None:
     mode(two, how)
     pin(two)
@@ -145,6 +145,7 @@ def test_equal_rows_are_proved_every_one(two: Pair, how: str) -> None:
     two.until("source", f"! systemctl is-active --quiet bascule-{two.component}-snapshot")
 
 
+@pytest.mark.long
 def test_killed_in_the_middle_it_goes_on_under_the_same_snapshot(two: Pair) -> None:
     hold(two)
     pin(two)
@@ -181,6 +182,7 @@ def test_without_its_snapshot_the_rest_is_not_proved(two: Pair) -> None:
     assert any("odd.documents" in text and "ended from outside" in text for text in found["not_proved"])
 
 
+@pytest.mark.long
 def test_a_table_that_is_truncated_meanwhile_is_not_proved(two: Pair) -> None:
     hold(two, "create table odd.kept as table odd.documents; truncate odd.documents;")
     pin(two)
@@ -194,7 +196,7 @@ def test_a_table_that_is_truncated_meanwhile_is_not_proved(two: Pair) -> None:
     assert found["rows_different"] == 0
 
 
-@pytest.mark.parametrize("how", ["fast", "strict"])
+@pytest.mark.parametrize("how", ["fast", pytest.param("strict", marks=pytest.mark.long)])
 def test_every_difference_is_named(two: Pair, how: str) -> None:
     mode(two, how)
     if two.sql("target", "select to_regclass('odd.placed') is null") == "t":

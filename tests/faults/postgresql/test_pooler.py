@@ -10,13 +10,20 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.faults.conftest import StartPair
 from tests.faults.pair import SIDES, Pair, Ran
+from tests.faults.postgresql.conftest import pooled
 from tests.faults.postgresql.test_prepare import expired
 
 HOME = "/etc/bascule/pooler/accounts_db"
 UNIT = "bascule-pooler-accounts_db.service"
 AGENT = "/usr/local/lib/bascule/bascule.pyz"
 PATIENCE = 30.0
+
+
+@pytest.fixture(scope="module")
+def pair(start_pair: StartPair) -> Pair:
+    return pooled(start_pair, "pooler")
 
 
 @pytest.fixture(autouse=True)
@@ -184,6 +191,7 @@ def test_a_pooler_with_an_expired_certificate_is_not_trusted(pair: Pair) -> None
         pair.must_run("source", ["systemctl", "reload", UNIT])
 
 
+@pytest.mark.long
 def test_a_transaction_that_never_ends_is_named_and_everyone_goes_on(pair: Pair) -> None:
     command = ["podman", "exec", "-i", pair.host("target"), "bash", "-c", _client(pair, "target")]
     with subprocess.Popen(command, stdin=subprocess.PIPE, text=True, stdout=subprocess.PIPE) as holder:
@@ -212,6 +220,7 @@ def test_a_transaction_that_never_ends_is_named_and_everyone_goes_on(pair: Pair)
     assert done.out.split() == ["True", "False"], done.err
 
 
+@pytest.mark.long
 def test_it_knocks_past_a_pause_and_silence_is_no_refusal(pair: Pair) -> None:
     address = pair.addresses["source"]
     knock = f"with Pooler(spec) as p: p.pause(2); a = p.knock({address!r}, 5432, 2); p.resume(); print(a.kind)"
@@ -243,6 +252,7 @@ def test_a_changed_password_is_found_by_the_audit_and_mended_by_prepare(pair: Pa
     assert not any("password was changed since" in word for word in warnings), warnings
 
 
+@pytest.mark.long
 def test_an_existing_pooler_is_audited_and_driven(pair: Pair) -> None:
     address, other = pair.addresses["source"], pair.addresses["target"]
     include = "/etc/pgbouncer/bascule.ini"
@@ -273,6 +283,7 @@ def test_an_existing_pooler_is_audited_and_driven(pair: Pair) -> None:
         pair.must_run("source", ["systemctl", "stop", "pgbouncer.service"])
 
 
+@pytest.mark.long
 def test_a_target_outlives_a_power_cut(pair: Pair) -> None:
     pair.kill("target")
     pair.boot("target")

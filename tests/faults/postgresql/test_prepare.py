@@ -112,6 +112,7 @@ def test_every_reason_is_named_at_once_and_nothing_is_changed(pair: Pair) -> Non
     assert before == pair.must_run("target", look)
 
 
+@pytest.mark.long
 def test_a_target_that_would_have_smaller_settings_is_refused(pair: Pair) -> None:
     local = "/etc/postgresql/15/main/conf.d/99-local.conf"
     pair.must_run("target", ["tee", local], "max_connections = 50\n")
@@ -178,6 +179,7 @@ def test_an_expired_certificate_is_noticed_before_anything_is_copied(pair: Pair)
     assert pair.run("target", ["test", "-e", PARTIAL]).rc == 1
 
 
+@pytest.mark.long
 def test_a_full_disk_at_the_target_ends_the_base_backup_and_is_named(pair: Pair) -> None:
     with small_disk(pair, "400M"):
         running = pair.start_verb("prepare", extra=SLOW)
@@ -207,6 +209,7 @@ def test_a_base_backup_starts_again_after_the_link_was_cut(pair: Pair) -> None:
     assert pair.sql("target", "select pg_is_in_recovery()") == "t"
 
 
+@pytest.mark.long
 def test_the_log_goes_on_after_the_link_was_cut(pair: Pair) -> None:
     pair.cut()
     try:
@@ -220,6 +223,7 @@ def test_the_log_goes_on_after_the_link_was_cut(pair: Pair) -> None:
     assert pair.sql("target", "select count(*) from app.logins where client = 'cut'") == "50"
 
 
+@pytest.mark.long
 def test_a_full_disk_at_the_standby_is_named_and_it_goes_on_when_there_is_room(pair: Pair) -> None:
     settings = "select pg_reload_conf()"
     pair.sql("source", "alter system set max_slot_wal_keep_size = '1GB'")
@@ -244,6 +248,7 @@ def test_a_full_disk_at_the_standby_is_named_and_it_goes_on_when_there_is_room(p
     assert pair.sql("target", "select count(*) from app.logins where client = 'full'") == "10"
 
 
+@pytest.mark.long
 def test_a_wrong_replication_password_is_named_and_mended_by_prepare(pair: Pair) -> None:
     pair.sql("source", "alter role bascule_replication password 'something else'")
     pair.sql("source", "select pg_terminate_backend(pid) from pg_stat_replication")

@@ -9,6 +9,9 @@ import pytest
 from tests.faults.conftest import StartPair
 from tests.faults.pair import Pair
 
+pytestmark = pytest.mark.long
+
+
 HOME = "/var/lib/bascule/accounts_db"
 DATA = "/var/lib/postgresql/15/main"
 CONFIG = "/etc/postgresql/15/main"

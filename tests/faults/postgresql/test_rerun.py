@@ -59,7 +59,7 @@ def is_done(pair: Pair, new: str, direction: str) -> None:
 
 
 @pytest.mark.usefixtures("begin")
-@pytest.mark.parametrize("direction", BOTH)
+@pytest.mark.parametrize("direction", ["forward", pytest.param("back", marks=pytest.mark.long)])
 def test_after_the_receipt_the_same_playbook_goes_on(pair: Pair, tmp_path: Path, direction: str) -> None:
     old = bring_to(pair, direction)
     with Clients(pair) as clients:
@@ -76,6 +76,7 @@ def test_after_the_receipt_the_same_playbook_goes_on(pair: Pair, tmp_path: Path,
     is_done(pair, switch.new, direction)
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("begin")
 @pytest.mark.parametrize("direction", BOTH)
 def test_after_the_receipt_the_other_playbook_goes_back(pair: Pair, tmp_path: Path, direction: str) -> None:
@@ -92,6 +93,7 @@ def test_after_the_receipt_the_other_playbook_goes_back(pair: Pair, tmp_path: Pa
     is_done(pair, old, other(direction))
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("begin")
 @pytest.mark.parametrize("step", ["old.paused", "old.stopped"])
 @pytest.mark.parametrize("direction", BOTH)
@@ -114,6 +116,7 @@ def test_after_a_power_cut_while_it_closed_the_same_playbook_goes_on(
     is_done(pair, switch.new, direction)
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("begin")
 def test_a_side_that_lost_its_power_while_it_opened_is_followed_and_then_left(pair: Pair, tmp_path: Path) -> None:
     """It was promoted, and nobody was let in: the rollback starts it again, behind closed doors, for the other side."""
@@ -132,6 +135,7 @@ def test_a_side_that_lost_its_power_while_it_opened_is_followed_and_then_left(pa
     is_done(pair, old, "back")
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("begin")
 def test_a_cutover_whose_controller_died_when_all_was_open_goes_on(pair: Pair, tmp_path: Path) -> None:
     """The closed side does not follow yet: no gate stands in the way of what makes it follow."""
@@ -149,6 +153,7 @@ def test_a_cutover_whose_controller_died_when_all_was_open_goes_on(pair: Pair, t
     is_done(pair, switch.new, "forward")
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("begin")
 def test_what_a_return_that_came_to_nothing_has_started_is_kept_before_it_follows(pair: Pair, tmp_path: Path) -> None:
     """It was started to open again and did not; the cutover goes on, and what it had closed with stays."""

@@ -13,7 +13,7 @@ from bascule_lab import shell
 
 from tests.faults.pair import SIDES, Pair
 from tests.faults.postgresql import switching
-from tests.faults.postgresql.switching import BUDGET, SHORT_BUDGET, Clients, Switch, active, ids, nothing_lost
+from tests.faults.postgresql.switching import BUDGET, SHORT_BUDGET, Clients, Switch, active, cases, nothing_lost
 
 # Before the receipt: whoever dies, the old side serves again by itself.
 BEFORE = [
@@ -34,6 +34,14 @@ BEFORE = [
     ("old.proved", "new-agent"),
     ("old.proved", "new-server"),
 ]
+# Every step, and every victim, once.
+ALWAYS = {
+    ("old.promised", "old-server"),
+    ("old.paused", "new-server"),
+    ("old.stopping", "driver"),
+    ("old.stopped", "old-agent"),
+    ("old.proved", "new-agent"),
+}
 
 # Connections from the host itself, which no firewall table stands before; a server that stops waits a minute for each.
 SILENT = """
@@ -70,7 +78,7 @@ def test_clients_ride_through_a_switch(pair: Pair, old: str, tmp_path: Path) -> 
     assert len(said["proofs"]) == 4, said["proofs"]
 
 
-@pytest.mark.parametrize(("step", "victim"), BEFORE, ids=ids(BEFORE))
+@pytest.mark.parametrize(("step", "victim"), cases(BEFORE, ALWAYS))
 def test_before_the_receipt_the_old_side_serves_again(
     pair: Pair, old: str, tmp_path: Path, step: str, victim: str
 ) -> None:
@@ -199,6 +207,7 @@ def read_for_long(pair: Pair, side: str) -> Iterator[None]:
         pair.sql(side, "select pg_terminate_backend(pid) from pg_stat_activity where wait_event = 'PgSleep'")
 
 
+@pytest.mark.long
 def test_replay_that_a_lock_holds_up_after_the_pause_has_begun_costs_the_attempt_only(
     pair: Pair, old: str, tmp_path: Path
 ) -> None:
@@ -220,6 +229,7 @@ def test_replay_that_a_lock_holds_up_after_the_pause_has_begun_costs_the_attempt
     nothing_lost(clients, pair, [old])
 
 
+@pytest.mark.long
 def test_clients_that_connect_and_say_nothing_do_not_hold_the_stop_up(pair: Pair, old: str, tmp_path: Path) -> None:
     pair.must_run(old, ["systemd-run", "--unit", "silent-clients", "python3", "-c", SILENT])
     try:
@@ -234,6 +244,7 @@ def test_clients_that_connect_and_say_nothing_do_not_hold_the_stop_up(pair: Pair
     nothing_lost(clients, pair, [old, switch.new])
 
 
+@pytest.mark.long
 def test_a_stop_that_waits_for_a_receiver_nobody_reaches_ends_with_the_old_primary(
     pair: Pair, old: str, tmp_path: Path
 ) -> None:
@@ -251,6 +262,7 @@ def test_a_stop_that_waits_for_a_receiver_nobody_reaches_ends_with_the_old_prima
     nothing_lost(clients, pair, [old])
 
 
+@pytest.mark.long
 def test_an_agent_that_hangs_is_ended_by_the_dead_man(pair: Pair, old: str, tmp_path: Path) -> None:
     with Clients(pair) as clients:
         switch = Switch(pair, old, tmp_path / "hold", "old.stopped", SHORT_BUDGET)
@@ -264,6 +276,7 @@ def test_an_agent_that_hangs_is_ended_by_the_dead_man(pair: Pair, old: str, tmp_
     nothing_lost(clients, pair, [old])
 
 
+@pytest.mark.long
 def test_a_take_back_whose_server_does_not_start_is_tried_again(pair: Pair, old: str, tmp_path: Path) -> None:
     unit = f"bascule-{pair.component}-deadman.service"
     with Clients(pair) as clients:

@@ -8,7 +8,7 @@ import pytest
 
 from tests.faults.pair import Pair
 from tests.faults.postgresql import switching
-from tests.faults.postgresql.switching import Clients, Switch, ids, nothing_lost
+from tests.faults.postgresql.switching import Clients, Switch, cases, nothing_lost
 
 # From the receipt on: the same switch once more goes on.
 AFTER = [
@@ -27,9 +27,16 @@ AFTER = [
     ("new.opened", "new-agent"),
     ("new.opened", "new-server"),
 ]
+# Every victim once, at the steps from which most is left to do.
+ALWAYS = {
+    ("old.receipt", "old-agent"),
+    ("driver.closed", "driver"),
+    ("new.opening", "new-agent"),
+    ("new.promoted", "new-server"),
+}
 
 
-@pytest.mark.parametrize(("step", "victim"), AFTER, ids=ids(AFTER))
+@pytest.mark.parametrize(("step", "victim"), cases(AFTER, ALWAYS))
 def test_after_the_receipt_the_same_switch_goes_on(
     pair: Pair, old: str, tmp_path: Path, step: str, victim: str
 ) -> None:
