@@ -14,7 +14,7 @@ options:
     description: What was done.
     type: str
     required: true
-    choices: [audit, check, transfer, repair, verify]
+    choices: [audit, check, fence, transfer, repair, verify]
   data:
     description: What was found.
     type: dict
@@ -50,7 +50,11 @@ class ActionModule(ControllerAction):
     """See DOCUMENTATION."""
 
     ARGUMENTS: ClassVar[dict[str, Any]] = {
-        "kind": {"type": "str", "required": True, "choices": ["audit", "check", "transfer", "repair", "verify"]},
+        "kind": {
+            "type": "str",
+            "required": True,
+            "choices": ["audit", "check", "fence", "transfer", "repair", "verify"],
+        },
         "data": {"type": "dict", "required": True},
     }
 
