@@ -197,6 +197,14 @@ def reached(
     return "; ".join(f"{name} is {found.get(name, 'missing')}, not {position.get(name, 'known')}" for name in different)
 
 
+def askable(guest: Guest, config: Config) -> list[str]:
+    """Return whom one can ask whether the guest serves: its application at its address, its agent."""
+    return [
+        *([guest.side.health_url] if guest.side.health_url else []),
+        *(["guest agent"] if agent_enabled(config) else []),
+    ]
+
+
 def serving(guest: Guest, config: Config) -> str:
     """Return an empty text when the guest's application and agent answer, else what came instead."""
     if not guest.running():

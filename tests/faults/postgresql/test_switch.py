@@ -59,13 +59,13 @@ def replay_paused(pair: Pair, side: str) -> Iterator[None]:
 
 
 def test_an_open_side_is_an_alarm_also_for_a_host_outside_of_the_declared_range(pair: Pair) -> None:
-    """The declared clients get "no pg_hba.conf entry" from there, with the SQLSTATE of a closed side's refusal."""
+    """Whom no rule names gets "no pg_hba.conf entry" there, with the SQLSTATE of a closed side's refusal."""
     old = active(pair)
     new = SIDES[1 - SIDES.index(old)]
     name = pair.component, pair.host(new)
     stranger = (
         "from bascule.postgresql.io.cluster.probe import knock\n"
-        f"print(knock({pair.addresses[old]!r}, 5432, 'courses', 'courses'))\n"
+        f"print(knock({pair.addresses[old]!r}, 5432, 'stranger', 'courses'))\n"
     )
     assert "28000" in switching.python(pair, new, stranger)
     prove = (
