@@ -439,7 +439,9 @@ class ActionModule(ActionBase):
         found = verify.compare(left, entered, args["switched"] or {}, args["position"] or {}, self._way)
         active = target if entered.machine == found["active_side"] else source
         silent = transitions.serving(active, active.config())
-        return {"changed": False, "proof": {**found, "details": found["details"] + ([silent] if silent else [])}}
+        details = found["details"] + ([silent] if silent else [])
+        asked = transitions.askable(active, active.config())
+        return {"changed": False, "proof": {**found, "details": details, "asked": asked}}
 
     def _open(self, source: Guest, target: Guest, args: Mapping[str, Any]) -> dict[str, Any]:
         receipt = Receipt.from_dict(args["receipt"])

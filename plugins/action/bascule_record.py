@@ -7,6 +7,8 @@ DOCUMENTATION = r"""
 name: bascule_record
 short_description: Keep what an audit, a check, a transfer or a verification has found
 description:
+  - Adds to a verification the component's role and the epoch under which its active side was opened, which
+    C(bascule_judge) asks for.
   - Journals the data and stores it as C(runs/RUN/facts/COMPONENT.KIND.json) for reports. Runs on the controller.
   - The last task of a role's audit and verify.
 options:
@@ -14,7 +16,7 @@ options:
     description: What was done.
     type: str
     required: true
-    choices: [audit, check, transfer, repair, verify]
+    choices: [audit, check, fence, transfer, repair, verify]
   data:
     description: What was found.
     type: dict
@@ -42,7 +44,9 @@ path:
 
 from typing import Any, ClassVar
 
+from bascule.plugin import standing
 from bascule.plugin.action import ControllerAction, Scope, journal_entry
+from bascule.report import proof
 from bascule.run.io.journal import Journal
 
 
@@ -50,12 +54,22 @@ class ActionModule(ControllerAction):
     """See DOCUMENTATION."""
 
     ARGUMENTS: ClassVar[dict[str, Any]] = {
-        "kind": {"type": "str", "required": True, "choices": ["audit", "check", "transfer", "repair", "verify"]},
+        "kind": {
+            "type": "str",
+            "required": True,
+            "choices": ["audit", "check", "fence", "transfer", "repair", "verify"],
+        },
         "data": {"type": "dict", "required": True},
     }
 
     def act(self, args: dict[str, Any], scope: Scope) -> dict[str, Any]:
         """Keep the data."""
+        if args["kind"] == proof.VERIFY:
+            about = {
+                proof.ROLE: scope.get("component_role"),
+                proof.OPENED: standing.opened_under(scope, scope.component),
+            }
+            args["data"] = {**args["data"], **about}
         journal = Journal.current()
         journal_entry(journal, "state", scope.announced, {"event": args["kind"], "found": args["data"]})
         return {"path": str(journal.write_facts(scope.component, args["kind"], args["data"]))}

@@ -9,7 +9,9 @@ short_description: Refuse unless every component stands where it is to stay
 description:
   - Stands after the roles' verb C(state) in a decommission, before anything is removed. Takes the guards that were
     registered, and runs on the controller.
-  - Demands of every component of the play that the side that stays is open to users and the other one closed.
+  - Demands of every component of the play that the side that stays is open to users and the other one closed, and that
+    it was verified since its last switch and is proved, as C(bascule_judge) judges. C(proof_overrides) lets a reason
+    pass.
 options: {}
 author:
   - The Bascule authors
@@ -21,7 +23,13 @@ EXAMPLES = r"""
   run_once: true
 """
 
-RETURN = r"""# """
+RETURN = r"""
+overridden:
+  description: The reasons that were let pass, with why.
+  returned: always
+  type: list
+  elements: str
+"""
 
 from typing import Any
 
@@ -45,4 +53,11 @@ class ActionModule(ControllerAction):
                 state="nothing was removed",
                 next_command="ansible-playbook playbooks/status.yml",
             )
-        return {}
+        opened = {c.name: _opened(c) for c in components}
+        passed = standing.must_be_proved(scope, standing.journalled(scope)[0], opened)
+        return {"overridden": passed, **({"warnings": passed} if passed else {})}
+
+
+def _opened(component: standing.Component) -> str:
+    guard = component.entered.guard
+    return str(guard.opened or "") if guard is not None else ""

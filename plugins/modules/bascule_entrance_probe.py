@@ -32,9 +32,11 @@ options:
     description:
       - V(service) makes O(requests) and wants each to be answered as declared.
       - V(maintenance) wants the maintenance page, status 503 with Retry-After.
+      - V(otherwise) wants any answer that is not the maintenance page. Only who was answered so by an open entrance
+        proves by the maintenance page that it has closed.
       - V(answer) wants either one, and fails for nothing; RV(reachable) tells.
     type: str
-    choices: [service, maintenance, answer]
+    choices: [service, maintenance, otherwise, answer]
     required: true
   requests:
     description: The requests, as web_entrance_verify declares them.
@@ -80,7 +82,7 @@ from typing import Any
 
 from ansible.module_utils.bascule.entrance.io import https, side
 from ansible.module_utils.bascule.entrance.mode import EntranceError
-from ansible.module_utils.bascule.entrance.requests import parse_requests, refusal_fault
+from ansible.module_utils.bascule.entrance.requests import open_fault, parse_requests, refusal_fault
 from ansible.module_utils.bascule.plugin.module import run_module
 from ansible.module_utils.basic import AnsibleModule
 
@@ -95,7 +97,9 @@ def main(module: AnsibleModule) -> dict[str, Any]:
     else:
         answer = https.request(where, headers=headers)
         fault = refusal_fault(answer)
-        if params["expect"] == "answer" and not answer.error and answer.status < 500:
+        if params["expect"] == "otherwise":
+            fault = open_fault(answer)
+        elif params["expect"] == "answer" and not answer.error and answer.status < 500:
             fault = None
         results = [
             {
@@ -124,7 +128,7 @@ if __name__ == "__main__":
             "port": {"type": "int", "default": 443},
             "name": {"type": "str", "required": True},
             "ca_file": {"type": "path", "required": True},
-            "expect": {"type": "str", "choices": ["service", "maintenance", "answer"], "required": True},
+            "expect": {"type": "str", "choices": ["service", "maintenance", "otherwise", "answer"], "required": True},
             "requests": {"type": "list", "elements": "dict", "default": []},
             "headers": {"type": "dict", "default": {}},
         },

@@ -309,7 +309,9 @@ class Pair:
                 "rsync_delta_sync_rate_seconds": 1,
                 "rsync_delta_sync_addresses": {hosts[side]: self.addresses[side] for side in SIDES},
             }
-        clients = [{"database": "courses", "user": name, "address": self.subnet} for name in ("courses", "lab_probe")]
+        # As at a real site, the declared clients' range (here: where the tests run) holds neither of the two hosts.
+        outside = self.subnet.split("/")[0].rsplit(".", 1)[0] + ".1"
+        clients = [{"database": "courses", "user": name, "address": outside} for name in ("courses", "lab_probe")]
         tls = "/etc/postgresql/tls"
         return {
             "postgresql_replication_password": (self.work / "password").read_text(),

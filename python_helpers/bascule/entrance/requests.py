@@ -111,6 +111,17 @@ def refusal_fault(answer: Answer) -> str | None:
     return None
 
 
+def open_fault(answer: Answer) -> str | None:
+    """Return why an answer does not show that this very probe tells an open entrance from a closed one."""
+    if answer.error:
+        return f"no answer: {answer.error}"
+    if refusal_fault(answer) is None:
+        return (
+            "the maintenance page, or what looks like it, from an entrance that is open: seeing it later proves nothing"
+        )
+    return None
+
+
 def certificate_faults(certificate: Mapping[str, Any], name: str, now: float, days: int) -> list[str]:
     """Return what is wrong with a certificate that has been verified against the CA."""
     if not certificate:

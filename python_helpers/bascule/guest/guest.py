@@ -6,6 +6,8 @@ import re
 import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass, field
 from typing import Any, Optional
 
@@ -28,7 +30,6 @@ from .errors import (
 Config = Mapping[str, Any]
 Decide = Callable[[Config], Optional[Mapping[str, Any]]]
 Probe = Callable[[str], str]
-
 
 # What Proxmox answers instead of asking the agent: the guest has no process, or its config has no agent.
 _STOPPED = re.compile(r"\bVM \d+ is not running\b|No QEMU guest agent configured")
@@ -330,6 +331,16 @@ class Guest:
     def health(self) -> str:
         """Ask the side's health address once; return an empty text, or what came instead."""
         return self._probe(self.side.health_url) if self.side.health_url else ""
+
+    def serves_within(self, seconds: float) -> bool:
+        """Whether the side's health address answers 200 so soon."""
+        asking = ThreadPoolExecutor(1)
+        try:
+            return not asking.submit(self._probe, self.side.health_url).result(seconds)
+        except FutureTimeout:
+            return False
+        finally:
+            asking.shutdown(wait=False)
 
     def volume(self, drive: guest_config.Drive) -> Mapping[str, Any]:
         """Return a volume's path, format and size as the node states them."""

@@ -18,6 +18,8 @@ from .lost import Copies, no_copies
 from .observed import agent_enabled
 
 Result = dict[str, Any]
+# How long the address of a guest that has just stopped is asked; it answered sooner while the guest ran.
+OUTSIDE_SECONDS = 1.0
 
 
 def freeze(
@@ -35,12 +37,15 @@ def freeze(
     running = guest.running()
     if check:
         return _said(running or not state.frozen, state, "would be shut down")
+    served = _outside_before(guest, running)
     changed = False
     if state.status == guard.OPEN:
         changed = guest.change(lambda c: _described(guest, c, guard.freeze, onboot=0))
     changed = guest.shut_down(force) or changed
     _prove_stopped(guest)
-    return _said(changed, guest.guard(guest.config()), "shut down; the node says stopped and refuses the agent")
+    outside = _prove_silent(guest, served)
+    said = f"shut down; the node says stopped and refuses the agent; {outside}"
+    return _said(changed, guest.guard(guest.config()), said)
 
 
 def thaw(
@@ -190,6 +195,14 @@ def reached(
     if not different:
         return True
     return "; ".join(f"{name} is {found.get(name, 'missing')}, not {position.get(name, 'known')}" for name in different)
+
+
+def askable(guest: Guest, config: Config) -> list[str]:
+    """Return whom one can ask whether the guest serves: its application at its address, its agent."""
+    return [
+        *([guest.side.health_url] if guest.side.health_url else []),
+        *(["guest agent"] if agent_enabled(config) else []),
+    ]
 
 
 def serving(guest: Guest, config: Config) -> str:
@@ -365,6 +378,30 @@ def _prove_stopped(guest: Guest) -> None:
             state="not closed; nothing was opened",
             next_command="look at the guest, then run the same command again",
         )
+
+
+def _outside_before(guest: Guest, running: bool) -> str:
+    """Ask the guest's address while it serves; return an empty text when it does, else why silence proves nothing."""
+    if not guest.side.health_url:
+        return "no health_url is declared for this side"
+    if not running:
+        return "the guest was stopped before anybody asked"
+    said = guest.health()
+    return f"the address did not serve while the guest ran: {said}" if said else ""
+
+
+def _prove_silent(guest: Guest, before: str) -> str:
+    """Ask the same address again: what answered before and answers still is this guest, or another one in its place."""
+    if before:
+        return f"not proved from outside: {before}"
+    if guest.serves_within(OUTSIDE_SECONDS):
+        raise ProxmoxError(
+            expected=f"nobody to serve at {guest.side.health_url}: the guest at {guest.side.machine} is stopped",
+            found="it answers 200 as before",
+            state="the node says stopped; somebody else serves at that address, or the node is not the one asked",
+            next_command="find out who answers there, then run the same command again",
+        )
+    return f"{guest.side.health_url} answered 200 before and does not any more"
 
 
 def _described(guest: Guest, config: Config, transition: Any, **values: Any) -> dict[str, Any]:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
+from ..errors import BasculeError
+from ..guard import state as rule
 from ..guard.state import GuardState
+from ..report import proof
 from ..run import chain, context, position
 from ..run.io.journal import Journal, read_copies
 from ..run.position import Side
 from ..run.verbs import POINTING
-from .action import Scope, plain
+from .action import Scope, journal_entry, plain
 
 
 @dataclass(frozen=True)
@@ -29,11 +33,16 @@ class Component:
         return [side.host for side in (self.left, self.entered) if side.guard is None]
 
 
-def read(scope: Scope) -> tuple[list[Component], Mapping[str, str]]:
-    """Return the components of the play, and why the journal of a site could not be read, by site."""
+def journalled(scope: Scope) -> tuple[list[Mapping[str, Any]], Mapping[str, str]]:
+    """Return the entries of all copies of the run's journal, and why that of a site could not be read, by site."""
     journal = Journal.current()
     readings, silent = read_copies(journal.run, scope.journal_targets())
-    entries = chain.merge(journal.read().entries, *(reading.entries for reading in readings.values()))
+    return list(chain.merge(journal.read().entries, *(reading.entries for reading in readings.values()))), silent
+
+
+def read(scope: Scope) -> tuple[list[Component], Mapping[str, str]]:
+    """Return the components of the play, and why the journal of a site could not be read, by site."""
+    entries, silent = journalled(scope)
     gone = position.retired(entries)
     direction = scope.announced.direction
     found = []
@@ -47,6 +56,41 @@ def read(scope: Scope) -> tuple[list[Component], Mapping[str, str]]:
         )
         found.append(Component(name, left, entered, variables["component_role"] in POINTING, name in gone))
     return found, silent
+
+
+def must_be_proved(scope: Scope, entries: Iterable[Mapping[str, Any]], opened: Mapping[str, str]) -> list[str]:
+    """Refuse unless every component of the play was verified since its last switch and is proved.
+
+    `opened` says under which epoch the side that stays is open, by component. Returns what a person lets pass, and why.
+    """
+    known = list(entries)
+    found = []
+    for name in scope.in_play:
+        facts, stale = proof.last_proof(known, name)
+        found += [*proof.doubts(name, facts), *stale]
+        if name in opened:
+            found += proof.same_switch(name, facts, opened[name])
+    verdict = proof.decide(found, scope.get("proof_overrides"))
+    passed = [f"{doubt.text()}; let pass: {reason}" for doubt, reason in verdict.overridden]
+    if passed:
+        journal_entry(Journal.current(), "decision", scope.announced, {"decision": "proof override", "passed": passed})
+    if not verdict.ok:
+        example = verdict.doubts[0].key if verdict.doubts else "COMPONENT.FIGURE"
+        odd = [f"an override of {key}, which is not in doubt or has no reason" for key in verdict.unused]
+        raise BasculeError(
+            expected="every component proved since its last switch",
+            found="; ".join([*(doubt.text() for doubt in verdict.doubts), *odd]),
+            state="nothing was changed",
+            next_command="mend the cause, then ansible-playbook playbooks/70_verify.yml; or let it pass with a reason: "
+            f'-e \'{{"proof_overrides": {{"{example}": "why"}}}}\'',
+        )
+    return passed
+
+
+def opened_under(scope: Scope, name: str) -> str:
+    """Return the epoch under which the one open side of a component was opened; empty when there is not one."""
+    opened = [one for one in _registered(scope, name).values() if one.status == rule.OPEN]
+    return str(opened[0].opened or "") if len(opened) == 1 else ""
 
 
 def _registered(scope: Scope, name: str) -> dict[str, GuardState]:

@@ -9,6 +9,8 @@ FROZEN = "frozen"
 CLOSED = "closed"
 # A client that is marked so stays through a freeze, until the pause inside the switch.
 RIDES = "switch"
+# The database at which an open side admits the replication role: pg_rewind reads there, and proofs of a fence knock.
+PROBED = "postgres"
 
 
 def _begin(component: str) -> str:
@@ -27,12 +29,14 @@ def block(
     replication_user: str,
     peer: str,
     clients: Sequence[Mapping[str, str]],
+    own: str = "127.0.0.1",
 ) -> str:
     """Return the managed block.
 
     In every mode the cluster's owner comes in over the local socket and the peer's standby over TLS. While open, the
-    declared clients and the peer's pg_rewind come in over TLS, and the rest of the file stays in force. While frozen,
-    only clients that ride through a switch come in; while closed, nobody else, whatever the rest of the file says.
+    declared clients, the peer's pg_rewind and the knocks of both hosts come in over TLS, and the rest of the file stays
+    in force. While frozen, only clients that ride through a switch come in; while closed, nobody else, whatever the
+    rest of the file says. A knock that is refused proves a fence because the open side lets the same one in.
     """
     lines = [
         f"{_begin(component)} (managed; mode: {mode})",
@@ -41,7 +45,10 @@ def block(
     ]
     if mode == OPEN:
         # A peer that has diverged goes back to the fork by pg_rewind, which reads files through a database.
-        lines.append(f"hostssl postgres        {replication_user}    {_cidr(peer)}    scram-sha-256")
+        lines += [
+            f"hostssl {PROBED}        {replication_user}    {_cidr(address)}    scram-sha-256"
+            for address in (peer, own)
+        ]
     admitted = {OPEN: list(clients), FROZEN: riding(clients)}.get(mode, [])
     lines += [
         f"hostssl {client['database']}    {client['user']}    {_cidr(client['address'])}    scram-sha-256"
@@ -58,16 +65,6 @@ def block(
 def riding(clients: Sequence[Mapping[str, str]]) -> list[Mapping[str, str]]:
     """Return the clients that ride through a freeze, until the pause inside the switch."""
     return [client for client in clients if client.get("until") == RIDES]
-
-
-def knocker(clients: Sequence[Mapping[str, str]], mode: str) -> Mapping[str, str]:
-    """Return as whom to knock at a side in this mode: a client that it refuses, or, when open, one that it lets in.
-
-    While frozen that is the first client of whom nobody rides, wherever from; nobody at all is as good a stranger.
-    """
-    riders = {(client["database"], client["user"]) for client in riding(clients)} if mode == FROZEN else set()
-    chosen = [client for client in clients if (client["database"], client["user"]) not in riders]
-    return chosen[0] if chosen else {"user": "bascule_nobody", "database": "postgres"}
 
 
 def sessions_that_ride(clients: Sequence[Mapping[str, str]]) -> str:

@@ -124,7 +124,9 @@ class Drive:
         self.proofs.update(closed["proofs"])
         receipt = closed["receipt"]
         try:
-            proved = self._ask(self.new, "prove_thoroughly", self.patience * 2, patience=self.patience)
+            proved = self._ask(
+                self.new, "prove_thoroughly", self.patience * 2, patience=self.patience, unopened=closed["unopened"]
+            )
             self.proofs.update(proved["proofs"])
             opened = self._ask(
                 self.new, "open_thoroughly", self.patience * 6, epoch=epoch, receipt=receipt, patience=self.patience

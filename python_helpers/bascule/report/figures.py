@@ -12,6 +12,7 @@ from typing import Any
 
 from .digests import row_digests
 from .intervals import longest_gap
+from .proof import doubts
 from .records import ClientAccount, Leg, Lookup, ProbeAccount
 from .writers import divergent_operations, divergent_probes, largest_probe_gap, two_writers_seconds
 
@@ -86,6 +87,8 @@ def leg_figures(given: LegInput) -> dict[str, Any]:
         "probes": len(probes),
         "largest_probe_gap_seconds": _rounded(largest_probe_gap(given.probes.probes, probe_start, probe_end)),
     }
+    proofs = [doubt.text() for name in sorted(given.facts) for doubt in doubts(name, given.facts[name])]
+    figures["not_proved"] = proofs if given.facts else None
     for name in COMPARISONS:
         figures[name] = fact_sum(given.facts.values(), name)
     figures["guests_moved"] = guests_moved(given.facts.values())

@@ -33,7 +33,7 @@ STATED = (
 
 @dataclass(frozen=True)
 class Reason:
-    """Why a run is not good. `rule` is one of unreached, missing, zero, some, few, limit."""
+    """Why a run is not good. `rule` is one of unreached, missing, proof, zero, some, few, limit."""
 
     leg: str
     figure: str
@@ -44,12 +44,16 @@ class Reason:
     def text(self, lang: str = "en") -> str:
         """One line; the English one stands in summary.json."""
         where = f"{self.leg}.{self.figure}"
+        if lang == "fr" and self.rule == "proof":
+            return f"{self.leg} : non prouvé : {self.found}"
         if lang == "fr" and self.rule != "unreached":
             return f"{where} : {self._french()}"
         if self.rule == "unreached":
             return f"{self.leg}: this leg was not reached"
         if self.rule == "missing":
             return f"{where}: no sample stands behind it"
+        if self.rule == "proof":
+            return f"{self.leg}: not proved: {self.found}"
         if self.rule == "zero":
             return f"{where}: {self.found}, must be 0"
         if self.rule == "some":
@@ -86,6 +90,11 @@ def leg_reasons(leg: str, figures: Mapping[str, Any], limits: Mapping[str, float
             reasons.append(Reason(leg, name, "few", value, LEAST_WRITES))
         elif name in limits and not value <= limits[name]:
             reasons.append(Reason(leg, name, "limit", value, limits[name]))
+    proofs = figures.get("not_proved")
+    if not isinstance(proofs, list):
+        reasons.append(Reason(leg, "not_proved", "missing", proofs))
+    else:
+        reasons += [Reason(leg, "not_proved", "proof", doubt) for doubt in proofs]
     return reasons
 
 

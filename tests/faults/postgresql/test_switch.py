@@ -66,6 +66,36 @@ def replay_paused(pair: Pair, side: str) -> Iterator[None]:
         pair.sql(side, "select pg_wal_replay_resume()")
 
 
+def test_an_open_side_is_an_alarm_also_for_a_host_outside_of_the_declared_range(pair: Pair) -> None:
+    """Whom no rule names gets "no pg_hba.conf entry" there, with the SQLSTATE of a closed side's refusal."""
+    old = active(pair)
+    new = SIDES[1 - SIDES.index(old)]
+    name = pair.component, pair.host(new)
+    stranger = (
+        "from bascule.postgresql.io.cluster.probe import knock\n"
+        f"print(knock({pair.addresses[old]!r}, 5432, 'stranger', 'courses'))\n"
+    )
+    assert "28000" in switching.python(pair, new, stranger)
+    prove = (
+        "from bascule.errors import BasculeError\nfrom bascule.postgresql.io.switchover import freeze, sight\n"
+        "from bascule.postgresql.io.cluster.cluster import load_spec\nfrom bascule.guard.io import store\n"
+        f"sight.look(load_spec(*{name!r}), store.read(*{name!r}))\n"
+        "try:\n"
+        f"    print(freeze.prove_from_outside(*{name!r}, ('28000',), 0))\n"
+        "except BasculeError as error:\n    print(error)\n"
+    )
+    assert "found: admitted" in switching.python(pair, new, prove)
+    switching.freeze(pair, old)
+    proof = switching.python(pair, new, prove)
+    assert proof.startswith("28000: "), proof
+    assert "was let in at" in proof
+    switching.python(
+        pair,
+        old,
+        f"from bascule.postgresql.io.switchover.freeze import thaw\nthaw(*{(pair.component, pair.host(old))!r})\n",
+    )
+
+
 def test_clients_ride_through_a_switch(pair: Pair, old: str, tmp_path: Path) -> None:
     with Clients(pair) as clients:
         switch = Switch(pair, old, tmp_path / "hold")

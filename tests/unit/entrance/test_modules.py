@@ -122,6 +122,12 @@ def test_forwarding_and_its_end(haproxy: FakeHaproxy) -> None:
         ("maintenance", Answer(status=200), None),
         ("service", Answer(status=200), True),
         ("service", CLOSED, None),
+        ("otherwise", CLOSED, None),
+        ("otherwise", Answer(error="timed out"), None),
+        ("otherwise", Answer(status=200), True),
+        # A service that fails is no maintenance page: a rollback from it is possible.
+        ("otherwise", Answer(status=502), True),
+        ("otherwise", Answer(status=503), True),
     ],
 )
 def test_probe(monkeypatch: pytest.MonkeyPatch, expect: str, answer: Answer, reachable: bool | None) -> None:

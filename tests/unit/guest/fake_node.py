@@ -44,6 +44,8 @@ class FakeNode:
         self.before_put: list[Callable[[], None]] = []
         self.task_results: dict[str, tuple[str, list[str]]] = {}
         self.agent_silent = False
+        # Somebody else answers at the guest's address.
+        self.impostor = False
         # What each question after a command that was run inside says.
         self.executed: list[dict[str, Any]] = []
         self.peer: Optional[FakeNode] = None
@@ -345,6 +347,7 @@ def guest(node: FakeNode, machine: str, **limits: float) -> Guest:
         Side(machine=machine, node=node.node, vmid=100, storage="local", health_url=f"http://{machine}/healthz"),
         "courses_guest",
         Limits(**{"shutdown": 5, "agent": 5, "health": 5, "lock": 5, **limits}),
+        probe=lambda url: "" if 100 in node.running or node.impostor else f"{url}: no route to host",
         sleep=sleep,
         clock=lambda: now[0],
     )

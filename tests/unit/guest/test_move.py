@@ -53,6 +53,33 @@ def test_one_node_is_enough_to_read_the_guard_of_its_side(prepared: Any, fake: A
     assert [state.status for state in observed.guards(source, target)[0].values()] == [guard.OPEN, guard.CLOSED]
 
 
+def test_a_freeze_is_tried_from_outside_at_an_address_that_served_before(prepared: Any) -> None:
+    said = transitions.freeze(prepared[2], force=False)["reason"]
+    assert said.endswith("http://pve-mtp/healthz answered 200 before and does not any more")
+
+
+def test_an_address_that_goes_on_serving_is_an_alarm(prepared: Any) -> None:
+    """The node says stopped; who answers is another guest, or the node is not the one that was asked."""
+    here, _there, source, _target = prepared
+    here.impostor = True
+    with pytest.raises(ProxmoxError, match="answers 200 as before"):
+        transitions.freeze(source, force=False)
+
+
+@pytest.mark.parametrize("why", ["no health_url", "was stopped before", "did not serve while"])
+def test_silence_of_an_address_that_never_served_proves_nothing(prepared: Any, why: str) -> None:
+    here, _there, source, _target = prepared
+    if why == "no health_url":
+        source.side = replace(source.side, health_url="")
+    elif why == "was stopped before":
+        here.running.clear()
+    else:
+        source._probe = lambda url: f"{url} answered 503"
+    said = transitions.freeze(source, force=False)["reason"]
+    assert "not proved from outside: " in said
+    assert why in said
+
+
 def test_prepare_twice_changes_nothing(prepared: Any) -> None:
     here, there, source, target = prepared
     assert prepare.adopt(source)["changed"] is False

@@ -49,7 +49,7 @@ class Server:
 @pytest.fixture
 def entering(monkeypatch: pytest.MonkeyPatch) -> Iterator[new_primary.Entering]:
     """The side that is entered, with what it does to its host noted down."""
-    monkeypatch.setattr(new_primary, "prove_from_outside", lambda *a: "28000: rejects")
+    monkeypatch.setattr(new_primary, "prove_from_outside", lambda *a, **k: "28000: rejects")
     monkeypatch.setattr(new_primary, "knock_through", lambda *a: {})
     side = new_primary.Entering(make_spec(), Steps())
     yield side
@@ -113,6 +113,11 @@ def test_a_safety_dump_has_let_its_locks_go_before_replay_is_looked_at(
     control = SimpleNamespace(system_id="7", newest_timeline=1)
     monkeypatch.setattr(entering, "cluster", SimpleNamespace(control=lambda: control))
     looked: list[int] = []
+
+    def no(*_: Any) -> None:
+        return None
+
+    monkeypatch.setattr(new_primary, "sight", SimpleNamespace(look=no, outside_must_be_seen=no))
     monkeypatch.setattr(entering, "_replays", lambda session, deadline: looked.append(len(stopped)))
     entering.ready(EPOCH, 5)
     spec = make_spec()

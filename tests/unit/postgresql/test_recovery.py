@@ -170,13 +170,13 @@ class FakeCluster:
     def hba_now(self) -> str:
         return self.world.hba
 
-    def prove_refusal(self, allowed: tuple[str, ...], timeout: float = 3, *, mode: str = hba.CLOSED) -> str:
+    def prove_refusal(self, allowed: tuple[str, ...], timeout: float = 3) -> str:
         if self.world.running and self.world.heard == hba.OPEN:
             raise BasculeError(expected="a refusal", found="admitted")
         return "28000: rejects"
 
     def knock(self, timeout: float = 3) -> SimpleNamespace:
-        return SimpleNamespace(text="rejects" if self.world.heard == hba.CLOSED else "the server asks for a password")
+        return SimpleNamespace(code="28000" if self.world.heard == hba.CLOSED else "10")
 
 
 class FakeStore:
@@ -213,6 +213,7 @@ def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> World:
     units = SimpleNamespace(stop=lambda n: False, is_running=lambda n: False)
     monkeypatch.setattr(recovery, "units", units)
     monkeypatch.setattr(freeze, "fence_probe", SimpleNamespace(belongs=lambda state: False))
+    monkeypatch.setattr(freeze, "sight", SimpleNamespace(own_must_be_seen=lambda spec, state: None))
     monkeypatch.setattr(recovery, "storage", SimpleNamespace(remove=remove))
     pinned = SimpleNamespace(start=lambda *a: [], wait=lambda *a: [], start_and_wait=lambda *a: [])
     monkeypatch.setattr(recovery, "snapshot", pinned)
@@ -449,21 +450,3 @@ def test_open_starts_a_stopped_side_as_a_standby_first(world: World) -> None:
     done = recovery.open_side("db", "db-mtp", EPOCH, receipt())
     assert world.log[:2] == ["fence", "start"]
     assert done["promoted"]
-
-
-def test_proof_from_outside(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    answers = iter(
-        [
-            SimpleNamespace(is_refusal=False, kind="none", code="", text="no answer"),
-            SimpleNamespace(is_refusal=True, kind="refused", code="ECONNREFUSED", text="nothing listens"),
-        ]
-    )
-    monkeypatch.setattr(freeze, "probe", SimpleNamespace(knock_outside=lambda *a, **k: next(answers)))
-    assert freeze.prove_from_outside("db", "db-tls", ("ECONNREFUSED",), 5).startswith("ECONNREFUSED")
-
-
-def test_silence_from_outside_is_no_proof(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    silent = SimpleNamespace(is_refusal=False, kind="none", code="", text="no answer")
-    monkeypatch.setattr(freeze, "probe", SimpleNamespace(knock_outside=lambda *a, **k: silent))
-    with pytest.raises(BasculeError, match="silence is no proof"):
-        freeze.prove_from_outside("db", "db-tls", ("28000",), 0)

@@ -18,7 +18,7 @@ ANSWERS: dict[str, dict[str, Any]] = {
     "give_receipt": {"receipt": RECEIPT},
     "open": {"guard": {"status": "open"}},
     "finish": {"marks": {}, "warnings": []},
-    "close_thoroughly": {"receipt": RECEIPT, "proofs": {}, "marks": {}, "notices": []},
+    "close_thoroughly": {"receipt": RECEIPT, "unopened": False, "proofs": {}, "marks": {}, "notices": []},
     "prove_thoroughly": {"proofs": {"from db-tls": "refused"}},
     "open_thoroughly": {"guard": {"status": "open"}, "marks": {}, "warnings": []},
     "aim": {"changed": False},

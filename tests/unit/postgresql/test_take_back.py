@@ -19,8 +19,7 @@ from bascule.errors import BasculeError, GuardRefused
 from bascule.guard.io import store as guard_store
 from bascule.guard.state import GuardState
 from bascule.postgresql import hba
-from bascule.postgresql.io.cluster import probe as cluster_probe
-from bascule.postgresql.io.switchover import deadman, fence_probe, take_back
+from bascule.postgresql.io.switchover import deadman, fence_probe, sight, take_back
 from bascule.postgresql.io.switchover.deadman import DeadMan, Steps
 from bascule.postgresql.spec import Spec
 from bascule.postgresql.wire import Answer
@@ -236,7 +235,8 @@ def test_held_clients_go_on_only_to_a_side_that_admits_them(
     assert vars(pooler).get("at", ("", 0)) == (("", 0) if held else ("198.18.2.10", 5432))
 
 
-def test_silence_through_a_pooler_is_no_proof() -> None:
+def test_silence_through_a_pooler_is_no_proof(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sight, "pooler_must_be_seen", lambda *a: "then")
     spec = make_spec(pooler="install", address="198.18.1.10", peer_port=5433)
     pooler: Any = FakePooler(spec)
     assert "ECONNREFUSED" in take_back.knock_through(pooler, spec, SIDE, 0.0)["pooler of db-mtp"]
@@ -292,7 +292,7 @@ def test_the_probe_counts_and_an_admission_is_on_disk_at_once(
             Answer("none", "", "silence"),
         ]
     )
-    monkeypatch.setattr(cluster_probe, "knock_outside", lambda spec, timeout: next(answers))
+    monkeypatch.setattr(sight, "knock", lambda *a: next(answers))
     probe = fence_probe.Probe(host.spec, EPOCH)
     for _ in range(3):
         probe.attempt()
@@ -312,7 +312,7 @@ def test_the_probe_ends_when_its_side_closes_and_belongs_to_a_side_a_switch_has_
     monkeypatch.setattr(fence_probe, "HOME", tmp_path)
     monkeypatch.setattr(fence_probe, "EVERY", 0.0)
     monkeypatch.setattr(fence_probe, "load_spec", lambda component: host.spec)
-    states = iter(["opening", "open", "open", "closing"])
+    states = iter(["opening", "opening", "open", "open", "closing", "closing"])
     fixed = host.guard().to_dict()
 
     def read(component: str, side: str) -> GuardState:
@@ -320,7 +320,7 @@ def test_the_probe_ends_when_its_side_closes_and_belongs_to_a_side_a_switch_has_
 
     monkeypatch.setattr(fence_probe, "store", SimpleNamespace(read=read))
     refused = Answer("refused", "28000", "rejects")
-    monkeypatch.setattr(cluster_probe, "knock_outside", lambda spec, timeout: refused)
+    monkeypatch.setattr(sight, "knock", lambda *a: refused)
     home = tmp_path / host.spec.component
     home.mkdir(exist_ok=True)
     (home / "postgresql.json").write_text("{}")

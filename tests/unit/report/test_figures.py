@@ -17,11 +17,23 @@ from bascule.report.records import Leg, Lookup, client_account, committed_from, 
 WALL = 1_800_000_000.0
 LIMITS = {"write_outage_seconds": 120.0, "largest_probe_gap_seconds": 10.0}
 FACTS: dict[str, dict[str, Any]] = {
-    "accounts_db": {"rows_compared": 1000, "rows_different": 0, "rows_not_proved": 0},
-    "course_files": {"files_compared": 50, "files_different": 0},
-    "courses_guest": {"disks_compared": 1, "disks_different": 0, "way": "delta"},
-    "names": {},
-}
+    "accounts_db": {
+        "role": "postgresql_replication", "opened": "1.d", "rows_compared": 1000, "rows_different": 0,
+        "rows_not_proved": 0, "fence_admitted": 0, "fence_refused": 70, "digested": {"fast": 12}, "mode": "fast",
+        "details": [], "not_proved": [], "service": True, "safety_dump": "proved",
+    },
+    "course_files": {
+        "role": "rsync_delta_sync", "opened": "1.d", "files_compared": 50, "files_different": 0, "files_not_proved": 0,
+    },
+    "courses_guest": {
+        "role": "proxmox_guest", "opened": "1.d", "disks_compared": 1, "disks_different": 0, "way": "delta",
+        "details": [], "active_side": "pve-tls", "asked": ["guest agent"],
+    },
+    "names": {
+        "role": "dns_switchover", "opened": "1.d", "answers_checked": 12, "active_side": "ns-tls", "details": [],
+        "servers": ["192.0.2.53"],
+    },
+}  # fmt: skip
 
 
 def client_line(op: str, number: int, at: float, outcome: str = "ack", **more: Any) -> str:

@@ -26,7 +26,8 @@ GOOD: dict[str, Any] = {
     "acknowledged_writes": 1234, "unknown_writes": 0, "lost_writes": 0, "divergent_writes": 0,
     "two_writers_seconds": 0.0, "probes": 4000, "largest_probe_gap_seconds": 1.6, "rows_compared": 180000,
     "rows_different": 0, "rows_not_proved": 0, "files_compared": 2000, "files_different": 0, "disks_compared": 1,
-    "disks_different": 0, "guests_moved": {"delta": 1}, "phases": {"cutover": {"expected": 60, "measured": 41.5}},
+    "disks_different": 0, "not_proved": [], "guests_moved": {"delta": 1},
+    "phases": {"cutover": {"expected": 60, "measured": 41.5}},
 }  # fmt: skip
 
 

@@ -18,7 +18,7 @@ from ....guard import state as rule
 from ....guard.io import fence_settings, store
 from ....system.io import storage
 from ....system.io.process import run
-from ... import conf, control, hba
+from ... import conf, control, hba, knocks
 from ...control import Control
 from ...spec import Spec
 from ...wire import Answer
@@ -189,6 +189,7 @@ class Cluster:
             replication_user=spec.replication_user,
             peer=spec.peer_address,
             clients=spec.clients,
+            own=knocks.own_address(spec),
         )
         return hba.replace(self.hba_now(), spec.component, new)
 
@@ -370,16 +371,16 @@ class Cluster:
         """From now on it is no mere copy of the other side's."""
         storage.remove(self.data / SEEDED_MARK)
 
-    def knock(self, timeout: float = 3, *, mode: str = hba.CLOSED) -> Answer:
-        """Try to come in, from this host itself, as a client that a side in this mode refuses."""
-        client = hba.knocker(self.spec.clients, mode)
-        return probe.knock("127.0.0.1", self.spec.port, client["user"], client["database"], timeout=timeout)
+    def knock(self, timeout: float = 3) -> Answer:
+        """Try to come in from this host itself, as the one whom only an open side lets in."""
+        one = knocks.own(self.spec)
+        return probe.knock(one.address, one.port, one.user, one.database, timeout=timeout)
 
-    def prove_refusal(self, allowed: tuple[str, ...], timeout: float = 3, *, mode: str = hba.CLOSED) -> str:
+    def prove_refusal(self, allowed: tuple[str, ...], timeout: float = 3) -> str:
         """Return the answer that keeps a client out; anything else is an error."""
         deadline = time.monotonic() + timeout
         while True:
-            answer = self.knock(timeout, mode=mode)
+            answer = self.knock(timeout)
             if answer.is_refusal and answer.code in allowed:
                 return f"{answer.code}: {answer.text}"
             if time.monotonic() > deadline:

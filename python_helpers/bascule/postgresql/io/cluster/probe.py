@@ -7,8 +7,7 @@ import socket
 import ssl
 import struct
 
-from ... import hba, wire
-from ...spec import Spec
+from ... import wire
 from ...wire import Answer
 
 
@@ -38,12 +37,6 @@ def knock(address: str, port: int, user: str, database: str, *, timeout: float =
         return Answer("none", "", f"no answer within {timeout:g} s: that is no proof")
     except (OSError, EOFError) as error:
         return Answer("unclear", "", str(error) or type(error).__name__)
-
-
-def knock_outside(spec: Spec, timeout: float, *, frozen: bool = False) -> Answer:
-    """Knock at the other side's server once, as one of its clients that a closed (or frozen) side refuses."""
-    client = hba.knocker(spec.peer_clients, hba.FROZEN if frozen else hba.CLOSED)
-    return knock(spec.peer_address, spec.peer_port, client["user"], client["database"], timeout=timeout)
 
 
 def _exactly(connection: socket.socket, count: int) -> bytes:

@@ -44,7 +44,7 @@ def audit(spec: Spec, seconds: float, controller_time: float | None = None) -> d
     cluster = Cluster(spec)
     partial = Path(f"{spec.data}.bascule-seed")
     found = {
-        **state.read(spec),
+        **state.read(spec, keep=False),
         "managers": managers(spec.data),
         "libc": run(["getconf", "GNU_LIBC_VERSION"], timeout=20, check=False).stdout.strip(),
         "icu": _icu(),

@@ -21,7 +21,7 @@ from ..cluster.cluster import HOME, LOG_END, STREAMING, Cluster, load_spec, stre
 from ..cluster.psql import SqlError
 from ..dump import safety_dump
 from ..rows import snapshot
-from ..switchover import recovery
+from ..switchover import recovery, sight
 from . import divergence
 
 KEPT_FILE = "kept.json"
@@ -79,6 +79,8 @@ def follow(component: str, epoch: str) -> int:
                 cluster.reload()
             note(step="connecting to the new primary")
             _wait_streaming(session, spec, 120)
+            # This host will have to prove the other side's fence when it returns.
+            sight.look(spec, store.read(component, spec.side))
         note(state="streaming", step="following", ended_at=_now())
     except (BasculeError, OSError) as error:
         note(state="failed", error=str(error), ended_at=_now())

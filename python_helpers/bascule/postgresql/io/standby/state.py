@@ -14,13 +14,16 @@ from ..cluster.cluster import HOME, SPEC_FILE, STREAMING, Cluster, streaming_sta
 from ..cluster.psql import Session, SqlError
 from ..dump import age_keys, safety_dump
 from ..dump.restore import REHEARSED_FILE, RESTORED_FILE
-from ..switchover import fence_probe
+from ..switchover import fence_probe, sight
 from .follow import FOLLOW_FILE, KEPT_FILE
 from .prepare import SEED_FILE
 
 
-def read(spec: Spec) -> dict[str, Any]:
-    """Return the truth of this side; nothing is changed."""
+def read(spec: Spec, *, keep: bool = True) -> dict[str, Any]:
+    """Return the truth of this side; nothing is changed but, with `keep`, the record of who is let in where it is open.
+
+    It is read before every verb, so that a fence is tried only by whom an open side has let in a moment before.
+    """
     cluster = Cluster(spec)
     home = HOME / spec.component
     guard = store.read(spec.component, spec.side)
@@ -39,6 +42,7 @@ def read(spec: Spec) -> dict[str, Any]:
         "standby_signal": cluster.has_signal(),
         "kept": storage.read_json(home / KEPT_FILE),
         "follow": storage.read_json(home / FOLLOW_FILE),
+        "knocks": sight.look(spec, guard, keep=keep) if storage.read_json(home / SPEC_FILE) is not None else {},
         "fence_probe": fence_probe.record(spec),
         "seed": storage.read_json(home / SEED_FILE),
         "recipient": age_keys.own_recipient(),

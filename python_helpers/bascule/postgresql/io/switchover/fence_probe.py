@@ -12,9 +12,10 @@ from ....guard import state as rule
 from ....guard.io import store
 from ....guard.state import GuardState
 from ....system.io import storage, units
+from ... import knocks
 from ...spec import Spec
-from ..cluster import probe as cluster_probe
 from ..cluster.cluster import HOME, SPEC_FILE, load_spec
+from . import sight
 
 UNIT = "fence-probe"
 RECORD = "fence-probe.json"
@@ -62,9 +63,11 @@ class Probe:
     def __init__(self, spec: Spec, epoch: str) -> None:
         self.spec = spec
         self.epoch = epoch
-        self.last_kind = ""
+        self.last_kind: dict[knocks.Knock, str] = {}
         self.last_time = 0.0
         self.saved = 0.0
+        self.known = sight.seen(spec, store.read(spec.component, spec.side))
+        self.knocks = knocks.outside(spec)
         self.seen: dict[str, Any] = {
             "epoch": epoch,
             "at": spec.side,
@@ -72,17 +75,21 @@ class Probe:
             "state": "waiting",
             "attempts": 0,
             "refused": 0,
+            # Refusals of somebody who never was let in: they prove nothing.
+            "unproved": 0,
             "unclear": 0,
             "accepted": 0,
             "accepted_at": [],
             "largest_gap_seconds": 0.0,
             "first_at": None,
             "last_at": None,
+            **knocks.to_record("", {knock: at for knock, at in self.known.items() if knock in self.knocks}),
         }
 
     def attempt(self) -> None:
-        """Knock once, count it, and make durable what changed at once, all else every few seconds."""
-        answer = cluster_probe.knock_outside(self.spec, 2)
+        """Knock once, as one account after the other; keep what changed at once, all else every few seconds."""
+        knock = self.knocks[self.seen["attempts"] % len(self.knocks)]
+        answer = sight.knock(self.spec, knock, self.known, 2)
         now = time.time()
         seen = self.seen
         seen["attempts"] += 1
@@ -96,14 +103,17 @@ class Probe:
             seen["accepted_at"] = [*seen["accepted_at"], _text(now)][-20:]
         elif answer.is_refusal:
             seen["refused"] += 1
+        elif answer.kind == sight.UNPROVED:
+            seen["unproved"] += 1
         else:
             seen["unclear"] += 1
         kind = f"{answer.kind} {answer.code}"
-        if kind != self.last_kind:
-            line = {"at": _text(now), "kind": answer.kind, "code": answer.code, "text": answer.text}
+        changed = kind != self.last_kind.get(knock)
+        if changed:
+            line = {"at": _text(now), "kind": answer.kind, "code": answer.code, "text": answer.text, "user": knock.user}
             storage.append_durably(HOME / self.spec.component / LOG, json.dumps(line) + "\n")
-        if kind != self.last_kind or time.monotonic() - self.saved > SAVE_EVERY:
-            self.last_kind = kind
+        if changed or time.monotonic() - self.saved > SAVE_EVERY:
+            self.last_kind[knock] = kind
             self.save()
 
     def save(self, **values: Any) -> None:

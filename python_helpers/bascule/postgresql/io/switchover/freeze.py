@@ -10,10 +10,9 @@ from ....guard import state as rule
 from ....guard.io import store
 from ... import hba
 from ...spec import Spec
-from ..cluster import probe
 from ..cluster.cluster import Cluster, load_spec, world
 from ..cluster.psql import Session
-from . import fence_probe
+from . import fence_probe, sight
 
 REFUSED_BY_SERVER = ("28000",)
 REFUSED_AT_ALL = ("28000", "ECONNREFUSED")
@@ -41,7 +40,7 @@ def freeze(component: str, side: str, *, check: bool = False) -> dict[str, Any]:
                 # Who wrote the rules may have died before the server heard of them.
                 cluster.reload()
             ended = _expel(session, spec)
-            proof = cluster.prove_refusal(REFUSED_BY_SERVER, mode=hba.FROZEN)
+            proof = cluster.prove_refusal(REFUSED_BY_SERVER)
             # Who came in between the reload and the proof is ended as well.
             ended += _expel(session, spec)
         return {
@@ -59,7 +58,7 @@ def thaw(component: str, side: str, *, check: bool = False) -> dict[str, Any]:
     with world(component, check=check):
         state = permit(component, side)
         # Whoever opened this side may have died before the server heard of the rules that it goes by.
-        changed = state.frozen or cluster.hba_mode() != hba.OPEN or "rejects" in cluster.knock().text
+        changed = state.frozen or cluster.hba_mode() != hba.OPEN or cluster.knock().code == "28000"
         probes = fence_probe.belongs(state) and not fence_probe.is_running(spec)
         if check:
             return {"changed": changed or probes, "guard": state.to_dict()}
@@ -103,13 +102,20 @@ def serve(cluster: Cluster, mode: str) -> bool:
     return True
 
 
-def prove_from_outside(component: str, side: str, answers: tuple[str, ...], timeout: float) -> str:
-    """Knock, from this side's host, at the other side's server as one of its clients; return the refusal."""
+def prove_from_outside(
+    component: str, side: str, answers: tuple[str, ...], timeout: float, *, unopened: bool = False
+) -> str:
+    """Knock, from this side's host, at the other side's server as those whom it has let in; return the refusal.
+
+    `unopened`: the other side gives its receipt without having been open, so that nobody can have been let in there.
+    """
     spec = load_spec(component, side)
+    frozen = "ECONNREFUSED" not in answers
+    seen = sight.outside_must_be_seen(spec, store.read(component, side), unopened=unopened)
     deadline = time.monotonic() + timeout
     while True:
-        found = probe.knock_outside(spec, timeout, frozen="ECONNREFUSED" not in answers)
-        if found.is_refusal and found.code in answers:
+        found = sight.refusal(spec, seen, answers, timeout, frozen=frozen)
+        if found.is_refusal:
             return f"{found.code}: {found.text}"
         if time.monotonic() > deadline:
             raise BasculeError(

@@ -111,7 +111,8 @@ def open_side(component: str, side: str, epoch: str, receipt: Mapping[str, Any],
     spec = load_spec(component, side)
     cluster = Cluster(spec)
     job.stop(spec)
-    outside = prove_from_outside(component, side, REFUSED_AT_ALL, budget)
+    unopened = (receipt.get("position") or {}).get("kind") == dump_restore.UNOPENED
+    outside = prove_from_outside(component, side, REFUSED_AT_ALL, budget, unopened=unopened)
     with world(component):
         server = cluster.postmaster()
         if server is not None and server.status == "stopping":

@@ -17,7 +17,7 @@ from ..cluster.cluster import STREAMING
 from ..cluster.psql import Session
 from ..dump import safety_dump
 from ..rows import snapshot
-from . import fence_probe, recovery
+from . import fence_probe, recovery, sight
 from .deadman import DEADMAN_SHARE, Steps
 from .freeze import REFUSED_AT_ALL, prove_from_outside
 from .side import Part
@@ -68,6 +68,7 @@ class Entering(Part):
         found = self.cluster.control()
         received = session.value("SELECT received_tli FROM pg_stat_wal_receiver WHERE status = 'streaming'")
         self._system_id, self._timeline = found.system_id, max(found.newest_timeline, int(received or 0))
+        self._must_see()
         self._warnings = [*snapshot.start(spec, epoch, "active"), *fence_probe.start(spec, epoch)]
         if self.pooler is not None:
             self.pooler.ready()
@@ -163,10 +164,11 @@ class Entering(Part):
 
     # The thorough way, and the way back
 
-    def prove_thoroughly(self, patience: float) -> dict[str, Any]:
-        """Prove the other side's fence."""
-        proof = prove_from_outside(self.spec.component, self.spec.side, REFUSED_AT_ALL, patience)
-        through = knock_through(self.pooler, self.spec, self.spec.peer_side, time.monotonic() + patience)
+    def prove_thoroughly(self, patience: float, *, unopened: bool = False) -> dict[str, Any]:
+        """Prove the other side's fence; `unopened`: it was not open since it gave a receipt before."""
+        spec, deadline = self.spec, time.monotonic() + patience
+        proof = prove_from_outside(spec.component, spec.side, REFUSED_AT_ALL, patience, unopened=unopened)
+        through = knock_through(self.pooler, spec, spec.peer_side, deadline, unopened=unopened)
         return {"proofs": {f"from {self.spec.side}": proof, **through}}
 
     def open_thoroughly(self, epoch: str, receipt: Mapping[str, Any], patience: float) -> dict[str, Any]:
@@ -220,6 +222,16 @@ class Entering(Part):
                     next_command=f"look into pg_stat_activity at {self.spec.side}; pg_wal_replay_resume() ends a pause",
                 )
             time.sleep(0.02)
+
+    def _must_see(self) -> None:
+        """Refuse before anything is paused when the refusals that are to come would prove nothing."""
+        spec = self.spec
+        guard = store.read(spec.component, spec.side)
+        # Who rides through the freeze is still let in.
+        sight.look(spec, guard)
+        sight.outside_must_be_seen(spec, guard)
+        if spec.pooler == "install" and spec.pooler_clients:
+            sight.pooler_must_be_seen(spec, guard, spec.peer_side)
 
     def _may_try(self, epoch: str) -> None:
         """Refuse before anything is paused what the guard would refuse afterwards."""

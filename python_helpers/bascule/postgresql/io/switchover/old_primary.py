@@ -14,7 +14,7 @@ from ....system.io import units
 from ... import control
 from ...spec import Spec
 from ..cluster.cluster import streaming_standby
-from . import recovery
+from . import recovery, sight
 from .deadman import DEADMAN_SHARE, RECEIPT_SHARE, Steps
 from .freeze import REFUSED_AT_ALL, permit
 from .side import Part
@@ -61,7 +61,11 @@ class Leaving(Part):
         # What was written since is little: the shutdown checkpoint inside the pause will have less.
         self._open_session().execute("CHECKPOINT", timeout=600)
         behind = self._near(budget)
+        guard = store.read(spec.component, spec.side)
+        sight.own_must_be_seen(spec, guard)
         if self.pooler is not None:
+            if spec.pooler == "install" and spec.pooler_clients:
+                sight.pooler_must_be_seen(spec, guard, spec.side)
             self.pooler.ready()
         self.steps.still_wanted()
         self._epoch = epoch
@@ -159,7 +163,7 @@ class Leaving(Part):
         """Close whatever a crash has left."""
         self._let_lock_go()
         done = recovery.close(self.spec.component, self.spec.side, epoch, budget=patience)
-        return {**done, "proofs": {"host": done["proof"], **self._knock(patience)}}
+        return {**done, "proofs": {"host": done["proof"], **self._knock(patience, done["unopened"])}}
 
     def back(self) -> dict[str, Any]:
         """Take everything back, unless there is a receipt: then only the opening rule opens anything."""
@@ -204,5 +208,6 @@ class Leaving(Part):
                 next_command="run the same playbook again, or the rollback",
             )
 
-    def _knock(self, patience: float) -> dict[str, str]:
-        return knock_through(self.pooler, self.spec, self.spec.side, time.monotonic() + patience)
+    def _knock(self, patience: float, unopened: bool) -> dict[str, str]:
+        deadline = time.monotonic() + patience
+        return knock_through(self.pooler, self.spec, self.spec.side, deadline, unopened=unopened)

@@ -13,6 +13,7 @@ from ...spec import Spec
 from ..cluster import probe
 from ..cluster.cluster import Cluster, load_spec, world
 from ..pooler.console import Pooler
+from . import sight
 from .deadman import DeadMan, agent_lives, kill_agent
 from .freeze import serve
 
@@ -94,15 +95,22 @@ def aim(spec: Spec, pooler: Pooler) -> bool:
     return changed or held
 
 
-def knock_through(pooler: Pooler | None, spec: Spec, side: str, deadline: float) -> dict[str, str]:
-    """Let this host's pooler try a side until it is refused there; {} when there is no pooler that may be tried."""
+def knock_through(
+    pooler: Pooler | None, spec: Spec, side: str, deadline: float, *, unopened: bool = False
+) -> dict[str, str]:
+    """Let this host's pooler try a side until it is refused there; {} when there is no pooler that may be tried.
+
+    `unopened`: that side was not open since it was closed, so that the pooler cannot have been let in there.
+    """
     if pooler is None or spec.pooler != "install":
         return {}
+    guard = store.read(spec.component, spec.side)
+    why = sight.UNOPENED if unopened else f"let in at {sight.pooler_must_be_seen(spec, guard, side)}"
     address, port = (spec.address, spec.port) if side == spec.side else (spec.peer_address, spec.peer_port)
     while True:
         answer = pooler.knock(address, port, timeout=1)
         if answer.is_refusal:
-            return {f"pooler of {spec.side}": f"{answer.code}: {answer.text}"}
+            return {f"pooler of {spec.side}": f"{answer.code}: {answer.text} ({why})"}
         if time.monotonic() > deadline:
             raise BasculeError(
                 expected=f"the pooler of {spec.side} to be refused by {side}",

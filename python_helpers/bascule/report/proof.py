@@ -1,0 +1,196 @@
+"""Is a component proved? Every reason why not, by component and figure: what nobody has looked at is not proved. Pure.
+
+One judge for `verify`, for the decision that nothing returns, and for the report. It takes what verify has recorded.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+VERIFY = "verify"
+# What bascule_record adds to the facts of a verification: the role, and under which epoch the active side was opened.
+ROLE, OPENED = "role", "opened"
+ADOPTED = "0.adopted"
+# Of these, a figure of a role that is not known here has to have looked at something.
+_LOOKED = ("_compared", "_checked", "_passed")
+_NONE_OF = ("_different", "_not_proved")
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What the facts of a role have to say.
+
+    `zero`: numbers that must be 0. `some`: groups of numbers, of each at least one above 0. `full`: what must not be
+    empty. `nothing`: lists that must be empty. `true`: what must be true. `one_of`: the words that are no doubt.
+    """
+
+    zero: tuple[str, ...] = ()
+    some: tuple[tuple[str, ...], ...] = ()
+    full: tuple[str, ...] = ()
+    nothing: tuple[str, ...] = ()
+    true: tuple[str, ...] = ()
+    one_of: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+RULES = {
+    "postgresql_replication": Rule(
+        zero=("rows_different", "rows_not_proved", "fence_admitted"),
+        some=(("rows_compared",), ("fence_refused",)),
+        full=("digested",),
+        nothing=("details", "not_proved"),
+        true=("service",),
+        # `off`: the plan declares none.
+        one_of={"safety_dump": ("proved", "off")},
+    ),
+    "rsync_delta_sync": Rule(zero=("files_different", "files_not_proved"), some=(("files_compared",),)),
+    "proxmox_guest": Rule(
+        zero=("disks_different",),
+        # A guest that is declared stateless has nothing to compare.
+        some=(("disks_compared", "disks_stateless"),),
+        full=("active_side", "asked"),
+        nothing=("details",),
+    ),
+    "web_entrance": Rule(some=(("requests_passed",),), full=("active_side",)),
+    "dns_switchover": Rule(some=(("answers_checked",),), full=("active_side", "servers"), nothing=("details",)),
+}
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """One reason why a component is not proved."""
+
+    component: str
+    what: str
+    why: str
+
+    @property
+    def key(self) -> str:
+        """Return how an override names it."""
+        return f"{self.component}.{self.what}"
+
+    def text(self) -> str:
+        """Return one line."""
+        return f"{self.key}: {self.why}"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The doubts that stand, and those that a person lets pass with a reason."""
+
+    doubts: tuple[Doubt, ...]
+    overridden: tuple[tuple[Doubt, str], ...] = ()
+    unused: tuple[str, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is left in doubt."""
+        return not self.doubts and not self.unused
+
+
+def doubts(component: str, facts: Mapping[str, Any] | None) -> list[Doubt]:
+    """Return everything that the facts of a component's last verification leave in doubt."""
+    if not facts:
+        return [Doubt(component, VERIFY, "nothing was verified")]
+    rule = RULES.get(str(facts.get(ROLE))) or _unknown(facts)
+    if facts.get(OPENED) == ADOPTED:
+        # Nothing was switched yet, so that there need not be two sides to compare: only what was seen counts.
+        rule = Rule(
+            zero=tuple(name for name in rule.zero if facts.get(name) is not None),
+            nothing=tuple(name for name in rule.nothing if name == "details"),
+            true=rule.true,
+        )
+    found = [
+        *(Doubt(component, name, why) for name in rule.zero if (why := _not_zero(facts.get(name)))),
+        *(Doubt(component, name, why) for name in rule.nothing if (why := _not_nothing(facts, name))),
+        *(
+            Doubt(component, name, f"{_shown(facts.get(name))}, must be true")
+            for name in rule.true
+            if facts.get(name) is not True
+        ),
+    ]
+    if not facts.get(OPENED):
+        found.append(Doubt(component, OPENED, "which switch was verified is not known"))
+    for group in rule.some:
+        found += _none_above_zero(component, group, facts)
+    found += [Doubt(component, name, "nothing is recorded") for name in rule.full if not facts.get(name)]
+    for name, words in rule.one_of.items():
+        if facts.get(name) not in words:
+            why = str(facts.get(f"{name}_reason") or "")
+            said = f"{_shown(facts.get(name))}{f' ({why})' if why else ''}, must be {' or '.join(words)}"
+            found.append(Doubt(component, name, said))
+    return found
+
+
+def last_proof(entries: Iterable[Mapping[str, Any]], component: str) -> tuple[Mapping[str, Any] | None, list[Doubt]]:
+    """Return what the last verification of a component has recorded, and the doubt that it is older than a switch."""
+    facts: Mapping[str, Any] | None = None
+    stale = ""
+    for entry in sorted(entries, key=lambda one: str(one["time"])):
+        if str(entry.get("component")) != component:
+            continue
+        data = entry.get("data") or {}
+        if entry["kind"] == "state" and data.get("event") == VERIFY:
+            facts, stale = dict(data.get("found") or {}), ""
+        elif entry["kind"] == "begin" and entry.get("verb") == "switch" and not data.get("check_mode"):
+            stale = f"it is older than the last switch, begun {str(entry['time'])[:19]}Z"
+    return facts, [Doubt(component, VERIFY, stale)] if facts is not None and stale else []
+
+
+def same_switch(component: str, facts: Mapping[str, Any] | None, opened: str) -> list[Doubt]:
+    """Doubt a verification of another switch than the one under which the side that stays is open."""
+    if not facts or facts.get(OPENED) == opened:
+        return []
+    return [Doubt(component, OPENED, f"epoch {facts.get(OPENED)} was verified, the side was opened under {opened}")]
+
+
+def decide(found: Sequence[Doubt], overrides: Any) -> Verdict:
+    """Let those doubts pass for which a person gives a reason; an override of what is no doubt is refused itself."""
+    given = overrides if isinstance(overrides, Mapping) else {}
+    reasons = {str(key): reason.strip() for key, reason in given.items() if isinstance(reason, str) and reason.strip()}
+    keys = {doubt.key for doubt in found}
+    return Verdict(
+        tuple(doubt for doubt in found if doubt.key not in reasons),
+        tuple((doubt, reasons[doubt.key]) for doubt in found if doubt.key in reasons),
+        tuple(sorted(str(key) for key in given if str(key) not in keys or str(key) not in reasons)),
+    )
+
+
+def _unknown(facts: Mapping[str, Any]) -> Rule:
+    """Judge a role that is not of this project by the names of its figures."""
+    looked = tuple(name for name in facts if name.endswith(_LOOKED))
+    return Rule(
+        zero=tuple(name for name in facts if name.endswith(_NONE_OF)),
+        some=(looked or ("compared",),),
+        nothing=tuple(name for name in ("details",) if name in facts),
+    )
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _not_zero(value: Any) -> str:
+    if not _number(value):
+        return f"{_shown(value)}: nobody has counted"
+    return "" if value == 0 else f"{_shown(value)}, must be 0"
+
+
+def _not_nothing(facts: Mapping[str, Any], name: str) -> str:
+    value = facts.get(name)
+    if not isinstance(value, (list, tuple)):
+        return f"{_shown(value)}: nobody has looked"
+    return "; ".join([*(str(one) for one in value[:3]), *([f"and {len(value) - 3} more"] if len(value) > 3 else [])])
+
+
+def _none_above_zero(component: str, group: tuple[str, ...], facts: Mapping[str, Any]) -> list[Doubt]:
+    values: list[Any] = [facts.get(name) for name in group]
+    if any(_number(value) and value > 0 for value in values):
+        return []
+    return [Doubt(component, group[0], f"{_shown(values[0])}: nothing was looked at")]
+
+
+def _shown(value: Any) -> str:
+    return "null" if value is None else str(value)

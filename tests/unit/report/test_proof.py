@@ -1,0 +1,168 @@
+"""What verify has recorded is proved only where somebody has looked; each way to be green unseen is a test."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bascule.report import proof
+from bascule.report.figures import leg_figures
+from bascule.report.judge import leg_reasons, verdict
+
+from .test_figures import FACTS, good_run, leg_input
+
+DB, FILES, GUEST, NAMES = (FACTS[name] for name in ("accounts_db", "course_files", "courses_guest", "names"))
+ENTRANCE = {"role": "web_entrance", "opened": "1.d", "requests_passed": 3, "active_side": "gw-tls", "details": []}
+TIMES = [f"2026-11-20T22:00:0{second}.000+00:00" for second in range(10)]
+
+
+def keys(component: str, facts: dict[str, Any] | None) -> list[str]:
+    """Name what is in doubt."""
+    return [doubt.what for doubt in proof.doubts(component, facts)]
+
+
+@pytest.mark.parametrize("facts", [DB, FILES, GUEST, NAMES, ENTRANCE, {**DB, "safety_dump": "off"}])
+def test_what_was_seen_is_proved(facts: dict[str, Any]) -> None:
+    assert proof.doubts("it", facts) == []
+
+
+@pytest.mark.parametrize(
+    ("facts", "changes", "what"),
+    [
+        (DB, {"digested": {}}, "digested"),
+        (DB, {"rows_compared": 0}, "rows_compared"),
+        (DB, {"rows_compared": None}, "rows_compared"),
+        (DB, {"rows_not_proved": 10_000_000}, "rows_not_proved"),
+        (DB, {"rows_not_proved": None}, "rows_not_proved"),
+        (DB, {"rows_different": True}, "rows_different"),
+        (DB, {"rows_different": float("nan")}, "rows_different"),
+        # Beside rows_not_proved: 0.
+        (DB, {"not_proved": ["database x: it was not looked at", "courses: the schema was not read"]}, "not_proved"),
+        (DB, {"not_proved": None}, "not_proved"),
+        (DB, {"details": ["table courses.a exists at one side only"]}, "details"),
+        (DB, {"safety_dump": "not_proved", "safety_dump_reason": "something of kind column differs"}, "safety_dump"),
+        (DB, {"safety_dump": None}, "safety_dump"),
+        (DB, {"service": False}, "service"),
+        (DB, {"service": "yes"}, "service"),
+        (DB, {"fence_admitted": 1}, "fence_admitted"),
+        (DB, {"fence_refused": 0}, "fence_refused"),
+        (DB, {"opened": ""}, "opened"),
+        (FILES, {"files_compared": 0}, "files_compared"),
+        (FILES, {"files_not_proved": 3}, "files_not_proved"),
+        (FILES, {"files_different": None}, "files_different"),
+        # An empty receipt: no disk is named, none was compared.
+        (GUEST, {"disks_compared": 0, "disks_stateless": 0}, "disks_compared"),
+        (GUEST, {"asked": []}, "asked"),
+        (GUEST, {"active_side": ""}, "active_side"),
+        (GUEST, {"details": ["2 sides are open"]}, "details"),
+        (NAMES, {"answers_checked": 0}, "answers_checked"),
+        (NAMES, {"servers": []}, "servers"),
+        (ENTRANCE, {"requests_passed": 0}, "requests_passed"),
+    ],
+)
+def test_what_nobody_has_seen_is_in_doubt_and_named(facts: dict[str, Any], changes: dict[str, Any], what: str) -> None:
+    assert keys("it", {**facts, **changes}) == [what]
+    missing = {key: value for key, value in facts.items() if key not in changes}
+    assert keys("it", missing) == [what]
+
+
+@pytest.mark.parametrize("facts", [None, {}])
+def test_nothing_recorded_is_nothing_proved(facts: dict[str, Any] | None) -> None:
+    assert [doubt.text() for doubt in proof.doubts("it", facts)] == ["it.verify: nothing was verified"]
+
+
+@given(st.sampled_from([DB, FILES, GUEST, NAMES, ENTRANCE]), st.data())
+def test_no_figure_that_a_role_has_to_state_can_be_left_out(facts: dict[str, Any], data: st.DataObject) -> None:
+    rule = proof.RULES[facts["role"]]
+    named = [*rule.zero, *rule.full, *rule.nothing, *rule.true, *rule.one_of, *(group[0] for group in rule.some)]
+    left_out = data.draw(st.sampled_from(named))
+    assert left_out in keys("it", {name: value for name, value in facts.items() if name != left_out})
+
+
+def test_a_stateless_guest_has_no_disks_to_compare() -> None:
+    assert keys("it", {**GUEST, "disks_compared": 0, "disks_stateless": 1}) == []
+
+
+def test_a_role_of_somebody_else_is_judged_by_the_names_of_its_figures() -> None:
+    facts = {"role": "theirs", "opened": "1.d", "shares_compared": 3, "shares_different": 0, "details": []}
+    assert keys("it", facts) == []
+    assert keys("it", {**facts, "shares_compared": 0}) == ["shares_compared"]
+    assert keys("it", {**facts, "shares_different": 1, "details": ["x"]}) == ["shares_different", "details"]
+    assert keys("it", {"role": "theirs", "opened": "1.d", "fine": True}) == ["compared"]
+
+
+def test_where_nothing_was_switched_only_what_was_seen_counts() -> None:
+    before = {"role": "postgresql_replication", "opened": proof.ADOPTED, "details": [], "service": True}
+    assert keys("it", before) == []
+    assert keys("it", {**before, "service": False, "rows_different": 2}) == ["rows_different", "service"]
+
+
+def entry(second: int, kind: str, verb: str = "", component: str = "it", **data: Any) -> dict[str, Any]:
+    """Make an entry of a journal."""
+    return {"time": TIMES[second], "kind": kind, "verb": verb, "component": component, "data": data}
+
+
+def verified(second: int, **found: Any) -> dict[str, Any]:
+    """Make what bascule_record writes."""
+    return entry(second, "state", "verify", event="verify", found={**FILES, **found})
+
+
+def test_the_last_verification_counts_and_one_before_a_switch_does_not() -> None:
+    entries = [entry(1, "begin", "switch"), verified(2), verified(4, files_different=7)]
+    facts, stale = proof.last_proof(entries, "it")
+    assert facts is not None
+    assert (facts["files_different"], stale) == (7, [])
+    again = [*entries, entry(5, "begin", "switch"), entry(6, "begin", "switch", "other")]
+    assert [doubt.why for doubt in proof.last_proof(again, "it")[1]] == [
+        "it is older than the last switch, begun 2026-11-20T22:00:05Z"
+    ]
+    assert proof.last_proof([*entries, entry(5, "begin", "switch", check_mode=True)], "it")[1] == []
+    assert proof.last_proof([*again, verified(7)], "it") == ({**FILES}, [])
+    assert proof.last_proof(entries, "other") == (None, [])
+
+
+def test_the_order_of_copies_does_not_matter() -> None:
+    entries = [verified(7), entry(5, "begin", "switch"), verified(2, files_different=7)]
+    assert proof.last_proof(entries, "it") == ({**FILES}, [])
+
+
+def test_a_verification_of_another_switch_is_in_doubt() -> None:
+    assert proof.same_switch("it", FILES, "1.d") == []
+    found = proof.same_switch("it", FILES, "2.e")
+    assert [doubt.text() for doubt in found] == ["it.opened: epoch 1.d was verified, the side was opened under 2.e"]
+
+
+def test_an_override_names_what_and_why() -> None:
+    found = proof.doubts("it", {**DB, "safety_dump": "not_proved", "rows_not_proved": 3})
+    made = proof.decide(found, {"it.safety_dump": " agreed with Nadia "})
+    assert [doubt.key for doubt in made.doubts] == ["it.rows_not_proved"]
+    assert [(doubt.key, reason) for doubt, reason in made.overridden] == [("it.safety_dump", "agreed with Nadia")]
+    both = proof.decide(found, {"it.safety_dump": "x", "it.rows_not_proved": "y"})
+    assert both.ok
+
+
+@pytest.mark.parametrize("override", [{"it.safety_dump": ""}, {"it.safety_dump": None}, {"it.other": "why"}])
+def test_an_override_without_a_reason_or_a_doubt_is_refused(override: dict[str, Any]) -> None:
+    made = proof.decide(proof.doubts("it", {**DB, "safety_dump": "not_proved"}), override)
+    assert not made.ok
+    assert made.unused == tuple(override)
+
+
+def test_an_override_of_what_is_proved_is_refused() -> None:
+    assert not proof.decide([], {"it.safety_dump": "why"}).ok
+    assert proof.decide([], None).ok
+
+
+def test_the_report_counts_every_doubt() -> None:
+    facts = {**FACTS, "accounts_db": {**DB, "safety_dump": "not_proved"}}
+    figures = leg_figures(leg_input(*good_run(), facts=facts))
+    assert figures["not_proved"] == ["accounts_db.safety_dump: not_proved, must be proved or off"]
+    reasons = leg_reasons("forward", figures, {})
+    assert [reason.text() for reason in reasons] == [
+        "forward: not proved: accounts_db.safety_dump: not_proved, must be proved or off"
+    ]
+    assert reasons[0].text("fr").startswith("forward : non prouvé : ")
+    assert verdict(reasons) == "failed"
