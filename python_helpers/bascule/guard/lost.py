@@ -54,8 +54,15 @@ def give_way(state: GuardState, other: GuardState, epoch: Epoch) -> GuardState:
             state=f"{state.describe()}; {other.describe()}",
             next_command="run the same playbook again: it takes a new epoch",
         )
+    under = rule.last_open(state)
     return replace(
-        state, promised=epoch, status=rule.CLOSING, opened=None, receipt=None, frozen=False, gave_way=other.word.epoch
+        state,
+        promised=epoch,
+        status=rule.CLOSING,
+        opened=under or state.opened,
+        receipt=None,
+        frozen=False,
+        gave_way=epoch,
     )
 
 
@@ -80,6 +87,20 @@ def reopen(state: GuardState, epoch: Epoch, receipt: Receipt, other: GuardState,
         )
     _unheard(other, epoch)
     return replace(state, promised=epoch, status=rule.OPENING, opened=None, receipt=None, frozen=False, word=word)
+
+
+def must_be_known(a: GuardState, b: GuardState) -> None:
+    """Refuse to go on where a guard is lost that the other cannot do without, or a side has yet to give way."""
+    for gone, other in ((a, b), (b, a)):
+        if gone.status == rule.UNKNOWN and other.status != rule.UNKNOWN:
+            rule.adopt_closed(gone, other)
+        if gave_up(other, gone):
+            raise GuardRefused(
+                expected=f"{gone.side} to be closed, and looked through for what it alone has, before anything else",
+                found=f"{other.describe()}; {gone.describe()}",
+                state=f"nothing was changed; {other.side} leads, and {gone.side} must not serve",
+                next_command=f"ansible-playbook playbooks/site_back.yml --limit {gone.component}",
+            )
 
 
 def _believed(state: GuardState, epoch: Epoch, word: Word) -> None:

@@ -143,8 +143,8 @@ class Receipt:
 class GuardState:
     """What one side of a component has durably promised, and where it stands.
 
-    word: the last opening of this side that rests on a person's word. gave_way: the epoch of the other side's word to
-    which this side has given way.
+    word: the last opening of this side that rests on a person's word. gave_way: the epoch for which this side
+    has closed after it was given up; what it was open under before counts no more.
     """
 
     component: str
@@ -273,7 +273,7 @@ def promise(state: GuardState, epoch: Epoch) -> GuardState:
     if state.receipt and state.receipt.epoch == epoch and state.status == CLOSED:
         return state
     # An opening that never ended may have let writes in: it counts as opened from here on, and this side stays leader.
-    return replace(state, promised=epoch, status=CLOSING, opened=under, frozen=False)
+    return replace(state, promised=epoch, status=CLOSING, opened=under or state.opened, frozen=False)
 
 
 def closed(state: GuardState, epoch: Epoch, position: Mapping[str, str], issued_at: str) -> tuple[GuardState, Receipt]:
@@ -307,7 +307,8 @@ def withdraw(state: GuardState, epoch: Epoch, *, frozen: bool) -> GuardState:
             state=f"{state.describe()}; nothing was taken back",
             next_command="ansible-playbook playbooks/status.yml",
         )
-    if state.opened is None or (state.receipt is not None and state.receipt.epoch >= state.opened):
+    under = last_open(state)
+    if under is None or (state.receipt is not None and state.receipt.epoch >= under):
         raise GuardRefused(
             expected=f"a side that was open when it promised epoch {epoch}",
             found=f"{state.describe()}, and its receipt of an earlier epoch may be in use at the other side",
@@ -447,10 +448,11 @@ def next_epoch(a: GuardState, b: GuardState, decision: str) -> Epoch:
 
 
 def last_open(state: GuardState) -> Epoch | None:
-    """Return the highest epoch under which this side opened or may have opened."""
-    if state.status == OPENING and state.promised and (state.opened is None or state.promised > state.opened):
-        return state.promised
-    return state.opened
+    """Return the highest epoch under which this side opened or may have opened, unless it has given way since."""
+    under = state.opened
+    if state.status == OPENING and state.promised and (under is None or state.promised > under):
+        under = state.promised
+    return None if under and state.gave_way and under <= state.gave_way else under
 
 
 def _set_frozen(state: GuardState, frozen: bool) -> GuardState:

@@ -242,7 +242,7 @@ def test_a_side_that_is_back_ends_its_permit_before_it_is_closed(tmp_path: Path)
         pytest.raises(GuardRefused, match="without a receipt"),
         store.giving_way("db", "there", HERE_OPEN, epoch, root=tmp_path),
     ):
-        assert (read().status, read().opened, read().gave_way) == ("closing", None, AFTER)
+        assert (read().status, read().opened, read().gave_way) == ("closing", E5, epoch)
     with store.closing("db", "there", epoch, root=tmp_path) as closing:
         assert closing.closed({}).epoch == epoch
     assert read().status == "closed"
