@@ -49,6 +49,9 @@ options:
     description: Limit of the base backup, as pg_basebackup takes it.
     type: str
     default: ""
+  peer_guard:
+    description: The guard of the other side; it tells a guard that was lost from one that never was.
+    type: dict
 author:
   - The Bascule authors
 """
@@ -78,6 +81,7 @@ seeded:
 
 from typing import Any
 
+from ansible.module_utils.bascule.guard.state import GuardState
 from ansible.module_utils.bascule.plugin.module import run_module
 from ansible.module_utils.bascule.postgresql.io.standby import prepare
 from ansible.module_utils.bascule.postgresql.spec import DUMP_RESTORE, Spec
@@ -88,8 +92,11 @@ def main(module: AnsibleModule) -> dict[str, Any]:
     """Do what the arguments say."""
     params = module.params
     spec = Spec.from_dict(params["spec"])
+    other = GuardState.from_dict(params["peer_guard"]) if params["peer_guard"] else None
     if spec.method == DUMP_RESTORE:
-        return prepare.stage_closed(spec, params["password"], replace=params["replace"], check=module.check_mode)
+        return prepare.stage_closed(
+            spec, params["password"], replace=params["replace"], other=other, check=module.check_mode
+        )
     return prepare.stage(
         spec,
         params["password"],
@@ -100,6 +107,7 @@ def main(module: AnsibleModule) -> dict[str, Any]:
         size_bytes=params["size_bytes"],
         replace=params["replace"],
         max_rate=params["max_rate"],
+        other=other,
         check=module.check_mode,
     )
 
@@ -109,6 +117,7 @@ if __name__ == "__main__":
         {
             "spec": {"type": "dict", "required": True},
             "password": {"type": "str", "required": True, "no_log": True},
+            "peer_guard": {"type": "dict"},
             "settings": {"type": "dict", "required": True},
             "system_id": {"type": "str", "required": True},
             "lost": {"type": "bool", "default": False},
