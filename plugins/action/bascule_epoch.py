@@ -8,6 +8,7 @@ name: bascule_epoch
 short_description: Choose the epoch of a switch
 description:
   - Runs on the controller and connects to nothing.
+  - Refuses where a guard is lost that the other side cannot do without, or a side has yet to give way.
   - The epoch is above everything that either guard has promised, opened under, or given a receipt for, and carries the
     decision id of this ansible-playbook process, so that no other controller can choose the same one.
 options:
@@ -49,6 +50,7 @@ from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
 from bascule.errors import BasculeError
+from bascule.guard import lost
 from bascule.guard.state import GuardState, leader, next_epoch
 from bascule.run.io import identity
 
@@ -67,6 +69,7 @@ class ActionModule(ActionBase):
         )
         try:
             source, target = (GuardState.from_dict(args[key]) for key in ("from_guard", "to_guard"))
+            lost.must_be_known(source, target)
             epoch = next_epoch(source, target, identity.current())
             first = leader(source, target)
         except BasculeError as error:

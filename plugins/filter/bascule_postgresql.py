@@ -10,6 +10,7 @@ from typing import Any
 from ansible.errors import AnsibleFilterError
 
 from bascule.errors import BasculeError
+from bascule.guard import lost
 from bascule.postgresql import (
     compare,
     compatibility,
@@ -27,6 +28,7 @@ def bascule_postgresql_decide(source: Mapping[str, Any], to: Mapping[str, Any]) 
     """Return who is active, and what the verbs have to do, from the states of both sides."""
     try:
         a, b = decisions.Side.from_dict(source), decisions.Side.from_dict(to)
+        lost.must_be_known(a.guard, b.guard)
         leader = decisions.leader(a, b)
         follows, lag_unasked = decisions.follows(a, b), decisions.lag_unasked(a, b)
     except BasculeError as error:
@@ -44,6 +46,7 @@ def bascule_postgresql_decide(source: Mapping[str, Any], to: Mapping[str, Any]) 
 def bascule_postgresql_switch(source: Mapping[str, Any], to: Mapping[str, Any]) -> dict[str, str]:
     """Return what a switch has to do."""
     try:
+        lost.must_be_known(*(decisions.Side.from_dict(side).guard for side in (source, to)))
         found = decisions.switch(decisions.Side.from_dict(source), decisions.Side.from_dict(to))
     except BasculeError as error:
         raise AnsibleFilterError(error.message()) from error

@@ -39,7 +39,9 @@ options:
     type: str
     required: true
   peer_guard:
-    description: The other side's guard; a side is taken over as open only while the other was never open.
+    description:
+      - The other side's guard. A side is taken over as open only while the other was never open, and as closed only
+        while the other is open, or has promised nothing yet.
     type: dict
   adopt_filled:
     description: Take over a passive tree that is not empty; transfers then replace and delete what is in it.

@@ -28,6 +28,8 @@ options:
     description:
       - The guard of the other side, as this module has returned it there.
       - A side is adopted as V(open) only beside one that was never open, so that a lost guard does not make two.
+      - A side is adopted as V(closed) only beside one that is open or has promised nothing yet, so that the side whose
+        guard was lost is not taken for the passive one.
     type: dict
 extends_documentation_fragment:
   - bascule.side

@@ -16,6 +16,9 @@ options:
     description: Password of the replication role.
     type: str
     required: true
+  peer_guard:
+    description: The guard of the other side; it tells a guard that was lost from one that never was.
+    type: dict
 extends_documentation_fragment:
   - bascule.spec
 """
@@ -59,6 +62,7 @@ system_id:
 
 from typing import Any
 
+from ansible.module_utils.bascule.guard.state import GuardState
 from ansible.module_utils.bascule.plugin.module import run_module
 from ansible.module_utils.bascule.postgresql.io.standby import prepare
 from ansible.module_utils.bascule.postgresql.spec import Spec
@@ -68,7 +72,9 @@ from ansible.module_utils.basic import AnsibleModule
 def main(module: AnsibleModule) -> dict[str, Any]:
     """Do what the arguments say."""
     spec = Spec.from_dict(module.params["spec"])
-    return prepare.publish(spec, module.params["password"], check=module.check_mode)
+    given = module.params["peer_guard"]
+    other = GuardState.from_dict(given) if given else None
+    return prepare.publish(spec, module.params["password"], other=other, check=module.check_mode)
 
 
 if __name__ == "__main__":
@@ -76,6 +82,7 @@ if __name__ == "__main__":
         {
             "spec": {"type": "dict", "required": True},
             "password": {"type": "str", "required": True, "no_log": True},
+            "peer_guard": {"type": "dict"},
         },
         main,
     )

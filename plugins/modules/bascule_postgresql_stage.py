@@ -45,6 +45,9 @@ options:
     description: Limit of the base backup, as pg_basebackup takes it.
     type: str
     default: ""
+  peer_guard:
+    description: The guard of the other side; it tells a guard that was lost from one that never was.
+    type: dict
 extends_documentation_fragment:
   - bascule.spec
 """
@@ -74,6 +77,7 @@ seeded:
 
 from typing import Any
 
+from ansible.module_utils.bascule.guard.state import GuardState
 from ansible.module_utils.bascule.plugin.module import run_module
 from ansible.module_utils.bascule.postgresql.io.standby import prepare
 from ansible.module_utils.bascule.postgresql.spec import DUMP_RESTORE, Spec
@@ -84,8 +88,11 @@ def main(module: AnsibleModule) -> dict[str, Any]:
     """Do what the arguments say."""
     params = module.params
     spec = Spec.from_dict(params["spec"])
+    other = GuardState.from_dict(params["peer_guard"]) if params["peer_guard"] else None
     if spec.method == DUMP_RESTORE:
-        return prepare.stage_closed(spec, params["password"], replace=params["replace"], check=module.check_mode)
+        return prepare.stage_closed(
+            spec, params["password"], replace=params["replace"], other=other, check=module.check_mode
+        )
     return prepare.stage(
         spec,
         params["password"],
@@ -96,6 +103,7 @@ def main(module: AnsibleModule) -> dict[str, Any]:
         size_bytes=params["size_bytes"],
         replace=params["replace"],
         max_rate=params["max_rate"],
+        other=other,
         check=module.check_mode,
     )
 
@@ -105,6 +113,7 @@ if __name__ == "__main__":
         {
             "spec": {"type": "dict", "required": True},
             "password": {"type": "str", "required": True, "no_log": True},
+            "peer_guard": {"type": "dict"},
             "settings": {"type": "dict", "required": True},
             "system_id": {"type": "str", "required": True},
             "lost": {"type": "bool", "default": False},

@@ -6,8 +6,9 @@ from dataclasses import asdict, dataclass
 from typing import Any, Optional
 
 from ..errors import BasculeError
+from ..guard import lost
 from ..guard import state as rule
-from ..guard.state import Epoch, GuardState, leader
+from ..guard.state import Epoch, GuardState, last_open, leader
 
 PREPARE = "ansible-playbook playbooks/20_prepare.yml"
 
@@ -30,15 +31,9 @@ class Decision:
         return asdict(self)
 
 
-def last_open(state: GuardState) -> Optional[Epoch]:
-    """Return the epoch under which a side was, or may have been, open last."""
-    if state.status == rule.OPENING and state.promised and (state.opened is None or state.promised > state.opened):
-        return state.promised
-    return state.opened
-
-
 def sync(source: GuardState, target: GuardState) -> Decision:
     """Carry the tree over only from the side that holds the latest data."""
+    lost.must_be_known(source, target)
     first = leader(source, target)
     if first is None:
         return Decision(False, f"{source.component} has not been prepared: neither side was ever open")
@@ -69,6 +64,7 @@ def verify(source: GuardState, target: GuardState) -> Decision:
 
 def switch(source: GuardState, target: GuardState) -> Decision:
     """Close one side, then open the other, unless that is how it is."""
+    lost.must_be_known(source, target)
     first = leader(source, target) or ""
     if target.status == rule.OPEN and source.status == rule.CLOSED:
         return Decision(False, f"{target.side} is open and {source.side} closed already", first)

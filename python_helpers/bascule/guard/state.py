@@ -15,6 +15,10 @@ Eb, so it could not open under Ea afterwards, and if it had opened before, it cl
 
 Were Eb an epoch that its side took back: that side was open before, under Ec < Eb, so the other one was closed then. It
 cannot have opened since without a receipt above Ec, and none was given.
+
+Where a side, or its guard, is lost for good, no receipt can be had or trusted. A person's word (`Word`) takes its
+place; `lost` has the transitions. Then the person answers for the fence of the side that was given up, and what that
+side has promised counts no more: it must give way before it may open or follow.
 """
 
 from __future__ import annotations
@@ -57,15 +61,59 @@ class Epoch:
 ADOPTED = Epoch(0, "adopted")
 
 
+# How far the number of an epoch jumps where one of the two guards could not be read: that guard may have promised
+# epochs which the other one has never heard of. Each takes a run of its own, so they are few.
+UNHEARD = 1000
+
+
+@dataclass(frozen=True)
+class Word:
+    """What a person has answered for, so that a side opens although the other side, or a guard, is lost.
+
+    about: the side that is lost, or whose guard is. epoch: the one under which the other side, or it itself, opened.
+    fenced: how the person made sure that the other side cannot accept writes.
+    """
+
+    about: str
+    epoch: Epoch
+    by: str
+    fenced: str
+    given_at: str
+
+    def to_dict(self) -> dict[str, str]:
+        """Return plain types."""
+        return {
+            "about": self.about,
+            "epoch": str(self.epoch),
+            "by": self.by,
+            "fenced": self.fenced,
+            "given_at": self.given_at,
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Word:
+        """Read what `to_dict` wrote; a word without a name or a reason is refused."""
+        if not isinstance(data, Mapping):
+            raise GuardRefused(expected="a person's word with its fields", found=repr(data))
+        about, epoch, by, fenced, given_at = (
+            _text(data, key) for key in ("about", "epoch", "by", "fenced", "given_at")
+        )
+        return cls(about, Epoch.parse(epoch), by, fenced, given_at)
+
+
 @dataclass(frozen=True)
 class Receipt:
-    """A host's durable statement: closed for this epoch, at this final position."""
+    """A host's durable statement: closed for this epoch, at this final position.
+
+    over: the epoch of the person's word by which the other side was given up; it opens only after it has given way.
+    """
 
     component: str
     side: str
     epoch: Epoch
     position: Mapping[str, str]
     issued_at: str
+    over: Epoch | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain types."""
@@ -75,6 +123,7 @@ class Receipt:
             "epoch": str(self.epoch),
             "position": dict(self.position),
             "issued_at": self.issued_at,
+            **({"over": str(self.over)} if self.over else {}),
         }
 
     @classmethod
@@ -86,12 +135,17 @@ class Receipt:
         position = data.get("position")
         if not isinstance(position, Mapping):
             raise GuardRefused(expected="a receipt with a position", found=f"position {position!r}")
-        return cls(component, side, Epoch.parse(epoch), {str(k): str(v) for k, v in position.items()}, issued_at)
+        over = Epoch.parse(data["over"]) if data.get("over") else None
+        return cls(component, side, Epoch.parse(epoch), {str(k): str(v) for k, v in position.items()}, issued_at, over)
 
 
 @dataclass(frozen=True)
 class GuardState:
-    """What one side of a component has durably promised, and where it stands."""
+    """What one side of a component has durably promised, and where it stands.
+
+    word: the last opening of this side that rests on a person's word. gave_way: the epoch for which this side
+    has closed after it was given up; what it was open under before counts no more.
+    """
 
     component: str
     side: str
@@ -100,6 +154,8 @@ class GuardState:
     opened: Epoch | None = None
     receipt: Receipt | None = None
     frozen: bool = False
+    word: Word | None = None
+    gave_way: Epoch | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain types."""
@@ -111,6 +167,8 @@ class GuardState:
             "opened": str(self.opened) if self.opened else None,
             "receipt": self.receipt.to_dict() if self.receipt else None,
             "frozen": self.frozen,
+            **({"word": self.word.to_dict()} if self.word else {}),
+            **({"gave_way": str(self.gave_way)} if self.gave_way else {}),
         }
 
     @classmethod
@@ -123,6 +181,7 @@ class GuardState:
         if not isinstance(frozen, bool):
             raise GuardRefused(expected="a guard state whose 'frozen' is true or false", found=repr(frozen))
         promised, opened, receipt = data.get("promised"), data.get("opened"), data.get("receipt")
+        word, gave_way = data.get("word"), data.get("gave_way")
         return cls(
             component=_text(data, "component"),
             side=_text(data, "side"),
@@ -131,6 +190,8 @@ class GuardState:
             opened=Epoch.parse(opened) if opened else None,
             receipt=Receipt.from_dict(receipt) if receipt else None,
             frozen=frozen,
+            word=Word.from_dict(word) if word else None,
+            gave_way=Epoch.parse(gave_way) if gave_way else None,
         )
 
     def describe(self) -> str:
@@ -140,6 +201,8 @@ class GuardState:
             words.append(f"promised epoch {self.promised}")
         if self.opened:
             words.append(f"last opened under {self.opened}")
+        if self.word and self.word.epoch == self.opened:
+            words.append(f"by the word of {self.word.by} that {self.word.about} is lost")
         return ", ".join(words)
 
 
@@ -148,24 +211,42 @@ def adopt_open(state: GuardState, other: GuardState | None = None) -> GuardState
 
     A guard that was lost must not make two: where the other side's guard is given, it must never have been open.
     """
-    _unadopted(state)
-    if other is not None and (other.component, other.side == state.side) != (state.component, False):
-        raise GuardRefused(expected=f"the guard of the other side of {state.component}", found=other.describe())
+    unadopted(state)
+    of_other_side(state, other)
     if other is not None and (other.status not in (UNKNOWN, CLOSED) or other.opened or other.promised):
         raise GuardRefused(
             expected=f"{other.side} never to have been open, so that {state.side} can be taken over as open",
             found=f"{other.describe()}; the guard of {state.component} at {state.side} is lost",
             state="nothing was taken over",
             next_command=f"see which side serves users; if it is {other.side}, make {state.side} refuse them by hand, "
-            "then run prepare again",
+            "then run prepare again; if it is {state.side}, docs/runbooks/guard_lost.md says what to type",
         )
     return replace(state, promised=ADOPTED, status=OPEN, opened=ADOPTED, receipt=None, frozen=False)
 
 
-def adopt_closed(state: GuardState) -> GuardState:
-    """Take over a passive side, when nothing is known about it yet."""
-    _unadopted(state)
-    return replace(state, promised=None, status=CLOSED, opened=None, receipt=None, frozen=False)
+def adopt_closed(state: GuardState, other: GuardState | None = None) -> GuardState:
+    """Take over a passive side, when nothing is known about it yet.
+
+    A guard that was lost may have been the one of the side that serves, and may have given receipts that are still on
+    their way. Where the other side has ever promised anything, this side is passive only while that one is open, by a
+    receipt of this one; and no epoch that it may have known opens it any more.
+    """
+    unadopted(state)
+    of_other_side(state, other)
+    promised = None
+    if other is not None and (other.promised or ADOPTED) > ADOPTED:
+        if other.status != OPEN or gave_up(other, state):
+            raise GuardRefused(
+                expected=f"{other.side} to be open by a receipt of {state.side}, so that {state.side} can be taken "
+                "over as passive",
+                found=f"{other.describe()}; the guard of {state.component} at {state.side} is lost, and it may hold "
+                "what nobody else has",
+                state="nothing was taken over",
+                next_command="docs/runbooks/guard_lost.md says how to find out which side is the latest, and what to "
+                "type",
+            )
+        promised = beyond(other, "adopted")
+    return replace(state, promised=promised, status=CLOSED, opened=None, receipt=None, frozen=False)
 
 
 def promise(state: GuardState, epoch: Epoch) -> GuardState:
@@ -192,7 +273,7 @@ def promise(state: GuardState, epoch: Epoch) -> GuardState:
     if state.receipt and state.receipt.epoch == epoch and state.status == CLOSED:
         return state
     # An opening that never ended may have let writes in: it counts as opened from here on, and this side stays leader.
-    return replace(state, promised=epoch, status=CLOSING, opened=under, frozen=False)
+    return replace(state, promised=epoch, status=CLOSING, opened=under or state.opened, frozen=False)
 
 
 def closed(state: GuardState, epoch: Epoch, position: Mapping[str, str], issued_at: str) -> tuple[GuardState, Receipt]:
@@ -208,7 +289,8 @@ def closed(state: GuardState, epoch: Epoch, position: Mapping[str, str], issued_
         )
     if any(not isinstance(k, str) or not isinstance(v, str) for k, v in position.items()):
         raise GuardRefused(expected="a final position of texts", found=repr(dict(position)), state=state.describe())
-    receipt = Receipt(state.component, state.side, epoch, dict(position), issued_at)
+    over = state.word.epoch if state.word and state.word.about != state.side else None
+    receipt = Receipt(state.component, state.side, epoch, dict(position), issued_at, over)
     return replace(state, status=CLOSED, receipt=receipt, frozen=False), receipt
 
 
@@ -225,7 +307,8 @@ def withdraw(state: GuardState, epoch: Epoch, *, frozen: bool) -> GuardState:
             state=f"{state.describe()}; nothing was taken back",
             next_command="ansible-playbook playbooks/status.yml",
         )
-    if state.opened is None or (state.receipt is not None and state.receipt.epoch >= state.opened):
+    under = last_open(state)
+    if under is None or (state.receipt is not None and state.receipt.epoch >= under):
         raise GuardRefused(
             expected=f"a side that was open when it promised epoch {epoch}",
             found=f"{state.describe()}, and its receipt of an earlier epoch may be in use at the other side",
@@ -275,6 +358,11 @@ def may_open(state: GuardState, epoch: Epoch, receipt: Receipt | None, reached: 
         raise refuse("the OTHER side's receipt", f"a receipt of {receipt.side} itself")
     if receipt.epoch != epoch:
         raise refuse(f"a receipt for epoch {epoch}", f"a receipt for epoch {receipt.epoch}")
+    if receipt.over and (state.gave_way is None or state.gave_way < receipt.over):
+        raise refuse(
+            f"{state.side} to have given way to the opening of {receipt.side} under {receipt.over}",
+            f"{state.side} was given up as lost then, and has not been closed and looked through since",
+        )
     answer = reached() if callable(reached) else reached
     if answer is not True:
         raise refuse(
@@ -282,6 +370,20 @@ def may_open(state: GuardState, epoch: Epoch, receipt: Receipt | None, reached: 
             answer if isinstance(answer, str) and answer else "it has not",
         )
     return replace(state, promised=epoch, status=OPENING, frozen=False)
+
+
+def gave_up(survivor: GuardState, lost: GuardState) -> bool:
+    """Say whether `survivor` was opened by the word that `lost` is lost, and `lost` has not given way to that yet."""
+    word = survivor.word
+    if word is None or word.about != lost.side:
+        return False
+    return lost.gave_way is None or lost.gave_way < word.epoch
+
+
+def beyond(state: GuardState, decision: str) -> Epoch:
+    """Return an epoch that is above what the other side's guard, which cannot be read, may have promised."""
+    known = next_epoch(state, state, decision)
+    return replace(known, number=known.number + UNHEARD)
 
 
 def opened(state: GuardState, epoch: Epoch) -> GuardState:
@@ -309,8 +411,18 @@ def thaw(state: GuardState) -> GuardState:
 def leader(a: GuardState, b: GuardState) -> str | None:
     """Return the side that holds the latest data: the open one, else the one opened last; None when neither ever was.
 
-    A side that began to open counts as opened: it may have accepted writes before its controller died.
+    A side that began to open counts as opened: it may have accepted writes before its controller died. A side that was
+    given up as lost never leads the one that was opened instead.
     """
+    if gave_up(a, b) or gave_up(b, a):
+        if gave_up(a, b) and gave_up(b, a):
+            raise GuardRefused(
+                expected="at most one side that was opened by a person's word without the other",
+                found=f"{a.describe()}; {b.describe()}",
+                state="there are two histories, and each was declared to be the one that counts",
+                next_command="keep both sides away from users, and decide by hand which history goes on",
+            )
+        return a.side if gave_up(a, b) else b.side
     serving = [s for s in (a, b) if s.status == OPEN]
     if len(serving) == 2:
         raise GuardRefused(
@@ -343,10 +455,11 @@ def next_epoch(a: GuardState, b: GuardState, decision: str) -> Epoch:
 
 
 def last_open(state: GuardState) -> Epoch | None:
-    """Return the highest epoch under which this side opened or may have opened."""
-    if state.status == OPENING and state.promised and (state.opened is None or state.promised > state.opened):
-        return state.promised
-    return state.opened
+    """Return the highest epoch under which this side opened or may have opened, unless it has given way since."""
+    under = state.opened
+    if state.status == OPENING and state.promised and (under is None or state.promised > under):
+        under = state.promised
+    return None if under and state.gave_way and under <= state.gave_way else under
 
 
 def _set_frozen(state: GuardState, frozen: bool) -> GuardState:
@@ -360,7 +473,14 @@ def _set_frozen(state: GuardState, frozen: bool) -> GuardState:
     return replace(state, frozen=frozen)
 
 
-def _unadopted(state: GuardState) -> None:
+def of_other_side(state: GuardState, other: GuardState | None) -> None:
+    """Refuse a guard that is not the one of the other side of the same component."""
+    if other is not None and (other.component, other.side == state.side) != (state.component, False):
+        raise GuardRefused(expected=f"the guard of the other side of {state.component}", found=other.describe())
+
+
+def unadopted(state: GuardState) -> None:
+    """Refuse a side that has a guard."""
     if state.status != UNKNOWN:
         raise GuardRefused(
             expected="a side without a guard state", found=state.describe(), state=state.describe(), next_command=""

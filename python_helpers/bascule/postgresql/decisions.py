@@ -59,6 +59,8 @@ def leader(a: Side, b: Side) -> str | None:
     The guards name it while one of them is open. After that the database itself tells more than the guards: a side that
     began to open but was never promoted has nothing of its own.
     """
+    if rule.gave_up(a.guard, b.guard) or rule.gave_up(b.guard, a.guard):
+        return rule.leader(a.guard, b.guard)
     if DUMP_RESTORE in (a.method, b.method):
         # Two clusters with logs of their own: nothing in them says which one is newer.
         return rule.leader(a.guard, b.guard)

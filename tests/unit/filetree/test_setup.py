@@ -75,7 +75,7 @@ def test_the_passive_side_becomes_passive(kernel: Kernel) -> None:
 
 
 def test_a_filled_passive_tree_is_taken_over_only_when_asked(kernel: Kernel) -> None:
-    fill(kernel.side, page="x")
+    (Path(kernel.side.path) / "page").write_text("x")
     with pytest.raises(TreeError, match="rsync_delta_sync_adopt_filled"):
         set_up(kernel, "closed")
     assert authorized(kernel) == ""
@@ -93,11 +93,40 @@ def test_a_lost_guard_does_not_make_two_open_sides(kernel: Kernel) -> None:
     (Path(kernel.side.path) / "page").write_text("x")
     other = {"component": COMPONENT, "side": "files-tls", "status": "open", "opened": "1.a", "promised": "1.a"}
     for status in ("open", "opening", "closed"):
-        with pytest.raises(TreeError, match="the guard of files-mtp is lost"):
+        with pytest.raises(GuardRefused, match="the guard of course_files at files-mtp is lost"):
             set_up(kernel, "open", peer_guard={**other, "status": status})
     assert kernel.side.guard().status == "unknown"
     never = {"component": COMPONENT, "side": "files-tls", "status": "closed"}
     assert set_up(kernel, "open", peer_guard=never)
+
+
+@pytest.mark.parametrize("status", ["closed", "closing", "opening"])
+def test_a_tree_whose_guard_is_lost_is_not_taken_for_the_passive_one(kernel: Kernel, status: str) -> None:
+    fill(kernel.side, page="the latest")
+    other = {"component": COMPONENT, "side": "files-tls", "status": status, "opened": "0.adopted", "promised": "5.a"}
+    for check in (True, False):
+        with pytest.raises(GuardRefused, match="it may hold what nobody else has"):
+            set_up(kernel, "closed", peer_guard=other, adopt_filled=True, check=check)
+    assert (kernel.side.guard().status, authorized(kernel), kernel.taken) == ("unknown", "", [])
+
+
+def test_a_passive_tree_whose_guard_is_lost_follows_the_open_side_again(kernel: Kernel) -> None:
+    fill(kernel.side, page="older")
+    other = {"component": COMPONENT, "side": "files-tls", "status": "open", "opened": "5.a", "promised": "5.a"}
+    with pytest.raises(TreeError, match="rsync_delta_sync_adopt_filled"):
+        set_up(kernel, "closed", peer_guard=other)
+    assert set_up(kernel, "closed", peer_guard=other, adopt_filled=True)
+    promised = kernel.side.guard().promised
+    assert promised is not None
+    assert promised.number > 1000, "above whatever the lost guard may have promised"
+
+
+def test_a_tree_that_was_a_side_before_is_not_replaced_where_both_guards_are_lost(kernel: Kernel) -> None:
+    fill(kernel.side, page="the latest")
+    for known in (None, {"component": COMPONENT, "side": "files-tls", "status": "unknown"}):
+        with pytest.raises(TreeError, match="both were lost, and this tree may be the latest"):
+            set_up(kernel, "closed", peer_guard=known, adopt_filled=True)
+    assert kernel.side.guard().status == "unknown"
 
 
 def test_a_sentinel_that_is_missing_later_is_never_made_again(kernel: Kernel) -> None:

@@ -35,15 +35,16 @@ def set_up(
     check: bool = False,
 ) -> list[str]:
     """Bring a side into the state in which transfers can begin; return what was, or would be, changed."""
-    _check_adoption(side, adopt, peer_guard)
+    other = GuardState.from_dict(peer_guard) if peer_guard else None
+    _check_adoption(side, adopt, other)
     _check_path(side)
     fence_settings.refuse_shared(side.component, side.name, fence_side.KIND, side.path, side.base)
     order = boot.check(side)
     if check:
-        return _set_up(side, peer, adopt, order, adopt_filled, check=True)
+        return _set_up(side, peer, adopt, order, adopt_filled, other, check=True)
     storage.make_directory(side.home)
     with storage.locked(side.home / "setup.lock"):
-        return _set_up(side, peer, adopt, order, adopt_filled, check=False)
+        return _set_up(side, peer, adopt, order, adopt_filled, other, check=False)
 
 
 def retire(component: str, name: str, *, active: bool, check: bool = False) -> list[str]:
@@ -95,7 +96,16 @@ def _is_as_said(side: Side, name: str, status: str) -> None:
         )
 
 
-def _set_up(side: Side, peer: Peer, adopt: str, order: Order, adopt_filled: bool, *, check: bool) -> list[str]:
+def _set_up(
+    side: Side,
+    peer: Peer,
+    adopt: str,
+    order: Order,
+    adopt_filled: bool,
+    other: Optional[GuardState],
+    *,
+    check: bool,
+) -> list[str]:
     done = []
     guard = side.guard()
     fresh = guard.status == rule.UNKNOWN
@@ -114,7 +124,7 @@ def _set_up(side: Side, peer: Peer, adopt: str, order: Order, adopt_filled: bool
         done.append("pin the other side's host keys")
     if fresh and adopt == rule.OPEN and _write_sentinel(side, check=check):
         done.append(f"write the sentinel {side.sentinel}")
-    guard, adopted = store.adopt(side.component, side.name, adopt, root=side.base / "guard", check=check)
+    guard, adopted = store.adopt(side.component, side.name, adopt, other=other, root=side.base / "guard", check=check)
     if adopted:
         done.append(f"take the side over as {adopt}")
     if guard.status == rule.CLOSED and fence_side.look(side).state not in (CLOSED, PASSIVE):
@@ -158,17 +168,24 @@ def _forget(side: Side) -> None:
         shutil.rmtree(side.manifest.parent)
 
 
-def _check_adoption(side: Side, adopt: str, peer_guard: Optional[Mapping[str, Any]]) -> None:
-    """A side is taken over as open only while the other was never open: a lost guard must not make two."""
-    if adopt != rule.OPEN or side.guard().status != rule.UNKNOWN or not peer_guard:
-        return
-    other = GuardState.from_dict(peer_guard)
-    if other.status not in (rule.CLOSED, rule.UNKNOWN) or other.opened is not None or other.promised is not None:
+def _check_adoption(side: Side, adopt: str, other: Optional[GuardState]) -> None:
+    """Refuse to take a side over that may be the latest, or may have a second open side beside it."""
+    # Asked first in check mode: nothing is changed before it is known that the guard lets this side be taken over.
+    store.adopt(side.component, side.name, adopt, other=other, root=side.base / "guard", check=True)
+    if adopt == rule.CLOSED and side.guard().status == rule.UNKNOWN and (other is None or other.status != rule.OPEN):
+        _check_unknown(side)
+
+
+def _check_unknown(side: Side) -> None:
+    """Refuse a tree that was a side of this component before, where nobody says that the other side is the latest."""
+    if os.path.lexists(os.path.join(side.path, side.sentinel)):
         raise TreeError(
-            expected=f"the other side never to have been open, so that {side.name} can be taken over as active",
-            found=f"{other.describe()}; the guard of {side.name} is lost",
+            expected=f"a tree at {side.path} on {side.name} that was never a side of {side.component}",
+            found=f"its sentinel {side.sentinel}, and no guard at either side: both were lost, and this tree may be "
+            "the latest",
             state="nothing was changed",
-            next_command="ansible-playbook playbooks/status.yml; which side leads is for a person to say",
+            next_command="docs/runbooks/guard_lost.md says how to find out which tree is the latest; one that is not, "
+            "and may be replaced, has its sentinel removed by hand",
         )
 
 

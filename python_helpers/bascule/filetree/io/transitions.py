@@ -91,7 +91,7 @@ def close(component: str, side_name: str, epoch: str, *, check: bool = False) ->
                 return {"changed": bool(done), "done": done, "receipt": guard.receipt.to_dict(), "left": left}
             # The last thing that is asked of this side's recorder: nothing writes here from now on.
             point = client.mark(component) if side.recorder else None
-            opened = decisions.last_open(guard.state)
+            opened = rule.last_open(guard.state)
             position = {"opened": str(opened) if opened else "", "recorder": point.to_text() if point else ""}
             agreed, found = by_name.vouched(side, point), _Looked()
             if agreed:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from ...errors import GuardRefused, StoreError
 from ...system.io import storage
+from .. import lost
 from .. import state as rule
-from ..state import Epoch, GuardState, Reached, Receipt
+from ..state import Epoch, GuardState, Reached, Receipt, Word
 
 GUARD_DIRECTORY = Path("/var/lib/bascule/guard")
 LOCK_WAIT = 60.0
@@ -70,17 +71,27 @@ def closing(
     The body must close, prove it, and call `closed(position)`. Any exception leaves the state "closing".
     """
     number = _epoch(epoch)
-    with _locked(component, root, wait) as path:
-        state = rule.promise(_known(_load(path, component, side)), number)
-        _save(path, state)
-        guard = Closing(path, state, number)
+    with _closing(component, side, number, lambda state: rule.promise(_known(state), number), root, wait) as guard:
         yield guard
-        if guard.receipt is None:
-            raise GuardRefused(
-                expected=f"{component} at {side} to be proved closed",
-                found="the code that closes it ended without a receipt",
-                state=guard.state.describe(),
-            )
+
+
+@contextlib.contextmanager
+def giving_way(
+    component: str,
+    side: str,
+    other: GuardState,
+    epoch: Epoch | str,
+    *,
+    root: Path = GUARD_DIRECTORY,
+    wait: float = LOCK_WAIT,
+) -> Iterator[Closing]:
+    """Hold the guard while the caller closes this side, which was given up as lost by `other` and is back.
+
+    As `closing`, and for good: what this side was open under counts no more.
+    """
+    number = _epoch(epoch)
+    with _closing(component, side, number, lambda state: lost.give_way(state, other, number), root, wait) as guard:
+        yield guard
 
 
 @contextlib.contextmanager
@@ -135,19 +146,39 @@ def opening(
     """
     number = _epoch(epoch)
     other = Receipt.from_dict(receipt) if isinstance(receipt, Mapping) else receipt
-    with _locked(component, root, wait) as path:
-        before = _load(path, component, side)
-        state = rule.may_open(before, number, other, reached)
-        was_open = before.status == rule.OPEN and before.opened == number
-        _save(path, state)
-        guard = Opening(path, state, number, was_open)
+    with _opening(
+        component, side, number, lambda state: rule.may_open(state, number, other, reached), root, wait
+    ) as guard:
         yield guard
-        if not guard.done:
-            raise GuardRefused(
-                expected=f"{component} at {side} to be open",
-                found="the code that opens it ended without saying so",
-                state=guard.state.describe(),
-            )
+
+
+@contextlib.contextmanager
+def opening_by_word(
+    component: str, side: str, word: Word, *, root: Path = GUARD_DIRECTORY, wait: float = LOCK_WAIT
+) -> Iterator[Opening]:
+    """Hold the guard while the caller opens this side without the other one, which is lost by a person's word."""
+    with _opening(
+        component, side, word.epoch, lambda state: lost.open_by_word(state, word.epoch, word), root, wait
+    ) as guard:
+        yield guard
+
+
+@contextlib.contextmanager
+def reopening(
+    component: str,
+    side: str,
+    word: Word,
+    receipt: Receipt,
+    other: GuardState,
+    *,
+    root: Path = GUARD_DIRECTORY,
+    wait: float = LOCK_WAIT,
+) -> Iterator[Opening]:
+    """Hold the guard while the caller opens this side, whose guard is lost, with the other side's receipt."""
+    with _opening(
+        component, side, word.epoch, lambda state: lost.reopen(state, word.epoch, receipt, other, word), root, wait
+    ) as guard:
+        yield guard
 
 
 def read(component: str, side: str, *, root: Path = GUARD_DIRECTORY) -> GuardState:
@@ -174,13 +205,13 @@ def adopt(
 ) -> tuple[GuardState, bool]:
     """Take over a side that has no state yet; return the state and whether that changed anything.
 
-    As open only beside an `other` side that was never open.
+    As open only beside an `other` side that was never open; as closed only beside one that can lead.
     """
     if status not in (rule.OPEN, rule.CLOSED):
         raise GuardRefused(expected="a side to be adopted as open or closed", found=repr(status))
 
     def transition(state: GuardState) -> GuardState:
-        return rule.adopt_open(state, other) if status == rule.OPEN else rule.adopt_closed(state)
+        return (rule.adopt_open if status == rule.OPEN else rule.adopt_closed)(state, other)
 
     if check:
         state = read(component, side, root=root)
@@ -244,6 +275,42 @@ def _locked(component: str, root: Path, wait: float) -> Iterator[Path]:
     path = _path(component, root)
     with storage.locked(path.with_suffix(".lock"), wait):
         yield path
+
+
+@contextlib.contextmanager
+def _closing(
+    component: str, side: str, epoch: Epoch, transition: Callable[[GuardState], GuardState], root: Path, wait: float
+) -> Iterator[Closing]:
+    with _locked(component, root, wait) as path:
+        state = transition(_load(path, component, side))
+        _save(path, state)
+        guard = Closing(path, state, epoch)
+        yield guard
+        if guard.receipt is None:
+            raise GuardRefused(
+                expected=f"{component} at {side} to be proved closed",
+                found="the code that closes it ended without a receipt",
+                state=guard.state.describe(),
+            )
+
+
+@contextlib.contextmanager
+def _opening(
+    component: str, side: str, epoch: Epoch, transition: Callable[[GuardState], GuardState], root: Path, wait: float
+) -> Iterator[Opening]:
+    with _locked(component, root, wait) as path:
+        before = _load(path, component, side)
+        state = transition(before)
+        was_open = before.status == rule.OPEN and before.opened == epoch
+        _save(path, state)
+        guard = Opening(path, state, epoch, was_open)
+        yield guard
+        if not guard.done:
+            raise GuardRefused(
+                expected=f"{component} at {side} to be open",
+                found="the code that opens it ended without saying so",
+                state=guard.state.describe(),
+            )
 
 
 def _load(path: Path, component: str, side: str) -> GuardState:

@@ -9,9 +9,10 @@ import time
 from typing import Any
 
 from ....errors import BasculeError
+from ....guard.state import last_open
 from ....system import link_rate
 from ....system.io import storage, units
-from ... import decisions, transfer
+from ... import transfer
 from ...transfer import Push, TransferError
 from ..fence import side as fence_side
 from ..fence.side import Side
@@ -139,7 +140,7 @@ def _request(side: Side, operation: str, options: dict[str, Any]) -> dict[str, A
 
 
 def _push(side: Side, options: dict[str, Any]) -> Push:
-    opened = decisions.last_open(side.guard())
+    opened = last_open(side.guard())
     # For the last transfer everybody waits, and what shares the link has come to rest as well.
     limit = "0" if options.get("final") else str(options.get("bwlimit") or _share(side, options))
     return Push(

@@ -19,7 +19,6 @@ from typing import Any
 from ....guard import state as rule
 from ....guard.state import Epoch
 from ... import transfer
-from ...decisions import last_open
 from ...mounts import PASSIVE
 from ...transfer import NAMES, NUMBERS, Request, TransferError
 from ..fence import side as fence_side
@@ -74,7 +73,7 @@ def serve(component: str) -> int:
 
 def _check_permit(side: Side, opened: str) -> None:
     guard = side.guard()
-    own = last_open(guard)
+    own = rule.last_open(guard)
     behind = opened != "none" and (own is None or Epoch.parse(opened) > own)
     if guard.status not in (rule.CLOSED, rule.CLOSING) or not behind:
         raise TransferError(

@@ -22,7 +22,6 @@ from ....guard import state as rule
 from ....system.io import storage
 from ... import delta, transfer
 from ...changes import ROOT, Changes
-from ...decisions import last_open
 from ...manifest import compare, printable
 from ...mounts import ACTIVE, CLOSED, FROZEN, PASSIVE
 from ...transfer import TransferError
@@ -189,7 +188,7 @@ def _as_at_receipt(other: Mapping[str, Any]) -> Optional[bool]:
 def _name(side: Side, again: bool) -> tuple[str, bool]:
     """Return the name of this verification, and whether one that was interrupted, or is repeated, is gone on with."""
     guard = side.guard()
-    opened = str(last_open(guard) or "")
+    opened = str(rule.last_open(guard) or "")
     known = storage.read_json(_state(side)) or {}
     fresh = time.time() - float(known.get("at", 0)) < _KEPT_SECONDS
     if known.get("token") and known.get("opened") == opened and fresh and (again or not known.get("done")):
@@ -203,7 +202,7 @@ def _name(side: Side, again: bool) -> tuple[str, bool]:
 def _to_repair(side: Side) -> list[bytes]:
     names = _listed(side)
     state = storage.read_json(_state(side)) or {}
-    if not names or not state.get("done") or state.get("opened") != str(last_open(side.guard()) or ""):
+    if not names or not state.get("done") or state.get("opened") != str(rule.last_open(side.guard()) or ""):
         raise TransferError(
             expected="differences that a verification under the present epoch has found",
             found="none" if not names else "those of an earlier one, or of one that has not ended",

@@ -13,6 +13,7 @@ from typing import Any
 from ....errors import BasculeError
 from ....guard import state as rule
 from ....guard.io import fence_settings, store
+from ....guard.state import GuardState
 from ....system.io import storage, units
 from ....system.io.process import run
 from ... import conf, hba, lsn, scram
@@ -47,7 +48,13 @@ class Changes:
 
 
 def configure(
-    spec: Spec, password: str, active: bool, raised: Mapping[str, int], *, check: bool = False
+    spec: Spec,
+    password: str,
+    active: bool,
+    raised: Mapping[str, int],
+    *,
+    other: GuardState | None = None,
+    check: bool = False,
 ) -> tuple[Cluster, Changes]:
     """Write what both sides have alike: description, TLS files, settings, password file, who is let in, guard."""
     cluster, changes = Cluster(spec), Changes(check)
@@ -59,6 +66,8 @@ def configure(
             next_command=f"pg_createcluster {spec.version} {spec.cluster}",
         )
     data_directory.require(spec)
+    # Nothing is written before it is known that the guard lets this side be taken over.
+    store.adopt(spec.component, spec.side, rule.OPEN if active else rule.CLOSED, other=other, check=True)
     fence_settings.refuse_shared(spec.component, spec.side, KIND, spec.data, HOME)
     _managed(spec)
     description = HOME / spec.component / SPEC_FILE
@@ -85,7 +94,8 @@ def configure(
     changes.file(
         cluster, cluster.config / "conf.d" / conf.BASE, conf.base(spec, raised, cluster_settings.wal_compression(spec))
     )
-    state, adopted = store.adopt(spec.component, spec.side, rule.OPEN if active else rule.CLOSED, check=check)
+    status = rule.OPEN if active else rule.CLOSED
+    state, adopted = store.adopt(spec.component, spec.side, status, other=other, check=check)
     if adopted:
         changes.names.append("guard")
     admitted = hba.OPEN if state.status == rule.OPEN and not state.frozen else hba.CLOSED
@@ -108,7 +118,7 @@ def forget_retired(component: str, changes: Changes) -> None:
             storage.remove(record)
 
 
-def publish(spec: Spec, password: str, *, check: bool = False) -> dict[str, Any]:
+def publish(spec: Spec, password: str, *, other: GuardState | None = None, check: bool = False) -> dict[str, Any]:
     """Prepare the active side; return what the passive side has to know."""
     with world(spec.component, check=check):
         own = Cluster(spec)
@@ -122,7 +132,7 @@ def publish(spec: Spec, password: str, *, check: bool = False) -> dict[str, Any]
                 )
             running = _settings(session)
             written = conf.raised_in(storage.read_text(own.config / "conf.d" / conf.BASE))
-            cluster, changes = configure(spec, password, True, written, check=check)
+            cluster, changes = configure(spec, password, True, written, other=other, check=check)
             lost = spec.method == STREAMING and _serve_standby(session, spec, password, changes)
             # What the log still holds: a standby that needs older log has lost its way, whatever the slot says.
             oldest = str(session.value("SELECT min(right(name, 16)) FROM pg_ls_waldir() WHERE name ~ '^[0-9A-F]{24}$'"))
@@ -165,6 +175,7 @@ def stage(
     size_bytes: int = 0,
     replace: bool = False,
     max_rate: str = "",
+    other: GuardState | None = None,
     check: bool = False,
 ) -> dict[str, Any]:
     """Prepare the passive side, and start its base backup unless it is a standby already."""
@@ -205,7 +216,7 @@ def stage(
             )
         written = conf.raised_in(storage.read_text(cluster.config / "conf.d" / conf.BASE))
         raised = conf.to_raise(written, _running_settings(cluster) if seeded else {}, settings)
-        cluster, changes = configure(spec, password, False, raised, check=check)
+        cluster, changes = configure(spec, password, False, raised, other=other, check=check)
         if not check:
             cluster_settings.require(spec, settings)
         if cluster.start_mode() != "manual":
@@ -235,7 +246,9 @@ def stage(
     return {"changed": bool(changes.names), "changes": changes.names, "seeded": seeded, "warnings": warnings}
 
 
-def stage_closed(spec: Spec, password: str, *, replace: bool = False, check: bool = False) -> dict[str, Any]:
+def stage_closed(
+    spec: Spec, password: str, *, replace: bool = False, other: GuardState | None = None, check: bool = False
+) -> dict[str, Any]:
     """Prepare the passive side of a move by dump and restore: closed, and its own cluster stopped or standing."""
     with world(spec.component, check=check):
         guard = store.read(spec.component, spec.side)
@@ -255,7 +268,7 @@ def stage_closed(spec: Spec, password: str, *, replace: bool = False, check: boo
                 state="nothing was changed",
                 next_command="move them away, or set postgresql_replication_replace_target: true",
             )
-        cluster, changes = configure(spec, password, False, {}, check=check)
+        cluster, changes = configure(spec, password, False, {}, other=other, check=check)
         if cluster.start_mode() != "manual" or (cluster.exists() and not cluster.has_signal()):
             # What is there may run as a primary, with nobody's data in it: it ends, and starts as none any more.
             changes.names.append("closed")

@@ -1,0 +1,360 @@
+"""A small world around the real guards: two sides, what they serve and hold, and every receipt ever given.
+
+The guards are those of `bascule.guard.io.store`, on real files. What a command does to a file depends on the file and
+on its arguments alone, so that each combination is run once and remembered.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple, Optional
+
+from bascule.errors import GuardRefused
+from bascule.guard import state as rule
+from bascule.guard.io import store
+from bascule.guard.state import ADOPTED, Epoch, GuardState, Receipt
+
+COMPONENT = "accounts_db"
+SIDES = ("here", "there")
+BOTH = (0, 1)
+NOW = "2026-01-01T00:00:00+00:00"
+# Above every epoch of the search: what a run takes that finds the world as the search left it.
+RUN = "run"
+_ISSUED = re.compile(r'"issued_at": "[^"]*"')
+
+
+class Fault(AssertionError):
+    """The rule let something happen that must never happen."""
+
+
+class Killed(BaseException):
+    """The command dies here."""
+
+
+class Given(NamedTuple):
+    """A receipt: whose it is, for which epoch, and which writes the side held."""
+
+    side: int
+    epoch: Epoch
+    writes: int
+
+
+class World(NamedTuple):
+    """Everything that is so at one moment; writes are bits.
+
+    A permit begins when a side is let open and ends when it gives a receipt. `spent` is the highest epoch under which a
+    side was let open or took a promise back.
+    """
+
+    guards: tuple[int, int]
+    serving: tuple[bool, bool]
+    data: tuple[int, int]
+    permits: tuple[bool, bool]
+    spent: tuple[Optional[Epoch], Optional[Epoch]]
+    receipts: frozenset[Given]
+    acknowledged: int
+    lost: int
+
+
+Move = tuple[str, World]
+
+
+class Guards:
+    """The guards' files, each known by a number; 0 is no file."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._path = directory / f"{COMPONENT}.json"
+        self._texts: list[str] = [""]
+        self._numbers: dict[str, int] = {"": 0}
+        self._there = 0
+        self._done: dict[tuple[object, ...], Optional[tuple[int, Optional[Receipt]]]] = {}
+        self._states: dict[tuple[int, int], GuardState] = {}
+
+    def state(self, side: int, number: int) -> GuardState:
+        """Return the guard that stands in the file."""
+        if (side, number) not in self._states:
+            self._put(number)
+            self._states[side, number] = store.read(COMPONENT, SIDES[side], root=self._directory)
+        return self._states[side, number]
+
+    def promise(self, side: int, number: int, epoch: Epoch) -> Optional[int]:
+        """Begin to close, and die; to promise long before is the same."""
+
+        def run() -> None:
+            with store.closing(COMPONENT, SIDES[side], epoch, root=self._directory):
+                raise Killed
+
+        def before() -> None:
+            with store.promising(COMPONENT, SIDES[side], epoch, root=self._directory):
+                raise Killed
+
+        found = self._run(run, "promise", side, number, epoch)
+        if found != self._run(before, "promise before", side, number, epoch):
+            raise Fault(f"promising {epoch} early or late is not the same: {self._texts[number]}")
+        return found and found[0]
+
+    def close(self, side: int, number: int, epoch: Epoch, writes: int) -> Optional[tuple[int, Given]]:
+        """Close a side that holds these writes, to the end; return the new guard and the receipt."""
+
+        def run() -> Receipt:
+            with store.closing(COMPONENT, SIDES[side], epoch, root=self._directory) as guard:
+                return guard.closed({"writes": str(writes)})
+
+        found = self._run(run, "close", side, number, epoch, writes)
+        if found is None:
+            return None
+        number, receipt = found
+        if receipt is None:
+            raise Fault("a side was closed without a receipt")
+        return number, Given(SIDES.index(receipt.side), receipt.epoch, int(receipt.position["writes"]))
+
+    def begin(self, side: int, number: int, epoch: Epoch, receipt: Given, writes: int) -> Optional[int]:
+        """Begin to open a side that holds these writes, and die."""
+        return self._open(side, number, epoch, receipt, writes, None)
+
+    def open(
+        self, side: int, number: int, epoch: Epoch, receipt: Given, writes: int, *, frozen: bool = False
+    ) -> Optional[int]:
+        """Open a side that holds these writes, to the end."""
+        return self._open(side, number, epoch, receipt, writes, frozen)
+
+    def _open(
+        self, side: int, number: int, epoch: Epoch, receipt: Given, writes: int, frozen: Optional[bool]
+    ) -> Optional[int]:
+        reached = writes & receipt.writes == receipt.writes
+
+        def run() -> None:
+            # Its position is asked about by the caller alone.
+            message = Receipt(COMPONENT, SIDES[receipt.side], receipt.epoch, {}, NOW).to_dict()
+            with store.opening(
+                COMPONENT, SIDES[side], epoch, message, reached=lambda: reached, root=self._directory
+            ) as guard:
+                if frozen is None:
+                    raise Killed
+                guard.opened(frozen=frozen)
+
+        found = self._run(run, "open", side, number, epoch, receipt[:2], reached, frozen)
+        return found and found[0]
+
+    def withdraw(self, side: int, number: int, epoch: Epoch, *, frozen: bool) -> Optional[int]:
+        """Take a promise back."""
+
+        def run() -> None:
+            with store.withdrawing(COMPONENT, SIDES[side], epoch, frozen=frozen, root=self._directory):
+                pass
+
+        found = self._run(run, "withdraw", side, number, epoch, frozen)
+        return found and found[0]
+
+    def freeze(self, side: int, number: int, *, frozen: bool) -> Optional[int]:
+        """Mark a side as frozen or thawed."""
+
+        def run() -> None:
+            would, _ = store.frozen(COMPONENT, SIDES[side], frozen, root=self._directory, check=True)
+            if would != store.frozen(COMPONENT, SIDES[side], frozen, root=self._directory)[0]:
+                raise Fault("check mode says something else than what is done")
+
+        found = self._run(run, "freeze", side, number, frozen)
+        return found and found[0]
+
+    def adopt(self, side: int, number: int, status: str, other: int) -> Optional[int]:
+        """Take a side over beside the other side's guard."""
+        peer = self.state(1 - side, other)
+
+        def run() -> None:
+            would, _ = store.adopt(COMPONENT, SIDES[side], status, other=peer, root=self._directory, check=True)
+            if would != store.adopt(COMPONENT, SIDES[side], status, other=peer, root=self._directory)[0]:
+                raise Fault("check mode says something else than what is done")
+
+        found = self._run(run, "adopt", side, number, status, other)
+        return found and found[0]
+
+    def _run(self, run: Callable[[], Optional[Receipt]], *key: object) -> Optional[tuple[int, Optional[Receipt]]]:
+        """Run the command on the file whose number is the key's third, unless it has been run; None is a refusal."""
+        if key not in self._done:
+            number = key[2]
+            assert isinstance(number, int)
+            self._put(number)
+            receipt = None
+            try:
+                receipt = run()
+            except Killed:
+                self._done[key] = self._take(), None
+            except GuardRefused:
+                if self._take() != number:
+                    raise Fault("a command was refused and changed the guard") from None
+                self._done[key] = None
+            else:
+                self._done[key] = self._take(), receipt
+        return self._done[key]
+
+    def _put(self, number: int) -> None:
+        if number == self._there:
+            return
+        if number:
+            self._path.write_text(self._texts[number], encoding="utf-8")
+        else:
+            self._path.unlink()
+        self._there = number
+
+    def _take(self) -> int:
+        """Return the file's number; times of day are made equal, so that equal guards are equal files."""
+        try:
+            text = self._path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            text = ""
+        text = _ISSUED.sub(f'"issued_at": "{NOW}"', text)
+        if text not in self._numbers:
+            self._numbers[text] = len(self._texts)
+            self._texts.append(text)
+        self._there = self._numbers[text]
+        return self._there
+
+
+class Moves:
+    """What can happen next. Every message may come at any time, again, or never; every command may die anywhere."""
+
+    def __init__(self, guards: Guards, epochs: tuple[Epoch, ...], writes: int, losses: int = 0) -> None:
+        self._guards = guards
+        self._epochs = epochs
+        self._all_writes = (1 << writes) - 1
+        self._losses = losses
+
+    def first(self) -> World:
+        """Users are served here; nothing is prepared."""
+        return World((0, 0), (True, False), (0, 0), (True, False), (None, None), frozenset(), 0, 0)
+
+    def after(self, world: World) -> Iterator[Move]:
+        """Yield every next moment."""
+        for side in BOTH:
+            yield from self._prepared(world, side)
+            if world.guards[side] == 0:
+                continue
+            yield from self._served(world, side)
+            yield from self._carried_over(world, side)
+            for epoch in self._epochs:
+                yield from self._closed(world, side, epoch)
+                for receipt in world.receipts:
+                    yield from self._opened(world, side, epoch, receipt)
+            if world.lost < self._losses and 0 not in world.guards:
+                gone = world._replace(lost=world.lost + 1, guards=put(world.guards, side, 0))
+                yield f"{SIDES[side]} loses its guard", gone._replace(serving=put(world.serving, side, False))
+
+    def _prepared(self, world: World, side: int) -> Iterator[Move]:
+        """Prepare takes over what has no guard: the side that serves as open, until a guard is lost the first one."""
+        if world.guards[side]:
+            return
+        other = world.guards[1 - side]
+        for status in (rule.OPEN, rule.CLOSED):
+            if not world.lost and (status == rule.OPEN) != (side == 0):
+                continue
+            after = self._guards.adopt(side, 0, status, other)
+            if after is None:
+                continue
+            then = world._replace(guards=put(world.guards, side, after))
+            if status == rule.OPEN:
+                then = self._let_open(then, side, ADOPTED)
+            else:
+                then = then._replace(permits=put(then.permits, side, False))
+            yield f"prepare takes {SIDES[side]} over as {status}", then
+
+    def _served(self, world: World, side: int) -> Iterator[Move]:
+        name, guard = SIDES[side], self._guards.state(side, world.guards[side])
+        if world.serving[side]:
+            # An end of service is a reboot as well: the boot fence lets only start what may.
+            yield f"{name} stops", world._replace(serving=put(world.serving, side, False))
+            bit = world.acknowledged + 1
+            if bit & self._all_writes:
+                yield (
+                    f"{name} takes a write",
+                    world._replace(
+                        acknowledged=world.acknowledged | bit, data=put(world.data, side, world.data[side] | bit)
+                    ),
+                )
+        elif guard.status == rule.OPENING or (guard.status == rule.OPEN and not guard.frozen):
+            yield f"{name} serves", world._replace(serving=put(world.serving, side, True))
+        for frozen in (True, False):
+            after = self._guards.freeze(side, world.guards[side], frozen=frozen)
+            if after is None or after == world.guards[side]:
+                continue
+            then = world._replace(guards=put(world.guards, side, after))
+            if frozen:
+                then = then._replace(serving=put(world.serving, side, False))
+            yield f"{name} is {'frozen' if frozen else 'thawed'}", then
+
+    def _carried_over(self, world: World, source: int) -> Iterator[Move]:
+        """A sync brings the passive side up to date: never over the leader, never into a side that is not closed."""
+        target = 1 - source
+        if 0 in world.guards or world.data[source] == world.data[target]:
+            return
+        a, b = (self._guards.state(side, world.guards[side]) for side in (source, target))
+        if b.status == rule.CLOSED and rule.leader(a, b) == SIDES[source]:
+            yield f"{SIDES[target]} is synced", world._replace(data=put(world.data, target, world.data[source]))
+
+    def _closed(self, world: World, side: int, epoch: Epoch) -> Iterator[Move]:
+        name, number = SIDES[side], world.guards[side]
+        before = self._guards.state(side, number)
+        promised = self._guards.promise(side, number, epoch)
+        if promised is not None and promised != number:
+            yield f"{name} promises {epoch}", self._went_on(world, side, promised)
+        if (
+            promised is not None
+            and not world.serving[side]
+            and (found := self._guards.close(side, number, epoch, world.data[side]))
+        ):
+            after, receipt = found
+            if any((r.side, r.epoch) == (side, epoch) and r != receipt for r in world.receipts) and not world.lost:
+                raise Fault(f"{name} gives two receipts for {epoch}")
+            then = self._went_on(world, side, after)
+            if receipt not in world.receipts:
+                spent = world.spent[side]
+                if spent is not None and epoch <= spent:
+                    raise Fault(f"{name} gives a receipt for {epoch}, under which it was open or which is burnt")
+                then = then._replace(receipts=world.receipts | {receipt}, permits=put(world.permits, side, False))
+            if then != world:
+                yield f"{name} gives its receipt for {epoch}", then
+        for frozen in (False, True):
+            after_it = self._guards.withdraw(side, number, epoch, frozen=frozen)
+            if after_it is None:
+                continue
+            if not world.permits[side]:
+                raise Fault(f"{name} takes back a permit that it did not have: {before.describe()}")
+            then = self._went_on(world, side, after_it)._replace(spent=put(world.spent, side, epoch))
+            yield f"{name} takes {epoch} back{', frozen' if frozen else ''}", then
+
+    def _opened(self, world: World, side: int, epoch: Epoch, receipt: Given) -> Iterator[Move]:
+        number, name = world.guards[side], SIDES[side]
+        begun = self._guards.begin(side, number, epoch, receipt, world.data[side])
+        if begun is None:
+            return
+        then = self._let_open(self._went_on(world, side, begun), side, epoch)
+        if then != world:
+            yield f"{name} begins to open under {epoch}", then
+        for frozen in (False, True):
+            after = self._guards.open(side, number, epoch, receipt, world.data[side], frozen=frozen)
+            if after is None:
+                raise Fault(f"{name} begins to open under {epoch} and does not come to its end")
+            done = self._went_on(then, side, after)
+            if frozen:
+                done = done._replace(serving=put(world.serving, side, False))
+            if done != world:
+                yield f"{name} opens under {epoch}{', frozen' if frozen else ''}", done
+
+    def _went_on(self, world: World, side: int, after: int) -> World:
+        before, now = (self._guards.state(side, number) for number in (world.guards[side], after))
+        if before.promised is not None and (now.promised is None or now.promised < before.promised):
+            raise Fault(f"a promise was forgotten: {before.describe()}; now {now.describe()}")
+        return world._replace(guards=put(world.guards, side, after))
+
+    def _let_open(self, world: World, side: int, epoch: Epoch) -> World:
+        if world.data[side] != world.acknowledged:
+            raise Fault(f"{SIDES[side]} opens under {epoch} with writes {world.data[side]} of {world.acknowledged}")
+        return world._replace(permits=put(world.permits, side, True), spent=put(world.spent, side, epoch))
+
+
+def put(pair: tuple[Any, Any], side: int, value: Any) -> tuple[Any, Any]:
+    """Return the pair with one side's value changed."""
+    return (value, pair[1]) if side == 0 else (pair[0], value)
