@@ -73,8 +73,7 @@ def audit(
     refusals += preflight.retention(source, way)
     for guest in (source, target):
         major = int(versions[guest.side.machine].partition(".")[0] or 8)
-        bridges = [guest.side.bridge] if guest.side.bridge else []
-        refusals += preflight.privileges(guest, major, way, bridges, runs_inside)
+        refusals += preflight.privileges(guest, major, way, preflight.plugged(guest, config), runs_inside)
         found, said = preflight.backups(guest)
         refusals += found
         notes += said

@@ -47,7 +47,8 @@ def needed(
     for bridge in sorted(set(bridges)):
         result[f"/sdn/zones/localnetwork/{bridge}"] = [("SDN.Use",)]
     if way == decisions.REMOTE:
-        result["/"] = [("Sys.Incoming",)]
+        # Proxmox itself reads the other cluster's status, after the guest was shut down.
+        result["/"] = [("Sys.Incoming",), ("Sys.Audit",)]
     return result
 
 
@@ -64,7 +65,32 @@ def privileges(guest: Guest, version: int, way: str, bridges: Iterable[str], run
             for names in wanted
             if not has & set(names)
         ]
+        if path == f"/vms/{guest.side.vmid}":
+            findings += _gone_with_the_guest(guest, [names for names in wanted if has & set(names)])
     return findings
+
+
+def _gone_with_the_guest(guest: Guest, wanted: Iterable[tuple[str, ...]]) -> list[str]:
+    """Name what the token has on the guest and not above it: Proxmox deletes that whenever the guest is removed."""
+    findings: list[str] = []
+    granted = ask(guest, findings, "access/permissions", path="/vms")
+    if granted is None:
+        return findings
+    stays = {name for name, propagates in granted.get("/vms", {}).items() if str(propagates) == "1"}
+    gone = [" or ".join(names) for names in wanted if not stays & set(names)]
+    if gone:
+        findings.append(
+            f"{guest.side.machine}: the token has {', '.join(gone)} by an entry for /vms/{guest.side.vmid} or by its "
+            "pool, and Proxmox deletes both with the guest: grant it on /vms, with propagation"
+        )
+    return findings
+
+
+def plugged(guest: Guest, config: Mapping[str, Any]) -> set[str]:
+    """Return the bridges of this node that the guest is, or will be, plugged into; those of SDN have other paths."""
+    rows = guest.api.get(f"nodes/{guest.side.node}/network", type="any_local_bridge") or []
+    local = {str(row.get("iface")) for row in rows}
+    return {guest.side.bridge or guest_config.bridge_of(net) for net in guest_config.nets(config).values()} & local
 
 
 def clashes(guest: Guest, source: Mapping[str, Any]) -> list[str]:

@@ -347,7 +347,7 @@ def retire(guest: Guest, other: GuardState, check: bool = False) -> Result:
     archive = back_up(guest, since=math.inf, protected=True)["archive"]
     for row in archives(guest, plain=True):
         leftovers.drop_archive(guest, str(row["volid"]))
-    guest.run_task(guest.api.delete(guest.path, purge=1))
+    guest.run_task(guest.api.delete(guest.path))
     if guest.config_if_any() is not None:
         raise ProxmoxError(
             expected=f"no guest {guest.side.vmid} at {guest.side.machine}", found="it is still there", state="removing"

@@ -49,6 +49,8 @@ class FakeNode:
         self.peer: Optional[FakeNode] = None
         self.privileges = set(PRIVILEGES)
         self.withdrawn: set[str] = set()
+        # Privileges that are granted on the guest itself and nowhere above it: Proxmox deletes them with it.
+        self.on_guest: set[str] = set()
         self.replication: list[dict[str, Any]] = []
         # Containers, and guests at other nodes of the cluster.
         self.elsewhere: list[dict[str, Any]] = []
@@ -85,7 +87,8 @@ class FakeNode:
         if path == "version":
             return self._data({"version": "8.4.21", "release": "8.4", "repoid": "deadbeef"})
         if path == "access/permissions":
-            return self._data({values["path"]: dict.fromkeys(self.privileges - self.withdrawn, 1)})
+            here = self.on_guest if values["path"] == "/vms" else set()
+            return self._data({values["path"]: dict.fromkeys(self.privileges - self.withdrawn - here, 1)})
         if path == "cluster/resources":
             row = {"type": "qemu", "node": self.node}
             here = [{**row, "id": f"qemu/{n}", "vmid": n, "name": c.get("name")} for n, c in self.guests.items()]
@@ -144,6 +147,8 @@ class FakeNode:
         if not rest:
             return self._data([{"vmid": vmid, "name": config.get("name")} for vmid, config in self.guests.items()])
         vmid = int(rest[0])
+        if "VM.Audit" in self.withdrawn:
+            return 403, f"Permission check failed (/vms/{vmid}, VM.Audit)", None, None
         if vmid not in self.guests:
             return 500, f"Configuration file 'nodes/{self.node}/qemu-server/{vmid}.conf' does not exist", None, None
         config, what = self.guests[vmid], "/".join(rest[1:])
@@ -200,6 +205,7 @@ class FakeNode:
 
     def _forget(self, vmid: int) -> None:
         del self.guests[vmid]
+        self.withdrawn |= self.on_guest
 
     def _ping(self, vmid: int) -> Answer:
         if vmid not in self.running:
