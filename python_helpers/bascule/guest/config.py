@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import re
 from collections.abc import Mapping
@@ -122,6 +123,21 @@ def tag_of(net: str) -> str:
 def home(config: Mapping[str, Any]) -> dict[str, str]:
     """Return what ties a guest to the network of its side: a return gives it back."""
     return {name: str(config[name]) for name in sorted(config) if _NET.match(name) or _ADDRESS.match(name)}
+
+
+def is_address(name: str) -> bool:
+    """Say whether a setting tells the guest an address or its resolver: such a one may be declared for each side."""
+    return bool(_ADDRESS.match(name))
+
+
+def ips(text: str) -> set[str]:
+    """Return the addresses an ipconfigN gives, in one spelling; what the network gives by itself is none."""
+    found = options(text)
+    texts = [str(found.get(name, "")).partition("/")[0] for name in ("ip", "ip6")]
+    try:
+        return {str(ipaddress.ip_address(text)) for text in texts if text not in ("", "dhcp", "auto")}
+    except ValueError as error:
+        raise ProxmoxError(expected="addresses such as ip=198.51.100.10/24,ip6=fd00::10/64", found=str(text)) from error
 
 
 def cut(captured: Mapping[str, Any]) -> list[str]:

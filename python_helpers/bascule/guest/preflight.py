@@ -97,7 +97,10 @@ def clashes(guest: Guest, source: Mapping[str, Any]) -> list[str]:
     """Name guests at the side we move to that have a hardware address or an IP address of the one that comes."""
     findings: list[str] = []
     macs = {guest_config.mac_of(net).upper() for net in guest_config.nets(source).values()}
-    address = _address(guest.side.overrides.get("ipconfig0") or str(source.get("ipconfig0", "")))
+    own = {
+        name: str(value) for name, value in {**source, **guest.side.overrides}.items() if name.startswith("ipconfig")
+    }
+    addresses = {address for text in own.values() for address in guest_config.ips(text)}
     rows = ask(guest, findings, f"nodes/{guest.side.node}/qemu") or []
     for row in sorted(rows, key=lambda found: int(found["vmid"])):
         vmid = int(row["vmid"])
@@ -111,14 +114,10 @@ def clashes(guest: Guest, source: Mapping[str, Any]) -> list[str]:
             if guest_config.mac_of(net).upper() in macs:
                 findings.append(f"{name} has the hardware address {guest_config.mac_of(net)}")
         for key, value in sorted(config.items()):
-            if key.startswith("ipconfig") and address and _address(str(value)) == address:
-                findings.append(f"{name} has the address {address}")
+            if key.startswith("ipconfig"):
+                taken = sorted(addresses & guest_config.ips(str(value)))
+                findings += [f"{name} has the address {address}" for address in taken]
     return findings
-
-
-def _address(ipconfig: str) -> str:
-    found = guest_config.options(ipconfig).get("ip", "")
-    return "" if found == "dhcp" else found.partition("/")[0]
 
 
 def managed(guest: Guest) -> list[str]:
@@ -192,6 +191,14 @@ def interfaces(source: Guest, target: Guest, view: View) -> list[str]:
                     f"{name} {wanted or 'none'} is declared for {source.side.machine}, and {where} has {shown}: a "
                     "return would not bring it back to where it is"
                 )
+    declared = set(target.side.overrides)
+    if any(name.startswith("ipconfig") for name in declared):
+        findings += [
+            f"{name} ({config[name]}) of {where} is not declared for {target.side.machine}, where others are: declare "
+            "it for both sides, even if it is to stay as it is"
+            for name in sorted(config)
+            if name.startswith("ipconfig") and name not in declared
+        ]
     missing = sorted(set(target.side.overrides) - set(source.side.overrides) - set(config))
     findings += [
         f"{name} is declared for {target.side.machine} alone, and {where} has none: a return would keep that of "
