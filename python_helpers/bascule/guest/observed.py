@@ -36,6 +36,7 @@ class View:
     machine: str
     exists: bool
     guard: GuardState
+    vmid: int = 0
     running: bool = False
     lock: str = ""
     onboot: bool = False
@@ -75,7 +76,7 @@ def look(guest: Guest) -> View:
     config = guest.config_if_any()
     state = guest.guard(config)
     if config is None:
-        return View(guest.side.machine, False, state, elsewhere=guest.elsewhere())
+        return View(guest.side.machine, False, state, guest.side.vmid, elsewhere=guest.elsewhere())
     current = guest.current()
     disks = []
     for drive in guest_config.drives(config):
@@ -102,6 +103,7 @@ def look(guest: Guest) -> View:
         machine=guest.side.machine,
         exists=True,
         guard=state,
+        vmid=guest.side.vmid,
         running=status == "running",
         lock=str(config.get("lock", "")),
         onboot=str(config.get("onboot", "0")) == "1",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..guard import state as guard
-from . import decisions, drift, preflight
+from . import decisions, drift, preflight, prepare
 from .guest import Guest
 from .observed import View, leading
 
@@ -32,7 +32,8 @@ def ready(source: Guest, target: Guest, left: View, entered: View, way: str) -> 
     if way in (decisions.DELTA, decisions.WARM) and entered.guard.status == guard.CLOSED:
         mapped = {*source.side.overrides, *target.side.overrides}
         names = (left.machine, entered.machine)
-        disks = drift.differences(drift.disks(left.config), drift.disks(entered.config), *names)
+        disks = prepare.disks_differ(left, entered)
+        refusals += [f"the passive guest {entered.vmid} at {entered.machine}: {w}" for w in prepare.loose(entered)]
         refusals += [
             f"disk {line}: remove the guest {target.side.vmid} at {entered.machine} ('qm destroy {target.side.vmid}' "
             "there), then ansible-playbook playbooks/20_prepare.yml makes it anew"

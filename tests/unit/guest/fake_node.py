@@ -10,6 +10,7 @@ import itertools
 from collections.abc import Callable, Mapping
 from typing import Any, Optional
 
+from bascule.guest import config as guest_config
 from bascule.guest.api import Api, NoAnswer
 from bascule.guest.guest import Guest, Limits, Side
 
@@ -244,7 +245,8 @@ class FakeNode:
         overrides = {k: self._stored(k, v) for k, v in values.items() if k not in ("archive", "storage")}
 
         def act() -> None:
-            self.guests[vmid] = {**archive["_config"], **overrides}
+            kept = {k: v for k, v in archive["_config"].items() if ",backup=0" not in str(v)}
+            self.guests[vmid] = {**kept, **overrides}
 
         return self.task("qmrestore", vmid, act, ("progress 100% (read 1073741824 bytes, duration 2 sec)",))
 
@@ -271,8 +273,15 @@ class FakeNode:
         volid = "/".join(rest[1:])
         kind = "dump" if ":backup/" in volid else "images"
         path = f"/var/lib/vz/{kind}/{volid.partition(':')[2].removeprefix('backup/')}"
+        told = [
+            drive.size
+            for config in self.guests.values()
+            for drive in guest_config.drives(config)
+            if drive.volid == volid
+        ]
         return self._data(
-            {"path": path, "format": "raw", "size": 1 << 30, "used": 1 << 20} | self.contents.get(volid, {})
+            {"path": path, "format": "raw", "size": (told or [1 << 30])[0] or 1 << 30, "used": 1 << 20}
+            | self.contents.get(volid, {})
         )
 
     def _tasks(self, rest: list[str], values: dict[str, Any]) -> Answer:

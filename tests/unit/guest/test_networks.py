@@ -38,7 +38,7 @@ def _carry(source: Any, target: Any, nodes: Any, stamp: str, **given: Any) -> No
     archive = prepare.back_up(source, mark=stamp)["archive"]
     for node in nodes:
         node.archives = [dict(row) for row in (*nodes[0].archives, *nodes[1].archives)]
-    prepare.restore(target, source.config(), archive["volid"], began=True, **given)
+    prepare.restore(target, source, archive["volid"], began=True, **given)
 
 
 def _own(node: Any) -> dict[str, str]:
