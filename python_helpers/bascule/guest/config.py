@@ -94,6 +94,21 @@ def left_out(config: Mapping[str, Any]) -> list[str]:
     return [drive.name for drive in drives(config) if drive.options.get("backup", "1") == "0"]
 
 
+def lent(config: Mapping[str, Any]) -> dict[str, str]:
+    """Return what the guest needs at its node and no copy brings along: images in drives, scripts, snippets."""
+    found: dict[str, str] = {}
+    for name in sorted(config):
+        parts = options(str(config[name]))
+        volid = parts.get("file", parts.get("", ""))
+        if _DRIVE.match(name) and parts.get("media") == "cdrom" and "cloudinit" not in volid and volid != "none":
+            found[name] = volid
+        elif name == "hookscript":
+            found[name] = str(config[name])
+        elif name == "cicustom":
+            found |= {f"cicustom {part}": volume for part, volume in parts.items()}
+    return found
+
+
 def nets(config: Mapping[str, Any]) -> dict[str, str]:
     """Return the guest's network interfaces as they stand in the config."""
     return {name: str(config[name]) for name in sorted(config) if _NET.match(name)}

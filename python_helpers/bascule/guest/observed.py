@@ -123,6 +123,16 @@ def agent_enabled(config: Mapping[str, Any]) -> bool:
     return parts.get("enabled", parts.get("", "0")) == "1"
 
 
+def unasked(guest: Guest, config: Mapping[str, Any]) -> str:
+    """Say that there is no way to ask whether the guest serves at its side; nothing where there is one."""
+    if guest.side.health_url or agent_enabled(config):
+        return ""
+    return (
+        f"nobody could be asked whether the guest serves at {guest.side.machine}: its agent is not enabled, and there "
+        "is no health_url for that side in proxmox_guest_sides"
+    )
+
+
 def look_at_both(source: Guest, target: Guest) -> tuple[View, View]:
     """Read both sides at the same time."""
     with ThreadPoolExecutor(max_workers=2) as pool:

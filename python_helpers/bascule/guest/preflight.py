@@ -97,10 +97,9 @@ def clashes(guest: Guest, source: Mapping[str, Any]) -> list[str]:
     """Name guests at the side we move to that have a hardware address or an IP address of the one that comes."""
     findings: list[str] = []
     macs = {guest_config.mac_of(net).upper() for net in guest_config.nets(source).values()}
-    own = {
-        name: str(value) for name, value in {**source, **guest.side.overrides}.items() if name.startswith("ipconfig")
-    }
-    addresses = {address for text in own.values() for address in guest_config.ips(text)}
+    own = {**source, **guest.side.overrides}
+    cards = [str(value) for name, value in own.items() if name.startswith("ipconfig")]
+    addresses = {address for text in cards for address in guest_config.ips(text)}
     rows = ask(guest, findings, f"nodes/{guest.side.node}/qemu") or []
     for row in sorted(rows, key=lambda found: int(found["vmid"])):
         vmid = int(row["vmid"])
@@ -162,6 +161,27 @@ def left_behind(view: View, vmid: int, way: str) -> list[str]:
     ]
     if way != decisions.REMOTE:
         findings += [f"{where}: disk {name} is in no archive (backup=0)" for name in guest_config.left_out(view.config)]
+    return findings
+
+
+def lent(node: Guest, view: View, way: str) -> list[str]:
+    """Name what the guest of `view` needs and the node at which it is to start has not: Proxmox would not start it."""
+    where = f"the guest {view.vmid} at {view.machine}"
+    findings = []
+    for name, volid in guest_config.lent(view.config).items():
+        storage, colon, _ = volid.partition(":")
+        if not colon:
+            findings.append(f"{where}: {name} is the node's own drive: take it out")
+        elif way == decisions.REMOTE and ":iso/" in volid:
+            findings.append(f"{where}: {name} is {volid}, and Proxmox migrates no guest with one: take it out")
+        else:
+            try:
+                node.api.get(f"nodes/{node.side.node}/storage/{storage}/content/{volid}")
+            except ApiRefused as error:
+                findings.append(
+                    f"{where}: {name} is {volid}, which {node.side.machine} has not ({error.status} {error.reason}): "
+                    "put it there under the same name, or take it out of the guest"
+                )
     return findings
 
 

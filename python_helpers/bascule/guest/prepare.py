@@ -146,8 +146,8 @@ def _must_be_archivable(guest: Guest) -> None:
             expected=f"every disk of the guest {guest.side.vmid} at {guest.side.machine} in its archive",
             found=f"{', '.join(left_out)} marked backup=0: no archive has it",
             state="nothing was archived",
-            next_command=f"set backup=1 on it (Hardware, Hard Disk, Backup) at {guest.side.machine}, or remove the disk "
-            "from the guest, then run the same command again",
+            next_command=f"set backup=1 on it (Hardware, Hard Disk, Backup) at {guest.side.machine}, or take the "
+            "disk out of the guest, then run the same command again",
         )
 
 
@@ -182,7 +182,8 @@ def restore(
     kept: Optional[Mapping[str, Any]] = None,
     home: Optional[Mapping[str, str]] = None,
 ) -> Result:
-    """Restore the archive of the guest at `origin` as this side's guest: link down, not started with the node, guard closed, in the one call.
+    """Restore the archive of the guest at `origin` as this side's guest, in the one call: link down, not started with
+    the node, guard closed.
 
     `began` says that an earlier run of this component started to restore into this number while it was free, or was its
     own passive guest; only then is what Proxmox leaves behind after a failed restore (a bare number, or `lock: create`)

@@ -24,6 +24,10 @@ def ready(source: Guest, target: Guest, left: View, entered: View, way: str) -> 
     refusals = preflight.busy(source, left) + preflight.busy(target, entered)
     if way == decisions.ARCHIVE:
         refusals += preflight.retention(source, way, in_window=True)
+    # A copy starts with what its own config names; an archive and a migration of the window bring that of the guest.
+    brought = way in (decisions.ARCHIVE, decisions.REMOTE)
+    for node, starts in ((source, left), *([(target, left)] if brought else sides[1:])):
+        refusals += [line for line in preflight.lent(node, starts, way) if line not in refusals]
     for guest, seen in sides:
         refusals += preflight.left_behind(seen, guest.side.vmid, way)
         refusals += preflight.connects(seen, guest.side.vmid, way)

@@ -88,8 +88,8 @@ class FakeNode:
         if path == "version":
             return self._data({"version": "8.4.21", "release": "8.4", "repoid": "deadbeef"})
         if path == "access/permissions":
-            here = self.on_guest if values["path"] == "/vms" else set()
-            return self._data({values["path"]: dict.fromkeys(self.privileges - self.withdrawn - here, 1)})
+            gone = self.withdrawn | (self.on_guest if values["path"] == "/vms" else set())
+            return self._data({values["path"]: dict.fromkeys(self.privileges - gone, 1)})
         if path == "cluster/resources":
             row = {"type": "qemu", "node": self.node}
             here = [{**row, "id": f"qemu/{n}", "vmid": n, "name": c.get("name")} for n, c in self.guests.items()]
@@ -271,6 +271,8 @@ class FakeNode:
         if rest == ["content"]:
             return self._data([{k: v for k, v in a.items() if not k.startswith("_")} for a in self.archives])
         volid = "/".join(rest[1:])
+        if volid.startswith(("local:iso/", "local:snippets/")) and volid not in self.contents:
+            return 500, f"volume '{volid}' does not exist", None, None
         kind = "dump" if ":backup/" in volid else "images"
         path = f"/var/lib/vz/{kind}/{volid.partition(':')[2].removeprefix('backup/')}"
         told = [

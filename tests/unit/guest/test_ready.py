@@ -78,7 +78,7 @@ MARKED = {"scsi1": "local:100/vm-100-disk-1.raw,size=2G,backup=0"}
 
 @pytest.mark.parametrize("way", [decisions.DELTA, decisions.ARCHIVE, decisions.WARM])
 def test_a_disk_that_no_archive_has_is_refused_before_anything_travels(nodes: Any, way: str) -> None:
-    here, there, source, target = nodes
+    here, there, source, _ = nodes
     here.guests[100] |= MARKED
     prepare.adopt(source)
     here.requests.clear()
