@@ -86,7 +86,7 @@ class Guests:
         digest = self.pair.must_run("source", ["sha256sum", made["path"]]).split()[0]
         command = ["env", f"PYTHONPATH={guest_nodes.PACKAGE}", "python3", "-c", PROOF, there, digest]
         self.pair.must_run("target", command, timeout=1800)
-        prepare.restore(self.target, self.source.config(), f"local:backup/{made['name']}", began=True, replace=True)
+        prepare.restore(self.target, self.source, f"local:backup/{made['name']}", began=True, replace=True)
         taken = time.monotonic() - began
         for side, path in (("source", made["path"]), ("target", there)):
             self.pair.must_run(side, ["rm", "-f", path])

@@ -13,8 +13,11 @@ description:
     does not answer. By the opening rule the other side has not opened since, so nothing was written there. Such a
     component is neither frozen, carried nor switched; it is let in again, with the one copy of the journal that can
     be had.
-  - Any other component needs both sides and both copies. Where one is silent, or a decommission has begun to remove the
-    way, all of it is refused while users are still served. What only points to a site holds up nobody.
+  - Any other component needs both sides and both copies, and a way into both machines. Where one is silent, or a
+    decommission has begun to remove the way, all of it is refused while users are still served, and who would have been
+    cut off is named.
+  - What only points to a site holds up nobody. Where anything is alone it follows in the same way, without the servers
+    that are silent.
 options: {}
 author:
   - The Bascule authors
@@ -38,11 +41,16 @@ from typing import Any
 from ansible.utils.display import Display
 
 from bascule.errors import BasculeError
+from bascule.guard import state as guard
 from bascule.plugin import standing
 from bascule.plugin.action import ControllerAction, Scope
 from bascule.plugin.standing import Component
 from bascule.run import position
 from bascule.run.io.journal import Journal
+from bascule.system.io import remote
+
+# Seconds for a machine to answer.
+_PATIENCE = 20
 
 
 class ActionModule(ControllerAction):
@@ -53,17 +61,23 @@ class ActionModule(ControllerAction):
         phase = scope.announced.phase
         components, silent = standing.read(scope)
         alone = [c.name for c in components if not c.retired and position.alone(c.entered, c.left, bool(silent))]
-        refused = [why for c in components if c.name not in alone and (why := _obstacle(c, bool(silent)))]
-        if refused:
+        moving = [c for c in components if c.name not in alone]
+        refused = [why for c in moving if (why := _obstacle(c, bool(silent)))]
+        closed = _no_way_in([c for c in moving if not (c.retired or c.points_only or c.unread)], scope)
+        if refused or closed:
             lost = [f"the journal at {site}: {reason}" for site, reason in sorted(silent.items())]
             raise BasculeError(
                 expected="both sides of every component that moves, and the journal of both sites, to answer",
-                found="; ".join(refused + lost),
-                state=f"the {phase} has changed nothing",
+                found="; ".join(refused + closed + lost),
+                state=f"the {phase} has changed nothing{_spared(moving)}",
                 next_command="ansible-playbook playbooks/status.yml",
             )
+        if alone:
+            alone += [c.name for c in moving if c.points_only]
         for component in components:
-            if component.name in alone:
+            if component.name in alone and component.points_only:
+                Display().display(f"  {component.name} only points: it follows, without servers that are silent")
+            elif component.name in alone:
                 Display().display(
                     f"  {component.name} is open at {component.entered.host}, and {component.left.host} or a site's"
                     " journal does not answer: it is only let in again"
@@ -71,6 +85,29 @@ class ActionModule(ControllerAction):
         if alone:
             Journal.current().append("decision", phase=phase, data={"decision": "alone", "components": alone})
         return {"ansible_facts": {"bascule_alone": alone}}
+
+
+def _no_way_in(moving: list[Component], scope: Scope) -> list[str]:
+    """Try to get into the machines of what moves: a guard may have been read elsewhere, through an API."""
+    hosts = sorted({side.host for c in moving for side in (c.left, c.entered) if side.host in scope.hostvars})
+    answers = remote.run_on({host: scope.target(host) for host in hosts}, dict.fromkeys(hosts, "true"), {}, _PATIENCE)
+    return [
+        f"{c.name}: no way into {side.host} ({answers[side.host].error})"
+        for c in moving
+        for side in (c.left, c.entered)
+        if side.host in answers and answers[side.host].error
+    ]
+
+
+def _spared(moving: list[Component]) -> str:
+    """Say who is served now, and would have been cut off by a move that cannot come through."""
+    served: dict[str, list[str]] = {}
+    for component in moving:
+        now = component.left.guard
+        if now is not None and now.status == guard.OPEN and not now.frozen and not component.points_only:
+            served.setdefault(component.left.host, []).append(component.name)
+    users = " and ".join(f"{', '.join(names)} at {host}" for host, names in served.items())
+    return f"; it would have cut off the users of {users}" if users else ""
 
 
 def _obstacle(component: Component, silent: bool) -> str:

@@ -276,7 +276,7 @@ class ActionModule(ActionBase):
             ),
             "restore": lambda source, target, args: prepare.restore(
                 target,
-                source.config(),
+                source,
                 args["archive"],
                 args["began"],
                 self._check,
@@ -418,6 +418,8 @@ class ActionModule(ActionBase):
     def _plan_prepare(self, source: Guest, target: Guest, args: Mapping[str, Any]) -> dict[str, Any]:
         state, left, entered = self._state(source, target)
         decisions.may_prepare(left, entered, self._copies)
+        if self._way != decisions.REMOTE:
+            prepare.must_be_copy(source, target, left, entered)
         return state
 
     def _copies(self, machine: str) -> guard.GuardState | None:

@@ -142,6 +142,41 @@ def test_every_task_on_a_machine_is_delegated(role: str) -> None:
                 )
 
 
+def _flat(role: str, entry: str) -> list[dict[str, Any]]:
+    """Return the tasks of an entry in their order, with those of the files they include by a plain name."""
+    found: list[dict[str, Any]] = []
+    for task, _ in tasks_of(load(ROLES / role / "tasks" / f"{entry}.yml")):
+        included = str(task.get("ansible.builtin.include_tasks", ""))
+        if included and "{" not in included:
+            found += [{**inner, "_by": task} for inner in _flat(role, included.removesuffix(".yml"))]
+        else:
+            found.append(task)
+    return found
+
+
+@by_role
+def test_an_open_side_is_let_in_by_its_own_machine_alone(role: str) -> None:
+    """What asks the other machine comes after users are in, and not when that machine is silent."""
+    for number, task in enumerate(_flat(role, "thaw")):
+        where = str(task.get("delegate_to", ""))
+        if where in ("", "{{ bascule_to }}"):
+            continue
+        assert number > 0, f"{role}: the first task of thaw asks {where}"
+        # Nodes out of a list that holds the own one alone, when the other is silent.
+        spared = "bascule_alone" in str(task) or where == "{{ __proxmox_guest_node }}"
+        assert spared, f"{role}: {task['name']}"
+
+
+@by_role
+def test_one_side_that_fails_does_not_hide_the_other(role: str) -> None:
+    """Both guards are read, whatever a machine that answers says instead of its guard."""
+    tasks = load(ROLES / role / "tasks" / "state.yml")
+    readings = [task for task in _flat(role, "state") if task.get("delegate_to", "").startswith("{{ bascule_")]
+    if readings:
+        assert [task["delegate_to"] for task in readings] == ["{{ bascule_from }}", "{{ bascule_to }}"]
+        assert [len(tasks), len(tasks[0]["block"]), len(tasks[0]["always"])] == [1, 1, 1]
+
+
 @by_any_role
 def test_roles_name_no_site_and_no_group(role: str) -> None:
     places = re.compile(r"\b\w+-(?:mtp|tls)\b|montpellier|toulouse|\bgroups\s*[.\[]|\bsite_\w+", re.IGNORECASE)

@@ -6,8 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..errors import PlanError
+import dns.exception
+import dns.rdata
 
+from ..errors import PlanError
+from .state import split_text
+
+# Their values end with the name of a host.
+_NAMING = ("CNAME", "PTR", "MX", "SRV")
 TYPES = ("A", "AAAA", "CNAME", "MX", "SRV", "TXT", "CAA", "PTR")
 
 
@@ -80,16 +86,34 @@ def absolute(name: str, zone: str) -> str:
 
 
 def normal_value(kind: str, value: str, zone: str) -> str:
-    """Return a value in the one spelling that comparisons use: names in values are absolute and in lower case."""
-    text = " ".join(str(value).split())
-    if kind in ("CNAME", "PTR"):
-        return text.rstrip(".").lower() + "." if text.endswith(".") else absolute(text, zone)
-    if kind in ("MX", "SRV"):
+    """Return a value in the one spelling that comparisons use: names in values are absolute and in lower case.
+
+    Raises:
+        PlanError: it is no value of its kind, or holds a name of which nobody can tell where it belongs.
+    """
+    text = str(value).strip()
+    if kind in _NAMING:
         front, _, host = text.rpartition(" ")
-        return f"{front} {host.rstrip('.').lower()}."
-    if kind in ("A", "AAAA"):
-        return text.lower()
-    return text
+        text = f"{front} {_host(host, zone)}".strip().lower()
+    elif kind == "TXT" and '"' not in text:
+        text = " ".join(f'"{part}"' for part in split_text(text.replace("\\", "\\\\")))
+    try:
+        return dns.rdata.from_text("IN", kind, text, relativize=False).to_text()
+    except dns.exception.DNSException as error:
+        raise PlanError(expected=f"a value of type {kind}", found=f"{value!r} ({error})") from error
+
+
+def _host(name: str, zone: str) -> str:
+    """Return a host's name as an absolute one: a single label is below the zone, and so is what ends with its name."""
+    if name.endswith("."):
+        return name
+    full = absolute(name, zone)
+    if "." not in name or full == name.lower() + ".":
+        return full
+    raise PlanError(
+        expected="a final dot at a name of several labels that does not end with the zone's",
+        found=f"{name!r}, which would be published as {full}: write {name}. or {full}",
+    )
 
 
 def parse_records(declared: Sequence[Mapping[str, Any]], zone: str, sides: Sequence[str]) -> list[Record]:
@@ -106,11 +130,22 @@ def parse_records(declared: Sequence[Mapping[str, Any]], zone: str, sides: Seque
         if not isinstance(values, Mapping) or sorted(values) != sorted(sides):
             faults.append(f"{label}: values must have exactly the keys {', '.join(sorted(sides))}")
             continue
+        wrong = []
+        normal = {}
+        for side in sides:
+            told = set()
+            for value in _listed(values[side]):
+                try:
+                    told.add(normal_value(kind, value, zone))
+                except PlanError as error:
+                    wrong.append(f"{label}: {side}: {error}")
+            normal[side] = frozenset(told)
         try:
             name = absolute(str(entry.get("name", "")), zone)
-            normal = {side: frozenset(normal_value(kind, v, zone) for v in _listed(values[side])) for side in sides}
         except PlanError as error:
-            faults.append(f"{label}: {error}")
+            wrong.append(f"{label}: {error}")
+        if wrong:
+            faults += wrong
             continue
         record = Record(name, kind, normal)
         if any(not found for found in normal.values()):

@@ -10,7 +10,7 @@ from . import config as guest_config
 from . import decisions, forecast, preflight, prepare
 from .errors import ApiRefused
 from .guest import Guest
-from .observed import View, agent_enabled
+from .observed import View, agent_enabled, unasked
 
 FORMATS = ("raw",)
 STORAGES = ("dir", "nfs", "cifs")
@@ -60,6 +60,7 @@ def audit(
     data["agent_answers"] = source_view.running and not source.agent_answers()
     if source_view.running and agent_enabled(config) and not data["agent_answers"]:
         notes.append("the guest agent does not answer: backups are not file-system consistent, shutdown is by ACPI")
+    refusals += [words for guest in (source, target) if (words := unasked(guest, config))]
     if not agent_enabled(config):
         notes.append("the guest agent is not enabled: a proof boot cannot be seen to succeed")
     for machine, names in data["running_backups"].items():
@@ -73,11 +74,12 @@ def audit(
     refusals += preflight.retention(source, way)
     for guest in (source, target):
         major = int(versions[guest.side.machine].partition(".")[0] or 8)
-        bridges = [guest.side.bridge] if guest.side.bridge else []
-        refusals += preflight.privileges(guest, major, way, bridges, runs_inside)
+        refusals += preflight.privileges(guest, major, way, preflight.plugged(guest, config), runs_inside)
         found, said = preflight.backups(guest)
         refusals += found
         notes += said
+    for guest in (source, target):
+        refusals += [line for line in preflight.lent(guest, source_view, way) if line not in refusals]
     refusals += preflight.interfaces(source, target, source_view)
     refusals += preflight.managed(source)
     refusals += preflight.clashes(target, config)

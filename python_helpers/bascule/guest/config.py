@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import re
 from collections.abc import Mapping
@@ -93,6 +94,21 @@ def left_out(config: Mapping[str, Any]) -> list[str]:
     return [drive.name for drive in drives(config) if drive.options.get("backup", "1") == "0"]
 
 
+def lent(config: Mapping[str, Any]) -> dict[str, str]:
+    """Return what the guest needs at its node and no copy brings along: images in drives, scripts, snippets."""
+    found: dict[str, str] = {}
+    for name in sorted(config):
+        parts = options(str(config[name]))
+        volid = parts.get("file", parts.get("", ""))
+        if _DRIVE.match(name) and parts.get("media") == "cdrom" and "cloudinit" not in volid and volid != "none":
+            found[name] = volid
+        elif name == "hookscript":
+            found[name] = str(config[name])
+        elif name == "cicustom":
+            found |= {f"cicustom {part}": volume for part, volume in parts.items()}
+    return found
+
+
 def nets(config: Mapping[str, Any]) -> dict[str, str]:
     """Return the guest's network interfaces as they stand in the config."""
     return {name: str(config[name]) for name in sorted(config) if _NET.match(name)}
@@ -122,6 +138,21 @@ def tag_of(net: str) -> str:
 def home(config: Mapping[str, Any]) -> dict[str, str]:
     """Return what ties a guest to the network of its side: a return gives it back."""
     return {name: str(config[name]) for name in sorted(config) if _NET.match(name) or _ADDRESS.match(name)}
+
+
+def is_address(name: str) -> bool:
+    """Say whether a setting tells the guest an address or its resolver: such a one may be declared for each side."""
+    return bool(_ADDRESS.match(name))
+
+
+def ips(text: str) -> set[str]:
+    """Return the addresses an ipconfigN gives, in one spelling; what the network gives by itself is none."""
+    found = options(text)
+    texts = [str(found.get(name, "")).partition("/")[0] for name in ("ip", "ip6")]
+    try:
+        return {str(ipaddress.ip_address(text)) for text in texts if text not in ("", "dhcp", "auto")}
+    except ValueError as error:
+        raise ProxmoxError(expected="addresses such as ip=198.51.100.10/24,ip6=fd00::10/64", found=str(text)) from error
 
 
 def cut(captured: Mapping[str, Any]) -> list[str]:

@@ -36,6 +36,7 @@ class View:
     machine: str
     exists: bool
     guard: GuardState
+    vmid: int = 0
     running: bool = False
     lock: str = ""
     onboot: bool = False
@@ -75,7 +76,7 @@ def look(guest: Guest) -> View:
     config = guest.config_if_any()
     state = guest.guard(config)
     if config is None:
-        return View(guest.side.machine, False, state, elsewhere=guest.elsewhere())
+        return View(guest.side.machine, False, state, guest.side.vmid, elsewhere=guest.elsewhere())
     current = guest.current()
     disks = []
     for drive in guest_config.drives(config):
@@ -102,6 +103,7 @@ def look(guest: Guest) -> View:
         machine=guest.side.machine,
         exists=True,
         guard=state,
+        vmid=guest.side.vmid,
         running=status == "running",
         lock=str(config.get("lock", "")),
         onboot=str(config.get("onboot", "0")) == "1",
@@ -119,6 +121,16 @@ def agent_enabled(config: Mapping[str, Any]) -> bool:
     """Say whether the guest has its agent enabled (`1`, `enabled=1,…`)."""
     parts = guest_config.options(str(config.get("agent", "0")))
     return parts.get("enabled", parts.get("", "0")) == "1"
+
+
+def unasked(guest: Guest, config: Mapping[str, Any]) -> str:
+    """Say that there is no way to ask whether the guest serves at its side; nothing where there is one."""
+    if guest.side.health_url or agent_enabled(config):
+        return ""
+    return (
+        f"nobody could be asked whether the guest serves at {guest.side.machine}: its agent is not enabled, and there "
+        "is no health_url for that side in proxmox_guest_sides"
+    )
 
 
 def look_at_both(source: Guest, target: Guest) -> tuple[View, View]:

@@ -47,7 +47,8 @@ def needed(
     for bridge in sorted(set(bridges)):
         result[f"/sdn/zones/localnetwork/{bridge}"] = [("SDN.Use",)]
     if way == decisions.REMOTE:
-        result["/"] = [("Sys.Incoming",)]
+        # Proxmox itself reads the other cluster's status, after the guest was shut down.
+        result["/"] = [("Sys.Incoming",), ("Sys.Audit",)]
     return result
 
 
@@ -64,14 +65,41 @@ def privileges(guest: Guest, version: int, way: str, bridges: Iterable[str], run
             for names in wanted
             if not has & set(names)
         ]
+        if path == f"/vms/{guest.side.vmid}":
+            findings += _gone_with_the_guest(guest, [names for names in wanted if has & set(names)])
     return findings
+
+
+def _gone_with_the_guest(guest: Guest, wanted: Iterable[tuple[str, ...]]) -> list[str]:
+    """Name what the token has on the guest and not above it: Proxmox deletes that whenever the guest is removed."""
+    findings: list[str] = []
+    granted = ask(guest, findings, "access/permissions", path="/vms")
+    if granted is None:
+        return findings
+    stays = {name for name, propagates in granted.get("/vms", {}).items() if str(propagates) == "1"}
+    gone = [" or ".join(names) for names in wanted if not stays & set(names)]
+    if gone:
+        findings.append(
+            f"{guest.side.machine}: the token has {', '.join(gone)} by an entry for /vms/{guest.side.vmid} or by its "
+            "pool, and Proxmox deletes both with the guest: grant it on /vms, with propagation"
+        )
+    return findings
+
+
+def plugged(guest: Guest, config: Mapping[str, Any]) -> set[str]:
+    """Return the bridges of this node that the guest is, or will be, plugged into; those of SDN have other paths."""
+    rows = guest.api.get(f"nodes/{guest.side.node}/network", type="any_local_bridge") or []
+    local = {str(row.get("iface")) for row in rows}
+    return {guest.side.bridge or guest_config.bridge_of(net) for net in guest_config.nets(config).values()} & local
 
 
 def clashes(guest: Guest, source: Mapping[str, Any]) -> list[str]:
     """Name guests at the side we move to that have a hardware address or an IP address of the one that comes."""
     findings: list[str] = []
     macs = {guest_config.mac_of(net).upper() for net in guest_config.nets(source).values()}
-    address = _address(guest.side.overrides.get("ipconfig0") or str(source.get("ipconfig0", "")))
+    own = {**source, **guest.side.overrides}
+    cards = [str(value) for name, value in own.items() if name.startswith("ipconfig")]
+    addresses = {address for text in cards for address in guest_config.ips(text)}
     rows = ask(guest, findings, f"nodes/{guest.side.node}/qemu") or []
     for row in sorted(rows, key=lambda found: int(found["vmid"])):
         vmid = int(row["vmid"])
@@ -85,14 +113,10 @@ def clashes(guest: Guest, source: Mapping[str, Any]) -> list[str]:
             if guest_config.mac_of(net).upper() in macs:
                 findings.append(f"{name} has the hardware address {guest_config.mac_of(net)}")
         for key, value in sorted(config.items()):
-            if key.startswith("ipconfig") and address and _address(str(value)) == address:
-                findings.append(f"{name} has the address {address}")
+            if key.startswith("ipconfig"):
+                taken = sorted(addresses & guest_config.ips(str(value)))
+                findings += [f"{name} has the address {address}" for address in taken]
     return findings
-
-
-def _address(ipconfig: str) -> str:
-    found = guest_config.options(ipconfig).get("ip", "")
-    return "" if found == "dhcp" else found.partition("/")[0]
 
 
 def managed(guest: Guest) -> list[str]:
@@ -140,6 +164,27 @@ def left_behind(view: View, vmid: int, way: str) -> list[str]:
     return findings
 
 
+def lent(node: Guest, view: View, way: str) -> list[str]:
+    """Name what the guest of `view` needs and the node at which it is to start has not: Proxmox would not start it."""
+    where = f"the guest {view.vmid} at {view.machine}"
+    findings = []
+    for name, volid in guest_config.lent(view.config).items():
+        storage, colon, _ = volid.partition(":")
+        if not colon:
+            findings.append(f"{where}: {name} is the node's own drive: take it out")
+        elif way == decisions.REMOTE and ":iso/" in volid:
+            findings.append(f"{where}: {name} is {volid}, and Proxmox migrates no guest with one: take it out")
+        else:
+            try:
+                node.api.get(f"nodes/{node.side.node}/storage/{storage}/content/{volid}")
+            except ApiRefused as error:
+                findings.append(
+                    f"{where}: {name} is {volid}, which {node.side.machine} has not ({error.status} {error.reason}): "
+                    "put it there under the same name, or take it out of the guest"
+                )
+    return findings
+
+
 def interfaces(source: Guest, target: Guest, view: View) -> list[str]:
     """Name interfaces that would not be tomorrow, or after a return, what they are today."""
     config = view.config
@@ -166,6 +211,14 @@ def interfaces(source: Guest, target: Guest, view: View) -> list[str]:
                     f"{name} {wanted or 'none'} is declared for {source.side.machine}, and {where} has {shown}: a "
                     "return would not bring it back to where it is"
                 )
+    declared = set(target.side.overrides)
+    if any(name.startswith("ipconfig") for name in declared):
+        findings += [
+            f"{name} ({config[name]}) of {where} is not declared for {target.side.machine}, where others are: declare "
+            "it for both sides, even if it is to stay as it is"
+            for name in sorted(config)
+            if name.startswith("ipconfig") and name not in declared
+        ]
     missing = sorted(set(target.side.overrides) - set(source.side.overrides) - set(config))
     findings += [
         f"{name} is declared for {target.side.machine} alone, and {where} has none: a return would keep that of "

@@ -14,6 +14,7 @@ from . import config as guest_config
 from . import drift, leftovers, lost
 from .errors import ApiRefused, ProxmoxError, TaskFailed
 from .guest import Config, Guest
+from .observed import View, leading, look_at_both
 
 Result = dict[str, Any]
 _CREATED = re.compile(r"creating vzdump archive '([^']+)'")
@@ -90,6 +91,7 @@ def back_up(
     looks the same in the next one; such archives are large, so those that do not count make room first. Proxmox removes
     none of the guest's other backups for it, and never removes a `protected` one by itself.
     """
+    _must_be_archivable(guest)
     running = active_task(guest, "vzdump")
     if running:
         guest.report("a backup is running already: following it")
@@ -136,6 +138,19 @@ def back_up(
     return {"changed": changed, "archive": {**facts, "ctime": int(found.get("ctime", 0))}}
 
 
+def _must_be_archivable(guest: Guest) -> None:
+    """Refuse a guest of which an archive would not have all disks, before it is made and carried over."""
+    left_out = guest_config.left_out(guest.config())
+    if left_out:
+        raise ProxmoxError(
+            expected=f"every disk of the guest {guest.side.vmid} at {guest.side.machine} in its archive",
+            found=f"{', '.join(left_out)} marked backup=0: no archive has it",
+            state="nothing was archived",
+            next_command=f"set backup=1 on it (Hardware, Hard Disk, Backup) at {guest.side.machine}, or take the "
+            "disk out of the guest, then run the same command again",
+        )
+
+
 def archive_facts(guest: Guest, volid: str, size: int) -> Result:
     """Return an archive's name, path on the node and size."""
     storage = volid.partition(":")[0]
@@ -159,7 +174,7 @@ def must_be_listed(guest: Guest, volid: str) -> None:
 
 def restore(
     guest: Guest,
-    source: Config,
+    origin: Guest,
     archive: str,
     began: bool,
     check: bool = False,
@@ -167,13 +182,15 @@ def restore(
     kept: Optional[Mapping[str, Any]] = None,
     home: Optional[Mapping[str, str]] = None,
 ) -> Result:
-    """Restore the archive as this side's guest: link down, not started with the node, guard closed, in the one call.
+    """Restore the archive of the guest at `origin` as this side's guest, in the one call: link down, not started with
+    the node, guard closed.
 
     `began` says that an earlier run of this component started to restore into this number while it was free, or was its
     own passive guest; only then is what Proxmox leaves behind after a failed restore (a bare number, or `lock: create`)
     removed. `replace` restores over the passive guest of this component; `kept` is the guard it had before that began,
     for what is left of a restore that failed does not carry it any more; so is `home`, what ties it to its network.
     """
+    source = origin.config()
     running = active_task(guest, "qmrestore")
     if running:
         guest.report("a restore is running already: following it")
@@ -224,7 +241,7 @@ def restore(
             **addresses(guest, home),
         )
     )
-    prove_passive(guest, source)
+    prove_passive(guest, origin)
     return {"changed": True, "guard": guest.guard(guest.config()).to_dict(), "cleaned": leftover}
 
 
@@ -299,33 +316,62 @@ def _may_stand_there(guest: Guest, source: Config, known: GuardState) -> GuardSt
     )
 
 
-def prove_passive(guest: Guest, source: Config) -> None:
+def prove_passive(guest: Guest, source: Guest) -> None:
     """Read the restored guest again: closed, cut off, stopped, with the disks and addresses of the source."""
-    config = guest.config()
-    wrong: list[str] = []
-    if guest.guard(config).status != guard.CLOSED:
+    left, entered = look_at_both(source, guest)
+    wrong = []
+    if entered.guard.status != guard.CLOSED:
         wrong.append("its guard is not closed")
-    if guest_config.links_up(config):
-        wrong.append("its link is up")
-    if str(config.get("onboot", "0")) == "1":
-        wrong.append("it starts with its node")
-    if guest.running():
+    if entered.running:
         wrong.append("it runs")
-    wanted = {drive.name: drive.size for drive in guest_config.drives(source)}
-    found = {drive.name: drive.size for drive in guest_config.drives(config)}
-    if wanted != found:
-        wrong.append(f"its disks are {found}, not {wanted}")
-    if [guest_config.mac_of(net) for net in guest_config.nets(source).values()] != [
-        guest_config.mac_of(net) for net in guest_config.nets(config).values()
+    _refuse_copy(left, entered, wrong + unlike(left, entered))
+
+
+def must_be_copy(source: Guest, target: Guest, left: View, entered: View) -> None:
+    """Refuse a passive guest that is none, whatever an earlier run has said of it: it is proved again each time.
+
+    A guest without disks, which a copy that was cut short leaves, is none either. By Proxmox's own migration there is
+    none before the window.
+    """
+    if entered.guard.status == guard.CLOSED and leading(left, entered) == source.side.machine:
+        _refuse_copy(left, entered, unlike(left, entered))
+
+
+def unlike(left: View, entered: View) -> list[str]:
+    """Name what makes a passive guest another one than the guest that serves, or lets it loose. Disks by volumes."""
+    wrong = loose(entered)
+    wrong += [f"disk {line}" for line in disks_differ(left, entered)]
+    if [guest_config.mac_of(net) for net in left.nets.values()] != [
+        guest_config.mac_of(net) for net in entered.nets.values()
     ]:
         wrong.append("its hardware addresses differ")
-    if wrong:
-        raise ProxmoxError(
-            expected=f"the restored guest at {guest.side.machine} closed, cut from the network, disks as at the source",
-            found="; ".join(wrong),
-            state="restored, but not as asked for",
-            next_command=f"remove the guest {guest.side.vmid} at {guest.side.machine}, then run the same command again",
-        )
+    return wrong
+
+
+def loose(entered: View) -> list[str]:
+    """Say what lets a passive guest loose: somebody has changed it by hand."""
+    found = {"its link is up": entered.links_up, "it starts with its node": entered.onboot}
+    return [words for words, is_so in found.items() if is_so]
+
+
+def disks_differ(left: View, entered: View) -> list[str]:
+    """Say which disks differ, by their volumes: what a config tells of a size may be another unit, or old."""
+    here, there = ({disk.name: f"{disk.size} bytes" for disk in side.disks} for side in (left, entered))
+    return drift.differences(here, there, left.machine, entered.machine)
+
+
+def _refuse_copy(left: View, entered: View, wrong: list[str]) -> None:
+    if not wrong:
+        return
+    vmid = entered.vmid
+    raise ProxmoxError(
+        expected=f"the passive guest at {entered.machine} closed, cut from the network, with the disks of the one at "
+        f"{left.machine}",
+        found="; ".join(wrong),
+        state="it was restored, but not as asked for, or was changed since; the guest that serves was not touched",
+        next_command=f"mend what is named, or remove the guest {vmid} at {entered.machine} ('qm destroy {vmid}' at "
+        f"{entered.machine}) and run ansible-playbook playbooks/20_prepare.yml again",
+    )
 
 
 def retire(guest: Guest, other: GuardState, check: bool = False) -> Result:
@@ -347,7 +393,7 @@ def retire(guest: Guest, other: GuardState, check: bool = False) -> Result:
     archive = back_up(guest, since=math.inf, protected=True)["archive"]
     for row in archives(guest, plain=True):
         leftovers.drop_archive(guest, str(row["volid"]))
-    guest.run_task(guest.api.delete(guest.path, purge=1))
+    guest.run_task(guest.api.delete(guest.path))
     if guest.config_if_any() is not None:
         raise ProxmoxError(
             expected=f"no guest {guest.side.vmid} at {guest.side.machine}", found="it is still there", state="removing"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..guard import state as guard
-from . import decisions, drift, preflight
+from . import decisions, drift, preflight, prepare
 from .guest import Guest
 from .observed import View, leading
 
@@ -24,6 +24,10 @@ def ready(source: Guest, target: Guest, left: View, entered: View, way: str) -> 
     refusals = preflight.busy(source, left) + preflight.busy(target, entered)
     if way == decisions.ARCHIVE:
         refusals += preflight.retention(source, way, in_window=True)
+    # A copy starts with what its own config names; an archive and a migration of the window bring that of the guest.
+    brought = way in (decisions.ARCHIVE, decisions.REMOTE)
+    for node, starts in ((source, left), *([(target, left)] if brought else sides[1:])):
+        refusals += [line for line in preflight.lent(node, starts, way) if line not in refusals]
     for guest, seen in sides:
         refusals += preflight.left_behind(seen, guest.side.vmid, way)
         refusals += preflight.connects(seen, guest.side.vmid, way)
@@ -32,7 +36,8 @@ def ready(source: Guest, target: Guest, left: View, entered: View, way: str) -> 
     if way in (decisions.DELTA, decisions.WARM) and entered.guard.status == guard.CLOSED:
         mapped = {*source.side.overrides, *target.side.overrides}
         names = (left.machine, entered.machine)
-        disks = drift.differences(drift.disks(left.config), drift.disks(entered.config), *names)
+        disks = prepare.disks_differ(left, entered)
+        refusals += [f"the passive guest {entered.vmid} at {entered.machine}: {w}" for w in prepare.loose(entered)]
         refusals += [
             f"disk {line}: remove the guest {target.side.vmid} at {entered.machine} ('qm destroy {target.side.vmid}' "
             "there), then ansible-playbook playbooks/20_prepare.yml makes it anew"

@@ -145,6 +145,7 @@ def migrate(
         outcome = source.run_task(upid)
         rate = speed(outcome.log)
     _take_over(target, config, kept, source.guard(config), home)
+    prove_passive(target, source)
     return {"changed": True, "rate": rate}
 
 
@@ -198,4 +199,3 @@ def _take_over(
         }
 
     target.change(decide)
-    prove_passive(target, source)

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from .api import Api, Transport
+from .config import is_address
 from .errors import ProxmoxError
 from .guest import Guest, Limits, Probe, Side
 from .remote import Endpoint
 
 Connect = Callable[[str, int, str, str, str, float, str], Transport]
-_OVERRIDES = ("ipconfig0", "nameserver", "searchdomain")
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def side(machine: str, settings: Settings) -> Side:
         backup_storage=str(values.get("backup_storage") or ""),
         bridge=str(values.get("bridge") or ""),
         tag=None if values.get("tag") is None else str(values["tag"]),
-        overrides={name: str(values[name]) for name in _OVERRIDES if values.get(name)},
+        overrides={name: str(value) for name, value in values.items() if value and is_address(name)},
         health_url=str(values.get("health_url") or ""),
     )
 

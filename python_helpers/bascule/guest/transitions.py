@@ -15,7 +15,7 @@ from .decisions import STATELESS, Todo
 from .errors import ProxmoxError
 from .guest import Config, Guest
 from .lost import Copies, no_copies
-from .observed import agent_enabled
+from .observed import agent_enabled, unasked
 
 Result = dict[str, Any]
 # How long the address of a guest that has just stopped is asked; it answered sooner while the guest ran.
@@ -206,14 +206,14 @@ def askable(guest: Guest, config: Config) -> list[str]:
 
 
 def serving(guest: Guest, config: Config) -> str:
-    """Return an empty text when the guest's application and agent answer, else what came instead."""
+    """Return an empty text when the guest's application or agent was asked and answers, else what came instead."""
     if not guest.running():
         return f"the guest at {guest.side.machine} is stopped"
     try:
         _serve(guest, config)
     except ProxmoxError as error:
         return error.message()
-    return ""
+    return unasked(guest, config)
 
 
 def quiesce(guest: Guest, check: bool = False) -> Result:

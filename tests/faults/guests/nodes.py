@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import http.server
 import json
 import shlex
 import sys
+import threading
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,11 +41,28 @@ exit "$(field exitcode <<< "$ended")"
 """
 
 
+class _Yes(http.server.BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Say nothing."""
+
+
+@functools.cache
+def stands_in() -> str:
+    """Return an address that answers for a guest that cannot: it has nothing on its disk."""
+    answers = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Yes)
+    threading.Thread(target=answers.serve_forever, daemon=True).start()
+    return f"http://127.0.0.1:{answers.server_port}/"
+
+
 @dataclass
 class Nodes(Pair):
     """A pair of nodes; the guest has number 160 at the source and 161 at the target.
 
-    One that does not boot has an empty disk, and no agent: its process runs, and that is all.
+    One that does not boot has an empty disk, and no agent: its process runs, and that is all. Another answers for it.
     """
 
     boots: bool = True
@@ -69,7 +89,7 @@ class Nodes(Pair):
                     "ipconfig0": f"ip={head}.{NUMBERS[side]}/24",
                     "nameserver": "192.0.2.53",
                     "searchdomain": "fault.test",
-                    "health_url": f"http://{head}.{NUMBERS[side]}:8000/cgi-bin/healthz" if self.boots else "",
+                    "health_url": f"http://{head}.{NUMBERS[side]}:8000/cgi-bin/healthz" if self.boots else stands_in(),
                 }
                 for side in SIDES
             },

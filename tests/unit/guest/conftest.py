@@ -51,7 +51,7 @@ def prepared(nodes: Any) -> Any:
     prepare.adopt(source)
     archive = prepare.back_up(source)["archive"]
     there.archives = [dict(row) for row in here.archives]
-    prepare.restore(target, source.config(), archive["volid"], began=True)
+    prepare.restore(target, source, archive["volid"], began=True)
     here.requests.clear()
     there.requests.clear()
     return nodes

@@ -10,6 +10,7 @@ import itertools
 from collections.abc import Callable, Mapping
 from typing import Any, Optional
 
+from bascule.guest import config as guest_config
 from bascule.guest.api import Api, NoAnswer
 from bascule.guest.guest import Guest, Limits, Side
 
@@ -51,6 +52,8 @@ class FakeNode:
         self.peer: Optional[FakeNode] = None
         self.privileges = set(PRIVILEGES)
         self.withdrawn: set[str] = set()
+        # Privileges that are granted on the guest itself and nowhere above it: Proxmox deletes them with it.
+        self.on_guest: set[str] = set()
         self.replication: list[dict[str, Any]] = []
         # Containers, and guests at other nodes of the cluster.
         self.elsewhere: list[dict[str, Any]] = []
@@ -87,7 +90,8 @@ class FakeNode:
         if path == "version":
             return self._data({"version": "8.4.21", "release": "8.4", "repoid": "deadbeef"})
         if path == "access/permissions":
-            return self._data({values["path"]: dict.fromkeys(self.privileges - self.withdrawn, 1)})
+            gone = self.withdrawn | (self.on_guest if values["path"] == "/vms" else set())
+            return self._data({values["path"]: dict.fromkeys(self.privileges - gone, 1)})
         if path == "cluster/resources":
             row = {"type": "qemu", "node": self.node}
             here = [{**row, "id": f"qemu/{n}", "vmid": n, "name": c.get("name")} for n, c in self.guests.items()]
@@ -146,6 +150,8 @@ class FakeNode:
         if not rest:
             return self._data([{"vmid": vmid, "name": config.get("name")} for vmid, config in self.guests.items()])
         vmid = int(rest[0])
+        if "VM.Audit" in self.withdrawn:
+            return 403, f"Permission check failed (/vms/{vmid}, VM.Audit)", None, None
         if vmid not in self.guests:
             return 500, f"Configuration file 'nodes/{self.node}/qemu-server/{vmid}.conf' does not exist", None, None
         config, what = self.guests[vmid], "/".join(rest[1:])
@@ -202,6 +208,7 @@ class FakeNode:
 
     def _forget(self, vmid: int) -> None:
         del self.guests[vmid]
+        self.withdrawn |= self.on_guest
 
     def _ping(self, vmid: int) -> Answer:
         if vmid not in self.running:
@@ -240,7 +247,8 @@ class FakeNode:
         overrides = {k: self._stored(k, v) for k, v in values.items() if k not in ("archive", "storage")}
 
         def act() -> None:
-            self.guests[vmid] = {**archive["_config"], **overrides}
+            kept = {k: v for k, v in archive["_config"].items() if ",backup=0" not in str(v)}
+            self.guests[vmid] = {**kept, **overrides}
 
         return self.task("qmrestore", vmid, act, ("progress 100% (read 1073741824 bytes, duration 2 sec)",))
 
@@ -265,10 +273,19 @@ class FakeNode:
         if rest == ["content"]:
             return self._data([{k: v for k, v in a.items() if not k.startswith("_")} for a in self.archives])
         volid = "/".join(rest[1:])
+        if volid.startswith(("local:iso/", "local:snippets/")) and volid not in self.contents:
+            return 500, f"volume '{volid}' does not exist", None, None
         kind = "dump" if ":backup/" in volid else "images"
         path = f"/var/lib/vz/{kind}/{volid.partition(':')[2].removeprefix('backup/')}"
+        told = [
+            drive.size
+            for config in self.guests.values()
+            for drive in guest_config.drives(config)
+            if drive.volid == volid
+        ]
         return self._data(
-            {"path": path, "format": "raw", "size": 1 << 30, "used": 1 << 20} | self.contents.get(volid, {})
+            {"path": path, "format": "raw", "size": (told or [1 << 30])[0] or 1 << 30, "used": 1 << 20}
+            | self.contents.get(volid, {})
         )
 
     def _tasks(self, rest: list[str], values: dict[str, Any]) -> Answer:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bascule.guest import audit, decisions, forecast, observed, preflight
+from bascule.guest import audit, decisions, forecast, observed, preflight, transitions
 from bascule.guest.forecast import Measured
 
 
@@ -38,6 +39,35 @@ def test_audit_refuses_by_name(nodes: Any) -> None:
         "the number 100 is taken at pve-tls by a guest that is not this component's",
     ):
         assert [line for line in found if reason in line], reason
+
+
+@pytest.mark.parametrize(
+    ("agent", "urls", "unasked"),
+    [("1", ("", ""), []), ("0", ("http://x/", "http://y/"), []), ("0", ("http://x/", ""), ["pve-tls"]),
+     ("0", ("", ""), ["pve-mtp", "pve-tls"])],
+)  # fmt: skip
+def test_a_guest_that_nobody_could_ask_whether_it_serves_is_refused(
+    nodes: Any, agent: str, urls: tuple[str, str], unasked: list[str]
+) -> None:
+    here, _, source, target = nodes
+    here.guests[100]["agent"] = agent
+    for guest, url in zip((source, target), urls):
+        guest.side = replace(guest.side, health_url=url)
+    found = audit.audit(source, target, *observed.look_at_both(source, target))["refusals"]
+    assert found == [
+        f"nobody could be asked whether the guest serves at {machine}: its agent is not enabled, and there is no "
+        "health_url for that side in proxmox_guest_sides"
+        for machine in unasked
+    ]
+
+
+def test_nor_is_it_proved_to_serve(nodes: Any) -> None:
+    here, _, source, _ = nodes
+    assert transitions.serving(source, source.config()) == ""
+    source.side = replace(source.side, health_url="")
+    assert transitions.serving(source, source.config()) == ""
+    here.guests[100]["agent"] = "0"
+    assert "nobody could be asked" in transitions.serving(source, source.config())
 
 
 def test_audit_names_a_running_backup(nodes: Any) -> None:

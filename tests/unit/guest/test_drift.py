@@ -105,7 +105,7 @@ def test_a_disk_that_grew_or_came_is_refused_while_the_guest_serves_and_the_advi
     made = prepare.back_up(source)
     assert made["changed"] is True
     there.archives = [dict(row) for row in here.archives]
-    prepare.restore(target, source.config(), made["archive"]["volid"], began=True)
+    prepare.restore(target, source, made["archive"]["volid"], began=True)
     assert _ready(source, target, way)["refusals"] == []
     assert prepare.back_up(source)["changed"] is False
 
@@ -134,6 +134,6 @@ def test_an_interrupted_first_prepare_does_not_take_an_archive_of_another_guest(
     old = prepare.back_up(source)["archive"]
     here.guests[100] |= GROWN
     there.archives = [dict(row) for row in here.archives]
-    with pytest.raises(ProxmoxError, match="its disks are"):
-        prepare.restore(target, source.config(), old["volid"], began=True)
+    with pytest.raises(ProxmoxError, match=r"found: disk scsi0 \(2147483648 bytes"):
+        prepare.restore(target, source, old["volid"], began=True)
     assert prepare.back_up(source)["archive"]["volid"] != old["volid"]

@@ -124,11 +124,11 @@ def test_no_older_copy_is_restored_where_the_active_guest_was(switched: Any, beg
     archive = str(here.archives[0]["volid"])
     never = guard.GuardState("courses_guest", "pve-tls").to_dict()
     with pytest.raises(GuardRefused, match="held: nothing was restored; pve-tls may hold what was written since"):
-        prepare.restore(target, source.config(), archive, began, kept=never if began else None)
+        prepare.restore(target, source, archive, began, kept=never if began else None)
     # What the storage lost its disk of is not cleaned away either.
     there.guests[100] = {"memory": "128"}
     with pytest.raises(GuardRefused, match="held"):
-        prepare.restore(target, source.config(), archive, began, kept=never if began else None)
+        prepare.restore(target, source, archive, began, kept=never if began else None)
     assert there.written() == []
 
 
@@ -139,7 +139,7 @@ def test_our_own_interrupted_restore_goes_on_with_its_guard(prepared: Any) -> No
     transitions.close_begin(source, E1, force=False)
     transitions.close_finish(source, E1, DISKS, "2026-11-20T09:00:00Z")
     there.guests[100] = {"memory": "128"}
-    prepare.restore(target, source.config(), str(here.archives[0]["volid"]), began=True, kept=kept.to_dict())
+    prepare.restore(target, source, str(here.archives[0]["volid"]), began=True, kept=kept.to_dict())
     state = target.guard(target.config())
     # Of the epochs the other side has seen, none opens it.
     assert (state.status, state.opened, state.promised) == (guard.CLOSED, None, E1)
@@ -221,7 +221,7 @@ def test_a_number_that_a_container_has_is_named_before_anything_is_archived(node
     prepare.adopt(source)
     archive = prepare.back_up(source)["archive"]["volid"]
     with pytest.raises(ProxmoxError, match=words):
-        prepare.restore(target, source.config(), archive, began=True)
+        prepare.restore(target, source, archive, began=True)
     assert there.written() == []
     del here.guests[100]
     here.elsewhere.append({"type": "qemu", "vmid": 100, "name": "courses", "node": "pve-mtp2"})

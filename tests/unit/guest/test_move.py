@@ -85,7 +85,7 @@ def test_prepare_twice_changes_nothing(prepared: Any) -> None:
     assert prepare.adopt(source)["changed"] is False
     again = prepare.back_up(source)
     assert again["changed"] is False
-    assert prepare.restore(target, source.config(), again["archive"]["volid"], began=True)["changed"] is False
+    assert prepare.restore(target, source, again["archive"]["volid"], began=True)["changed"] is False
     assert here.written() == []
     assert there.written() == []
 
@@ -96,7 +96,7 @@ def test_a_number_that_belongs_to_somebody_else_is_refused(nodes: Any) -> None:
     archive = prepare.back_up(source)["archive"]
     there.guests[100] = {"name": "mail", "memory": "128", "scsi0": "local:100/vm-100-disk-0.raw,size=8G"}
     with pytest.raises(ProxmoxError, match="the guest 'mail' has it, and this component never began to restore there"):
-        prepare.restore(target, source.config(), archive["volid"], began=False)
+        prepare.restore(target, source, archive["volid"], began=False)
     assert there.guests[100]["name"] == "mail"
     assert there.written() == []
 
@@ -108,9 +108,9 @@ def test_what_a_failed_restore_left_behind_is_removed_only_when_ours(nodes: Any)
     there.archives = [dict(row) for row in here.archives]
     there.guests[100] = {"memory": "128"}
     with pytest.raises(ProxmoxError, match="never began"):
-        prepare.restore(target, source.config(), archive["volid"], began=False)
+        prepare.restore(target, source, archive["volid"], began=False)
     assert there.guests[100] == {"memory": "128"}
-    result = prepare.restore(target, source.config(), archive["volid"], began=True)
+    result = prepare.restore(target, source, archive["volid"], began=True)
     assert result["cleaned"] is True
     assert target.guard(target.config()).status == guard.CLOSED
 
@@ -142,7 +142,7 @@ def test_an_archive_in_the_wrong_folder_is_not_restored(nodes: Any) -> None:
     archive = prepare.back_up(source)["archive"]["volid"]
     there.fail_next.append(("GET", f"content/{archive}", (500, f"volume '{archive}' does not exist", None, None)))
     with pytest.raises(ProxmoxError, match="set dump_directory for pve-tls"):
-        prepare.restore(target, source.config(), archive, began=True)
+        prepare.restore(target, source, archive, began=True)
     assert there.guests == {}
 
 
@@ -399,7 +399,7 @@ def test_nothing_was_ever_prepared(nodes: Any) -> None:
 def test_check_mode_changes_nothing(prepared: Any) -> None:
     here, there, source, target = prepared
     assert transitions.freeze(source, force=False, check=True)["changed"] is True
-    assert prepare.restore(target, source.config(), "x", began=True, check=True)["changed"] is False
+    assert prepare.restore(target, source, "x", began=True, check=True)["changed"] is False
     assert here.written() == there.written() == []
 
 

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from bascule.guard.state import Epoch, Receipt
-from bascule.guest import audit, observed, prepare, remote, transitions
+from bascule.guest import audit, observed, prepare, remote, session, transitions
 from bascule.guest import config as guest_config
+from bascule.guest.errors import ProxmoxError
 from bascule.guest.remote import Endpoint
 
 DISKS = {"disk:scsi0": "tree-sha256:1111"}
@@ -37,7 +38,7 @@ def _carry(source: Any, target: Any, nodes: Any, stamp: str, **given: Any) -> No
     archive = prepare.back_up(source, mark=stamp)["archive"]
     for node in nodes:
         node.archives = [dict(row) for row in (*nodes[0].archives, *nodes[1].archives)]
-    prepare.restore(target, source.config(), archive["volid"], began=True, **given)
+    prepare.restore(target, source, archive["volid"], began=True, **given)
 
 
 def _own(node: Any) -> dict[str, str]:
@@ -114,6 +115,70 @@ def test_a_link_that_somebody_had_cut_stays_cut_there_and_back(nodes: Any) -> No
 
 
 NETS = {"net0": FRONT, "net1": BACK}
+CARDS = {
+    "net0": FRONT, "net1": "virtio=BC:24:11:03:07:C2,bridge=vmbr1,tag=20",
+    "net2": "virtio=BC:24:11:03:07:C3,bridge=vmbr1,link_down=1",
+    "ipconfig0": "ip=203.0.113.10/24,gw=203.0.113.1", "ipconfig1": "ip=10.9.0.10/24,ip6=fd00::10/64",
+}  # fmt: skip
+
+
+def test_three_cards_on_two_bridges_keep_their_places_and_the_one_that_is_down_stays_down(nodes: Any) -> None:
+    here, there, source, target = nodes
+    here.guests[100] |= CARDS
+    found = audit.audit(source, target, *observed.look_at_both(source, target))["refusals"]
+    assert found == ["there is no bridge vmbr1 at pve-tls"]
+    prepare.adopt(source)
+    captured, before = _captured(source), {name: here.guests[100][name] for name in CARDS}
+    _carry(source, target, nodes[:2], "")
+    _switch(source, target, Epoch(1, "aaaa"), captured)
+    for name in ("net0", "net1", "net2"):
+        assert there.guests[100][name] == CARDS[name]
+    transitions.freeze(target, force=False)
+    _carry(target, source, nodes[:2], "back", replace=True)
+    _switch(target, source, Epoch(2, "bbbb"), captured)
+    assert {name: here.guests[100][name] for name in CARDS} == before
+
+
+@pytest.mark.parametrize(
+    ("declared", "words"),
+    [
+        ({}, ""),
+        ({"ipconfig0": "ip=198.51.100.10/24"}, "ipconfig1 .ip=10.9.0.10/24,ip6=fd00::10/64. .* is not declared for"),
+        ({"ipconfig0": "ip=198.51.100.10/24", "ipconfig1": "ip=10.9.0.10/24"}, ""),
+    ],
+)
+def test_an_address_that_would_stay_as_it_is_while_others_change_is_named(
+    nodes: Any, declared: dict[str, str], words: str
+) -> None:
+    here, _, source, target = nodes
+    here.guests[100] |= CARDS
+    target.side = replace(target.side, overrides=declared)
+    found = audit.audit(source, target, *observed.look_at_both(source, target))["refusals"]
+    found = [line for line in found if "there is no bridge" not in line]
+    assert len(found) == bool(words), found
+    if words:
+        assert re.search(words, found[0]), found[0]
+
+
+def test_what_is_no_address_is_named(nodes: Any) -> None:
+    _, _, source, target = nodes
+    target.side = replace(target.side, overrides={"ipconfig0": "ip=198.51.100.300/24"})
+    with pytest.raises(ProxmoxError, match=r"found: ip=198\.51\.100\.300/24"):
+        audit.audit(source, target, *observed.look_at_both(source, target))
+
+
+def test_every_card_has_an_address_of_its_own_at_each_side(nodes: Any) -> None:
+    values = {"node": "pve-tls", "vmid": 100, "storage": "local", "api_host": "x", "ipconfig12": "ip=dhcp"}
+    known = session.Settings("courses_guest", {"pve-tls": values}, "a@b!c", {}, "", session.limits({}), 1)
+    assert session.side("pve-tls", known).overrides == {"ipconfig12": "ip=dhcp"}
+
+
+def test_the_address_of_any_card_may_be_somebody_elses(nodes: Any) -> None:
+    here, there, source, target = nodes
+    here.guests[100] |= CARDS
+    there.guests[300] = {"name": "twin", "ipconfig3": "ip=dhcp,ip6=FD00:0::10/64"}
+    found = audit.audit(source, target, *observed.look_at_both(source, target))["refusals"]
+    assert "the guest 300 'twin' at pve-tls has the address fd00::10" in found
 
 
 def test_the_audit_asks_no_passive_guest_to_be_connected(nodes: Any) -> None:

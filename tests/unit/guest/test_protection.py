@@ -31,11 +31,11 @@ def test_nothing_is_restored_over_it(prepared: Any) -> None:
     there.guests[100]["protection"] = 1
     before = dict(there.guests[100])
     with pytest.raises(ProxmoxError, match=f"{WORDS}pve-tls"):
-        prepare.restore(target, source.config(), here.archives[0]["volid"], began=True, replace=True)
+        prepare.restore(target, source, here.archives[0]["volid"], began=True, replace=True)
     assert there.guests[100] == before
     assert there.written() == []
     del there.guests[100]["protection"]
-    assert prepare.restore(target, source.config(), here.archives[0]["volid"], began=True, replace=True)["changed"]
+    assert prepare.restore(target, source, here.archives[0]["volid"], began=True, replace=True)["changed"]
 
 
 def test_it_is_not_put_aside(prepared: Any) -> None:

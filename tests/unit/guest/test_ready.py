@@ -73,6 +73,70 @@ def test_a_storage_that_takes_no_further_archive_is_named_where_one_is_made_in_t
     assert _refused(nodes, decisions.ARCHIVE) == []
 
 
+MARKED = {"scsi1": "local:100/vm-100-disk-1.raw,size=2G,backup=0"}
+
+
+@pytest.mark.parametrize("way", [decisions.DELTA, decisions.ARCHIVE, decisions.WARM])
+def test_a_disk_that_no_archive_has_is_refused_before_anything_travels(nodes: Any, way: str) -> None:
+    here, there, source, _ = nodes
+    here.guests[100] |= MARKED
+    prepare.adopt(source)
+    here.requests.clear()
+    for _ in range(2):
+        with pytest.raises(ProxmoxError, match=r"scsi1 .*backup=0.*nothing was archived"):
+            prepare.back_up(source, plain=way == decisions.WARM)
+    assert here.written() == there.written() == []
+
+
+def test_what_a_proof_has_refused_stays_refused(nodes: Any) -> None:
+    """Seen: the proof of the copy failed once, and the second prepare was green as there was a guest by then."""
+    here, there, source, target = nodes
+    prepare.adopt(source)
+    archive = prepare.back_up(source)["archive"]
+    there.archives = [dict(row) for row in here.archives]
+    here.guests[100] |= MARKED
+    with pytest.raises(ProxmoxError, match="scsi1"):
+        prepare.restore(target, source, archive["volid"], began=True)
+    for _ in range(2):
+        with pytest.raises(ProxmoxError, match=r"scsi1 .*qm destroy 100' at pve-tls"):
+            prepare.must_be_copy(source, target, *observed.look_at_both(source, target))
+    del here.guests[100]["scsi1"]
+    prepare.must_be_copy(source, target, *observed.look_at_both(source, target))
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"onboot": 1}, "it starts with its node"),
+        ({"net0": "virtio=BC:24:11:03:07:C1,bridge=vmbr0"}, "its link is up"),
+        ({"net0": "virtio=BC:24:11:03:07:C9,bridge=vmbr0,link_down=1"}, "its hardware addresses differ"),
+    ],
+)
+def test_nor_is_a_copy_proved_that_was_changed_since(prepared: Any, changed: Any, words: str) -> None:
+    _, there, source, target = prepared
+    prepare.must_be_copy(source, target, *observed.look_at_both(source, target))
+    there.guests[100] |= changed
+    with pytest.raises(ProxmoxError, match=words):
+        prepare.must_be_copy(source, target, *observed.look_at_both(source, target))
+    named = [line for line in _refused(prepared) if words in line]
+    assert len(named) == (0 if "addresses" in words else 1), "the gate guest_differences names another address"
+
+
+def test_disks_are_as_large_as_their_volumes_whatever_the_config_tells(prepared: Any) -> None:
+    """A restored TPM state is told with another size than its source (9K instead of 4M), and is the same."""
+    here, there, source, target = prepared
+    here.guests[100]["tpmstate0"] = "local:100/vm-100-disk-2.raw,size=4M,version=v2.0"
+    there.guests[100]["tpmstate0"] = "local:100/vm-100-disk-2.raw,size=9K,version=v2.0"
+    for node in (here, there):
+        node.contents["local:100/vm-100-disk-2.raw"] = {"size": 4 << 20}
+    assert _refused(prepared) == []
+    prepare.must_be_copy(source, target, *observed.look_at_both(source, target))
+    there.guests[100]["tpmstate0"] = here.guests[100]["tpmstate0"]
+    there.contents["local:100/vm-100-disk-2.raw"] = {"size": 8 << 20}
+    (line,) = _refused(prepared)
+    assert line.startswith("disk tpmstate0 (4194304 bytes at pve-mtp, 8388608 bytes at pve-tls)")
+
+
 def _role(name: str) -> Any:
     return yaml.safe_load((ROOT / "roles/proxmox_guest" / name).read_text())
 

@@ -85,6 +85,14 @@ STATE = """
       {{ [__toy_read_from, __toy_read_to] | selectattr('stdout', 'defined') | map(attribute='stdout')
          | map('from_json') }}
 """
+ELSEWHERE = """
+- name: Read both sides where neither machine is needed
+  ansible.builtin.set_fact:
+    __toy_guards:
+      - "{{ lookup('file', below ~ '/a-mtp/guard/' ~ inventory_hostname ~ '.json') | from_json }}"
+      - "{{ lookup('file', below ~ '/a-tls/guard/' ~ inventory_hostname ~ '.json') | from_json }}"
+  vars: {below: "{{ lookup('env', 'BASCULE_TEST_HOSTS') }}"}
+"""
 PLAY = """
 - name: {verb}
   hosts: components
@@ -129,6 +137,7 @@ class World:
         (path / "bin/ssh").chmod(0o755)
         self.hosts.mkdir()
         self.environment: dict[str, str] = {}
+        self.state = STATE
 
     def run(self, *plays: str, arguments: tuple[str, ...] = (), playbook: Path | None = None) -> tuple[int, str]:
         """Run a playbook of these plays; return its exit status and its output."""
@@ -170,7 +179,7 @@ class World:
     def move(self, playbook: str, *arguments: str) -> tuple[int, str]:
         """Run one of the project's own playbooks; the toy role answers its verbs, and says where it stands."""
         tasks = self.path / "roles/toy/tasks"
-        (tasks / "state.yml").write_text(STATE)
+        (tasks / "state.yml").write_text(self.state)
         for verb in ("check", "capture", "freeze", "sync", "switch", "thaw", "retire"):
             (tasks / f"{verb}.yml").write_text(VERB)
         answer = "confirm=montpellier" if playbook == "rollback.yml" else "confirm=toulouse"
@@ -383,6 +392,38 @@ def test_what_a_refused_way_back_has_frozen_is_let_in_again_where_it_is(world: W
     rc, output = world.move("60_cutover.yml")
     assert rc == 0, output
     assert verbs_said(output) == [("low", "thaw"), ("top", "thaw")]
+
+
+def test_names_follow_what_is_let_in_without_the_site_that_is_silent(world: World) -> None:
+    """The source dies after the switch and before the thaw: its name server must not keep the target's users out."""
+    have_moved(world, frozen=True)
+    world.are_down("a-mtp", "j-mtp")
+    tasks = world.path / "roles/dns_switchover/tasks"
+    tasks.mkdir(parents=True)
+    (tasks / "state.yml").write_text("[]\n")
+    (tasks / "thaw.yml").write_text(VERB)
+    for verb in ("check", "capture", "freeze", "sync", "switch"):
+        (tasks / f"{verb}.yml").write_text("- ansible.builtin.fail: {msg: a name server of the silent site}\n")
+    names = f"  names: {{{SIDES}, depends_on: [top]}}\n".replace("toy", "dns_switchover")
+    (world.path / "inventory/components.yml").write_text(COMPONENTS + names)
+    rc, output = world.move("60_cutover.yml")
+    assert rc == 0, output
+    assert re.findall(r'"msg": "(\w+ \w+) a-mtp a-tls', output) == ["low thaw", "top thaw", "names thaw"]
+
+
+@pytest.mark.parametrize("playbook", ["rollback.yml", "60_cutover.yml"])
+def test_a_machine_whose_guard_lies_elsewhere_is_asked_before_anything_is_frozen(world: World, playbook: str) -> None:
+    """The guard of a guest is read through an API: that says nothing of the way into its node."""
+    (have_moved if playbook == "rollback.yml" else never_left)(world)
+    world.state = ELSEWHERE
+    left, entered = ("a-tls", "a-mtp") if playbook == "rollback.yml" else ("a-mtp", "a-tls")
+    world.are_down(entered)
+    rc, output = world.move(playbook)
+    assert rc == 2, output
+    assert verbs_said(output) == [], "nothing was frozen"
+    assert f"low: no way into {entered} (exit status 255: no route to {entered})" in output
+    if playbook == "rollback.yml":
+        assert f"would have cut off the users of low, top at {left}" in output
 
 
 @pytest.mark.parametrize("playbook", ["rollback.yml", "60_cutover.yml"])

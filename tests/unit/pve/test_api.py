@@ -109,6 +109,22 @@ def test_destroy(ask: Ask, node: Node, guest: int, finished: Finished) -> None:
     assert (node.paths.images / "100/vm-100-disk-0.raw").exists()
 
 
+def test_rights_on_a_guest_go_with_it(node: Node, guest: int) -> None:
+    add_guest(node, 101)
+    few = {"/": ["Sys.Audit"], "/vms/100": ["VM.Audit", "VM.Allocate"], "/vms/101": ["VM.Audit"]}
+    node.paths.privileges.write_text(json.dumps({TOKEN: few}))
+
+    def asked(method: str, path: str) -> Any:
+        return answer(node, node.access.caller(f"PVEAPIToken={TOKEN}=secret"), method, path, {})
+
+    assert node.tasks.wait(asked("DELETE", GUEST)) == "OK"
+    add_guest(node, 100)
+    assert refusal(lambda: asked("GET", f"{GUEST}/config"))[:2] == (
+        403, "Permission check failed (/vms/100, VM.Audit)",
+    )  # fmt: skip
+    assert asked("GET", "/nodes/pve1/qemu/101/config")["memory"]
+
+
 def test_create_with_new_drives(ask: Ask, node: Node, finished: Finished) -> None:
     upid = ask(
         "POST", "/nodes/pve1/qemu", vmid="300", name="new", scsi0="local:0.25", ide2="local:cloudinit", net0="virtio"

@@ -142,7 +142,8 @@ def test_what_a_killed_restore_left_is_freed_and_removed(world: World) -> None:
     side = Side(machine="pve1", node="pve1", vmid=300, storage="local")
     target = Guest(api, side, "courses_guest", sleep=lambda seconds: None)
     serving = guard.adopt_open(GuardState("courses_guest", "pve0"))
-    source = {**api.get(path("qemu/100/config")), "description": guest_config.with_guard("", serving)}
+    world.node.store.change(100, description=guest_config.with_guard("", serving))
+    source = Guest(api, Side(machine="pve0", node="pve1", vmid=100, storage="local"), "courses_guest")
     world.node.store.save(300, {"memory": "128", "lock": "create"})
     with pytest.raises(TaskFailed, match=r"VM is locked \(create\)"):
         prepare.restore(target, source, volid, began=True)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from pve.pve_standin import qmp, server
-from pve.pve_standin.errors import ApiError
+from pve.pve_standin.errors import ApiError, Failure
 from pve.pve_standin.faults import KINDS, Faults
 from pve.pve_standin.node import Node
 from pve.pve_standin.qemu import command_line
@@ -109,6 +109,16 @@ def test_a_guest_that_does_not_boot_has_nothing_to_boot_from(node: Node, guest: 
     assert "node-name=drive-scsi0" in without, "a backup still finds the disk"
     assert "drive=drive-scsi0" in whole
     assert "drive=drive-scsi0" not in without
+
+
+def test_a_guest_does_not_start_without_the_image_in_its_drive(node: Node, guest: int) -> None:
+    config = {**node.store.load(100), "ide0": "local:iso/debian.iso,media=cdrom"}
+    with pytest.raises(Failure, match=r"^volume 'local:iso/debian\.iso' does not exist$"):
+        command_line(node.paths, 100, config, False)
+    image = node.paths.volume("local:iso/debian.iso")
+    image.parent.mkdir(parents=True, exist_ok=True)
+    image.write_bytes(b"")
+    assert str(image) in " ".join(command_line(node.paths, 100, config, False))
 
 
 @pytest.fixture

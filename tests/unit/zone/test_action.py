@@ -60,7 +60,7 @@ def act(verb: str, *, check: bool = False, variables: dict[str, str] | None = No
         "zone": "example.org",
         "records": [
             {"name": "courses", "type": "A", "values": {"ns-a": "192.0.2.1", "ns-b": "198.51.100.1"}},
-            {"name": "www", "type": "CNAME", "values": {"ns-a": "entrance.a", "ns-b": "entrance.b"}},
+            {"name": "www", "type": "CNAME", "values": {"ns-a": "entrance-a", "ns-b": "entrance-b"}},
         ],
         "from": SIDES[0],
         "to": SIDES[1],

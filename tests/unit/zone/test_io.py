@@ -38,7 +38,7 @@ class Zone:
         self.answers = {
             ("example.org.", "SOA"): "example.org. 60 IN SOA ns.example.org. hm.example.org. 7 1 1 1 1",
             ("courses.example.org.", "A"): "courses.example.org. 300 IN A 192.0.2.1",
-            ("www.example.org.", "CNAME"): "www.example.org. 60 IN CNAME Entrance.A.example.org.",
+            ("www.example.org.", "CNAME"): "www.example.org. 60 IN CNAME Entrance-A.example.org.",
         }
         self.rcode = dns.rcode.NOERROR
         self.flags = dns.flags.AA
@@ -109,7 +109,7 @@ def test_a_server_is_read(zone: Zone, port: int) -> None:
     zone.answers["_bascule.example.org.", "TXT"] = f"_bascule.example.org. 0 IN TXT {parts}"
     view = read(port)
     assert (view.error, view.serial, view.state_text) == ("", 7, '{"a":1}')
-    assert view.rrsets["www.example.org./CNAME"].values == {"entrance.a.example.org."}
+    assert view.rrsets["www.example.org./CNAME"].values == {"entrance-a.example.org."}
     assert view.rrsets["courses.example.org./A"].ttl == 300
 
 

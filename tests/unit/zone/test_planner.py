@@ -20,7 +20,7 @@ from bascule.guard.state import Epoch
 from .world import RECORDS, SIDES, ZONE, World, rrsets
 
 Plan = Callable[[Survey], list[Change]]
-OLD, NEW = {"192.0.2.1", "entrance.a.example.org."}, {"198.51.100.1", "entrance.b.example.org."}
+OLD, NEW = {"192.0.2.1", "entrance-a.example.org."}, {"198.51.100.1", "entrance-b.example.org."}
 
 
 def prepare(now: int = 1000) -> Plan:

@@ -40,11 +40,54 @@ def test_a_name_outside_the_zone_is_refused() -> None:
         ("MX", "10  Mail.example.org.", "10 mail.example.org."),
         ("AAAA", "2001:DB8::1", "2001:db8::1"),
         ("A", " 192.0.2.1 ", "192.0.2.1"),
+        ("AAAA", "2001:db8:0:0::1", "2001:db8::1"),
+        ("AAAA", "::FFFF:192.0.2.1", "::ffff:192.0.2.1"),
+        ("CNAME", "@", "example.org."),
+        ("CNAME", "web.example.org", "web.example.org."),
+        ("PTR", "host7", "host7.example.org."),
+        ("MX", "10 mail2", "10 mail2.example.org."),
+        ("MX", "010 mail.example.org", "10 mail.example.org."),
+        ("SRV", "0 5 443 web", "0 5 443 web.example.org."),
+        ("MX", "0 .", "0 ."),
+        ("TXT", '"v=spf1  -all"', '"v=spf1  -all"'),
+        ("TXT", "v=spf1 -all", '"v=spf1 -all"'),
+        ("CAA", '0 issue "Letsencrypt.org"', '0 issue "Letsencrypt.org"'),
     ],
 )
 def test_values_have_one_spelling(kind: str, value: str, wanted: str) -> None:
     """A server's spelling and a person's are the same value."""
     assert records.normal_value(kind, value, ZONE) == wanted
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        ("CNAME", "lb.tls.example.net"),
+        ("PTR", "lb.tls.example.net"),
+        ("MX", "10 lb.tls.example.net"),
+        ("SRV", "0 5 443 lb.tls.example.net"),
+        # As the zone's own names go, but nobody can tell from the outside that a label was meant to be below it.
+        ("CNAME", "entrance.a"),
+        ("MX", "mail2"),
+        ("SRV", "5 443 web"),
+        ("MX", "10 mail2 mail3"),
+        ("A", "2001:db8::1"),
+        ("A", "192.0.2.300"),
+        ("A", "192.0.2"),
+        ("AAAA", "192.0.2.1"),
+        ("CNAME", "two words"),
+        ("CAA", "issue letsencrypt.org"),
+    ],
+)
+def test_a_value_that_would_mean_something_else_is_refused(kind: str, value: str) -> None:
+    """A name of several labels outside the zone, without its final dot, would be published below the zone."""
+    good = {"A": "192.0.2.1", "AAAA": "::1", "MX": "1 a", "SRV": "1 1 1 a", "CAA": '0 issue ";"'}.get(kind, "a")
+    for values in ({"ns-a": good, "ns-b": value}, {"ns-a": value, "ns-b": good}):
+        with pytest.raises(PlanError) as caught:
+            records.parse_records([{"name": "x", "type": kind, "values": values}], ZONE, SIDES)
+        assert value.rpartition(" ")[2] in caught.value.found
+    if kind in ("CNAME", "PTR") and "." in value:
+        assert f"{value}." in caught.value.found, "the message says how it is written"
 
 
 def test_every_fault_is_named_at_once() -> None:

@@ -12,7 +12,7 @@ SIDES = ("ns-a", "ns-b")
 RECORDS = parse_records(
     [
         {"name": "courses", "type": "A", "values": {"ns-a": "192.0.2.1", "ns-b": "198.51.100.1"}},
-        {"name": "www", "type": "CNAME", "values": {"ns-a": "entrance.a", "ns-b": "entrance.b"}},
+        {"name": "www", "type": "CNAME", "values": {"ns-a": "entrance-a", "ns-b": "entrance-b"}},
     ],
     "example.org",
     SIDES,

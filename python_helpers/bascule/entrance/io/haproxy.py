@@ -14,16 +14,20 @@ from .. import mode as modes
 from ..mode import EntranceError
 
 _ANSWER_LIMIT = 4 * 1024 * 1024
+_UNKNOWN = "?"
 
 
 class Haproxy:
     """The entrance's HAProxy: what its map says durably and what the running process does."""
 
-    def __init__(self, map_file: str, runtime_socket: str, key: str, runner: Runner = run) -> None:
+    def __init__(
+        self, map_file: str, runtime_socket: str, key: str, runner: Runner = run, proc: Path = Path("/proc")
+    ) -> None:
         self.map_file = map_file
         self.socket = runtime_socket
         self.key = key
         self._run = runner
+        self._proc = proc
 
     def command(self, text: str, timeout: float = 5.0) -> str:
         """Send one command to the runtime socket and return the answer."""
@@ -123,8 +127,20 @@ class Haproxy:
         master = done.stdout.strip()
         if not master.isdigit() or master == "0":
             return 0
-        children = storage.read_text(f"/proc/{master}/task/{master}/children") or ""
-        return max(0, len(children.split()) - 1)
+        children = (storage.read_text(self._proc / f"{master}/task/{master}/children") or "").split()
+        own = self._program(master)
+        # The master may run programs beside its workers; they hold no user's connection, and stay over a reload.
+        workers = [pid for pid in children if self._program(pid) in (own, _UNKNOWN) or own == _UNKNOWN]
+        return max(0, len(workers) - 1)
+
+    def _program(self, pid: str) -> str:
+        """Return what a process runs, whether that file was replaced since or not; nothing when it is gone."""
+        try:
+            return str((self._proc / pid / "exe").readlink()).removesuffix(" (deleted)")
+        except FileNotFoundError:
+            return ""
+        except OSError:
+            return _UNKNOWN
 
     def config_digest(self, config: str = "/etc/haproxy/haproxy.cfg") -> str:
         """Return the digest of the configuration, empty when there is none."""

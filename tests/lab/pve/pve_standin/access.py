@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import ApiError, Unauthorised
+from .guest_store import write_durably
 from .paths import Paths
 
 # What a token has on `/` unless the node's privileges file says otherwise.
@@ -124,6 +125,14 @@ class Access:
             with contextlib.suppress(FileNotFoundError):
                 lines += path.read_text().splitlines()
         return {name: secret for name, _, secret in (line.partition(" ") for line in lines) if secret}
+
+    def forget(self, vmid: int) -> None:
+        """Drop whatever is granted on a guest itself, for everybody: Proxmox does so whenever it destroys one."""
+        if self._paths.privileges.exists():
+            stored: dict[str, dict[str, Any]] = json.loads(self._paths.privileges.read_text())
+            kept = {token: {p: n for p, n in of.items() if p != f"/vms/{vmid}"} for token, of in stored.items()}
+            if kept != stored:
+                write_durably(self._paths.privileges, json.dumps(kept))
 
     def _privileges(self, token: str) -> dict[str, frozenset[str]]:
         """`{"user@realm!token": {"/": ["VM.Audit", …], "/storage/local": […]}}`"""

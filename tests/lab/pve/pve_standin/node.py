@@ -117,6 +117,7 @@ class Node:
                 raise Failure(f"VM {vmid} is running - destroy failed")
             self.volumes.remove_of(vmid, config, unreferenced)
             self.store.delete(vmid)
+            self.access.forget(vmid)
 
     def status(self, vmid: int) -> dict[str, Any]:
         """What lists and `status/current` share."""

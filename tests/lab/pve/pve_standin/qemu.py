@@ -227,6 +227,8 @@ def _drive(paths: Paths, key: str, drive: dict[str, str], boot: int | None) -> l
         return []
     path = paths.volume(drive["file"])
     cdrom = drive.get("media") == "cdrom"
+    if cdrom and not cloudinit.is_drive(drive) and not path.exists():
+        raise Failure(f"volume '{drive['file']}' does not exist")
     if not cdrom and path.suffix != ".raw":
         raise Failure(f"this stand-in knows raw disks only, not '{drive['file']}'")
     node = f"driver=raw,node-name=drive-{key},file.driver=file,file.filename={path}"

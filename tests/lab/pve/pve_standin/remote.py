@@ -124,6 +124,9 @@ def _migrate(
         say(f"starting migration of VM {vmid} to node '{peer}' ({remote.host})")
         config = node.store.load(vmid)
         disks = guest_config.disks(config)
+        for drive in guest_config.drives(config).values():
+            if drive.get("media") == "cdrom" and ":iso/" in drive["file"]:
+                raise Failure(f"can't migrate '{drive['file']}' - local cdrom image")
         for drive in disks.values():
             say(f"found local disk '{drive['file']}' (attached)")
         say("copying local disk images")
