@@ -171,6 +171,9 @@ class World:
         """Run one of the project's own playbooks; the toy role answers its verbs, and says where it stands."""
         tasks = self.path / "roles/toy/tasks"
         (tasks / "state.yml").write_text(STATE)
+        (tasks / "verify.yml").write_text(
+            STATE + VERB.replace("rows_compared: 3", "rows_compared: '{{ seen | default(3) }}'")
+        )
         for verb in ("check", "capture", "freeze", "sync", "switch", "thaw", "retire"):
             (tasks / f"{verb}.yml").write_text(VERB)
         answer = "confirm=montpellier" if playbook == "rollback.yml" else "confirm=toulouse"
@@ -227,7 +230,7 @@ def test_a_phase_runs_layer_by_layer_and_is_journalled_at_both_sites(world: Worl
     assert world.copy("j-tls") == entries
     assert (world.path / "runs/latest").resolve().name.endswith("-toy")
     facts = json.loads((world.path / "runs/latest/facts/low.verify.json").read_text())
-    assert facts == {"rows_compared": 3, "odd name": ["é", 1.5, True, None]}
+    assert facts == {"rows_compared": 3, "odd name": ["é", 1.5, True, None], "role": "toy", "opened": ""}
     steps = [e["data"] for e in entries if e["kind"] == "step"]
     assert {s["task"] for s in steps} >= {"toy : Say the sides", "toy : Record"}
     assert "odd name" not in json.dumps(steps), "the output of tasks is not journalled"
@@ -427,8 +430,41 @@ def test_a_decommission_removes_nothing_while_something_stands_elsewhere(world: 
     assert "nothing was removed" in output
 
 
+def test_a_decommission_removes_nothing_that_was_not_proved_since_its_last_switch(world: World) -> None:
+    have_moved(world)
+    rc, output = world.move("90_decommission.yml")
+    assert rc == 2
+    assert verbs_said(output) == []
+    assert "low.verify: nothing was verified; top.verify: nothing was verified" in output
+    rc, output = world.move("70_verify.yml")
+    assert rc == 0, output
+    later = rule.Epoch(3, "f")
+    world.stands("a-tls", "low", GuardState("low", "a-tls", later, rule.OPEN, later))
+    rc, output = world.move("90_decommission.yml")
+    assert rc == 2
+    assert verbs_said(output) == []
+    assert "low.opened: epoch 1.d was verified, the side was opened under 3.f" in output
+    assert "top." not in output
+    override = json.dumps({"proof_overrides": {"low.opened": "compared by hand"}})
+    rc, output = world.move("90_decommission.yml", "-e", override)
+    assert rc == 0, output
+    assert "let pass: compared by hand" in output
+    decisions = [e["data"] for e in world.entries if e["kind"] == "decision"]
+    assert any("compared by hand" in str(data.get("passed")) for data in decisions)
+
+
+def test_a_verification_that_compared_nothing_fails_and_names_the_component(world: World) -> None:
+    have_moved(world)
+    rc, output = world.move("70_verify.yml", "-e", '{"seen": 0}')
+    assert rc == 2
+    assert "low.rows_compared: 0: nothing was looked at; top.rows_compared: 0: nothing was looked at" in output
+    assert "nothing was changed" in output
+
+
 def test_after_a_decommission_nobody_is_shut_out_for_a_way_back_that_is_gone(world: World) -> None:
     have_moved(world)
+    rc, output = world.move("70_verify.yml")
+    assert rc == 0, output
     rc, output = world.move("90_decommission.yml")
     assert rc == 0, output
     assert verbs_said(output) == [("top", "retire"), ("low", "retire")]
