@@ -93,6 +93,19 @@ def opened_under(scope: Scope, name: str) -> str:
     return str(opened[0].opened or "") if len(opened) == 1 else ""
 
 
+def untouched(scope: Scope, name: str) -> bool:
+    """Whether a component serves at the side that would be left, as the guards say that its check has just read.
+
+    What is not known counts as untouched: then more is asked for, not less.
+    """
+    about = context.announce(name, scope.hostvars[name], "", "check", scope.announced.direction)
+    guards = _registered(scope, name)
+    left, entered = guards.get(about.from_host), guards.get(about.to_host)
+    if entered is not None and entered.status in (rule.OPEN, rule.OPENING):
+        return False
+    return left is None or (left.status == rule.OPEN and not left.frozen)
+
+
 def _registered(scope: Scope, name: str) -> dict[str, GuardState]:
     variables = scope.hostvars[name]
     prefix = f"__{variables['component_role']}"

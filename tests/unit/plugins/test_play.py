@@ -174,8 +174,9 @@ class World:
         (tasks / "verify.yml").write_text(
             STATE + VERB.replace("rows_compared: 3", "rows_compared: '{{ seen | default(3) }}'")
         )
-        for verb in ("check", "capture", "freeze", "sync", "switch", "thaw", "retire"):
+        for verb in ("capture", "freeze", "sync", "switch", "thaw", "retire"):
             (tasks / f"{verb}.yml").write_text(VERB)
+        (tasks / "check.yml").write_text(STATE + VERB)
         answer = "confirm=montpellier" if playbook == "rollback.yml" else "confirm=toulouse"
         return self.run(playbook=ROOT / "playbooks" / playbook, arguments=("-e", answer, *arguments))
 
@@ -293,6 +294,52 @@ def test_a_gate_stops_the_run_and_an_override_has_its_reason_in_the_journal(worl
     assert [(s["go"], s["override"]) for s in samples] == [(False, ""), (False, "measured by hand")]
 
 
+def gates(world: World, text: str) -> None:
+    """Declare further gates."""
+    (world.path / "inventory/group_vars/all/plan.yml").write_text(PLAN.replace("unit: x}}", "unit: x}, " + text + "}"))
+
+
+def test_a_gate_that_cannot_be_right_is_an_error_of_the_plan(world: World) -> None:
+    gates(world, "sped: {min: 5, unit: x}")
+    rc, output = world.run(play("check"))
+    assert rc == 2
+    assert "sped: no role of this plan puts a sample to it; is speed meant?" in output
+    assert said(output) == []
+    gates(world, "other: {min: 3, max: 2, unit: x}")
+    (world.path / "roles/toy/tasks/other.yml").write_text("- bascule_gate: {name: other, unit: 'y'}\n")
+    rc, output = world.run(play("audit"))
+    assert rc == 2
+    assert "other: it is in x, the samples in y; other: min 3 is above max 2" in output
+
+
+def test_a_gate_that_nobody_has_sampled_stops_before_the_freeze(world: World) -> None:
+    never_left(world, frozen=False)
+    gates(world, "never: {max: 3}")
+    (world.path / "roles/toy/tasks/never.yml").write_text("- bascule_gate: {name: never}\n")
+    for playbook in ("40_pretest.yml", "60_cutover.yml"):
+        rc, output = world.move(playbook)
+        assert rc == 2
+        assert "NO-GO: nobody has put a sample to never" in output
+        assert {verb for _, verb in verbs_said(output)} == {"check"}
+    assert any(e["data"].get("reason") == "nobody has put a sample to it" for e in world.entries)
+    override = json.dumps({"gate_overrides": {"never": "counted by hand"}})
+    rc, output = world.move("40_pretest.yml", "-e", override)
+    assert rc == 0, output
+    assert "Gate never has no sample: counted by hand" in output
+    rc, output = world.move("40_pretest.yml", "--limit", "low")
+    assert rc == 0, output
+    assert "Gate never has no sample: not all components take part" in output
+
+
+def test_a_move_that_has_begun_goes_on_without_the_samples_of_before(world: World) -> None:
+    never_left(world)
+    gates(world, "never: {max: 3}")
+    (world.path / "roles/toy/tasks/never.yml").write_text("- bascule_gate: {name: never}\n")
+    rc, output = world.move("60_cutover.yml")
+    assert rc == 0, output
+    assert "Gate never has no sample: the move has begun: low, top" in output
+
+
 def test_closing_goes_on_with_one_copy_and_opening_does_not(world: World) -> None:
     (world.hosts / "j-tls.down").touch()
     rc, output = world.run(play("freeze"), play("switch"), arguments=("--limit", "low"))
@@ -332,10 +379,11 @@ def test_a_bad_declaration_ends_every_command(world: World) -> None:
     assert said(output) == []
 
 
-def never_left(world: World) -> None:
+def never_left(world: World, *, frozen: bool = True) -> None:
     """Let both components stand as before a switch."""
     for name in ("low", "top"):
-        world.stands("a-mtp", name, rule.freeze(rule.adopt_open(GuardState(name, "a-mtp"))))
+        there = rule.adopt_open(GuardState(name, "a-mtp"))
+        world.stands("a-mtp", name, rule.freeze(there) if frozen else there)
         world.stands("a-tls", name, rule.adopt_closed(GuardState(name, "a-tls")))
 
 

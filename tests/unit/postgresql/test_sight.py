@@ -160,7 +160,7 @@ def test_what_was_seen_before_the_last_receipt_counts_no_more(server: Server, mo
     look(server)
     server.mode = hba.CLOSED
     monkeypatch.setattr(sight, "since", lambda guard: "2.e")
-    with pytest.raises(BasculeError, match="none is recorded since this side's last receipt"):
+    with pytest.raises(BasculeError, match="none since this side's last receipt"):
         prove()
 
 
