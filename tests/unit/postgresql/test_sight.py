@@ -260,6 +260,18 @@ def test_a_host_must_be_let_in_by_its_own_open_server(server: Server, tmp_path: 
         sight.own_must_be_seen(spec, opened)
 
 
+def test_what_a_host_saw_while_open_is_remembered_while_it_is_frozen(server: Server, tmp_path: Path) -> None:
+    spec = make_spec(peer_address=NEW)
+    guard_store.adopt(spec.component, "db-mtp", "open", root=tmp_path / "old")
+    opened = guard_store.read(spec.component, "db-mtp", root=tmp_path / "old")
+    sight.own_must_be_seen(spec, opened)
+    frozen, _ = guard_store.frozen(spec.component, "db-mtp", True, root=tmp_path / "old")
+    server.mode = hba.FROZEN
+    sight.own_must_be_seen(spec, frozen)
+    sight.look(spec, frozen)
+    sight.own_must_be_seen(spec, frozen)
+
+
 def test_a_pooler_that_never_got_a_session_proves_nothing(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     spec = make_spec(
         side=SIDE,
