@@ -114,4 +114,16 @@ def _registered(scope: Scope, name: str) -> dict[str, GuardState]:
         for key in [key for key in variables if str(key).startswith(prefix)]
         for guard in position.find_guards(plain(variables[key]))
     ]
-    return {guard.side: guard for guard in read if guard.component == name}
+    # What earlier verbs of the same playbook have registered is still there: the newest state of each side counts.
+    ordered = sorted((guard for guard in read if guard.component == name), key=_age)
+    return {guard.side: guard for guard in ordered}
+
+
+def _age(guard: GuardState) -> tuple[bool, int, str, bool]:
+    promised = guard.promised
+    return (
+        promised is not None,
+        promised.number if promised else 0,
+        promised.decision if promised else "",
+        guard.status in (rule.OPEN, rule.CLOSED),
+    )

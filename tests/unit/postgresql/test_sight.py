@@ -184,6 +184,14 @@ def test_a_rider_who_is_still_let_in_is_an_alarm_when_the_side_must_be_closed(se
         prove()
 
 
+def test_riders_who_stay_in_prove_no_freeze(server: Server) -> None:
+    """An open side that never let the prober in: those whom it let in ride on, and nobody else's refusal counts."""
+    server.rules = "hostssl courses loader 198.18.0.0/16 scram-sha-256\n"
+    assert [one["user"] for one in look(server)["let_in"]] == ["loader"]
+    with pytest.raises(BasculeError, match="nobody who knocks from here was ever let in"):
+        prove(("28000",))
+
+
 def test_silence_is_no_proof(server: Server) -> None:
     look(server)
     server.silent = True

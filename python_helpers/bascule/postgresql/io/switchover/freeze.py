@@ -114,7 +114,7 @@ def prove_from_outside(
     seen = sight.outside_must_be_seen(spec, store.read(component, side), unopened=unopened)
     deadline = time.monotonic() + timeout
     while True:
-        found = sight.refusal(spec, seen, answers, timeout, frozen=frozen)
+        found = sight.refusal(spec, seen, answers, timeout, frozen=frozen, unopened=unopened)
         if found.is_refusal:
             return f"{found.code}: {found.text}"
         if time.monotonic() > deadline:

@@ -69,11 +69,17 @@ def look(spec: Spec, guard: GuardState, *, keep: bool = True) -> dict[str, Any]:
 
 
 def refusal(
-    spec: Spec, known: Mapping[Knock, str], codes: tuple[str, ...], timeout: float, *, frozen: bool = False
+    spec: Spec,
+    known: Mapping[Knock, str],
+    codes: tuple[str, ...],
+    timeout: float,
+    *,
+    frozen: bool = False,
+    unopened: bool = False,
 ) -> Answer:
     """Knock at the other side once, as everybody who was let in there; without anybody, as the prober (`unopened`)."""
     mine = [one for one in knocks.outside(spec, frozen=frozen) if one in known]
-    if mine:
+    if mine or not unopened:
         return knocks.verdict([(one, _try(one, timeout)) for one in mine], known, codes)
     answer = _try(knocks.outside(spec)[0], timeout)
     if answer.is_refusal and answer.code in codes:
