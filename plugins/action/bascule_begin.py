@@ -53,6 +53,7 @@ ansible_facts:
 
 from typing import Any, ClassVar
 
+from bascule.plugin import declared
 from bascule.plugin.action import ControllerAction, Scope, journal_entry
 from bascule.run import context
 from bascule.run.io import identity
@@ -86,6 +87,8 @@ class ActionModule(ControllerAction):
         if what.name == "state":
             # Asking where the run stands must leave no trace, and must work when nothing else does.
             return {"ansible_facts": facts}
+        if about.verb in ("audit", "check"):
+            declared.must_be_right(scope)
         journal = Journal.current()
         targets = {} if self.check_mode else scope.journal_targets()
         warnings = journal.start(targets, scope.about_run(about.phase, self.check_mode))

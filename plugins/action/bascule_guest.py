@@ -397,6 +397,7 @@ class ActionModule(ActionBase):
         found = audit.audit(
             source, target, *views, self._way, self._stateless, measured, self._window, bool(self._proof_command)
         )
+        found["refusals"] += transitions.unaskable(source, target, source.config_if_any())
         if self._way == decisions.REMOTE:
             try:
                 endpoint = session.endpoint(target.side.machine, self._known, fingerprint)

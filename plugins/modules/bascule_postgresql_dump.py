@@ -33,6 +33,12 @@ options:
     description: SHA-256 of the dump's list of contents, from V(take).
     type: str
     default: ""
+  refused:
+    description:
+      - With V(take), the RV(result.manifest) of a dump that was restored and not proved; it is not taken for a finished
+        one.
+    type: str
+    default: ""
   position:
     description: Where the dumped side stood, from V(take).
     type: dict
@@ -98,7 +104,7 @@ from ansible.module_utils.bascule.postgresql.io.dump import job
 from ansible.module_utils.bascule.postgresql.io.switchover import from_dump
 from ansible.module_utils.basic import AnsibleModule
 
-_UNITS = {"take": ("name",), "bring": ("name", "manifest", "rate")}
+_UNITS = {"take": ("name", "refused"), "bring": ("name", "manifest", "rate")}
 
 
 def main(module: AnsibleModule) -> dict[str, Any]:
@@ -134,6 +140,7 @@ if __name__ == "__main__":
             "epoch": {"type": "str", "default": ""},
             "name": {"type": "str", "default": ""},
             "manifest": {"type": "str", "default": ""},
+            "refused": {"type": "str", "default": ""},
             "position": {"type": "dict", "default": {}},
             "receipt": {"type": "dict", "default": {}},
             "rate": {"type": "str", "default": ""},

@@ -25,6 +25,15 @@ IMAGE = "localhost/bascule-lab:latest"
 SIDES = ("source", "target")
 COMPONENTS = {"db": "accounts_db", "files": "course_files", "pve": "small_guest"}
 ROLES = {"db": "postgresql_replication", "files": "rsync_delta_sync", "pve": "proxmox_guest"}
+# A gate that no role of the plan samples would be an error of the plan.
+GATES: dict[str, dict[str, dict[str, Any]]] = {
+    "db": {"replication_lag": {"max": 60, "unit": "s", "max_age": 60}},
+    "files": {
+        "link_rate": {"min": 1, "unit": "Mbit/s", "max_age": 300},
+        "file_delta": {"max": 10**9, "unit": "B", "max_age": 300},
+    },
+    "pve": {},
+}
 SITES = {"source": "mtp", "target": "tls"}
 TREE_BYTES = 256 << 20
 VERB_SECONDS = 600
@@ -275,12 +284,7 @@ class Pair:
                         "tls": {"name": "toulouse", "title": "Toulouse"},
                     },
                     "plan_journal_hosts": {SITES[side]: self.host(side) for side in SIDES},
-                    "plan_gates": {
-                        "replication_lag": {"max": 60, "unit": "s", "max_age": 60},
-                        "link_rate": {"min": 1, "unit": "Mbit/s", "max_age": 300},
-                        "file_delta": {"max": 10**9, "unit": "B", "max_age": 300},
-                        **self.gates,
-                    },
+                    "plan_gates": {**GATES[self.kind], **self.gates},
                 },
                 "children": {
                     "machines": {

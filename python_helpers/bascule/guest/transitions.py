@@ -205,6 +205,18 @@ def askable(guest: Guest, config: Config) -> list[str]:
     ]
 
 
+def unaskable(source: Guest, target: Guest, config: Optional[Config]) -> list[str]:
+    """Name the sides at which nobody could be asked whether the guest serves: a move there would be green unseen."""
+    if config is None:
+        return []
+    return [
+        f"nobody could be asked at {side.side.machine} whether the guest serves: declare health_url for it in "
+        "proxmox_guest_sides, or enable the guest's agent"
+        for side in (source, target)
+        if not askable(side, config)
+    ]
+
+
 def serving(guest: Guest, config: Config) -> str:
     """Return an empty text when the guest's application or agent was asked and answers, else what came instead."""
     if not guest.running():

@@ -93,6 +93,19 @@ def opened_under(scope: Scope, name: str) -> str:
     return str(opened[0].opened or "") if len(opened) == 1 else ""
 
 
+def untouched(scope: Scope, name: str) -> bool:
+    """Whether a component serves at the side that would be left, as the guards say that its check has just read.
+
+    What is not known counts as untouched: then more is asked for, not less.
+    """
+    about = context.announce(name, scope.hostvars[name], "", "check", scope.announced.direction)
+    guards = _registered(scope, name)
+    left, entered = guards.get(about.from_host), guards.get(about.to_host)
+    if entered is not None and entered.status in (rule.OPEN, rule.OPENING):
+        return False
+    return left is None or (left.status == rule.OPEN and not left.frozen)
+
+
 def _registered(scope: Scope, name: str) -> dict[str, GuardState]:
     variables = scope.hostvars[name]
     prefix = f"__{variables['component_role']}"
@@ -101,4 +114,16 @@ def _registered(scope: Scope, name: str) -> dict[str, GuardState]:
         for key in [key for key in variables if str(key).startswith(prefix)]
         for guard in position.find_guards(plain(variables[key]))
     ]
-    return {guard.side: guard for guard in read if guard.component == name}
+    # What earlier verbs of the same playbook have registered is still there: the newest state of each side counts.
+    ordered = sorted((guard for guard in read if guard.component == name), key=_age)
+    return {guard.side: guard for guard in ordered}
+
+
+def _age(guard: GuardState) -> tuple[bool, int, str, bool]:
+    promised = guard.promised
+    return (
+        promised is not None,
+        promised.number if promised else 0,
+        promised.decision if promised else "",
+        guard.status in (rule.OPEN, rule.CLOSED),
+    )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -62,6 +63,58 @@ def decide(
     override = reason.strip() if problem and isinstance(reason, str) else ""
     shown = dict(limit) if isinstance(limit, Mapping) else None
     return Verdict(name, not problem, problem or _words(value, unit, shown or {}), value, unit, shown, override)
+
+
+def problems(gates: Any, known: Mapping[str, Collection[str]]) -> list[str]:
+    """Name what cannot be right in the plan's limits, whatever a sample says.
+
+    `known` are the gates to which the roles of the plan put samples, with the units that each comes in (none: any).
+    """
+    if not isinstance(gates, Mapping):
+        return [f"plan_gates is no table of limits by name: {gates!r}"] if gates else []
+    found = []
+    for name, limit in gates.items():
+        if name not in known:
+            near = difflib.get_close_matches(str(name), known, 1)
+            found.append(
+                f"{name}: no role of this plan puts a sample to it" + (f"; is {near[0]} meant?" if near else "")
+            )
+            continue
+        found += [f"{name}: {why}" for why in _limit_problems(limit, known[name])]
+    return found
+
+
+def unsampled(gates: Any, entries: Iterable[Mapping[str, Any]], phase: str) -> list[str]:
+    """Return the gates of the plan to which nobody has put a sample in this phase; `entries` are this decision's."""
+    taken = {
+        str((entry.get("data") or {}).get("name"))
+        for entry in entries
+        if entry["kind"] == "sample" and entry.get("phase") == phase
+    }
+    return sorted(str(name) for name in gates if str(name) not in taken) if isinstance(gates, Mapping) else []
+
+
+def _limit_problems(limit: Any, units: Collection[str]) -> list[str]:
+    if not isinstance(limit, Mapping) or not any(key in limit for key in ("min", "max", "equals")):
+        return [f"it has no min, no max and no equals: {limit!r}"]
+    found = []
+    if unknown := sorted(str(key) for key in limit if key not in _KEYS):
+        found.append(f"keys that mean nothing: {', '.join(unknown)}")
+    unit = str(limit.get("unit", ""))
+    if units and unit not in units:
+        found.append(f"it is in {unit or 'no unit'}, the samples in {' or '.join(one or 'no unit' for one in units)}")
+    bounds = {key: _number(limit[key]) for key in ("min", "max", "max_age") if key in limit}
+    found += [f"{key} is no number: {limit[key]!r}" for key, bound in bounds.items() if bound is None]
+    low, high, oldest = bounds.get("min"), bounds.get("max"), bounds.get("max_age")
+    if low is not None and high is not None and low > high:
+        found.append(f"min {low:g} is above max {high:g}")
+    if high is not None and high < 0 and unit in _NEVER_NEGATIVE:
+        found.append(f"max {high:g} {unit} is below zero, which nothing can be")
+    if oldest is not None and oldest <= 0:
+        found.append(f"max_age {oldest:g} s is no time")
+    if "equals" in limit and bounds.keys() & {"min", "max"} and _value_problem(limit["equals"], limit):
+        found.append(f"equals {limit['equals']} is outside of min and max")
+    return found
 
 
 def _problem(name: str, value: Any, unit: str, sampled_at: Any, limit: Any, now: float) -> str:

@@ -81,7 +81,7 @@ def test_an_open_side_is_an_alarm_also_for_a_host_outside_of_the_declared_range(
         "from bascule.postgresql.io.cluster.cluster import load_spec\nfrom bascule.guard.io import store\n"
         f"sight.look(load_spec(*{name!r}), store.read(*{name!r}))\n"
         "try:\n"
-        f"    print(freeze.prove_from_outside(*{name!r}, ('28000',), 0))\n"
+        f"    print(freeze.prove_from_outside(*{name!r}, ('28000',), 2))\n"
         "except BasculeError as error:\n    print(error)\n"
     )
     assert "found: admitted" in switching.python(pair, new, prove)

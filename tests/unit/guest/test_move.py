@@ -80,6 +80,17 @@ def test_silence_of_an_address_that_never_served_proves_nothing(prepared: Any, w
     assert why in said
 
 
+def test_a_guest_that_nobody_can_ask_whether_it_serves_is_refused_by_name(prepared: Any) -> None:
+    _here, _there, source, target = prepared
+    silent = {**source.config(), "agent": "0"}
+    assert transitions.unaskable(source, target, silent) == []
+    target.side = replace(target.side, health_url="")
+    assert transitions.unaskable(source, target, source.config()) == []
+    (why,) = transitions.unaskable(source, target, silent)
+    assert "nobody could be asked at pve-tls whether the guest serves: declare health_url" in why
+    assert transitions.unaskable(source, target, None) == []
+
+
 def test_prepare_twice_changes_nothing(prepared: Any) -> None:
     here, there, source, target = prepared
     assert prepare.adopt(source)["changed"] is False

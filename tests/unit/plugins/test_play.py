@@ -180,8 +180,12 @@ class World:
         """Run one of the project's own playbooks; the toy role answers its verbs, and says where it stands."""
         tasks = self.path / "roles/toy/tasks"
         (tasks / "state.yml").write_text(self.state)
-        for verb in ("check", "capture", "freeze", "sync", "switch", "thaw", "retire"):
+        (tasks / "verify.yml").write_text(
+            self.state + VERB.replace("rows_compared: 3", "rows_compared: '{{ seen | default(3) }}'")
+        )
+        for verb in ("capture", "freeze", "sync", "switch", "thaw", "retire"):
             (tasks / f"{verb}.yml").write_text(VERB)
+        (tasks / "check.yml").write_text(self.state + VERB)
         answer = "confirm=montpellier" if playbook == "rollback.yml" else "confirm=toulouse"
         return self.run(playbook=ROOT / "playbooks" / playbook, arguments=("-e", answer, *arguments))
 
@@ -236,7 +240,7 @@ def test_a_phase_runs_layer_by_layer_and_is_journalled_at_both_sites(world: Worl
     assert world.copy("j-tls") == entries
     assert (world.path / "runs/latest").resolve().name.endswith("-toy")
     facts = json.loads((world.path / "runs/latest/facts/low.verify.json").read_text())
-    assert facts == {"rows_compared": 3, "odd name": ["é", 1.5, True, None]}
+    assert facts == {"rows_compared": 3, "odd name": ["é", 1.5, True, None], "role": "toy", "opened": ""}
     steps = [e["data"] for e in entries if e["kind"] == "step"]
     assert {s["task"] for s in steps} >= {"toy : Say the sides", "toy : Record"}
     assert "odd name" not in json.dumps(steps), "the output of tasks is not journalled"
@@ -338,10 +342,11 @@ def test_a_bad_declaration_ends_every_command(world: World) -> None:
     assert said(output) == []
 
 
-def never_left(world: World) -> None:
+def never_left(world: World, *, frozen: bool = True) -> None:
     """Let both components stand as before a switch."""
     for name in ("low", "top"):
-        world.stands("a-mtp", name, rule.freeze(rule.adopt_open(GuardState(name, "a-mtp"))))
+        there = rule.adopt_open(GuardState(name, "a-mtp"))
+        world.stands("a-mtp", name, rule.freeze(there) if frozen else there)
         world.stands("a-tls", name, rule.adopt_closed(GuardState(name, "a-tls")))
 
 
@@ -470,6 +475,8 @@ def test_a_decommission_removes_nothing_while_something_stands_elsewhere(world: 
 
 def test_after_a_decommission_nobody_is_shut_out_for_a_way_back_that_is_gone(world: World) -> None:
     have_moved(world)
+    rc, output = world.move("70_verify.yml")
+    assert rc == 0, output
     rc, output = world.move("90_decommission.yml")
     assert rc == 0, output
     assert verbs_said(output) == [("top", "retire"), ("low", "retire")]

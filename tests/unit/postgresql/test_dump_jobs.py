@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 
 from bascule.errors import BasculeError, CommandFailed
-from bascule.postgresql.io.dump import fetch
+from bascule.postgresql.io.dump import fetch, pg_dump, take
 from bascule.postgresql.io.dump import job as dump_job
 from bascule.postgresql.io.dump.fetch import Fetcher
 from bascule.postgresql.io.dump.job import BRING, Job, follow
@@ -184,3 +185,33 @@ def test_old_dumps_go_and_the_newest_of_a_switch_stays(tmp_path: Path, monkeypat
         os.utime(tmp_path / name, (number, number))
     dump_job.forget_older("accounts_db", tmp_path / "final-4")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["final-3", "final-4"]
+
+
+def finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Leave a rehearsal's dump that was taken whole; return its manifest."""
+    monkeypatch.setattr(take, "load_spec", lambda component: make_spec())
+    monkeypatch.setattr(take, "directory", lambda component, name: tmp_path)
+    monkeypatch.setattr(dump_job, "HOME", tmp_path / "home")
+    (tmp_path / "home" / "accounts_db").mkdir(parents=True)
+    (tmp_path / "0.dump.age").write_bytes(b"rows")
+    dump = {"file": "0.dump.age", "bytes": 4, "sha256": sha(b"rows")}
+    contents = {
+        "recipients": ["r"], "mode": "fast", "databases": {"courses": {"dump": dump}}, "globals": None, "spent": 3.0,
+        "seconds": 3.0, "position": {"system_id": "7"}, "size_bytes": 4, "done": True,
+    }  # fmt: skip
+    (tmp_path / "contents.json").write_text(json.dumps(contents))
+    return pg_dump.digest(tmp_path / "contents.json")
+
+
+def test_a_finished_dump_is_found_again_unless_its_restore_was_not_proved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The cause of the failure may lie in what was dumped: mended there, only a new dump has it."""
+    manifest = finished(tmp_path, monkeypatch)
+    again = take.Take("accounts_db", "rehearsal-7")._finished(["r"], {})
+    assert again is not None
+    assert again["manifest"] == manifest
+    assert take.Take("accounts_db", "rehearsal-7", "another")._finished(["r"], {}) is not None
+    fresh = take.Take("accounts_db", "rehearsal-7", manifest)
+    assert fresh._finished(["r"], {}) is None
+    assert fresh.contents == {}, "nothing of it is taken over"

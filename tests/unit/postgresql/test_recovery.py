@@ -237,6 +237,19 @@ def receipt(**position: str) -> dict[str, Any]:
     return Receipt("db", "db-tls", Epoch.parse(EPOCH), values, "now").to_dict()
 
 
+def test_a_side_that_nobody_could_prove_frozen_is_not_frozen(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def blind(spec: Any, state: Any) -> None:
+        assert world.hba == hba.OPEN, "it is looked at while it is open"
+        raise BasculeError(expected="a knock that is let in", found="none")
+
+    store().adopt("db", "db-mtp", "open")
+    monkeypatch.setattr(freeze, "sight", SimpleNamespace(own_must_be_seen=blind))
+    with pytest.raises(BasculeError, match="a knock that is let in"):
+        freeze.freeze("db", "db-mtp")
+    assert world.hba == hba.OPEN
+    assert not store().read("db", "db-mtp").frozen
+
+
 def test_freeze_closes_proves_and_is_undone(world: World) -> None:
     store().adopt("db", "db-mtp", "open")
     done = freeze.freeze("db", "db-mtp")

@@ -160,7 +160,7 @@ def test_what_was_seen_before_the_last_receipt_counts_no_more(server: Server, mo
     look(server)
     server.mode = hba.CLOSED
     monkeypatch.setattr(sight, "since", lambda guard: "2.e")
-    with pytest.raises(BasculeError, match="none is recorded since this side's last receipt"):
+    with pytest.raises(BasculeError, match="none since this side's last receipt"):
         prove()
 
 
@@ -182,6 +182,14 @@ def test_a_rider_who_is_still_let_in_is_an_alarm_when_the_side_must_be_closed(se
     assert prove(("28000",)).startswith("28000")
     with pytest.raises(BasculeError, match="loader at courses"):
         prove()
+
+
+def test_riders_who_stay_in_prove_no_freeze(server: Server) -> None:
+    """An open side that never let the prober in: those whom it let in ride on, and nobody else's refusal counts."""
+    server.rules = "hostssl courses loader 198.18.0.0/16 scram-sha-256\n"
+    assert [one["user"] for one in look(server)["let_in"]] == ["loader"]
+    with pytest.raises(BasculeError, match="nobody who knocks from here was ever let in"):
+        prove(("28000",))
 
 
 def test_silence_is_no_proof(server: Server) -> None:
@@ -258,6 +266,18 @@ def test_a_host_must_be_let_in_by_its_own_open_server(server: Server, tmp_path: 
     (tmp_path / spec.component / sight.RECORD).unlink()
     with pytest.raises(BasculeError, match="proves no fence"):
         sight.own_must_be_seen(spec, opened)
+
+
+def test_what_a_host_saw_while_open_is_remembered_while_it_is_frozen(server: Server, tmp_path: Path) -> None:
+    spec = make_spec(peer_address=NEW)
+    guard_store.adopt(spec.component, "db-mtp", "open", root=tmp_path / "old")
+    opened = guard_store.read(spec.component, "db-mtp", root=tmp_path / "old")
+    sight.own_must_be_seen(spec, opened)
+    frozen, _ = guard_store.frozen(spec.component, "db-mtp", True, root=tmp_path / "old")
+    server.mode = hba.FROZEN
+    sight.own_must_be_seen(spec, frozen)
+    sight.look(spec, frozen)
+    sight.own_must_be_seen(spec, frozen)
 
 
 def test_a_pooler_that_never_got_a_session_proves_nothing(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bascule.run.gates import decide
+from bascule.run.gates import decide, problems, unsampled
 
 NOW = 1_000_000.0
 GATES = {
@@ -114,3 +114,51 @@ def test_the_verdict_is_plain_and_complete() -> None:
         "limit": GATES["rate"],
         "override": "",
     }
+
+
+KNOWN = {"rate": {"Mbit/s"}, "lag": {"s"}, "boots": {""}, "version": {""}, "any": set[str]()}
+
+
+def test_limits_that_a_sample_can_keep_are_no_problem() -> None:
+    assert problems(GATES, KNOWN) == []
+    assert problems({"any": {"max": -5, "unit": "degrees"}}, KNOWN) == []
+    assert problems(None, KNOWN) == []
+
+
+@pytest.mark.parametrize(
+    ("gates", "why"),
+    [
+        ({"rat": {"min": 1, "unit": "Mbit/s"}}, "rat: no role of this plan puts a sample to it; is rate meant?"),
+        ({"zzz": {"min": 1}}, "zzz: no role of this plan puts a sample to it"),
+        ({"rate": {"min": 2, "max": 1, "unit": "Mbit/s"}}, "rate: min 2 is above max 1"),
+        ({"rate": {"min": 2, "unit": "MB/s"}}, "rate: it is in MB/s, the samples in Mbit/s"),
+        ({"lag": {"max": 60}}, "lag: it is in no unit, the samples in s"),
+        ({"boots": {"equals": True, "unit": "s"}}, "boots: it is in s, the samples in no unit"),
+        ({"lag": {"max": "soon", "unit": "s"}}, "lag: max is no number: 'soon'"),
+        ({"lag": {"max": True, "unit": "s"}}, "lag: max is no number: True"),
+        ({"lag": {"max": float("nan"), "unit": "s"}}, "lag: max is no number: nan"),
+        ({"lag": {"max": None, "unit": "s"}}, "lag: max is no number: None"),
+        ({"lag": {"max": -1, "unit": "s"}}, "lag: max -1 s is below zero"),
+        ({"lag": {"max": 1, "unit": "s", "max_age": 0}}, "lag: max_age 0 s is no time"),
+        ({"lag": {"max": 1, "unit": "s", "max_age": "x"}}, "lag: max_age is no number: 'x'"),
+        ({"lag": {"maximum": 1, "max": 2, "unit": "s"}}, "lag: keys that mean nothing: maximum"),
+        ({"lag": {"unit": "s"}}, "lag: it has no min, no max and no equals"),
+        ({"lag": 60}, "lag: it has no min, no max and no equals: 60"),
+        ({"version": {"equals": 15, "max": 14}}, "version: equals 15 is outside of min and max"),
+        ([60], "plan_gates is no table of limits by name"),
+    ],
+)
+def test_what_cannot_be_right_is_an_error_of_the_plan(gates: Any, why: str) -> None:
+    assert any(why in one for one in problems(gates, KNOWN)), problems(gates, KNOWN)
+
+
+def sample(name: str, phase: str = "cutover", kind: str = "sample") -> dict[str, Any]:
+    """Make an entry of this decision's journal."""
+    return {"kind": kind, "phase": phase, "data": {"name": name}}
+
+
+def test_a_gate_without_a_sample_in_this_phase_is_named() -> None:
+    taken = [sample("rate"), sample("lag", "pretest"), sample("boots", kind="step"), {"kind": "end", "data": None}]
+    assert unsampled({"rate": {}, "lag": {}, "boots": {}}, taken, "cutover") == ["boots", "lag"]
+    assert unsampled({"rate": {}}, taken, "cutover") == []
+    assert unsampled(None, taken, "cutover") == []

@@ -35,12 +35,14 @@ SIDE_BY_SIDE = 3
 class Take:
     """One dump of a whole cluster; what is finished of it is found by the next run, and read before it is used."""
 
-    def __init__(self, component: str, name: str) -> None:
+    def __init__(self, component: str, name: str, refused: str = "") -> None:
         self.spec = load_spec(component)
+        # The manifest of a finished dump that was restored and not proved: it would be refused again, for ever.
+        self.refused = refused
         self.cluster = Cluster(self.spec)
         self.name = name
         self.directory = directory(component, name)
-        self.job = Job(self.spec, TAKE, {"name": name})
+        self.job = Job(self.spec, TAKE, {"name": name, "refused": refused})
         self.final = not name.startswith("rehearsal-")
         self.contents: dict[str, Any] = {}
         self._spent_before = 0.0
@@ -92,6 +94,8 @@ class Take:
         found = storage.read_json(self.directory / CONTENTS) or {}
         same = found.get("recipients") == recipients and found.get("mode") == self.spec.compare_mode
         if not same or (self.final and not dump_restore.same_place(found["position"], position)):
+            return None
+        if found.get("done") and self.refused and pg_dump.digest(self.directory / CONTENTS) == self.refused:
             return None
         known = [*found["databases"].items(), *([("globals", found["globals"])] if found.get("globals") else [])]
         for number, (name, one) in enumerate(known):
@@ -232,6 +236,6 @@ def _file_name(database: str) -> str:
     return "".join(f"%{ord(c):02x}" if not (c.isascii() and c.isalnum()) and c not in "_-" else c for c in database)
 
 
-def work(component: str, name: str) -> int:
+def work(component: str, name: str, refused: str = "") -> int:
     """Take one dump; the unit `dump-take`."""
-    return Take(component, name).run()
+    return Take(component, name, refused).run()

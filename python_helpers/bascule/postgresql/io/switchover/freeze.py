@@ -32,6 +32,8 @@ def freeze(component: str, side: str, *, check: bool = False) -> dict[str, Any]:
         if check:
             return {"changed": changed, "guard": state.to_dict()}
         serve(cluster, hba.FROZEN if state.frozen else hba.OPEN)
+        # While it is open: the refusals that are to come prove something only by who is let in now.
+        sight.own_must_be_seen(spec, state)
         with cluster.session() as session:
             if changed:
                 store.frozen(component, side, True)
@@ -114,7 +116,7 @@ def prove_from_outside(
     seen = sight.outside_must_be_seen(spec, store.read(component, side), unopened=unopened)
     deadline = time.monotonic() + timeout
     while True:
-        found = sight.refusal(spec, seen, answers, timeout, frozen=frozen)
+        found = sight.refusal(spec, seen, answers, timeout, frozen=frozen, unopened=unopened)
         if found.is_refusal:
             return f"{found.code}: {found.text}"
         if time.monotonic() > deadline:

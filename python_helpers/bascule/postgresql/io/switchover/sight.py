@@ -69,11 +69,17 @@ def look(spec: Spec, guard: GuardState, *, keep: bool = True) -> dict[str, Any]:
 
 
 def refusal(
-    spec: Spec, known: Mapping[Knock, str], codes: tuple[str, ...], timeout: float, *, frozen: bool = False
+    spec: Spec,
+    known: Mapping[Knock, str],
+    codes: tuple[str, ...],
+    timeout: float,
+    *,
+    frozen: bool = False,
+    unopened: bool = False,
 ) -> Answer:
     """Knock at the other side once, as everybody who was let in there; without anybody, as the prober (`unopened`)."""
     mine = [one for one in knocks.outside(spec, frozen=frozen) if one in known]
-    if mine:
+    if mine or not unopened:
         return knocks.verdict([(one, _try(one, timeout)) for one in mine], known, codes)
     answer = _try(knocks.outside(spec)[0], timeout)
     if answer.is_refusal and answer.code in codes:
@@ -99,7 +105,7 @@ def outside_must_be_seen(spec: Spec, guard: GuardState, *, unopened: bool = Fals
     """Return who was let in at the other side while it was open; refuse when nobody was."""
     found = {one: at for one, at in seen(spec, guard).items() if one in knocks.outside(spec)}
     if not found and not unopened:
-        raise _blind(spec, f"a knock from {spec.side} that {spec.peer_side} has let in while it was open")
+        raise _blind(spec, guard, f"a knock from {spec.side} that {spec.peer_side} has let in while it was open")
     return found
 
 
@@ -108,14 +114,14 @@ def own_must_be_seen(spec: Spec, guard: GuardState) -> None:
     if not guard.frozen:
         look(spec, guard)
     if knocks.own(spec) not in seen(spec, guard):
-        raise _blind(spec, f"a knock of {spec.side} at its own server that is let in while it is open")
+        raise _blind(spec, guard, f"a knock of {spec.side} at its own server that is let in while it is open")
 
 
 def pooler_must_be_seen(spec: Spec, guard: GuardState, side: str) -> str:
     """Return when this host's pooler was let in by a side; refuse when it never was."""
     at = seen(spec, guard).get(_through(spec, side))
     if at is None:
-        raise _blind(spec, f"a session that the pooler of {spec.side} got from {side} while it was open")
+        raise _blind(spec, guard, f"a session that the pooler of {spec.side} got from {side} while it was open")
     return at
 
 
@@ -150,10 +156,12 @@ def _said(guard: GuardState, found: Mapping[Knock, str], refused: Mapping[str, s
     return {**knocks.to_record(since(guard), found), "not_let_in": dict(refused)}
 
 
-def _blind(spec: Spec, expected: str) -> BasculeError:
+def _blind(spec: Spec, guard: GuardState, expected: str) -> BasculeError:
+    known = [f"{one.user} at {one.database} of {one.address}:{one.port}" for one in seen(spec, guard)]
     return BasculeError(
         expected=expected,
-        found="none is recorded since this side's last receipt",
+        found=f"none since this side's last receipt ({since(guard) or 'it has given none'}); let in were: "
+        f"{', '.join(known) or 'nobody'}",
         state="this step changed nothing; the refusal of somebody who never was let in proves no fence",
         next_command=f"ansible-playbook playbooks/20_prepare.yml --limit {spec.component}, while it is open; then the "
         "same playbook again",
