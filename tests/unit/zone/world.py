@@ -59,6 +59,8 @@ class World:
 
     def __init__(self) -> None:
         self.servers = {host: Server(host, rrsets()) for host in SIDES}
+        # Why a server would take no update.
+        self.refusals: dict[str, str] = {}
 
     def read(self, host: str) -> ServerView:
         """Ask one."""
