@@ -219,6 +219,10 @@ class ActionModule(ControllerAction):
             result = self._look(zone, args, read, ask, now)
             if args["verb"] == "audit":
                 key = self._key()
+                answering = [view["address"] for view in result["servers"] if not view["error"]]
+                names = io_dns.name_servers(answering[0], zone.name, args["port"], args["timeout"]) if answering else []
+                for text in planner.unlisted(names, len(args["servers"]) + len(args["secondaries"])):
+                    display.warning(text)
                 result["wrong"] += [
                     why
                     for host, address in args["servers"].items()

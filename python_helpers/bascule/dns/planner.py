@@ -147,6 +147,16 @@ def behind(found: Survey, followers: Sequence[ServerView]) -> list[str]:
     ]
 
 
+def unlisted(names: Sequence[str], asked: int) -> list[str]:
+    """Say that the zone names more servers than are asked: nobody would see that one still gives the old answer."""
+    if len(names) <= asked:
+        return []
+    return [
+        f"the zone names {len(names)} servers ({', '.join(names)}), and {asked} are asked: list every one in "
+        "dns_switchover_servers or dns_switchover_secondaries"
+    ]
+
+
 def plan_prepare(zone: Zone, found: Survey, source: str, target: str, ttl: int, now: int) -> list[Change]:
     """Adopt the zone at every server and lower the times to live, remembering what they were."""
     base = found.newest or zone_state.adopt(zone.component, source, target)

@@ -40,6 +40,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     """Name servers in memory in place of the network."""
     made = World()
     monkeypatch.setattr(io_dns, "read_server", lambda host, *_, **__: made.read(host))
+    monkeypatch.setattr(io_dns, "name_servers", lambda *_: made.names)
     monkeypatch.setattr(io_dns, "refusal", lambda host, *_: made.refusals.get(host, ""))
     monkeypatch.setattr(io_dns, "apply", lambda change, *_, **__: made.write(change))
     resolver = ServerView("resolver", "192.0.2.80", rrsets=made.servers["ns-a"].rrsets)
@@ -111,6 +112,18 @@ def test_the_audit_tells_primaries_from_secondaries(world: World) -> None:
     assert world.servers["ns-a"].updates == []
     world.servers["ns-b"].up = False
     assert [line.partition(":")[0] for line in act("audit")["wrong"]] == ["ns-b"], "once is enough"
+
+
+def test_a_server_that_the_zone_names_and_nobody_asks_is_said(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr("ansible.utils.display.Display.warning", lambda _, text: said.append(text))
+    act("audit")
+    assert said == []
+    world.names = ["ns1.example.org.", "ns2.example.org.", "ns3.example.net."]
+    act("audit")
+    assert "names 3 servers (ns1.example.org., ns2.example.org., ns3.example.net.), and 2 are asked" in said[0]
+    act("audit", secondaries={"ns-b": "192.0.2.54"})
+    assert len(said) == 1
 
 
 def test_a_secondary_is_asked_and_never_updated(world: World) -> None:

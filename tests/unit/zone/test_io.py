@@ -181,6 +181,13 @@ def test_a_refused_update_is_told(zone: Zone, port: int, rcode: int, error: type
     assert "nothing was changed at ns-a" in str(caught.value)
 
 
+def test_the_zone_names_its_servers(zone: Zone, port: int) -> None:
+    zone.answers["example.org.", "NS"] = "example.org. 60 IN NS NS1.example.org."
+    assert io_dns.name_servers("127.0.0.1", "example.org", port=port, timeout=1) == ["ns1.example.org."]
+    del zone.answers["example.org.", "NS"]
+    assert io_dns.name_servers("127.0.0.1", "example.org", port=port, timeout=1) == []
+
+
 def test_a_primary_would_take_an_update_and_is_told_to_change_nothing(zone: Zone, port: int) -> None:
     assert io_dns.refusal("ns-a", "127.0.0.1", "example.org", Key("bascule", SECRET), port=port) == ""
     (update,) = zone.updates

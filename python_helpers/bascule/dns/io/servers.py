@@ -103,6 +103,12 @@ def apply(change: Change, zone: str, key: Key, port: int = 53, timeout: float = 
         )
 
 
+def name_servers(address: str, zone: str, port: int = 53, timeout: float = 2.0) -> list[str]:
+    """Return the servers that the zone names; a hidden primary is not among them."""
+    found = _ask(address, port, zone, "NS", timeout, authoritative=True)
+    return sorted(item.to_text().lower() for item in found or ())
+
+
 def refusal(host: str, address: str, zone: str, key: Key, port: int = 53, timeout: float = 5.0) -> str:
     """Return why a server would not take an update signed with this key; nothing when it would.
 
