@@ -89,14 +89,17 @@ class ActionModule(ControllerAction):
 
 def _no_way_in(moving: list[Component], scope: Scope) -> list[str]:
     """Try to get into the machines of what moves: a guard may have been read elsewhere, through an API."""
-    hosts = sorted({side.host for c in moving for side in (c.left, c.entered) if side.host in scope.hostvars})
+    needed = [(c.name, host) for c in moving for host in _machines(c) if host in scope.hostvars]
+    hosts = sorted({host for _, host in needed})
     answers = remote.run_on({host: scope.target(host) for host in hosts}, dict.fromkeys(hosts, "true"), {}, _PATIENCE)
-    return [
-        f"{c.name}: no way into {side.host} ({answers[side.host].error})"
-        for c in moving
-        for side in (c.left, c.entered)
-        if side.host in answers and answers[side.host].error
-    ]
+    return [f"{name}: no way into {host} ({answers[host].error})" for name, host in needed if answers[host].error]
+
+
+def _machines(component: Component) -> list[str]:
+    """Return the machines the component needs: what stands where it goes to needs that one alone."""
+    left, entered = component.left.guard, component.entered.guard
+    arrived = entered is not None and entered.status == guard.OPEN and left is not None and left.status == guard.CLOSED
+    return [component.entered.host] if arrived else [component.left.host, component.entered.host]
 
 
 def _spared(moving: list[Component]) -> str:

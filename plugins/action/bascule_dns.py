@@ -14,12 +14,13 @@ description:
 options:
   verb:
     description:
-      - V(look) asks every server and every resolver and changes nothing.
+      - V(look) asks every server and every resolver and changes nothing. V(audit) also asks each server whether it
+        would take an update, by one that asks for no change.
       - V(prepare) adopts the zone and lowers the times to live, V(switch) moves the records to O(to), V(retire) gives
         the times to live back.
-      - V(await) waits until every resolver gives the answers of the active side.
+      - V(await) waits until every secondary and resolver gives the answers of the active side.
     type: str
-    choices: [look, prepare, switch, retire, await]
+    choices: [look, audit, prepare, switch, retire, await]
     required: true
   zone:
     description: The zone.
@@ -39,9 +40,14 @@ options:
     type: str
     required: true
   servers:
-    description: The authoritative servers, name to address.
+    description: The primaries of the zone, name to address; each is updated by itself.
     type: dict
     required: true
+  secondaries:
+    description:
+      - The authoritative servers that take the zone over from a primary, name to address; asked, never updated.
+    type: dict
+    default: {}
   resolvers:
     description: The resolvers to ask as a client does, name to address.
     type: dict
@@ -104,8 +110,8 @@ servers:
   type: list
   elements: dict
 resolvers:
-  description: What every resolver says.
-  returned: when O(verb=look) or O(verb=await)
+  description: What every secondary and resolver says.
+  returned: when O(verb=look), O(verb=audit) or O(verb=await)
   type: list
   elements: dict
 silent:
@@ -118,7 +124,9 @@ differences:
   type: list
   elements: str
 wrong:
-  description: The answers that are not those of the active side, resolvers included.
+  description:
+    - The answers that are not those of the active side, secondaries and resolvers included; with O(verb=audit) also why
+      a server would take no update.
   returned: always
   type: list
   elements: str
@@ -160,13 +168,14 @@ class ActionModule(ControllerAction):
     """See DOCUMENTATION."""
 
     ARGUMENTS: ClassVar[dict[str, Any]] = {
-        "verb": {"type": "str", "choices": ["look", "prepare", "switch", "retire", "await"], "required": True},
+        "verb": {"type": "str", "choices": ["look", "audit", "prepare", "switch", "retire", "await"], "required": True},
         "component": {"type": "str", "required": True},
         "zone": {"type": "str", "required": True},
         "records": {"type": "list", "elements": "dict", "required": True},
         "from": {"type": "str", "required": True},
         "to": {"type": "str", "required": True},
         "servers": {"type": "dict", "required": True},
+        "secondaries": {"type": "dict", "default": {}},
         "resolvers": {"type": "dict", "default": {}},
         "port": {"type": "int", "default": 53},
         "ttl": {"type": "int", "default": 5},
@@ -198,10 +207,25 @@ class ActionModule(ControllerAction):
             return io_dns.read_server(host, args["servers"][host], **asked)
 
         def ask() -> list[ServerView]:
-            return [io_dns.read_resolver(host, address, **asked) for host, address in args["resolvers"].items()]
+            follow = [io_dns.read_server(host, address, **asked) for host, address in args["secondaries"].items()]
+            resolve = [io_dns.read_resolver(host, address, **asked) for host, address in args["resolvers"].items()]
+            return [view for view in follow if not (view.error and args["allow_unreachable"])] + resolve
 
-        if args["verb"] in ("look", "await"):
-            return self._look(zone, args, read, ask, now)
+        if args["verb"] in ("look", "audit", "await"):
+            result = self._look(zone, args, read, ask, now)
+            if args["verb"] == "audit":
+                key = self._key()
+                answering = [view["address"] for view in result["servers"] if not view["error"]]
+                names = io_dns.name_servers(answering[0], zone.name, args["port"], args["timeout"]) if answering else []
+                for text in planner.unlisted(names, len(args["servers"]) + len(args["secondaries"])):
+                    display.warning(text)
+                result["wrong"] += [
+                    why
+                    for host, address in args["servers"].items()
+                    if host not in result["silent"]
+                    and (why := io_dns.refusal(host, address, zone.name, key, args["port"]))
+                ]
+            return result
         if self.check_mode and args["verb"] != "prepare" and not apply.look(zone, list(args["servers"]), read).newest:
             return {
                 "changed": True,
@@ -264,6 +288,9 @@ class ActionModule(ControllerAction):
         wrong = [text for view in [*views, *resolvers] for text in planner.wrong_answers(zone, view, side)]
         wrong += planner.unmoved(found, active, args["captured"] or {})
         faults = planner.faults(zone, found, side)
+        follow = [view for view in resolvers if view.host in args["secondaries"]]
+        faults += [text for view in follow for text in planner.wrong_answers(zone, view, side)]
+        faults += planner.behind(found, follow)
         return {
             **_facts(zone, found, now),
             "wrong": wrong,

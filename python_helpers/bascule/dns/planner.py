@@ -135,6 +135,28 @@ def faults(zone: Zone, found: Survey, side: str) -> list[str]:
     return silent + foreign(zone, found, side) + (differences(zone, found.views) if agreed else [])
 
 
+def behind(found: Survey, followers: Sequence[ServerView]) -> list[str]:
+    """Name the secondaries that have not taken over the newest state: times to live were not lowered there yet."""
+    if found.newest is None:
+        return []
+    text = zone_state.to_text(found.newest)
+    return [
+        f"{view.host}: it has serial {view.serial} and not the newest state of the zone yet; look at its transfers"
+        for view in followers
+        if not view.error and view.state_text != text
+    ]
+
+
+def unlisted(names: Sequence[str], asked: int) -> list[str]:
+    """Say that the zone names more servers than are asked: nobody would see that one still gives the old answer."""
+    if len(names) <= asked:
+        return []
+    return [
+        f"the zone names {len(names)} servers ({', '.join(names)}), and {asked} are asked: list every one in "
+        "dns_switchover_servers or dns_switchover_secondaries"
+    ]
+
+
 def plan_prepare(zone: Zone, found: Survey, source: str, target: str, ttl: int, now: int) -> list[Change]:
     """Adopt the zone at every server and lower the times to live, remembering what they were."""
     base = found.newest or zone_state.adopt(zone.component, source, target)

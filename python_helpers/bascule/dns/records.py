@@ -95,11 +95,11 @@ def normal_value(kind: str, value: str, zone: str) -> str:
     if kind in _NAMING:
         front, _, host = text.rpartition(" ")
         text = f"{front} {_host(host, zone)}".strip().lower()
-    elif kind == "TXT" and '"' not in text:
-        text = " ".join(f'"{part}"' for part in split_text(text.replace("\\", "\\\\")))
     try:
+        if kind == "TXT" and '"' not in text:
+            text = " ".join(f'"{part}"' for part in split_text(text.replace("\\", "\\\\")))
         return dns.rdata.from_text("IN", kind, text, relativize=False).to_text()
-    except dns.exception.DNSException as error:
+    except (dns.exception.DNSException, ValueError) as error:
         raise PlanError(expected=f"a value of type {kind}", found=f"{value!r} ({error})") from error
 
 

@@ -74,7 +74,8 @@ def audit(
     refusals += preflight.retention(source, way)
     for guest in (source, target):
         major = int(versions[guest.side.machine].partition(".")[0] or 8)
-        refusals += preflight.privileges(guest, major, way, preflight.plugged(guest, config), runs_inside)
+        bridges = preflight.plugged(guest, refusals, config)
+        refusals += preflight.privileges(guest, major, way, bridges, runs_inside)
         found, said = preflight.backups(guest)
         refusals += found
         notes += said

@@ -86,9 +86,9 @@ def _gone_with_the_guest(guest: Guest, wanted: Iterable[tuple[str, ...]]) -> lis
     return findings
 
 
-def plugged(guest: Guest, config: Mapping[str, Any]) -> set[str]:
+def plugged(guest: Guest, findings: list[str], config: Mapping[str, Any]) -> set[str]:
     """Return the bridges of this node that the guest is, or will be, plugged into; those of SDN have other paths."""
-    rows = guest.api.get(f"nodes/{guest.side.node}/network", type="any_local_bridge") or []
+    rows = ask(guest, findings, f"nodes/{guest.side.node}/network", type="any_local_bridge") or []
     local = {str(row.get("iface")) for row in rows}
     return {guest.side.bridge or guest_config.bridge_of(net) for net in guest_config.nets(config).values()} & local
 

@@ -440,7 +440,8 @@ def _onboot(onboot: Optional[bool]) -> dict[str, int]:
             found="nothing was captured on either node (/var/lib/bascule/<component>/captured.json)",
             state="nothing was opened",
             next_command="set proxmox_guest_onboot (whether the guest starts with its node: true or false) for the "
-            "component in the inventory, then run the same command again",
+            "component in the inventory, then run the same command again; it connects every interface: cut again "
+            "what is to stay cut",
         )
     return {"onboot": int(onboot)}
 

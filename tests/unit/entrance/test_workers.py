@@ -24,8 +24,8 @@ def _children(tmp_path: Path, programs: dict[int, str | None]) -> Haproxy:
     (proc / "7/task/7").mkdir(parents=True)
     (proc / "7/task/7/children").write_text(" ".join(map(str, programs)) + " ")
 
-    def run(command: Sequence[str], **_: Any) -> Result:
-        return Result(tuple(command), 0, "7\n", "")
+    def run(argv: Sequence[str], **_: Any) -> Result:
+        return Result(tuple(argv), 0, "7\n", "")
 
     return Haproxy("map", "socket", "mode", run, proc)
 

@@ -431,6 +431,15 @@ def test_a_machine_whose_guard_lies_elsewhere_is_asked_before_anything_is_frozen
         assert f"would have cut off the users of low, top at {left}" in output
 
 
+def test_what_has_arrived_does_not_need_the_machine_it_came_from(world: World) -> None:
+    have_moved(world)
+    world.state = ELSEWHERE
+    world.are_down("a-mtp")
+    rc, output = world.move("60_cutover.yml")
+    assert rc == 0, output
+    assert ("low", "thaw") in verbs_said(output)
+
+
 @pytest.mark.parametrize("playbook", ["rollback.yml", "60_cutover.yml"])
 def test_where_both_sides_answer_all_of_the_way_runs(world: World, playbook: str) -> None:
     never_left(world)

@@ -40,6 +40,8 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     """Name servers in memory in place of the network."""
     made = World()
     monkeypatch.setattr(io_dns, "read_server", lambda host, *_, **__: made.read(host))
+    monkeypatch.setattr(io_dns, "name_servers", lambda *_: made.names)
+    monkeypatch.setattr(io_dns, "refusal", lambda host, *_: made.refusals.get(host, ""))
     monkeypatch.setattr(io_dns, "apply", lambda change, *_, **__: made.write(change))
     resolver = ServerView("resolver", "192.0.2.80", rrsets=made.servers["ns-a"].rrsets)
     monkeypatch.setattr(io_dns, "read_resolver", lambda *_, **__: resolver)
@@ -65,6 +67,7 @@ def act(verb: str, *, check: bool = False, variables: dict[str, str] | None = No
         "from": SIDES[0],
         "to": SIDES[1],
         "servers": dict.fromkeys(SIDES, "192.0.2.53"),
+        "secondaries": {},
         "resolvers": {"resolver": "192.0.2.80"},
         "port": 53,
         "ttl": 5,
@@ -98,6 +101,54 @@ def test_a_move_as_the_role_makes_it(world: World) -> None:
     assert not act("switch")["changed"]
     assert act("await")["wrong"], "the resolver still says what the source says"
     assert act("retire")["changed"]
+
+
+def test_the_audit_tells_primaries_from_secondaries(world: World) -> None:
+    """Seen: a secondary in the list stopped the window, and the key was blamed."""
+    assert act("audit")["wrong"] == []
+    world.refusals["ns-b"] = "ns-b takes no update"
+    assert act("audit")["wrong"] == ["ns-b takes no update"]
+    assert act("look")["wrong"] == []
+    assert world.servers["ns-a"].updates == []
+    world.servers["ns-b"].up = False
+    assert [line.partition(":")[0] for line in act("audit")["wrong"]] == ["ns-b"], "once is enough"
+
+
+def test_a_server_that_the_zone_names_and_nobody_asks_is_said(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr("ansible.utils.display.Display.warning", lambda _, text: said.append(text))
+    act("audit")
+    assert said == []
+    world.names = ["ns1.example.org.", "ns2.example.org.", "ns3.example.net."]
+    act("audit")
+    assert "names 3 servers (ns1.example.org., ns2.example.org., ns3.example.net.), and 2 are asked" in said[0]
+    act("audit", secondaries={"ns-b": "192.0.2.54"})
+    assert len(said) == 1
+
+
+def test_a_secondary_is_asked_and_never_updated(world: World) -> None:
+    """Here the primary is hidden: it is in the list of servers, and users ask the secondary alone."""
+    one: dict[str, Any] = {"servers": {"ns-a": "192.0.2.53"}, "resolvers": {}, "secondaries": {"ns-b": "192.0.2.54"}}
+    assert act("audit", **one)["wrong"] == []
+    act("prepare", **one)
+    late = act("look", **one)
+    assert late["wrong"] == []
+    assert late["faults"] == ["ns-b: it has serial 1 and not the newest state of the zone yet; look at its transfers"]
+    primary, secondary = world.servers["ns-a"], world.servers["ns-b"]
+
+    def transfer() -> None:
+        secondary.rrsets, secondary.state, secondary.serial = dict(primary.rrsets), primary.state, primary.serial
+
+    transfer()
+    assert act("look", **one)["faults"] == []
+    act("switch", **one)
+    assert [line.partition(":")[0] for line in act("await", **one)["wrong"]] == ["ns-b", "ns-b"]
+    transfer()
+    assert act("await", **one)["wrong"] == []
+    secondary.up = False
+    assert act("await", **one)["wrong"] == ["ns-b: does not answer"]
+    assert act("await", **{**one, "allow_unreachable": True})["wrong"] == []
+    assert secondary.updates == []
 
 
 def test_the_facts_carry_both_guards(world: World) -> None:

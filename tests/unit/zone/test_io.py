@@ -181,6 +181,36 @@ def test_a_refused_update_is_told(zone: Zone, port: int, rcode: int, error: type
     assert "nothing was changed at ns-a" in str(caught.value)
 
 
+def test_the_zone_names_its_servers(zone: Zone, port: int) -> None:
+    zone.answers["example.org.", "NS"] = "example.org. 60 IN NS NS1.example.org."
+    assert io_dns.name_servers("127.0.0.1", "example.org", port=port, timeout=1) == ["ns1.example.org."]
+    del zone.answers["example.org.", "NS"]
+    assert io_dns.name_servers("127.0.0.1", "example.org", port=port, timeout=1) == []
+
+
+def test_a_primary_would_take_an_update_and_is_told_to_change_nothing(zone: Zone, port: int) -> None:
+    assert io_dns.refusal("ns-a", "127.0.0.1", "example.org", Key("bascule", SECRET), port=port) == ""
+    (update,) = zone.updates
+    assert (len(update.prerequisite), len(update.update)) == (1, 0)
+
+
+def test_a_secondary_is_told_from_a_wrong_key(zone: Zone, port: int) -> None:
+    zone.rcode = dns.rcode.REFUSED
+    said = io_dns.refusal("ns-b", "127.0.0.1", "example.org", Key("bascule", SECRET), port=port)
+    assert "ns-b takes no update signed with the key bascule (REFUSED): where it is a secondary" in said
+    with pytest.MonkeyPatch.context() as patch:
+
+        def refuse(*_: Any, **__: Any) -> None:
+            raise dns.tsig.PeerBadKey
+
+        patch.setattr("dns.query.tcp", refuse)
+        said = io_dns.refusal("ns-b", "127.0.0.1", "example.org", Key("bascule", SECRET), port=port)
+    assert said == "ns-b does not know the key bascule by this secret (PeerBadKey)"
+    assert "does not answer an update" in io_dns.refusal(
+        "ns-b", "127.0.0.1", "example.org", Key("bascule", SECRET), port=1, timeout=0.2
+    )
+
+
 def test_a_lost_answer_is_unknown() -> None:
     """Not success, not failure."""
     with pytest.raises(DnsError, match="unknown whether the server carried it out"):

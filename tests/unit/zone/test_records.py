@@ -77,6 +77,7 @@ def test_values_have_one_spelling(kind: str, value: str, wanted: str) -> None:
         ("AAAA", "192.0.2.1"),
         ("CNAME", "two words"),
         ("CAA", "issue letsencrypt.org"),
+        ("TXT", "déjà"),
     ],
 )
 def test_a_value_that_would_mean_something_else_is_refused(kind: str, value: str) -> None:

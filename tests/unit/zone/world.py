@@ -59,6 +59,10 @@ class World:
 
     def __init__(self) -> None:
         self.servers = {host: Server(host, rrsets()) for host in SIDES}
+        # The servers that the zone names.
+        self.names = ["ns-a.example.org.", "ns-b.example.org."]
+        # Why a server would take no update.
+        self.refusals: dict[str, str] = {}
 
     def read(self, host: str) -> ServerView:
         """Ask one."""

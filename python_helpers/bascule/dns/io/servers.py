@@ -103,7 +103,35 @@ def apply(change: Change, zone: str, key: Key, port: int = 53, timeout: float = 
         )
 
 
-def _message(change: Change, zone: str, key: Key) -> dns.update.UpdateMessage:
+def name_servers(address: str, zone: str, port: int = 53, timeout: float = 2.0) -> list[str]:
+    """Return the servers that the zone names; a hidden primary is not among them."""
+    found = _ask(address, port, zone, "NS", timeout, authoritative=True)
+    return sorted(item.to_text().lower() for item in found or ())
+
+
+def refusal(host: str, address: str, zone: str, key: Key, port: int = 53, timeout: float = 5.0) -> str:
+    """Return why a server would not take an update signed with this key; nothing when it would.
+
+    It is sent one that asks for nothing to be changed: a primary that the key may update says yes, a secondary refuses.
+    """
+    message = _unchanged(zone, key)
+    message.present(dns.name.from_text(zone), "SOA")
+    try:
+        answer = dns.query.tcp(message, address, timeout=timeout, port=port)
+    except dns.tsig.PeerError as error:
+        return f"{host} does not know the key {key.name} by this secret ({type(error).__name__})"
+    except (dns.exception.DNSException, OSError) as error:
+        why = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        return f"{host} does not answer an update ({why})"
+    if answer.rcode() == dns.rcode.NOERROR:
+        return ""
+    return (
+        f"{host} takes no update signed with the key {key.name} ({dns.rcode.to_text(answer.rcode())}): where it is a "
+        "secondary, it belongs into dns_switchover_secondaries; else let the key update the zone there"
+    )
+
+
+def _unchanged(zone: str, key: Key) -> dns.update.UpdateMessage:
     try:
         ring = dns.tsigkeyring.from_text({key.name: key.secret})
     except (binascii.Error, ValueError):
@@ -113,9 +141,13 @@ def _message(change: Change, zone: str, key: Key) -> dns.update.UpdateMessage:
             state="no record was changed",
             next_command="look at dns_switchover_tsig_secret",
         ) from None
-    message = dns.update.UpdateMessage(
+    return dns.update.UpdateMessage(
         zone, keyring=ring, keyname=dns.name.from_text(key.name), keyalgorithm=dns.name.from_text(key.algorithm)
     )
+
+
+def _message(change: Change, zone: str, key: Key) -> dns.update.UpdateMessage:
+    message = _unchanged(zone, key)
     own = dns.name.from_text(state_name(zone))
     if change.state_before is None:
         message.absent(own, "TXT")

@@ -119,4 +119,6 @@ class Paths:
         kind, _, rest = name.partition("/")
         if storage != "local" or not rest or "/" in rest or rest.startswith("."):
             raise ValueError(f"unable to parse volume ID '{volid}'")
-        return self.dump / rest if kind == "backup" else self.images / kind / rest
+        # As Proxmox lays a folder storage out.
+        folders = {"backup": self.dump, "iso": self.storage / "template/iso", "snippets": self.storage / "snippets"}
+        return folders.get(kind, self.images / kind) / rest

@@ -130,6 +130,12 @@ class Volumes:
             if path.with_name(path.name + ".protected").exists():
                 entry["protected"] = 1
             return entry
+        if path.parent.name in ("iso", "snippets"):
+            kind = path.parent.name
+            return {
+                "volid": f"{STORAGE}:{kind}/{path.name}", "content": kind, "ctime": int(stat.st_ctime),
+                "format": "iso" if kind == "iso" else "snippet", "size": stat.st_size,
+            }  # fmt: skip
         return {
             "volid": f"{STORAGE}:{path.parent.name}/{path.name}", "content": "images", "ctime": int(stat.st_ctime),
             "format": "raw", "size": stat.st_size, "used": stat.st_blocks * 512, "vmid": int(path.parent.name),
