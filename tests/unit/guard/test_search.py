@@ -19,6 +19,7 @@ import pytest
 from bascule.guard import state as rule
 from bascule.guard.state import Epoch
 
+from .lost_world import has_a_way
 from .world import BOTH, RUN, SIDES, Fault, Guards, Moves, World, put
 
 _MEMORY = Path("/dev/shm")
@@ -46,7 +47,7 @@ def search(guards: Guards, moves: Moves) -> tuple[int, set[str]]:
         world = waiting.popleft()
         try:
             must_hold(guards, world)
-            if (key := (world.guards, world.data, world.permits)) not in ways:
+            if (key := (world.guards, world.data, world.permits, world.given_up)) not in ways:
                 ways.add(key)
                 goes_on(guards, world)
             for move, then in moves.after(world):
@@ -76,8 +77,11 @@ def must_hold(guards: Guards, world: World) -> None:
     for side in BOTH:
         if world.serving[side] and not world.permits[side]:
             raise Fault(f"{SIDES[side]} serves without a permit")
-        if states[side].status == rule.OPEN and not world.permits[side]:
+        if states[side].status == rule.OPEN and not world.permits[side] and world.given_up != side:
             raise Fault(f"{SIDES[side]} is marked as open without a permit")
+    if world.lost and 0 in world.guards:
+        # Who leads cannot be known; nothing is synced and nothing switched before a person has said it.
+        return
     first = rule.leader(*states)
     if rule.leader(*reversed(states)) != first:
         raise Fault("who leads depends on who is asked first")
@@ -98,6 +102,10 @@ def goes_on(guards: Guards, world: World) -> None:
             back = guards.withdraw(side, world.guards[side], state.promised, frozen=False)
             if back is None or guards.state(side, back).status != rule.OPEN:
                 raise Fault(f"{SIDES[side]} has given no receipt and cannot take its promise back")
+    if world.given_up is not None or (world.lost and 0 in world.guards):
+        if not has_a_way(guards, world):
+            raise Fault("nobody can open a side any more")
+        return
     if 0 in world.guards:
         return
     states = [guards.state(side, world.guards[side]) for side in BOTH]
