@@ -35,8 +35,8 @@ options:
   other_guard:
     description:
       - The guard of the other side, as this module has returned it there.
-      - A side is adopted as V(open) only beside one that was never open, so that a lost guard does not make two.
-      - A side is adopted as V(closed) only beside one that is open or has promised nothing yet, so that the side whose
+      - A side is adopted as V(open) only beside one that is not taken over yet, so that a lost guard does not make two.
+      - A side is adopted as V(closed) beside one that is taken over only while that one is open, so that the side whose
         guard was lost is not taken for the passive one.
     type: dict
 author:

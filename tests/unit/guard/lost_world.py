@@ -1,7 +1,8 @@
 """What else can happen: a guard is lost while its data is kept, a site is lost for good and comes back later.
 
 A person's word is true here: the side that is given up is fenced until it has given way, and the side that is said to
-be the latest is. What only the side had that was given up is exported and counts no more.
+be the latest is. What only the side had that was given up is exported and counts no more. Only the side that leads is
+asked to close, once both are taken over: a guard cannot be above epochs that it has forgotten and nobody else knows.
 """
 
 from __future__ import annotations
@@ -33,6 +34,13 @@ class LostMoves(Moves):
         states = [self.guards.state(side, world.guards[side]) for side in BOTH]
         later = rule.next_epoch(states[0], states[1], RUN)
         return (*self._epochs, later) if rule.UNHEARD < later.number <= self._last else self._epochs
+
+    def may_close(self, world: World, side: int, epoch: Epoch) -> bool:
+        """Say whether a run may ask that side to close: it leads, or has promised so."""
+        if 0 in world.guards:
+            return False
+        states = [self.guards.state(one, world.guards[one]) for one in BOTH]
+        return rule.leader(states[0], states[1]) in (None, SIDES[side]) or states[side].promised == epoch
 
     def after(self, world: World) -> Iterator[Move]:
         """Yield every next moment."""

@@ -146,9 +146,14 @@ UNKNOWN_THERE = GuardState("db", "there")
 
 @pytest.mark.parametrize(
     "other",
-    [HERE_CLOSED, rule.promise(HERE_CLOSED, E6), rule.may_open(HERE_CLOSED, E6, close(THERE_OPEN, E6)[1], True)],
+    [
+        HERE_CLOSED,
+        rule.promise(HERE_CLOSED, E6),
+        rule.may_open(HERE_CLOSED, E6, close(THERE_OPEN, E6)[1], True),
+        rule.adopt_closed(GuardState("db", "here")),
+    ],
 )
-def test_a_side_without_its_guard_is_not_passive_beside_one_that_has_promised(other: GuardState) -> None:
+def test_a_side_without_its_guard_is_not_passive_beside_one_that_is_not_open(other: GuardState) -> None:
     with pytest.raises(GuardRefused, match=r"it may hold what nobody else has.*guard_lost\.md"):
         rule.adopt_closed(UNKNOWN_THERE, other)
 

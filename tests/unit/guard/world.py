@@ -300,6 +300,10 @@ class Moves:
         """Return the epochs that messages may name."""
         return self._epochs
 
+    def may_close(self, world: World, side: int, epoch: Epoch) -> bool:
+        """Say whether somebody may ask that side to close: here, anybody anything."""
+        return True
+
     def _prepared(self, world: World, side: int) -> Iterator[Move]:
         """Prepare takes over what has no guard: the side that serves as open, until a guard is lost the first one."""
         if world.guards[side]:
@@ -356,7 +360,7 @@ class Moves:
     def _closed(self, world: World, side: int, epoch: Epoch) -> Iterator[Move]:
         name, number = SIDES[side], world.guards[side]
         before = self.guards.state(side, number)
-        promised = self.guards.promise(side, number, epoch)
+        promised = self.guards.promise(side, number, epoch) if self.may_close(world, side, epoch) else None
         if promised is not None and promised != number:
             yield f"{name} promises {epoch}", self.went_on(world, side, promised)
         if (
@@ -388,6 +392,10 @@ class Moves:
         number, name = world.guards[side], SIDES[side]
         begun = self.guards.begin(side, number, epoch, receipt, world.data[side])
         if begun is None:
+            return
+        if world.given_up == side:
+            # It is fenced by hand: what its guard says lets nobody in.
+            yield f"{name} is told to open", self.went_on(world, side, begun)
             return
         then = self.let_open(self.went_on(world, side, begun), side, epoch)
         if then != world:
