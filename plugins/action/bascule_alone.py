@@ -13,6 +13,7 @@ description:
     does not answer. By the opening rule the other side has not opened since, so nothing was written there. Such a
     component is neither frozen, carried nor switched; it is let in again, with the one copy of the journal that can
     be had.
+  - A side that was given up as lost is let in by nothing, until it has been closed by C(site_back).
   - Any other component needs both sides and both copies. Where one is silent, or a decommission has begun to remove the
     way, all of it is refused while users are still served. What only points to a site holds up nobody.
 options: {}
@@ -52,7 +53,11 @@ class ActionModule(ControllerAction):
         """Judge and say so."""
         phase = scope.announced.phase
         components, silent = standing.read(scope)
-        alone = [c.name for c in components if not c.retired and position.alone(c.entered, c.left, bool(silent))]
+        alone = [
+            c.name
+            for c in components
+            if not c.retired and c.given_up != c.entered.host and position.alone(c.entered, c.left, bool(silent))
+        ]
         refused = [why for c in components if c.name not in alone and (why := _obstacle(c, bool(silent)))]
         if refused:
             lost = [f"the journal at {site}: {reason}" for site, reason in sorted(silent.items())]
@@ -78,6 +83,12 @@ def _obstacle(component: Component, silent: bool) -> str:
         return f"{component.name}: a decommission has begun to remove what a move needs, and there is no way back"
     if component.points_only:
         return ""
+    back = component.left if component.given_up == component.left.host else component.entered
+    if component.given_up and back.guard is not None:
+        return (
+            f"{component.name}: {back.host} was given up as lost and is back; it is closed and looked through first "
+            f"(ansible-playbook playbooks/site_back.yml --limit {component.name})"
+        )
     if component.unread:
         return f"{component.name}: no answer for {' and '.join(component.unread)}"
     return f"{component.name}: has to move" if silent else ""
