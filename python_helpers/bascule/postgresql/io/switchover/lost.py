@@ -10,6 +10,7 @@ from ....guard.io import store
 from ....guard.state import GuardState, Word, last_open
 from ....system.io import storage, units
 from ...spec import DUMP_RESTORE, Spec
+from ..cluster import probe
 from ..cluster.cluster import HOME, Cluster, load_spec, world
 from ..dump import safety_dump
 from ..pooler.console import Pooler
@@ -24,6 +25,7 @@ def take_over(component: str, side: str, word: Word, *, budget: float = 60, chec
     """Open this side by a person's word: replay what is here, promote, let clients in."""
     spec = load_spec(component, side)
     _whole(spec, store.read(component, side))
+    _is_silent(spec, word)
     if check:
         return {"changed": True, "guard": store.read(component, side).to_dict(), "notices": []}
     # Their locks and snapshots would keep this side from replaying to its end.
@@ -59,6 +61,18 @@ def give_way(
         with contextlib.suppress(BasculeError), Pooler(spec) as pooler:
             pooler.point(spec.peer_address, spec.peer_port)
     return {"changed": True, "guard": store.read(component, side).to_dict(), "proof": proof}
+
+
+def _is_silent(spec: Spec, word: Word) -> None:
+    """Refuse while the lost side's server answers; its silence is no proof, that is what the person answers for."""
+    found = probe.knock_outside(spec, 3)
+    if found.kind == "admitted" or (found.is_refusal and found.code != "ECONNREFUSED"):
+        raise BasculeError(
+            expected=f"no server at {spec.peer_side}, which is lost and fenced as {word.by} has said ({word.fenced})",
+            found=f"asked from {spec.side}, it answers: {found.code} {found.text}",
+            state="nothing was opened",
+            next_command="fence it, or use cutover and rollback; then run the same playbook again",
+        )
 
 
 def _whole(spec: Spec, guard: GuardState) -> None:
