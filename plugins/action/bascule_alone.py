@@ -41,8 +41,6 @@ from ansible.utils.display import Display
 from bascule.errors import BasculeError
 from bascule.plugin import standing
 from bascule.plugin.action import ControllerAction, Scope
-from bascule.plugin.standing import Component
-from bascule.run import position
 from bascule.run.io.journal import Journal
 
 
@@ -53,12 +51,8 @@ class ActionModule(ControllerAction):
         """Judge and say so."""
         phase = scope.announced.phase
         components, silent = standing.read(scope)
-        alone = [
-            c.name
-            for c in components
-            if not c.retired and c.given_up != c.entered.host and position.alone(c.entered, c.left, bool(silent))
-        ]
-        refused = [why for c in components if c.name not in alone and (why := _obstacle(c, bool(silent)))]
+        alone = [c.name for c in components if standing.is_alone(c, bool(silent))]
+        refused = [why for c in components if c.name not in alone and (why := standing.obstacle(c, bool(silent)))]
         if refused:
             lost = [f"the journal at {site}: {reason}" for site, reason in sorted(silent.items())]
             raise BasculeError(
@@ -76,19 +70,3 @@ class ActionModule(ControllerAction):
         if alone:
             Journal.current().append("decision", phase=phase, data={"decision": "alone", "components": alone})
         return {"ansible_facts": {"bascule_alone": alone}}
-
-
-def _obstacle(component: Component, silent: bool) -> str:
-    if component.retired:
-        return f"{component.name}: a decommission has begun to remove what a move needs, and there is no way back"
-    if component.points_only:
-        return ""
-    back = component.left if component.given_up == component.left.host else component.entered
-    if component.given_up and back.guard is not None:
-        return (
-            f"{component.name}: {back.host} was given up as lost and is back; it is closed and looked through first "
-            f"(ansible-playbook playbooks/site_back.yml --limit {component.name})"
-        )
-    if component.unread:
-        return f"{component.name}: no answer for {' and '.join(component.unread)}"
-    return f"{component.name}: has to move" if silent else ""

@@ -69,6 +69,7 @@ class ActionModule(ControllerAction):
             chain.problems(read),
             (_site_name(scope, "plan_source_site"), _site_name(scope, "plan_target_site")),
             position.retired(entries),
+            bool(errors),
         )
         own = runs.describe(runs.starts(entries))
         if other := [name for name in runs.plans(runs.starts(entries)) if name != scope.plan]:

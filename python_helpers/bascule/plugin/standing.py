@@ -51,6 +51,30 @@ def read(scope: Scope) -> tuple[list[Component], Mapping[str, str]]:
     return found, silent
 
 
+def is_alone(component: Component, silent: bool) -> bool:
+    """Say whether a component is only let in again where it is; one that was given up as lost never is."""
+    if component.retired or component.given_up == component.entered.host:
+        return False
+    return position.alone(component.entered, component.left, silent)
+
+
+def obstacle(component: Component, silent: bool) -> str:
+    """Return why a component that is not alone cannot move; `silent` when a site's journal does not answer."""
+    if component.retired:
+        return f"{component.name}: a decommission has begun to remove what a move needs, and there is no way back"
+    if component.points_only:
+        return ""
+    back = component.left if component.given_up == component.left.host else component.entered
+    if component.given_up and back.guard is not None:
+        return (
+            f"{component.name}: {back.host} was given up as lost and is back; it is closed and looked through first "
+            f"(ansible-playbook playbooks/site_back.yml --limit {component.name})"
+        )
+    if component.unread:
+        return f"{component.name}: no answer for {' and '.join(component.unread)}"
+    return f"{component.name}: has to move" if silent else ""
+
+
 def entries(scope: Scope) -> list[Entry]:
     """Return the journal's entries, here and at every site that answers."""
     return _entries(scope)[0]

@@ -196,6 +196,14 @@ def standing(sides: Sides) -> Standing:
         )
         return Standing(sides.component, "unread", words)
     both = f"{source.host} {_status(source)}, {target.host} {_status(target)}"
+    for gone, known in ((first, second), (second, first)):
+        if gone.status != rule.UNKNOWN or known.status == rule.UNKNOWN:
+            continue
+        serves = known.status == rule.OPEN and not rule.gave_up(known, gone)
+        if not serves and (known.promised or rule.ADOPTED) > rule.ADOPTED:
+            return Standing(sides.component, "guard-lost", f"THE GUARD OF {gone.side} IS LOST ({both})")
+        what = f"open at {known.side}, and " if serves else ""
+        return Standing(sides.component, "unprepared", f"{what}not taken over by prepare at {gone.side} ({both})")
     if first.status == second.status == rule.OPEN:
         return Standing(sides.component, "both", f"BOTH SIDES OPEN: {both}")
     for name, side, guard in (("source", source, first), ("target", target, second)):
@@ -204,9 +212,6 @@ def standing(sides: Sides) -> Standing:
             return Standing(
                 sides.component, f"{name}-frozen" if guard.frozen else name, f"{what} at {side.site} ({both})"
             )
-    for gone, known in ((first, second), (second, first)):
-        if gone.status == rule.UNKNOWN and (known.promised or rule.ADOPTED) > rule.ADOPTED:
-            return Standing(sides.component, "guard-lost", f"THE GUARD OF {gone.side} IS LOST ({both})")
     if rule.UNKNOWN in (first.status, second.status):
         return Standing(sides.component, "unprepared", f"not taken over by prepare ({both})")
     leader = rule.leader(first, second)
@@ -247,9 +252,17 @@ def last_verb(entries: Sequence[Mapping[str, Any]]) -> Last:
 
 
 def next_command(
-    standings: Sequence[Standing], last: Last, source_name: str, target_name: str, gone: Collection[str] = ()
+    standings: Sequence[Standing],
+    last: Last,
+    source_name: str,
+    target_name: str,
+    gone: Collection[str] = (),
+    silent: bool = False,
 ) -> str:
-    """Return the next safe command, or what a person has to do first; `gone` are components without a way back."""
+    """Return the next safe command, or what a person has to do first; `gone` are components without a way back.
+
+    Where a site's journal is `silent`, nothing moves: what is open is let in again where it is.
+    """
     where = {standing.where for standing in standings}
     go, back = (
         f"ansible-playbook playbooks/60_cutover.yml -e confirm={target_name}",
@@ -265,7 +278,7 @@ def next_command(
         "make the machine that was not read reachable, then ask again: ansible-playbook playbooks/status.yml; "
         "if it is lost for good: docs/runbooks/site_lost.md"
     )
-    if where & {"unread", *_ALONE}:
+    if silent or where & {"unread", *_ALONE}:
         waiting = any("frozen" in word for word in where) or last.phase in ("cutover", "rollback")
         for site, command in (("source", back), ("target", go)):
             if waiting and all(word.startswith(site) for word in where):
@@ -315,6 +328,7 @@ def report(
     problems: Sequence[str],
     names: tuple[str, str],
     gone: Collection[str] = (),
+    silent: bool = False,
 ) -> list[str]:
     """Return about ten lines that say where the run stands.
 
@@ -326,6 +340,7 @@ def report(
         problems: what is wrong with the journal's chains.
         names: what a person types to confirm the source and the target site.
         gone: components whose way back a decommission has begun to remove.
+        silent: whether a site's journal could not be read.
     """
     standings = [standing(component) for component in sides]
     width = max((len(s.component) for s in standings), default=0)
@@ -342,7 +357,7 @@ def report(
         + (f"CHAIN BROKEN: {'; '.join(problems[:3])}" if problems else "chains hold"),
     ]
     lines += [f"  {s.component:<{width}}  {s.words}" for s in standings]
-    return [*lines, f"Next: {next_command(standings, last, *names, gone)}"]
+    return [*lines, f"Next: {next_command(standings, last, *names, gone, silent)}"]
 
 
 def _is_back(sides: Sides, side: Side, other: Side) -> bool:

@@ -1,4 +1,4 @@
-"""Which guests are booted, or asked, before a cutover: from no state that a failure leaves does that stop the way on."""
+"""Which guests are booted, or asked, before a cutover: no state that a failure leaves is stopped by that."""
 
 from __future__ import annotations
 
