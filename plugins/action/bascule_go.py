@@ -80,7 +80,7 @@ class ActionModule(ControllerAction):
         direction = scope.direction(args["direction"])
         site = confirm(plan, direction, args["phase"], args["confirm"])
         lost = {}
-        if args["direction"] == AWAY:
+        if args["phase"] == "site_lost":
             hosts = {
                 name: context.announce(name, scope.hostvars[name], args["phase"], "state", direction).from_host
                 for name in scope.in_play

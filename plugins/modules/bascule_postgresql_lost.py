@@ -12,6 +12,7 @@ description:
   - V(open) promotes this side without the other one's receipt, by a person's word that it is lost and fenced.
   - V(closed) ends the permit of a side that was given up and is back, stops its server and proves the refusal. What it
     alone has is exported by the unit that M(bascule_postgresql_follow) starts.
+  - V(receipt) has a side that is closed already proved closed again, for a higher epoch.
 options:
   component:
     description: Name of the component.
@@ -24,7 +25,7 @@ options:
   state:
     description: What the side shall be.
     type: str
-    choices: [open, closed]
+    choices: [open, closed, receipt]
     required: true
   word:
     description: The person's word, as M(bascule_word) made it; for V(open).
@@ -33,7 +34,7 @@ options:
     description: The guard of the side that was opened instead; for V(closed).
     type: dict
   epoch:
-    description: The epoch for which the side gives way; for V(closed).
+    description: The epoch for which the side gives way, or gives its receipt; for V(closed) and V(receipt).
     type: str
   patience:
     description: Seconds that a promotion or a stop may take.
@@ -57,7 +58,7 @@ EXAMPLES = r"""
 RETURN = r"""
 guard:
   description: What this side has promised.
-  returned: always
+  returned: when opened or closed
   type: dict
 """
 
@@ -65,7 +66,7 @@ from typing import Any
 
 from ansible.module_utils.bascule.guard.state import GuardState, Word
 from ansible.module_utils.bascule.plugin.module import run_module
-from ansible.module_utils.bascule.postgresql.io.switchover import lost
+from ansible.module_utils.bascule.postgresql.io.switchover import lost, recovery
 from ansible.module_utils.basic import AnsibleModule
 
 
@@ -75,6 +76,8 @@ def main(module: AnsibleModule) -> dict[str, Any]:
     component, side, check, budget = params["component"], params["side"], module.check_mode, params["patience"]
     if params["state"] == "open":
         return lost.take_over(component, side, Word.from_dict(params["word"]), budget=budget, check=check)
+    if params["state"] == "receipt":
+        return {"changed": True, "receipt": None} if check else recovery.close(component, side, params["epoch"])
     other = GuardState.from_dict(params["other_guard"])
     return lost.give_way(component, side, other, params["epoch"], budget=budget, check=check)
 
@@ -84,12 +87,16 @@ if __name__ == "__main__":
         {
             "component": {"type": "str", "required": True},
             "side": {"type": "str", "required": True},
-            "state": {"type": "str", "choices": ["open", "closed"], "required": True},
+            "state": {"type": "str", "choices": ["open", "closed", "receipt"], "required": True},
             "word": {"type": "dict"},
             "other_guard": {"type": "dict"},
             "epoch": {"type": "str"},
             "patience": {"type": "float", "default": 120},
         },
         main,
-        required_if=[("state", "open", ["word"]), ("state", "closed", ["other_guard", "epoch"])],
+        required_if=[
+            ("state", "open", ["word"]),
+            ("state", "closed", ["other_guard", "epoch"]),
+            ("state", "receipt", ["epoch"]),
+        ],
     )

@@ -19,7 +19,7 @@ PLAY_KEYS = {
 # Samples that disturb one another are taken one layer after the other: a proof boot slows the link that is measured.
 MEASURING = {"check"}
 CLOSING = {"freeze", "retire", "give_way"}
-OPENING = {"switch", "thaw", "take_over"}
+OPENING = {"switch", "thaw", "take_over", "reopen"}
 SPARED = "inventory_hostname not in bascule_alone"
 INCLUDE = "ansible.builtin.include_role"
 
@@ -69,7 +69,7 @@ def test_a_verb_play_is_begin_role_end(path: Path, play: dict[str, Any]) -> None
     announced = begin["bascule_begin"]
     assert set(announced) == {"phase", "verb", "direction"}
     assert announced["verb"] in VERBS
-    away = {AWAY} if path.stem == "site_lost" else set()
+    away = {AWAY} if path.stem in ("site_lost", "guard_lost") else set()
     assert announced["direction"] in {*DIRECTIONS, *away}, "the direction is a literal"
     assert [announced["phase"]] == play["tags"]
     assert role[INCLUDE] == {"name": "{{ component_role }}", "tasks_from": announced["verb"]}

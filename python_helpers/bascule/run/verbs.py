@@ -46,6 +46,8 @@ VERBS: Mapping[str, Verb] = {
         Verb("take_over", mutates=True),
         # A side that was given up is back: it closes.
         Verb("give_way", mutates=True),
+        # A side has lost its guard, and a person says that it is the latest: it is taken over as open again.
+        Verb("reopen", mutates=True, both_copies=True, stopped_by_any=True),
         Verb("retire", mutates=True, both_copies=True, stopped_by_any=True),
     )
 }

@@ -172,3 +172,16 @@ def test_no_epoch_is_chosen_for_a_side_that_is_back_or_has_lost_its_guard(world:
     assert output.count("it was refused") == 2
     assert "it may hold what nobody else has" in output
     assert "looked through for what it alone has" in output
+
+
+def test_a_lost_guard_is_taken_over_by_who_says_which_side_is_the_latest(world: World) -> None:
+    have_moved(world)
+    tasks = world.path / "roles/toy/tasks"
+    rc, _ = world.move("status.yml")
+    assert rc == 0
+    (tasks / "reopen.yml").write_text((tasks / "thaw.yml").read_text())
+    rc, output = world.move("guard_lost.yml", *GIVEN)
+    assert rc == 0, output
+    words = [line.split() for line in said(output)]
+    assert [w[:4] for w in words] == [["low", "reopen", "a-mtp", "a-tls"], ["top", "reopen", "a-mtp", "a-tls"]]
+    assert not [e for e in world.entries if "lost" in e["data"]], "no site was given up"
