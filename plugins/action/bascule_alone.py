@@ -13,6 +13,7 @@ description:
     does not answer. By the opening rule the other side has not opened since, so nothing was written there. Such a
     component is neither frozen, carried nor switched; it is let in again, with the one copy of the journal that can
     be had.
+  - A side that was given up as lost is let in by nothing, until it has been closed by C(site_back).
   - Any other component needs both sides and both copies. Where one is silent, or a decommission has begun to remove the
     way, all of it is refused while users are still served. What only points to a site holds up nobody.
 options: {}
@@ -40,8 +41,6 @@ from ansible.utils.display import Display
 from bascule.errors import BasculeError
 from bascule.plugin import standing
 from bascule.plugin.action import ControllerAction, Scope
-from bascule.plugin.standing import Component
-from bascule.run import position
 from bascule.run.io.journal import Journal
 
 
@@ -52,8 +51,8 @@ class ActionModule(ControllerAction):
         """Judge and say so."""
         phase = scope.announced.phase
         components, silent = standing.read(scope)
-        alone = [c.name for c in components if not c.retired and position.alone(c.entered, c.left, bool(silent))]
-        refused = [why for c in components if c.name not in alone and (why := _obstacle(c, bool(silent)))]
+        alone = [c.name for c in components if standing.is_alone(c, bool(silent))]
+        refused = [why for c in components if c.name not in alone and (why := standing.obstacle(c, bool(silent)))]
         if refused:
             lost = [f"the journal at {site}: {reason}" for site, reason in sorted(silent.items())]
             raise BasculeError(
@@ -71,13 +70,3 @@ class ActionModule(ControllerAction):
         if alone:
             Journal.current().append("decision", phase=phase, data={"decision": "alone", "components": alone})
         return {"ansible_facts": {"bascule_alone": alone}}
-
-
-def _obstacle(component: Component, silent: bool) -> str:
-    if component.retired:
-        return f"{component.name}: a decommission has begun to remove what a move needs, and there is no way back"
-    if component.points_only:
-        return ""
-    if component.unread:
-        return f"{component.name}: no answer for {' and '.join(component.unread)}"
-    return f"{component.name}: has to move" if silent else ""

@@ -85,6 +85,16 @@ STATE = """
       {{ [__toy_read_from, __toy_read_to] | selectattr('stdout', 'defined') | map(attribute='stdout')
          | map('from_json') }}
 """
+TAKE_OVER = """
+- name: Make the word
+  bascule_word:
+    guard: "{{ __toy_guards | selectattr('side', 'equalto', bascule_to) | first }}"
+    about: "{{ bascule_from }}"
+  register: __toy_word
+- name: Say it
+  ansible.builtin.debug:
+    msg: "word {{ inventory_hostname }} {{ __toy_word.word | to_json }}"
+"""
 PLAY = """
 - name: {verb}
   hosts: components
@@ -171,8 +181,9 @@ class World:
         """Run one of the project's own playbooks; the toy role answers its verbs, and says where it stands."""
         tasks = self.path / "roles/toy/tasks"
         (tasks / "state.yml").write_text(STATE)
-        for verb in ("check", "capture", "freeze", "sync", "switch", "thaw", "retire"):
+        for verb in ("check", "capture", "freeze", "sync", "switch", "thaw", "retire", "give_way"):
             (tasks / f"{verb}.yml").write_text(VERB)
+        (tasks / "take_over.yml").write_text(TAKE_OVER + VERB)
         answer = "confirm=montpellier" if playbook == "rollback.yml" else "confirm=toulouse"
         return self.run(playbook=ROOT / "playbooks" / playbook, arguments=("-e", answer, *arguments))
 
