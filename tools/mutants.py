@@ -54,6 +54,26 @@ AREAS: dict[str, tuple[float, tuple[Target, ...]]] = {
     ),
     "store": (0.95, (Target("python_helpers/bascule/guard/io/store.py", GUARD),)),
     "gates": (0.95, (Target("python_helpers/bascule/run/gates.py", ("tests/unit/run/test_gates.py",)),)),
+    "comparer": (
+        0.9,
+        (
+            Target("python_helpers/bascule/postgresql/compare.py", ("tests/unit/postgresql/test_compare.py",)),
+            Target(
+                "python_helpers/bascule/postgresql/rows.py",
+                ("tests/unit/postgresql/test_rows.py", "tests/unit/postgresql/test_digest.py"),
+            ),
+        ),
+    ),
+    "judge": (0.9, (Target("python_helpers/bascule/report/judge.py", ("tests/unit/report/test_figures.py",)),)),
+    "manifest": (
+        0.9,
+        (
+            Target(
+                "python_helpers/bascule/filetree/manifest.py",
+                ("tests/unit/filetree/test_manifest.py", "tests/unit/filetree/test_content.py"),
+            ),
+        ),
+    ),
 }
 
 
