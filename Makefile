@@ -11,7 +11,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: help packages install demo test test-all lint unit meta molecule faults integration bench lab-up lab-status lab-down lab-image clean
+.PHONY: help packages install demo test test-all lint unit meta mutants molecule faults integration bench lab-up lab-status lab-down lab-image clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -44,6 +44,9 @@ unit: install ## Run the unit tests
 
 meta: install ## Run the tests of the repository's own rules
 	@$(BIN)/pytest -q tests/meta
+
+mutants: install ## Change the code that decides, bit by bit, and see that the tests notice (ONLY="rule gates" for some)
+	@$(BIN)/python tools/mutants.py $(ONLY)
 
 molecule: lab-image ## Run Molecule for every role (ONLY=role for one)
 	@$(BIN)/pytest -q -n 2 tests/molecule $(if $(ONLY),-k $(ONLY))

@@ -46,16 +46,34 @@ class Target:
     tests: tuple[str, ...]
 
 
-GUARD = ("tests/unit/guard/test_state.py", "tests/unit/guard/test_guard_store.py", "tests/unit/guard/test_search.py")
+GUARD = tuple(f"tests/unit/guard/test_{name}.py" for name in ("state", "lost", "guard_store", "search"))
 AREAS: dict[str, tuple[float, tuple[Target, ...]]] = {
-    "guard": (
+    "rule": (
         0.95,
+        tuple(Target(f"python_helpers/bascule/guard/{name}.py", GUARD) for name in ("state", "lost")),
+    ),
+    "store": (0.95, (Target("python_helpers/bascule/guard/io/store.py", GUARD),)),
+    "gates": (0.95, (Target("python_helpers/bascule/run/gates.py", ("tests/unit/run/test_gates.py",)),)),
+    "comparer": (
+        0.9,
         (
-            Target("python_helpers/bascule/guard/state.py", GUARD),
-            Target("python_helpers/bascule/guard/io/store.py", GUARD),
+            Target("python_helpers/bascule/postgresql/compare.py", ("tests/unit/postgresql/test_compare.py",)),
+            Target(
+                "python_helpers/bascule/postgresql/rows.py",
+                ("tests/unit/postgresql/test_rows.py", "tests/unit/postgresql/test_digest.py"),
+            ),
         ),
     ),
-    "gates": (0.95, (Target("python_helpers/bascule/run/gates.py", ("tests/unit/run/test_gates.py",)),)),
+    "judge": (0.9, (Target("python_helpers/bascule/report/judge.py", ("tests/unit/report/test_figures.py",)),)),
+    "manifest": (
+        0.9,
+        (
+            Target(
+                "python_helpers/bascule/filetree/manifest.py",
+                ("tests/unit/filetree/test_manifest.py", "tests/unit/filetree/test_content.py"),
+            ),
+        ),
+    ),
 }
 
 
@@ -198,10 +216,8 @@ def main() -> int:
     if unknown := sorted(set(given.areas) - set(AREAS)):
         parser.error(f"no such area: {', '.join(unknown)}")
     os.chdir(ROOT)
-    before = json.loads(RESULT.read_text(encoding="utf-8")) if RESULT.is_file() else {"files": {}}
-    files: dict[str, Any] = before["files"]
     argued = {
-        (file, s["code"], s["mutation"]): s["equivalent"] for file, data in files.items() for s in data["survivors"]
+        (file, s["code"], s["mutation"]): s["equivalent"] for file, data in _kept().items() for s in data["survivors"]
     }
     bad = []
     for area in given.areas or AREAS:
@@ -211,10 +227,10 @@ def main() -> int:
                 for one in mutations((ROOT / target.file).read_text(encoding="utf-8")):
                     print(f"{target.file}:{one.line}: {one.what}")
                 continue
-            files[target.file] = measure(target, argued)
+            _keep(target.file, measure(target, argued))
         if given.list:
             continue
-        _write(files)
+        files = _kept()
         measured = [files[target.file] for target in targets]
         share = sum(data["killed"] for data in measured) / sum(data["mutants"] for data in measured)
         print(f"{area}: {share:.1%} of the changes are noticed, {floor:.0%} are wanted")
@@ -230,7 +246,13 @@ def main() -> int:
     return 1 if bad else 0
 
 
-def _write(files: dict[str, Any]) -> None:
+def _kept() -> dict[str, Any]:
+    files: dict[str, Any] = json.loads(RESULT.read_text(encoding="utf-8"))["files"] if RESULT.is_file() else {}
+    return files
+
+
+def _keep(file: str, measured: dict[str, Any]) -> None:
+    files = {**_kept(), file: measured}
     result = {
         "mutants": sum(data["mutants"] for data in files.values()),
         "killed": sum(data["killed"] for data in files.values()),

@@ -13,6 +13,7 @@ description:
     does not answer. By the opening rule the other side has not opened since, so nothing was written there. Such a
     component is neither frozen, carried nor switched; it is let in again, with the one copy of the journal that can
     be had.
+  - A side that was given up as lost is let in by nothing, until it has been closed by C(site_back).
   - Any other component needs both sides and both copies, and a way into both machines. Where one is silent, or a
     decommission has begun to remove the way, all of it is refused while users are still served, and who would have been
     cut off is named.
@@ -45,7 +46,6 @@ from bascule.guard import state as guard
 from bascule.plugin import standing
 from bascule.plugin.action import ControllerAction, Scope
 from bascule.plugin.standing import Component
-from bascule.run import position
 from bascule.run.io.journal import Journal
 from bascule.system.io import remote
 
@@ -60,9 +60,9 @@ class ActionModule(ControllerAction):
         """Judge and say so."""
         phase = scope.announced.phase
         components, silent = standing.read(scope)
-        alone = [c.name for c in components if not c.retired and position.alone(c.entered, c.left, bool(silent))]
+        alone = [c.name for c in components if standing.is_alone(c, bool(silent))]
         moving = [c for c in components if c.name not in alone]
-        refused = [why for c in moving if (why := _obstacle(c, bool(silent)))]
+        refused = [why for c in moving if (why := standing.obstacle(c, bool(silent)))]
         closed = _no_way_in([c for c in moving if not (c.retired or c.points_only or c.unread)], scope)
         if refused or closed:
             lost = [f"the journal at {site}: {reason}" for site, reason in sorted(silent.items())]
@@ -111,13 +111,3 @@ def _spared(moving: list[Component]) -> str:
             served.setdefault(component.left.host, []).append(component.name)
     users = " and ".join(f"{', '.join(names)} at {host}" for host, names in served.items())
     return f"; it would have cut off the users of {users}" if users else ""
-
-
-def _obstacle(component: Component, silent: bool) -> str:
-    if component.retired:
-        return f"{component.name}: a decommission has begun to remove what a move needs, and there is no way back"
-    if component.points_only:
-        return ""
-    if component.unread:
-        return f"{component.name}: no answer for {' and '.join(component.unread)}"
-    return f"{component.name}: has to move" if silent else ""

@@ -24,12 +24,15 @@ options:
     description: The verb that follows.
     type: str
     required: true
-    choices: [state, audit, prepare, sync, check, capture, freeze, switch, thaw, verify, retire]
+    choices:
+      [state, audit, prepare, sync, check, capture, freeze, switch, thaw, verify, take_over, give_way, reopen, retire]
   direction:
-    description: V(forward) from the source to the target, V(back) the other way round.
+    description:
+      - V(forward) from the source to the target, V(back) the other way round.
+      - V(away) from the site that M(bascule_lost) has given up.
     type: str
     required: true
-    choices: [forward, back]
+    choices: [forward, back, away]
 author:
   - The Bascule authors
 """
@@ -59,7 +62,7 @@ from bascule.run import context
 from bascule.run.io import identity
 from bascule.run.io.journal import Journal, require_copies
 from bascule.run.progress import refuse_after_failure
-from bascule.run.verbs import DIRECTIONS, VERBS, verb
+from bascule.run.verbs import AWAY, DIRECTIONS, VERBS, verb
 
 
 class ActionModule(ControllerAction):
@@ -68,12 +71,13 @@ class ActionModule(ControllerAction):
     ARGUMENTS: ClassVar[dict[str, Any]] = {
         "phase": {"type": "str", "required": True},
         "verb": {"type": "str", "required": True, "choices": list(VERBS)},
-        "direction": {"type": "str", "required": True, "choices": list(DIRECTIONS)},
+        "direction": {"type": "str", "required": True, "choices": [*DIRECTIONS, AWAY]},
     }
 
     def act(self, args: dict[str, Any], scope: Scope) -> dict[str, Any]:
         """Announce the verb."""
-        about = context.announce(scope.component, scope.variables, args["phase"], args["verb"], args["direction"])
+        direction = scope.direction(args["direction"])
+        about = context.announce(scope.component, scope.variables, args["phase"], args["verb"], direction)
         facts = {
             "bascule_from": about.from_host,
             "bascule_to": about.to_host,

@@ -16,10 +16,10 @@ options:
     type: str
     required: true
   direction:
-    description: V(forward) leads to the target, V(back) to the source.
+    description: V(forward) leads to the target, V(back) to the source, V(away) from a site that was given up.
     type: str
     required: true
-    choices: [forward, back]
+    choices: [forward, back, away]
   confirm:
     description: What was typed. Case does not matter.
     type: str
@@ -54,9 +54,10 @@ from typing import Any, ClassVar
 from ansible.utils.display import Display
 
 from bascule.plugin.action import ControllerAction, Scope
+from bascule.run import context
 from bascule.run.approval import confirm, given_up
 from bascule.run.io.journal import Journal
-from bascule.run.verbs import DIRECTIONS
+from bascule.run.verbs import AWAY, DIRECTIONS
 
 display = Display()
 
@@ -66,7 +67,7 @@ class ActionModule(ControllerAction):
 
     ARGUMENTS: ClassVar[dict[str, Any]] = {
         "phase": {"type": "str", "required": True},
-        "direction": {"type": "str", "required": True, "choices": list(DIRECTIONS)},
+        "direction": {"type": "str", "required": True, "choices": [*DIRECTIONS, AWAY]},
         "confirm": {"type": "str", "required": True},
     }
 
@@ -76,7 +77,15 @@ class ActionModule(ControllerAction):
         notes = given_up({name: scope.hostvars[name] for name in scope.components})
         for note in notes:
             display.display(f"  GO includes: {note}")
-        site = confirm(plan, args["direction"], args["phase"], args["confirm"])
+        direction = scope.direction(args["direction"])
+        site = confirm(plan, direction, args["phase"], args["confirm"])
+        lost = {}
+        if args["phase"] == "site_lost":
+            hosts = {
+                name: context.announce(name, scope.hostvars[name], args["phase"], "state", direction).from_host
+                for name in scope.in_play
+            }
+            lost = {"lost": {**scope.get("bascule_given_up"), "hosts": hosts}}
         journal = Journal.current()
         targets = {} if self.check_mode else scope.journal_targets()
         warnings = journal.start(targets, scope.about_run(args["phase"], self.check_mode))
@@ -85,8 +94,9 @@ class ActionModule(ControllerAction):
             phase=args["phase"],
             data={
                 "decision": "GO",
-                "direction": args["direction"],
+                "direction": direction,
                 "site": site,
+                **lost,
                 "check_mode": self.check_mode,
                 "given_up": notes,
             },

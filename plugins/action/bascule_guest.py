@@ -24,6 +24,7 @@ options:
         stops it again; a guest that is moved warm stays up. V(boot) boots it and leaves it running.
       - V(freeze), V(close_begin) and V(close_finish) work on the side that is left, V(open) and V(thaw) on the side
         that is entered.
+      - V(take_over) opens the side that is entered by O(word), V(give_way) closes O(machine), which was given up.
       - V(left_behind) follows a migration that still runs, and says whether one has left its number locked.
         V(put_aside) frees the number at the side that is entered, V(remote_migrate) lets Proxmox send the guest there.
       - V(unfinished) says whether an interrupted copy may have taken a guard away or left a lock, V(left_locked) at
@@ -35,10 +36,16 @@ options:
     required: true
     choices: [guards, state, ready, plan_prepare, plan_sync, plan_switch, audit, adopt, backup, leftover, restore,
       left_behind, unfinished, left_locked, take_back, put_aside, remote_migrate, backup_jobs, set_backup_jobs, quiesce,
-      boot, proof_boot, freeze, close_begin, close_finish, open, thaw, verify, retire]
+      boot, proof_boot, freeze, close_begin, close_finish, open, take_over, give_way, thaw, verify, retire]
   epoch:
     description: The epoch of the switch.
     type: str
+  word:
+    description: A person's word that the other side is lost, as M(bascule_word) made it.
+    type: dict
+  other_guard:
+    description: With V(give_way), the guard of the side that was opened instead.
+    type: dict
   position:
     description: Digests of the closed side's disks; with V(verify) as they are now.
     type: dict
@@ -216,6 +223,8 @@ display = Display()
 SPEC: dict[str, Any] = {
     "operation": {"type": "str", "required": True, "choices": []},
     "epoch": {"type": "str"},
+    "word": {"type": "dict"},
+    "other_guard": {"type": "dict"},
     "position": {"type": "dict"},
     "receipt": {"type": "dict"},
     "reached": {"type": "dict"},
@@ -238,10 +247,13 @@ SPEC: dict[str, Any] = {
     "enabled": {"type": "bool", "default": False},
     "fresh": {"type": "bool", "default": False},
 }
+UNTRIED = ("proof_boot", "close_begin", "close_finish", "open", "take_over", "give_way")
 REQUIRED_IF = [
     ("operation", "close_begin", ["epoch"]),
     ("operation", "close_finish", ["epoch", "position"]),
     ("operation", "open", ["epoch", "receipt"]),
+    ("operation", "take_over", ["word"]),
+    ("operation", "give_way", ["machine", "other_guard", "epoch"]),
     ("operation", "restore", ["archive"]),
     ("operation", "set_backup_jobs", ["machine", "jobs", "enabled"]),
 ]
@@ -329,6 +341,8 @@ class ActionModule(ActionBase):
                 source, Epoch.parse(args["epoch"]), args["position"], _now()
             ),
             "open": self._open,
+            "take_over": self._take_over,
+            "give_way": self._give_way,
             "thaw": lambda source, target, args: transitions.thaw(
                 target, args["onboot"], self._check, source, self._copies
             ),
@@ -339,7 +353,7 @@ class ActionModule(ActionBase):
         }
         spec = {**SPEC, "operation": {**SPEC["operation"], "choices": list(operations)}}
         _, args = self.validate_argument_spec(spec, required_if=REQUIRED_IF)
-        if self._check and args["operation"] in ("proof_boot", "close_begin", "close_finish", "open"):
+        if self._check and args["operation"] in UNTRIED:
             return {"changed": True, "reason": f"{args['operation']}: not in check mode"}
         try:
             settings = session.settings(
@@ -461,6 +475,16 @@ class ActionModule(ActionBase):
             args["seen"],
             guest_config.cut(args["captured"] or {}),
         )
+
+    def _take_over(self, source: Guest, target: Guest, args: Mapping[str, Any]) -> dict[str, Any]:
+        word, cut = guard.Word.from_dict(args["word"]), guest_config.cut(args["captured"] or {})
+        return transitions.open_side(target, word.epoch, None, True, args["onboot"], True, cut=cut, word=word)
+
+    def _give_way(self, source: Guest, target: Guest, args: Mapping[str, Any]) -> dict[str, Any]:
+        back = source if source.side.machine == args["machine"] else target
+        epoch, other = Epoch.parse(args["epoch"]), guard.GuardState.from_dict(args["other_guard"])
+        transitions.close_begin(back, epoch, True, other)
+        return transitions.close_finish(back, epoch, {}, _now())
 
     def _variable(self, task_vars: Mapping[str, Any], name: str) -> Any:
         if name in ("bascule_from", "bascule_to") and name not in task_vars:

@@ -63,12 +63,13 @@ class ActionModule(ControllerAction):
         copies |= {site: f"NOT READ ({error})" for site, error in errors.items()}
         lines = position.report(
             journal.run,
-            self._sides(scope),
+            self._sides(scope, position.given_up(entries)),
             position.last_verb(entries),
             copies,
             chain.problems(read),
             (_site_name(scope, "plan_source_site"), _site_name(scope, "plan_target_site")),
             position.retired(entries),
+            bool(errors),
         )
         own = runs.describe(runs.starts(entries))
         if other := [name for name in runs.plans(runs.starts(entries)) if name != scope.plan]:
@@ -79,7 +80,7 @@ class ActionModule(ControllerAction):
             Display().display(line)
         return {"lines": lines, "run": journal.run, "decision": identity.current()}
 
-    def _sides(self, scope: Scope) -> list[position.Sides]:
+    def _sides(self, scope: Scope, given_up: dict[str, str]) -> list[position.Sides]:
         """Return both sides of every component."""
         declared = {name: context.declared_sides(name, scope.hostvars[name]) for name in scope.components}
         found: dict[tuple[str, str], GuardState] = {}
@@ -108,7 +109,10 @@ class ActionModule(ControllerAction):
             title = plan_sites.get(site, {}).get("title") or site or host
             return position.Side(host, str(title), found.get((name, host)), errors.get((name, host), ""))
 
-        return [position.Sides(name, side(name, a), side(name, b)) for name, (a, b) in declared.items()]
+        return [
+            position.Sides(name, side(name, a), side(name, b), given_up.get(name, ""))
+            for name, (a, b) in declared.items()
+        ]
 
     def _read(
         self, scope: Scope, missing: list[tuple[str, str]], failures: dict[str, str]

@@ -26,6 +26,9 @@ options:
     description: Cut the requests that are still in flight after that, instead of failing.
     type: bool
     default: false
+  other_guard:
+    description: The guard of the side that was opened after this one was given up as lost; this side closes for good.
+    type: dict
 extends_documentation_fragment:
   - bascule.side
   - bascule.entrance
@@ -57,6 +60,7 @@ receipt:
 from typing import Any
 
 from ansible.module_utils.bascule.entrance.io import side as entrance_side
+from ansible.module_utils.bascule.guard.state import GuardState
 from ansible.module_utils.bascule.plugin.module import SIDE, run_module
 from ansible.module_utils.basic import AnsibleModule
 
@@ -65,7 +69,8 @@ def main(module: AnsibleModule) -> dict[str, Any]:
     """Close, prove, and return the receipt."""
     params = module.params
     side = entrance_side.Side(params["component"], params["side"], params["entrance"], check=module.check_mode)
-    return side.close(params["epoch"], params["drain_timeout"], params["drain_cut"])
+    other = GuardState.from_dict(params["other_guard"]) if params["other_guard"] else None
+    return side.close(params["epoch"], params["drain_timeout"], params["drain_cut"], other)
 
 
 if __name__ == "__main__":
@@ -76,6 +81,7 @@ if __name__ == "__main__":
             "epoch": {"type": "str", "required": True},
             "drain_timeout": {"type": "float", "default": 20},
             "drain_cut": {"type": "bool", "default": False},
+            "other_guard": {"type": "dict"},
         },
         main,
     )

@@ -21,7 +21,11 @@ options:
   receipt:
     description: The receipt of the other side for this epoch.
     type: dict
-    required: true
+  word:
+    description:
+      - A person's word that the other side is lost and fenced, as M(bascule_word) made it; it takes the place of the
+        O(receipt). Refused while the other side's entrance answers with anything but its maintenance page.
+    type: dict
   other_address:
     description: The address at which users reach the other side.
     type: str
@@ -80,6 +84,7 @@ from typing import Any
 
 from ansible.module_utils.bascule.entrance.io import side as entrance_side
 from ansible.module_utils.bascule.entrance.requests import parse_requests
+from ansible.module_utils.bascule.guard.state import Word
 from ansible.module_utils.bascule.plugin.module import SIDE, run_module
 from ansible.module_utils.basic import AnsibleModule
 
@@ -88,14 +93,15 @@ def main(module: AnsibleModule) -> dict[str, Any]:
     """Open by the rule."""
     params = module.params
     side = entrance_side.Side(params["component"], params["side"], params["entrance"], check=module.check_mode)
-    return side.open(
-        params["epoch"],
-        params["receipt"],
+    asked = (
         parse_requests(params["smoke"], f"{params['component']}/{params['epoch']}"),
         (params["smoke_header"], params["smoke_token"]),
         params["smoke_timeout"],
         entrance_side.target({**params["entrance"], "address": params["other_address"]}),
     )
+    if params["word"]:
+        return side.take_over(Word.from_dict(params["word"]), *asked)
+    return side.open(params["epoch"], params["receipt"], *asked)
 
 
 if __name__ == "__main__":
@@ -104,7 +110,8 @@ if __name__ == "__main__":
             **SIDE,
             "entrance": {"type": "dict", "required": True, "options": entrance_side.OPTIONS},
             "epoch": {"type": "str", "required": True},
-            "receipt": {"type": "dict", "required": True},
+            "receipt": {"type": "dict"},
+            "word": {"type": "dict"},
             "other_address": {"type": "str", "required": True},
             "smoke": {"type": "list", "elements": "dict", "required": True},
             "smoke_header": {"type": "str", "required": True},
@@ -112,4 +119,6 @@ if __name__ == "__main__":
             "smoke_timeout": {"type": "float", "default": 60},
         },
         main,
+        required_one_of=[("receipt", "word")],
+        mutually_exclusive=[("receipt", "word")],
     )

@@ -16,6 +16,9 @@ options:
     description: The epoch of this switch.
     type: str
     required: true
+  other_guard:
+    description: The guard of the side that was opened after this one was given up as lost; this side closes for good.
+    type: dict
 extends_documentation_fragment:
   - bascule.side
 """
@@ -51,15 +54,16 @@ done:
 from typing import Any
 
 from ansible.module_utils.bascule.filetree.io import transitions
+from ansible.module_utils.bascule.guard.state import GuardState
 from ansible.module_utils.bascule.plugin.module import SIDE, run_module
 from ansible.module_utils.basic import AnsibleModule
 
 
 def main(module: AnsibleModule) -> dict[str, Any]:
     """Do what the arguments say."""
-    return transitions.close(
-        module.params["component"], module.params["side"], module.params["epoch"], check=module.check_mode
-    )
+    component, side, epoch, given = (module.params[key] for key in ("component", "side", "epoch", "other_guard"))
+    other = GuardState.from_dict(given) if given else None
+    return transitions.close(component, side, epoch, other=other, check=module.check_mode)
 
 
 if __name__ == "__main__":
@@ -67,6 +71,7 @@ if __name__ == "__main__":
         {
             **SIDE,
             "epoch": {"type": "str", "required": True},
+            "other_guard": {"type": "dict"},
         },
         main,
     )

@@ -19,7 +19,11 @@ options:
   receipt:
     description: The other side's receipt for this epoch.
     type: dict
-    required: true
+  word:
+    description:
+      - A person's word that the other side is lost and fenced, as M(bascule_word) made it; it takes the place of the
+        O(receipt), and nothing is compared.
+    type: dict
   services:
     description: Services that serve the tree; one whose own mount namespace still shows it read-only is restarted.
     type: list
@@ -60,6 +64,7 @@ still_read_only:
 from typing import Any
 
 from ansible.module_utils.bascule.filetree.io import transitions
+from ansible.module_utils.bascule.guard.state import Word
 from ansible.module_utils.bascule.plugin.module import SIDE, run_module
 from ansible.module_utils.basic import AnsibleModule
 
@@ -67,7 +72,8 @@ from ansible.module_utils.basic import AnsibleModule
 def main(module: AnsibleModule) -> dict[str, Any]:
     """Do what the arguments say."""
     values = [module.params[key] for key in ("component", "side", "epoch", "receipt", "services")]
-    return transitions.open_(*values, check=module.check_mode)
+    word = Word.from_dict(module.params["word"]) if module.params["word"] else None
+    return transitions.open_(*values, word=word, check=module.check_mode)
 
 
 if __name__ == "__main__":
@@ -75,8 +81,11 @@ if __name__ == "__main__":
         {
             **SIDE,
             "epoch": {"type": "str", "required": True},
-            "receipt": {"type": "dict", "required": True},
+            "receipt": {"type": "dict"},
+            "word": {"type": "dict"},
             "services": {"type": "list", "elements": "str", "default": []},
         },
         main,
+        required_one_of=[("receipt", "word")],
+        mutually_exclusive=[("receipt", "word")],
     )

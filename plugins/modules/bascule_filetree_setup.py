@@ -40,8 +40,8 @@ options:
     required: true
   peer_guard:
     description:
-      - The other side's guard. A side is taken over as open only while the other was never open, and as closed only
-        while the other is open, or has promised nothing yet.
+      - The other side's guard. A side is taken over as open only before the other one, and as closed beside one that is
+        taken over only while that one is open.
     type: dict
   adopt_filled:
     description: Take over a passive tree that is not empty; transfers then replace and delete what is in it.

@@ -69,6 +69,10 @@ facts:
   description: Moments this side noted about itself.
   returned: always
   type: dict
+loss:
+  description: What this side may lack, should the other one be lost.
+  returned: always
+  type: str
 ready:
   description: Whether this side can receive as it is.
   returned: always
@@ -89,8 +93,10 @@ survey:
 
 from typing import Any
 
+from ansible.module_utils.bascule.filetree import decisions
 from ansible.module_utils.bascule.filetree.io import audit
 from ansible.module_utils.bascule.filetree.io.fence import side as fence_side
+from ansible.module_utils.bascule.filetree.io.transfer import receivers
 from ansible.module_utils.bascule.plugin.module import SIDE, run_module
 from ansible.module_utils.basic import AnsibleModule
 
@@ -99,11 +105,13 @@ def main(module: AnsibleModule) -> dict[str, Any]:
     """Do what the arguments say."""
     component, name, path, sentinel = (module.params[key] for key in ("component", "side", "path", "sentinel"))
     side = fence_side.Side(component, name, path, sentinel, owners=module.params["owners"])
+    facts = fence_side.facts(side)
     result: dict[str, Any] = {
         "guard": side.guard().to_dict(),
         "mounts": audit.mounts_of(side),
         "owners": fence_side.owners_set(side),
-        "facts": fence_side.facts(side),
+        "facts": facts,
+        "loss": decisions.may_lack(facts, bool(receivers.standing(side))),
         "ready": fence_side.ready(side),
         "backup_dir": fence_side.backup_dir(side),
     }

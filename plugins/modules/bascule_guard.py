@@ -18,7 +18,8 @@ options:
       - V(adopt) takes over a side that has no guard yet, as O(status) says; a guard that exists stays as it is.
       - V(freeze) marks an open side as frozen, V(thaw) takes the mark away. Both refuse a side that is not open.
     type: str
-    choices: [read, adopt, freeze, thaw]
+      - V(reopen) takes over as open a side that has lost its guard, by O(word) and the O(receipt) of the other side.
+    choices: [read, adopt, freeze, thaw, reopen]
     default: read
   status:
     description: What the side is at the moment it is adopted.
@@ -27,9 +28,15 @@ options:
   other_guard:
     description:
       - The guard of the other side, as this module has returned it there.
-      - A side is adopted as V(open) only beside one that was never open, so that a lost guard does not make two.
-      - A side is adopted as V(closed) only beside one that is open or has promised nothing yet, so that the side whose
+      - A side is adopted as V(open) only beside one that is not taken over yet, so that a lost guard does not make two.
+      - A side is adopted as V(closed) beside one that is taken over only while that one is open, so that the side whose
         guard was lost is not taken for the passive one.
+    type: dict
+  word:
+    description: The word of a person that this side is the latest, as M(bascule_word) made it; for V(reopen).
+    type: dict
+  receipt:
+    description: The other side's receipt for the epoch of the word; for V(reopen).
     type: dict
 extends_documentation_fragment:
   - bascule.side
@@ -73,7 +80,7 @@ guard:
 from typing import Any
 
 from ansible.module_utils.bascule.guard.io import store
-from ansible.module_utils.bascule.guard.state import GuardState
+from ansible.module_utils.bascule.guard.state import GuardState, Receipt, Word
 from ansible.module_utils.bascule.plugin.module import SIDE, run_module
 from ansible.module_utils.basic import AnsibleModule
 
@@ -88,6 +95,12 @@ def main(module: AnsibleModule) -> dict[str, Any]:
         given = module.params["other_guard"]
         other = GuardState.from_dict(given) if given else None
         guard, changed = store.adopt(component, side, module.params["status"], other=other, check=module.check_mode)
+    elif state == "reopen":
+        word, other = Word.from_dict(module.params["word"]), GuardState.from_dict(module.params["other_guard"])
+        if module.check_mode:
+            return {"changed": True, "guard": store.read(component, side).to_dict()}
+        with store.reopening(component, side, word, Receipt.from_dict(module.params["receipt"]), other) as opening:
+            guard, changed = opening.opened(), True
     else:
         guard, changed = store.frozen(component, side, state == "freeze", check=module.check_mode)
     return {"changed": changed, "guard": guard.to_dict()}
@@ -97,10 +110,12 @@ if __name__ == "__main__":
     run_module(
         {
             **SIDE,
-            "state": {"type": "str", "choices": ["read", "adopt", "freeze", "thaw"], "default": "read"},
+            "state": {"type": "str", "choices": ["read", "adopt", "freeze", "thaw", "reopen"], "default": "read"},
             "status": {"type": "str", "choices": ["open", "closed"]},
             "other_guard": {"type": "dict"},
+            "word": {"type": "dict"},
+            "receipt": {"type": "dict"},
         },
         main,
-        required_if=[("state", "adopt", ["status"])],
+        required_if=[("state", "adopt", ["status"]), ("state", "reopen", ["word", "receipt", "other_guard"])],
     )

@@ -35,6 +35,10 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+loss:
+  description: Where its log ends and how old that is, should the other side be lost.
+  returned: always
+  type: str
 guard:
   description: The side's guard.
   returned: always
@@ -48,6 +52,7 @@ state:
 from typing import Any
 
 from ansible.module_utils.bascule.plugin.module import run_module
+from ansible.module_utils.bascule.postgresql import decisions
 from ansible.module_utils.bascule.postgresql.io.standby import audit, state
 from ansible.module_utils.bascule.postgresql.spec import Spec
 from ansible.module_utils.basic import AnsibleModule
@@ -59,8 +64,8 @@ def main(module: AnsibleModule) -> dict[str, Any]:
     if module.params["audit"]:
         found = audit.audit(spec, module.params["seconds"], module.params["controller_time"])
     else:
-        found = state.read(spec, keep=not module.check_mode)
-    return {"changed": False, "guard": found["guard"], "state": found}
+        found = state.read(spec)
+    return {"changed": False, "guard": found["guard"], "state": found, "loss": decisions.may_lack(found)}
 
 
 if __name__ == "__main__":

@@ -214,7 +214,14 @@ class Pair:
     ) -> subprocess.Popen[str]:
         """Start verbs and do not wait, to break something meanwhile, or to kill the controller."""
         values = {"scenario_verbs": list(verbs), "scenario_direction": direction, **(extra or {})}
-        argv = ["ansible-playbook", "-i", str(self.work / "inventory.yml"), "tests/faults/verb.yml"]
+        return self._start("tests/faults/verb.yml", values, check)
+
+    def playbook(self, name: str, **values: Any) -> VerbResult:
+        """Run one of the project's own playbooks with these extra variables."""
+        return self.finish(self._start(f"playbooks/{name}", values, check=False))
+
+    def _start(self, playbook: str, values: Mapping[str, Any], check: bool) -> subprocess.Popen[str]:
+        argv = ["ansible-playbook", "-i", str(self.work / "inventory.yml"), playbook]
         argv += ["-e", json.dumps(values), *(["--check"] if check else [])]
         started = subprocess.Popen(
             argv,

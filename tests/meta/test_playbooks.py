@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bascule.run.verbs import DIRECTIONS, VERBS
+from bascule.run.verbs import AWAY, DIRECTIONS, VERBS
 
 from .tree import PLAYBOOKS, load
 
@@ -18,8 +18,8 @@ PLAY_KEYS = {
 }  # fmt: skip
 # Samples that disturb one another are taken one layer after the other: a proof boot slows the link that is measured.
 MEASURING = {"check"}
-CLOSING = {"freeze", "retire"}
-OPENING = {"switch", "thaw"}
+CLOSING = {"freeze", "retire", "give_way"}
+OPENING = {"switch", "thaw", "take_over", "reopen"}
 SPARED = "inventory_hostname not in bascule_alone"
 INCLUDE = "ansible.builtin.include_role"
 
@@ -69,7 +69,8 @@ def test_a_verb_play_is_begin_role_end(path: Path, play: dict[str, Any]) -> None
     announced = begin["bascule_begin"]
     assert set(announced) == {"phase", "verb", "direction"}
     assert announced["verb"] in VERBS
-    assert announced["direction"] in DIRECTIONS, "the direction is a literal"
+    away = {AWAY} if path.stem in ("site_lost", "guard_lost") else set()
+    assert announced["direction"] in {*DIRECTIONS, *away}, "the direction is a literal"
     assert [announced["phase"]] == play["tags"]
     assert role[INCLUDE] == {"name": "{{ component_role }}", "tasks_from": announced["verb"]}
     # What is open already, while nobody answers for the other side, is only let in again.
@@ -124,6 +125,22 @@ def test_nothing_is_frozen_or_removed_before_it_is_known_where_all_of_it_stands(
         assert action in judge, name
         assert judge["run_once"] is True
         assert second["ignore_unreachable"] is True
+
+
+def test_a_site_is_given_up_only_after_it_was_said_what_may_be_lost() -> None:
+    plays = load(next(path for path in PLAYBOOKS if path.stem == "site_lost"))
+    assert ["bascule_lost" in plays[0]["tasks"][0], "bascule_left" in plays[0]["tasks"][-1]] == [True, True]
+    assert plays[0]["tasks"][-1]["run_once"] is True
+    assert "bascule_go" in plays[1]["tasks"][0], "a person is asked after that, and before anything opens"
+    assert plays[1]["any_errors_fatal"] is True
+    assert [verb for verb, _ in order_of("site_lost")] == ["take_over", "thaw"]
+    words = {
+        task["bascule_begin"]["verb"]
+        for path, play in VERB_PLAYS
+        for task in play["tasks"][:1]
+        if path.stem != "site_lost"
+    }
+    assert "take_over" not in words, "nothing else opens by a word"
 
 
 def test_what_changes_the_active_side_asks_a_person_first() -> None:

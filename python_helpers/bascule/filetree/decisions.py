@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Optional
 
@@ -76,6 +78,19 @@ def switch(source: GuardState, target: GuardState) -> Decision:
             next_command=f"{PREPARE} --limit {source.component}",
         )
     return Decision(True, f"{source.side} is {source.status}, {target.side} is {target.status}", first, True)
+
+
+def may_lack(facts: Mapping[str, Any], cut_short: bool) -> str:
+    """Return what this side's own notes say about how far it is behind a side that nobody can ask any more."""
+    at = facts.get("agreed_at")
+    if facts.get("agreed") and at:
+        when = datetime.datetime.fromtimestamp(int(at), datetime.timezone.utc).isoformat()
+        said = f"both trees were proved to be the same at {when} ({facts['agreed']})"
+    else:
+        said = "it is not known when both trees were the same"
+    if cut_short:
+        return f"{said}; a transfer was cut short since: some files are newer than others, some may be in parts"
+    return f"{said}; a transfer has changed some files since" if facts.get("touched") else said
 
 
 def reached(own: GuardState, position: dict[str, str]) -> Optional[bool]:

@@ -40,7 +40,7 @@ def give_way(state: GuardState, other: GuardState, epoch: Epoch) -> GuardState:
     What it was open under counts no more: the other side leads. `closed` follows once it is proved closed.
     """
     of_other_side(state, other)
-    if not gave_up(other, state) or other.word is None:
+    if not has_to_give_way(state, other):
         raise GuardRefused(
             expected=f"{state.side} to have been given up by {other.side}, and not to have given way yet",
             found=f"{other.describe()}; {state.describe()}",
@@ -64,6 +64,12 @@ def give_way(state: GuardState, other: GuardState, epoch: Epoch) -> GuardState:
         frozen=False,
         gave_way=epoch,
     )
+
+
+def has_to_give_way(state: GuardState, other: GuardState) -> bool:
+    """Say whether this side was given up by the other one and has not closed since, or was interrupted while it did."""
+    interrupted = state.status == rule.CLOSING and state.gave_way is not None and state.gave_way == state.promised
+    return gave_up(other, state) or interrupted
 
 
 def reopen(state: GuardState, epoch: Epoch, receipt: Receipt, other: GuardState, word: Word) -> GuardState:
@@ -94,7 +100,13 @@ def must_be_known(a: GuardState, b: GuardState) -> None:
     for gone, other in ((a, b), (b, a)):
         if gone.status == rule.UNKNOWN and other.status != rule.UNKNOWN:
             rule.adopt_closed(gone, other)
-        if gave_up(other, gone):
+    must_have_given_way(a, b)
+
+
+def must_have_given_way(a: GuardState, b: GuardState) -> None:
+    """Refuse to go on where a side that was given up as lost is back, and has not been closed since."""
+    for gone, other in ((a, b), (b, a)):
+        if has_to_give_way(gone, other):
             raise GuardRefused(
                 expected=f"{gone.side} to be closed, and looked through for what it alone has, before anything else",
                 found=f"{other.describe()}; {gone.describe()}",

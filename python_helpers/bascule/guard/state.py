@@ -209,17 +209,18 @@ class GuardState:
 def adopt_open(state: GuardState, other: GuardState | None = None) -> GuardState:
     """Take over a side that serves already, when nothing is known about it yet.
 
-    A guard that was lost must not make two: where the other side's guard is given, it must never have been open.
+    It is the first of the two: where the other side's guard is given, that one is not taken over yet. Otherwise the
+    guard of this side is lost, and a receipt that it gave may still be on its way to the other side.
     """
     unadopted(state)
     of_other_side(state, other)
-    if other is not None and (other.status not in (UNKNOWN, CLOSED) or other.opened or other.promised):
+    if other is not None and other.status != UNKNOWN:
         raise GuardRefused(
-            expected=f"{other.side} never to have been open, so that {state.side} can be taken over as open",
+            expected=f"{other.side} not to be taken over yet, so that {state.side} can be taken over as open",
             found=f"{other.describe()}; the guard of {state.component} at {state.side} is lost",
             state="nothing was taken over",
             next_command=f"see which side serves users; if it is {other.side}, make {state.side} refuse them by hand, "
-            "then run prepare again; if it is {state.side}, docs/runbooks/guard_lost.md says what to type",
+            f"then run prepare again; if it is {state.side}, docs/runbooks/guard_lost.md says what to type",
         )
     return replace(state, promised=ADOPTED, status=OPEN, opened=ADOPTED, receipt=None, frozen=False)
 
@@ -228,24 +229,24 @@ def adopt_closed(state: GuardState, other: GuardState | None = None) -> GuardSta
     """Take over a passive side, when nothing is known about it yet.
 
     A guard that was lost may have been the one of the side that serves, and may have given receipts that are still on
-    their way. Where the other side has ever promised anything, this side is passive only while that one is open, by a
-    receipt of this one; and no epoch that it may have known opens it any more.
+    their way. Where the other side is taken over, this side is passive only while that one is open; and where that one
+    has ever promised anything, no epoch that it may have known opens this side any more.
     """
     unadopted(state)
     of_other_side(state, other)
     promised = None
-    if other is not None and (other.promised or ADOPTED) > ADOPTED:
+    if other is not None and other.status != UNKNOWN:
         if other.status != OPEN or gave_up(other, state):
             raise GuardRefused(
-                expected=f"{other.side} to be open by a receipt of {state.side}, so that {state.side} can be taken "
-                "over as passive",
+                expected=f"{other.side} to be open, so that {state.side} can be taken over as passive",
                 found=f"{other.describe()}; the guard of {state.component} at {state.side} is lost, and it may hold "
                 "what nobody else has",
                 state="nothing was taken over",
                 next_command="docs/runbooks/guard_lost.md says how to find out which side is the latest, and what to "
                 "type",
             )
-        promised = beyond(other, "adopted")
+        if (other.promised or ADOPTED) > ADOPTED:
+            promised = beyond(other, "adopted")
     return replace(state, promised=promised, status=CLOSED, opened=None, receipt=None, frozen=False)
 
 

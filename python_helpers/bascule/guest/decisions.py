@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..errors import GuardRefused
+from ..guard import lost as guard_lost
 from ..guard import state as guard
 from . import lost
 from .errors import ProxmoxError
@@ -65,6 +66,7 @@ def must_be_declared(way: str, stateless: bool) -> None:
 
 def must_be_known(source: View, target: View, copies: Copies = no_copies) -> None:
     """Refuse to go on by a guess when the guard of one side is gone and the other side holds no permit."""
+    guard_lost.must_have_given_way(source.guard, target.guard)
     found = lost.of(source.guard, target.guard)
     if found is not None:
         gone, other = found

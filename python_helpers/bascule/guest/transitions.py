@@ -7,8 +7,9 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Optional, Union
 
 from ..errors import GuardRefused
+from ..guard import lost as guard_lost
 from ..guard import state as guard
-from ..guard.state import Epoch, GuardState, Receipt
+from ..guard.state import Epoch, GuardState, Receipt, Word
 from . import config as guest_config
 from . import lost, tasks
 from .decisions import STATELESS, Todo
@@ -85,12 +86,18 @@ def thaw(
     return _said(changed, guest.guard(guest.config()), "runs and serves")
 
 
-def close_begin(guest: Guest, epoch: Epoch, force: bool) -> Result:
-    """End this side's permit durably, then really close it: no start with the node, link down, stopped."""
+def close_begin(guest: Guest, epoch: Epoch, force: bool, other: Optional[GuardState] = None) -> Result:
+    """End this side's permit durably, then really close it: no start with the node, link down, stopped.
+
+    A side that is back after `other` has given it up closes for good.
+    """
     before = guest.guard(guest.config())
 
     def decide(config: Config) -> Mapping[str, Any]:
-        return {**_described(guest, config, lambda s: guard.promise(s, epoch), onboot=0), **_links(config, up=False)}
+        def rule(state: GuardState) -> GuardState:
+            return guard.promise(state, epoch) if other is None else guard_lost.give_way(state, other, epoch)
+
+        return {**_described(guest, config, rule, onboot=0), **_links(config, up=False)}
 
     changed = guest.change(decide)
     # A passive guest that runs is a proof boot nobody ended: cut from the network, its disk of no value.
@@ -130,18 +137,20 @@ def close_finish(guest: Guest, epoch: Epoch, position: Mapping[str, str], now: s
 def open_side(
     guest: Guest,
     epoch: Epoch,
-    receipt: Receipt,
+    receipt: Optional[Receipt],
     reached: Union[bool, str],
     onboot: Optional[bool],
     leads: bool,
     stateless: bool = False,
     seen: Optional[str] = None,
     cut: Collection[str] = (),
+    word: Optional[Word] = None,
 ) -> Result:
     """Open this side by the rule: permit and link in one change that the node refuses when the config has moved on.
 
     Where disks were compared, `seen` is the digest of the config before that; each boot since then has changed it.
-    Interfaces that somebody had `cut` while the guest served stay cut.
+    Interfaces that somebody had `cut` while the guest served stay cut. Where the other side is lost, a person's `word`
+    takes the place of its receipt.
     """
     wanted = _onboot(onboot)
     compared = not leads and not stateless
@@ -150,6 +159,8 @@ def open_side(
         def rule(state: GuardState) -> GuardState:
             if state.status in (guard.OPENING, guard.OPEN) and state.promised == epoch:
                 return state
+            if word is not None:
+                return guard_lost.open_by_word(state, epoch, word)
             if compared:
                 _must_be_as_compared(guest, config, seen)
             return guard.may_open(state, epoch, receipt, reached)

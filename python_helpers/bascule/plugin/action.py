@@ -11,7 +11,7 @@ from ansible.plugins.action import ActionBase
 from ansible.plugins.loader import connection_loader
 from ansible.utils.vars import load_extra_vars
 
-from ..errors import BasculeError
+from ..errors import BasculeError, PlanError
 from ..run import context, verbs
 from ..run.context import Announced
 from ..run.io.journal import Journal
@@ -92,6 +92,20 @@ class Scope:
     def announced(self) -> Announced:
         """Return the verb that bascule_begin announced."""
         return context.announced(self.component, {name: self.get(name) for name in context.FACTS})
+
+    def direction(self, declared: str) -> str:
+        """Return the direction of a verb: as declared, or away from the site that was given up."""
+        if declared != verbs.AWAY:
+            return declared
+        given = self.get("bascule_given_up")
+        if not given:
+            raise PlanError(
+                expected="a site that bascule_lost has given up",
+                found="none",
+                state="nothing was changed",
+                next_command="ansible-playbook playbooks/site_lost.yml -e site=SITE -e by=NAME -e fenced='how'",
+            )
+        return str(given["direction"])
 
     def journal_targets(self) -> dict[str, Target]:
         """Return how to reach the journal host of each site."""

@@ -11,6 +11,7 @@ from ..guard import state as rule
 from ..guard.state import GuardState
 from ..report import proof
 from ..run import chain, context, position
+from ..run.chain import Entry
 from ..run.io.journal import Journal, read_copies
 from ..run.position import Side
 from ..run.verbs import POINTING
@@ -26,6 +27,8 @@ class Component:
     entered: Side
     points_only: bool
     retired: bool
+    # The side that was given up as lost, and has not been closed since.
+    given_up: str
 
     @property
     def unread(self) -> list[str]:
@@ -33,7 +36,7 @@ class Component:
         return [side.host for side in (self.left, self.entered) if side.guard is None]
 
 
-def journalled(scope: Scope) -> tuple[list[Mapping[str, Any]], Mapping[str, str]]:
+def journalled(scope: Scope) -> tuple[list[Entry], Mapping[str, str]]:
     """Return the entries of all copies of the run's journal, and why that of a site could not be read, by site."""
     journal = Journal.current()
     readings, silent = read_copies(journal.run, scope.journal_targets())
@@ -43,7 +46,7 @@ def journalled(scope: Scope) -> tuple[list[Mapping[str, Any]], Mapping[str, str]
 def read(scope: Scope) -> tuple[list[Component], Mapping[str, str]]:
     """Return the components of the play, and why the journal of a site could not be read, by site."""
     entries, silent = journalled(scope)
-    gone = position.retired(entries)
+    gone, given_up = position.retired(entries), position.given_up(entries)
     direction = scope.announced.direction
     found = []
     for name in scope.in_play:
@@ -54,7 +57,8 @@ def read(scope: Scope) -> tuple[list[Component], Mapping[str, str]]:
             Side(host, str(scope.hostvars[host].get("site", host)), guards.get(host))
             for host in (about.from_host, about.to_host)
         )
-        found.append(Component(name, left, entered, variables["component_role"] in POINTING, name in gone))
+        pointing = variables["component_role"] in POINTING
+        found.append(Component(name, left, entered, pointing, name in gone, given_up.get(name, "")))
     return found, silent
 
 
@@ -104,6 +108,48 @@ def untouched(scope: Scope, name: str) -> bool:
     if entered is not None and entered.status in (rule.OPEN, rule.OPENING):
         return False
     return left is None or (left.status == rule.OPEN and not left.frozen)
+
+
+def is_alone(component: Component, silent: bool) -> bool:
+    """Say whether a component is only let in again where it is; one that was given up as lost never is."""
+    if component.retired or component.given_up == component.entered.host:
+        return False
+    return position.alone(component.entered, component.left, silent)
+
+
+def obstacle(component: Component, silent: bool) -> str:
+    """Return why a component that is not alone cannot move; `silent` when a site's journal does not answer."""
+    if component.retired:
+        return f"{component.name}: a decommission has begun to remove what a move needs, and there is no way back"
+    if component.points_only:
+        return ""
+    back = component.left if component.given_up == component.left.host else component.entered
+    if component.given_up and back.guard is not None:
+        return (
+            f"{component.name}: {back.host} was given up as lost and is back; it is closed and looked through first "
+            f"(ansible-playbook playbooks/site_back.yml --limit {component.name})"
+        )
+    if component.unread:
+        return f"{component.name}: no answer for {' and '.join(component.unread)}"
+    return f"{component.name}: has to move" if silent else ""
+
+
+def entries(scope: Scope) -> list[Entry]:
+    """Return the journal's entries, here and at every site that answers."""
+    return journalled(scope)[0]
+
+
+def losses(scope: Scope) -> dict[tuple[str, str], str]:
+    """Return what the roles' verb `state` has said about what a side may lack, by component and side."""
+    found: dict[tuple[str, str], str] = {}
+    for name in scope.in_play:
+        variables = scope.hostvars[name]
+        prefix = f"__{variables['component_role']}"
+        for key in [key for key in variables if str(key).startswith(prefix)]:
+            value = plain(variables[key])
+            if isinstance(value, dict) and value.get("loss"):
+                found |= {(name, guard.side): str(value["loss"]) for guard in position.find_guards(value)}
+    return found
 
 
 def _registered(scope: Scope, name: str) -> dict[str, GuardState]:

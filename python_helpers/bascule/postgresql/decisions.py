@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -85,6 +86,25 @@ def leader(a: Side, b: Side) -> str | None:
     if a.end_lsn and b.end_lsn and a.end_lsn != b.end_lsn:
         return a.name if lsn.parse(a.end_lsn) > lsn.parse(b.end_lsn) else b.name
     return rule.leader(a.guard, b.guard)
+
+
+def may_lack(state: Mapping[str, Any]) -> str:
+    """Return where this side's log ends and how old that is, for whom the other side is lost."""
+    if not state.get("end_lsn"):
+        return "there is no cluster"
+    if state.get("running") and not state.get("in_recovery"):
+        return f"it runs as a primary, its log ends at {state['end_lsn']}"
+    parts = [f"its log is replayed up to {state['end_lsn']}"]
+    received = state.get("received_lsn")
+    if received and received != state["end_lsn"]:
+        parts.append(f"received up to {received}")
+    age, now = state.get("replay_age"), state.get("sampled_at")
+    if age is not None and now:
+        last = datetime.datetime.fromtimestamp(float(now) - float(age), datetime.timezone.utc)
+        parts.append(f"its last transaction was committed at {last.isoformat(timespec='seconds')}")
+    else:
+        parts.append("when its last transaction was committed is not known: it does not run, or has replayed none")
+    return ", ".join(parts)
 
 
 def follows(source: Side, to: Side) -> bool:

@@ -30,6 +30,31 @@ def destination(plan: Mapping[str, Any], direction: str) -> str:
     return str(name)
 
 
+def give_up(plan: Mapping[str, Any], site: str, by: str, fenced: str) -> dict[str, str]:
+    """Return what a person answers for who gives a site up: which, who, how it was fenced, where that leads."""
+    wanted = site.strip().casefold()
+    # What is left is the site that the direction leads to; the lost one is where the other direction leads.
+    lost = {FORWARD: destination(plan, BACK), BACK: destination(plan, FORWARD)}
+    direction = next((way for way, name in lost.items() if name.casefold() == wanted), "")
+    name = lost.get(direction, "")
+    if not direction:
+        raise PlanError(
+            expected=f"-e site= with the name of the site that is lost ({', '.join(lost.values())})",
+            found=repr(site) if wanted else "nothing",
+            state="nothing was changed",
+            next_command="ansible-playbook playbooks/site_lost.yml -e site=SITE -e by=NAME -e fenced='how'",
+        )
+    if not by.strip() or not fenced.strip():
+        raise PlanError(
+            expected="-e by= with the name of who decides, and -e fenced= with how it was made sure that nothing at "
+            f"{name} accepts writes (power cut at the PDU, line pulled, …)",
+            found=f"by {by!r}, fenced {fenced!r}",
+            state="nothing was changed",
+            next_command="fence it first: a site that does not answer may still serve its users",
+        )
+    return {"site": name, "by": by.strip(), "fenced": fenced.strip(), "direction": direction}
+
+
 def confirm(plan: Mapping[str, Any], direction: str, phase: str, typed: str) -> str:
     """Return the name of the site when it was typed as it stands in the plan (case does not matter), or refuse."""
     name = destination(plan, direction)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import BasculeError
+from ..guard import lost
 from ..guard import state as rule
 from ..guard.state import GuardState
 from .progress import OK
@@ -44,11 +45,12 @@ class Side:
 
 @dataclass(frozen=True)
 class Sides:
-    """Both sides of a component."""
+    """Both sides of a component; `given_up` is the one that the journal says was given up, and has not closed since."""
 
     component: str
     source: Side
     target: Side
+    given_up: str = ""
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,57 @@ def unsettled(entered: Side, left: Side, retired: bool) -> str:
     return ""
 
 
+def not_lost(entered: Side, left: Side) -> str:
+    """Return why a component cannot go on without the side that is left behind; nothing when it can."""
+    if left.guard is not None:
+        return f"{left.guard.component}: {left.host} answers, it is {left.guard.status}"
+    if entered.guard is None:
+        return f"{entered.host}, the side that is left, does not answer"
+    if entered.guard.status == rule.UNKNOWN:
+        return f"{entered.guard.component}: {entered.host} was never taken over by prepare, or has lost its guard"
+    return ""
+
+
+def last_fresh(entries: Iterable[Mapping[str, Any]], component: str) -> str:
+    """Return when, by the journal, the passive side was brought up to date last, and by what; nothing when never."""
+    ends = [
+        entry
+        for entry in entries
+        if entry["kind"] == "end"
+        and entry["verb"] in ("prepare", "sync", "switch")
+        and entry["component"] == component
+        and entry["data"].get("result") == OK
+        and not entry["data"].get("check_mode")
+    ]
+    newest = max(ends, key=lambda entry: str(entry["time"]), default=None)
+    return f"{newest['time'][:19]}Z ({newest['verb']})" if newest else ""
+
+
+def loss(component: str, entered: Side, points_only: bool, fresh: str, said: str) -> str:
+    """Return what may be lost when a component goes on at this side alone."""
+    if points_only:
+        return f"{component}: nothing; the names that the servers still give move last"
+    guard = entered.guard
+    if guard is not None and guard.status == rule.OPEN:
+        return f"{component}: nothing; {entered.host} holds its permit and {'is frozen' if guard.frozen else 'serves'}"
+    parts = [f"everything written at the other side after {fresh}" if fresh else "nobody knows since when", said]
+    return f"{component}: {'; '.join(part for part in parts if part)}"
+
+
+def given_up(entries: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """Return the sides that a person has given up as lost and that have not been closed since, by component."""
+    found: dict[str, str] = {}
+    for entry in sorted(entries, key=lambda entry: str(entry["time"])):
+        data = entry["data"]
+        if data.get("check_mode"):
+            continue
+        if entry["kind"] == "decision" and isinstance(data.get("lost"), Mapping):
+            found |= {str(name): str(host) for name, host in data["lost"]["hosts"].items()}
+        elif entry["kind"] == "end" and entry["verb"] == "give_way" and data.get("result") == OK:
+            found.pop(str(entry["component"]), None)
+    return found
+
+
 def retired(entries: Iterable[Mapping[str, Any]]) -> set[str]:
     """Return the components whose way back a decommission has begun to remove and no later prepare has made again."""
     gone: dict[str, bool] = {}
@@ -126,6 +179,11 @@ def standing(sides: Sides) -> Standing:
     """Return where the component stands."""
     source, target = sides.source, sides.target
     first, second = source.guard, target.guard
+    for side, other in ((source, target), (target, source)):
+        if side.guard is not None and side.guard.status != rule.UNKNOWN and _is_back(sides, side, other):
+            what = f"{other.host} {_status(other)}" if other.guard else _unread(other)
+            words = f"BACK AFTER IT WAS GIVEN UP: {side.host} {_status(side)} must not serve; {what}"
+            return Standing(sides.component, "back", words)
     for name, side, guard, other in (("source", source, first, target), ("target", target, second, source)):
         if guard is not None and other.guard is None and guard.status == rule.OPEN:
             # It holds its permit, so the other cannot be open, whatever state it is in.
@@ -138,6 +196,14 @@ def standing(sides: Sides) -> Standing:
         )
         return Standing(sides.component, "unread", words)
     both = f"{source.host} {_status(source)}, {target.host} {_status(target)}"
+    for gone, known in ((first, second), (second, first)):
+        if gone.status != rule.UNKNOWN or known.status == rule.UNKNOWN:
+            continue
+        serves = known.status == rule.OPEN and not rule.gave_up(known, gone)
+        if not serves and (known.promised or rule.ADOPTED) > rule.ADOPTED:
+            return Standing(sides.component, "guard-lost", f"THE GUARD OF {gone.side} IS LOST ({both})")
+        what = f"open at {known.side}, and " if serves else ""
+        return Standing(sides.component, "unprepared", f"{what}not taken over by prepare at {gone.side} ({both})")
     if first.status == second.status == rule.OPEN:
         return Standing(sides.component, "both", f"BOTH SIDES OPEN: {both}")
     for name, side, guard in (("source", source, first), ("target", target, second)):
@@ -186,9 +252,17 @@ def last_verb(entries: Sequence[Mapping[str, Any]]) -> Last:
 
 
 def next_command(
-    standings: Sequence[Standing], last: Last, source_name: str, target_name: str, gone: Collection[str] = ()
+    standings: Sequence[Standing],
+    last: Last,
+    source_name: str,
+    target_name: str,
+    gone: Collection[str] = (),
+    silent: bool = False,
 ) -> str:
-    """Return the next safe command, or what a person has to do first; `gone` are components without a way back."""
+    """Return the next safe command, or what a person has to do first; `gone` are components without a way back.
+
+    Where a site's journal is `silent`, nothing moves: what is open is let in again where it is.
+    """
     where = {standing.where for standing in standings}
     go, back = (
         f"ansible-playbook playbooks/60_cutover.yml -e confirm={target_name}",
@@ -196,8 +270,15 @@ def next_command(
     )
     if "both" in where:
         return "none: stop the clients, close one side by hand, prove it, and find out who opened it"
-    unread = "make the machine that was not read reachable, then ask again: ansible-playbook playbooks/status.yml"
-    if where & {"unread", *_ALONE}:
+    if "back" in where:
+        return (
+            f"keep users away from the side that is back; ansible-playbook playbooks/site_back.yml{_limit(standings)}"
+        )
+    unread = (
+        "make the machine that was not read reachable, then ask again: ansible-playbook playbooks/status.yml; "
+        "if it is lost for good: docs/runbooks/site_lost.md"
+    )
+    if silent or where & {"unread", *_ALONE}:
         waiting = any("frozen" in word for word in where) or last.phase in ("cutover", "rollback")
         for site, command in (("source", back), ("target", go)):
             if waiting and all(word.startswith(site) for word in where):
@@ -207,6 +288,8 @@ def next_command(
         left = {standing.component for standing in standings} - set(gone)
         rest = f"; not retired yet: {', '.join(sorted(left))}" if left else ""
         return f"none: there is no way back after a decommission{rest}"
+    if "guard-lost" in where:
+        return "docs/runbooks/guard_lost.md says how to find out which side is the latest, and what to type"
     if "unprepared" in where:
         done = last.phase == "audit" and last.outcome == OK
         return f"ansible-playbook playbooks/{'20_prepare' if done or last.phase == 'prepare' else '10_audit'}.yml"
@@ -245,6 +328,7 @@ def report(
     problems: Sequence[str],
     names: tuple[str, str],
     gone: Collection[str] = (),
+    silent: bool = False,
 ) -> list[str]:
     """Return about ten lines that say where the run stands.
 
@@ -256,6 +340,7 @@ def report(
         problems: what is wrong with the journal's chains.
         names: what a person types to confirm the source and the target site.
         gone: components whose way back a decommission has begun to remove.
+        silent: whether a site's journal could not be read.
     """
     standings = [standing(component) for component in sides]
     width = max((len(s.component) for s in standings), default=0)
@@ -272,7 +357,20 @@ def report(
         + (f"CHAIN BROKEN: {'; '.join(problems[:3])}" if problems else "chains hold"),
     ]
     lines += [f"  {s.component:<{width}}  {s.words}" for s in standings]
-    return [*lines, f"Next: {next_command(standings, last, *names, gone)}"]
+    return [*lines, f"Next: {next_command(standings, last, *names, gone, silent)}"]
+
+
+def _is_back(sides: Sides, side: Side, other: Side) -> bool:
+    if side.guard is None:
+        return False
+    if other.guard is None:
+        return sides.given_up == side.host
+    return lost.has_to_give_way(side.guard, other.guard)
+
+
+def _limit(standings: Sequence[Standing]) -> str:
+    back = [standing.component for standing in standings if standing.where == "back"]
+    return "" if len(back) == len(standings) else f" --limit {','.join(back)}"
 
 
 def _told(side: Side) -> str:

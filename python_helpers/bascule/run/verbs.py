@@ -10,6 +10,8 @@ from ..errors import PlanError
 FORWARD = "forward"
 BACK = "back"
 DIRECTIONS = (FORWARD, BACK)
+# From the site that was given up as lost to the other one.
+AWAY = "away"
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,12 @@ VERBS: Mapping[str, Verb] = {
         Verb("switch", mutates=True, both_copies=True, stopped_by_any=True),
         Verb("thaw", mutates=True, both_copies=True),
         Verb("verify"),
+        # One site is lost for good: one copy of the journal is all there can be, and a person's word opens.
+        Verb("take_over", mutates=True),
+        # A side that was given up is back: it closes.
+        Verb("give_way", mutates=True),
+        # A side has lost its guard, and a person says that it is the latest: it is taken over as open again.
+        Verb("reopen", mutates=True, both_copies=True, stopped_by_any=True),
         Verb("retire", mutates=True, both_copies=True, stopped_by_any=True),
     )
 }

@@ -31,7 +31,7 @@ def haproxy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHap
     """A running HAProxy, and guards in a directory of the test."""
     root = tmp_path / "lib" / "guard"
     monkeypatch.setattr(store, "GUARD_DIRECTORY", root)
-    for name in ("closing", "opening", "read", "adopt", "frozen", "thawing"):
+    for name in ("closing", "opening", "reopening", "read", "adopt", "frozen", "thawing"):
         monkeypatch.setitem(inspect.unwrap(getattr(store, name)).__kwdefaults__, "root", root)
     with FakeHaproxy(tmp_path).running() as fake:
         monkeypatch.setattr(entrance_side.Side, "ask", staticmethod(fake.ask))
@@ -48,7 +48,7 @@ def call(name: str, /, check: bool = False, **params: Any) -> dict[str, Any]:
 
 def side(haproxy: FakeHaproxy, **more: Any) -> dict[str, Any]:
     """Return the arguments that the entrance modules share."""
-    defaults = {"drain_timeout": 1.0, "drain_cut": False, "other_guard": None}
+    defaults = {"drain_timeout": 1.0, "drain_cut": False, "other_guard": None, "word": None}
     return {"component": "entrance", "side": "gw-a", "entrance": haproxy.options(), **defaults, **more}
 
 
@@ -69,11 +69,16 @@ def test_a_gateway_built_anew_is_not_taken_over_beside_an_open_one(haproxy: Fake
     arguments = {"component": "entrance", "side": "gw-a", "state": "adopt", "status": "open"}
     closed = GuardState("entrance", "gw-b")
     adopted = rule.opened(replace(closed, promised=Epoch(1, "a"), status="opening"), Epoch(1, "a"))
-    for other in (adopted, replace(adopted, frozen=True), replace(adopted, status="closed")):
-        with pytest.raises(GuardRefused, match="gw-b never to have been open"):
+    for other in (
+        adopted,
+        replace(adopted, frozen=True),
+        replace(adopted, status="closed"),
+        rule.adopt_closed(closed),
+    ):
+        with pytest.raises(GuardRefused, match="gw-b not to be taken over yet"):
             call("bascule_guard", **arguments, other_guard=other.to_dict(), check=check)
         assert store.read("entrance", "gw-a").status == "unknown", "nothing was taken over"
-    other_guard = rule.adopt_closed(closed).to_dict()
+    other_guard = closed.to_dict()
     assert call("bascule_guard", **arguments, other_guard=other_guard, check=check)["guard"]["status"] == "open"
     store.adopt("entrance", "gw-a", "open")
     assert not call("bascule_guard", **arguments, other_guard=adopted.to_dict(), check=check)["changed"]
@@ -177,3 +182,23 @@ def test_the_token_is_a_secret() -> None:
     """Ansible hides what is marked."""
     source = Path(importlib.import_module("bascule_entrance_open").__file__ or "").read_text()
     assert '"smoke_token": {"type": "str", "required": True, "no_log": True}' in source
+
+
+def test_a_guard_that_is_lost_is_written_again_by_receipt_and_word(haproxy: FakeHaproxy) -> None:
+    """And by nothing less; a guard that is there is never replaced."""
+    before = rule.adopt_open(GuardState("entrance", "gw-b"))
+    five = Epoch(5, "a")
+    before, _ = rule.closed(rule.promise(before, five), five, {}, "now")
+    epoch = rule.beyond(before, "w")
+    _, receipt = rule.closed(rule.promise(before, epoch), epoch, {}, "now")
+    word = {"about": "gw-a", "epoch": str(epoch), "by": "Nadia", "fenced": "it serves", "given_at": "now"}
+    arguments: dict[str, Any] = {"component": "entrance", "side": "gw-a", "state": "reopen"}
+    arguments["other_guard"] = before.to_dict()
+    with pytest.raises(GuardRefused, match="expected: the receipt of gw-b"):
+        call("bascule_guard", **arguments, word=word, receipt={**receipt.to_dict(), "epoch": "5.a"})
+    assert call("bascule_guard", check=True, **arguments, word=word, receipt=receipt.to_dict())["changed"]
+    assert store.read("entrance", "gw-a").status == "unknown"
+    guard = call("bascule_guard", **arguments, word=word, receipt=receipt.to_dict())["guard"]
+    assert (guard["status"], guard["opened"], guard["word"]["by"]) == ("open", str(epoch), "Nadia")
+    with pytest.raises(GuardRefused, match="a side without a guard state"):
+        call("bascule_guard", **arguments, word=word, receipt=receipt.to_dict())

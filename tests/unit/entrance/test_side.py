@@ -16,8 +16,9 @@ from bascule.entrance.io.side import Side
 from bascule.entrance.mode import EntranceError
 from bascule.entrance.requests import Answer, Request
 from bascule.errors import GuardRefused, StoreError
+from bascule.guard import state as rule
 from bascule.guard.io import store
-from bascule.guard.state import GuardState
+from bascule.guard.state import GuardState, Word
 from bascule.system.io import storage
 
 from .world import FakeHaproxy
@@ -41,6 +42,8 @@ def haproxy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHap
         store.adopt,
         store.frozen,
         store.thawing,
+        store.opening_by_word,
+        store.giving_way,
     ):
         monkeypatch.setitem(inspect.unwrap(function).__kwdefaults__, "root", root)
     with FakeHaproxy(tmp_path).running() as fake:
@@ -361,3 +364,33 @@ def test_a_socket_that_is_away_is_told(tmp_path: Path) -> None:
     away = Haproxy(str(tmp_path / "mode.map"), str(tmp_path / "none.sock"), "mode")
     with pytest.raises(EntranceError, match="says maintenance, which HAProxy follows when it starts"):
         away.runtime()
+
+
+def test_the_entrance_that_is_left_opens_by_a_word_behind_its_maintenance_page(
+    make: Make, haproxy: FakeHaproxy
+) -> None:
+    haproxy.mode = "maintenance"
+    epoch = rule.beyond(GuardState("entrance", "gw-a", status="closed"), "w")
+    word = Word("gw-b", epoch, "Nadia", "power cut at the PDU", "now")
+
+    def asked(gone: Answer) -> Any:
+        return lambda where, *_, **__: gone if where == OTHER else Answer(status=200)
+
+    serves = make("closed", ask=asked(Answer(status=200)))
+    with pytest.raises(EntranceError, match=r"to be lost, as Nadia has said.*it answers"):
+        serves.take_over(word, SMOKE, TOKEN, 0, OTHER)
+    assert store.read("entrance", "gw-a").status == "closed"
+    side = make("closed", ask=asked(Answer(error="no route to host")))
+    assert side.take_over(word, SMOKE, TOKEN, 0, OTHER)["guard"]["frozen"]
+    assert haproxy.mode == "maintenance"
+    assert side.thaw()["mode"] == "open"
+    assert store.read("entrance", "gw-a").word == word
+
+
+def test_an_entrance_that_is_back_gives_way(make: Make, haproxy: FakeHaproxy) -> None:
+    epoch = rule.beyond(GuardState("entrance", "gw-b", status="closed"), "w")
+    other = GuardState("entrance", "gw-b", epoch, "open", epoch, word=Word("gw-a", epoch, "Nadia", "power cut", "now"))
+    side = make()
+    way = str(rule.next_epoch(side.guard(), other, "b"))
+    closed = side.close(way, 1, True, other)
+    assert (closed["guard"]["status"], closed["guard"]["gave_way"], haproxy.mode) == ("closed", way, "maintenance")

@@ -11,7 +11,7 @@ import pytest
 from bascule.errors import GuardRefused
 from bascule.filetree import audit, decisions
 from bascule.filetree.decisions import DecisionError
-from bascule.guard.state import ADOPTED, Epoch, GuardState
+from bascule.guard.state import ADOPTED, Epoch, GuardState, Word
 from bascule.system import link_rate
 from bascule.system.link_rate import RateError
 
@@ -180,3 +180,23 @@ def test_too_little_is_no_measurement(intervals: list[tuple[float, int]]) -> Non
     with pytest.raises(RateError, match="at least 3 intervals"):
         link_rate.judge(intervals)
     assert math.isfinite(link_rate.INTERVAL)
+
+
+def test_what_may_be_lost_is_said_by_the_notes_of_the_side_that_is_left() -> None:
+    agreed = {"agreed": "closed for 3.a", "agreed_at": 1764532800}
+    said = decisions.may_lack(agreed, False)
+    assert said == "both trees were proved to be the same at 2025-11-30T20:00:00+00:00 (closed for 3.a)"
+    assert decisions.may_lack({**agreed, "touched": True}, False) == f"{said}; a transfer has changed some files since"
+    assert "cut short since: some files are newer than others" in decisions.may_lack({**agreed, "touched": True}, True)
+    for unknown in ({}, {"agreed": "", "agreed_at": 5}, {"agreed": "x"}):
+        assert decisions.may_lack(unknown, False) == "it is not known when both trees were the same"
+
+
+def test_nothing_is_carried_or_switched_for_a_side_that_is_back_and_has_not_closed() -> None:
+    epoch = Epoch(1001, "w")
+    there = GuardState("c", "tls", epoch, "open", epoch, word=Word("mtp", epoch, "Nadia", "power cut", "now"))
+    back = GuardState("c", "mtp", Epoch(5, "a"), "open", Epoch(5, "a"))
+    for decide in (decisions.sync, decisions.switch):
+        for pair in ((back, there), (there, back)):
+            with pytest.raises(GuardRefused, match="looked through for what it alone has"):
+                decide(*pair)

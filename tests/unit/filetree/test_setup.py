@@ -96,8 +96,10 @@ def test_a_lost_guard_does_not_make_two_open_sides(kernel: Kernel) -> None:
         with pytest.raises(GuardRefused, match="the guard of course_files at files-mtp is lost"):
             set_up(kernel, "open", peer_guard={**other, "status": status})
     assert kernel.side.guard().status == "unknown"
-    never = {"component": COMPONENT, "side": "files-tls", "status": "closed"}
-    assert set_up(kernel, "open", peer_guard=never)
+    passive = {"component": COMPONENT, "side": "files-tls", "status": "closed"}
+    with pytest.raises(GuardRefused, match="files-tls not to be taken over yet"):
+        set_up(kernel, "open", peer_guard=passive)
+    assert set_up(kernel, "open", peer_guard={**passive, "status": "unknown"})
 
 
 @pytest.mark.parametrize("status", ["closed", "closing", "opening"])

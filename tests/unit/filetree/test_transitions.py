@@ -12,7 +12,9 @@ from bascule.errors import GuardRefused
 from bascule.filetree.io import transitions
 from bascule.filetree.io.fence import side
 from bascule.filetree.mounts import ACTIVE, CLOSED, FROZEN, PASSIVE, TreeError
+from bascule.guard import state as rule
 from bascule.guard.io import store
+from bascule.guard.state import GuardState, Word
 
 from .world import COMPONENT, Kernel, adopt, fill, host, use
 
@@ -247,3 +249,38 @@ def test_a_side_that_is_closed_gives_its_receipt_again_whatever_is_mounted_there
     active.nested = (f"{active.side.path}/more",)
     again = transitions.close(COMPONENT, active.side.name, "2.a")["receipt"]
     assert again["position"] == first["position"]
+
+
+def given_up(here: str, by: str) -> GuardState:
+    """Return the guard of the side that was opened instead of this one."""
+    epoch = rule.beyond(GuardState(COMPONENT, by, status="closed"), "w")
+    return GuardState(COMPONENT, by, epoch, "open", epoch, word=Word(here, epoch, "Nadia", "power cut", "now"))
+
+
+def test_the_passive_tree_opens_by_a_word_when_the_other_side_is_lost(passive: Kernel) -> None:
+    epoch = rule.beyond(passive.side.guard(), "w")
+    word = Word("files-mtp", epoch, "Nadia", "power cut at the PDU", "now")
+    opened = transitions.open_(COMPONENT, "files-tls", str(epoch), None, word=word)
+    assert (opened["guard"]["status"], state(passive)) == ("open", ACTIVE)
+    assert passive.side.guard().word == word
+    assert side.facts(passive.side)["reference"] == {}, "the next transfer looks at the whole tree"
+
+
+def test_a_tree_without_its_sentinel_opens_by_no_word(passive: Kernel) -> None:
+    (Path(passive.side.path) / passive.side.sentinel).unlink()
+    epoch = rule.beyond(passive.side.guard(), "w")
+    with pytest.raises(TreeError, match="no sentinel"):
+        transitions.open_(COMPONENT, "files-tls", str(epoch), None, word=Word("files-mtp", epoch, "N", "f", "now"))
+    assert passive.side.guard().status == "closed"
+
+
+def test_a_tree_that_is_back_gives_way_and_what_it_has_is_kept(active: Kernel) -> None:
+    other = given_up("files-mtp", "files-tls")
+    epoch = rule.next_epoch(active.side.guard(), other, "b")
+    closed = transitions.close(COMPONENT, "files-mtp", str(epoch), other=other)
+    guard = active.side.guard()
+    assert (guard.status, guard.gave_way, state(active)) == ("closed", epoch, CLOSED)
+    assert closed["receipt"]["position"]["opened"] == "", "what it was open under counts no more"
+    assert side.backup_dir(active.side).startswith(f"{active.side.kept}/{epoch}/"), "a transfer keeps what it replaces"
+    with pytest.raises(GuardRefused):
+        freeze(active, False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -210,3 +211,88 @@ def test_a_promise_is_taken_back_and_never_followed_by_a_receipt(roots: tuple[Pa
         pytest.fail("let in")
     with pytest.raises(GuardRefused), store.promising("db", "here", EPOCH, root=here):
         pytest.fail("let in")
+
+
+def test_a_side_says_whether_it_was_open_or_closed_before(roots: tuple[Path, Path]) -> None:
+    here, there = roots
+    with store.closing("db", "here", EPOCH, root=here) as closing:
+        assert not closing.was_closed
+        receipt = closing.closed({})
+    for was_open in (False, True):
+        with store.opening("db", "there", EPOCH, receipt, reached=True, root=there) as opening:
+            assert opening.was_open is was_open
+            assert opening.opened().status == "open"
+    with (
+        pytest.raises(GuardRefused, match="without saying so"),
+        store.opening("db", "there", EPOCH, receipt, reached=True, root=there) as opening,
+    ):
+        assert opening.was_open
+    with store.opening("db", "there", EPOCH, receipt, reached=True, root=there) as opening:
+        assert not opening.was_open, "what began to open may be open, or not"
+        opening.opened()
+    again = Epoch(2, "e")
+    with store.closing("db", "here", again, root=here) as closing:
+        assert not closing.was_closed, "its receipt was for another epoch"
+        receipt = closing.closed({})
+    with store.opening("db", "there", again, receipt, reached=True, root=there) as opening:
+        assert not opening.was_open, "it was open under another epoch"
+        opening.opened()
+
+
+def test_a_receipt_tells_when_it_was_given(roots: tuple[Path, Path]) -> None:
+    here, _ = roots
+    with store.closing("db", "here", EPOCH, root=here) as closing:
+        issued = closing.closed({"lsn": "0/1"}).issued_at
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00", issued)
+
+
+def test_each_command_waits_for_the_lock_as_long_as_it_is_told(roots: tuple[Path, Path]) -> None:
+    here, _ = roots
+    with store.closing("db", "here", EPOCH, root=here) as closing:
+        receipt = closing.closed({})
+        for command in (
+            store.closing("db", "here", EPOCH, root=here, wait=0),
+            store.promising("db", "here", EPOCH, root=here, wait=0),
+            store.withdrawing("db", "here", EPOCH, frozen=True, root=here, wait=0),
+            store.opening("db", "here", EPOCH, receipt, reached=True, root=here, wait=0),
+            store.thawing("db", "here", root=here, wait=0),
+        ):
+            with pytest.raises(StoreError, match="within 0 s"), command:
+                pytest.fail("let in")
+
+
+@pytest.mark.parametrize(("content", "words"), [("[]", "a guard state.*list"), ("null", "a guard state.*NoneType")])
+def test_what_is_no_state_is_named(tmp_path: Path, content: str, words: str) -> None:
+    (tmp_path / "db.json").write_text(content)
+    with pytest.raises(StoreError, match=words):
+        store.read("db", "here", root=tmp_path)
+    with pytest.raises(StoreError, match=words):
+        store.read_any("db", root=tmp_path)
+
+
+def test_a_side_that_is_not_taken_over_promises_nothing(tmp_path: Path) -> None:
+    for command in (
+        store.promising("db", "here", EPOCH, root=tmp_path),
+        store.withdrawing("db", "here", EPOCH, frozen=False, root=tmp_path),
+    ):
+        with pytest.raises(GuardRefused, match="has not been taken over"), command:
+            pytest.fail("let in")
+
+
+def test_check_mode_says_what_freezing_would_change(roots: tuple[Path, Path]) -> None:
+    here, _ = roots
+    for value in (True, False):
+        state, changed = store.frozen("db", "here", value, root=here, check=True)
+        assert (state.frozen, changed) == (value, value)
+    store.frozen("db", "here", True, root=here)
+    assert store.frozen("db", "here", True, root=here, check=True)[1] is False
+    assert store.adopt("db", "here", "open", root=here, check=True)[1] is False
+
+
+def test_a_thaw_that_changes_nothing_writes_nothing(roots: tuple[Path, Path]) -> None:
+    here, _ = roots
+    before = (here / "db.json").stat().st_ino
+    with pytest.raises(Killed), store.thawing("db", "here", root=here):
+        raise Killed
+    assert store.frozen("db", "here", False, root=here)[1] is False
+    assert (here / "db.json").stat().st_ino == before

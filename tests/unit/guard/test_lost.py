@@ -127,6 +127,7 @@ def test_a_side_gives_way_under_an_epoch_above_all() -> None:
 
 
 def test_nobody_gives_way_to_a_side_that_was_opened_by_a_receipt() -> None:
+    assert rule.gave_up(HERE_OPEN, THERE_OPEN)
     for other in (THERE_OPEN, rule.adopt_closed(GuardState("db", "there"))):
         with pytest.raises(GuardRefused, match="to have been given up by there"):
             lost.give_way(HERE_CLOSED, other, Epoch(9, "d"))
@@ -146,9 +147,14 @@ UNKNOWN_THERE = GuardState("db", "there")
 
 @pytest.mark.parametrize(
     "other",
-    [HERE_CLOSED, rule.promise(HERE_CLOSED, E6), rule.may_open(HERE_CLOSED, E6, close(THERE_OPEN, E6)[1], True)],
+    [
+        HERE_CLOSED,
+        rule.promise(HERE_CLOSED, E6),
+        rule.may_open(HERE_CLOSED, E6, close(THERE_OPEN, E6)[1], True),
+        rule.adopt_closed(GuardState("db", "here")),
+    ],
 )
-def test_a_side_without_its_guard_is_not_passive_beside_one_that_has_promised(other: GuardState) -> None:
+def test_a_side_without_its_guard_is_not_passive_beside_one_that_is_not_open(other: GuardState) -> None:
     with pytest.raises(GuardRefused, match=r"it may hold what nobody else has.*guard_lost\.md"):
         rule.adopt_closed(UNKNOWN_THERE, other)
 
@@ -243,9 +249,13 @@ def test_a_side_that_is_back_ends_its_permit_before_it_is_closed(tmp_path: Path)
         store.giving_way("db", "there", HERE_OPEN, epoch, root=tmp_path),
     ):
         assert (read().status, read().opened, read().gave_way) == ("closing", E5, epoch)
-    with store.closing("db", "there", epoch, root=tmp_path) as closing:
-        assert closing.closed({}).epoch == epoch
+    with pytest.raises(GuardRefused, match=r"looked through.*site_back\.yml --limit db"):
+        lost.must_be_known(HERE_OPEN, read())
+    again = rule.next_epoch(HERE_OPEN, read(), "e")
+    with store.giving_way("db", "there", HERE_OPEN, again, root=tmp_path) as closing:
+        assert closing.closed({}).epoch == again
     assert read().status == "closed"
+    lost.must_be_known(HERE_OPEN, read())
 
 
 def test_a_lost_guard_is_written_again_by_receipt_and_word(tmp_path: Path) -> None:

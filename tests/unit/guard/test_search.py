@@ -19,6 +19,7 @@ import pytest
 from bascule.guard import state as rule
 from bascule.guard.state import Epoch
 
+from .lost_world import LostMoves, has_a_way
 from .world import BOTH, RUN, SIDES, Fault, Guards, Moves, World, put
 
 _MEMORY = Path("/dev/shm")
@@ -46,7 +47,7 @@ def search(guards: Guards, moves: Moves) -> tuple[int, set[str]]:
         world = waiting.popleft()
         try:
             must_hold(guards, world)
-            if (key := (world.guards, world.data, world.permits)) not in ways:
+            if (key := (world.guards, world.data, world.permits, world.given_up)) not in ways:
                 ways.add(key)
                 goes_on(guards, world)
             for move, then in moves.after(world):
@@ -56,7 +57,7 @@ def search(guards: Guards, moves: Moves) -> tuple[int, set[str]]:
                     waiting.append(then)
         except Fault as fault:
             raise Fault(f"{fault}\n{_way(seen, world)}") from None
-    return len(seen), {re.sub(r"\b(?:here|there|\d\.\w)\b", "*", move) for move in happens}
+    return len(seen), {re.sub(r"\b(?:here|there|\d+\.\w+)\b", "*", move) for move in happens}
 
 
 def _way(seen: Seen, world: World) -> str:
@@ -76,8 +77,11 @@ def must_hold(guards: Guards, world: World) -> None:
     for side in BOTH:
         if world.serving[side] and not world.permits[side]:
             raise Fault(f"{SIDES[side]} serves without a permit")
-        if states[side].status == rule.OPEN and not world.permits[side]:
+        if states[side].status == rule.OPEN and not world.permits[side] and world.given_up != side:
             raise Fault(f"{SIDES[side]} is marked as open without a permit")
+    if world.lost and 0 in world.guards:
+        # Who leads cannot be known; nothing is synced and nothing switched before a person has said it.
+        return
     first = rule.leader(*states)
     if rule.leader(*reversed(states)) != first:
         raise Fault("who leads depends on who is asked first")
@@ -98,6 +102,10 @@ def goes_on(guards: Guards, world: World) -> None:
             back = guards.withdraw(side, world.guards[side], state.promised, frozen=False)
             if back is None or guards.state(side, back).status != rule.OPEN:
                 raise Fault(f"{SIDES[side]} has given no receipt and cannot take its promise back")
+    if world.given_up is not None or (world.lost and 0 in world.guards):
+        if not has_a_way(guards, world):
+            raise Fault("nobody can open a side any more")
+        return
     if 0 in world.guards:
         return
     states = [guards.state(side, world.guards[side]) for side in BOTH]
@@ -169,6 +177,26 @@ def test_every_state_of_two_sides(guards: Guards, epochs: int, writes: int, stat
     seen, happens = search(guards, Moves(guards, EPOCHS[:epochs], writes))
     assert seen > states, "the search has become smaller"
     assert happens == HAPPENS
+
+
+GUARD_LOST = {"* loses its guard", "* is reopened", "* gives its receipt for the lost guard"}
+SITE_LOST = {"* is opened by a word", "* is told to open", "* begins to give way", "* gives way"}
+
+
+@pytest.mark.parametrize(
+    ("epochs", "lost_guards", "lost_sites", "states"),
+    [
+        (2, 1, 0, 4_500),
+        (1, 0, 1, 2_500),
+        pytest.param(1, 2, 0, 3_500, marks=pytest.mark.long),
+        pytest.param(2, 1, 1, 45_000, marks=pytest.mark.long),
+    ],
+)
+def test_every_state_after_a_loss(guards: Guards, epochs: int, lost_guards: int, lost_sites: int, states: int) -> None:
+    moves = LostMoves(guards, EPOCHS[:epochs], 1, lost_guards=lost_guards, lost_sites=lost_sites)
+    seen, happens = search(guards, moves)
+    assert seen > states, "the search has become smaller"
+    assert happens == HAPPENS | (GUARD_LOST if lost_guards else set()) | (SITE_LOST if lost_sites else set())
 
 
 def test_the_search_would_see_a_fault(guards: Guards, monkeypatch: pytest.MonkeyPatch) -> None:

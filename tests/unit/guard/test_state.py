@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import FrozenInstanceError, replace
+from typing import Any
 
 import pytest
 
@@ -71,15 +72,15 @@ def test_a_stored_state_that_makes_no_sense_is_refused(change: dict[str, object]
         GuardState.from_dict({**OPEN_HERE.to_dict(), **change})
 
 
-@pytest.mark.parametrize("other", [THERE_OPEN, HERE_CLOSED, rule.promise(OPEN_HERE, E5), OPEN_HERE])
+@pytest.mark.parametrize("other", [THERE_OPEN, HERE_CLOSED, rule.promise(OPEN_HERE, E5), OPEN_HERE, CLOSED_THERE])
 def test_a_lost_guard_does_not_make_a_second_open_side(other: GuardState) -> None:
     lost = GuardState("db", "elsewhere")
-    with pytest.raises(GuardRefused, match=f"{other.side} never to have been open.*at elsewhere is lost"):
+    with pytest.raises(GuardRefused, match=f"{other.side} not to be taken over yet.*at elsewhere is lost"):
         rule.adopt_open(lost, other)
 
 
-def test_a_side_is_taken_over_as_open_beside_one_that_was_never_open() -> None:
-    for other in (CLOSED_THERE, GuardState("db", "there"), None):
+def test_a_side_is_taken_over_as_open_before_the_other_one() -> None:
+    for other in (GuardState("db", "there"), None):
         assert rule.adopt_open(GuardState("db", "here"), other) == OPEN_HERE
     for other in (GuardState("db", "here"), GuardState("files", "there")):
         with pytest.raises(GuardRefused, match="the guard of the other side of db"):
@@ -227,3 +228,113 @@ def test_only_a_side_that_was_open_takes_its_promise_back() -> None:
 def test_a_promise_of_a_later_decision_is_not_taken_back_by_an_earlier_one() -> None:
     with pytest.raises(GuardRefused, match=r"closing for epoch 5\.a"):
         rule.withdraw(rule.promise(OPEN_HERE, E6), E5, frozen=False)
+
+
+@pytest.mark.parametrize(("thing", "name"), [(E5, "number"), (RECEIPT, "epoch"), (OPEN_HERE, "status")])
+def test_what_is_known_does_not_change(thing: object, name: str) -> None:
+    with pytest.raises(FrozenInstanceError):
+        setattr(thing, name, E6)
+
+
+def test_a_state_is_described_in_a_few_words() -> None:
+    assert GuardState("db", "here").describe() == "db at here is unknown"
+    assert CLOSED_THERE.describe() == "db at there is closed"
+    assert rule.freeze(THERE_OPEN).describe() == (
+        "db at there is open and frozen, promised epoch 5.a, last opened under 5.a"
+    )
+
+
+def test_nothing_is_made_up_for_what_is_missing_in_a_record() -> None:
+    for key in ("component", "side", "epoch", "position", "issued_at"):
+        data = {k: v for k, v in RECEIPT.to_dict().items() if k != key}
+        with pytest.raises(GuardRefused, match=key):
+            Receipt.from_dict(data)
+    for key in ("component", "side", "status"):
+        data = {k: v for k, v in OPEN_HERE.to_dict().items() if k != key}
+        with pytest.raises(GuardRefused):
+            GuardState.from_dict(data)
+    assert GuardState.from_dict({"component": "db", "side": "x", "status": "unknown"}) == GuardState("db", "x")
+
+
+def test_records_are_plain_and_complete() -> None:
+    assert HERE_CLOSED.to_dict() == {
+        "component": "db",
+        "side": "here",
+        "promised": "5.a",
+        "status": "closed",
+        "opened": "0.adopted",
+        "receipt": {"component": "db", "side": "here", "epoch": "5.a", "position": {"lsn": "0/1"}, "issued_at": NOW},
+        "frozen": False,
+    }
+    assert CLOSED_THERE.to_dict() == {
+        "component": "db",
+        "side": "there",
+        "promised": None,
+        "status": "closed",
+        "opened": None,
+        "receipt": None,
+        "frozen": False,
+    }
+    assert Receipt.from_dict({**RECEIPT.to_dict(), "position": {"writes": 5}}).position == {"writes": "5"}
+
+
+def test_adoption_forgets_what_a_state_without_a_status_says() -> None:
+    odd = GuardState("db", "here", promised=E5, opened=E5, receipt=RECEIPT, frozen=True)
+    adopted = rule.ADOPTED
+    assert rule.adopt_open(odd) == GuardState("db", "here", promised=adopted, status="open", opened=adopted)
+    assert rule.adopt_closed(odd) == GuardState("db", "here", status="closed")
+
+
+def test_a_promise_is_repeated_and_a_given_receipt_kept() -> None:
+    closing = rule.promise(OPEN_HERE, E5)
+    assert rule.promise(closing, E5) == closing
+    assert rule.promise(HERE_CLOSED, E5) == HERE_CLOSED
+    assert rule.promise(HERE_CLOSED, E6).status == "closing"
+    assert not rule.promise(rule.freeze(OPEN_HERE), E5).frozen
+
+
+def test_a_receipt_of_an_earlier_epoch_is_not_given_again() -> None:
+    closing = rule.promise(HERE_CLOSED, E6)
+    with pytest.raises(GuardRefused, match=r"closing for epoch 5\.a"):
+        rule.closed(closing, E5, {}, NOW)
+    with pytest.raises(GuardRefused, match=r"closing for epoch 6\.b"):
+        rule.closed(HERE_CLOSED, E6, {}, NOW)
+
+
+@pytest.mark.parametrize("position", [{"lsn": 1}, {1: "lsn"}])
+def test_a_position_is_texts(position: Any) -> None:
+    with pytest.raises(GuardRefused, match="a final position of texts"):
+        rule.closed(rule.promise(OPEN_HERE, E5), E5, position, NOW)
+
+
+@pytest.mark.parametrize(("position", "words"), [({"b": "2", "a": "1"}, "a=1, b=2"), ({}, "no data to carry over")])
+def test_a_refusal_names_the_position_that_is_not_reached(position: dict[str, str], words: str) -> None:
+    for answer in (False, ""):
+        with pytest.raises(GuardRefused, match=f"{words}.* of here; found: it has not"):
+            rule.may_open(CLOSED_THERE, E5, replace(RECEIPT, position=position), answer)
+
+
+def test_an_opening_is_recorded_once_or_again_and_under_its_epoch_alone() -> None:
+    opening = rule.may_open(CLOSED_THERE, E5, RECEIPT, True)
+    assert (opening.promised, opening.status, opening.opened) == (E5, "opening", None)
+    assert rule.opened(THERE_OPEN, E5) == THERE_OPEN
+    for state, epoch in ((opening, E6), (HERE_CLOSED, E5)):
+        with pytest.raises(GuardRefused, match="a side that is opening under epoch"):
+            rule.opened(state, epoch)
+    assert not rule.may_open(replace(THERE_OPEN, frozen=True), E5, RECEIPT, True).frozen
+
+
+def test_who_began_to_open_later_leads() -> None:
+    again = replace(THERE_OPEN, status="opening", promised=E6)
+    assert rule.last_open(again) == E6
+    assert rule.last_open(replace(again, promised=Epoch(1, "a"))) == E5
+    assert rule.last_open(replace(THERE_OPEN, promised=E6)) == E5
+    assert rule.leader(replace(HERE_CLOSED, opened=E5), again) == "there"
+    assert rule.leader(replace(HERE_CLOSED, opened=E5), replace(THERE_OPEN, status="closed")) is None
+
+
+@pytest.mark.parametrize("change", [{"promised": E6}, {"opened": E6}, {"receipt": replace(RECEIPT, epoch=E6)}])
+def test_the_next_epoch_counts_all_that_a_side_knows(change: dict[str, Any]) -> None:
+    known, other = replace(CLOSED_THERE, **change), replace(OPEN_HERE, promised=E5, opened=E5)
+    assert rule.next_epoch(known, other, "d") == rule.next_epoch(other, known, "d") == Epoch(7, "d")
+    assert rule.beyond(known, "d") == Epoch(7 + rule.UNHEARD, "d")

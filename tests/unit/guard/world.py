@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Optional
 from bascule.errors import GuardRefused
 from bascule.guard import state as rule
 from bascule.guard.io import store
-from bascule.guard.state import ADOPTED, Epoch, GuardState, Receipt
+from bascule.guard.state import ADOPTED, Epoch, GuardState, Receipt, Word
 
 COMPONENT = "accounts_db"
 SIDES = ("here", "there")
@@ -34,11 +34,12 @@ class Killed(BaseException):
 
 
 class Given(NamedTuple):
-    """A receipt: whose it is, for which epoch, and which writes the side held."""
+    """A receipt: whose it is, for which epoch, which writes the side held, and whether it gave the other one up."""
 
     side: int
     epoch: Epoch
     writes: int
+    over: Optional[Epoch] = None
 
 
 class World(NamedTuple):
@@ -56,6 +57,7 @@ class World(NamedTuple):
     receipts: frozenset[Given]
     acknowledged: int
     lost: int
+    given_up: Optional[int] = None
 
 
 Move = tuple[str, World]
@@ -109,7 +111,7 @@ class Guards:
         number, receipt = found
         if receipt is None:
             raise Fault("a side was closed without a receipt")
-        return number, Given(SIDES.index(receipt.side), receipt.epoch, int(receipt.position["writes"]))
+        return number, _given(receipt)
 
     def begin(self, side: int, number: int, epoch: Epoch, receipt: Given, writes: int) -> Optional[int]:
         """Begin to open a side that holds these writes, and die."""
@@ -128,7 +130,7 @@ class Guards:
 
         def run() -> None:
             # Its position is asked about by the caller alone.
-            message = Receipt(COMPONENT, SIDES[receipt.side], receipt.epoch, {}, NOW).to_dict()
+            message = Receipt(COMPONENT, SIDES[receipt.side], receipt.epoch, {}, NOW, receipt.over).to_dict()
             with store.opening(
                 COMPONENT, SIDES[side], epoch, message, reached=lambda: reached, root=self._directory
             ) as guard:
@@ -136,7 +138,7 @@ class Guards:
                     raise Killed
                 guard.opened(frozen=frozen)
 
-        found = self._run(run, "open", side, number, epoch, receipt[:2], reached, frozen)
+        found = self._run(run, "open", side, number, epoch, receipt._replace(writes=0), reached, frozen)
         return found and found[0]
 
     def withdraw(self, side: int, number: int, epoch: Epoch, *, frozen: bool) -> Optional[int]:
@@ -148,6 +150,53 @@ class Guards:
 
         found = self._run(run, "withdraw", side, number, epoch, frozen)
         return found and found[0]
+
+    def open_by_word(self, side: int, number: int) -> Optional[tuple[int, int]]:
+        """Open a side by the word that the other one is lost; return the guards that begun and ended opening leaves."""
+        word = _word(1 - side, rule.beyond(self.state(side, number), RUN))
+
+        def run(finish: bool) -> None:
+            with store.opening_by_word(COMPONENT, SIDES[side], word, root=self._directory) as guard:
+                if not finish:
+                    raise Killed
+                guard.opened()
+
+        begun = self._run(lambda: run(False), "word", side, number, False)
+        done = self._run(lambda: run(True), "word", side, number, True)
+        return begun and done and (begun[0], done[0])
+
+    def reopen(self, side: int, receipt: Given, other: int) -> Optional[tuple[int, int]]:
+        """Open a side without a guard, with the receipt that the other one has given since its guard was `other`."""
+        peer = self.state(1 - side, other)
+        message = Receipt(COMPONENT, SIDES[receipt.side], receipt.epoch, {}, NOW, receipt.over)
+
+        def run(finish: bool) -> None:
+            word = _word(side, receipt.epoch)
+            with store.reopening(COMPONENT, SIDES[side], word, message, peer, root=self._directory) as guard:
+                if not finish:
+                    raise Killed
+                guard.opened()
+
+        begun = self._run(lambda: run(False), "reopen", side, 0, other, receipt._replace(writes=0), False)
+        done = self._run(lambda: run(True), "reopen", side, 0, other, receipt._replace(writes=0), True)
+        return begun and done and (begun[0], done[0])
+
+    def give_way(self, side: int, number: int, other: int, writes: int) -> Optional[tuple[int, int, Given]]:
+        """Close a side that is back; return the guards that begun and ended closing leaves, and the receipt."""
+        peer = self.state(1 - side, other)
+        epoch = rule.next_epoch(self.state(side, number), peer, RUN)
+
+        def run(finish: bool) -> Optional[Receipt]:
+            with store.giving_way(COMPONENT, SIDES[side], peer, epoch, root=self._directory) as guard:
+                if not finish:
+                    raise Killed
+                return guard.closed({"writes": str(writes)})
+
+        begun = self._run(lambda: run(False), "give way", side, number, other, writes, False)
+        done = self._run(lambda: run(True), "give way", side, number, other, writes, True)
+        if not begun or not done or done[1] is None:
+            return None
+        return begun[0], done[0], _given(done[1])
 
     def freeze(self, side: int, number: int, *, frozen: bool) -> Optional[int]:
         """Mark a side as frozen or thawed."""
@@ -214,14 +263,21 @@ class Guards:
         return self._there
 
 
+def _given(receipt: Receipt) -> Given:
+    return Given(SIDES.index(receipt.side), receipt.epoch, int(receipt.position["writes"]), receipt.over)
+
+
+def _word(about: int, epoch: Epoch) -> Word:
+    return Word(SIDES[about], epoch, "Nadia", "power cut at the PDU", NOW)
+
+
 class Moves:
     """What can happen next. Every message may come at any time, again, or never; every command may die anywhere."""
 
-    def __init__(self, guards: Guards, epochs: tuple[Epoch, ...], writes: int, losses: int = 0) -> None:
-        self._guards = guards
+    def __init__(self, guards: Guards, epochs: tuple[Epoch, ...], writes: int) -> None:
+        self.guards = guards
         self._epochs = epochs
         self._all_writes = (1 << writes) - 1
-        self._losses = losses
 
     def first(self) -> World:
         """Users are served here; nothing is prepared."""
@@ -235,13 +291,18 @@ class Moves:
                 continue
             yield from self._served(world, side)
             yield from self._carried_over(world, side)
-            for epoch in self._epochs:
+            for epoch in self.epochs(world):
                 yield from self._closed(world, side, epoch)
                 for receipt in world.receipts:
                     yield from self._opened(world, side, epoch, receipt)
-            if world.lost < self._losses and 0 not in world.guards:
-                gone = world._replace(lost=world.lost + 1, guards=put(world.guards, side, 0))
-                yield f"{SIDES[side]} loses its guard", gone._replace(serving=put(world.serving, side, False))
+
+    def epochs(self, world: World) -> tuple[Epoch, ...]:
+        """Return the epochs that messages may name."""
+        return self._epochs
+
+    def may_close(self, world: World, side: int, epoch: Epoch) -> bool:
+        """Say whether somebody may ask that side to close: here, anybody anything."""
+        return True
 
     def _prepared(self, world: World, side: int) -> Iterator[Move]:
         """Prepare takes over what has no guard: the side that serves as open, until a guard is lost the first one."""
@@ -251,22 +312,22 @@ class Moves:
         for status in (rule.OPEN, rule.CLOSED):
             if not world.lost and (status == rule.OPEN) != (side == 0):
                 continue
-            after = self._guards.adopt(side, 0, status, other)
+            after = self.guards.adopt(side, 0, status, other)
             if after is None:
                 continue
             then = world._replace(guards=put(world.guards, side, after))
             if status == rule.OPEN:
-                then = self._let_open(then, side, ADOPTED)
+                then = self.let_open(then, side, ADOPTED)
             else:
                 then = then._replace(permits=put(then.permits, side, False))
             yield f"prepare takes {SIDES[side]} over as {status}", then
 
     def _served(self, world: World, side: int) -> Iterator[Move]:
-        name, guard = SIDES[side], self._guards.state(side, world.guards[side])
+        name, guard = SIDES[side], self.guards.state(side, world.guards[side])
         if world.serving[side]:
             # An end of service is a reboot as well: the boot fence lets only start what may.
             yield f"{name} stops", world._replace(serving=put(world.serving, side, False))
-            bit = world.acknowledged + 1
+            bit = (world.acknowledged | world.data[0] | world.data[1]) + 1
             if bit & self._all_writes:
                 yield (
                     f"{name} takes a write",
@@ -274,10 +335,12 @@ class Moves:
                         acknowledged=world.acknowledged | bit, data=put(world.data, side, world.data[side] | bit)
                     ),
                 )
+        elif world.given_up == side:
+            return
         elif guard.status == rule.OPENING or (guard.status == rule.OPEN and not guard.frozen):
             yield f"{name} serves", world._replace(serving=put(world.serving, side, True))
         for frozen in (True, False):
-            after = self._guards.freeze(side, world.guards[side], frozen=frozen)
+            after = self.guards.freeze(side, world.guards[side], frozen=frozen)
             if after is None or after == world.guards[side]:
                 continue
             then = world._replace(guards=put(world.guards, side, after))
@@ -290,25 +353,25 @@ class Moves:
         target = 1 - source
         if 0 in world.guards or world.data[source] == world.data[target]:
             return
-        a, b = (self._guards.state(side, world.guards[side]) for side in (source, target))
+        a, b = (self.guards.state(side, world.guards[side]) for side in (source, target))
         if b.status == rule.CLOSED and rule.leader(a, b) == SIDES[source]:
             yield f"{SIDES[target]} is synced", world._replace(data=put(world.data, target, world.data[source]))
 
     def _closed(self, world: World, side: int, epoch: Epoch) -> Iterator[Move]:
         name, number = SIDES[side], world.guards[side]
-        before = self._guards.state(side, number)
-        promised = self._guards.promise(side, number, epoch)
+        before = self.guards.state(side, number)
+        promised = self.guards.promise(side, number, epoch) if self.may_close(world, side, epoch) else None
         if promised is not None and promised != number:
-            yield f"{name} promises {epoch}", self._went_on(world, side, promised)
+            yield f"{name} promises {epoch}", self.went_on(world, side, promised)
         if (
             promised is not None
             and not world.serving[side]
-            and (found := self._guards.close(side, number, epoch, world.data[side]))
+            and (found := self.guards.close(side, number, epoch, world.data[side]))
         ):
             after, receipt = found
             if any((r.side, r.epoch) == (side, epoch) and r != receipt for r in world.receipts) and not world.lost:
                 raise Fault(f"{name} gives two receipts for {epoch}")
-            then = self._went_on(world, side, after)
+            then = self.went_on(world, side, after)
             if receipt not in world.receipts:
                 spent = world.spent[side]
                 if spent is not None and epoch <= spent:
@@ -317,39 +380,45 @@ class Moves:
             if then != world:
                 yield f"{name} gives its receipt for {epoch}", then
         for frozen in (False, True):
-            after_it = self._guards.withdraw(side, number, epoch, frozen=frozen)
+            after_it = self.guards.withdraw(side, number, epoch, frozen=frozen)
             if after_it is None:
                 continue
-            if not world.permits[side]:
+            if not world.permits[side] and world.given_up != side:
                 raise Fault(f"{name} takes back a permit that it did not have: {before.describe()}")
-            then = self._went_on(world, side, after_it)._replace(spent=put(world.spent, side, epoch))
+            then = self.went_on(world, side, after_it)._replace(spent=put(world.spent, side, epoch))
             yield f"{name} takes {epoch} back{', frozen' if frozen else ''}", then
 
     def _opened(self, world: World, side: int, epoch: Epoch, receipt: Given) -> Iterator[Move]:
         number, name = world.guards[side], SIDES[side]
-        begun = self._guards.begin(side, number, epoch, receipt, world.data[side])
+        begun = self.guards.begin(side, number, epoch, receipt, world.data[side])
         if begun is None:
             return
-        then = self._let_open(self._went_on(world, side, begun), side, epoch)
+        if world.given_up == side:
+            # It is fenced by hand: what its guard says lets nobody in.
+            yield f"{name} is told to open", self.went_on(world, side, begun)
+            return
+        then = self.let_open(self.went_on(world, side, begun), side, epoch)
         if then != world:
             yield f"{name} begins to open under {epoch}", then
         for frozen in (False, True):
-            after = self._guards.open(side, number, epoch, receipt, world.data[side], frozen=frozen)
+            after = self.guards.open(side, number, epoch, receipt, world.data[side], frozen=frozen)
             if after is None:
                 raise Fault(f"{name} begins to open under {epoch} and does not come to its end")
-            done = self._went_on(then, side, after)
+            done = self.went_on(then, side, after)
             if frozen:
                 done = done._replace(serving=put(world.serving, side, False))
             if done != world:
                 yield f"{name} opens under {epoch}{', frozen' if frozen else ''}", done
 
-    def _went_on(self, world: World, side: int, after: int) -> World:
-        before, now = (self._guards.state(side, number) for number in (world.guards[side], after))
+    def went_on(self, world: World, side: int, after: int) -> World:
+        """Return the world with that guard, which must not have forgotten a promise."""
+        before, now = (self.guards.state(side, number) for number in (world.guards[side], after))
         if before.promised is not None and (now.promised is None or now.promised < before.promised):
             raise Fault(f"a promise was forgotten: {before.describe()}; now {now.describe()}")
         return world._replace(guards=put(world.guards, side, after))
 
-    def _let_open(self, world: World, side: int, epoch: Epoch) -> World:
+    def let_open(self, world: World, side: int, epoch: Epoch) -> World:
+        """Return the world in which that side was let open, which must hold everything acknowledged."""
         if world.data[side] != world.acknowledged:
             raise Fault(f"{SIDES[side]} opens under {epoch} with writes {world.data[side]} of {world.acknowledged}")
         return world._replace(permits=put(world.permits, side, True), spent=put(world.spent, side, epoch))

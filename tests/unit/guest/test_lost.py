@@ -234,3 +234,43 @@ def test_what_nobody_has_taken_over_is_nothing_lost() -> None:
     assert lost.of(*unknown) is None
     assert lost.of(guard.adopt_open(unknown[0]), unknown[1]) is None
     assert lost.of(unknown[0], guard.adopt_closed(unknown[1])) == (unknown[0], guard.adopt_closed(unknown[1]))
+
+
+# A site is lost for good.
+
+
+def _word(about: str, epoch: Epoch) -> guard.Word:
+    return guard.Word(about, epoch, "Nadia", "power cut at the PDU", "2026-11-20T09:00:00Z")
+
+
+def test_the_copy_opens_by_a_word_and_the_guest_that_is_back_gives_way(prepared: Any) -> None:
+    here, there, source, target = prepared
+    there.requests.clear()
+    here.requests.clear()
+    epoch = guard.beyond(target.guard(target.config()), "w")
+    opened = transitions.open_side(target, epoch, None, True, True, True, word=_word("pve-mtp", epoch))
+    assert opened["guard"]["status"] == "open"
+    assert here.requests == [], "the lost side is not asked"
+    assert target.guard(target.config()).word == _word("pve-mtp", epoch)
+    views = observed.look_at_both(source, target)
+    for decide in (decisions.sync_todo, decisions.switch_todo):
+        with pytest.raises(GuardRefused, match=r"looked through.*site_back\.yml"):
+            decide(*views)
+    back = guard.next_epoch(views[0].guard, views[1].guard, "b")
+    transitions.close_begin(source, back, True, views[1].guard)
+    closed = transitions.close_finish(source, back, {}, "2026-11-20T10:00:00Z")
+    assert (closed["guard"]["status"], closed["guard"]["gave_way"]) == ("closed", str(back))
+    assert here.running == set()
+    assert "link_down=1" in here.guests[100]["net0"]
+    views = observed.look_at_both(source, target)
+    assert observed.leading(*views) == "pve-tls"
+
+
+def test_an_open_guest_needs_no_word_and_none_opens_what_has_no_guard(prepared: Any) -> None:
+    _, there, source, target = prepared
+    epoch = guard.beyond(source.guard(source.config()), "w")
+    with pytest.raises(GuardRefused, match="that is not open, to go on without pve-tls"):
+        transitions.open_side(source, epoch, None, True, True, True, word=_word("pve-tls", epoch))
+    _wiped(there)
+    with pytest.raises(GuardRefused, match="that is not open, to go on without pve-mtp"):
+        transitions.open_side(target, epoch, None, True, True, True, word=_word("pve-mtp", epoch))

@@ -93,6 +93,16 @@ ELSEWHERE = """
       - "{{ lookup('file', below ~ '/a-tls/guard/' ~ inventory_hostname ~ '.json') | from_json }}"
   vars: {below: "{{ lookup('env', 'BASCULE_TEST_HOSTS') }}"}
 """
+TAKE_OVER = """
+- name: Make the word
+  bascule_word:
+    guard: "{{ __toy_guards | selectattr('side', 'equalto', bascule_to) | first }}"
+    about: "{{ bascule_from }}"
+  register: __toy_word
+- name: Say it
+  ansible.builtin.debug:
+    msg: "word {{ inventory_hostname }} {{ __toy_word.word | to_json }}"
+"""
 PLAY = """
 - name: {verb}
   hosts: components
@@ -183,9 +193,10 @@ class World:
         (tasks / "verify.yml").write_text(
             self.state + VERB.replace("rows_compared: 3", "rows_compared: '{{ seen | default(3) }}'")
         )
-        for verb in ("capture", "freeze", "sync", "switch", "thaw", "retire"):
+        for verb in ("capture", "freeze", "sync", "switch", "thaw", "retire", "give_way"):
             (tasks / f"{verb}.yml").write_text(VERB)
         (tasks / "check.yml").write_text(self.state + VERB)
+        (tasks / "take_over.yml").write_text(TAKE_OVER + VERB)
         answer = "confirm=montpellier" if playbook == "rollback.yml" else "confirm=toulouse"
         return self.run(playbook=ROOT / "playbooks" / playbook, arguments=("-e", answer, *arguments))
 

@@ -157,6 +157,19 @@ class FakeCluster:
             self.world.running = False
         return self.world.stops
 
+    def exists(self) -> bool:
+        return True
+
+    def interrupt(self) -> None:
+        self.stop(0)
+
+    def end_stopping(self, patience: float = 1) -> None:
+        self.world.log.append("end")
+        self.world.running = False
+
+    def settle_unit(self, timeout: float = 10) -> None:
+        assert not self.world.running
+
     def wait_stopped(self, timeout: float) -> bool:
         self.world.running = False
         return True
@@ -188,6 +201,8 @@ class FakeStore:
         self.closing = partial(guard_store.closing, root=root)
         self.opening = partial(guard_store.opening, root=root)
         self.adopt = partial(guard_store.adopt, root=root)
+        self.opening_by_word = partial(guard_store.opening_by_word, root=root)
+        self.giving_way = partial(guard_store.giving_way, root=root)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from bascule.errors import PlanError
-from bascule.run.approval import confirm, destination, given_up
+from bascule.run.approval import confirm, destination, give_up, given_up
 
 PLAN = {
     "plan_source_site": "mtp",
@@ -52,3 +52,28 @@ def test_what_a_go_gives_up_is_said_by_the_components_themselves() -> None:
         "names": {"component_go_note": None},
     }
     assert given_up(components) == ["board_guest: local writes are dropped"]
+
+
+@pytest.mark.parametrize(("site", "direction"), [(" Montpellier", "forward"), ("toulouse", "back")])
+def test_a_site_is_given_up_by_name(site: str, direction: str) -> None:
+    given = give_up(PLAN, site, " Nadia ", " power cut at the PDU")
+    assert given == {
+        "site": site.strip().lower(),
+        "by": "Nadia",
+        "fenced": "power cut at the PDU",
+        "direction": direction,
+    }
+
+
+@pytest.mark.parametrize(
+    ("site", "by", "fenced", "words"),
+    [
+        ("", "Nadia", "power cut", r"\(montpellier, toulouse\); found: nothing"),
+        ("lyon", "Nadia", "power cut", "found: 'lyon'"),
+        ("toulouse", " ", "power cut", "-e by="),
+        ("toulouse", "Nadia", "", "nothing at toulouse accepts writes"),
+    ],
+)
+def test_a_site_is_given_up_only_by_somebody_who_has_fenced_it(site: str, by: str, fenced: str, words: str) -> None:
+    with pytest.raises(PlanError, match=words):
+        give_up(PLAN, site, by, fenced)

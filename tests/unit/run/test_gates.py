@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import FrozenInstanceError
 from typing import Any
 
 import pytest
 
-from bascule.run.gates import decide, problems, unsampled
+from bascule.run.gates import Verdict, decide, problems, unsampled
 
 NOW = 1_000_000.0
 GATES = {
@@ -70,6 +71,10 @@ def test_true_is_true_however_a_template_writes_it(value: Any) -> None:
             {"name": "delta", "unit": "B", "value": -1, "gates": {"delta": {"max": 60, "unit": "B"}}},
             "-1 B is below zero",
         ),
+        (
+            {"name": "full", "unit": "%", "value": -1, "gates": {"full": {"max": 90, "unit": "%"}}},
+            "-1 % is below zero",
+        ),
         ({"value": -1, "gates": {"rate": {"min": -5, "unit": "Mbit/s"}}}, "-1 Mbit/s is below zero"),
         ({"unit": ""}, "the sample is in no unit"),
         ({"unit": "MB/s"}, "the sample is in MB/s"),
@@ -78,6 +83,16 @@ def test_true_is_true_however_a_template_writes_it(value: Any) -> None:
         ({"age": ""}, "is not known"),
         ({"age": "yesterday"}, "is not known"),
         ({"age": -120.0}, "in the future"),
+        ({"age": -60.5}, "in the future"),
+        ({"gates": {"rate": {"min": 1, "unit": "Mbit/s", "max_age": -1}}}, "max_age is no time"),
+        ({"gates": {"rate": {"min": 1, "unit": "Mbit/s", "a": 5, "b": 6}}}, "mean nothing: a, b"),
+        ({"name": "word", "unit": "", "value": "off", "gates": {"word": {"equals": "on"}}}, "off is not on"),
+        ({"name": "one", "unit": "", "value": True, "gates": {"one": {"equals": 1}}}, "True is not 1"),
+        ({"name": "one", "unit": "", "value": "x", "gates": {"one": {"equals": 1}}}, "x is not 1"),
+        (
+            {"name": "both", "unit": "", "value": 5, "gates": {"both": {"equals": 5, "max": 4}}},
+            "5 is above 4",
+        ),
         ({"name": "lag", "unit": "s", "value": 1, "age": 301.0}, "300 s are allowed"),
         ({"name": "boots", "unit": "", "value": False}, "is not True"),
         ({"name": "boots", "unit": "", "value": "yes"}, "is not True"),
@@ -90,6 +105,40 @@ def test_whatever_is_not_clearly_go_is_no_go(change: dict[str, Any], reason: str
     assert not verdict.go
     assert not verdict.passes
     assert reason in verdict.reason
+
+
+@pytest.mark.parametrize("age", [0.0, 300.0, -60.0])
+def test_a_sample_is_fresh_up_to_its_limit_and_clocks_differ_a_little(age: float) -> None:
+    assert put(age=age).go
+    assert put("lag", 1, "s", age=age).go
+
+
+def test_an_own_age_is_the_one_that_counts() -> None:
+    gates = {"rate": {"min": 1, "unit": "Mbit/s", "max_age": 1}}
+    assert put(gates=gates, age=1.0).go
+    assert not put(gates=gates, age=1.5).go
+
+
+@pytest.mark.parametrize(
+    ("wanted", "value"),
+    [("15", "15.0"), (15, "15"), ("on", "on"), ("true", True), (True, " TRUE "), (False, "false")],
+)
+def test_what_is_the_same_is_equal_however_it_is_written(wanted: Any, value: Any) -> None:
+    assert put("same", value, "", gates={"same": {"equals": wanted}}).go
+
+
+def test_the_reason_of_a_go_is_the_sample_and_its_limits() -> None:
+    assert put().reason == "200 Mbit/s (min 150, max 1000)"
+    assert put("boots", True, "").reason == "True (equals True)"
+    assert put(gates=None).limit is None
+
+
+def test_a_verdict_stands_as_it_was_given() -> None:
+    verdict = Verdict("rate", False, "why", 1, "s", None)
+    assert not verdict.passes
+    for name in ("go", "override"):
+        with pytest.raises(FrozenInstanceError):
+            setattr(verdict, name, True)
 
 
 def test_an_override_names_its_gate_and_has_a_reason() -> None:

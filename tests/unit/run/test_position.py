@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from bascule.guard import lost
 from bascule.guard import state as rule
-from bascule.guard.state import Epoch, GuardState
+from bascule.guard.state import Epoch, GuardState, Word
 from bascule.run import position
 from bascule.run.position import Last, Side, Sides
 
@@ -19,6 +20,10 @@ E1 = Epoch(1, "d")
 SOURCE_CLOSED, RECEIPT = rule.closed(rule.promise(SOURCE_OPEN, E1), E1, {}, "now")
 TARGET_OPENING = rule.may_open(TARGET_CLOSED, E1, RECEIPT, True)
 TARGET_OPEN = rule.opened(TARGET_OPENING, E1)
+WORD = Word("db-mtp", rule.beyond(TARGET_CLOSED, "w"), "Nadia", "power cut", "now")
+TARGET_BY_WORD = rule.opened(lost.open_by_word(TARGET_CLOSED, WORD.epoch, WORD), WORD.epoch)
+WAY = rule.next_epoch(SOURCE_OPEN, TARGET_BY_WORD, "b")
+GAVE_WAY = rule.closed(lost.give_way(SOURCE_OPEN, TARGET_BY_WORD, WAY), WAY, {}, "now")[0]
 
 
 def sides(source: GuardState | None, target: GuardState | None, name: str = "db") -> Sides:
@@ -46,6 +51,19 @@ def sides(source: GuardState | None, target: GuardState | None, name: str = "db"
         (SOURCE_CLOSED, None, "unread", "db-mtp closed 1; db-tls NOT READ: timed out"),
         (None, None, "unread", "db-mtp NOT READ: timed out; db-tls NOT READ: timed out"),
         (GuardState("db", "db-mtp"), GuardState("db", "db-tls"), "unprepared", "not taken over"),
+        (
+            SOURCE_OPEN,
+            GuardState("db", "db-tls"),
+            "unprepared",
+            "open at db-mtp, and not taken over by prepare at db-tls",
+        ),
+        (GuardState("db", "db-mtp"), TARGET_OPEN, "unprepared", "open at db-tls"),
+        (GuardState("db", "db-mtp"), TARGET_BY_WORD, "guard-lost", "THE GUARD OF db-mtp IS LOST"),
+        (SOURCE_CLOSED, GuardState("db", "db-tls"), "guard-lost", "THE GUARD OF db-tls IS LOST"),
+        (GuardState("db", "db-mtp"), TARGET_CLOSED, "unprepared", "not taken over"),
+        (SOURCE_OPEN, TARGET_BY_WORD, "back", "db-mtp open 0 must not serve; db-tls open 1001"),
+        (SOURCE_CLOSED, TARGET_BY_WORD, "back", "BACK AFTER IT WAS GIVEN UP"),
+        (GAVE_WAY, TARGET_BY_WORD, "target", "active at Toulouse (db-mtp closed 1002, db-tls open 1001)"),
     ],
 )
 def test_where_a_component_stands(source: GuardState | None, target: GuardState | None, where: str, words: str) -> None:
@@ -229,3 +247,67 @@ def test_the_report_is_about_ten_lines() -> None:
     assert lines[2] == "Journal: here 3 entries, tls NOT READ (timed out); chains hold"
     assert lines[-1].startswith("Next: ansible-playbook playbooks/60_cutover.yml -e confirm=toulouse to go on")
     assert "CHAIN BROKEN: x" in position.report("r", [], Last(), {}, ["x"], NAMES)[2]
+
+
+def test_a_side_that_was_given_up_is_back_also_while_the_other_one_is_silent() -> None:
+    back = replace(sides(SOURCE_OPEN, None), given_up="db-mtp")
+    assert position.standing(back).where == "back"
+    assert position.standing(replace(back, given_up="db-tls")).where == "source-alone"
+    assert position.standing(replace(sides(None, TARGET_BY_WORD), given_up="db-mtp")).where == "target-alone"
+
+
+@pytest.mark.parametrize(
+    ("where", "command"),
+    [
+        (["back", "back"], "ansible-playbook playbooks/site_back.yml"),
+        (["back", "target"], "playbooks/site_back.yml --limit db0"),
+        (["guard-lost", "source"], "docs/runbooks/guard_lost.md"),
+        (["unread", "source"], "if it is lost for good: docs/runbooks/site_lost.md"),
+    ],
+)
+def test_what_is_lost_or_back_comes_first(where: list[str], command: str) -> None:
+    standings = [position.Standing(f"db{number}", word, "") for number, word in enumerate(where)]
+    assert command in position.next_command(standings, Last("cutover", "switch", outcome="failed"), *NAMES)
+
+
+def test_only_what_is_silent_and_what_was_prepared_can_be_given_up() -> None:
+    def both(source: GuardState | None, target: GuardState | None) -> tuple[Side, Side]:
+        found = sides(source, target)
+        return found.target, found.source
+
+    assert position.not_lost(*both(None, TARGET_CLOSED)) == ""
+    assert position.not_lost(*both(SOURCE_CLOSED, TARGET_CLOSED)) == "db: db-mtp answers, it is closed"
+    assert "does not answer" in position.not_lost(*both(None, None))
+    assert "was never taken over" in position.not_lost(*both(None, GuardState("db", "db-tls")))
+
+
+def noted(time: str, kind: str, verb: str, **data: Any) -> dict[str, Any]:
+    return {"time": time, "kind": kind, "verb": verb, "component": "db", "data": data}
+
+
+def test_what_may_be_lost_is_said_in_figures() -> None:
+    target = sides(None, TARGET_CLOSED).target
+    synced = [
+        noted("2026-11-30T01:00:00.1Z", "end", "sync", result="ok"),
+        noted("2026-11-30T02:00:00.1Z", "end", "sync", result="failed"),
+        noted("2026-11-30T03:00:00.1Z", "end", "sync", result="ok", check_mode=True),
+        noted("2026-11-30T04:00:00.1Z", "end", "freeze", result="ok"),
+    ]
+    fresh = position.last_fresh(synced, "db")
+    assert fresh == "2026-11-30T01:00:00Z (sync)"
+    said = position.loss("db", target, False, fresh, "its log is replayed up to 0/5")
+    assert said == f"db: everything written at the other side after {fresh}; its log is replayed up to 0/5"
+    assert "nobody knows since when" in position.loss("db", target, False, position.last_fresh(synced, "x"), "")
+    assert position.loss("db", sides(None, TARGET_OPEN).target, False, fresh, "").startswith(
+        "db: nothing; db-tls holds"
+    )
+    assert position.loss("db", target, True, "", "").startswith("db: nothing; the names")
+
+
+def test_a_side_stays_given_up_until_it_was_closed() -> None:
+    given = noted("1", "decision", "", lost={"hosts": {"db": "db-mtp", "files": "f-mtp"}})
+    failed = noted("2", "end", "give_way", result="failed")
+    tried = noted("2", "end", "give_way", result="ok", check_mode=True)
+    assert position.given_up([tried, failed, given]) == {"db": "db-mtp", "files": "f-mtp"}
+    assert position.given_up([given, noted("3", "end", "give_way", result="ok")]) == {"files": "f-mtp"}
+    assert position.given_up([noted("4", "decision", "", lost={"hosts": {"db": "x"}}, check_mode=True)]) == {}

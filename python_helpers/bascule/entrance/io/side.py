@@ -11,7 +11,7 @@ from typing import Any, Callable
 from ...errors import GuardRefused
 from ...guard import state as rule
 from ...guard.io import fence_settings, store
-from ...guard.state import Epoch, GuardState, Receipt
+from ...guard.state import Epoch, GuardState, Receipt, Word
 from ...system.io import storage
 from .. import mode as modes
 from .. import requests as entrance_requests
@@ -102,13 +102,21 @@ class Side:
             result["drained"] = {"requests": first, "seconds": waited}
         return {**result, "mode": modes.MAINTENANCE}
 
-    def close(self, epoch: str, seconds: float, cut: bool) -> dict[str, Any]:
-        """Close for an epoch: durable maintenance page, nothing in flight, refusal seen from here; give the receipt."""
+    def close(self, epoch: str, seconds: float, cut: bool, other: GuardState | None = None) -> dict[str, Any]:
+        """Close for an epoch: durable maintenance page, nothing in flight, refusal seen from here; give the receipt.
+
+        A side that is back after `other` has given it up closes for good.
+        """
         if self.check:
             promised = rule.promise(self._as_prepared(rule.adopt_open), Epoch.parse(epoch))
             state, receipt = rule.closed(promised, Epoch.parse(epoch), {}, "check mode")
             return {"changed": True, "guard": state.to_dict(), "receipt": receipt.to_dict()}
-        with store.closing(self.component, self.side, epoch) as guard:
+        closing = (
+            store.giving_way(self.component, self.side, other, epoch)
+            if other is not None
+            else store.closing(self.component, self.side, epoch)
+        )
+        with closing as guard:
             before = guard.was_closed
             changed = self.haproxy.set_mode(modes.MAINTENANCE) or not before
             self.haproxy.drain(self.options["backend"], seconds, cut)
@@ -138,6 +146,31 @@ class Side:
         with store.opening(
             self.component, self.side, epoch, receipt, reached=lambda: self._other_refuses(other)
         ) as guard:
+            changed = self.haproxy.set_mode(modes.MAINTENANCE) or not guard.was_open
+            state = guard.opened(frozen=True)
+        return {"changed": changed, "guard": state.to_dict(), "smoke": passed}
+
+    def take_over(
+        self, word: Word, smoke: Sequence[Request], token: tuple[str, str], wait: float, other: Target
+    ) -> dict[str, Any]:
+        """Take the permit by a person's word that the other side is lost; users are let in by the thaw.
+
+        An answer of the other entrance, other than its maintenance page, says that it is not lost. Silence is no proof:
+        that is what the person answers for.
+        """
+        if self.check:
+            return {"changed": True, "guard": self.guard().to_dict(), "smoke": []}
+        passed = self.smoke(smoke, token, wait)
+        answer = self.ask(other)
+        fault = entrance_requests.refusal_fault(answer)
+        if answer.status and fault:
+            raise EntranceError(
+                expected=f"the entrance at {other.address} to be lost, as {word.by} has said",
+                found=f"asked from {self.side}, it answers: {fault}",
+                state=f"{self.guard().describe()}; nothing was opened",
+                next_command="fence it, or use cutover and rollback; then run the same playbook again",
+            )
+        with store.opening_by_word(self.component, self.side, word) as guard:
             changed = self.haproxy.set_mode(modes.MAINTENANCE) or not guard.was_open
             state = guard.opened(frozen=True)
         return {"changed": changed, "guard": state.to_dict(), "smoke": passed}

@@ -6,12 +6,12 @@ import contextlib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Union
+from typing import Any, Optional, Union
 
 from ...errors import BasculeError
 from ...guard import state as rule
 from ...guard.io import store
-from ...guard.state import GuardState, Receipt
+from ...guard.state import GuardState, Receipt, Word
 from ...system.io import units
 from .. import decisions
 from ..mounts import ACTIVE, CLOSED, FROZEN, PASSIVE, TreeError
@@ -65,8 +65,12 @@ def make_ready(component: str, side_name: str, *, check: bool = False) -> tuple[
     return fence_side.apply(side, PASSIVE), fence_side.backup_dir(side)
 
 
-def close(component: str, side_name: str, epoch: str, *, check: bool = False) -> dict[str, Any]:
+def close(
+    component: str, side_name: str, epoch: str, *, other: Optional[GuardState] = None, check: bool = False
+) -> dict[str, Any]:
     """Close for an epoch: fence, prove, give the receipt.
+
+    A side that is back after `other` has given it up closes for good: its permit cannot be taken back.
 
     Where the recorder vouches that the other side has all there is, the receipt names the state both have agreed on,
     and the tree is read when nobody waits for it any more; else its manifest is taken first.
@@ -78,7 +82,13 @@ def close(component: str, side_name: str, epoch: str, *, check: bool = False) ->
     if side.guard().status in (rule.OPEN, rule.OPENING):
         # What clients wrote there would be on neither side. One that is closed holds what its receipt says.
         fence_side.check_nested(side, fence_side.look(side))
-    with store.closing(component, side.name, epoch, root=side.base / "guard") as guard:
+    root = side.base / "guard"
+    closing = (
+        store.giving_way(component, side.name, other, epoch, root=root)
+        if other is not None
+        else store.closing(component, side.name, epoch, root=root)
+    )
+    with closing as guard:
         done = []
         for operation in ("push", "verify", "repair", "links", closing_manifest.OPERATION):
             unit = f"bascule-{component}-{operation}"
@@ -149,31 +159,34 @@ def open_(
     component: str,
     side_name: str,
     epoch: str,
-    receipt: Mapping[str, Any],
+    receipt: Optional[Mapping[str, Any]],
     services: Sequence[str] = (),
     *,
+    word: Optional[Word] = None,
     check: bool = False,
 ) -> dict[str, Any]:
-    """Open for an epoch with the other side's receipt: compare, make writable, prove."""
+    """Open for an epoch with the other side's receipt: compare, make writable, prove.
+
+    Where the other side is lost, a person's word takes the place of its receipt, and nothing can be compared.
+    """
     side = _side(component, side_name)
     if check:
         done = [step.describe() for step in fence_side.plan(side, ACTIVE)]
         return {"changed": True, "done": done, "guard": side.guard().to_dict(), "still_read_only": []}
-    other = Receipt.from_dict(receipt)
+    other = Receipt.from_dict(receipt or {}) if word is None else None
     fence_side.apply_private(side)
     # Compared and found equal, or ahead by itself: then the other side is behind, and not the same.
-    known = other.position.get("manifest") or other.position.get("agreed")
-    same = bool(known) and not decisions.reached(side.guard(), dict(other.position))
+    position = dict(other.position) if other else {}
+    known = position.get("manifest") or position.get("agreed")
+    same = bool(known) and not decisions.reached(side.guard(), position)
     with fence_side.no_receiver(side):
         fence_side.check_source(side, side.path)
-        with store.opening(
-            component, side.name, epoch, other, reached=lambda: _reached(side, other), root=side.base / "guard"
-        ) as guard:
+        with _opening(side, epoch, other, word) as guard:
             if not guard.was_open:
                 fence_side.note(side, opened_ns=time.time_ns() - _MARGIN_NS, agreed="", reference={})
                 # Whatever they left is part of a tree that was compared with the other side's, or leads.
                 receivers.forget(side, receivers.standing(side))
-            done = _record(side, other, same and not guard.was_open)
+            done = _record(side, epoch, same and not guard.was_open)
             closing_manifest.settle(side)
             done += fence_side.apply(side, ACTIVE)
             guard.opened()
@@ -190,7 +203,23 @@ def open_(
     }
 
 
-def _record(side: Side, receipt: Receipt, same: bool) -> list[str]:
+def _opening(
+    side: Side, epoch: str, receipt: Optional[Receipt], word: Optional[Word]
+) -> contextlib.AbstractContextManager[store.Opening]:
+    root = side.base / "guard"
+    if receipt is None and word is not None:
+        return store.opening_by_word(side.component, side.name, word, root=root)
+    return store.opening(
+        side.component,
+        side.name,
+        epoch,
+        receipt,
+        reached=lambda: _reached(side, receipt) if receipt else "no receipt",
+        root=root,
+    )
+
+
+def _record(side: Side, epoch: str, same: bool) -> list[str]:
     """Have the recorder run before anybody can write here: both sides are the same at this moment, for the way back.
 
     An opening does not wait for a recorder that fails: without it the next transfer looks at the whole tree.
@@ -201,7 +230,7 @@ def _record(side: Side, receipt: Receipt, same: bool) -> list[str]:
     except BasculeError as error:
         return [f"go on without the recorder: {error.found}"]
     if point:
-        by_name.refer(side, point, _agreed(str(receipt.epoch)))
+        by_name.refer(side, point, _agreed(epoch))
         # What was read here since only transfers wrote still holds, but for what looks otherwise by now.
         if not closing_manifest.owed(side):
             cache.trust(side)

@@ -205,7 +205,7 @@ def adopt(
 ) -> tuple[GuardState, bool]:
     """Take over a side that has no state yet; return the state and whether that changed anything.
 
-    As open only beside an `other` side that was never open; as closed only beside one that can lead.
+    As open only before the `other` side; as closed beside one that is taken over only while that one is open.
     """
     if status not in (rule.OPEN, rule.CLOSED):
         raise GuardRefused(expected="a side to be adopted as open or closed", found=repr(status))

@@ -326,7 +326,7 @@ def _agree(side: Side, name: str, dealt_with: set[str], removed: object) -> None
                 state="nothing was agreed on; it was ended",
                 next_command="run the same playbook again, which looks at what it left",
             )
-        fence_side.note(side, agreed=name, touched=False)
+        fence_side.note(side, agreed=name, agreed_at=int(time.time()), touched=False)
         receivers.forget(side, dealt_with)
 
 

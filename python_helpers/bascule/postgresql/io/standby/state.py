@@ -91,6 +91,7 @@ def _server(session: Session, spec: Spec) -> dict[str, Any]:
             "extract(epoch FROM clock_timestamp() - last_msg_receipt_time)::float AS silent, "
             "pg_wal_lsn_diff(latest_end_lsn, pg_last_wal_replay_lsn())::bigint AS behind FROM pg_stat_wal_receiver"
         )
+        found["received_lsn"] = session.value("SELECT pg_last_wal_receive_lsn()::text")
         found["receiver"] = receiver[0] if receiver else None
         found["streaming"] = bool(session.query(STREAMING))
         found["replay_age"] = session.value(

@@ -13,6 +13,7 @@ from typing import Any
 from ....errors import BasculeError
 from ....guard import state as rule
 from ....guard.io import store
+from ....guard.state import Word
 from ....system.io import storage, units
 from ... import control, hba, lsn
 from ...spec import Spec
@@ -70,7 +71,7 @@ def close(component: str, side: str, epoch: str, *, budget: float = 30) -> dict[
                 if session is not None:
                     _stop_primary(cluster, session, budget)
                     mark("stopped")
-                position = _final_position(cluster)
+                position = final_position(cluster)
                 proof = cluster.prove_refusal(REFUSED_AT_ALL)
                 receipt = guard.closed(position)
                 mark("closed")
@@ -92,9 +93,18 @@ def close(component: str, side: str, epoch: str, *, budget: float = 30) -> dict[
 
 
 def open_side(
-    component: str, side: str, epoch: str, receipt: Mapping[str, Any], *, budget: float = 30
+    component: str,
+    side: str,
+    epoch: str,
+    receipt: Mapping[str, Any] | None,
+    *,
+    budget: float = 30,
+    word: Word | None = None,
 ) -> dict[str, Any]:
-    """Open this side for `epoch` with the other side's receipt: promote it, and let its clients in."""
+    """Open this side for `epoch` with the other side's receipt: promote it, and let its clients in.
+
+    Where the other side is lost, a person's word takes the place of its receipt: what is here is replayed to its end.
+    """
     spec = load_spec(component, side)
     cluster = Cluster(spec)
     marks: dict[str, float] = {}
@@ -116,23 +126,30 @@ def open_side(
         cluster.start(timeout=max(budget, 60))
         with cluster.session() as session:
             mark("connected")
-            position = dict(receipt.get("position") or {})
+            position = dict((receipt or {}).get("position") or {})
 
             def reached() -> bool | str:
                 reason = reached_position(cluster, session, position, budget)
                 mark("reached")
                 return True if reason is None else reason
 
-            with store.opening(component, side, epoch, receipt, reached=reached) as guard:
+            opening = (
+                store.opening_by_word(component, side, word)
+                if word is not None
+                else store.opening(component, side, epoch, receipt, reached=reached)
+            )
+            with opening as guard:
                 promoted = bool(session.value("SELECT pg_is_in_recovery()"))
-                warnings += snapshot.start(spec, epoch, "active")
+                if word is None:
+                    warnings += snapshot.start(spec, epoch, "active")
                 if promoted:
                     session.execute(f"SELECT pg_promote(true, {int(budget)})", timeout=budget + 5)
                     wait_primary(session, side, budget)
                 mark("promoted")
                 keep_log(session, spec)
                 cluster.unfence()
-                warnings += snapshot.wait(spec, epoch, 10)
+                if word is None:
+                    warnings += snapshot.wait(spec, epoch, 10)
                 mark("pinned")
                 state = guard.opened()
             cluster.admit(hba.OPEN)
@@ -237,7 +254,7 @@ def _stopped(cluster: Cluster, timeout: float) -> None:
         )
 
 
-def _final_position(cluster: Cluster) -> dict[str, str]:
+def final_position(cluster: Cluster) -> dict[str, str]:
     """Read, after the fence, where this side's log ends."""
     server = cluster.postmaster()
     if server is None:

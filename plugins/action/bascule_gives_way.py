@@ -1,0 +1,74 @@
+"""Find out which side of a component was given up as lost and has to give way, and under which epoch."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: bascule_gives_way
+short_description: Find out which side has to give way
+description:
+  - Runs on the controller and connects to nothing.
+  - A side has to give way when the other one was opened by a person's word that it is lost, and it has not closed
+    since.
+options:
+  from_guard:
+    description: The guard of one side, as M(bascule_guard) returned it.
+    type: dict
+    required: true
+  to_guard:
+    description: The guard of the other side.
+    type: dict
+    required: true
+author:
+  - The Bascule authors
+"""
+
+EXAMPLES = r"""
+- name: See which side was given up
+  bascule_gives_way:
+    from_guard: "{{ __example_from.guard }}"
+    to_guard: "{{ __example_to.guard }}"
+  register: __example_back
+"""
+
+RETURN = r"""
+side:
+  description: The side that has to give way; empty when none has to.
+  returned: always
+  type: str
+other_guard:
+  description: The guard of the side that was opened instead.
+  returned: when a side has to give way
+  type: dict
+epoch:
+  description: The epoch for which it closes.
+  returned: when a side has to give way
+  type: str
+"""
+
+from typing import Any, ClassVar
+
+from bascule.guard.lost import has_to_give_way
+from bascule.guard.state import GuardState, leader, next_epoch
+from bascule.plugin.action import ControllerAction, Scope
+from bascule.run.io import identity
+
+
+class ActionModule(ControllerAction):
+    """See DOCUMENTATION."""
+
+    ARGUMENTS: ClassVar[dict[str, Any]] = {
+        "from_guard": {"type": "dict", "required": True},
+        "to_guard": {"type": "dict", "required": True},
+    }
+
+    def act(self, args: dict[str, Any], scope: Scope) -> dict[str, Any]:
+        """Look at both guards."""
+        first, second = (GuardState.from_dict(args[key]) for key in ("from_guard", "to_guard"))
+        # Refuses two sides that were each opened instead of the other.
+        leader(first, second)
+        for state, other in ((first, second), (second, first)):
+            if has_to_give_way(state, other):
+                epoch = next_epoch(state, other, identity.current())
+                return {"side": state.side, "other_guard": other.to_dict(), "epoch": str(epoch)}
+        return {"side": ""}
