@@ -32,6 +32,10 @@ options:
       - A side is adopted as V(closed) beside one that is taken over only while that one is open, so that the side whose
         guard was lost is not taken for the passive one.
     type: dict
+  holds_data:
+    description: Whether the side holds anything that nobody else may have; an entrance does not.
+    type: bool
+    default: true
   word:
     description: The word of a person that this side is the latest, as M(bascule_word) made it; for V(reopen).
     type: dict
@@ -94,7 +98,8 @@ def main(module: AnsibleModule) -> dict[str, Any]:
     elif state == "adopt":
         given = module.params["other_guard"]
         other = GuardState.from_dict(given) if given else None
-        guard, changed = store.adopt(component, side, module.params["status"], other=other, check=module.check_mode)
+        status, empty = module.params["status"], not module.params["holds_data"]
+        guard, changed = store.adopt(component, side, status, other=other, empty=empty, check=module.check_mode)
     elif state == "reopen":
         word, other = Word.from_dict(module.params["word"]), GuardState.from_dict(module.params["other_guard"])
         if module.check_mode:
@@ -113,6 +118,7 @@ if __name__ == "__main__":
             "state": {"type": "str", "choices": ["read", "adopt", "freeze", "thaw", "reopen"], "default": "read"},
             "status": {"type": "str", "choices": ["open", "closed"]},
             "other_guard": {"type": "dict"},
+            "holds_data": {"type": "bool", "default": True},
             "word": {"type": "dict"},
             "receipt": {"type": "dict"},
         },

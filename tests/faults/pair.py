@@ -304,6 +304,7 @@ class Pair:
                         },
                     },
                     "components": {"hosts": {self.component: component}},
+                    "component_layer_0": {"hosts": {self.component: {}}},
                 },
             }
         }

@@ -99,14 +99,15 @@ def must_be_known(a: GuardState, b: GuardState) -> None:
     """Refuse to go on where a guard is lost that the other cannot do without, or a side has yet to give way."""
     for gone, other in ((a, b), (b, a)):
         if gone.status == rule.UNKNOWN and other.status != rule.UNKNOWN:
-            rule.adopt_closed(gone, other)
+            # Whether it is empty is looked at where it is taken over.
+            rule.adopt_closed(gone, other, empty=True)
     must_have_given_way(a, b)
 
 
 def must_have_given_way(a: GuardState, b: GuardState) -> None:
     """Refuse to go on where a side that was given up as lost is back, and has not been closed since."""
     for gone, other in ((a, b), (b, a)):
-        if has_to_give_way(gone, other):
+        if gone.status != rule.UNKNOWN and has_to_give_way(gone, other):
             raise GuardRefused(
                 expected=f"{gone.side} to be closed, and looked through for what it alone has, before anything else",
                 found=f"{other.describe()}; {gone.describe()}",

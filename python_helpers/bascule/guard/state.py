@@ -225,18 +225,20 @@ def adopt_open(state: GuardState, other: GuardState | None = None) -> GuardState
     return replace(state, promised=ADOPTED, status=OPEN, opened=ADOPTED, receipt=None, frozen=False)
 
 
-def adopt_closed(state: GuardState, other: GuardState | None = None) -> GuardState:
+def adopt_closed(state: GuardState, other: GuardState | None = None, *, empty: bool = False) -> GuardState:
     """Take over a passive side, when nothing is known about it yet.
 
     A guard that was lost may have been the one of the side that serves, and may have given receipts that are still on
     their way. Where the other side is taken over, this side is passive only while that one is open; and where that one
-    has ever promised anything, no epoch that it may have known opens this side any more.
+    has ever promised anything, no epoch that it may have known opens this side any more. Beside one that has given this
+    side up as lost, it is passive only when it is `empty`: a machine that was put in the place of the lost one.
     """
     unadopted(state)
     of_other_side(state, other)
-    promised = None
+    promised = gave_way = None
     if other is not None and other.status != UNKNOWN:
-        if other.status != OPEN or gave_up(other, state):
+        given_up = gave_up(other, state)
+        if other.status != OPEN or (given_up and not empty):
             raise GuardRefused(
                 expected=f"{other.side} to be open, so that {state.side} can be taken over as passive",
                 found=f"{other.describe()}; the guard of {state.component} at {state.side} is lost, and it may hold "
@@ -247,7 +249,8 @@ def adopt_closed(state: GuardState, other: GuardState | None = None) -> GuardSta
             )
         if (other.promised or ADOPTED) > ADOPTED:
             promised = beyond(other, "adopted")
-    return replace(state, promised=promised, status=CLOSED, opened=None, receipt=None, frozen=False)
+        gave_way = promised if given_up else None
+    return replace(state, promised=promised, status=CLOSED, opened=None, receipt=None, frozen=False, gave_way=gave_way)
 
 
 def promise(state: GuardState, epoch: Epoch) -> GuardState:

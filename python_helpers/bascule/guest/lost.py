@@ -31,9 +31,7 @@ def of(left: GuardState, right: GuardState) -> Optional[tuple[GuardState, GuardS
     Where the other side holds its permit, this one is not open: that takes the receipt which ends the permit.
     """
     for gone, other in ((left, right), (right, left)):
-        if gone.status != guard.UNKNOWN:
-            continue
-        if other.status not in (guard.UNKNOWN, guard.OPEN) or guard.gave_up(other, gone):
+        if gone.status == guard.UNKNOWN and other.status not in (guard.UNKNOWN, guard.OPEN):
             return gone, other
     return None
 

@@ -76,12 +76,17 @@ def test_a_gateway_built_anew_is_not_taken_over_beside_an_open_one(haproxy: Fake
         rule.adopt_closed(closed),
     ):
         with pytest.raises(GuardRefused, match="gw-b not to be taken over yet"):
-            call("bascule_guard", **arguments, other_guard=other.to_dict(), check=check)
+            call("bascule_guard", **arguments, holds_data=True, other_guard=other.to_dict(), check=check)
         assert store.read("entrance", "gw-a").status == "unknown", "nothing was taken over"
     other_guard = closed.to_dict()
-    assert call("bascule_guard", **arguments, other_guard=other_guard, check=check)["guard"]["status"] == "open"
+    assert (
+        call("bascule_guard", **arguments, holds_data=True, other_guard=other_guard, check=check)["guard"]["status"]
+        == "open"
+    )
     store.adopt("entrance", "gw-a", "open")
-    assert not call("bascule_guard", **arguments, other_guard=adopted.to_dict(), check=check)["changed"]
+    assert not call("bascule_guard", **arguments, holds_data=True, other_guard=adopted.to_dict(), check=check)[
+        "changed"
+    ]
 
 
 def test_close_gives_the_receipt_that_open_takes(haproxy: FakeHaproxy, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -112,6 +112,18 @@ def test_a_tree_whose_guard_is_lost_is_not_taken_for_the_passive_one(kernel: Ker
     assert (kernel.side.guard().status, authorized(kernel), kernel.taken) == ("unknown", "", [])
 
 
+def test_beside_a_side_that_has_given_this_one_up_only_an_empty_tree_is_taken_over(kernel: Kernel) -> None:
+    word = {"about": "files-mtp", "epoch": "1001.w", "by": "Nadia", "fenced": "power cut", "given_at": "now"}
+    other = {"component": COMPONENT, "side": "files-tls", "status": "open", "opened": "1001.w", "promised": "1001.w"}
+    fill(kernel.side, page="the latest")
+    with pytest.raises(GuardRefused, match="it may hold what nobody else has"):
+        set_up(kernel, "closed", peer_guard={**other, "word": word}, adopt_filled=True)
+    for path in Path(kernel.side.path).iterdir():
+        path.unlink()
+    assert set_up(kernel, "closed", peer_guard={**other, "word": word})
+    assert kernel.side.guard().gave_way == kernel.side.guard().promised
+
+
 def test_a_passive_tree_whose_guard_is_lost_follows_the_open_side_again(kernel: Kernel) -> None:
     fill(kernel.side, page="older")
     other = {"component": COMPONENT, "side": "files-tls", "status": "open", "opened": "5.a", "promised": "5.a"}

@@ -164,6 +164,17 @@ def test_a_side_that_was_given_up_and_comes_back_without_its_guard_is_not_adopte
         rule.adopt_closed(UNKNOWN_THERE, HERE_OPEN)
 
 
+def test_an_empty_machine_in_the_place_of_the_lost_one_is_adopted_and_has_given_way() -> None:
+    there = rule.adopt_closed(UNKNOWN_THERE, HERE_OPEN, empty=True)
+    lost.must_be_known(HERE_OPEN, there)
+    assert rule.leader(HERE_OPEN, there) == "here"
+    epoch = rule.next_epoch(HERE_OPEN, there, "d")
+    shut, receipt = close(HERE_OPEN, epoch)
+    assert open_(there, epoch, receipt).status == "open"
+    with pytest.raises(GuardRefused, match="may hold what nobody else has"):
+        rule.adopt_closed(UNKNOWN_THERE, shut, empty=True)
+
+
 def test_a_passive_side_without_its_guard_is_taken_over_beside_one_that_is_open() -> None:
     """Old receipts of both sides, still on their way, open nothing afterwards."""
     here = open_(HERE_CLOSED, E6, close(THERE_OPEN, E6)[1])

@@ -124,7 +124,9 @@ def _set_up(
         done.append("pin the other side's host keys")
     if fresh and adopt == rule.OPEN and _write_sentinel(side, check=check):
         done.append(f"write the sentinel {side.sentinel}")
-    guard, adopted = store.adopt(side.component, side.name, adopt, other=other, root=side.base / "guard", check=check)
+    guard, adopted = store.adopt(
+        side.component, side.name, adopt, other=other, empty=not _names(side), root=side.base / "guard", check=check
+    )
     if adopted:
         done.append(f"take the side over as {adopt}")
     if guard.status == rule.CLOSED and fence_side.look(side).state not in (CLOSED, PASSIVE):
@@ -171,7 +173,9 @@ def _forget(side: Side) -> None:
 def _check_adoption(side: Side, adopt: str, other: Optional[GuardState]) -> None:
     """Refuse to take a side over that may be the latest, or may have a second open side beside it."""
     # Asked first in check mode: nothing is changed before it is known that the guard lets this side be taken over.
-    store.adopt(side.component, side.name, adopt, other=other, root=side.base / "guard", check=True)
+    store.adopt(
+        side.component, side.name, adopt, other=other, empty=not _names(side), root=side.base / "guard", check=True
+    )
     if adopt == rule.CLOSED and side.guard().status == rule.UNKNOWN and (other is None or other.status != rule.OPEN):
         _check_unknown(side)
 
@@ -203,8 +207,12 @@ def _check_path(side: Side) -> None:
         )
 
 
+def _names(side: Side) -> list[str]:
+    return sorted(set(os.listdir(side.path)) - set(_OWN)) if os.path.isdir(side.path) else []
+
+
 def _check_empty(side: Side, adopt_filled: bool) -> None:
-    names = sorted(set(os.listdir(side.path)) - set(_OWN))
+    names = _names(side)
     if names and not adopt_filled:
         raise TreeError(
             expected=f"an empty file system at {side.path} on the passive side {side.name}",

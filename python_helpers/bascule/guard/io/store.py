@@ -200,18 +200,22 @@ def adopt(
     status: str,
     *,
     other: GuardState | None = None,
+    empty: bool = False,
     root: Path = GUARD_DIRECTORY,
     check: bool = False,
 ) -> tuple[GuardState, bool]:
     """Take over a side that has no state yet; return the state and whether that changed anything.
 
-    As open only before the `other` side; as closed beside one that is taken over only while that one is open.
+    As open only before the `other` side; as closed beside one that is taken over only while that one is open, and
+    `empty` beside one that has given this side up as lost.
     """
     if status not in (rule.OPEN, rule.CLOSED):
         raise GuardRefused(expected="a side to be adopted as open or closed", found=repr(status))
 
     def transition(state: GuardState) -> GuardState:
-        return (rule.adopt_open if status == rule.OPEN else rule.adopt_closed)(state, other)
+        if status == rule.OPEN:
+            return rule.adopt_open(state, other)
+        return rule.adopt_closed(state, other, empty=empty)
 
     if check:
         state = read(component, side, root=root)

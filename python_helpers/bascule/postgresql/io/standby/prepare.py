@@ -67,7 +67,8 @@ def configure(
         )
     data_directory.require(spec)
     # Nothing is written before it is known that the guard lets this side be taken over.
-    store.adopt(spec.component, spec.side, rule.OPEN if active else rule.CLOSED, other=other, check=True)
+    status, empty = rule.OPEN if active else rule.CLOSED, not user_databases(cluster)
+    store.adopt(spec.component, spec.side, status, other=other, empty=empty, check=True)
     fence_settings.refuse_shared(spec.component, spec.side, KIND, spec.data, HOME)
     _managed(spec)
     description = HOME / spec.component / SPEC_FILE
@@ -94,8 +95,7 @@ def configure(
     changes.file(
         cluster, cluster.config / "conf.d" / conf.BASE, conf.base(spec, raised, cluster_settings.wal_compression(spec))
     )
-    status = rule.OPEN if active else rule.CLOSED
-    state, adopted = store.adopt(spec.component, spec.side, status, other=other, check=check)
+    state, adopted = store.adopt(spec.component, spec.side, status, other=other, empty=empty, check=check)
     if adopted:
         changes.names.append("guard")
     admitted = hba.OPEN if state.status == rule.OPEN and not state.frozen else hba.CLOSED
