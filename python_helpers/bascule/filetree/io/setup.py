@@ -129,12 +129,14 @@ def _set_up(
     )
     if adopted:
         done.append(f"take the side over as {adopt}")
-    if guard.status == rule.CLOSED and fence_side.look(side).state not in (CLOSED, PASSIVE):
-        done += (
-            [step.describe() for step in fence_side.plan(side, PASSIVE)] if check else fence_side.apply(side, PASSIVE)
-        )
+    if guard.status == rule.CLOSED and not fence_side.is_closed(side):
+        wanted = CLOSED if fence_side.look(side).state == CLOSED else PASSIVE
+        done += fence_side.plan(side, wanted) if check else fence_side.apply(side, wanted)
     elif fence_side.look(side).private_mount is None:
         done += [f"mount the tree at the private path {side.tree}"] if check else fence_side.apply_private(side)
+    if guard.status == rule.OPEN:
+        # Of a component that was retired here, or a guard that was lost: whoever is open comes up open.
+        done += fence_side.come_up_open(side, check=check)
     if not fresh and guard.status == rule.OPEN:
         fence_side.check_source(side, side.path)
     return done + client.install(side, recording=guard.status == rule.OPEN, check=check)
@@ -205,6 +207,7 @@ def _check_path(side: Side) -> None:
             next_command=f"give the tree a file system of its own at {side.path} on {side.name}: only a whole file "
             "system can be made read-only for everybody",
         )
+    fence_side.check_alone(side, view)
 
 
 def _names(side: Side) -> list[str]:
