@@ -83,7 +83,7 @@ def bascule_postgresql_compare(
             **compare.Comparison(
                 not_proved=[f"no digest of {missing}: nothing was switched, or it was cut short"]
             ).to_dict(),
-            "rows_not_proved": compare.count(active or passive or {"databases": {}}),
+            "rows_not_proved": max(1, compare.count(active or passive or {"databases": {}})),
             "divergent_bytes": None,
             "ask": {},
         }

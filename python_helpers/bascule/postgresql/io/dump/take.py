@@ -16,11 +16,12 @@ from typing import Any
 
 from ....errors import BasculeError
 from ....system.io import storage
-from ... import dump_restore, rows
+from ... import compare, dump_restore, rows
 from ..cluster import databases as cluster_databases
 from ..cluster.cluster import Cluster, load_spec
 from ..cluster.psql import Session
 from ..rows.digest import Connections, Digester
+from ..rows.schema import Definitions
 from ..rows.snapshot import sequences
 from . import age_keys, pg_dump
 from .fetch import CONTENTS
@@ -149,10 +150,8 @@ class Take:
         with contextlib.ExitStack() as stack:
             snapshots, stands = {}, {}
             for name in names:
-                session = stack.enter_context(contextlib.closing(self.cluster.session(database=name)))
-                session.execute(
-                    ["SET idle_in_transaction_session_timeout = 0", "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"]
-                )
+                session = stack.enter_context(contextlib.closing(self._connections().open(name)))
+                session.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
                 snapshots[name] = str(session.value("SELECT pg_export_snapshot() AS id"))
                 # No snapshot holds a sequence: it may be ahead in the dump, never behind.
                 stands[name] = sequences(session)
@@ -182,14 +181,24 @@ class Take:
         return {"file": name, "bytes": made["bytes"], "sha256": made["sha256"]}
 
     def _digest(self, name: str, snapshot: str) -> dict[str, Any]:
-        result = empty(self.name, self.spec.compare_mode, [name])
-        connections = Connections(lambda database: self.cluster.session(database=database))
+        result = {**empty(self.name, self.spec.compare_mode, [name]), "cluster": self.contents.get("cluster") or {}}
         pipes = PIPES / f"{self.spec.component}-take"
         Digester(
-            connections, result, {name: snapshot}, lambda: None, pipes=pipes, owner=self.spec.owner, workers=jobs()
-        ).run()
-        found: dict[str, Any] = without_chunks(result)["databases"][name]
+            self._connections(),
+            result,
+            {name: snapshot},
+            lambda: None,
+            pipes=pipes,
+            owner=self.spec.owner,
+            workers=jobs(),
+        ).run(Definitions(self.spec, self.spec.port))
+        slim = compare.slim(result, lines=True)
+        self.contents["cluster"] = slim["cluster"]
+        found: dict[str, Any] = slim["databases"][name]
         return found
+
+    def _connections(self) -> Connections:
+        return Connections(lambda database: self.cluster.session(database=database))
 
     def _spent(self) -> float:
         return round(self._spent_before + time.time() - float(self.job.notes["began"]), 1)
@@ -218,14 +227,6 @@ def empty(epoch: str, mode: str, databases: list[str]) -> dict[str, Any]:
         "layout": rows.LOGICAL,
         "databases": {name: {"tables": {}, "schema": {}, "sequences": {}} for name in databases},
     }
-
-
-def without_chunks(result: dict[str, Any]) -> dict[str, Any]:
-    """Leave out what only a digest under way needs."""
-    for database in result["databases"].values():
-        for table in database["tables"].values():
-            table.pop("chunks", None)
-    return result
 
 
 def _file_name(database: str) -> str:
