@@ -41,6 +41,12 @@ options:
     description: SHA-256 of the dump's list of contents, from V(take).
     type: str
     default: ""
+  refused:
+    description: >-
+      SHA-256 of the list of contents of a rehearsal that the other side has restored and refused; V(take) takes another
+      one then. From the filter C(bascule_postgresql_refused).
+    type: str
+    default: ""
   position:
     description: Where the dumped side stood, from V(take).
     type: dict
@@ -106,7 +112,7 @@ from ansible.module_utils.bascule.postgresql.io.dump import job
 from ansible.module_utils.bascule.postgresql.io.switchover import from_dump
 from ansible.module_utils.basic import AnsibleModule
 
-_UNITS = {"take": ("name",), "bring": ("name", "manifest", "rate")}
+_UNITS = {"take": ("name", "refused"), "bring": ("name", "manifest", "rate")}
 
 
 def main(module: AnsibleModule) -> dict[str, Any]:
@@ -143,6 +149,7 @@ if __name__ == "__main__":
             "epoch": {"type": "str", "default": ""},
             "name": {"type": "str", "default": ""},
             "manifest": {"type": "str", "default": ""},
+            "refused": {"type": "str", "default": ""},
             "position": {"type": "dict", "default": {}},
             "receipt": {"type": "dict", "default": {}},
             "rate": {"type": "str", "default": ""},

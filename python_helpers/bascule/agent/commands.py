@@ -49,7 +49,7 @@ COMMANDS = {
     "manifest": Command("filetree.io.manifest.take:by_hand", "PATH TARGET --owners=numbers|names --all?"),
     "pg_deadman": Command("postgresql.io.switchover.take_back:fire", "--component --epoch"),
     "pg_dump_bring": Command("postgresql.io.dump.restore:work", "--component --name --manifest --rate="),
-    "pg_dump_take": Command("postgresql.io.dump.take:work", "--component --name"),
+    "pg_dump_take": Command("postgresql.io.dump.take:work", "--component --name --refused="),
     "pg_fence_probe": Command("postgresql.io.switchover.fence_probe:watch", "--component --epoch"),
     "pg_side": Command("postgresql.io.switchover.agent:converse", "--component --side --part"),
     "safety_dump": Command("postgresql.io.dump.safety_dump:work", "--component --epoch"),

@@ -1,7 +1,7 @@
 """One value of every type, one object of every kind: changed at one side, each has to be named, in both modes.
 
-The pair is that of test_equality: both sides take changes, the source counts as the active one. Odd names, odd encodings
-and a type whose cast somebody has written are in the same databases, and must keep nothing from being compared.
+As in test_equality both sides take changes, and the source counts as the active one. Odd names, odd encodings and types
+whose cast somebody has written are there as well, and must keep nothing from being compared.
 """
 
 from __future__ import annotations

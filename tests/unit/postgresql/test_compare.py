@@ -187,8 +187,9 @@ def test_a_missing_index_is_named() -> None:
 
 def test_a_schema_that_was_not_read_is_not_proved() -> None:
     """Nothing read at both sides is not equal."""
-    for active in ({"schema": {}}, {}):
-        found = compare(active, {"schema": {}})
+    nothing: dict[str, Any] = {"schema": {}}
+    for active in (nothing, {}):
+        found = compare(active, nothing)
         assert found.not_proved[0].startswith("courses: the schema was not read")
         assert found.rows_not_proved == 1
     assert "a lock" in compare({}, {"schema": {"reason": "a lock"}}).not_proved[0]

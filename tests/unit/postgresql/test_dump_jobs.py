@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 from bascule.errors import BasculeError, CommandFailed
 from bascule.postgresql.io.dump import fetch
 from bascule.postgresql.io.dump import job as dump_job
+from bascule.postgresql.io.dump import take as dump_take
 from bascule.postgresql.io.dump.fetch import Fetcher
 from bascule.postgresql.io.dump.job import BRING, Job, follow
 
@@ -184,3 +186,25 @@ def test_old_dumps_go_and_the_newest_of_a_switch_stays(tmp_path: Path, monkeypat
         os.utime(tmp_path / name, (number, number))
     dump_job.forget_older("accounts_db", tmp_path / "final-4")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["final-3", "final-4"]
+
+
+@pytest.mark.parametrize(("name", "again"), [("rehearsal-7", True), ("final-7-1-0-1", False)])
+def test_a_refused_rehearsal_is_not_used_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, again: bool
+) -> None:
+    """Of a cluster that stands still another dump would be the same."""
+    monkeypatch.setattr(dump_take, "load_spec", lambda component: make_spec())
+    monkeypatch.setattr(dump_take, "directory", lambda component, name: tmp_path)
+    position = {"system_id": "7", "timeline": "1", "checkpoint_lsn": "0/1"}
+    known: dict[str, Any] = {
+        "recipients": ["r"],
+        "mode": make_spec().compare_mode,
+        "position": position,
+        "databases": {},
+    }
+    known |= {"spent": 1.0, "seconds": 1.0, "done": True, "size_bytes": 1}
+    (tmp_path / "contents.json").write_text(json.dumps(known))
+    manifest = sha((tmp_path / "contents.json").read_bytes())
+    for refused, taken_over in (("", True), ("other", True), (manifest, not again)):
+        found = dump_take.Take("accounts_db", name, refused)._finished(["r"], position)
+        assert (found is not None) is taken_over

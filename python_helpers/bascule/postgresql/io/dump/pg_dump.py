@@ -134,7 +134,12 @@ def restore_database(spec: Spec, path: Path, database: str, port: int, jobs: int
     argv = [f"{spec.programs}/pg_restore", f"--port={port}", f"--jobs={jobs}", "--exit-on-error", *target, str(path)]
     # A database that is read-only by default takes its rows all the same.
     writable = {"PGOPTIONS": "-c default_transaction_read_only=off -c role=none"}
-    run(argv, timeout=LONGEST, user=spec.owner, cwd="/", env=writable)
+    try:
+        run(argv, timeout=LONGEST, user=spec.owner, cwd="/", env=writable)
+    except CommandFailed as error:
+        raise CommandFailed(
+            expected=f"database {database} to be restored", found=f"{database}: {error.found}"
+        ) from error
 
 
 def restore_globals(spec: Spec, path: Path, port: int) -> None:

@@ -52,6 +52,8 @@ class Bring:
         self.record = HOME / component / (RESTORED_FILE if self.final else REHEARSED_FILE)
         self.contents: dict[str, Any] = {}
         self.seconds: dict[str, float] = {}
+        # Whether the dump itself was tried, not only the way to here.
+        self.tried = False
 
     def run(self) -> int:
         """Do it; return an exit status."""
@@ -59,7 +61,8 @@ class Bring:
             return self.job.done(self._run())
         except (BasculeError, OSError) as error:
             found = error.found if isinstance(error, BasculeError) else str(error)
-            self._write(state=dump_restore.NOT_PROVED, in_place=False, reason=" ".join(found.split())[-800:])
+            reason = " ".join(found.split())[-800:]
+            self._write(state=dump_restore.NOT_PROVED, in_place=False, reason=reason, tried=self.tried)
             return self.job.failed(error)
 
     def _run(self) -> dict[str, Any]:
@@ -86,6 +89,7 @@ class Bring:
             "max_wal_senders": "0",
         }
         with Scratch(self.spec, self.contents["initdb"], settings, "bascule-restored") as fresh:
+            self.tried = True
             with self._timed("restore"):
                 self._restore(fresh)
             with self._timed("compare"):
