@@ -96,7 +96,8 @@ ELSEWHERE = {
     "x": 'create schema "y.z"; create table "y.z".t (i int primary key, v text); insert into "y.z".t values (1, $$a$$)',
     "x.y": "create schema z; create table z.t (i int primary key, v text); insert into z.t values (1, $$a$$)",
     "mule": "create table m (i int primary key, v text); insert into m values (1, $$a$$)",
-    "bytes": "create table m (i int primary key, v text); insert into m values (1, E$$a$$)",
+    "bytes": "create table m (i int primary key, v text); "
+    "insert into m values (1, convert_from($$\\xe9$$, $$SQL_ASCII$$))",
 }
 CHANGED = """
 create or replace function flips.body(int) returns int language sql begin atomic select $1 + 2; end;
@@ -145,7 +146,11 @@ def table(kind: str) -> str:
 
 def in_database(pair: Pair, side: str, database: str, sql: str) -> None:
     """Run statements in another database of that cluster."""
-    pair.must_run(side, ["runuser", "-u", "postgres", "--", "env", f"PGDATABASE={database}", "psql", "-Xq"], sql)
+    pair.must_run(
+        side,
+        ["runuser", "-u", "postgres", "--", "env", f"PGDATABASE={database}", "psql", "-Xqv", "ON_ERROR_STOP=1"],
+        sql,
+    )
 
 
 @pytest.fixture(scope="module")
