@@ -86,7 +86,7 @@ def bascule_postgresql_compare(
             **compare.Comparison(
                 not_proved=[f"no digest of {missing}: nothing was switched, or it was cut short"]
             ).to_dict(),
-            "rows_not_proved": compare.count(active or passive or {"databases": {}}),
+            "rows_not_proved": max(1, compare.count(active or passive or {"databases": {}})),
             "divergent_bytes": None,
             "ask": {},
         }
@@ -128,6 +128,11 @@ def bascule_postgresql_forecast(rehearsed: Mapping[str, Any], state: Mapping[str
     return "" if found is None else found
 
 
+def bascule_postgresql_refused(rehearsed: Mapping[str, Any] | None) -> str:
+    """Return the dump that the last rehearsal has tried and refused, or nothing."""
+    return dump_restore.refused(rehearsed)
+
+
 def bascule_postgresql_restored(state: Mapping[str, Any]) -> dict[str, Any]:
     """Return what is recorded about a side that was restored from a dump: what was compared before it opened."""
     return dump_restore.verified(state.get("restored"), str((state.get("control") or {}).get("system_id", "")))
@@ -151,6 +156,7 @@ class FilterModule:
             "bascule_postgresql_narrow": bascule_postgresql_narrow,
             "bascule_postgresql_parity": bascule_postgresql_parity,
             "bascule_postgresql_pooled": bascule_postgresql_pooled,
+            "bascule_postgresql_refused": bascule_postgresql_refused,
             "bascule_postgresql_restored": bascule_postgresql_restored,
             "bascule_postgresql_switch": bascule_postgresql_switch,
         }

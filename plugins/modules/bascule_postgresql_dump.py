@@ -34,9 +34,9 @@ options:
     type: str
     default: ""
   refused:
-    description:
-      - With V(take), the RV(result.manifest) of a dump that was restored and not proved; it is not taken for a finished
-        one.
+    description: >-
+      SHA-256 of the list of contents of a rehearsal that the other side has restored and refused; V(take) takes another
+      one then. From the filter C(bascule_postgresql_refused).
     type: str
     default: ""
   position:

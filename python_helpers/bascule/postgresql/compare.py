@@ -9,6 +9,9 @@ from typing import Any
 
 from . import rows
 
+# What all databases share stands where a database of this name would: none can have it.
+CLUSTER = ""
+
 Chunks = Mapping[str, "list[Any]"]
 
 
@@ -22,6 +25,8 @@ class Comparison:
     rows_not_proved: int = 0
     details: list[str] = field(default_factory=list)
     not_proved: list[str] = field(default_factory=list)
+    # What a reader should know, and is no difference.
+    notes: list[str] = field(default_factory=list)
     tables: dict[str, str] = field(default_factory=dict)
     # Of how many tables which kind of digest was compared.
     digested: dict[str, int] = field(default_factory=dict)
@@ -34,6 +39,11 @@ class Comparison:
         """Whether no difference was found; what was not proved is counted apart."""
         return not self.details
 
+    def doubt(self, text: str, unseen: int = 0) -> None:
+        """Name what was not proved; it counts, however few rows it may have."""
+        self.not_proved.append(text)
+        self.rows_not_proved += max(1, unseen)
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain types, with the names of the project's figures."""
         return {
@@ -43,6 +53,7 @@ class Comparison:
             "rows_not_proved": self.rows_not_proved,
             "details": self.details,
             "not_proved": self.not_proved,
+            "notes": self.notes,
             "tables": self.tables,
             "digested": self.digested,
             "counted": self.counted,
@@ -73,28 +84,35 @@ def compare(active: Mapping[str, Any], passive: Mapping[str, Any]) -> Comparison
     result = Comparison(mode=str(active.get("mode")))
     for key, what in (("epoch", "switches"), ("system_id", "clusters"), ("layout", "layouts"), ("mode", "modes")):
         if active.get(key) != passive.get(key) and (key != "system_id" or active.get("layout") != rows.LOGICAL):
-            result.not_proved.append(f"the results belong to different {what}: {active.get(key)}, {passive.get(key)}")
+            result.doubt(f"the results belong to different {what}: {active.get(key)}, {passive.get(key)}")
     if result.not_proved:
-        result.rows_not_proved = count(active) + count(passive)
+        result.rows_not_proved = max(1, count(active) + count(passive))
         return result
+    _compare_schema(CLUSTER, active.get("cluster") or {}, passive.get("cluster") or {}, result)
     for database in sorted(set(active["databases"]) | set(passive["databases"])):
         one, other = active["databases"].get(database), passive["databases"].get(database)
         if one is None or other is None:
-            result.details.append(f"database {database} exists at one side only")
-            result.rows_different += count({"databases": {database: one or other}})
+            result.details.append(f"database {rows.ident(database)} exists at one side only")
+            result.rows_different += max(1, count({"databases": {database: one or other}}))
+            continue
+        reason = one.get("reason") or other.get("reason")
+        if reason:
+            # Neither what it holds nor what it is made of can be told from half of the answers.
+            seen = max(count({"databases": {database: side}}) for side in (one, other))
+            result.doubt(f"database {rows.ident(database)}: {reason}", seen)
             continue
         _compare_tables(database, one, other, result)
         _compare_sequences(database, one["sequences"], other["sequences"], result)
         _compare_schema(database, one["schema"], other["schema"], result)
     for name in sorted({*active.get("left_out", ()), *passive.get("left_out", ())}):
-        result.not_proved.append(f"database {name}: it was not looked at")
+        result.doubt(f"database {name}: it was not looked at")
     _consistency(active, passive, result)
     return result
 
 
 def _compare_tables(database: str, one: Mapping[str, Any], other: Mapping[str, Any], result: Comparison) -> None:
     for name in sorted(set(one["tables"]) | set(other["tables"])):
-        label = f"{database}.{name}"
+        label = table_label(database, name)
         a, b = one["tables"].get(name), other["tables"].get(name)
         known = [entry for entry in (a, b) if entry is not None and entry.get("status") == "done"]
         total = max((int(entry["rows"]) for entry in known), default=0)
@@ -113,14 +131,17 @@ def _compare_tables(database: str, one: Mapping[str, Any], other: Mapping[str, A
             why = f"digested in chunks of different sizes: {sizes} blocks"
         if why:
             result.tables[label] = "not_proved"
-            result.not_proved.append(f"table {label}: {why}")
             # Rows nobody has counted are estimated by what the server believes there are.
-            result.rows_not_proved += total or unseen
+            result.doubt(f"table {label}: {why}", total or unseen)
             continue
         result.digested[a["how"]] = result.digested.get(a["how"], 0) + 1
         if (a["rows"], a["digest"]) == (b["rows"], b["digest"]):
             result.tables[label] = "equal"
             result.rows_compared += total
+        elif a.get("derived") and a["layout"] == rows.LOGICAL:
+            # A restore fills it anew from its query; that is part of the schema, which is compared.
+            result.tables[label] = "by definition"
+            result.notes.append(f"materialized view {label} is stale at one side: it is compared by its definition")
         else:
             result.tables[label] = "different"
             result.rows_compared += total
@@ -133,30 +154,40 @@ def _compare_tables(database: str, one: Mapping[str, Any], other: Mapping[str, A
 
 
 def _compare_schema(database: str, one: Mapping[str, Any], other: Mapping[str, Any], result: Comparison) -> None:
-    for kind in sorted(set(one) | set(other)):
-        a, b = one.get(kind), other.get(kind)
-        if a is None or b is None:
-            result.not_proved.append(f"{database}: what there is of kind {kind} was not read at both sides")
-        elif a != b:
+    where = rows.ident(database) if database else "cluster"
+    if "kinds" not in one or "kinds" not in other:
+        reason = one.get("reason") or other.get("reason") or "nobody has asked for it at both sides"
+        what = "the schema" if database else "roles and settings"
+        result.doubt(f"{where}: {what} was not read: {reason}" if database else f"{what} were not read: {reason}")
+        return
+    for kind in sorted(set(one["kinds"]) | set(other["kinds"])):
+        a, b = (side["kinds"].get(kind, {"rows": 0, "digest": "", "lines": {}}) for side in (one, other))
+        if (a["rows"], a["digest"]) == (b["rows"], b["digest"]):
+            continue
+        if "lines" in a and "lines" in b:
+            result.details += named(kind, database, a["lines"], b["lines"])
+        else:
             result.kinds.setdefault(database, []).append(kind)
-            result.details.append(f"{database}: something of kind {kind} differs")
-    if not one and not other:
-        result.not_proved.append(f"{database}: the schema was not read")
+            result.details.append(f"{where}: something of kind {kind} differs")
 
 
 def _compare_sequences(database: str, one: Mapping[str, Any], other: Mapping[str, Any], result: Comparison) -> None:
     for name in sorted(set(one) | set(other)):
         a, b = one.get(name), other.get(name)
+        label = table_label(database, name)
         if a is None or b is None:
-            result.details.append(f"sequence {database}.{name} exists at one side only")
+            result.details.append(f"sequence {label} exists at one side only")
+            continue
+        if a.get("unlogged") or b.get("unlogged"):
+            result.doubt(f"sequence {label}: unlogged sequences are not replicated, it may give values again")
             continue
         reason = _sequence_differs(a, b)
         if not reason:
             continue
-        text = f"sequence {database}.{name} is {reason}: {a['value']}, {b['value']} at the passive side"
+        text = f"sequence {label} is {reason}: {a['value']}, {b['value']} at the passive side"
         if a.get("cycle"):
             # One that starts over has no order to judge by.
-            result.not_proved.append(text)
+            result.doubt(text)
         else:
             result.details.append(text)
 
@@ -202,8 +233,44 @@ def count(result: Mapping[str, Any]) -> int:
     )
 
 
+def table_label(database: str, name: str) -> str:
+    """Return the name of a table or a sequence, which is a label already, in its database."""
+    return f"{rows.ident(database)}.{name}"
+
+
+def described(result: Mapping[str, Any], database: str) -> dict[str, Any]:
+    """Return what a digest knows of the schema of a database, or of what all databases share."""
+    found = result.get("cluster") if database == CLUSTER else (result["databases"].get(database) or {}).get("schema")
+    return dict(found or {})
+
+
+def slim(result: Mapping[str, Any], *, lines: bool = False) -> dict[str, Any]:
+    """Return a digest without what only its own host needs: pieces of tables, their columns, names of all objects.
+
+    `lines` keeps the names of a database's objects. Those of roles and the like never leave with their hashes: what is
+    behind them is a password's verifier.
+    """
+    databases = {}
+    for name, database in result["databases"].items():
+        tables = {
+            label: {key: value for key, value in table.items() if key not in ("chunks", "columns", "key")}
+            for label, table in database["tables"].items()
+        }
+        schema = database["schema"] if lines else _without_lines(database["schema"])
+        databases[name] = {**database, "tables": tables, "schema": schema}
+    return {**result, "databases": databases, "cluster": _without_lines(result.get("cluster") or {})}
+
+
+def _without_lines(found: Mapping[str, Any]) -> dict[str, Any]:
+    if "kinds" not in found:
+        return dict(found)
+    kinds = {kind: {"rows": one["rows"], "digest": one["digest"]} for kind, one in found["kinds"].items()}
+    return {**found, "kinds": kinds}
+
+
 def named(kind: str, database: str, one: Mapping[str, str], other: Mapping[str, str], limit: int = 20) -> list[str]:
     """Return what differs of a kind, by name."""
+    where = rows.ident(database) if database else "cluster"
     found = []
     for name in sorted(set(one) | set(other)):
         if one.get(name) == other.get(name):
@@ -211,9 +278,9 @@ def named(kind: str, database: str, one: Mapping[str, str], other: Mapping[str, 
         how = "differs"
         if name not in one or name not in other:
             how = f"exists at the {'active' if name in one else 'passive'} side only"
-        found.append(f"{database}: {kind.replace('_', ' ')} {name} {how}")
+        found.append(f"{where}: {kind} {name} {how}")
     more = len(found) - limit
-    return [*found[:limit], *([f"{database}: {more} more of kind {kind}"] if more > 0 else [])]
+    return [*found[:limit], *([f"{where}: {more} more of kind {kind}"] if more > 0 else [])]
 
 
 def differing_rows(

@@ -129,6 +129,11 @@ def databases(source: Mapping[str, Any], target: Mapping[str, Any]) -> list[str]
             found.append(f"locale {database['ctype']} of database {database['name']} is missing at the target")
         if database["unlogged"]:
             found.append(f"{database['unlogged']} unlogged tables in {database['name']}: they are not replicated")
+        if database["unlogged_sequences"]:
+            found.append(
+                f"unlogged sequences in {database['name']} are not replicated and would give values again: "
+                f"{', '.join(database['unlogged_sequences'])}: ALTER SEQUENCE … SET LOGGED, or drop them"
+            )
         if database["subscriptions"]:
             found.append(f"{database['subscriptions']} subscriptions in {database['name']}: they write by themselves")
         for name, version in sorted(database["extensions"].items()):

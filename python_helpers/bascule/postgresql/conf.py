@@ -25,6 +25,11 @@ def quote(value: str) -> str:
     return "'" + value.replace("\\", "\\\\").replace("'", "''") + "'"
 
 
+def quote_connection(value: str) -> str:
+    """Quote a value for a connection string of libpq."""
+    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
 def base(spec: Spec, raised: Mapping[str, int], wal_compression: str = "on") -> str:
     """Return what both sides need, whichever of them is active."""
     settings: dict[str, str] = {

@@ -20,6 +20,13 @@ def rehearsal(system_id: str) -> str:
     return f"rehearsal-{system_id}"
 
 
+def refused(rehearsed: Mapping[str, Any] | None) -> str:
+    """Return which dump the last rehearsal has tried and refused: another one has to be taken; or nothing."""
+    if not rehearsed or rehearsed.get("state") == PROVED or not rehearsed.get("tried"):
+        return ""
+    return str(rehearsed.get("manifest") or "")
+
+
 def final(position: Mapping[str, str]) -> str:
     """Return the name of the dump of a cluster that stands still: while it stands there, its dump stays true."""
     return f"final-{position['system_id']}-{position['timeline']}-{position['checkpoint_lsn'].replace('/', '-')}"

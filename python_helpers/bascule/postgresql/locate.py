@@ -26,7 +26,7 @@ def first(
     for database, one in active["databases"].items():
         other = (passive["databases"].get(database) or {}).get("tables") or {}
         for label, table in one["tables"].items():
-            if found.tables.get(f"{database}.{label}") == "different" and label in other:
+            if found.tables.get(compare.table_label(database, label)) == "different" and label in other:
                 alike = table.get("chunk_blocks") == other[label].get("chunk_blocks")
                 whole = table.get("layout") == rows.LOGICAL or not alike
                 step = {"step": BUCKETS, "chunks": None} if whole else {"step": CHUNKS}
@@ -47,19 +47,23 @@ def following(question: Mapping[str, Any], active: Any, passive: Any) -> dict[st
     for database, tables in (question.get("tables") or {}).items():
         for label, step in tables.items():
             one, other = _answers(active, passive, "tables", database, label)
+            where = compare.table_label(database, label)
             if one.get("error") or other.get("error"):
-                shown["unanswered"].append(f"{database}.{label}: {one.get('error') or other.get('error')}")
+                shown["unanswered"].append(f"{where}: {one.get('error') or other.get('error')}")
                 continue
             more = _table(step, one, other)
             if step["step"] == ROWS:
                 found = compare.differing_rows(one["rows"], other["rows"], list(one["columns"]))
-                shown["rows"][f"{database}.{label}"] = dict(list(found.items())[:_ROWS])
+                shown["rows"][where] = dict(list(found.items())[:_ROWS])
             elif more:
                 rest.setdefault(database, {})[label] = more
     for database, kinds in (question.get("kinds") or {}).items():
         for kind in kinds:
             one, other = _answers(active, passive, "kinds", database, kind)
-            shown["details"] += compare.named(kind, database, one.get("lines") or {}, other.get("lines") or {})
+            if one.get("error") or other.get("error"):
+                shown["unanswered"].append(f"{kind} of {rows.ident(database)}: {one.get('error') or other['error']}")
+                continue
+            shown["details"] += compare.named(kind, database, one["lines"], other["lines"])
     ask = {"salt": question.get("salt", ""), "tables": rest, "kinds": {}} if rest else {}
     return {"ask": ask, **shown}
 

@@ -8,11 +8,16 @@ A table is read in chunks. A chunk's digest is either
 
 What is hashed tells 1.0 from 1.00 and -0 from 0, which the hash functions of PostgreSQL's own types do not: the binary
 form in which the server sends a row, from which its text follows, or the text itself where a type has no such form.
+
+Both forms are made by the functions of the types themselves, as a dump does it. A value is never cast: a cast is a
+function that anybody may have written, and it would run with the rights of whoever compares. Bytes are hashed as they
+lie in the server, in no client's encoding: not all of them have a form in UTF-8.
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -43,8 +48,13 @@ _SETTINGS = (
     "SET bytea_output = 'hex'",
     "SET xmlbinary = 'base64'",
     "SET lc_monetary = 'C'",
-    "SET search_path = pg_catalog",
+    # Nobody's own functions, operators and types; what is temporary comes last.
+    "SET search_path = pg_catalog, pg_temp",
     "SET row_security = off",
+    "SET default_transaction_read_only = on",
+    "SET client_encoding = 'SQL_ASCII'",
+    # Whoever may not read a large object by name may compare it.
+    "SET lo_compat_privileges = on",
     "SET synchronize_seqscans = off",
     "SET max_parallel_workers_per_gather = 0",
     "SET jit = off",
@@ -52,22 +62,51 @@ _SETTINGS = (
     "SET idle_in_transaction_session_timeout = 0",
     "SET lock_timeout = '30s'",
 )
+# Rows are read as they lie: an index has them in another order, and is used or not by what a VACUUM has left. What asks
+# catalogs needs the indexes.
+AS_THEY_LIE = ("SET enable_indexscan = off", "SET enable_indexonlyscan = off", "SET enable_bitmapscan = off")
 _USER = "n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname !~ '^pg_(toast|temp)'"
 # Types whose binary form is the number of another object, which a restored copy numbers anew.
 _NUMBERS = "24, 2202, 2203, 2204, 2205, 2206, 4089, 4096, 3734, 3769, 4191"
 _FIRST_USER_OID = 16384
 
+# Set where a server knows them. A table that was replaced by a view while it was compared would run the view's
+# functions: https://www.postgresql.org/docs/15/runtime-config-client.html (restrict_nonsystem_relation_kind)
+OPTIONAL = {
+    "restrict_nonsystem_relation_kind": "view, foreign-table",
+    "transaction_timeout": "0",
+    # A query whose asker is gone ends by itself.
+    "client_connection_check_interval": "1s",
+}
+# Reads every table, writes nothing, and is no superuser. It keeps out mistakes: code that runs could take the rights of
+# the session back, so what counts is that none does.
+READER, READER_SINCE = "pg_read_all_data", 140000
+_PLAIN = re.compile(r"[a-z_][a-z0-9_$]*")
 
-def settings(version: int, encoding: str = "UTF8") -> tuple[str, ...]:
-    """Return what a session sets before it digests."""
-    more = []
-    if version >= RANGES_SINCE:
-        # A query whose asker is gone ends by itself.
-        more.append("SET client_connection_check_interval = '1s'")
-    if encoding == "SQL_ASCII":
-        # Nobody knows what its bytes mean: they are taken as they are.
-        more.append("SET client_encoding = 'SQL_ASCII'")
-    return (*_SETTINGS, *more)
+
+def optional_query() -> str:
+    """Return the query that names which of the optional settings a server knows."""
+    return f"SELECT name FROM pg_settings WHERE name IN ({', '.join(map(literal, OPTIONAL))})"
+
+
+def settings(known: Iterable[str]) -> tuple[str, ...]:
+    """Return what a session sets before it digests; `known` are the optional settings of its server."""
+    return (*_SETTINGS, *(f"SET {name} = {literal(OPTIONAL[name])}" for name in sorted(known)))
+
+
+def ident(name: str) -> str:
+    """Write a name as PostgreSQL does, readable on any terminal; two names are never written alike."""
+    if _PLAIN.fullmatch(name):
+        return name
+    if name.isprintable():
+        return quote(name)
+    # Bytes of an encoding that nobody knows, and control characters.
+    return "U&" + quote("".join(c if c.isprintable() and c != "\\" else f"\\+{ord(c):06x}" for c in name))
+
+
+def label(*names: str) -> str:
+    """Return the name of a thing by its path: no two things share one, whatever dots their names have."""
+    return ".".join(ident(name) for name in names)
 
 
 def quote(name: str) -> str:
@@ -107,6 +146,7 @@ def tables_query(version: int) -> str:
         "FROM parts p JOIN pg_type t ON t.oid = p.part GROUP BY p.root) "
         "SELECT c.oid::bigint AS oid, n.nspname AS schema, c.relname AS name, c.relpersistence = 'u' AS unlogged, "
         "c.relfilenode::bigint AS filenode, c.relam <> 2 AS foreign_storage, "
+        "c.relrowsecurity AS guarded, c.relkind = 'm' AS derived, "
         # What the server last counted; to measure it would wait for whoever has locked one of them.
         "greatest(c.relpages, 1)::bigint AS pages, greatest(c.reltuples, 0)::bigint AS estimate, "
         "(SELECT coalesce(jsonb_agg(jsonb_build_object('name', a.attname, 'binary', f.binary, 'portable', f.portable) "
@@ -117,7 +157,7 @@ def tables_query(version: int) -> str:
         "JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.attnum "
         "WHERE i.indrelid = c.oid AND i.indisprimary) AS key "
         "FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
-        "WHERE c.relkind IN ('r', 'm') AND c.relpersistence <> 't' "
+        "WHERE c.relkind IN ('r', 'm') AND c.relispopulated AND c.relpersistence <> 't' "
         f"AND ({_USER} OR c.oid = 'pg_catalog.pg_largeobject'::regclass) ORDER BY 2, 3"
     )
 
@@ -150,18 +190,15 @@ def chunk_count(blocks: int, version: int) -> int:
     return max(1, -(-blocks // CHUNK_BLOCKS)) if version >= RANGES_SINCE else 1
 
 
-def sums(table: Mapping[str, Any], form: str, where: str, pair: Sequence[int], *, encoding: str = "UTF8") -> str:
+def sums(table: Mapping[str, Any], form: str, where: str, pair: Sequence[int]) -> str:
     """Return the query for the sums of a part of a table."""
-    return f"SELECT {_summed(pair)} FROM (SELECT {_hashed(table, form, encoding)} AS r FROM {_of(table, where)}) AS q"
+    return f"SELECT {_summed(pair)} FROM (SELECT {_hashed(table, form)} AS r FROM {_of(table, where)}) AS q"
 
 
-def stream(table: Mapping[str, Any], form: str, where: str, destination: str, *, encoding: str = "UTF8") -> str:
+def stream(table: Mapping[str, Any], form: str, where: str, destination: str) -> str:
     """Return the statement that writes a part of a table; it tells how many rows it has written."""
-    options = [f"FORMAT {'binary' if form == BINARY_STREAM else 'text'}"]
-    if encoding == "SQL_ASCII":
-        options.append("ENCODING 'SQL_ASCII'")
     query = f"SELECT {_columns(table)} FROM {_from(table, where)}"
-    return f"COPY ({query}) TO {literal(destination)} ({', '.join(options)})"
+    return f"COPY ({query}) TO {literal(destination)} (FORMAT {'binary' if form == BINARY_STREAM else 'text'})"
 
 
 def blocks_query(oid: int) -> str:
@@ -184,14 +221,12 @@ def chunk(number: int, count: int) -> str:
     return f" WHERE t.ctid >= '({first},0)'{end}"
 
 
-def bucket_sums(
-    table: Mapping[str, Any], form: str, wheres: Iterable[str], layout: str, pair: Sequence[int], encoding: str = "UTF8"
-) -> str:
+def bucket_sums(table: Mapping[str, Any], form: str, wheres: Iterable[str], layout: str, pair: Sequence[int]) -> str:
     """Return the query for the sums of a part of a table by buckets of the rows' keys."""
     # By sums, whatever the order.
     form = {BINARY_STREAM: BINARY, TEXT_STREAM: SHA256}.get(form, form)
     parts = " UNION ALL ".join(
-        f"(SELECT {_hashed(table, form, encoding)} AS r, {_bucket(table, layout)} AS b FROM {_of(table, where)})"
+        f"(SELECT {_hashed(table, form)} AS r, {_bucket(table, layout)} AS b FROM {_of(table, where)})"
         for where in wheres
     )
     return f"SELECT b, {_summed(pair)} FROM ({parts}) AS q GROUP BY b"
@@ -204,9 +239,8 @@ def bucket_rows(
 
     A key leaves the host as a hash only: it may be somebody's name. Rows without a key are named by where they lie.
     """
-    hashes = ", ".join(
-        f"substr(md5({literal(salt)} || t.{quote(column['name'])}::text), 1, 8)" for column in table["columns"]
-    )
+    send = table["how"] in (BINARY, BINARY_STREAM)
+    hashes = ", ".join(_salted(f"ROW(t.{quote(column['name'])})", salt, send=send) for column in table["columns"])
     wanted = ", ".join(str(int(bucket)) for bucket in buckets)
     parts = " UNION ALL ".join(
         f"(SELECT {_masked(table, layout)} AS k, ARRAY[{hashes}]::text[] AS c, {_bucket(table, layout)} AS b "
@@ -223,9 +257,9 @@ def sequences_query() -> str:
     """Return the query that names every sequence, with what one step and the cache are."""
     return (
         "SELECT n.nspname AS schema, c.relname AS name, s.seqincrement AS step, s.seqcache AS cache, "
-        "s.seqcycle AS cycle "
+        "s.seqcycle AS cycle, c.relpersistence = 'u' AS unlogged "
         "FROM pg_sequence s JOIN pg_class c ON c.oid = s.seqrelid JOIN pg_namespace n ON n.oid = c.relnamespace "
-        "WHERE c.relpersistence <> 'u' ORDER BY 1, 2"
+        "WHERE c.relpersistence <> 't' ORDER BY 1, 2"
     )
 
 
@@ -252,13 +286,20 @@ def _of(table: Mapping[str, Any], where: str) -> str:
     return f"{_from(table, where)} OFFSET 0"
 
 
-def _hashed(table: Mapping[str, Any], form: str, encoding: str) -> str:
+def _hashed(table: Mapping[str, Any], form: str) -> str:
     row = f"ROW({_columns(table)})"
     if form == BINARY:
         return f"ARRAY[record_send({row})]"
     if form == TEXT:
         return f'ARRAY[{row}::text COLLATE "C"]'
-    return f"ARRAY[sha256(convert_to({row}::text, {literal('SQL_ASCII' if encoding == 'SQL_ASCII' else 'UTF8')}))]"
+    # To this encoding nothing is converted.
+    return f"ARRAY[sha256(convert_to({row}::text, 'SQL_ASCII'))]"
+
+
+def _salted(row: str, salt: str, *, send: bool) -> str:
+    # Of a row no cast can be made by anybody: its text comes from the output functions of its columns.
+    value = f"{literal(salt)}::bytea || record_send({row})" if send else f"{literal(salt)} || {row}::text"
+    return f"substr(md5({value}), 1, 8)"
 
 
 def _summed(pair: Sequence[int]) -> str:
@@ -270,7 +311,7 @@ def _summed(pair: Sequence[int]) -> str:
 
 def _key(table: Mapping[str, Any], layout: str) -> str:
     if table.get("key"):
-        return "concat_ws(chr(31), " + ", ".join(f"t.{quote(column)}::text" for column in table["key"]) + ")"
+        return "ROW(" + ", ".join(f"t.{quote(column)}" for column in table["key"]) + ")::text"
     return "t.ctid::text" if layout == PHYSICAL else f"md5(ROW({_columns(table)})::text)"
 
 

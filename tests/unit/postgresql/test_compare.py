@@ -37,7 +37,7 @@ def digest(**changes: Any) -> dict[str, Any]:
     database: dict[str, Any] = {
         "tables": {"app.logins": table()},
         "sequences": {"app.ids": sequence()},
-        "schema": {"index": {"rows": 3, "digest": "aa"}},
+        "schema": {"kinds": {"index": {"rows": 3, "digest": "aa"}}},
     }
     return {
         "side": "db-tls",
@@ -45,6 +45,7 @@ def digest(**changes: Any) -> dict[str, Any]:
         "system_id": "7",
         "mode": rows.FAST,
         "layout": rows.PHYSICAL,
+        "cluster": {"kinds": {}},
         "databases": {"courses": {**database, **changes}},
     }
 
@@ -170,7 +171,7 @@ def test_a_database_at_one_side_only() -> None:
 
 def test_a_missing_index_is_named() -> None:
     """Equal rows with another schema are not equal; the object is asked for by name."""
-    active, passive = digest(), digest(schema={"index": {"rows": 2, "digest": "bb"}})
+    active, passive = digest(), digest(schema={"kinds": {"index": {"rows": 2, "digest": "bb"}}})
     found = subject.compare(active, passive)
     assert found.details == ["courses: something of kind index differs"]
     asked = locate.first(active, passive, found, "salt")
@@ -186,8 +187,79 @@ def test_a_missing_index_is_named() -> None:
 
 def test_a_schema_that_was_not_read_is_not_proved() -> None:
     """Nothing read at both sides is not equal."""
-    assert compare({"schema": {}}, {"schema": {}}).not_proved == ["courses: the schema was not read"]
-    assert "kind index" in compare({}, {"schema": {}}).not_proved[0]
+    nothing: dict[str, Any] = {"schema": {}}
+    for active in (nothing, {}):
+        found = compare(active, nothing)
+        assert found.not_proved[0].startswith("courses: the schema was not read")
+        assert found.rows_not_proved == 1
+    assert "a lock" in compare({}, {"schema": {"reason": "a lock"}}).not_proved[0]
+
+
+def test_roles_that_differ_are_named() -> None:
+    """They stand beside the databases, under a name that none can have."""
+    kinds = {"role": {"rows": 1, "digest": "a"}}
+    active, passive = {**digest(), "cluster": {"kinds": kinds}}, digest()
+    found = subject.compare(active, passive)
+    assert found.details == ["cluster: something of kind role differs"]
+    asked = locate.first(active, passive, found, "salt")
+    answers = [{"kinds": {"": {"role": {"lines": lines}}}} for lines in ({"bob": "1"}, {})]
+    shown = locate.following(asked, *answers)
+    assert shown["details"] == ["cluster: role bob exists at the active side only"]
+    # Half an answer shows nothing.
+    assert "no answer" in locate.following(asked, answers[0], {"kinds": {}})["unanswered"][0]
+    read = subject.compare({**digest(), "cluster": {"reason": "changed"}}, digest())
+    assert read.not_proved == ["roles and settings were not read: changed"]
+
+
+def test_names_with_dots_are_different_things() -> None:
+    """Two tables, or two databases with one table each, are never taken for one another."""
+    one, two = rows.label("a", "b.c"), rows.label("a.b", "c")
+    active = {"tables": {one: table(name="b.c"), two: table(name="c")}}
+    found = compare(active, {"tables": {one: table(name="b.c"), two: table(name="c", digest="5 8")}})
+    assert found.tables == {'courses.a."b.c"': "equal", 'courses."a.b".c': "different"}
+    side = digest()
+    plain = side["databases"]["courses"]
+    names = {"x": rows.label("y.z", "t"), "x.y": rows.label("z", "t")}
+    side["databases"] = {name: {**plain, "tables": {label: table()}} for name, label in names.items()}
+    other = copy.deepcopy(side)
+    other["databases"]["x"]["tables"][names["x"]]["digest"] = "5 8"
+    found = subject.compare(side, other)
+    assert found.tables == {'x."y.z".t': "different", '"x.y".z.t': "equal"}
+    assert set(locate.first(side, other, found, "salt")["tables"]) == {"x"}
+
+
+def test_an_unlogged_sequence_is_not_proved() -> None:
+    """A standby has none of its values: it may give them again."""
+    unlogged = {"sequences": {"app.ids": {"step": 1, "cache": 1, "cycle": False, "unlogged": True}}}
+    found = compare(unlogged, unlogged)
+    assert "sequence courses.app.ids: unlogged" in found.not_proved[0]
+    assert found.rows_not_proved == 1
+
+
+@pytest.mark.parametrize(("layout", "expected"), [(rows.LOGICAL, "by definition"), (rows.PHYSICAL, "different")])
+def test_a_stale_materialized_view(layout: str, expected: str) -> None:
+    """A restore fills it anew, a standby has its rows."""
+    one, two = (digest(tables={"app.v": table(derived=True, layout=layout, digest=x)}) for x in ("1 1", "2 2"))
+    one["layout"] = two["layout"] = layout
+    found = subject.compare(one, two)
+    assert found.tables == {"courses.app.v": expected}
+    assert found.equal is (expected == "by definition")
+    assert bool(found.notes) is (expected == "by definition")
+
+
+def test_what_leaves_a_host_names_no_columns_and_no_roles() -> None:
+    """Hashes of definitions stay behind, those of roles always."""
+    kinds = {"kinds": {"role": {"rows": 1, "digest": "a", "lines": {"bob": "h"}}}}
+    side = {
+        **digest(schema=kinds, tables={"app.t": table(chunks={}, columns=[{"name": "é"}], key=["é"])}),
+        "cluster": kinds,
+    }
+    bare = {"kinds": {"role": {"rows": 1, "digest": "a"}}}
+    for lines in (True, False):
+        found = subject.slim(side, lines=lines)
+        assert found["cluster"] == bare
+        assert found["databases"]["courses"]["schema"] == (kinds if lines else bare)
+        assert not {"chunks", "columns", "key"} & set(found["databases"]["courses"]["tables"]["app.t"])
 
 
 def test_many_names_are_cut() -> None:

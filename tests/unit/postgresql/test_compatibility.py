@@ -54,6 +54,7 @@ def cluster(**changes: Any) -> dict[str, Any]:
                 "collations": {},
                 "icu_columns": 0,
                 "unlogged": 0,
+                "unlogged_sequences": [],
                 "subscriptions": 0,
                 "extensions": {"plpgsql": "1.0"},
             }
@@ -114,6 +115,7 @@ def test_nothing_stands_in_the_way() -> None:
         ({"databases": database(provider="i")}, {"icu": "libicuuc.so.76"}, "ICU"),
         ({}, {"locales": ["C"]}, "locale C.UTF-8 of database courses"),
         ({"databases": database(unlogged=2)}, {}, "2 unlogged tables in courses"),
+        ({"databases": database(unlogged_sequences=["app.ids"])}, {}, "give values again: app.ids"),
         ({"databases": database(subscriptions=1)}, {}, "1 subscriptions in courses"),
         ({"databases": database(extensions={"postgis": "3.3"})}, {}, "extension postgis 3.3"),
         ({"settings": {**cluster()["settings"], "wal_level": "minimal"}}, {}, "wal_level is minimal"),

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from bascule.postgresql import catalog, compare, rows
+from bascule.errors import BasculeError
+from bascule.postgresql import compare, rows
 from bascule.postgresql.io.cluster.psql import Session as PsqlSession
 from bascule.postgresql.io.cluster.psql import SqlError
 from bascule.postgresql.io.rows.digest import Connections, Digester, SnapshotGone
@@ -26,6 +27,7 @@ class Server:
         self.moved: set[str] = set()
         self.errors: dict[str, list[SqlError]] = {}
         self.gone = False
+        self.roles = ["as before"] * 9
         self.asked: list[tuple[str, int]] = []
         self.lock = threading.Lock()
 
@@ -52,8 +54,8 @@ class Session:
         """Answer one value."""
         if "server_version_num" in sql:
             return 150018
-        if "server_encoding" in sql:
-            return "UTF8"
+        if "pg_authid" in sql:
+            return self.server.roles.pop(0)
         (oid,) = re.findall(r"\((\d+)::oid", sql)
         name = list(self.server.blocks)[int(oid)]
         if "pg_relation_size" in sql:
@@ -64,8 +66,10 @@ class Session:
         """Answer rows."""
         if sql.startswith("WITH RECURSIVE"):
             return [self._table(number, name) for number, name in enumerate(self.server.blocks)]
-        if sql in {catalog.digest(query) for query in catalog.queries().values()}:
-            return [{"rows": 1, "digest": "aa"}]
+        if " AS hash FROM " in sql:
+            return [{"name": "one", "hash": "aa"}]
+        if sql == rows.optional_query():
+            return []
         found = re.search(r'FROM ONLY "app"\."(\w+)" AS t(?: WHERE t.ctid >= \'\((\d+),0\))?', sql)
         assert found, sql
         name, first = found[1], int(found[2] or 0)
@@ -86,6 +90,8 @@ class Session:
             "unlogged": name == "unlogged",
             "filenode": 7,
             "foreign_storage": False,
+            "guarded": False,
+            "derived": False,
             "pages": 1,
             "estimate": 5,
             "columns": columns,
@@ -93,10 +99,35 @@ class Session:
         }
 
 
+class Dumps:
+    """What the dumps of that server say."""
+
+    def __init__(self) -> None:
+        self.patience: list[float] = []
+        self.locked = 0
+
+    def database(self, name: str, snapshot: str, patience: float) -> dict[str, dict[str, str]]:
+        """Say what is in a database; somebody may keep a table locked."""
+        self.patience.append(patience)
+        if self.locked:
+            self.locked -= 1
+            raise BasculeError(expected="a dump", found="canceling statement due to lock timeout")
+        return {"table": {f"app.{name}": "bb"}}
+
+    def cluster(self) -> dict[str, dict[str, str]]:
+        """Say which roles there are."""
+        return {"role": {"user": "cc"}}
+
+
 def fresh() -> dict[str, Any]:
     """What a comparison begins with."""
     courses: dict[str, Any] = {"tables": {}, "schema": {}, "sequences": {}}
     return {"epoch": "1.x", "mode": "fast", "layout": "physical", "databases": {"courses": courses}}
+
+
+def dumps() -> Any:
+    """Make them."""
+    return Dumps()
 
 
 def digester(server: Server, result: dict[str, Any], tmp_path: Path, workers: int = 3) -> Digester:
@@ -116,26 +147,70 @@ def test_every_chunk_is_asked_for_once(tmp_path: Path) -> None:
     """A large table is found to be large by who begins it; the others help."""
     server = Server(small=1, large=5 * rows.CHUNK_BLOCKS + 1, empty=0)
     result = fresh()
-    digester(server, result, tmp_path).run()
+    digester(server, result, tmp_path).run(dumps())
     assert sorted(server.asked) == [("empty", 0), *(("large", n) for n in range(6)), ("small", 0)]
     tables = result["databases"]["courses"]["tables"]
     assert {table["status"] for table in tables.values()} == {"done"}
     assert tables["app.large"]["rows"] == server.blocks["large"]
     assert result["progress"]["done_percent"] == 100
-    assert set(result["databases"]["courses"]["schema"]) == set(catalog.queries())
+    kinds = result["databases"]["courses"]["schema"]["kinds"]
+    assert kinds["table"]["lines"] == {"app.courses": "bb"}
+    assert kinds["extension version"]["lines"] == {"one": "aa"}
+    assert set(result["cluster"]["kinds"]) == {"role", "setting of all roles"}
+
+
+def test_a_locked_schema_is_asked_for_again(tmp_path: Path) -> None:
+    """At first it is not waited for long; what stays locked is named, and never equal."""
+    for locked in (1, 2):
+        result, said = fresh(), dumps()
+        said.locked = locked
+        digester(Server(one=1), result, tmp_path).run(said)
+        assert said.patience == [2, 30]
+        schema = result["databases"]["courses"]["schema"]
+        assert ("kinds" in schema, "lock timeout" in schema.get("reason", "")) == (locked == 1, locked == 2)
+
+
+def test_roles_that_were_changed_since_the_snapshot_are_not_compared(tmp_path: Path) -> None:
+    """No snapshot holds what their dump says."""
+    server, result = Server(one=1), fresh()
+    server.roles = ["before", "after", "before", "after"]
+    digester(server, result, tmp_path).run(dumps())
+    assert "kinds" not in result["cluster"]
+    assert "somebody has changed" in result["cluster"]["reason"]
+
+
+def test_the_trouble_of_one_database_is_its_own(tmp_path: Path) -> None:
+    """It is named, and every other one is compared."""
+    server, result = Server(one=1), fresh()
+    result["databases"]["odd"] = {"tables": {}, "schema": {}, "sequences": {}}
+
+    def connect(database: str) -> Any:
+        if database == "odd":
+            raise SqlError("a connection", "FATAL: cannot be read")
+        return Session(server)
+
+    subject = digester(server, result, tmp_path)
+    subject.connections = Connections(connect)
+    subject.snapshots = {"courses": "1-1", "odd": "1-2"}
+    subject.run(dumps())
+    assert result["databases"]["odd"]["reason"] == "FATAL: cannot be read"
+    assert result["databases"]["courses"]["tables"]["app.one"]["status"] == "done"
+    found = compare.compare(compare.slim(result), compare.slim(result))
+    assert found.not_proved == ["database odd: FATAL: cannot be read"]
+    assert (found.rows_compared, found.rows_not_proved) == (1, 1)
 
 
 def test_it_goes_on_where_it_was(tmp_path: Path) -> None:
     """Only what is missing is asked for, and the digest is the one of an undisturbed run."""
     server = Server(small=1, large=5 * rows.CHUNK_BLOCKS)
     whole = fresh()
-    digester(server, whole, tmp_path).run()
+    digester(server, whole, tmp_path).run(dumps())
     tables = whole["databases"]["courses"]["tables"]
     expected = tables["app.large"]["digest"]
     tables["app.large"].update(status="pending", digest="")
     del tables["app.large"]["chunks"]["3"]
     server.asked.clear()
-    digester(server, whole, tmp_path).run()
+    digester(server, whole, tmp_path).run(dumps())
     assert server.asked == [("large", 3)]
     assert tables["app.large"]["digest"] == expected
 
@@ -144,7 +219,7 @@ def test_chunks_of_another_size_do_not_mix(tmp_path: Path) -> None:
     """What an earlier run has digested in chunks of another size is digested again; what is not proved stays so."""
     server = Server(large=2 * rows.CHUNK_BLOCKS, done=1, unlogged=1)
     whole = fresh()
-    digester(server, whole, tmp_path).run()
+    digester(server, whole, tmp_path).run(dumps())
     tables = whole["databases"]["courses"]["tables"]
     expected = {name: (table["status"], table.get("digest"), table["rows"]) for name, table in tables.items()}
     for table in tables.values():
@@ -152,7 +227,7 @@ def test_chunks_of_another_size_do_not_mix(tmp_path: Path) -> None:
     tables["app.large"].update(status="pending", digest="", rows=0, chunks={"1": [5, "9", "9"], "3": [1, "2", "3"]})
     del tables["app.done"]["chunk_blocks"]
     server.asked.clear()
-    digester(server, whole, tmp_path).run()
+    digester(server, whole, tmp_path).run(dumps())
     assert sorted(server.asked) == [("done", 0), ("large", 0), ("large", 1)]
     assert {name: (table["status"], table.get("digest"), table["rows"]) for name, table in tables.items()} == expected
     assert {table["chunk_blocks"] for table in tables.values()} == {rows.CHUNK_BLOCKS}
@@ -163,7 +238,7 @@ def test_a_table_that_was_rewritten_is_not_proved(tmp_path: Path) -> None:
     server = Server(one=1, two=1, unlogged=1)
     server.moved.add("two")
     result = fresh()
-    digester(server, result, tmp_path).run()
+    digester(server, result, tmp_path).run(dumps())
     tables = result["databases"]["courses"]["tables"]
     assert {name: table["status"] for name, table in tables.items()} == {
         "app.one": "done",
@@ -178,7 +253,7 @@ def test_a_table_that_cannot_be_read_is_not_proved(tmp_path: Path) -> None:
     server = Server(one=1, two=1)
     server.errors["one"] = [SqlError("a digest", 'column "id" does not exist', "42703")]
     result = fresh()
-    digester(server, result, tmp_path).run()
+    digester(server, result, tmp_path).run(dumps())
     tables = result["databases"]["courses"]["tables"]
     assert (tables["app.one"]["status"], tables["app.two"]["status"]) == ("not_proved", "done")
     assert "does not exist" in tables["app.one"]["reason"]
@@ -190,7 +265,7 @@ def test_a_lock_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     server = Server(one=1)
     server.errors["one"] = [SqlError("a digest", "canceling statement due to lock timeout", "55P03") for _ in range(3)]
     result = fresh()
-    digester(server, result, tmp_path, workers=1).run()
+    digester(server, result, tmp_path, workers=1).run(dumps())
     assert result["databases"]["courses"]["tables"]["app.one"]["status"] == "done"
 
 
@@ -201,7 +276,7 @@ def test_a_server_that_is_gone_ends_it(tmp_path: Path, monkeypatch: pytest.Monke
     server.errors["two"] = [SqlError("a connection", "it was closed") for _ in range(9)]
     result = fresh()
     with pytest.raises(SnapshotGone):
-        digester(server, result, tmp_path, workers=1).run()
+        digester(server, result, tmp_path, workers=1).run(dumps())
     tables = result["databases"]["courses"]["tables"]
     assert (tables["app.one"]["status"], tables["app.two"]["status"]) == ("done", "pending")
 
@@ -211,7 +286,7 @@ def test_a_snapshot_that_is_gone_ends_it(tmp_path: Path) -> None:
     server = Server(one=1)
     server.gone = True
     with pytest.raises(SnapshotGone, match="invalid snapshot"):
-        digester(server, fresh(), tmp_path).run()
+        digester(server, fresh(), tmp_path).run(dumps())
     assert server.asked == []
 
 

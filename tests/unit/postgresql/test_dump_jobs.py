@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from bascule.errors import BasculeError, CommandFailed
-from bascule.postgresql.io.dump import fetch, pg_dump, take
+from bascule.postgresql.io.dump import fetch
 from bascule.postgresql.io.dump import job as dump_job
+from bascule.postgresql.io.dump import take as dump_take
 from bascule.postgresql.io.dump.fetch import Fetcher
 from bascule.postgresql.io.dump.job import BRING, Job, follow
 
@@ -187,31 +188,23 @@ def test_old_dumps_go_and_the_newest_of_a_switch_stays(tmp_path: Path, monkeypat
     assert sorted(path.name for path in tmp_path.iterdir()) == ["final-3", "final-4"]
 
 
-def finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Leave a rehearsal's dump that was taken whole; return its manifest."""
-    monkeypatch.setattr(take, "load_spec", lambda component: make_spec())
-    monkeypatch.setattr(take, "directory", lambda component, name: tmp_path)
-    monkeypatch.setattr(dump_job, "HOME", tmp_path / "home")
-    (tmp_path / "home" / "accounts_db").mkdir(parents=True)
-    (tmp_path / "0.dump.age").write_bytes(b"rows")
-    dump = {"file": "0.dump.age", "bytes": 4, "sha256": sha(b"rows")}
-    contents = {
-        "recipients": ["r"], "mode": "fast", "databases": {"courses": {"dump": dump}}, "globals": None, "spent": 3.0,
-        "seconds": 3.0, "position": {"system_id": "7"}, "size_bytes": 4, "done": True,
-    }  # fmt: skip
-    (tmp_path / "contents.json").write_text(json.dumps(contents))
-    return pg_dump.digest(tmp_path / "contents.json")
-
-
-def test_a_finished_dump_is_found_again_unless_its_restore_was_not_proved(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("name", "again"), [("rehearsal-7", True), ("final-7-1-0-1", False)])
+def test_a_refused_rehearsal_is_not_used_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, again: bool
 ) -> None:
-    """The cause of the failure may lie in what was dumped: mended there, only a new dump has it."""
-    manifest = finished(tmp_path, monkeypatch)
-    again = take.Take("accounts_db", "rehearsal-7")._finished(["r"], {})
-    assert again is not None
-    assert again["manifest"] == manifest
-    assert take.Take("accounts_db", "rehearsal-7", "another")._finished(["r"], {}) is not None
-    fresh = take.Take("accounts_db", "rehearsal-7", manifest)
-    assert fresh._finished(["r"], {}) is None
-    assert fresh.contents == {}, "nothing of it is taken over"
+    """Of a cluster that stands still another dump would be the same."""
+    monkeypatch.setattr(dump_take, "load_spec", lambda component: make_spec())
+    monkeypatch.setattr(dump_take, "directory", lambda component, name: tmp_path)
+    position = {"system_id": "7", "timeline": "1", "checkpoint_lsn": "0/1"}
+    known: dict[str, Any] = {
+        "recipients": ["r"],
+        "mode": make_spec().compare_mode,
+        "position": position,
+        "databases": {},
+    }
+    known |= {"spent": 1.0, "seconds": 1.0, "done": True, "size_bytes": 1}
+    (tmp_path / "contents.json").write_text(json.dumps(known))
+    manifest = sha((tmp_path / "contents.json").read_bytes())
+    for refused, taken_over in (("", True), ("other", True), (manifest, not again)):
+        found = dump_take.Take("accounts_db", name, refused)._finished(["r"], position)
+        assert (found is not None) is taken_over

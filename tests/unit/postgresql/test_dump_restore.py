@@ -131,3 +131,19 @@ def test_only_the_cluster_that_was_compared_is_called_proved() -> None:
         assert found["rows_compared"] == 0
         assert found["not_proved"]
         assert found["safety_dump"] == "not_proved"
+
+
+@pytest.mark.parametrize(
+    ("rehearsed", "expected"),
+    [
+        (None, ""),
+        ({"state": "proved", "manifest": "ab", "tried": True}, ""),
+        # The way to here failed: the dump is as good as before.
+        ({"state": "not_proved", "manifest": "ab", "tried": False}, ""),
+        ({"state": "not_proved", "manifest": "ab"}, ""),
+        ({"state": "not_proved", "manifest": "ab", "tried": True}, "ab"),
+    ],
+)
+def test_a_rehearsal_that_was_refused_is_taken_again(rehearsed: Any, expected: str) -> None:
+    """What is mended at the source since is in no dump of before."""
+    assert dump_restore.refused(rehearsed) == expected

@@ -229,7 +229,7 @@ def test_a_copy_of_an_image_is_no_standby(stopped: Any, home: Path, monkeypatch:
 def result(status: str) -> dict[str, Any]:
     """Make a digest that has come so far."""
     tables = {"a.done": {"status": "done", "rows": 1}, "a.left": {"status": "pending", "rows": 0}}
-    return {"status": status, "databases": {"courses": {"tables": tables}}}
+    return {"status": status, "databases": {"courses": {"tables": tables, "schema": {}}}}
 
 
 @pytest.fixture

@@ -214,8 +214,14 @@ def noted(tmp_path: Path) -> dict[str, Any]:
 def digested(rows: int, total: str) -> dict[str, Any]:
     """The digest of one table."""
     table = {"status": "done", "how": "binary", "rows": rows, "digest": total}
-    database = {"tables": {"app.logins": table}, "schema": {"role": {"digest": "a"}}, "sequences": {}}
-    return {"epoch": "3.x", "mode": "fast", "layout": "logical", "databases": {"courses": database}}
+    database = {"tables": {"app.logins": table}, "schema": {"kinds": {}}, "sequences": {}}
+    return {
+        "epoch": "3.x",
+        "mode": "fast",
+        "layout": "logical",
+        "cluster": {"kinds": {}},
+        "databases": {"courses": database},
+    }
 
 
 def test_without_the_snapshot_of_the_switch_nothing_is_proved(dump: safety_dump.SafetyDump, tmp_path: Path) -> None:

@@ -21,6 +21,19 @@ from ....errors import BasculeError
 
 Psqls = TypeVar("Psqls", bound="Psql")
 
+# What a database or a role sets for its sessions is for users: it does not decide what these say, or who they are.
+_OPTIONS = " ".join(
+    f"-c {setting}"
+    for setting in (
+        "search_path=pg_catalog",
+        "lc_messages=C",
+        "role=none",
+        "standard_conforming_strings=on",
+        "default_transaction_read_only=off",
+    )
+)
+_NO_WAY = "conversion between UTF8 and"
+
 
 class SqlError(BasculeError):
     """A statement failed, or the server did not answer in time."""
@@ -151,17 +164,17 @@ class Session(Psql):
     """A connection to a local server, as the cluster's owner."""
 
     def __init__(self, port: int, *, owner: str = "postgres", database: str = "postgres", timeout: float = 10) -> None:
-        environment = {
-            "PGCLIENTENCODING": "UTF8",
-            "PGOPTIONS": "-c search_path=pg_catalog -c lc_messages=C",
-            "PGDATABASE": database,
-        }
-        super().__init__(["-A", "-t", "-p", str(port)], environment, owner, timeout)
-        try:
-            self.query("SELECT 1 AS one")
-        except BasculeError:
-            self.close()
-            raise
+        # Between some encodings the server knows no way: the bytes then come and go as they are.
+        for encoding in ("UTF8", "SQL_ASCII"):
+            environment = {"PGCLIENTENCODING": encoding, "PGOPTIONS": _OPTIONS, "PGDATABASE": database}
+            super().__init__(["-A", "-t", "-p", str(port)], environment, owner, timeout)
+            try:
+                self.query("SELECT 1 AS one")
+                return
+            except BasculeError as error:
+                self.close()
+                if encoding != "UTF8" or _NO_WAY not in error.found:
+                    raise
 
     def query(self, sql: str, *, timeout: float | None = None) -> list[dict[str, Any]]:
         """Run one SELECT and return its rows."""

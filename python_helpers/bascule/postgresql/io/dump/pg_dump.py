@@ -14,6 +14,7 @@ from typing import Any
 from ....errors import BasculeError, CommandFailed
 from ....system.io import storage
 from ....system.io.process import run
+from ... import conf
 from ...spec import Spec
 from . import age_keys
 
@@ -112,7 +113,7 @@ def dump_database(spec: Spec, database: str, snapshot: str) -> list[str]:
         "--no-unlogged-table-data",
         f"--port={spec.port}",
         f"--snapshot={snapshot}",
-        f"--dbname={database}",
+        f"--dbname=dbname={conf.quote_connection(database)}",
     ]
 
 
@@ -131,7 +132,14 @@ def restore_database(spec: Spec, path: Path, database: str, port: int, jobs: int
         f"--dbname={'template1' if again else 'postgres'}",
     ]
     argv = [f"{spec.programs}/pg_restore", f"--port={port}", f"--jobs={jobs}", "--exit-on-error", *target, str(path)]
-    run(argv, timeout=LONGEST, user=spec.owner, cwd="/")
+    # A database that is read-only by default takes its rows all the same.
+    writable = {"PGOPTIONS": "-c default_transaction_read_only=off -c role=none"}
+    try:
+        run(argv, timeout=LONGEST, user=spec.owner, cwd="/", env=writable)
+    except CommandFailed as error:
+        raise CommandFailed(
+            expected=f"database {database} to be restored", found=f"{database}: {error.found}"
+        ) from error
 
 
 def restore_globals(spec: Spec, path: Path, port: int) -> None:

@@ -23,11 +23,12 @@ from ... import control as control_file
 from ..cluster import settings as cluster_settings
 from ..cluster.cluster import HOME, Cluster, load_spec, world
 from ..rows.digest import Connections, Digester
+from ..rows.schema import Definitions
 from . import pg_dump
 from .fetch import Fetcher
 from .job import BRING, Job, directory, forget_older, now
 from .scratch_cluster import Scratch, jobs
-from .take import PIPES, SIDE_BY_SIDE, empty, without_chunks
+from .take import PIPES, SIDE_BY_SIDE, empty
 
 RESTORED_FILE = "restored.json"
 REHEARSED_FILE = "rehearsed.json"
@@ -51,6 +52,8 @@ class Bring:
         self.record = HOME / component / (RESTORED_FILE if self.final else REHEARSED_FILE)
         self.contents: dict[str, Any] = {}
         self.seconds: dict[str, float] = {}
+        # Whether the dump itself was tried, not only the way to here.
+        self.tried = False
 
     def run(self) -> int:
         """Do it; return an exit status."""
@@ -58,7 +61,8 @@ class Bring:
             return self.job.done(self._run())
         except (BasculeError, OSError) as error:
             found = error.found if isinstance(error, BasculeError) else str(error)
-            self._write(state=dump_restore.NOT_PROVED, in_place=False, reason=" ".join(found.split())[-800:])
+            reason = " ".join(found.split())[-800:]
+            self._write(state=dump_restore.NOT_PROVED, in_place=False, reason=reason, tried=self.tried)
             return self.job.failed(error)
 
     def _run(self) -> dict[str, Any]:
@@ -85,6 +89,7 @@ class Bring:
             "max_wal_senders": "0",
         }
         with Scratch(self.spec, self.contents["initdb"], settings, "bascule-restored") as fresh:
+            self.tried = True
             with self._timed("restore"):
                 self._restore(fresh)
             with self._timed("compare"):
@@ -162,7 +167,7 @@ class Bring:
         self.job.note(step="comparing every row")
         names = sorted(self.contents["databases"])
         result = empty(self.name, str(self.contents["mode"]), names)
-        source = {**empty(self.name, str(self.contents["mode"]), []), "version": result.get("version")}
+        source = {**empty(self.name, str(self.contents["mode"]), []), "cluster": self.contents.get("cluster") or {}}
         source["databases"] = {
             name: {**one["digest"], "sequences": {}} for name, one in self.contents["databases"].items()
         }
@@ -172,7 +177,7 @@ class Bring:
             first = stack.enter_context(contextlib.closing(fresh.session()))
             xid = int(str(first.value("SELECT pg_snapshot_xmax(pg_current_snapshot())::text")))
             for name in names:
-                session = stack.enter_context(contextlib.closing(fresh.session(name)))
+                session = stack.enter_context(contextlib.closing(Connections(fresh.session).open(name)))
                 session.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
                 snapshots[name] = str(session.value("SELECT pg_export_snapshot() AS id"))
                 wrong += self._sequences(session, name)
@@ -184,8 +189,8 @@ class Bring:
                 pipes=PIPES / f"{self.spec.component}-bring",
                 owner=self.spec.owner,
                 workers=jobs(),
-            ).run()
-        found = compare.compare(source, without_chunks(result))
+            ).run(Definitions(self.spec, fresh.port))
+        found = compare.compare(source, compare.slim(result, lines=True))
         problems = [*found.details, *found.not_proved, *wrong]
         if problems:
             raise BasculeError(
@@ -199,10 +204,13 @@ class Bring:
     def _sequences(self, session: Any, database: str) -> list[str]:
         wrong = []
         for name, before in self.contents["databases"][database]["sequences"].items():
+            if before.get("unlogged"):
+                wrong.append(f"sequence {compare.table_label(database, name)} is unlogged: nobody knows where it was")
+                continue
             path = f"{rows.quote(str(before['schema']))}.{rows.quote(str(before['name']))}"
             stands = session.query(f"SELECT last_value AS value, is_called AS called FROM {path}")
             if not stands or dump_restore.sequence_differs(before, stands[0], still=self.final):
-                wrong.append(f"sequence {database}.{name} is not where it was")
+                wrong.append(f"sequence {compare.table_label(database, name)} is not where it was")
         return wrong
 
     def _stop(self, fresh: Scratch, xid: int) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from ...spec import Spec
 from ..cluster.cluster import HOME, Cluster, load_spec
 from ..cluster.psql import Session
 from ..rows.digest import Connections, Digester
+from ..rows.schema import Definitions
 from ..rows.snapshot import equality_file
 from . import age_keys, pg_dump
 from .scratch_cluster import Scratch, jobs, like
@@ -81,9 +82,7 @@ class SafetyDump:
             with self._holding(pinned) as snapshots:
                 self._dump(snapshots)
                 self._note(step="digesting what was dumped")
-                source = self._digest(
-                    Connections(lambda name: self.cluster.session(database=name)), snapshots, "dumped"
-                )
+                source = self._digest(self._connections(), snapshots, self.spec.port, "dumped")
             with self.cluster.session() as session:
                 self._room(session)
                 options = like(session)
@@ -91,7 +90,7 @@ class SafetyDump:
                 self._restore(scratch)
                 self._note(step="digesting what was restored")
                 with self._seen(scratch, snapshots) as fresh:
-                    restored = self._digest(Connections(scratch.session), fresh, "restored")
+                    restored = self._digest(Connections(scratch.session), fresh, scratch.port, "restored")
                 sequences = self._sequences(scratch, pinned)
             self._judge(source, restored, sequences)
         except (BasculeError, OSError) as error:
@@ -108,10 +107,11 @@ class SafetyDump:
         with contextlib.ExitStack() as stack:
             held = {}
             for name, one in pinned["databases"].items():
-                session = stack.enter_context(contextlib.closing(self.cluster.session(database=name)))
+                if one.get("reason"):
+                    raise BasculeError(expected=f"a snapshot of database {rows.ident(name)}", found=one["reason"])
+                session = stack.enter_context(contextlib.closing(self._connections().open(name)))
                 session.execute(
                     [
-                        "SET idle_in_transaction_session_timeout = 0",
                         "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
                         f"SET TRANSACTION SNAPSHOT {rows.literal(str(one['snapshot']))}",
                     ]
@@ -124,7 +124,7 @@ class SafetyDump:
         with contextlib.ExitStack() as stack:
             fresh = {}
             for name in databases:
-                session = stack.enter_context(contextlib.closing(scratch.session(name)))
+                session = stack.enter_context(contextlib.closing(Connections(scratch.session).open(name)))
                 session.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
                 fresh[name] = str(session.value("SELECT pg_export_snapshot() AS id"))
             yield fresh
@@ -169,7 +169,10 @@ class SafetyDump:
                 pg_dump.restore_database(self.spec, plain, what.split(" ", 1)[1], scratch.port, jobs())
             plain.unlink()
 
-    def _digest(self, connections: Connections, snapshots: Mapping[str, str], what: str) -> dict[str, Any]:
+    def _connections(self) -> Connections:
+        return Connections(lambda name: self.cluster.session(database=name))
+
+    def _digest(self, connections: Connections, snapshots: Mapping[str, str], port: int, what: str) -> dict[str, Any]:
         result: dict[str, Any] = {
             "epoch": self.epoch,
             "mode": self.spec.compare_mode,
@@ -177,7 +180,15 @@ class SafetyDump:
             "databases": {name: {"tables": {}, "schema": {}, "sequences": {}} for name in snapshots},
         }
         pipes = PIPES / f"{self.spec.component}-safety-{what}"
-        Digester(connections, result, snapshots, lambda: None, pipes=pipes, owner=self.spec.owner, workers=jobs()).run()
+        Digester(
+            connections,
+            result,
+            snapshots,
+            lambda: None,
+            pipes=pipes,
+            owner=self.spec.owner,
+            workers=jobs(),
+        ).run(Definitions(self.spec, port))
         return result
 
     def _sequences(self, scratch: Scratch, pinned: Mapping[str, Any]) -> list[str]:
@@ -185,10 +196,13 @@ class SafetyDump:
         for database, one in pinned["databases"].items():
             with contextlib.closing(scratch.session(database)) as session:
                 for name, before in one["sequences"].items():
+                    if before.get("unlogged"):
+                        found.append(f"sequence {compare.table_label(database, name)} is unlogged: no standby has it")
+                        continue
                     path = f"{rows.quote(str(before['schema']))}.{rows.quote(str(before['name']))}"
                     now = session.query(f"SELECT last_value AS value, is_called AS called FROM {path}")[0]
                     if safety_dump.behind(before, now):
-                        found.append(f"sequence {database}.{name} is behind")
+                        found.append(f"sequence {compare.table_label(database, name)} is behind")
         return found
 
     def _judge(self, source: Mapping[str, Any], restored: Mapping[str, Any], sequences: list[str]) -> None:

@@ -16,11 +16,12 @@ from typing import Any
 
 from ....errors import BasculeError
 from ....system.io import storage
-from ... import dump_restore, rows
+from ... import compare, dump_restore, rows
 from ..cluster import databases as cluster_databases
 from ..cluster.cluster import Cluster, load_spec
 from ..cluster.psql import Session
 from ..rows.digest import Connections, Digester
+from ..rows.schema import Definitions
 from ..rows.snapshot import sequences
 from . import age_keys, pg_dump
 from .fetch import CONTENTS
@@ -37,11 +38,11 @@ class Take:
 
     def __init__(self, component: str, name: str, refused: str = "") -> None:
         self.spec = load_spec(component)
-        # The manifest of a finished dump that was restored and not proved: it would be refused again, for ever.
-        self.refused = refused
         self.cluster = Cluster(self.spec)
         self.name = name
         self.directory = directory(component, name)
+        # A rehearsal that the other side has restored and refused: what is mended since is in no dump of before.
+        self.refused = refused
         self.job = Job(self.spec, TAKE, {"name": name, "refused": refused})
         self.final = not name.startswith("rehearsal-")
         self.contents: dict[str, Any] = {}
@@ -91,11 +92,12 @@ class Take:
 
     def _finished(self, recipients: list[str], position: Mapping[str, str]) -> dict[str, Any] | None:
         """Take over what an earlier run has finished; return the result when that was all."""
-        found = storage.read_json(self.directory / CONTENTS) or {}
+        contents = self.directory / CONTENTS
+        if not self.final and self.refused and contents.exists() and pg_dump.digest(contents) == self.refused:
+            return None
+        found = storage.read_json(contents) or {}
         same = found.get("recipients") == recipients and found.get("mode") == self.spec.compare_mode
         if not same or (self.final and not dump_restore.same_place(found["position"], position)):
-            return None
-        if found.get("done") and self.refused and pg_dump.digest(self.directory / CONTENTS) == self.refused:
             return None
         known = [*found["databases"].items(), *([("globals", found["globals"])] if found.get("globals") else [])]
         for number, (name, one) in enumerate(known):
@@ -153,10 +155,8 @@ class Take:
         with contextlib.ExitStack() as stack:
             snapshots, stands = {}, {}
             for name in names:
-                session = stack.enter_context(contextlib.closing(self.cluster.session(database=name)))
-                session.execute(
-                    ["SET idle_in_transaction_session_timeout = 0", "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"]
-                )
+                session = stack.enter_context(contextlib.closing(self._connections().open(name)))
+                session.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
                 snapshots[name] = str(session.value("SELECT pg_export_snapshot() AS id"))
                 # No snapshot holds a sequence: it may be ahead in the dump, never behind.
                 stands[name] = sequences(session)
@@ -186,14 +186,24 @@ class Take:
         return {"file": name, "bytes": made["bytes"], "sha256": made["sha256"]}
 
     def _digest(self, name: str, snapshot: str) -> dict[str, Any]:
-        result = empty(self.name, self.spec.compare_mode, [name])
-        connections = Connections(lambda database: self.cluster.session(database=database))
+        result = {**empty(self.name, self.spec.compare_mode, [name]), "cluster": self.contents.get("cluster") or {}}
         pipes = PIPES / f"{self.spec.component}-take"
         Digester(
-            connections, result, {name: snapshot}, lambda: None, pipes=pipes, owner=self.spec.owner, workers=jobs()
-        ).run()
-        found: dict[str, Any] = without_chunks(result)["databases"][name]
+            self._connections(),
+            result,
+            {name: snapshot},
+            lambda: None,
+            pipes=pipes,
+            owner=self.spec.owner,
+            workers=jobs(),
+        ).run(Definitions(self.spec, self.spec.port))
+        slim = compare.slim(result, lines=True)
+        self.contents["cluster"] = slim["cluster"]
+        found: dict[str, Any] = slim["databases"][name]
         return found
+
+    def _connections(self) -> Connections:
+        return Connections(lambda database: self.cluster.session(database=database))
 
     def _spent(self) -> float:
         return round(self._spent_before + time.time() - float(self.job.notes["began"]), 1)
@@ -224,18 +234,10 @@ def empty(epoch: str, mode: str, databases: list[str]) -> dict[str, Any]:
     }
 
 
-def without_chunks(result: dict[str, Any]) -> dict[str, Any]:
-    """Leave out what only a digest under way needs."""
-    for database in result["databases"].values():
-        for table in database["tables"].values():
-            table.pop("chunks", None)
-    return result
-
-
 def _file_name(database: str) -> str:
     return "".join(f"%{ord(c):02x}" if not (c.isascii() and c.isalnum()) and c not in "_-" else c for c in database)
 
 
-def work(component: str, name: str, refused: str = "") -> int:
+def work(component: str, name: str, refused: str) -> int:
     """Take one dump; the unit `dump-take`."""
     return Take(component, name, refused).run()

@@ -110,7 +110,7 @@ class Checker:
         # Nobody's triggers on changes of the schema see what is rolled back anyway.
         self._session.execute(
             [
-                "BEGIN",
+                "BEGIN READ WRITE",
                 "SET LOCAL session_replication_role = replica",
                 f"CREATE SCHEMA {self._schema}",
                 f"CREATE EXTENSION amcheck SCHEMA {self._schema}",

@@ -12,13 +12,14 @@ from typing import Any
 
 from ....errors import BasculeError
 from ....system.io import storage, units
-from ... import catalog, locate, rows
+from ... import compare, definitions, locate, rows
 from ...spec import Spec
 from ..cluster.cluster import Cluster, load_spec
 from ..cluster.psql import Session, SqlError
 from . import snapshot
 from .amcheck import Checker
 from .digest import Connections, Digester, seeing
+from .schema import Definitions
 from .snapshot import LINGER, digesting, equality_file
 
 PIPES = Path("/run/bascule-rows")
@@ -59,7 +60,7 @@ class Comparer:
             pipes=PIPES / self.spec.component,
             owner=self.spec.owner,
             workers=self.spec.compare_workers or os.cpu_count() or 1,
-        ).run()
+        ).run(Definitions(self.spec, self.spec.port))
         self.result["digested_at"] = _now()
         if self.result["role"] == "active":
             self._check()
@@ -68,7 +69,7 @@ class Comparer:
         pinned = storage.read_json(equality_file(self.spec, self.epoch, "snapshot"))
         if not pinned or pinned.get("epoch") != self.epoch:
             raise BasculeError(expected=f"a snapshot for epoch {self.epoch}", found="none")
-        self.snapshots = {name: str(one["snapshot"]) for name, one in pinned["databases"].items()}
+        self.snapshots = {name: str(one["snapshot"]) for name, one in pinned["databases"].items() if one["snapshot"]}
         before = storage.read_json(equality_file(self.spec, self.epoch, "json"))
         if before and before["status"] != "cut" and before.get("pinned_at") == pinned["pinned_at"]:
             self.result = before
@@ -79,7 +80,7 @@ class Comparer:
             "status": "running",
             "resumed": 0,
             "databases": {
-                name: {"tables": {}, "schema": {}, "sequences": one["sequences"]}
+                name: {"tables": {}, "schema": {}, "sequences": one["sequences"], "reason": one.get("reason", "")}
                 for name, one in pinned["databases"].items()
             },
             "consistency": {},
@@ -112,39 +113,42 @@ class Comparer:
             time.sleep(0.25)
 
     def _answer(self, question: Mapping[str, Any]) -> dict[str, Any]:
-        answer: dict[str, Any] = {"id": question.get("id"), "tables": {}, "kinds": {}}
         asked = question["question"]
-        for what in ("tables", "kinds"):
-            for database, things in (asked.get(what) or {}).items():
-                found = answer[what].setdefault(database, {})
+        salt = str(asked.get("salt", ""))
+        answer: dict[str, Any] = {"id": question.get("id"), "tables": {}, "kinds": {}}
+        for database, kinds in (asked.get("kinds") or {}).items():
+            known = compare.described(self.result, database).get("kinds", {})
+            answer["kinds"][database] = {
+                kind: {"lines": definitions.masked(known.get(kind, {}).get("lines", {}), salt)} for kind in kinds
+            }
+        for database, tables in (asked.get("tables") or {}).items():
+            found = answer["tables"].setdefault(database, {})
+            try:
                 with contextlib.closing(self.connections.open(database)) as session:
-                    for name, step in things.items():
-                        try:
-                            with seeing(session, self.snapshots[database]):
-                                found[name] = self._one(session, database, name, step, str(asked.get("salt", "")))
-                        except BasculeError as error:
-                            found[name] = {"error": " ".join(error.found.split())[-200:] or str(error)}
+                    for name, step in tables.items():
+                        found[name] = self._one(session, database, name, step, salt)
+            except BasculeError as error:
+                found.update({name: _failed(error) for name in tables if name not in found})
         return answer
 
     def _one(self, session: Session, database: str, name: str, step: Mapping[str, Any], salt: str) -> dict[str, Any]:
-        if step["step"] == locate.LINES:
-            return session.query(catalog.names(catalog.queries()[name]), timeout=_ANSWER)[0]
         table = self.result["databases"][database]["tables"][name]
         if step["step"] == locate.CHUNKS:
             return {"chunks": table["chunks"]}
         layout = str(self.result["layout"])
         count = rows.chunk_count(int(table["blocks"] or 0), int(self.result["version"]))
         wheres = [""] if step["chunks"] is None else [rows.chunk(int(part), count) for part in step["chunks"]]
-        if step["step"] == locate.BUCKETS:
-            encoding = str(self.result["databases"][database]["encoding"])
-            query = rows.bucket_sums(table, table["how"], wheres, layout, rows.seeds(self.epoch), encoding)
-            found = session.query(query, timeout=_ANSWER)
-            return {"buckets": {str(row["b"]): [row["rows"], row["high"], row["low"]] for row in found}}
-        query = rows.bucket_rows(table, wheres, step["buckets"], layout, salt)
-        return {
-            "rows": session.query(query, timeout=_ANSWER),
-            "columns": [column["name"] for column in table["columns"]],
-        }
+        try:
+            with seeing(session, self.snapshots[database], self.connections.reader(table)):
+                if step["step"] == locate.BUCKETS:
+                    query = rows.bucket_sums(table, table["how"], wheres, layout, rows.seeds(self.epoch))
+                    found = session.query(query, timeout=_ANSWER)
+                    return {"buckets": {str(row["b"]): [row["rows"], row["high"], row["low"]] for row in found}}
+                query = rows.bucket_rows(table, wheres, step["buckets"], layout, salt)
+                columns = [rows.ident(column["name"]) for column in table["columns"]]
+                return {"rows": session.query(query, timeout=_ANSWER), "columns": columns}
+        except BasculeError as error:
+            return _failed(error)
 
     def _finish(self, status: str, reason: str) -> None:
         if not self.result:
@@ -199,9 +203,7 @@ def collect(
             _give_up(result, "the comparison was ended from outside")
         elif result["status"] == "running":
             _give_up(result, "the comparison had not come so far")
-        for database in result["databases"].values():
-            for table in database["tables"].values():
-                table.pop("chunks", None)
+        result = compare.slim(result)
     found["result"] = result
     if question:
         found["rows"] = _ask(spec, epoch, question)
@@ -224,6 +226,10 @@ def progress(side: str, result: Mapping[str, Any] | None) -> str:
         f"{side}: {known['rows']} rows, {known['done_percent']} %, {known['rows_per_second']} rows/s, "
         f"{left if left is not None else 'unknown'} s left"
     )
+
+
+def _failed(error: BasculeError) -> dict[str, str]:
+    return {"error": " ".join(error.found.split())[-200:] or str(error)}
 
 
 def _give_up(result: dict[str, Any], reason: str) -> None:

@@ -11,20 +11,22 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ....errors import BasculeError
-from ... import catalog, compare, rows
+from ... import catalog, compare, definitions, rows
 from ..cluster.psql import Session, SqlError
 from .hashed_pipe import HashedPipe
+from .schema import Definitions
 
 _DAY = 86400.0
 # A lock that somebody holds, a deadlock, a conflict with recovery, a connection that was ended.
 _AGAIN = ("55P03", "40P01", "40001", "57P01", "57P05", "08006", "08003", "")
 _TRIES = 6
 # How long a description of the schema may wait for a lock: at first, and once the rows are digested.
-_LOCKS = ("2s", "30s")
+_LOCKS = (2, 30)
 _SAVE_EVERY = 1.0
 
 
@@ -33,14 +35,16 @@ class SnapshotGone(BasculeError):
 
 
 @contextlib.contextmanager
-def seeing(session: Session, snapshot: str) -> Iterator[None]:
-    """Be inside a transaction that sees the snapshot."""
+def seeing(session: Session, snapshot: str, role: str = "") -> Iterator[None]:
+    """Be inside a transaction that sees the snapshot, with the rights of a role."""
     session.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
     try:
         try:
             session.execute(f"SET TRANSACTION SNAPSHOT {rows.literal(snapshot)}")
         except SqlError as error:
             raise SnapshotGone(expected=f"the snapshot {snapshot}", found=error.found) from error
+        if role:
+            session.execute(f"SET LOCAL ROLE {role}")
         yield
     finally:
         with contextlib.suppress(SqlError):
@@ -52,17 +56,19 @@ class Connections:
 
     def __init__(self, connect: Callable[[str], Session]) -> None:
         self._connect = connect
-        # Of the server, and of the databases that were opened.
         self.version = 0
-        self.encodings: dict[str, str] = {}
+
+    def reader(self, table: Mapping[str, Any]) -> str:
+        """Return the role that a table is read as; only a superuser sees all rows of one that has policies."""
+        return rows.READER if self.version >= rows.READER_SINCE and not table["guarded"] else ""
 
     def open(self, database: str) -> Session:
         """Open a session."""
         session = self._connect(database)
         try:
             self.version = int(session.value("SELECT current_setting('server_version_num')"))
-            self.encodings[database] = str(session.value("SELECT current_setting('server_encoding')"))
-            session.execute(rows.settings(self.version, self.encodings[database]))
+            known = [str(row["name"]) for row in session.query(rows.optional_query())]
+            session.execute(rows.settings(known))
         except BasculeError:
             session.close()
             raise
@@ -104,34 +110,71 @@ class Digester:
         self._unmeasured = 0
         self._jobs: queue.SimpleQueue[tuple[str, dict[str, Any], int]] = queue.SimpleQueue()
 
-    def run(self) -> None:
+    def run(self, schema: Definitions) -> None:
         """Digest the schema and every table; raise SnapshotGone when the rest cannot be digested any more."""
         self.list_tables()
+        # As early as can be, before anybody changes it; what somebody keeps locked is asked for again in the end.
+        self.describe(schema, _LOCKS[0])
         self.digest_rows()
-        self.digest_schema(_LOCKS[1])
+        self.describe(schema, _LOCKS[1])
 
     def list_tables(self) -> None:
-        """Name every table, and digest the schema: both as early as can be, before anybody changes it."""
+        """Name every table; a database that cannot be read is named, and keeps no other from being compared."""
         for database in sorted(self.snapshots):
-            self._list(database)
-        self.digest_schema(_LOCKS[0])
+            self._guarded(self.result["databases"][database], partial(self._list, database))
 
-    def digest_schema(self, patience: str) -> None:
-        """Digest what is not digested yet of the schema; what somebody keeps locked stays open."""
+    def describe(self, schema: Definitions, patience: int) -> None:
+        """Digest what is not digested yet of the schema; a lock is waited for so many seconds."""
+        cluster = self.result.setdefault("cluster", {})
+        if "kinds" not in cluster and self.snapshots:
+            self._guarded(cluster, partial(self._describe_cluster, schema, cluster))
         for database in sorted(self.snapshots):
-            found = self.result["databases"][database]["schema"]
-            missing = {kind: query for kind, query in catalog.queries().items() if kind not in found}
-            if not missing:
-                continue
-            with contextlib.closing(self.connections.open(database)) as session:
-                session.execute(f"SET lock_timeout = '{patience}'")
-                for kind, query in missing.items():
-                    try:
-                        with seeing(session, self.snapshots[database]):
-                            found[kind] = session.query(catalog.digest(query), timeout=600)[0]
-                    except SqlError as error:
-                        if error.code not in _AGAIN[:3]:
-                            raise
+            found = self.result["databases"][database]
+            if "kinds" not in found["schema"] and not found.get("reason"):
+                self._guarded(found["schema"], partial(self._describe, schema, database, patience))
+        self._note(force=True)
+
+    def _guarded(self, found: dict[str, Any], step: Callable[[], None]) -> None:
+        """Do a step of one database; what stands in its way is written down, unless it stands in the way of all."""
+        try:
+            step()
+            found.pop("reason", None)
+        except SnapshotGone:
+            raise
+        except BasculeError as error:
+            found["reason"] = " ".join((error.found or str(error)).split())[-300:]
+
+    def _describe_cluster(self, schema: Definitions, found: dict[str, Any]) -> None:
+        """Digest roles and settings, which no snapshot holds: they count only when nobody has changed them since."""
+        database = min(self.snapshots)
+        with contextlib.closing(self.connections.open(database)) as session:
+            shared = catalog.shared(self.connections.version)
+            with seeing(session, self.snapshots[database]):
+                before = session.value(shared)
+                kinds = {"setting of all roles": self._lines(session, catalog.of_all_roles())}
+            kinds.update(schema.cluster())
+            if session.value(shared) != before:
+                raise BasculeError(
+                    expected="roles and settings as the snapshot has them",
+                    found="somebody has changed a role, a setting or a database since the snapshot was taken",
+                )
+        found["kinds"] = {kind: definitions.digest(lines) for kind, lines in kinds.items() if lines}
+
+    def _describe(self, schema: Definitions, database: str, patience: int) -> None:
+        kinds: dict[str, dict[str, str]] = {}
+        with contextlib.closing(self.connections.open(database)) as session:
+            session.execute(f"SET lock_timeout = '{patience}s'")
+            with seeing(session, self.snapshots[database]):
+                for kind, query in catalog.queries(self.result["layout"]).items():
+                    kinds[kind] = self._lines(session, query)
+        kinds.update(schema.database(database, self.snapshots[database], patience))
+        self.result["databases"][database]["schema"]["kinds"] = {
+            kind: definitions.digest(lines) for kind, lines in kinds.items() if lines
+        }
+
+    @staticmethod
+    def _lines(session: Session, query: str) -> dict[str, str]:
+        return {str(row["name"]): str(row["hash"]) for row in session.query(catalog.lines(query), timeout=600)}
 
     def digest_rows(self) -> None:
         """Digest what is not digested yet of the tables that are listed."""
@@ -153,11 +196,14 @@ class Digester:
         with contextlib.closing(self.connections.open(database)) as session, seeing(session, self.snapshots[database]):
             tables = session.query(rows.tables_query(self.connections.version), timeout=600)
         for table in tables:
-            label = f"{table['schema']}.{table['name']}"
+            label = rows.label(table["schema"], table["name"])
             if self._only and label not in self._only:
                 continue
             if rows.is_large_objects(table) and self.result["layout"] == rows.LOGICAL:
                 table = rows.large_objects(table)
+            if self.result["layout"] == rows.LOGICAL:
+                # A restored copy has its columns where it was told; those of a parent come first there.
+                table["columns"].sort(key=lambda column: str(column["name"]))
             reason = "unlogged tables are not replicated" if table["unlogged"] else ""
             found["tables"][label] = {
                 **table,
@@ -170,7 +216,6 @@ class Digester:
                 "blocks": None,
                 "chunks": {},
             }
-        found["encoding"] = self.connections.encodings[database]
         self.result["version"] = self.connections.version
         found["listed"] = True
         self._note(force=True)
@@ -241,6 +286,7 @@ class Digester:
                             if held is not None:
                                 held[1].close()
                             held = (database, self.connections.open(database))
+                            held[1].execute(rows.AS_THEY_LIE)
                         self._keep(table, part, self._chunk(held[1], pipe, database, table, part))
                         break
                     except SqlError as error:
@@ -266,22 +312,23 @@ class Digester:
         self, session: Session, pipe: HashedPipe, database: str, table: dict[str, Any], part: int
     ) -> list[Any] | None:
         """Return the digest of a chunk; None when the table no longer lies where it lay."""
-        encoding = str(self.result["databases"][database]["encoding"])
         value: list[Any]
-        with seeing(session, self.snapshots[database]):
+        streamed = table["how"] in rows.STREAMS
+        # To let the server write into a pipe, a superuser is needed.
+        with seeing(session, self.snapshots[database], "" if streamed else self.connections.reader(table)):
             if table["blocks"] is None:
                 blocks = session.value(rows.blocks_query(table["oid"]), timeout=_DAY)
                 if blocks is None:
                     return None
                 self._measured(database, table, int(blocks))
             where = rows.chunk(part, self._count(table))
-            if table["how"] in rows.STREAMS:
-                copy = rows.stream(table, table["how"], where, str(pipe.path), encoding=encoding)
+            if streamed:
+                copy = rows.stream(table, table["how"], where, str(pipe.path))
                 with pipe.reading() as reading:
                     count = session.copied(copy, timeout=_DAY)
                 value = [count, reading.hexdigest()]
             else:
-                query = rows.sums(table, table["how"], where, self._seeds, encoding=encoding)
+                query = rows.sums(table, table["how"], where, self._seeds)
                 found = session.query(query, timeout=_DAY)[0]
                 value = [int(found["rows"]), found["high"], found["low"]]
             if table.get("source") is None:

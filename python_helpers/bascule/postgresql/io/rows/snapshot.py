@@ -15,7 +15,8 @@ from ...rows import PHYSICAL
 from ...spec import Spec
 from ..cluster import databases as cluster_databases
 from ..cluster.cluster import HOME, Cluster, load_spec
-from ..cluster.psql import Session
+from ..cluster.psql import Session, SqlError
+from .digest import Connections
 
 ROLES = ("active", "passive", "standing")
 LINGER = 900.0
@@ -33,6 +34,7 @@ class Holder:
         self.role = role
         self.layout = layout
         self.left_out: list[str] = []
+        self.databases: dict[str, Any] = {}
 
     def run(self) -> int:
         """Take the snapshots, let them be digested, and hold them until nobody needs them."""
@@ -42,12 +44,14 @@ class Holder:
             first = stack.enter_context(contextlib.closing(self.cluster.session()))
             # Everything that takes time is done before the promotion: a switch waits for the rest.
             self.left_out = cluster_databases.left_out(self.cluster, first)
-            sessions = {
-                name: stack.enter_context(contextlib.closing(self.cluster.session(database=name)))
-                for name in cluster_databases.names(first)
-            }
-            for session in sessions.values():
-                session.execute(["SET idle_in_transaction_session_timeout = 0", "SET lock_timeout = '5s'"])
+            sessions = {}
+            connections = Connections(lambda database: self.cluster.session(database=database))
+            for name in cluster_databases.names(first):
+                try:
+                    sessions[name] = stack.enter_context(contextlib.closing(connections.open(name)))
+                    sessions[name].execute("SET lock_timeout = '5s'")
+                except BasculeError as error:
+                    self._refused(name, error)
             deadline = time.monotonic() + PROMOTION
             while self.role == "active" and first.value("SELECT pg_is_in_recovery()"):
                 if time.monotonic() > deadline:
@@ -60,12 +64,14 @@ class Holder:
         return 0
 
     def _pin(self, first: Session, sessions: dict[str, Session]) -> None:
-        databases: dict[str, Any] = {}
         for name, session in sessions.items():
-            session.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-            databases[name] = {"snapshot": session.value("SELECT pg_export_snapshot() AS id")}
-            # Sequences know no snapshots: they are read before anybody draws from them again.
-            databases[name]["sequences"] = sequences(session)
+            try:
+                session.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+                snapshot = session.value("SELECT pg_export_snapshot() AS id")
+                # Sequences know no snapshots: they are read before anybody draws from them again.
+                self.databases[name] = {"snapshot": snapshot, "sequences": sequences(session)}
+            except SqlError as error:
+                self._refused(name, error)
         end = first.value(
             "SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END::text"
         )
@@ -84,11 +90,16 @@ class Holder:
                 "timeline": control.newest_timeline,
                 "end_lsn": end,
                 "pinned_at": pinned_at,
-                "databases": databases,
+                "databases": self.databases,
                 "left_out": self.left_out,
             },
         )
         storage.write_durably(self._file("pinned"), pinned_at + "\n")
+
+    def _refused(self, name: str, error: BasculeError) -> None:
+        """Write down why a database cannot be read: that is its own trouble, and no other's."""
+        reason = " ".join((error.found or str(error)).split())[-300:]
+        self.databases[name] = {"snapshot": "", "sequences": {}, "reason": reason}
 
     def _stay(self, unit: str, first: Session) -> None:
         """Hold the snapshots while they are digested, and for a while after that."""
@@ -114,12 +125,15 @@ def digesting(component: str, epoch: str) -> list[str]:
 def sequences(session: Session) -> dict[str, Any]:
     """Return where every sequence of a database stands."""
     found: dict[str, Any] = {}
-    listed = session.query(rows.sequences_query())
+    every = session.query(rows.sequences_query())
+    # Of those that are not replicated a standby knows nothing, and does not let anybody look.
+    found.update({rows.label(one["schema"], one["name"]): one for one in every if one["unlogged"]})
+    listed = [one for one in every if not one["unlogged"]]
     for start in range(0, len(listed), _SEQUENCES):
         some = listed[start : start + _SEQUENCES]
         for row in session.query(rows.sequence_values(some)):
             one = some[int(row.pop("number"))]
-            found[f"{one['schema']}.{one['name']}"] = {**one, **row}
+            found[rows.label(one["schema"], one["name"])] = {**one, **row}
     return found
 
 

@@ -156,6 +156,13 @@ def _database(cluster: Cluster, name: str) -> dict[str, Any]:
             **row,
             "extensions": {str(e["name"]): str(e["version"]) for e in extensions},
             "unlogged": session.value("SELECT count(*) FROM pg_class WHERE relpersistence = 'u' AND relkind = 'r'"),
+            "unlogged_sequences": [
+                str(row["name"])
+                for row in session.query(
+                    "SELECT c.oid::regclass::text AS name FROM pg_class c "
+                    "WHERE c.relpersistence = 'u' AND c.relkind = 'S' ORDER BY 1"
+                )
+            ],
             "stale_collations": [
                 str(c["text"])
                 for c in session.query(
