@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from . import live
+
 _REPLICATION = {"max_wal_senders": 4, "max_replication_slots": 2}
 # What ALTER SYSTEM has set travels with a base backup and wins over every file of the other side's.
 _MANAGED_ELSEWHERE = (
@@ -69,10 +71,13 @@ def is_copy(source: Mapping[str, Any], target: Mapping[str, Any]) -> bool:
 
 
 def places(source: Mapping[str, Any], target: Mapping[str, Any]) -> list[str]:
-    """Name the data directories beside which nothing can be kept, and which nothing can be renamed to."""
-    return [
-        f"{side['side']}: {side['misplaced']}; {side['place_wanted']}" for side in (source, target) if side["misplaced"]
-    ]
+    """Name the data directories beside which nothing can be kept, and files that are not those the server goes by."""
+    found = []
+    for side in (source, target):
+        if side["misplaced"]:
+            found.append(f"{side['side']}: {side['misplaced']}; {side['place_wanted']}")
+        found += [f"{side['side']}: {text}" for text in side.get("misplaced_files") or []]
+    return found
 
 
 def _platform(source: Mapping[str, Any], target: Mapping[str, Any]) -> list[str]:
@@ -150,7 +155,7 @@ def _settings(source: Mapping[str, Any], target: Mapping[str, Any]) -> list[str]
     for name, least in _REPLICATION.items():
         if int(settings[name]) < least:
             found.append(f"{name} is {settings[name]} at the source; at least {least} are needed (a restart)")
-    if "*" not in settings["listen_addresses"] and source["address"] not in settings["listen_addresses"]:
+    if not live.listens(settings["listen_addresses"], source["address"]):
         found.append(
             f"the source listens on {settings['listen_addresses']!r} only, not on {source['address']} (a restart)"
         )

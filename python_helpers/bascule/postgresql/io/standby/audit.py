@@ -11,12 +11,12 @@ from typing import Any
 from ....errors import BasculeError
 from ....system.io import storage
 from ....system.io.process import run
-from ... import lsn
+from ... import conf, hba, lsn
 from ...spec import Spec
-from ..cluster import databases, settings
+from ..cluster import databases, settings, tls
 from ..cluster.cluster import Cluster
 from ..cluster.psql import Session
-from . import data_directory, state
+from . import before, data_directory, state
 from .follow import size_of
 from .prepare import free_bytes, managers, user_databases
 
@@ -27,6 +27,7 @@ _SETTINGS = (
     "max_locks_per_transaction",
     "max_prepared_transactions",
     "max_replication_slots",
+    "max_slot_wal_keep_size",
     "max_wal_senders",
     "max_worker_processes",
     "server_version_num",
@@ -41,6 +42,7 @@ def audit(spec: Spec, seconds: float, controller_time: float | None = None) -> d
     """Return everything an audit compares; takes `seconds` to see how fast the log grows."""
     # First of all: what follows takes a while, and the clocks of both sides are compared.
     offset = None if controller_time is None else time.time() - controller_time
+    settings.require_read(spec)
     cluster = Cluster(spec)
     partial = Path(f"{spec.data}.bascule-seed")
     found = {
@@ -62,7 +64,8 @@ def audit(spec: Spec, seconds: float, controller_time: float | None = None) -> d
         "minor": _minor(spec),
         "effective": settings.effective(spec),
         "own_settings": settings.own(spec),
-        "log_kept_bytes": _bytes(spec.max_slot_wal_keep_size),
+        "log_kept_bytes": conf.bytes_of(spec.max_slot_wal_keep_size),
+        "shut_out": hba.shut_out(hba.without(cluster.hba_now(), spec.component), spec.clients),
         "misplaced": data_directory.misplaced(cluster.data),
         "place_wanted": data_directory.way_out(cluster.data),
         "wal_link": (cluster.data / "pg_wal").is_symlink(),
@@ -70,6 +73,7 @@ def audit(spec: Spec, seconds: float, controller_time: float | None = None) -> d
     }
     if found["running"]:
         with cluster.session() as session:
+            found["misplaced_files"] = settings.unread_by_server(session, spec)
             found.update(_measure(session, spec, seconds))
             found["left_out"] = databases.left_out(cluster, session)
             names = databases.names(session)
@@ -113,6 +117,15 @@ def _measure(session: Session, spec: Spec, seconds: float) -> dict[str, Any]:
                 "SELECT slot_name AS name FROM pg_replication_slots WHERE slot_type = 'logical' AND NOT temporary"
             )
         ],
+        "other_slots": before.other_slots(session, spec),
+        "sessions": session.query(
+            "SELECT a.usename AS username, a.datname AS database, host(a.client_addr) AS address, s.ssl, s.version, "
+            "count(*) AS count FROM pg_stat_activity a JOIN pg_stat_ssl s USING (pid) "
+            "WHERE a.backend_type = 'client backend' AND a.client_addr IS NOT NULL "
+            f"AND a.usename <> '{spec.replication_user}' GROUP BY 1, 2, 3, 4, 5 ORDER BY 1, 2, 3"
+        ),
+        "md5_roles": _md5_roles(session),
+        "tls_wanting": "" if recovery else tls.complaint(spec),
         "superuser": session.value("SELECT rolsuper FROM pg_roles WHERE rolname = current_user"),
         "replication_role": _role(session, spec),
         "other_standbys": [
@@ -123,6 +136,14 @@ def _measure(session: Session, spec: Spec, seconds: float) -> dict[str, Any]:
         ],
         "wal_bytes_per_second": int((lsn.parse(last) - lsn.parse(first)) / elapsed),
     }
+
+
+def _md5_roles(session: Session) -> list[str]:
+    """Return the roles that no line with SCRAM lets in; who is no superuser may not look."""
+    if not session.value("SELECT rolsuper FROM pg_roles WHERE rolname = current_user"):
+        return []
+    rows = session.query("SELECT rolname AS name FROM pg_authid WHERE rolpassword LIKE 'md5%' ORDER BY 1")
+    return [str(row["name"]) for row in rows]
 
 
 def _auto_settings(session: Session) -> list[str]:
@@ -209,13 +230,6 @@ def _libraries(spec: Spec) -> list[str]:
 def _minor(spec: Spec) -> str:
     words = run([f"{spec.programs}/postgres", "--version"], timeout=20, check=False).stdout.split()
     return words[2] if len(words) > 2 else ""
-
-
-def _bytes(size: str) -> int:
-    """Read a size as PostgreSQL writes it; a bare number is megabytes, as for the settings of the log."""
-    units = {"kB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30, "TB": 1 << 40}
-    number = size.strip().rstrip("kMGTB ")
-    return int(number) * units.get(size.strip()[len(number) :].strip() or "MB", 1)
 
 
 def _icu() -> str:
