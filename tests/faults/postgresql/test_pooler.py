@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.faults.pair import SIDES, Pair, Ran
+from tests.faults.pair import ROOT, SIDES, Pair, Ran
 from tests.faults.postgresql.test_prepare import expired
 
 HOME = "/etc/bascule/pooler/accounts_db"
@@ -134,6 +134,7 @@ def test_someone_who_was_not_declared_is_refused(pair: Pair) -> None:
 
 @pytest.mark.parametrize("place", ["pooler", "server"])
 def test_less_than_tls_1_3_is_refused(pair: Pair, place: str) -> None:
+    """The server demands it by its owner's own setting, which stays in force."""
     port, user = (6432, "lab_data") if place == "pooler" else (5432, "courses")
     assert psql(pair, "source", "select 1", port=port, user=user).out.strip() == "1"
     done = psql(pair, "source", "select 1", port=port, user=user, ssl_max_protocol_version="TLSv1.2")
@@ -269,6 +270,53 @@ def test_an_existing_pooler_is_audited_and_driven(pair: Pair) -> None:
             assert word in words
         # Of somebody else's pooler nothing but the one file is written.
         assert pair.must_run("source", ["cat", "/etc/pgbouncer/pgbouncer.ini"]) == main
+    finally:
+        pair.must_run("source", ["systemctl", "stop", "pgbouncer.service"])
+
+
+@pytest.mark.long
+def test_of_an_existing_pooler_only_hosts_change_and_what_would_stay_is_named(pair: Pair) -> None:
+    """With parameters, an alias, a database that nobody declared, and `*`."""
+    address, other = pair.addresses["source"], pair.addresses["target"]
+    script = (ROOT / "tests/faults/postgresql/pooler_existing.sh").read_text()
+    pair.must_run("source", ["bash", "-es", address], script)
+    main, include = "/etc/pgbouncer/pgbouncer.ini", "/etc/pgbouncer/databases.ini"
+    head = (
+        "import dataclasses\n"
+        "from bascule.errors import BasculeError\n"
+        "from bascule.postgresql.io.pooler import install\n"
+        f"spec = dataclasses.replace(spec, pooler='existing', pooler_port=6433, pooler_include={include!r}, "
+        f"pooler_host={address!r}, pooler_peer_host={other!r})\n"
+    )
+    try:
+        before = pair.must_run("source", ["cat", include])
+        refused = drive(
+            pair,
+            "source",
+            head + "try: install.prepare(spec, spec.side)\n"
+            "except BasculeError as error: print(json.dumps([error.found, install.audit(spec, 5)['refused']]))\n",
+        )
+        found, said = json.loads(refused.out)
+        assert f"* points to {address}" in found, refused.err
+        assert len(said) == 1
+        assert pair.must_run("source", ["cat", include]) == before
+        pair.must_run("source", ["sed", "-i", "/^[*]/d", main])
+        pair.must_run("source", ["systemctl", "reload", "pgbouncer"])
+        done = drive(
+            pair,
+            "source",
+            head + "with Pooler(spec) as p:\n"
+            "    print(json.dumps([install.prepare(spec, spec.side), install.prepare(spec, spec.peer_side),\n"
+            f"        open({include!r}).read(), p._known(), p.target(), install.prepare(spec, spec.side)]))\n",
+        )
+        first, second, text, known, target, third = json.loads(done.out)
+        assert (first["changed"], second["changed"], third["changed"]) == (False, True, True), done.err
+        assert text == before.replace(address, other)
+        assert target == [other, 5432]
+        assert known["courses"]["pool_size"] == "40"
+        assert known["courses_batch"]["pool_mode"] == "session"
+        assert {known[name]["host"] for name in ("courses", "courses_batch", "other")} == {other}
+        assert pair.must_run("source", ["cat", include]) == before
     finally:
         pair.must_run("source", ["systemctl", "stop", "pgbouncer.service"])
 

@@ -299,6 +299,35 @@ def test_letting_go(home: Path, running: Callable[[bool], None]) -> None:
     assert (home / "equality-1.x.released").exists()
 
 
+def test_what_is_only_just_pinned_is_let_go_as_well(home: Path, running: Callable[[bool], None]) -> None:
+    """A verify that failed at its first proof leaves nothing held, although there is no digest yet."""
+    running(True)
+    comparison.collect("accounts_db", "db-mtp", "1.x", wait=0, question=None, let_go=True)
+    assert (home / "equality-1.x.released").exists()
+
+
+@pytest.mark.parametrize(
+    ("released", "digests", "holds"), [(True, 3, 3), (True, 0, 0), (False, 3, 2 + 5), (False, 0, 5)]
+)
+def test_a_snapshot_is_held_while_it_is_digested_and_no_longer_when_nobody_will_ask(
+    home: Path, monkeypatch: pytest.MonkeyPatch, released: bool, digests: int, holds: int
+) -> None:
+    now = {"seconds": 0}
+    clock = SimpleNamespace(
+        monotonic=lambda: now["seconds"], sleep=lambda seconds: now.update(seconds=now["seconds"] + seconds)
+    )
+    monkeypatch.setattr(snapshot, "time", clock)
+    monkeypatch.setattr(snapshot, "LINGER", 4.0)
+    monkeypatch.setattr(snapshot, "units", SimpleNamespace(is_running=lambda name: now["seconds"] < digests))
+    holder = snapshot.Holder("accounts_db", "1.x", "active")
+    if released:
+        (home / "equality-1.x.released").touch()
+    asked: list[str] = []
+    session: Any = SimpleNamespace(value=asked.append)
+    holder._stay("unit", session)
+    assert len(asked) == holds
+
+
 def test_retire_keeps_everything_without_a_recipient(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     guard = GuardState("accounts_db", "db-mtp", status="closed")
     monkeypatch.setattr(standby_retire, "store", SimpleNamespace(read=lambda component, side: guard))
