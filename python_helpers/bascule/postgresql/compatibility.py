@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from . import live
+from . import live, restore_point
 
 _REPLICATION = {"max_wal_senders": 4, "max_replication_slots": 2}
 # What ALTER SYSTEM has set travels with a base backup and wins over every file of the other side's.
@@ -251,6 +251,7 @@ def _room(source: Mapping[str, Any], target: Mapping[str, Any], free_factor: flo
             f"the source may keep {source['log_kept_bytes']} bytes of log for a standby that is cut off and has "
             f"{source['free_bytes']} bytes free: lower postgresql_replication_max_slot_wal_keep_size"
         )
+    found += restore_point.differences(source, target)
     found += clocks(source, target)
     return found
 
@@ -305,6 +306,7 @@ def notes(source: Mapping[str, Any], target: Mapping[str, Any]) -> list[str]:
             if mine < int(settings[name])
         ]
     found += [f"database {name} is copied, but never compared" for name in source["left_out"]]
+    found += restore_point.notes(source, target)
     found += [f"other standby at the source: {name}" for name in source["other_standbys"]]
     return found
 

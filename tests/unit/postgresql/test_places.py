@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import socket
 import ssl
@@ -197,6 +198,7 @@ def test_a_side_that_serves_is_given_only_what_it_lacks(spec: Spec, monkeypatch:
     monkeypatch.setattr(tls, "complaint", lambda spec: "self-signed certificate")
     found = prepare._serving(server, spec, known, None)
     assert found["ssl"] == "on"
+    assert prepare._serving(server, dataclasses.replace(spec, method="dump_restore"), known, None) == {}
     # By then its own certificate is the one that is trusted: it stays.
     monkeypatch.setattr(tls, "complaint", lambda spec: "")
     text = conf.base(spec, {**found, "ssl_cert_file": "x"}, {})

@@ -12,11 +12,11 @@ from ....errors import BasculeError
 from ....system.io import storage
 from ....system.io.process import run
 from ... import conf, hba, lsn
-from ...spec import Spec
+from ...spec import STREAMING, Spec
 from ..cluster import databases, settings, tls
 from ..cluster.cluster import Cluster
 from ..cluster.psql import Session
-from . import before, data_directory, state
+from . import before, data_directory, restore_point, state
 from .follow import size_of
 from .prepare import free_bytes, managers, user_databases
 
@@ -66,6 +66,7 @@ def audit(spec: Spec, seconds: float, controller_time: float | None = None) -> d
         "own_settings": settings.own(spec),
         "log_kept_bytes": conf.bytes_of(spec.max_slot_wal_keep_size),
         "shut_out": hba.shut_out(hba.without(cluster.hba_now(), spec.component), spec.clients),
+        **(restore_point.measure(cluster.data) if spec.method == STREAMING else {}),
         "misplaced": data_directory.misplaced(cluster.data),
         "place_wanted": data_directory.way_out(cluster.data),
         "wal_link": (cluster.data / "pg_wal").is_symlink(),
@@ -134,6 +135,13 @@ def _measure(session: Session, spec: Spec, seconds: float) -> dict[str, Any]:
                 f"SELECT application_name AS name FROM pg_stat_replication WHERE application_name <> '{spec.slot}'"
             )
         ],
+        # Over what its statistics have seen: a sample of seconds may meet a quiet moment.
+        "wal_average_bytes_per_second": int(
+            session.value(
+                "SELECT wal_bytes / greatest(extract(epoch FROM clock_timestamp() - stats_reset), 1) FROM pg_stat_wal"
+            )
+            or 0
+        ),
         "wal_bytes_per_second": int((lsn.parse(last) - lsn.parse(first)) / elapsed),
     }
 

@@ -172,6 +172,9 @@ def _serving(session: Session, spec: Spec, known: Mapping[str, Any], text: str |
     """Return what the file of a side that serves has to set: what it lacks, or what it sets since it was no copy."""
     if not known.get("served"):
         return conf.whole(spec, cluster_settings.wal_compression(spec))
+    if spec.method != STREAMING:
+        # A dump is taken on the spot, and travels by SSH.
+        return {}
     tls_wanting = "ssl_cert_file" in conf.set_in(text) or bool(tls.complaint(spec))
     return conf.needed(spec, known["settings"], tls=tls_wanting, other_slots=before.other_slots(session, spec))
 
