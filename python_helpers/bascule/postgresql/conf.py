@@ -20,7 +20,9 @@ NOT_SMALLER = (
 )
 # No setting of the server's: it keeps and shows any name with a point in it.
 MARK = "bascule.side"
-_INCLUDE = re.compile(r"\s*(include|include_if_exists|include_dir)\s*=?\s*'((?:[^']|'')*)'", re.IGNORECASE)
+_INCLUDE = re.compile(
+    r"\s*(include_if_exists|include_dir|include)(?:\s*=\s*|\s+|(?='))('(?:[^']|'')*'|[^\s#'=]+)", re.IGNORECASE
+)
 _HEAD = "# Written by Bascule; changes here are lost.\n"
 
 
@@ -82,7 +84,9 @@ def includes(text: str) -> list[tuple[str, str]]:
     found = []
     for line in text.splitlines():
         if match := _INCLUDE.match(line):
-            found.append((match.group(1).lower(), match.group(2).replace("''", "'")))
+            place = match.group(2)
+            place = place[1:-1].replace("''", "'") if place.startswith("'") else place
+            found.append((match.group(1).lower(), place))
     return found
 
 

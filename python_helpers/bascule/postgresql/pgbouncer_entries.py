@@ -86,7 +86,7 @@ def problems(spec: Spec, text: str, beside: str, same: Callable[[str], bool]) ->
         elif at_a_side(spec, entry):
             if entry.name == ANY:
                 found.append(
-                    f"{where}: a database that came by it keeps its server whatever is reloaded; give each an entry of "
+                    f"{where}: no pause holds who comes by it, as PAUSE takes databases by name; give each an entry of "
                     f"its own in {spec.pooler_include}"
                 )
             elif not inside:

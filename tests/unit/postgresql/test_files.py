@@ -183,11 +183,22 @@ def test_at_a_side_that_serves_only_what_is_lacking_is_set(
     assert set(conf.needed(make_spec(), before, tls=tls, other_slots=slots)) == wanted
 
 
-def test_what_a_file_includes() -> None:
-    text = (
-        "include_dir = 'conf.d'\t# all\n#include_dir 'old'\n include 'a b.conf'\nInclude_If_Exists='it''s'\nport = 1\n"
-    )
-    assert conf.includes(text) == [("include_dir", "conf.d"), ("include", "a b.conf"), ("include_if_exists", "it's")]
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("include_dir = 'conf.d'\t# all", ("include_dir", "conf.d")),
+        ("include_dir 'conf.d'", ("include_dir", "conf.d")),
+        ("include_dir conf.d", ("include_dir", "conf.d")),
+        ("  Include_Dir=conf.d", ("include_dir", "conf.d")),
+        ("include 'a b.conf'", ("include", "a b.conf")),
+        ("include_if_exists='it''s'", ("include_if_exists", "it's")),
+        ("#include_dir 'old'", None),
+        ("port = 5432", None),
+        ("include_path = 'x'", None),
+    ],
+)
+def test_what_a_file_includes(line: str, found: tuple[str, str] | None) -> None:
+    assert conf.includes(f"port = 1\n{line}\n") == ([found] if found else [])
 
 
 @pytest.mark.parametrize(

@@ -139,7 +139,9 @@ def publish(spec: Spec, password: str, *, check: bool = False) -> dict[str, Any]
                 before.keep(spec.component, known)
             cluster, changes = configure(spec, password, True, settings, conf.raised_in(text), check=check)
             if not check:
-                cluster_settings.require_taken(session, spec, settings)
+                # A side that served nobody before gets more than it needs: what its owner has set instead, holds.
+                needed = settings if known.get("served") else {"ssl": settings["ssl"]}
+                cluster_settings.require_taken(session, spec, needed)
             lost = spec.method == STREAMING and _serve_standby(session, spec, password, changes)
             # What the log still holds: a standby that needs older log has lost its way, whatever the slot says.
             oldest = str(session.value("SELECT min(right(name, 16)) FROM pg_ls_waldir() WHERE name ~ '^[0-9A-F]{24}$'"))
@@ -175,7 +177,7 @@ def _serving(session: Session, spec: Spec, known: Mapping[str, Any], text: str |
     if spec.method != STREAMING:
         # A dump is taken on the spot, and travels by SSH.
         return {}
-    tls_wanting = "ssl_cert_file" in conf.set_in(text) or bool(tls.complaint(spec))
+    tls_wanting = "ssl" in conf.set_in(text) or bool(tls.complaint(spec))
     return conf.needed(spec, known["settings"], tls=tls_wanting, other_slots=before.other_slots(session, spec))
 
 
