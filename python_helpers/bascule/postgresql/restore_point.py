@@ -10,6 +10,8 @@ from typing import Any
 
 # A measured rate is one moment's: the evening of a move may write twice as much.
 RESERVE = 2
+# What is copied so soon is built again as soon, should its slot be lost.
+SHORT = 60.0
 _GIB = 1 << 30
 
 
@@ -36,13 +38,14 @@ def differences(source: Mapping[str, Any], target: Mapping[str, Any]) -> list[st
     kept, log = int(source["log_kept_bytes"]), log_meanwhile(source, target)
     if "shares_blocks" not in source or kept < 0:
         return []
-    if log is None:
+    lasts = seconds(source)
+    if log is None or lasts is None:
         return [f"how fast {source['side']} can copy its data directory was not measured: see that it can be written"]
-    if log <= kept:
+    if log <= kept or lasts <= SHORT:
         return []
     return [
         f"after the switch {source['side']} copies its {source['size_bytes']} bytes before it follows, which takes "
-        f"about {seconds(source):.0f} s: by then {log} bytes of log may have come, and its slot keeps {kept}; set "
+        f"about {lasts:.0f} s: by then {log} bytes of log may have come, and its slot keeps {kept}; set "
         f"postgresql_replication_max_slot_wal_keep_size to {-(-log // _GIB)}GB, or have the data on a file system that "
         "shares blocks between copies (XFS with reflink, btrfs)"
     ]

@@ -41,7 +41,11 @@ def test_a_copy_that_outlasts_the_slot_is_refused_with_the_size_that_lasts() -> 
 
 @pytest.mark.parametrize(
     "changes",
-    [{"shares_blocks": True, "copy_bytes_per_second": None}, {"size_bytes": GIB}, {"log_kept_bytes": 99 * GIB}],
+    [
+        {"shares_blocks": True, "copy_bytes_per_second": None},
+        {"size_bytes": GIB, "log_kept_bytes": 1},
+        {"log_kept_bytes": 99 * GIB},
+    ],
 )
 def test_what_lasts_long_enough_is_only_said(changes: dict[str, Any]) -> None:
     assert compatibility.differences(side(**changes), TARGET) == []
