@@ -23,6 +23,12 @@ def seconds(side: Mapping[str, Any]) -> float | None:
     return int(side["size_bytes"]) / rate if rate else None
 
 
+def room(side: Mapping[str, Any]) -> int:
+    """Return how many bytes the kept state takes; one that shares its blocks, only what changes until decommission."""
+    size = int(side["size_bytes"])
+    return size // 10 if side.get("shares_blocks") else size
+
+
 def log_meanwhile(source: Mapping[str, Any], target: Mapping[str, Any]) -> int | None:
     """Return how many bytes of log the new primary writes while the old one copies, with a reserve."""
     lasts = seconds(source)

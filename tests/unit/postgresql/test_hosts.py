@@ -109,6 +109,31 @@ def test_the_state_at_the_fence_is_kept_once(stopped: Any, home: Path, monkeypat
     assert calls.count("cp") == 1
 
 
+@pytest.mark.parametrize("shares", [True, False])
+def test_a_copy_that_shares_its_blocks_needs_little_room_and_must_share_them(
+    stopped: Any, home: Path, monkeypatch: pytest.MonkeyPatch, shares: bool
+) -> None:
+    copies: list[list[str]] = []
+
+    def noted(argv: list[str], **_: Any) -> Result:
+        copies.append(argv)
+        return copier(argv)
+
+    monkeypatch.setattr(follow, "run", noted)
+    monkeypatch.setattr(follow, "size_of", lambda path: 1000)
+    monkeypatch.setattr(
+        "bascule.postgresql.io.standby.follow.shutil.disk_usage", lambda path: SimpleNamespace(free=500)
+    )
+    monkeypatch.setattr("bascule.postgresql.io.standby.restore_point.shares_blocks", lambda data: shares)
+    if shares:
+        assert keep(stopped, "3.x")
+        assert copies[0][:3] == ["cp", "-a", "--reflink=always"]
+    else:
+        with pytest.raises(BasculeError, match="1100 bytes free beside"):
+            keep(stopped, "3.x")
+        assert copies == []
+
+
 @pytest.mark.parametrize("state", [control.SHUT_DOWN_IN_RECOVERY, control.IN_RECOVERY])
 def test_what_a_return_that_came_to_nothing_has_started_is_kept_before_it_follows(
     stopped: Any, home: Path, monkeypatch: pytest.MonkeyPatch, state: str

@@ -52,6 +52,12 @@ def test_what_lasts_long_enough_is_only_said(changes: dict[str, Any]) -> None:
     assert "keeps its state at the fence in a" in " ".join(compatibility.notes(side(**changes), TARGET))
 
 
+def test_a_copy_that_shares_its_blocks_needs_a_tenth_of_the_room() -> None:
+    small = {"free_bytes": 60 * GIB, "log_kept_bytes": 30 * GIB}
+    assert compatibility.differences(side(**small, shares_blocks=True), TARGET) == []
+    assert "to keep its state aside" in compatibility.differences(side(**small), TARGET)[0]
+
+
 def test_the_higher_rate_of_either_side_counts() -> None:
     quiet = side(wal_average_bytes_per_second=0, wal_bytes_per_second=0)
     assert restore_point.differences(quiet, TARGET) == []

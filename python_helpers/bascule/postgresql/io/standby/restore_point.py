@@ -19,16 +19,17 @@ def measure(data: Path) -> dict[str, Any]:
     """Return whether a copy beside the data shares its blocks, and how fast one is written that does not."""
     if not (data / "PG_VERSION").exists():
         return {"shares_blocks": False, "copy_bytes_per_second": None}
-    shares = _shares(data)
+    shares = shares_blocks(data)
     return {"shares_blocks": shares, "copy_bytes_per_second": None if shares else _rate(data.parent)}
 
 
-def _shares(data: Path) -> bool:
-    with _nameless(data.parent) as copy, (data / "PG_VERSION").open("rb") as original:
-        try:
+def shares_blocks(data: Path) -> bool:
+    """Whether a copy beside the data directory shares its blocks: tried, with one file of it."""
+    try:
+        with _nameless(data.parent) as copy, (data / "PG_VERSION").open("rb") as original:
             fcntl.ioctl(copy, _CLONE, original.fileno())
-        except OSError:
-            return False
+    except OSError:
+        return False
     return True
 
 
