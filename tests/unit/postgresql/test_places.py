@@ -39,7 +39,7 @@ def spec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Spec:
 
 def program(monkeypatch: pytest.MonkeyPatch, spec: Spec, **values: str) -> None:
     """Stand in for the server's program: what it says a setting would be."""
-    known = {"data_directory": spec.data, "hba_file": f"{spec.config}/pg_hba.conf", **values}
+    known = {"data_directory": spec.data, "hba_file": f"{spec.config}/pg_hba.conf", "port": "5432", **values}
 
     def said(spec: Spec, name: str) -> str:
         if name not in known:
@@ -82,6 +82,11 @@ def test_a_place_elsewhere_is_named_with_its_setting(spec: Spec, monkeypatch: py
     program(monkeypatch, spec, **{name: "/srv/elsewhere"})
     with pytest.raises(BasculeError, match=f"{name} is '/srv/elsewhere', not .*nothing was changed"):
         settings.require_read(spec)
+
+
+def test_another_port_than_the_declared_one_is_named(spec: Spec, monkeypatch: pytest.MonkeyPatch) -> None:
+    program(monkeypatch, spec, port="5433")
+    assert ["port is 5433, not 5432" in text for text in settings.unread(spec)] == [True]
 
 
 def test_a_link_to_the_same_place_is_the_same_place(

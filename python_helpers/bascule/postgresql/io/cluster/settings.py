@@ -79,6 +79,10 @@ def unread(spec: Spec) -> list[str]:
         found.append(f"{main} does not read {directory}: add include_dir = 'conf.d' to it")
     try:
         found += _elsewhere(spec, {name: setting(spec, name) for name in ("data_directory", "hba_file")}, str(main))
+        if (port := setting(spec, "port")) != str(spec.port):
+            found.append(
+                f"port is {port}, not {spec.port}, says {main}; postgresql_replication_port is alike at both sides"
+            )
     except CommandFailed as error:
         # Between the two renames of a base backup there is no data directory to ask about.
         if Path(spec.data).exists():
@@ -108,9 +112,9 @@ def require_read(spec: Spec) -> None:
 
 def require_taken(session: Session, spec: Spec, settings: Mapping[str, str], patience: float = 5) -> None:
     """Ask the running server whether it has taken what was written; what waits for a restart of its own may wait."""
-    path = os.path.realpath(f"{spec.config}/conf.d/{conf.BASE}")
+    path = f"{spec.config}/conf.d/{conf.BASE}"
     deadline = time.monotonic() + patience
-    while found := _not_taken(session, spec, path, settings):
+    while found := not_taken(session, spec, settings):
         if time.monotonic() > deadline:
             raise BasculeError(
                 expected=f"the server of {spec.side} to take what {path} sets",
@@ -143,7 +147,9 @@ def require_standing(spec: Spec, settings: Mapping[str, str]) -> None:
         )
 
 
-def _not_taken(session: Session, spec: Spec, path: str, settings: Mapping[str, str]) -> list[str]:
+def not_taken(session: Session, spec: Spec, settings: Mapping[str, str]) -> list[str]:
+    """Say what of the file of settings the running server does not go by."""
+    path = os.path.realpath(f"{spec.config}/conf.d/{conf.BASE}")
     errors = session.query(
         "SELECT format('%s:%s: %s: %s', sourcefile, sourceline, name, error) AS text FROM pg_file_settings "
         f"WHERE error IS NOT NULL AND error <> '{_PENDING}'"

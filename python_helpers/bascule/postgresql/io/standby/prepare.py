@@ -141,6 +141,9 @@ def publish(spec: Spec, password: str, *, check: bool = False) -> dict[str, Any]
             if not check:
                 # A side that served nobody before gets more than it needs: what its owner has set instead, holds.
                 needed = settings if known.get("served") else {"ssl": settings["ssl"]}
+                if cluster_settings.not_taken(session, spec, needed):
+                    # Also where an earlier run was killed after it had written.
+                    cluster.reload()
                 cluster_settings.require_taken(session, spec, needed)
             lost = spec.method == STREAMING and _serve_standby(session, spec, password, changes)
             # What the log still holds: a standby that needs older log has lost its way, whatever the slot says.
