@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 _CLONE = 0x40049409  # FICLONE of linux/fs.h
-_TRIED = 32 << 20
+_TRIED = 8 << 20
 _BLOCK = 1 << 20
 
 
