@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from bascule_lab import shell
 
 from tests.faults.pair import ROOT, SIDES, Pair, Ran
 from tests.faults.postgresql.test_prepare import expired
@@ -64,9 +65,9 @@ def rows(pair: Pair) -> str:
     return pair.sql("source", "select count(*) from lab.data_layer")
 
 
-def drive(pair: Pair, side: str, code: str) -> Ran:
+def drive(pair: Pair, side: str, code: str, package: str = AGENT) -> Ran:
     """Drive a side's pooler on its host, as a switch does."""
-    head = f"import sys, json; sys.path.insert(0, {AGENT!r})\n"
+    head = f"import sys, json; sys.path.insert(0, {package!r})\n"
     head += "from bascule.postgresql.io.cluster.cluster import load_spec\n"
     head += "from bascule.postgresql.io.pooler.console import Pooler, PoolerBusy\n"
     return pair.run(side, ["python3", "-"], head + "spec = load_spec('accounts_db')\n" + code)
@@ -280,6 +281,10 @@ def test_of_an_existing_pooler_only_hosts_change_and_what_would_stay_is_named(pa
     address, other = pair.addresses["source"], pair.addresses["target"]
     script = (ROOT / "tests/faults/postgresql/pooler_existing.sh").read_text()
     pair.must_run("source", ["bash", "-es", address], script)
+    # What a module does on a host is not in the agent: it comes with the module.
+    package = "/run/tried"
+    pair.must_run("source", ["mkdir", "-p", package])
+    shell.run(["podman", "cp", str(ROOT / "python_helpers/bascule"), f"{pair.host('source')}:{package}/bascule"])
     main, include = "/etc/pgbouncer/pgbouncer.ini", "/etc/pgbouncer/databases.ini"
     head = (
         "import dataclasses\n"
@@ -295,6 +300,7 @@ def test_of_an_existing_pooler_only_hosts_change_and_what_would_stay_is_named(pa
             "source",
             head + "try: install.prepare(spec, spec.side)\n"
             "except BasculeError as error: print(json.dumps([error.found, install.audit(spec, 5)['refused']]))\n",
+            package,
         )
         found, said = json.loads(refused.out)
         assert f"* points to {address}" in found, refused.err
@@ -308,6 +314,7 @@ def test_of_an_existing_pooler_only_hosts_change_and_what_would_stay_is_named(pa
             head + "with Pooler(spec) as p:\n"
             "    print(json.dumps([install.prepare(spec, spec.side), install.prepare(spec, spec.peer_side),\n"
             f"        open({include!r}).read(), p._known(), p.target(), install.prepare(spec, spec.side)]))\n",
+            package,
         )
         first, second, text, known, target, third = json.loads(done.out)
         assert (first["changed"], second["changed"], third["changed"]) == (False, True, True), done.err
