@@ -256,6 +256,18 @@ def test_a_side_that_stays_gets_back_what_it_was(spec: Spec, monkeypatch: pytest
     assert reloaded == ["now"]
 
 
+def test_a_check_shows_what_would_change_but_no_secret(spec: Spec) -> None:
+    cluster: Any = SimpleNamespace(write=lambda *_: pytest.fail("it wrote"))
+    path = Path(spec.config) / "postgresql.conf"
+    path.chmod(0o640)
+    changes = prepare.Changes(check=True)
+    assert changes.file(cluster, path, "port = 1\n")
+    assert changes.file(cluster, path.with_name("bascule.pgpass"), "*:5432:*:r:secret\n", 0o600)
+    assert not changes.file(cluster, path, path.read_text())
+    assert len(changes.names) == 2
+    assert [(one["before"], one["after"]) for one in changes.diff] == [("include_dir = 'conf.d'\n", "port = 1\n")]
+
+
 # What its TLS is
 
 
