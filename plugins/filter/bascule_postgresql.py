@@ -18,6 +18,7 @@ from bascule.postgresql import (
     control,
     decisions,
     dump_restore,
+    live,
     locate,
     pgbouncer,
 )
@@ -67,12 +68,18 @@ def bascule_postgresql_parity(
     )
     if spec and spec["method"] == DUMP_RESTORE:
         return {
-            "differences": compatibility_dump.differences(source, target, spec, replace=replace),
-            "notes": compatibility_dump.notes(source, target),
+            "differences": [
+                *compatibility_dump.differences(source, target, spec, replace=replace),
+                *live.differences(source, target, spec),
+            ],
+            "notes": [*compatibility_dump.notes(source, target), *live.notes(source, target, spec)],
         }
     return {
-        "differences": compatibility.differences(source, target, replace=replace),
-        "notes": compatibility.notes(source, target),
+        "differences": [
+            *compatibility.differences(source, target, replace=replace),
+            *live.differences(source, target, spec or {}),
+        ],
+        "notes": [*compatibility.notes(source, target), *live.notes(source, target, spec or {})],
     }
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from . import live, restore_point
+
 _REPLICATION = {"max_wal_senders": 4, "max_replication_slots": 2}
 # What ALTER SYSTEM has set travels with a base backup and wins over every file of the other side's.
 _MANAGED_ELSEWHERE = (
@@ -69,10 +71,13 @@ def is_copy(source: Mapping[str, Any], target: Mapping[str, Any]) -> bool:
 
 
 def places(source: Mapping[str, Any], target: Mapping[str, Any]) -> list[str]:
-    """Name the data directories beside which nothing can be kept, and which nothing can be renamed to."""
-    return [
-        f"{side['side']}: {side['misplaced']}; {side['place_wanted']}" for side in (source, target) if side["misplaced"]
-    ]
+    """Name the data directories beside which nothing can be kept, and files that are not those the server goes by."""
+    found = []
+    for side in (source, target):
+        if side["misplaced"]:
+            found.append(f"{side['side']}: {side['misplaced']}; {side['place_wanted']}")
+        found += [f"{side['side']}: {text}" for text in side.get("misplaced_files") or []]
+    return found
 
 
 def _platform(source: Mapping[str, Any], target: Mapping[str, Any]) -> list[str]:
@@ -155,7 +160,7 @@ def _settings(source: Mapping[str, Any], target: Mapping[str, Any]) -> list[str]
     for name, least in _REPLICATION.items():
         if int(settings[name]) < least:
             found.append(f"{name} is {settings[name]} at the source; at least {least} are needed (a restart)")
-    if "*" not in settings["listen_addresses"] and source["address"] not in settings["listen_addresses"]:
+    if not live.listens(settings["listen_addresses"], source["address"]):
         found.append(
             f"the source listens on {settings['listen_addresses']!r} only, not on {source['address']} (a restart)"
         )
@@ -237,10 +242,9 @@ def _room(source: Mapping[str, Any], target: Mapping[str, Any], free_factor: flo
         found.append(
             f"the target has {target['free_bytes']} bytes free; {needed} are needed (data, and the kept state)"
         )
-    if source["free_bytes"] < source["size_bytes"]:
-        found.append(
-            f"the source has {source['free_bytes']} bytes free of {source['size_bytes']} to keep its state aside"
-        )
+    aside = restore_point.room(source)
+    if source["free_bytes"] < aside:
+        found.append(f"the source has {source['free_bytes']} bytes free of {aside} to keep its state aside")
     if source["log_kept_bytes"] < 0:
         found.append(
             "the slot keeps log without limit: a standby that is cut off would fill the source's disk; "
@@ -251,6 +255,7 @@ def _room(source: Mapping[str, Any], target: Mapping[str, Any], free_factor: flo
             f"the source may keep {source['log_kept_bytes']} bytes of log for a standby that is cut off and has "
             f"{source['free_bytes']} bytes free: lower postgresql_replication_max_slot_wal_keep_size"
         )
+    found += restore_point.differences(source, target)
     found += clocks(source, target)
     return found
 
@@ -305,6 +310,7 @@ def notes(source: Mapping[str, Any], target: Mapping[str, Any]) -> list[str]:
             if mine < int(settings[name])
         ]
     found += [f"database {name} is copied, but never compared" for name in source["left_out"]]
+    found += restore_point.notes(source, target)
     found += [f"other standby at the source: {name}" for name in source["other_standbys"]]
     return found
 

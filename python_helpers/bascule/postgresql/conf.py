@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 
 from .spec import Spec
 
@@ -17,6 +18,11 @@ NOT_SMALLER = (
     "max_wal_senders",
     "max_worker_processes",
 )
+# No setting of the server's: it keeps and shows any name with a point in it.
+MARK = "bascule.side"
+_INCLUDE = re.compile(
+    r"\s*(include_if_exists|include_dir|include)(?:\s*=\s*|\s+|(?='))('(?:[^']|'')*'|[^\s#'=]+)", re.IGNORECASE
+)
 _HEAD = "# Written by Bascule; changes here are lost.\n"
 
 
@@ -30,25 +36,70 @@ def quote_connection(value: str) -> str:
     return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
-def base(spec: Spec, raised: Mapping[str, int], wal_compression: str = "on") -> str:
-    """Return what both sides need, whichever of them is active."""
-    settings: dict[str, str] = {
-        "hot_standby": "on",
-        "lc_messages": "C",
+def whole(spec: Spec, wal_compression: str = "on") -> dict[str, str]:
+    """Return what a side gets that has served nobody before: it has to serve alone one day."""
+    settings = {
+        **_tls(spec),
         "max_slot_wal_keep_size": spec.max_slot_wal_keep_size,
-        "password_encryption": "scram-sha-256",
-        "ssl": "on",
-        "ssl_min_protocol_version": "TLSv1.3",
         "wal_compression": wal_compression,
         "wal_keep_size": spec.wal_keep_size,
     }
+    if spec.listen:
+        settings["listen_addresses"] = spec.listen
+    return settings
+
+
+def needed(spec: Spec, before: Mapping[str, str], *, tls: bool, other_slots: Sequence[str]) -> dict[str, str]:
+    """Return what replication needs of a side that had clients before, and does not have.
+
+    `before` is how it was set then, `tls` whether the standby could not trust it as it is. What suffices is left alone,
+    and nothing becomes less; a limit to what slots keep is not set while it would hit slots of others.
+    """
+    settings = _tls(spec) if tls else {}
+    kept = bytes_of(before.get("max_slot_wal_keep_size", "-1"))
+    if not other_slots and (kept < 0 or kept < bytes_of(spec.max_slot_wal_keep_size)):
+        settings["max_slot_wal_keep_size"] = spec.max_slot_wal_keep_size
+    if bytes_of(before.get("wal_keep_size", "0")) < bytes_of(spec.wal_keep_size):
+        settings["wal_keep_size"] = spec.wal_keep_size
+    return settings
+
+
+def base(spec: Spec, settings: Mapping[str, str], raised: Mapping[str, int]) -> str:
+    """Return the file; by the first line the server says itself that it has read it."""
+    lines = {MARK: spec.side, **settings, **{name: str(value) for name, value in raised.items()}}
+    return _HEAD + "".join(f"{name} = {quote(value)}\n" for name, value in sorted(lines.items()))
+
+
+def _tls(spec: Spec) -> dict[str, str]:
+    settings = {"ssl": "on"}
     if spec.certificate:
         settings["ssl_cert_file"] = tls_path(spec, "host.crt")
         settings["ssl_key_file"] = tls_path(spec, "host.key")
-    if spec.listen:
-        settings["listen_addresses"] = spec.listen
-    settings.update({name: str(value) for name, value in raised.items()})
-    return _HEAD + "".join(f"{name} = {quote(value)}\n" for name, value in sorted(settings.items()))
+    return settings
+
+
+def set_in(text: str | None) -> dict[str, str]:
+    """Return what a file of `base` sets."""
+    pairs = (line.partition(" = ") for line in (text or "").splitlines() if not line.startswith("#"))
+    return {name: value[1:-1].replace("''", "'").replace("\\\\", "\\") for name, found, value in pairs if found}
+
+
+def includes(text: str) -> list[tuple[str, str]]:
+    """Return which other files and directories a configuration file reads: (directive, place) in their order."""
+    found = []
+    for line in text.splitlines():
+        if match := _INCLUDE.match(line):
+            place = match.group(2)
+            place = place[1:-1].replace("''", "'") if place.startswith("'") else place
+            found.append((match.group(1).lower(), place))
+    return found
+
+
+def bytes_of(size: str) -> int:
+    """Read a size as PostgreSQL writes it; a bare number is megabytes, as for the settings of the log."""
+    units = {"kB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30, "TB": 1 << 40}
+    number = size.strip().rstrip("kMGTB ")
+    return int(number) * units.get(size.strip()[len(number) :].strip() or "MB", 1)
 
 
 def raised_in(text: str | None) -> dict[str, int]:
@@ -73,7 +124,9 @@ def to_raise(written: Mapping[str, int], running: Mapping[str, int], needed: Map
 def standby(spec: Spec, *, connect: bool) -> str:
     """Return what makes this side a standby; without `connect` it stands still where its own log ends."""
     settings = {
+        "hot_standby": "on",
         "hot_standby_feedback": "on",
+        "lc_messages": "C",
         "max_standby_streaming_delay": "-1",
         "primary_conninfo": conninfo(spec) if connect else "",
         "primary_slot_name": spec.slot if connect else "",

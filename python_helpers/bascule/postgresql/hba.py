@@ -1,7 +1,9 @@
-"""The part of pg_hba.conf that Bascule manages: a block at the top, where the first match decides."""
+"""The parts of pg_hba.conf that Bascule manages: a block at the top, and one at the end while a side is open."""
 
 from __future__ import annotations
 
+import ipaddress
+import shlex
 from collections.abc import Mapping, Sequence
 
 OPEN = "open"
@@ -30,36 +32,115 @@ def block(
     peer: str,
     clients: Sequence[Mapping[str, str]],
     own: str = "127.0.0.1",
+    owner_comes_in: bool = False,
 ) -> str:
-    """Return the managed block.
+    """Return the managed block at the top, where the first match decides.
 
-    In every mode the cluster's owner comes in over the local socket and the peer's standby over TLS. While open, the
-    declared clients, the peer's pg_rewind and the knocks of both hosts come in over TLS, and the rest of the file stays
-    in force. While frozen, only clients that ride through a switch come in; while closed, nobody else, whatever the
-    rest of the file says. A knock that is refused proves a fence because the open side lets the same one in.
+    In every mode the cluster's owner comes in over the local socket and the peer's standby over TLS. While open, so do
+    the peer's pg_rewind and the knocks of both hosts, and nothing else is said before the rest of the file: who comes
+    in by that goes on as before. While frozen, only clients that ride through a switch come in; while closed, nobody
+    else, whatever the rest says. A knock that is refused proves a fence because the open side lets the same one in.
     """
-    lines = [
-        f"{_begin(component)} (managed; mode: {mode})",
-        f"local   all             {owner}                                peer",
-        f"hostssl replication     {replication_user}    {_cidr(peer)}    scram-sha-256",
-    ]
+    lines = [f"{_begin(component)} (managed; mode: {mode})"]
+    if mode != OPEN or not owner_comes_in:
+        lines.append(f"local   all             {owner}                                peer")
+    lines.append(f"hostssl replication     {replication_user}    {_cidr(peer)}    scram-sha-256")
     if mode == OPEN:
         # A peer that has diverged goes back to the fork by pg_rewind, which reads files through a database.
         lines += [
             f"hostssl {PROBED}        {replication_user}    {_cidr(address)}    scram-sha-256"
             for address in (peer, own)
         ]
-    admitted = {OPEN: list(clients), FROZEN: riding(clients)}.get(mode, [])
-    lines += [
-        f"hostssl {client['database']}    {client['user']}    {_cidr(client['address'])}    scram-sha-256"
-        for client in admitted
-    ]
+    if mode == FROZEN:
+        lines += [_admit(client) for client in riding(clients)]
     if mode != OPEN:
         lines += [
             "local   all             all                                     reject",
             "host    all             all             all                     reject",
         ]
     return "\n".join([*lines, _end(component)]) + "\n"
+
+
+def admitted(component: str, clients: Sequence[Mapping[str, str]]) -> str:
+    """Return the managed block at the end of an open side's file: declared clients of whom the rest says nothing."""
+    if not clients:
+        return ""
+    lines = [f"{_begin(component)} (managed; clients)", *(_admit(client) for client in clients), _end(component)]
+    return "\n".join(lines) + "\n"
+
+
+def _admit(client: Mapping[str, str]) -> str:
+    method = client.get("method") or "scram-sha-256"
+    return f"hostssl {client['database']}    {client['user']}    {_cidr(client['address'])}    {method}"
+
+
+def lets_in(rest: str, owner: str) -> bool:
+    """Whether the rest of the file lets the cluster's owner into every database over the local socket."""
+    for words in _rules(rest):
+        if words[0].startswith("include") or words == ["?"]:
+            return False
+        if words[0] != "local" or len(words) < 4 or words[1] == "replication":
+            continue
+        users = words[2].split(",")
+        if not any(user in ("all", owner) or user[0] in "+@/" for user in users):
+            continue
+        if words[3] not in ("peer", "trust") or any(word.startswith("map=") for word in words[4:]):
+            return False
+        if words[1] == "all" and {"all", owner} & set(users):
+            return True
+    return False
+
+
+def shut_out(rest: str, clients: Sequence[Mapping[str, str]]) -> list[str]:
+    """Name the declared clients that a rule of the rest rejects before their own is reached."""
+    found = []
+    for client in clients:
+        for words in _rules(rest):
+            if words[0] in ("host", "hostssl") and _meets(words, client):
+                # An address may be followed by a mask of its own.
+                if "reject" in words[4:6]:
+                    found.append(
+                        f"{client['user']} in {client['database']} from {client['address']}: {' '.join(words)}"
+                    )
+                break
+    return found
+
+
+def _rules(text: str) -> list[list[str]]:
+    found = []
+    for line in text.replace("\\\n", " ").splitlines():
+        lexer = shlex.shlex(line, posix=True)
+        lexer.quotes, lexer.escape, lexer.commenters, lexer.whitespace_split = '"', "", "#", True
+        try:
+            words = list(lexer)
+        except ValueError:
+            words = ["?"]
+        found += [words] if words else []
+    return found
+
+
+def _meets(words: Sequence[str], client: Mapping[str, str]) -> bool:
+    if len(words) < 5:
+        return False
+    databases, users = words[1].split(","), words[2].split(",")
+    return (
+        bool({"all", client["database"]} & set(databases))
+        and bool({"all", client["user"]} & set(users))
+        and _overlap(words, client["address"])
+    )
+
+
+def _overlap(words: Sequence[str], address: str) -> bool:
+    if words[3] == "all" or address == "all":
+        return True
+    try:
+        mask = words[4] if words[4][0].isdigit() else ""
+        rule = ipaddress.ip_network(f"{words[3]}/{mask}" if mask else _cidr(words[3]), strict=False)
+        own = ipaddress.ip_network(_cidr(address), strict=False)
+    except ValueError:
+        # A name: whom it means, only the server knows.
+        return False
+    return rule.version == own.version and rule.overlaps(own)
 
 
 def riding(clients: Sequence[Mapping[str, str]]) -> list[Mapping[str, str]]:
@@ -78,9 +159,32 @@ def sessions_that_ride(clients: Sequence[Mapping[str, str]]) -> str:
     return " OR ".join(terms) or "false"
 
 
-def replace(text: str, component: str, new: str) -> str:
-    """Return the file's text with the component's block replaced, at the top."""
-    return new + without(text, component)
+def managed(
+    text: str,
+    component: str,
+    mode: str,
+    *,
+    owner: str,
+    replication_user: str,
+    peer: str,
+    clients: Sequence[Mapping[str, str]],
+    own: str = "127.0.0.1",
+) -> str:
+    """Return the file's text as it has to be in a mode; what is not Bascule's stays as it is."""
+    rest = without(text, component)
+    top = block(
+        component,
+        mode,
+        owner=owner,
+        replication_user=replication_user,
+        peer=peer,
+        clients=clients,
+        own=own,
+        owner_comes_in=lets_in(rest, owner),
+    )
+    bottom = admitted(component, clients) if mode == OPEN else ""
+    newline = "\n" if bottom and rest and not rest.endswith("\n") else ""
+    return top + rest + newline + bottom
 
 
 def without(text: str, component: str) -> str:

@@ -84,7 +84,7 @@ def render_databases(spec: Spec, target: str) -> str:
     lines = [f"; Written by Bascule for {spec.component}: {spec.side} points to {target}."]
     for database in databases(spec):
         lines.append(f"{database} = host={known[target][0]} port={known[target][1]}")
-    if spec.pooler == "install" and spec.pooler_clients:
+    if spec.pooler_clients:
         client = spec.pooler_clients[0]
         for side in sorted(known):
             host, port = known[side]

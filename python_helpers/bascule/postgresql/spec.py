@@ -50,6 +50,10 @@ class Spec:
     wal_keep_size: str = "256MB"
     peer_clients: tuple[Mapping[str, str], ...] = field(default=())
     address: str = ""
+    # How the other side's standby calls this server, for its TLS to check.
+    name: str = ""
+    # Where the data lies; empty: where the distribution puts it. The server is asked whether it is so.
+    data_directory: str = ""
     # Whether the side that a switch closes dumps what it had, and proves the dump.
     safety_dump: bool = False
     # The pooler of this host: none, install (an instance of Bascule's own) or existing (only audited and driven).
@@ -110,7 +114,7 @@ class Spec:
     @property
     def data(self) -> str:
         """The data directory."""
-        return f"/var/lib/postgresql/{self.version}/{self.cluster}"
+        return self.data_directory or f"/var/lib/postgresql/{self.version}/{self.cluster}"
 
     @property
     def config(self) -> str:

@@ -9,9 +9,10 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from bascule_lab import shell
 
 from tests.faults.conftest import StartPair
-from tests.faults.pair import SIDES, Pair, Ran
+from tests.faults.pair import ROOT, SIDES, Pair, Ran
 from tests.faults.postgresql.conftest import pooled
 from tests.faults.postgresql.test_prepare import expired
 
@@ -71,9 +72,9 @@ def rows(pair: Pair) -> str:
     return pair.sql("source", "select count(*) from lab.data_layer")
 
 
-def drive(pair: Pair, side: str, code: str) -> Ran:
+def drive(pair: Pair, side: str, code: str, package: str = AGENT) -> Ran:
     """Drive a side's pooler on its host, as a switch does."""
-    head = f"import sys, json; sys.path.insert(0, {AGENT!r})\n"
+    head = f"import sys, json; sys.path.insert(0, {package!r})\n"
     head += "from bascule.postgresql.io.cluster.cluster import load_spec\n"
     head += "from bascule.postgresql.io.pooler.console import Pooler, PoolerBusy\n"
     return pair.run(side, ["python3", "-"], head + "spec = load_spec('accounts_db')\n" + code)
@@ -141,6 +142,7 @@ def test_someone_who_was_not_declared_is_refused(pair: Pair) -> None:
 
 @pytest.mark.parametrize("place", ["pooler", "server"])
 def test_less_than_tls_1_3_is_refused(pair: Pair, place: str) -> None:
+    """The server demands it by its owner's own setting, which stays in force."""
     port, user = (6432, "lab_data") if place == "pooler" else (5432, "courses")
     assert psql(pair, "source", "select 1", port=port, user=user).out.strip() == "1"
     done = psql(pair, "source", "select 1", port=port, user=user, ssl_max_protocol_version="TLSv1.2")
@@ -284,6 +286,58 @@ def test_an_existing_pooler_is_audited_and_driven(pair: Pair) -> None:
 
 
 @pytest.mark.long
+def test_of_an_existing_pooler_only_hosts_change_and_what_would_stay_is_named(pair: Pair) -> None:
+    """With parameters, an alias, a database that nobody declared, and `*`."""
+    address, other = pair.addresses["source"], pair.addresses["target"]
+    script = (ROOT / "tests/faults/postgresql/pooler_existing.sh").read_text()
+    pair.must_run("source", ["bash", "-es", address], script)
+    # What a module does on a host is not in the agent: it comes with the module.
+    package = "/run/tried"
+    pair.must_run("source", ["mkdir", "-p", package])
+    shell.run(["podman", "cp", str(ROOT / "python_helpers/bascule"), f"{pair.host('source')}:{package}/bascule"])
+    main, include = "/etc/pgbouncer/pgbouncer.ini", "/etc/pgbouncer/databases.ini"
+    head = (
+        "import dataclasses\n"
+        "from bascule.errors import BasculeError\n"
+        "from bascule.postgresql.io.pooler import install\n"
+        f"spec = dataclasses.replace(spec, pooler='existing', pooler_port=6433, pooler_include={include!r}, "
+        f"pooler_host={address!r}, pooler_peer_host={other!r})\n"
+    )
+    try:
+        before = pair.must_run("source", ["cat", include])
+        refused = drive(
+            pair,
+            "source",
+            head + "try: install.prepare(spec, spec.side)\n"
+            "except BasculeError as error: print(json.dumps([error.found, install.audit(spec, 5)['refused']]))\n",
+            package,
+        )
+        found, said = json.loads(refused.out)
+        assert f"* points to {address}" in found, refused.err
+        assert len(said) == 1
+        assert pair.must_run("source", ["cat", include]) == before
+        pair.must_run("source", ["sed", "-i", "/^[*]/d", main])
+        pair.must_run("source", ["systemctl", "reload", "pgbouncer"])
+        done = drive(
+            pair,
+            "source",
+            head + "with Pooler(spec) as p:\n"
+            "    print(json.dumps([install.prepare(spec, spec.side), install.prepare(spec, spec.peer_side),\n"
+            f"        open({include!r}).read(), p._known(), p.target(), install.prepare(spec, spec.side)]))\n",
+            package,
+        )
+        first, second, text, known, target, third = json.loads(done.out)
+        assert (first["changed"], second["changed"], third["changed"]) == (False, True, True), done.err
+        assert text == before.replace(address, other)
+        assert target == [other, 5432]
+        assert known["courses"]["pool_size"] == "40"
+        assert known["courses_batch"]["pool_mode"] == "session"
+        assert {known[name]["host"] for name in ("courses", "courses_batch", "other")} == {other}
+        assert pair.must_run("source", ["cat", include]) == before
+    finally:
+        pair.must_run("source", ["systemctl", "stop", "pgbouncer.service"])
+
+
 def test_a_target_outlives_a_power_cut(pair: Pair) -> None:
     pair.kill("target")
     pair.boot("target")

@@ -29,21 +29,6 @@ def test_versions_of_extensions_are_those_that_a_script_leads_to(monkeypatch: py
     assert audit._extensions(make_spec()) == {"hstore": ["1.4", "1.5", "1.8"], "lo": []}
 
 
-@pytest.mark.parametrize(
-    ("text", "size"),
-    [
-        ("8GB", 8 << 30),
-        ("256MB", 256 << 20),
-        ("256", 256 << 20),
-        ("64kB", 64 << 10),
-        ("1 TB", 1 << 40),
-        ("-1", -(1 << 20)),
-    ],
-)
-def test_sizes_as_postgresql_writes_them(text: str, size: int) -> None:
-    assert audit._bytes(text) == size
-
-
 class Asked:
     """A session that notes what it is asked."""
 

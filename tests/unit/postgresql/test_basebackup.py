@@ -150,7 +150,7 @@ def test_the_log_is_compressed_with_what_the_build_has(monkeypatch: pytest.Monke
 
     monkeypatch.setattr(settings, "run", build)
     assert settings.wal_compression(make_spec()) == "pglz"
-    assert "wal_compression = 'pglz'" in conf.base(make_spec(), {}, "pglz")
+    assert "wal_compression = 'pglz'" in conf.base(make_spec(), conf.whole(make_spec(), "pglz"), {})
 
 
 @pytest.mark.parametrize(

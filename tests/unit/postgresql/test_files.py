@@ -13,6 +13,7 @@ from bascule.postgresql import conf, hba, scram
 from bascule.postgresql.spec import Spec
 
 CLIENT = {"database": "courses", "user": "courses", "address": "198.18.1.0/24"}
+OTHERS = "local all postgres peer\nhost all app 10.0.0.0/8 md5\n"
 
 
 def make_spec(**changes: object) -> Spec:
@@ -47,14 +48,73 @@ def test_closed_block_rejects_everyone_else() -> None:
     assert not any("courses" in line for line in lines)
 
 
-def test_open_block_admits_the_declared_clients_over_tls() -> None:
-    """Open adds clients and rejects nobody: the rest of the file decides."""
-    text = block(hba.OPEN)
-    assert "hostssl courses    courses    198.18.1.0/24    scram-sha-256" in text
-    for knocks in ("198.18.2.10/32", "127.0.0.1/32"):
-        assert f"hostssl postgres        r    {knocks}    scram-sha-256" in text
-    assert "reject" not in text
-    assert "hostssl postgres" not in block(hba.FROZEN) + block(hba.CLOSED)
+def whole(mode: str, rest: str = OTHERS, clients: tuple[dict[str, str], ...] = (CLIENT,)) -> str:
+    """Return the file as it has to be."""
+    return hba.managed(
+        rest, "accounts_db", mode, owner="postgres", replication_user="r", peer="198.18.2.10", clients=clients
+    )
+
+
+def rules(text: str) -> list[str]:
+    """Return the lines that are rules."""
+    return [" ".join(line.split()) for line in text.splitlines() if line and not line.startswith("#")]
+
+
+def test_who_came_in_before_comes_in_by_the_same_rule() -> None:
+    """Only the other side's replication account is met before what stood there, and declared clients after it."""
+    assert rules(whole(hba.OPEN)) == [
+        "hostssl replication r 198.18.2.10/32 scram-sha-256",
+        "hostssl postgres r 198.18.2.10/32 scram-sha-256",
+        "hostssl postgres r 127.0.0.1/32 scram-sha-256",
+        *rules(OTHERS),
+        "hostssl courses courses 198.18.1.0/24 scram-sha-256",
+    ]
+    for mode in (hba.FROZEN, hba.CLOSED):
+        assert "hostssl postgres" not in whole(mode)
+        assert rules(whole(mode))[0] == "local all postgres peer"
+
+
+def test_a_client_with_an_old_password_has_a_line_that_takes_it() -> None:
+    assert rules(whole(hba.OPEN, clients=({**CLIENT, "method": "md5"},)))[-1].endswith(" md5")
+
+
+@pytest.mark.parametrize(
+    ("rest", "said"),
+    [
+        ("local all postgres peer\n", True),
+        ("local all all peer # everybody\n", True),
+        ("host all all all scram-sha-256\nlocal all app md5\nlocal all all trust\n", True),
+        ("local all all md5\nlocal all postgres peer\n", False),
+        ("local all postgres peer map=admins\n", False),
+        ("local courses postgres peer\n", False),
+        ("local replication all peer\n", False),
+        ("local all +admins md5\nlocal all postgres peer\n", False),
+        ("include more.conf\nlocal all postgres peer\n", False),
+        ('local all "all\nlocal all postgres peer\n', False),
+        ("", False),
+    ],
+)
+def test_the_owners_own_line_is_added_where_nothing_else_lets_it_in(rest: str, said: bool) -> None:
+    assert hba.lets_in(rest, "postgres") is said
+    first = rules(whole(hba.OPEN, rest))[0]
+    assert (first == "local all postgres peer") is not said
+
+
+@pytest.mark.parametrize(
+    ("rest", "count"),
+    [
+        ("host all all all reject\n", 1),
+        ("hostssl courses courses 198.18.1.128 255.255.255.128 reject\n", 1),
+        ("host all all 198.18.1.0/24 md5\nhost all all all reject\n", 0),
+        ("local all all reject\nhostnossl all all all reject\n", 0),
+        ("host all all 198.18.9.0/24 reject\nhost other all all reject\nhost all lab.example.net reject\n", 0),
+        ("host all all lab.example.net reject\n", 0),
+    ],
+)
+def test_a_rule_that_rejects_a_declared_client_first_is_named(rest: str, count: int) -> None:
+    found = hba.shut_out(rest, [CLIENT])
+    assert len(found) == count
+    assert all("courses in courses from 198.18.1.0/24" in text for text in found)
 
 
 @given(
@@ -63,11 +123,12 @@ def test_open_block_admits_the_declared_clients_over_tls() -> None:
 def test_block_is_replaced_and_taken_out_whole(text: str) -> None:
     """Whatever stood in the file stands there afterwards."""
     text = text.replace("BASCULE", "")
-    opened = hba.replace(text, "accounts_db", block(hba.OPEN))
-    closed = hba.replace(opened, "accounts_db", block(hba.CLOSED))
+    opened = whole(hba.OPEN, text)
+    closed = whole(hba.CLOSED, opened)
     assert hba.mode_of(opened, "accounts_db") == hba.OPEN
     assert hba.mode_of(closed, "accounts_db") == hba.CLOSED
-    assert hba.without(closed, "accounts_db") == text
+    ended = text if not text or text.endswith("\n") else text + "\n"
+    assert hba.without(closed, "accounts_db") == ended
 
 
 def test_blocks_of_other_components_stay() -> None:
@@ -87,13 +148,73 @@ def test_standby_stands_still_or_follows() -> None:
     assert "password=" not in text
 
 
-def test_base_settings() -> None:
-    """TLS 1.3 only, a bounded slot, and nothing smaller than at the primary."""
-    text = conf.base(make_spec(), {"max_connections": 300})
-    assert "ssl_min_protocol_version = 'TLSv1.3'" in text
+def test_a_side_that_served_nobody_gets_all_it_needs_to_serve() -> None:
+    """A bounded slot, TLS, and nothing smaller than at the primary; what clients speak is theirs."""
+    spec = make_spec(certificate="/etc/tls/host.crt")
+    settings = conf.whole(spec)
+    text = conf.base(spec, settings, {"max_connections": 300})
     assert "max_slot_wal_keep_size = '8GB'" in text
+    assert "ssl_cert_file = '/etc/postgresql/15/main/bascule-tls/host.crt'" in text
+    assert "listen_addresses = '*'" in text
+    assert "ssl_min_protocol_version" not in text
     assert conf.raised_in(text) == {"max_connections": 300}
     assert conf.raised_in(None) == {}
+    assert conf.set_in(text) == {conf.MARK: "db-mtp", **settings, "max_connections": "300"}
+
+
+@pytest.mark.parametrize(
+    ("before", "tls", "slots", "wanted"),
+    [
+        (
+            {"max_slot_wal_keep_size": "-1", "wal_keep_size": "0"},
+            False,
+            [],
+            {"max_slot_wal_keep_size", "wal_keep_size"},
+        ),
+        ({"max_slot_wal_keep_size": "-1", "wal_keep_size": "0"}, False, ["theirs"], {"wal_keep_size"}),
+        ({"max_slot_wal_keep_size": "1024", "wal_keep_size": "4096"}, False, [], {"max_slot_wal_keep_size"}),
+        ({"max_slot_wal_keep_size": "99999", "wal_keep_size": "256"}, False, [], set()),
+        ({"max_slot_wal_keep_size": "99999", "wal_keep_size": "4096"}, True, ["theirs"], {"ssl"}),
+    ],
+)
+def test_at_a_side_that_serves_only_what_is_lacking_is_set(
+    before: dict[str, str], tls: bool, slots: list[str], wanted: set[str]
+) -> None:
+    """Neither how clients come in, nor what the server listens on, nor less of anything, nor others' slots."""
+    assert set(conf.needed(make_spec(), before, tls=tls, other_slots=slots)) == wanted
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("include_dir = 'conf.d'\t# all", ("include_dir", "conf.d")),
+        ("include_dir 'conf.d'", ("include_dir", "conf.d")),
+        ("include_dir conf.d", ("include_dir", "conf.d")),
+        ("  Include_Dir=conf.d", ("include_dir", "conf.d")),
+        ("include 'a b.conf'", ("include", "a b.conf")),
+        ("include_if_exists='it''s'", ("include_if_exists", "it's")),
+        ("#include_dir 'old'", None),
+        ("port = 5432", None),
+        ("include_path = 'x'", None),
+    ],
+)
+def test_what_a_file_includes(line: str, found: tuple[str, str] | None) -> None:
+    assert conf.includes(f"port = 1\n{line}\n") == ([found] if found else [])
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("8GB", 8 << 30),
+        ("256MB", 256 << 20),
+        ("256", 256 << 20),
+        ("64kB", 64 << 10),
+        ("1 TB", 1 << 40),
+        ("-1", -(1 << 20)),
+    ],
+)
+def test_sizes_as_postgresql_writes_them(text: str, size: int) -> None:
+    assert conf.bytes_of(text) == size
 
 
 def test_to_raise() -> None:

@@ -109,6 +109,31 @@ def test_the_state_at_the_fence_is_kept_once(stopped: Any, home: Path, monkeypat
     assert calls.count("cp") == 1
 
 
+@pytest.mark.parametrize("shares", [True, False])
+def test_a_copy_that_shares_its_blocks_needs_little_room_and_must_share_them(
+    stopped: Any, home: Path, monkeypatch: pytest.MonkeyPatch, shares: bool
+) -> None:
+    copies: list[list[str]] = []
+
+    def noted(argv: list[str], **_: Any) -> Result:
+        copies.append(argv)
+        return copier(argv)
+
+    monkeypatch.setattr(follow, "run", noted)
+    monkeypatch.setattr(follow, "size_of", lambda path: 1000)
+    monkeypatch.setattr(
+        "bascule.postgresql.io.standby.follow.shutil.disk_usage", lambda path: SimpleNamespace(free=500)
+    )
+    monkeypatch.setattr("bascule.postgresql.io.standby.restore_point.shares_blocks", lambda data: shares)
+    if shares:
+        assert keep(stopped, "3.x")
+        assert copies[0][:3] == ["cp", "-a", "--reflink=always"]
+    else:
+        with pytest.raises(BasculeError, match="1100 bytes free beside"):
+            keep(stopped, "3.x")
+        assert copies == []
+
+
 @pytest.mark.parametrize("state", [control.SHUT_DOWN_IN_RECOVERY, control.IN_RECOVERY])
 def test_what_a_return_that_came_to_nothing_has_started_is_kept_before_it_follows(
     stopped: Any, home: Path, monkeypatch: pytest.MonkeyPatch, state: str
@@ -297,6 +322,35 @@ def test_letting_go(home: Path, running: Callable[[bool], None]) -> None:
     (home / "equality-1.x.json").write_text(json.dumps(result("done")))
     comparison.collect("accounts_db", "db-mtp", "1.x", wait=5, question=None, let_go=True)
     assert (home / "equality-1.x.released").exists()
+
+
+def test_what_is_only_just_pinned_is_let_go_as_well(home: Path, running: Callable[[bool], None]) -> None:
+    """A verify that failed at its first proof leaves nothing held, although there is no digest yet."""
+    running(True)
+    comparison.collect("accounts_db", "db-mtp", "1.x", wait=0, question=None, let_go=True)
+    assert (home / "equality-1.x.released").exists()
+
+
+@pytest.mark.parametrize(
+    ("released", "digests", "holds"), [(True, 3, 3), (True, 0, 0), (False, 3, 2 + 5), (False, 0, 5)]
+)
+def test_a_snapshot_is_held_while_it_is_digested_and_no_longer_when_nobody_will_ask(
+    home: Path, monkeypatch: pytest.MonkeyPatch, released: bool, digests: int, holds: int
+) -> None:
+    now = {"seconds": 0}
+    clock = SimpleNamespace(
+        monotonic=lambda: now["seconds"], sleep=lambda seconds: now.update(seconds=now["seconds"] + seconds)
+    )
+    monkeypatch.setattr(snapshot, "time", clock)
+    monkeypatch.setattr(snapshot, "LINGER", 4.0)
+    monkeypatch.setattr(snapshot, "units", SimpleNamespace(is_running=lambda name: now["seconds"] < digests))
+    holder = snapshot.Holder("accounts_db", "1.x", "active")
+    if released:
+        (home / "equality-1.x.released").touch()
+    asked: list[str] = []
+    session: Any = SimpleNamespace(value=asked.append)
+    holder._stay("unit", session)
+    assert len(asked) == holds
 
 
 def test_retire_keeps_everything_without_a_recipient(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -59,7 +59,7 @@ def test_prepare_refuses_it_whatever_streams(tmp_path: Path, monkeypatch: pytest
         **{**dataclasses.asdict(make_spec()), "config": str(tmp_path / "conf"), "data": str(tmp_path / "main")}
     )
     with pytest.raises(BasculeError, match=r"symbolic link.*nothing was changed.*mount the volume at .* or above"):
-        prepare.configure(spec, "secret", False, {})
+        prepare.configure(spec, "secret", False, {}, {})
     assert list((tmp_path / "conf").iterdir()) == []
 
 
@@ -72,6 +72,6 @@ def test_prepare_refuses_the_cluster_of_another_component(tmp_path: Path, monkey
         **{**dataclasses.asdict(make_spec()), "config": str(tmp_path / "conf"), "data": str(tmp_path / "main")}
     )
     with pytest.raises(GuardRefused, match="other_db has control of it"):
-        prepare.configure(spec, "secret", True, {})
+        prepare.configure(spec, "secret", True, {}, {})
     assert list((tmp_path / "conf").iterdir()) == []
     assert not (tmp_path / "lib" / spec.component).exists()

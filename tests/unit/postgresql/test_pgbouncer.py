@@ -48,11 +48,6 @@ def test_only_the_target_differs_between_the_two_files_of_a_switch() -> None:
     assert [line.split(" ")[0] for line in here[1:]] == ["bascule_knock_db_mtp", "bascule_knock_db_tls"]
 
 
-def test_an_existing_pooler_gets_no_alias() -> None:
-    text = pgbouncer.render_databases(pooler_spec(pooler="existing", pooler_include="/etc/pgbouncer/b.ini"), "db-mtp")
-    assert "bascule_knock" not in text
-
-
 @pytest.mark.parametrize("named", ["198.18.2.10", "db.tls.techcorp.test", "db-tls"])
 def test_a_server_is_known_by_address_name_and_side(named: str) -> None:
     assert pgbouncer.side_of(pooler_spec(), named, 5432) == "db-tls"

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from bascule.errors import BasculeError
-from bascule.postgresql import pgbouncer
 from bascule.postgresql.io.cluster.cluster import Cluster, Postmaster
 from bascule.postgresql.io.pooler import install
 from bascule.postgresql.spec import Spec
@@ -138,12 +137,38 @@ def test_an_existing_pooler_has_to_read_the_file(commands: list[tuple[str, ...]]
         install.prepare(spec, "db-mtp")
     assert f"no line '%include {include}'" in caught.value.found
     assert "move the entries of courses" in caught.value.next_command
-    assert not include.exists()
     main.write_text(f"[databases]\n%include {include}\n")
-    assert install.prepare(spec, "db-mtp", check=True)["changed"]
+    with pytest.raises(BasculeError, match="courses has no entry in"):
+        install.prepare(spec, "db-mtp")
     assert not include.exists()
-    assert install.prepare(spec, "db-mtp")["changed"]
-    assert include.read_text() == pgbouncer.render_databases(spec, "db-mtp")
+    include.write_text("courses = host=198.18.1.10 pool_size=40 auth_user=pgb\n")
+    assert install.prepare(spec, "db-mtp", check=True) == {"changed": False, "changes": []}
+    assert install.prepare(spec, "db-tls", check=True) == {"changed": True, "changes": ["points to db-tls"]}
+    assert include.read_text() == "courses = host=198.18.1.10 pool_size=40 auth_user=pgb\n"
+    assert commands == []
+
+
+def test_what_would_stay_at_the_closed_side_is_refused_and_nothing_is_changed(
+    commands: list[tuple[str, ...]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    main, include, more = (tmp_path / name for name in ("pgbouncer.ini", "bascule.ini", "more.ini"))
+    main.write_text(f"[databases]\n%include {include}\n%include {more}\nx = host=198.18.1.10\n[pgbouncer]\nport = 1\n")
+    include.write_text("courses = host=198.18.1.10\nbatch = host=db1.example.net dbname=courses\n")
+    more.write_text("* = host=198.18.1.10 port=5432\n")
+    spec = pooler_spec(
+        pooler="existing", pooler_main=str(main), pooler_include=str(include), pooler_host="", pooler_peer_host=""
+    )
+    monkeypatch.setattr(
+        "bascule.postgresql.io.pooler.install.socket.getaddrinfo",
+        lambda host, *_, **__: [(0, 0, 0, "", ("198.18.1.10" if host == "db1.example.net" else host, 0))],
+    )
+    before = content(tmp_path)
+    with pytest.raises(BasculeError) as caught:
+        install.prepare(spec, "db-mtp")
+    for text in ("x points to 198.18.1.10 and stands outside", "* points to", "batch points to db1.example.net"):
+        assert text in caught.value.found
+    assert caught.value.state == "the pooler was not changed"
+    assert content(tmp_path) == before
     assert commands == []
 
 
@@ -170,5 +195,5 @@ def test_a_pooler_in_use_is_not_taken_away(
 def test_without_a_pooler_there_is_nothing_to_do(commands: list[tuple[str, ...]]) -> None:
     spec = pooler_spec(pooler="none")
     assert install.prepare(spec, "db-mtp") == {"changed": False, "changes": []}
-    assert install.audit(spec, 5) == {"pooler": "none", "warnings": []}
+    assert install.audit(spec, 5) == {"pooler": "none", "warnings": [], "refused": []}
     assert commands == []

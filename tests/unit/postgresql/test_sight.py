@@ -50,7 +50,8 @@ class Server:
         """Return its pg_hba.conf."""
         if self.rules is not None:
             return self.rules
-        return hba.block(
+        return hba.managed(
+            "",
             "accounts_db",
             self.mode,
             owner="postgres",

@@ -182,7 +182,8 @@ class Cluster:
     def hba_text(self, mode: str) -> str:
         """Return pg_hba.conf as it has to be in this mode."""
         spec = self.spec
-        new = hba.block(
+        return hba.managed(
+            self.hba_now(),
             spec.component,
             mode,
             owner=spec.owner,
@@ -191,7 +192,6 @@ class Cluster:
             clients=spec.clients,
             own=knocks.own_address(spec),
         )
-        return hba.replace(self.hba_now(), spec.component, new)
 
     def admit(self, mode: str) -> bool:
         """Let clients in, or keep them out; return whether the file changed. A running server reads it again."""

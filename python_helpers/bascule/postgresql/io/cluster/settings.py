@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 from ....errors import BasculeError, CommandFailed
+from ....system.io import storage
 from ....system.io.process import run
 from ... import compatibility, conf
 from ...spec import Spec
+from .psql import Session
+
+_DEEPEST = 10
+_PENDING = "setting could not be applied"
 
 
 def setting(spec: Spec, name: str, **tried: str) -> str:
@@ -58,3 +66,132 @@ def require(spec: Spec, needed: Mapping[str, int]) -> None:
             state=f"{spec.side} is closed and was not started; {spec.peer_side} serves as before",
             next_command=f"remove what sets it later ({spec.config}/conf.d, ALTER SYSTEM), then run prepare again",
         )
+
+
+def unread(spec: Spec) -> list[str]:
+    """Name what Bascule writes, or goes by, where this cluster's server does not look; its files are asked."""
+    main = Path(spec.config) / "postgresql.conf"
+    if not main.is_file():
+        return [f"no {main}: pg_createcluster {spec.version} {spec.cluster}"]
+    found = []
+    directory = Path(spec.config) / "conf.d"
+    if os.path.realpath(directory) not in {os.path.realpath(one) for one in _directories(main, 0)}:
+        found.append(f"{main} does not read {directory}: add include_dir = 'conf.d' to it")
+    try:
+        found += _elsewhere(spec, {name: setting(spec, name) for name in ("data_directory", "hba_file")}, str(main))
+        if (port := setting(spec, "port")) != str(spec.port):
+            found.append(
+                f"port is {port}, not {spec.port}, says {main}; postgresql_replication_port is alike at both sides"
+            )
+    except CommandFailed as error:
+        # Between the two renames of a base backup there is no data directory to ask about.
+        if Path(spec.data).exists():
+            found.append(f"the server refuses its files: {error.found}")
+    return found
+
+
+def unread_by_server(session: Session, spec: Spec) -> list[str]:
+    """Name what the server that runs on this port goes by in place of what Bascule writes."""
+    names = ("config_file", "data_directory", "hba_file")
+    listed = ", ".join(f"'{name}'" for name in names)
+    rows = session.query(f"SELECT name, setting FROM pg_settings WHERE name IN ({listed})")
+    said = {str(row["name"]): str(row["setting"]) for row in rows}
+    return _elsewhere(spec, {name: said.get(name, "") for name in names}, f"the server on port {spec.port}")
+
+
+def require_read(spec: Spec) -> None:
+    """Refuse a side whose server does not read what Bascule writes, before anything is changed."""
+    if found := unread(spec):
+        raise BasculeError(
+            expected=f"the server of {spec.side} to read its configuration where Bascule writes it",
+            found="; ".join(found),
+            state="nothing was changed",
+            next_command=f"mend what is named, then ansible-playbook playbooks/10_audit.yml --limit {spec.component}",
+        )
+
+
+def require_taken(session: Session, spec: Spec, settings: Mapping[str, str], patience: float = 5) -> None:
+    """Ask the running server whether it has taken what was written; what waits for a restart of its own may wait."""
+    path = f"{spec.config}/conf.d/{conf.BASE}"
+    deadline = time.monotonic() + patience
+    while found := not_taken(session, spec, settings):
+        if time.monotonic() > deadline:
+            raise BasculeError(
+                expected=f"the server of {spec.side} to take what {path} sets",
+                found="; ".join(found),
+                state=f"{spec.side} serves as before; nothing was copied",
+                next_command=f"mend what is named, then ansible-playbook playbooks/20_prepare.yml --limit "
+                f"{spec.component}",
+            )
+        time.sleep(0.2)
+
+
+def require_standing(spec: Spec, settings: Mapping[str, str]) -> None:
+    """Ask the server's program what a start would find, of a side that is not asked while it runs."""
+    if not Path(spec.data).exists():
+        return
+    found = []
+    for name, value in settings.items():
+        try:
+            said = setting(spec, name)
+        except CommandFailed as error:
+            said = error.found
+        if said != value:
+            found.append(f"{name} would be {said!r}, not {value!r}")
+    if found:
+        raise BasculeError(
+            expected=f"a start on {spec.side} to find what {spec.config}/conf.d sets",
+            found="; ".join(found),
+            state=f"{spec.side} is closed and was not started; {spec.peer_side} serves as before",
+            next_command=f"remove what sets it later ({spec.config}/conf.d, ALTER SYSTEM), then run prepare again",
+        )
+
+
+def not_taken(session: Session, spec: Spec, settings: Mapping[str, str]) -> list[str]:
+    """Say what of the file of settings the running server does not go by."""
+    path = os.path.realpath(f"{spec.config}/conf.d/{conf.BASE}")
+    errors = session.query(
+        "SELECT format('%s:%s: %s: %s', sourcefile, sourceline, name, error) AS text FROM pg_file_settings "
+        f"WHERE error IS NOT NULL AND error <> '{_PENDING}'"
+    )
+    if errors:
+        return [str(row["text"]) for row in errors]
+    if session.value(f"SELECT current_setting('{conf.MARK}', true)") != spec.side:
+        return [f"it does not read {path} ({conf.MARK} is not set)"]
+    listed = ", ".join(f"'{name}'" for name in settings) or "''"
+    rows = session.query(
+        "SELECT name, setting, coalesce(sourcefile, source) AS place, pending_restart AS waits "
+        f"FROM pg_settings WHERE name IN ({listed})"
+    )
+    return [
+        f"{row['name']} is {row['setting']}, from {row['place']}"
+        for row in rows
+        if not row["waits"] and os.path.realpath(str(row["place"])) != path
+    ]
+
+
+def _elsewhere(spec: Spec, said: Mapping[str, str], who: str) -> list[str]:
+    wanted = {
+        "config_file": f"{spec.config}/postgresql.conf",
+        "data_directory": spec.data,
+        "hba_file": f"{spec.config}/pg_hba.conf",
+    }
+    way_out = {
+        "data_directory": f"; set postgresql_replication_data_directories for {spec.side}",
+        "hba_file": f"; move its lines to {wanted['hba_file']} and let hba_file name that",
+    }
+    return [
+        f"{name} is {value!r}, not {wanted[name]}, says {who}{way_out.get(name, '')}"
+        for name, value in said.items()
+        if os.path.realpath(value) != os.path.realpath(wanted[name])
+    ]
+
+
+def _directories(path: Path, depth: int) -> Iterator[Path]:
+    """Return the directories that a configuration file reads whole, through whatever it includes."""
+    for directive, name in conf.includes(storage.read_text(path) or ""):
+        place = path.parent / name
+        if directive == "include_dir":
+            yield place
+        elif depth < _DEEPEST:
+            yield from _directories(place, depth + 1)

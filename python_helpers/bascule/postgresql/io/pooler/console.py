@@ -27,6 +27,7 @@ from typing import Any
 from ....errors import BasculeError
 from ....system.io import storage
 from ... import pgbouncer, wire
+from ... import pgbouncer_entries as entries
 from ...spec import Spec
 from ...wire import Answer
 from ..cluster import probe
@@ -97,8 +98,11 @@ class Pooler:
         if spec.pooler == "none":
             raise BasculeError(expected=f"a pooler at {spec.side}", found="pooler: none")
         self.spec = spec
-        self.databases = pgbouncer.databases(spec)
         self._file = Path(spec.pooler_databases)
+        self.databases = pgbouncer.databases(spec)
+        if spec.pooler == "existing":
+            # Whoever comes by another name, or to a database that nobody declared, is moved and held like the others.
+            self.databases = entries.served(spec, storage.read_text(self._file) or "")
         self._syncing: threading.Thread | None = None
         self._control = Console(spec)
         try:
@@ -156,24 +160,21 @@ class Pooler:
     def target(self) -> tuple[str, int]:
         """Return the address and port of the server that the pooler itself says it points to."""
         known = self._known()
-        found = {
-            (known[name]["host"], int(known[name]["port"])) if name in known else ("nothing", 0)
-            for name in self.databases
-        }
-        if len(found) != 1:
+        places = {(one["host"], int(one["port"])) for name in self.databases if (one := known.get(name))}
+        sides = {pgbouncer.side_of(self.spec, host, port) for host, port in places}
+        if len(sides) != 1 or not known.keys() >= set(self.databases):
             raise BasculeError(
                 expected=f"every database of the pooler at {self.spec.side} to have one target",
-                found=", ".join(f"{host}:{port}" for host, port in sorted(found)) or "no database",
+                found=", ".join(f"{host}:{port}" for host, port in sorted(places)) or "no database",
                 next_command=f"ansible-playbook playbooks/20_prepare.yml --limit {self.spec.component}",
             )
-        host, port = next(iter(found))
-        side = pgbouncer.side_of(self.spec, host, port)
-        return (self.spec.address if side == self.spec.side else self.spec.peer_address), port
+        return pgbouncer.server(self.spec, sides.pop())
 
     def ready(self) -> None:
         """Lay the file for either target beside the one in force, durably, so that a switch only has to rename."""
+        now = storage.read_text(self._file)
         for side in pgbouncer.hosts(self.spec):
-            text, path = pgbouncer.render_databases(self.spec, side), self._laid_out(side)
+            text, path = databases_text(self.spec, side, now), self._laid_out(side)
             if storage.read_text(path) != text:
                 write_like(self._file, path, text)
 
@@ -185,7 +186,8 @@ class Pooler:
         """
         side = pgbouncer.side_of(self.spec, host, port)
         wanted = pgbouncer.hosts(self.spec)[side]
-        rewritten = storage.read_text(self._file) != pgbouncer.render_databases(self.spec, side)
+        now = storage.read_text(self._file)
+        rewritten = now != databases_text(self.spec, side, now)
         if rewritten:
             self.ready()
             fresh = self._file.with_name(f".{self._file.name}.bascule")
@@ -194,11 +196,11 @@ class Pooler:
             os.replace(fresh, self._file)
             self._syncing = threading.Thread(target=storage.sync_directory, args=(self._file.parent,))
             self._syncing.start()
-        if not rewritten and self._points_to(wanted):
+        if not rewritten and self._points_to(side):
             return False
         self._control.command("RELOAD")
         deadline = time.monotonic() + timeout
-        while not self._points_to(wanted):
+        while not self._points_to(side):
             if time.monotonic() > deadline:
                 raise BasculeError(
                     expected=f"the pooler at {self.spec.side} to point to {wanted[0]}:{wanted[1]}",
@@ -283,10 +285,11 @@ class Pooler:
     def _is_paused(self, database: str) -> bool:
         return self._known().get(database, {}).get("paused") == "1"
 
-    def _points_to(self, wanted: tuple[str, int]) -> bool:
+    def _points_to(self, side: str) -> bool:
         known = self._known()
+        names, port = entries.names(self.spec, side)
         return all(
-            (known.get(name, {}).get("host"), known.get(name, {}).get("port")) == (wanted[0], str(wanted[1]))
+            known.get(name, {}).get("host") in names and known.get(name, {}).get("port") == str(port)
             for name in self.databases
         )
 
@@ -303,6 +306,13 @@ class Pooler:
         except BasculeError:
             return {}
         return {int(row["pid"]): row for row in found}
+
+
+def databases_text(spec: Spec, side: str, now: str | None) -> str:
+    """Return the file of the databases that points to a side; of somebody else's only hosts and ports change."""
+    if spec.pooler == "existing":
+        return entries.pointed(now or "", spec, side)
+    return pgbouncer.render_databases(spec, side)
 
 
 def write_like(like: Path, path: Path, text: str) -> None:

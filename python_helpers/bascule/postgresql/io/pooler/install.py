@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ from ....errors import BasculeError
 from ....system.io import storage
 from ....system.io.process import run
 from ... import pgbouncer
+from ... import pgbouncer_entries as entries
 from ...spec import Spec
 from ..cluster.cluster import Cluster
-from .console import Pooler, write_like
+from .console import Pooler, databases_text, write_like
 
 UNITS = Path("/etc/systemd/system")
 
@@ -46,9 +48,9 @@ def remove(spec: Spec, *, check: bool = False) -> dict[str, Any]:
 def audit(spec: Spec, budget: float) -> dict[str, Any]:
     """Say how the pooler is and what of it would stand in the way of a switch; nothing is changed."""
     if spec.pooler == "none":
-        return {"pooler": "none", "warnings": []}
+        return {"pooler": "none", "warnings": [], "refused": []}
     if spec.pooler == "install" and not (UNITS / spec.pooler_unit).exists():
-        found = {"pooler": "install", "prepared": False, "warnings": []}
+        found = {"pooler": "install", "prepared": False, "warnings": [], "refused": []}
         if shutil.which("pgbouncer") is None:
             found["warnings"] = [f"PgBouncer is not installed on {spec.side}: apt-get install pgbouncer"]
         return found
@@ -56,13 +58,14 @@ def audit(spec: Spec, budget: float) -> dict[str, Any]:
         state = pooler.audit(budget)
         warnings = list(state.pop("warnings"))
         warnings += [f"the pooler does not serve {name}; prepare again" for name in state["not_served"]]
+        refused = stays_behind(spec) if spec.pooler == "existing" else []
         if spec.pooler == "existing" and pgbouncer.missing_include(spec.pooler_include, _main(spec)):
-            warnings.append(f"{spec.pooler_main} does not read {spec.pooler_include}: the pooler cannot be switched")
+            refused.append(f"{spec.pooler_main} does not read {spec.pooler_include}: the pooler cannot be switched")
         if spec.pooler == "install" and Cluster(spec).postmaster() is not None:
             stale = storage.read_text(f"{spec.pooler_home}/users.txt") != pgbouncer.render_users(spec, _secrets(spec))
             if stale:
                 warnings.append("a client's password was changed since; prepare again, or it cannot log in here")
-        return {"pooler": spec.pooler, "prepared": True, **state, "warnings": warnings}
+        return {"pooler": spec.pooler, "prepared": True, **state, "warnings": warnings, "refused": refused}
 
 
 def _unused(spec: Spec) -> None:
@@ -152,7 +155,7 @@ def _install(spec: Spec, target: str, check: bool) -> dict[str, Any]:
 
 
 def _adopt(spec: Spec, target: str, check: bool) -> dict[str, Any]:
-    """Take over the one file of somebody else's pooler that a switch rewrites."""
+    """Take over the one file of somebody else's pooler in which a switch changes hosts and ports."""
     if pgbouncer.missing_include(spec.pooler_include, _main(spec)):
         raise BasculeError(
             expected=f"{spec.pooler_main} at {spec.side} to read the databases from {spec.pooler_include}",
@@ -161,22 +164,40 @@ def _adopt(spec: Spec, target: str, check: bool) -> dict[str, Any]:
             next_command=f"move the entries of {', '.join(pgbouncer.databases(spec))} from its [databases] into that "
             "file, put the line in their place, and prepare again",
         )
-    changes: list[str] = []
-    include = Path(spec.pooler_include)
-    if not include.exists():
-        changes.append(str(include))
-        if not check:
-            storage.write_durably(include, pgbouncer.render_databases(spec, target), 0o640)
-            known = Path(spec.pooler_main).stat()
-            os.chown(include, known.st_uid, known.st_gid)
-    return _pointed(spec, target, changes, check)
+    if found := stays_behind(spec):
+        raise BasculeError(
+            expected=f"every entry of the pooler at {spec.side} to follow a switch",
+            found="; ".join(found),
+            state="the pooler was not changed",
+            next_command=f"mend what is named, RELOAD, then ansible-playbook playbooks/20_prepare.yml --limit "
+            f"{spec.component}",
+        )
+    return _pointed(spec, target, [], check)
+
+
+def stays_behind(spec: Spec) -> list[str]:
+    """Name the entries of somebody else's pooler that a switch could not move."""
+    main = _main(spec)
+    databases = entries.section(main)
+    others = [name for name in entries.included(databases) if name != spec.pooler_include]
+    beside = "\n".join([databases, *(storage.read_text(Path(spec.pooler_main).parent / name) or "" for name in others)])
+    sides = {spec.address, spec.peer_address}
+
+    def same(host: str) -> bool:
+        try:
+            return any(str(found[4][0]) in sides for found in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM))
+        except OSError:
+            # Then the pooler does not reach it either.
+            return False
+
+    return entries.problems(spec, storage.read_text(spec.pooler_include) or "", beside, same)
 
 
 def _pointed(spec: Spec, target: str, changes: list[str], check: bool) -> dict[str, Any]:
     """Point the running pooler at the active side; whom a switch holds back stays held back."""
-    text = pgbouncer.render_databases(spec, target)
     if check:
-        if storage.read_text(spec.pooler_databases) != text:
+        now = storage.read_text(spec.pooler_databases)
+        if now != databases_text(spec, target, now):
             changes.append(f"points to {target}")
         return {"changed": bool(changes), "changes": changes}
     with Pooler(spec) as pooler:

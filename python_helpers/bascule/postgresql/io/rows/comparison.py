@@ -207,7 +207,8 @@ def collect(
     found["result"] = result
     if question:
         found["rows"] = _ask(spec, epoch, question)
-    if let_go and result and not Path(equality_file(spec, epoch, "released")).exists():
+    # One that is only just pinned has no digest yet, and is held all the same.
+    if let_go and (result or held) and not Path(equality_file(spec, epoch, "released")).exists():
         storage.write_durably(equality_file(spec, epoch, "released"), _now() + "\n")
     return found
 

@@ -102,12 +102,12 @@ class Holder:
         self.databases[name] = {"snapshot": "", "sequences": {}, "reason": reason}
 
     def _stay(self, unit: str, first: Session) -> None:
-        """Hold the snapshots while they are digested, and for a while after that."""
+        """Hold the snapshots while they are digested, and after that for whoever may ask, until nobody will."""
         idle_since = time.monotonic()
-        while not Path(self._file("released")).exists():
+        while True:
             if units.is_running(unit):
                 idle_since = time.monotonic()
-            elif time.monotonic() - idle_since > LINGER:
+            elif time.monotonic() - idle_since > LINGER or Path(self._file("released")).exists():
                 return
             time.sleep(1)
             # The end of the server ends this unit.

@@ -11,12 +11,12 @@ from typing import Any
 from ....errors import BasculeError
 from ....system.io import storage
 from ....system.io.process import run
-from ... import lsn
-from ...spec import Spec
-from ..cluster import databases, settings
+from ... import conf, hba, lsn
+from ...spec import STREAMING, Spec
+from ..cluster import databases, settings, tls
 from ..cluster.cluster import Cluster
 from ..cluster.psql import Session
-from . import data_directory, state
+from . import before, data_directory, restore_point, state
 from .follow import size_of
 from .prepare import free_bytes, managers, user_databases
 
@@ -27,6 +27,7 @@ _SETTINGS = (
     "max_locks_per_transaction",
     "max_prepared_transactions",
     "max_replication_slots",
+    "max_slot_wal_keep_size",
     "max_wal_senders",
     "max_worker_processes",
     "server_version_num",
@@ -41,6 +42,7 @@ def audit(spec: Spec, seconds: float, controller_time: float | None = None) -> d
     """Return everything an audit compares; takes `seconds` to see how fast the log grows."""
     # First of all: what follows takes a while, and the clocks of both sides are compared.
     offset = None if controller_time is None else time.time() - controller_time
+    settings.require_read(spec)
     cluster = Cluster(spec)
     partial = Path(f"{spec.data}.bascule-seed")
     found = {
@@ -62,7 +64,9 @@ def audit(spec: Spec, seconds: float, controller_time: float | None = None) -> d
         "minor": _minor(spec),
         "effective": settings.effective(spec),
         "own_settings": settings.own(spec),
-        "log_kept_bytes": _bytes(spec.max_slot_wal_keep_size),
+        "log_kept_bytes": conf.bytes_of(spec.max_slot_wal_keep_size),
+        "shut_out": hba.shut_out(hba.without(cluster.hba_now(), spec.component), spec.clients),
+        **(restore_point.measure(cluster.data) if spec.method == STREAMING else {}),
         "misplaced": data_directory.misplaced(cluster.data),
         "place_wanted": data_directory.way_out(cluster.data),
         "wal_link": (cluster.data / "pg_wal").is_symlink(),
@@ -70,6 +74,7 @@ def audit(spec: Spec, seconds: float, controller_time: float | None = None) -> d
     }
     if found["running"]:
         with cluster.session() as session:
+            found["misplaced_files"] = settings.unread_by_server(session, spec)
             found.update(_measure(session, spec, seconds))
             found["left_out"] = databases.left_out(cluster, session)
             names = databases.names(session)
@@ -113,6 +118,15 @@ def _measure(session: Session, spec: Spec, seconds: float) -> dict[str, Any]:
                 "SELECT slot_name AS name FROM pg_replication_slots WHERE slot_type = 'logical' AND NOT temporary"
             )
         ],
+        "other_slots": before.other_slots(session, spec),
+        "sessions": session.query(
+            "SELECT a.usename AS username, a.datname AS database, host(a.client_addr) AS address, s.ssl, s.version, "
+            "count(*) AS count FROM pg_stat_activity a JOIN pg_stat_ssl s USING (pid) "
+            "WHERE a.backend_type = 'client backend' AND a.client_addr IS NOT NULL "
+            f"AND a.usename <> '{spec.replication_user}' GROUP BY 1, 2, 3, 4, 5 ORDER BY 1, 2, 3"
+        ),
+        "md5_roles": _md5_roles(session),
+        "tls_wanting": "" if recovery else _tls_wanting(spec),
         "superuser": session.value("SELECT rolsuper FROM pg_roles WHERE rolname = current_user"),
         "replication_role": _role(session, spec),
         "other_standbys": [
@@ -121,8 +135,31 @@ def _measure(session: Session, spec: Spec, seconds: float) -> dict[str, Any]:
                 f"SELECT application_name AS name FROM pg_stat_replication WHERE application_name <> '{spec.slot}'"
             )
         ],
+        # Over what its statistics have seen: a sample of seconds may meet a quiet moment.
+        "wal_average_bytes_per_second": int(
+            session.value(
+                "SELECT wal_bytes / greatest(extract(epoch FROM clock_timestamp() - stats_reset), 1) FROM pg_stat_wal"
+            )
+            or 0
+        ),
         "wal_bytes_per_second": int((lsn.parse(last) - lsn.parse(first)) / elapsed),
     }
+
+
+def _tls_wanting(spec: Spec) -> str:
+    """Return why a standby could not trust this server; one that is not reached at its address is named elsewhere."""
+    try:
+        return tls.complaint(spec)
+    except BasculeError:
+        return ""
+
+
+def _md5_roles(session: Session) -> list[str]:
+    """Return the roles that no line with SCRAM lets in; who is no superuser may not look."""
+    if not session.value("SELECT rolsuper FROM pg_roles WHERE rolname = current_user"):
+        return []
+    rows = session.query("SELECT rolname AS name FROM pg_authid WHERE rolpassword LIKE 'md5%' ORDER BY 1")
+    return [str(row["name"]) for row in rows]
 
 
 def _auto_settings(session: Session) -> list[str]:
@@ -216,13 +253,6 @@ def _libraries(spec: Spec) -> list[str]:
 def _minor(spec: Spec) -> str:
     words = run([f"{spec.programs}/postgres", "--version"], timeout=20, check=False).stdout.split()
     return words[2] if len(words) > 2 else ""
-
-
-def _bytes(size: str) -> int:
-    """Read a size as PostgreSQL writes it; a bare number is megabytes, as for the settings of the log."""
-    units = {"kB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30, "TB": 1 << 40}
-    number = size.strip().rstrip("kMGTB ")
-    return int(number) * units.get(size.strip()[len(number) :].strip() or "MB", 1)
 
 
 def _icu() -> str:

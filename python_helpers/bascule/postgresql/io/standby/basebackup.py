@@ -17,6 +17,7 @@ from ....system.io.process import run
 from ... import conf
 from ...spec import Spec
 from ..cluster import peer
+from ..cluster import settings as cluster_settings
 from ..cluster.cluster import HOME, SEEDED_MARK, STREAMING, Cluster, load_spec, world
 from . import data_directory, rewind
 from .follow import FOLLOW_FILE, size_of
@@ -72,6 +73,9 @@ def seed(component: str, max_rate: str) -> int:
         with world(component):
             aside = _put_in_place(cluster, partial, doubtful=followed["state"] != "streaming")
             note(aside=aside)
+            # A start that follows nobody, or another, would only be seen after minutes.
+            wanted = {conf.MARK: spec.side, "primary_slot_name": spec.slot, "primary_conninfo": conf.conninfo(spec)}
+            cluster_settings.require_standing(spec, wanted)
             cluster.start(timeout=3600)
         # What an earlier attempt to follow has said is no longer about this cluster.
         storage.remove(HOME / component / FOLLOW_FILE)

@@ -22,7 +22,7 @@ from ..cluster.psql import SqlError
 from ..dump import safety_dump
 from ..rows import snapshot
 from ..switchover import recovery, sight
-from . import divergence
+from . import divergence, restore_point
 
 KEPT_FILE = "kept.json"
 FOLLOW_FILE = "follow.json"
@@ -277,15 +277,19 @@ def keep_aside(cluster: Cluster, epoch: str, guard: GuardState) -> None:
         shutil.rmtree(stale)
     size = size_of(cluster.data)
     free = shutil.disk_usage(cluster.data).free
-    # A copy by reference needs hardly anything, but whether it will be one shows only afterwards.
-    if free < size + size // 10:
+    # A copy that shares its blocks takes room only for what changes until decommission.
+    whole = size + size // 10
+    needed = size // 10 if restore_point.shares_blocks(cluster.data) else whole
+    if free < needed:
         raise BasculeError(
-            expected=f"{size + size // 10} bytes free beside {cluster.data}, to keep its state at the fence aside",
+            expected=f"{needed} bytes free beside {cluster.data}, to keep its state at the fence aside",
             found=f"{free} bytes",
             state=f"{cluster.spec.side} is closed and does not follow; the other side is open and has all data",
             next_command=f"free space on {cluster.spec.side}, then run the sync phase",
         )
-    run(["cp", "-a", "--reflink=auto", f"{cluster.data}/.", str(partial)], timeout=86400)
+    # Where a whole copy has no room, one that does not share after all is an error, not a full disk.
+    reflink = "--reflink=auto" if free >= whole else "--reflink=always"
+    run(["cp", "-a", reflink, f"{cluster.data}/.", str(partial)], timeout=86400)
     run(["sync", "-f", str(partial)], timeout=3600)
     partial.rename(path)
     storage.sync_directory(path.parent)

@@ -18,11 +18,11 @@ from ....system.io import storage, units
 from ....system.io.process import run
 from ... import conf, hba, lsn, scram
 from ...spec import STREAMING, Spec
-from ..cluster import peer
+from ..cluster import peer, tls
 from ..cluster import settings as cluster_settings
 from ..cluster.cluster import HOME, KIND, RETIRED_FILE, SPEC_FILE, Cluster, world
 from ..cluster.psql import Session
-from . import data_directory, divergence, rewind
+from . import before, data_directory, divergence, rewind
 from .follow import FOLLOW_FILE
 
 SEED_FILE = "seed.json"
@@ -35,6 +35,7 @@ class Changes:
     def __init__(self, check: bool) -> None:
         self.check = check
         self.names: list[str] = []
+        self.diff: list[dict[str, str]] = []
 
     def file(self, cluster: Cluster, path: Path, text: str, mode: int = 0o640) -> bool:
         """Write a file of the cluster's if it differs."""
@@ -42,6 +43,10 @@ class Changes:
         if same:
             return False
         self.names.append(str(path))
+        if mode & 0o077:
+            # What the others on the host may not read is not shown either.
+            shown = {"before": storage.read_text(path) or "", "after": text}
+            self.diff.append({"before_header": str(path), "after_header": str(path), **shown})
         if not self.check:
             cluster.write(path, text, mode)
         return True
@@ -51,6 +56,7 @@ def configure(
     spec: Spec,
     password: str,
     active: bool,
+    settings: Mapping[str, str],
     raised: Mapping[str, int],
     *,
     other: GuardState | None = None,
@@ -58,19 +64,13 @@ def configure(
 ) -> tuple[Cluster, Changes]:
     """Write what both sides have alike: description, TLS files, settings, password file, who is let in, guard."""
     cluster, changes = Cluster(spec), Changes(check)
-    if not cluster.config.is_dir():
-        raise BasculeError(
-            expected=f"the cluster {spec.version}/{spec.cluster} on {spec.side}",
-            found=f"no {cluster.config}",
-            state="nothing was changed",
-            next_command=f"pg_createcluster {spec.version} {spec.cluster}",
-        )
     data_directory.require(spec)
     # Nothing is written before it is known that the guard lets this side be taken over.
     status, empty = rule.OPEN if active else rule.CLOSED, not user_databases(cluster)
     store.adopt(spec.component, spec.side, status, other=other, empty=empty, check=True)
     fence_settings.refuse_shared(spec.component, spec.side, KIND, spec.data, HOME)
     _managed(spec)
+    cluster_settings.require_read(spec)
     description = HOME / spec.component / SPEC_FILE
     if storage.read_json(description) != spec.to_dict():
         changes.names.append(str(description))
@@ -92,9 +92,7 @@ def configure(
     forget_retired(spec.component, changes)
     entry = ":".join(_escape(word) for word in ("*", str(spec.peer_port), "*", spec.replication_user, password))
     changes.file(cluster, Path(conf.passfile(spec)), entry + "\n", 0o600)
-    changes.file(
-        cluster, cluster.config / "conf.d" / conf.BASE, conf.base(spec, raised, cluster_settings.wal_compression(spec))
-    )
+    changes.file(cluster, cluster.config / "conf.d" / conf.BASE, conf.base(spec, settings, raised))
     state, adopted = store.adopt(spec.component, spec.side, status, other=other, empty=empty, check=check)
     if adopted:
         changes.names.append("guard")
@@ -130,9 +128,28 @@ def publish(spec: Spec, password: str, *, other: GuardState | None = None, check
                     state="nothing was changed",
                     next_command="ansible-playbook playbooks/status.yml",
                 )
+            elsewhere = cluster_settings.unread_by_server(session, spec)
+            if elsewhere:
+                raise BasculeError(
+                    expected=f"the server of {spec.side} to go by the files that Bascule writes",
+                    found="; ".join(elsewhere),
+                    state="nothing was changed",
+                    next_command="mend what is named, then audit again",
+                )
             running = _settings(session)
-            written = conf.raised_in(storage.read_text(own.config / "conf.d" / conf.BASE))
-            cluster, changes = configure(spec, password, True, written, other=other, check=check)
+            text = storage.read_text(own.config / "conf.d" / conf.BASE)
+            known = before.of_server(session, spec)
+            settings = _serving(session, spec, known, text)
+            if not check:
+                before.keep(spec.component, known)
+            cluster, changes = configure(spec, password, True, settings, conf.raised_in(text), other=other, check=check)
+            if not check:
+                # A side that served nobody before gets more than it needs: what its owner has set instead, holds.
+                needed = settings if known.get("served") else {"ssl": settings["ssl"]}
+                if cluster_settings.not_taken(session, spec, needed):
+                    # Also where an earlier run was killed after it had written.
+                    cluster.reload()
+                cluster_settings.require_taken(session, spec, needed)
             lost = spec.method == STREAMING and _serve_standby(session, spec, password, changes)
             # What the log still holds: a standby that needs older log has lost its way, whatever the slot says.
             oldest = str(session.value("SELECT min(right(name, 16)) FROM pg_ls_waldir() WHERE name ~ '^[0-9A-F]{24}$'"))
@@ -140,15 +157,44 @@ def publish(spec: Spec, password: str, *, other: GuardState | None = None, check
             errors = session.query("SELECT line_number, error FROM pg_hba_file_rules WHERE error IS NOT NULL")
             if errors:
                 raise BasculeError(expected=f"a valid {cluster.config}/pg_hba.conf", found=repr(errors))
+            role = f"SELECT count(*) FROM pg_hba_file_rules WHERE '{spec.replication_user}' = ANY(user_name)"
+            if not check and not session.value(role):
+                raise BasculeError(
+                    expected=f"the server of {spec.side} to read {cluster.config}/pg_hba.conf",
+                    found=f"it knows no rule for {spec.replication_user}",
+                    state=f"{spec.side} serves as before; nothing was copied",
+                    next_command="SHOW hba_file; then prepare again",
+                )
     return {
         "changed": bool(changes.names),
         "changes": changes.names,
+        "diff": changes.diff,
         "settings": running,
         "lost": lost,
         "oldest_segment": oldest,
         "size_bytes": size,
         "system_id": cluster.control().system_id,
         "guard": store.read(spec.component, spec.side).to_dict(),
+    }
+
+
+def _serving(session: Session, spec: Spec, known: Mapping[str, Any], text: str | None) -> dict[str, str]:
+    """Return what the file of a side that serves has to set: what it lacks, or what it sets since it was no copy."""
+    if not known.get("served"):
+        return conf.whole(spec, cluster_settings.wal_compression(spec))
+    if spec.method != STREAMING:
+        # A dump is taken on the spot, and travels by SSH.
+        return {}
+    tls_wanting = "ssl" in conf.set_in(text) or bool(tls.complaint(spec))
+    return conf.needed(spec, known["settings"], tls=tls_wanting, other_slots=before.other_slots(session, spec))
+
+
+def _waiting(spec: Spec, text: str | None) -> dict[str, str]:
+    """Return what the file of a closed side has to set; one that served before keeps what it was given then."""
+    if not before.read(spec.component).get("served"):
+        return conf.whole(spec, cluster_settings.wal_compression(spec))
+    return {
+        name: value for name, value in conf.set_in(text).items() if name != conf.MARK and name not in conf.NOT_SMALLER
     }
 
 
@@ -214,10 +260,12 @@ def stage(
                 state="nothing was changed",
                 next_command="move them away, or set postgresql_replication_replace_target: true",
             )
-        written = conf.raised_in(storage.read_text(cluster.config / "conf.d" / conf.BASE))
-        raised = conf.to_raise(written, _running_settings(cluster) if seeded else {}, settings)
-        cluster, changes = configure(spec, password, False, raised, other=other, check=check)
+        text = storage.read_text(cluster.config / "conf.d" / conf.BASE)
+        raised = conf.to_raise(conf.raised_in(text), _running_settings(cluster) if seeded else {}, settings)
+        cluster, changes = configure(spec, password, False, _waiting(spec, text), raised, other=other, check=check)
         if not check:
+            before.keep(spec.component, {"served": False})
+            cluster_settings.require_standing(spec, {conf.MARK: spec.side, "ssl": "on"})
             cluster_settings.require(spec, settings)
         if cluster.start_mode() != "manual":
             changes.names.append("start.conf")
@@ -230,9 +278,9 @@ def stage(
                     cluster.start()
         elif not units.is_running(spec.unit_name("seed")):
             changes.names.append("base backup")
-            before = storage.read_json(HOME / spec.component / SEED_FILE) or {}
-            if before.get("state") in ("running", "failed"):
-                why = before.get("error") or "it was interrupted"
+            last = storage.read_json(HOME / spec.component / SEED_FILE) or {}
+            if last.get("state") in ("running", "failed"):
+                why = last.get("error") or "it was interrupted"
                 warnings.append(f"the base backup starts again from nothing, the last one did not end well: {why}")
             if not check:
                 # Whoever cannot log in finds out now, not after hours.
@@ -243,7 +291,13 @@ def stage(
                 )
                 rate = ["--max-rate", max_rate] if max_rate else []
                 units.start(spec.unit_name("seed"), [*units.AGENT, "seed", "--component", spec.component, *rate])
-    return {"changed": bool(changes.names), "changes": changes.names, "seeded": seeded, "warnings": warnings}
+    return {
+        "changed": bool(changes.names),
+        "changes": changes.names,
+        "diff": changes.diff,
+        "seeded": seeded,
+        "warnings": warnings,
+    }
 
 
 def stage_closed(
@@ -268,7 +322,11 @@ def stage_closed(
                 state="nothing was changed",
                 next_command="move them away, or set postgresql_replication_replace_target: true",
             )
-        cluster, changes = configure(spec, password, False, {}, other=other, check=check)
+        text = storage.read_text(cluster.config / "conf.d" / conf.BASE)
+        cluster, changes = configure(spec, password, False, _waiting(spec, text), {}, other=other, check=check)
+        if not check:
+            before.keep(spec.component, {"served": False})
+            cluster_settings.require_standing(spec, {conf.MARK: spec.side})
         if cluster.start_mode() != "manual" or (cluster.exists() and not cluster.has_signal()):
             # What is there may run as a primary, with nobody's data in it: it ends, and starts as none any more.
             changes.names.append("closed")

@@ -19,6 +19,7 @@ from ...rows import literal
 from ..cluster.cluster import HOME, RETIRED_FILE, Cluster, load_spec, world
 from ..dump import job
 from ..rows import snapshot
+from . import before
 
 _LONGEST = 7 * 86400
 
@@ -46,7 +47,7 @@ def retire(
     changes = [str(path) for path in leftovers(cluster)]
     dump: dict[str, Any] | None = None
     if active:
-        changes.append(f"slot {spec.slot}")
+        changes += [f"slot {spec.slot}", *(str(path) for path in before.traces(cluster))]
     else:
         if not recipient.startswith("age1"):
             raise BasculeError(
@@ -72,6 +73,7 @@ def retire(
                     session.execute(f"SELECT pg_drop_replication_slot('{spec.slot}')")
                 if session.query(f"SELECT 1 AS one FROM pg_roles WHERE rolname = {literal(spec.replication_user)}"):
                     session.execute(f'ALTER ROLE "{spec.replication_user}" NOLOGIN')
+            before.give_back(cluster)
             # Nobody is behind the other side's port any more.
             units.stop(spec.unit_name("fence-probe"))
         else:
