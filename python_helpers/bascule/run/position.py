@@ -278,7 +278,7 @@ def next_command(
         "make the machine that was not read reachable, then ask again: ansible-playbook playbooks/status.yml; "
         "if it is lost for good: docs/runbooks/site_lost.md"
     )
-    if silent or where & {"unread", *_ALONE}:
+    if (silent and not where & {"unprepared", "guard-lost"}) or where & {"unread", *_ALONE}:
         waiting = any("frozen" in word for word in where) or last.phase in ("cutover", "rollback")
         for site, command in (("source", back), ("target", go)):
             if waiting and all(word.startswith(site) for word in where):
