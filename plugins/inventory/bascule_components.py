@@ -46,6 +46,7 @@ from ansible.inventory.manager import InventoryManager
 from ansible.plugins.inventory import BaseInventoryPlugin
 
 from bascule.errors import BasculeError
+from bascule.plugin.control_sockets import ssh_settings
 from bascule.run.components import layer_group, resolve
 from bascule.system.io import storage
 
@@ -64,6 +65,11 @@ class InventoryModule(BaseInventoryPlugin):
     def parse(self, inventory: Any, loader: Any, path: str, cache: bool = True) -> None:
         """Add the components to the inventory."""
         super().parse(inventory, loader, path, cache)
+        try:
+            # Here, as every playbook reads its inventory before it connects to anything.
+            ssh_settings()
+        except BasculeError as error:
+            raise AnsibleParserError(error.message()) from error
         config = self._read_config_data(path)
         machines = set(inventory.hosts) | self._machines_beside(Path(path))
         try:

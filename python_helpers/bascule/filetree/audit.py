@@ -52,6 +52,11 @@ def _of_one(name: str, found: Found) -> list[str]:
         reasons.append(f"the tree on {name} is a part of another file system, which cannot be made read-only alone")
     if survey.get("nested_mounts"):
         reasons.append(f"file systems are mounted inside the tree on {name}: {', '.join(survey['nested_mounts'])}")
+    if survey.get("shared"):
+        reasons.append(
+            f"the file system of the tree on {name} also holds {'; '.join(survey['shared'])}: a fence makes all of it "
+            "read-only; give the tree a file system of its own, or unmount the others"
+        )
     if survey.get("beyond"):
         reasons.append(
             f"the tree on {name} could be written to while it is passive, by {'; by '.join(survey['beyond'])}: "

@@ -11,14 +11,16 @@ Pure: texts of /proc come in, decisions go out; bascule.filetree.io.fence.mounts
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Optional
 
 from ..errors import BasculeError
-from ..system.mountinfo import Mount, mounted_at
+from ..system.mountinfo import Mount, holder, mounted_at
 
 ACTIVE, FROZEN, CLOSED, PASSIVE = "active", "frozen", "closed", "passive"
+# What no fence may make read-only.
+_SYSTEM = ("/", "/boot", "/etc", "/usr", "/var", "/var/lib/bascule", "/var/log")
 STATES = (ACTIVE, FROZEN, CLOSED, PASSIVE)
 
 
@@ -64,6 +66,8 @@ class View:
     # Ways to write to it that no mount of it can forbid: overlays with their upper layer in it, processes that sit in a
     # mount which is in no table any more. Only a file system that is read-only as a whole stops these.
     beyond: tuple[str, ...] = ()
+    # What else lies on the same file system and is in use: a fence, which makes all of it read-only, would hit it.
+    shared: tuple[str, ...] = ()
 
     @property
     def state(self) -> str:
@@ -114,7 +118,23 @@ def view_of(
         tuple(away),
         nested=tuple(sorted({m.path for m in mounts if m.path.startswith(inside)})),
         beyond=tuple(beyond),
+        shared=tuple(_shared(public, mounts, away)),
     )
+
+
+def _shared(public: Mount, own: Sequence[Mount], away: Iterable[Elsewhere]) -> list[str]:
+    """Name what is in use on the tree's file system and lies outside the tree, or holds the system itself."""
+    inside = public.root.rstrip("/") + "/"
+    outside = [
+        f"{mount.path} (its part {mount.root})"
+        for mount in own
+        if mount.device == public.device and not (mount.root + "/").startswith(inside)
+    ]
+    outside += [
+        f"{one.describe()} (its part {one.mount.root})" for one in away if not (one.mount.root + "/").startswith(inside)
+    ]
+    system = [place for place in _SYSTEM if (found := holder(own, place)) and found.device == public.device]
+    return outside + [f"this host's {place}" for place in system]
 
 
 @dataclass(frozen=True)

@@ -5,18 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from ansible import constants
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
-from ansible.plugins.loader import connection_loader
 from ansible.utils.vars import load_extra_vars
 
 from ..errors import BasculeError
 from ..run import context, verbs
 from ..run.context import Announced
 from ..run.io.journal import Journal
-from ..system.io import storage
 from ..system.ssh import Target, target
+from .control_sockets import ssh_settings
 
 
 class ControllerAction(ActionBase):
@@ -95,24 +93,11 @@ class Scope:
 
     def journal_targets(self) -> dict[str, Target]:
         """Return how to reach the journal host of each site."""
-        return context.journal_targets(self.get("plan_journal_hosts"), self.hostvars, *_ssh_settings())
+        return context.journal_targets(self.get("plan_journal_hosts"), self.hostvars, *ssh_settings())
 
     def target(self, host: str) -> Target:
         """Return how to reach a machine of the inventory."""
-        return target(host, self.hostvars[host], *_ssh_settings())
-
-
-def _ssh_settings() -> tuple[str, str]:
-    """Return (ssh_args, directory for control sockets) as Ansible is configured."""
-    # Loading the plugin is what makes its options known.
-    connection_loader.get("ssh", class_only=True)
-    ssh_args, directory = (
-        str(constants.config.get_config_value(name, plugin_type="connection", plugin_name="ssh"))
-        for name in ("ssh_args", "control_path_dir")
-    )
-    path = storage.expand_user(directory)
-    storage.make_directory(path)
-    return ssh_args, str(path)
+        return target(host, self.hostvars[host], *ssh_settings())
 
 
 def plain(value: Any) -> Any:

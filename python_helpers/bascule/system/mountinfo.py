@@ -85,5 +85,16 @@ def mounted_at(mounts: Iterable[Mount], path: str) -> Optional[Mount]:
     return found
 
 
+def holder(mounts: Iterable[Mount], path: str) -> Optional[Mount]:
+    """Return the mount on which a path lies."""
+    found = None
+    for mount in mounts:
+        above = path == mount.path or path.startswith(mount.path.rstrip("/") + "/")
+        # A later mount at the same path covers the earlier one.
+        if above and (found is None or len(mount.path) >= len(found.path)):
+            found = mount
+    return found
+
+
 def _unquote(text: str) -> str:
     return _OCTAL.sub(lambda match: chr(int(match.group(1), 8)), text)

@@ -53,7 +53,7 @@ def target(host: str, variables: Mapping[str, Any], ssh_args: str, control_direc
         )
     argv = ["ssh", *_words(ssh_args)]
     # BatchMode: a question for a password would wait for ever where nobody sees it.
-    argv += ["-o", "BatchMode=yes", "-o", "ConnectTimeout=5", "-o", f"ControlPath={control_directory}/journal-%C"]
+    argv += ["-o", "BatchMode=yes", "-o", "ConnectTimeout=5", "-o", f"ControlPath={control_directory}/j-%C"]
     if key := variables.get("ansible_ssh_private_key_file") or variables.get("ansible_private_key_file"):
         argv += ["-i", str(key)]
     if port := variables.get("ansible_port"):

@@ -178,3 +178,38 @@ def test_a_mount_namespace_without_a_process_is_fenced_as_well(pair: Pair) -> No
     seen = pair.run("target", ["nsenter", "--mount=/run/spaces/one", "touch", f"{TREE}/x"])
     assert "Read-only file system" in seen.err
     shell(pair, "target", "umount /run/spaces/one; umount /run/spaces")
+
+
+def power_cycle_without_the_agent(pair: Pair, side: str) -> None:
+    """Start a host again whose agent is gone, and give the agent back once services run."""
+    shell(pair, side, "mv /usr/local/lib/bascule/bascule.pyz /root/; sync")
+    pair.kill(side)
+    pair.boot(side)
+    pair.until(side, "systemctl is-failed --quiet bascule-boot.service")
+
+
+def give_the_agent_back(pair: Pair, side: str) -> None:
+    shell(pair, side, "mv /root/bascule.pyz /usr/local/lib/bascule/; systemctl restart bascule-boot.service")
+
+
+@pytest.mark.long
+def test_without_the_agent_a_closed_tree_comes_up_closed_and_an_open_one_serves(pair: Pair) -> None:
+    shell(pair, "target", "rm -f /root/wrote; systemctl enable --quiet writer.service")
+    power_cycle_without_the_agent(pair, "target")
+    pair.until("target", "test -s /root/wrote")
+    assert shell(pair, "target", "cat /root/wrote") == "no\n"
+    shell(pair, "target", "systemctl disable --quiet writer.service")
+    give_the_agent_back(pair, "target")
+    pair.must("freeze", "sync", "switch", "thaw")
+    for side in ("source", "target"):
+        power_cycle_without_the_agent(pair, side)
+    refused = pair.run("source", ["touch", f"{TREE}/x"])
+    assert "Read-only file system" in refused.err
+    shell(pair, "target", f"touch {TREE}/while-the-agent-was-gone")
+    for side in ("source", "target"):
+        give_the_agent_back(pair, side)
+    # Nothing is left of it where it is undone, and what came up closed opens as ever.
+    pair.must("freeze", "sync", "switch", "thaw", direction="back")
+    shell(pair, "source", f"test -e {TREE}/while-the-agent-was-gone; touch {TREE}/x; rm {TREE}/x")
+    assert pair.run("source", ["bash", "-c", "ls /etc/systemd/system/*/zzz-bascule-*"]).rc != 0
+    assert "changed=0" in pair.must("prepare").stdout

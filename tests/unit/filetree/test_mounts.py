@@ -62,6 +62,43 @@ def test_a_view_finds_what_is_mounted_inside_the_tree() -> None:
     assert mounts.view_of(PATH, PRIVATE, parse_mountinfo(TABLE)).nested == ()
 
 
+# As a btrfs shows its subvolumes: one device, several parts; and a tree that is the whole of it.
+BTRFS = """36 25 0:30 /@ / rw - btrfs /dev/vda2 rw,subvol=/@
+37 36 0:30 /@home /home rw - btrfs /dev/vda2 rw,subvol=/@home
+38 36 0:30 /@home/u /mnt/u rw - btrfs /dev/vda2 rw,subvol=/@home
+39 36 0:31 / /srv rw - btrfs /dev/vdb rw,subvol=/
+40 36 0:31 /part /mnt/part rw - btrfs /dev/vdb rw,subvol=/
+"""
+
+
+def test_what_shares_the_file_system_with_the_tree_is_named() -> None:
+    table = parse_mountinfo(BTRFS)
+    shared = mounts.view_of("/home", PRIVATE, table).shared
+    assert shared[0] == "/ (its part /@)"
+    assert {"this host's /etc", "this host's /var/lib/bascule"} <= set(shared)
+    assert not any("/mnt/u" in one for one in shared)
+    # What is mounted of a tree is a part of it, and is fenced with it.
+    assert mounts.view_of("/srv", PRIVATE, table).shared == ()
+    who = {"namespace": "mnt:[9]", "pid": "77", "command": "init", "unit": "nspawn.service"}
+    there = [replace(table[1], mount_id=99, root="/@machine", path="/")]
+    apart = [replace(table[3], path="/"), table[1]]
+    assert mounts.view_of("/home", PRIVATE, apart, [(who, there)]).shared == (
+        "/ in the mount namespace of nspawn.service (process 77) (its part /@machine)",
+    )
+
+
+def test_a_tree_on_the_file_system_of_the_host_itself_is_named() -> None:
+    """`mount --bind / /srv/courses` shows a whole file system as well."""
+    table = parse_mountinfo("36 25 8:1 / / rw - ext4 /dev/a rw\n37 36 8:1 / /srv rw - ext4 /dev/a rw\n")
+    assert "this host's /usr" in mounts.view_of("/srv", PRIVATE, table).shared
+    table = parse_mountinfo("36 25 8:1 / / rw - ext4 /dev/a rw\n37 36 8:2 / /var rw - ext4 /dev/b rw\n")
+    assert mounts.view_of("/var", "/var/lib/bascule/c/tree", table).shared == (
+        "this host's /var",
+        "this host's /var/lib/bascule",
+        "this host's /var/log",
+    )
+
+
 def test_another_file_system_at_the_private_path_is_not_the_tree() -> None:
     other = replace(mount(PRIVATE), device="9:9")
     assert mounts.view_of(PATH, PRIVATE, [mount(PATH), other]).private_mount is None

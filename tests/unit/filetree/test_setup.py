@@ -14,7 +14,7 @@ from bascule.errors import BasculeError, GuardRefused
 from bascule.filetree import audit
 from bascule.filetree.boot_order import Order
 from bascule.filetree.io import setup
-from bascule.filetree.io.fence import mounts, side
+from bascule.filetree.io.fence import durable, mounts, side
 from bascule.filetree.io.transfer import ssh_key
 from bascule.filetree.io.transfer.ssh_key import Peer
 from bascule.filetree.mounts import PASSIVE, TreeError
@@ -127,6 +127,20 @@ def test_a_tree_that_is_mounted_too_late_to_be_fenced_is_refused(kernel: Kernel)
     assert f"the tree on a could not be fenced after a reboot: {kernel.order.fault}: {kernel.order.mend}" in found
 
 
+def test_a_file_system_that_others_share_is_refused_by_name(kernel: Kernel) -> None:
+    (Path(kernel.side.path) / "page").write_text("x")
+    kernel.shared = ("/ (its part /@)",)
+    for check in (True, False):
+        with pytest.raises(TreeError, match=r"nothing else that is in use; found: it also holds / \(its part /@\)"):
+            set_up(kernel, "open", check=check)
+    assert not kernel.side.home.exists()
+    found = audit.faults(
+        "a", {"survey": {"rsync": "3", "b3sum": "1", "shared": kernel.shared}}, "b", {},
+        room_percent=0, clock_difference=0, clock_limit=1,
+    )  # fmt: skip
+    assert any("the file system of the tree on a also holds / (its part /@)" in one for one in found)
+
+
 def test_a_unit_fences_the_tree_whenever_it_is_mounted(kernel: Kernel) -> None:
     kernel.order = Order("srv-a.mount", services=("web.service",))
     path = kernel.side.base.parent / "units" / f"bascule-{COMPONENT}-fence.service"
@@ -178,6 +192,7 @@ def test_retiring_removes_everything_but_the_tree_and_the_guard(
     assert not kernel.side.kept.exists()
     assert authorized(kernel) == ""
     assert kernel.side.guard().status == "closed"
+    assert durable.held(COMPONENT), "it stays closed, also at the next boot"
     kernel.private = False
     assert setup.retire(COMPONENT, kernel.side.name, active=False) == []
 

@@ -52,6 +52,14 @@ def test_freeze_and_thaw_twice(active: Kernel) -> None:
     assert freeze(active, False)[0] == []
 
 
+def test_what_came_to_share_the_file_system_is_not_made_read_only(active: Kernel) -> None:
+    active.shared = ("/ (its part /@)",)
+    for verb in (freeze, lambda kernel: transitions.close(COMPONENT, kernel.side.name, "1.a")):
+        with pytest.raises(TreeError, match="it also holds / "):
+            verb(active)
+    assert (state(active), active.taken, active.side.guard().status) == (ACTIVE, [], "open")
+
+
 def test_check_mode_says_and_touches_nothing(active: Kernel) -> None:
     done, _ = freeze(active, check=True)
     assert "make the file system read-only" in done
@@ -185,6 +193,8 @@ def test_receiving_needs_a_closed_guard(active: Kernel, passive: Kernel, monkeyp
         [
             f"mount the tree at the private path {passive.side.tree}",
             f"make the mount {passive.side.path} read-only",
+            f"write {passive.units}/srv-courses.mount.d/zzz-bascule-{COMPONENT}.conf: {passive.side.path} comes up "
+            "read-only at every boot",
         ],
         "",
     )

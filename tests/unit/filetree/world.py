@@ -10,12 +10,13 @@ from typing import Any, Optional
 
 import pytest
 
-from bascule.filetree import changes
+from bascule.filetree import changes, closed_at_boot
 from bascule.filetree.boot_order import Order
 from bascule.filetree.changes import Changes, Log, Mark
 from bascule.filetree.io import audit, boot, transitions
-from bascule.filetree.io.fence import mounts
+from bascule.filetree.io.fence import durable, mounts
 from bascule.filetree.io.fence import side as fence_side
+from bascule.filetree.io.fence.durable import MountUnit
 from bascule.filetree.io.fence.side import Side
 from bascule.filetree.io.recorder import client
 from bascule.filetree.mounts import Elsewhere, Step, TreeBusy, View
@@ -46,6 +47,9 @@ class Kernel:
     elsewhere: list[Elsewhere] = field(default_factory=list)
     nested: tuple[str, ...] = ()
     beyond: tuple[str, ...] = ()
+    shared: tuple[str, ...] = ()
+    # How the tree's mount is configured for a boot; nothing when systemd does not mount it.
+    configuration: tuple[str, ...] = ("[Mount]\nWhat=/dev/loop0\nOptions=noatime,nofail\n",)
     # What systemd says of the mount's place at boot.
     order: Order = field(default_factory=lambda: Order("srv-courses.mount"))
     taken: list[str] = field(default_factory=list)
@@ -63,7 +67,7 @@ class Kernel:
         away = tuple(self.elsewhere)
         beyond = self.beyond if deep else ()
         public = mount(path, self.public_ro, self.super_ro)
-        return View(path, private, public, inner, (), away, self.nested, beyond)
+        return View(path, private, public, inner, (), away, self.nested, beyond, self.shared)
 
     def take(self, step: Step, view: View) -> None:
         self.taken.append(step.describe())
@@ -114,11 +118,28 @@ class Kernel:
     def systemctl(self, argv: Sequence[str], **_: Any) -> Result:
         """Enable a unit as systemctl does."""
         if "reenable" in argv:
-            units_directory = self.side.base.parent / "units"
-            wants = units_directory / f"{self.order.unit}.wants"
+            wants = self.units / f"{self.order.unit}.wants"
             wants.mkdir(parents=True, exist_ok=True)
-            (wants / argv[-1]).symlink_to(units_directory / argv[-1])
+            (wants / argv[-1]).symlink_to(self.units / argv[-1])
         return Result(tuple(argv), 0, "", "")
+
+    def mount_units(self, component: str, paths: Sequence[str]) -> list[MountUnit]:
+        return [MountUnit(self.order.unit, path, self.configuration) for path in paths]
+
+    @property
+    def units(self) -> Path:
+        """Where systemd looks for what a boot does."""
+        return self.side.base.parent / "units"
+
+    def boot(self) -> None:
+        """Start this machine without the host agent: systemd mounts the tree as its unit and drop-ins say."""
+        options = closed_at_boot.options_of(
+            [*self.configuration, *(path.read_text() for path in durable.held(self.side.component))]
+        )
+        asked = [path for path in self.units.glob("sysinit.target.d/*") if "Wants=bascule" in path.read_text()]
+        self.public_ro = self.super_ro = closed_at_boot.is_read_only(options) or bool(asked)
+        self.private = False
+        Path(self.side.tree).unlink(missing_ok=True)
 
     def refused(self, path: str) -> bool:
         return self.super_ro or (path == self.side.path and self.public_ro)
@@ -152,7 +173,10 @@ def use(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(client, name, getattr(kernel, name))
     monkeypatch.setattr(client, "remove", kernel.stop)
     monkeypatch.setattr(boot, "order", lambda path, runner=None: kernel.order)
-    monkeypatch.setattr(boot, "UNITS", base.parent / "units")
+    monkeypatch.setattr(boot, "UNITS", kernel.units)
+    monkeypatch.setattr(durable, "UNITS", kernel.units)
+    monkeypatch.setattr(durable, "mount_units", kernel.mount_units)
+    monkeypatch.setattr(durable, "reload", lambda: None)
     monkeypatch.setattr(boot.install, "__kwdefaults__", {"check": False, "runner": kernel.systemctl})
     monkeypatch.setattr(audit, "run", lambda *_, **__: (_ for _ in ()).throw(AssertionError("no process")))
 

@@ -210,6 +210,19 @@ def said(output: str) -> list[str]:
     return re.findall(r'"msg": "((?:top|low) \w+ [\w-]+ [\w-]+ \w+)"', output)
 
 
+def test_a_directory_for_control_sockets_that_others_can_write_to_is_refused_before_anything_connects(
+    world: World,
+) -> None:
+    sockets = world.path / "s"
+    sockets.mkdir()
+    sockets.chmod(0o777)
+    world.environment["ANSIBLE_SSH_CONTROL_PATH_DIR"] = str(sockets)
+    rc, out = world.run(play("check"))
+    assert rc != 0
+    assert f"{sockets} is writable for others (mode 0777)" in out.replace("\n", " ")
+    assert list(world.hosts.iterdir()) == []
+
+
 def test_a_phase_runs_layer_by_layer_and_is_journalled_at_both_sites(world: World) -> None:
     rc, output = world.run(play("freeze"), play("switch", "back"))
     assert rc == 0, output

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,31 @@ def test_appending_and_removing(tmp_path: Path) -> None:
     storage.append(path, "b")
     assert (storage.read_text(path), storage.size(path), storage.ends_with_newline(path)) == ("a\nb", 3, False)
     assert (storage.remove(path), storage.remove(path), storage.size(path)) == (True, False, 0)
+
+
+def test_a_private_directory_is_nobody_elses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A directory below /tmp can be made first by anybody who knows its name."""
+    home = tmp_path / "home"
+    home.mkdir(0o755)
+    storage.private_directory(home / "a" / "cp")
+    storage.private_directory(home / "a" / "cp")
+    assert (home / "a" / "cp").stat().st_mode & 0o777 == 0o700
+    (home / "link").symlink_to(home / "a" / "cp")
+    with pytest.raises(StoreError, match="link is a symbolic link"):
+        storage.private_directory(home / "link")
+    (home / "a" / "cp").chmod(0o770)
+    with pytest.raises(StoreError, match=r"cp is writable for others \(mode 0770\)"):
+        storage.private_directory(home / "a" / "cp")
+    (home / "a" / "cp").chmod(0o700)
+    (home / "a").chmod(0o777)
+    with pytest.raises(StoreError, match=r"a is writable for others \(mode 0777\)"):
+        storage.private_directory(home / "a" / "cp")
+    # As /tmp is: nobody renames or removes what is another's.
+    (home / "a").chmod(0o1777)
+    storage.private_directory(home / "a" / "cp")
+    monkeypatch.setattr(os, "geteuid", lambda: 12345)
+    with pytest.raises(StoreError, match="cp is owned by user"):
+        storage.private_directory(home / "a" / "cp")
 
 
 def test_json_that_does_not_parse_is_an_error(tmp_path: Path) -> None:

@@ -63,6 +63,7 @@ def survey(side: Side, owners_there: Mapping[str, Any]) -> dict[str, Any]:
         "unmatched_owners": owners.unmatched(side, owners_there),
         "nested_mounts": list(view.nested),
         "beyond": list(view.beyond),
+        "shared": list(view.shared),
         "boot": boot.order(side.path).advice if view.public_mount else "",
         "sentinel": os.path.isfile(os.path.join(side.path, side.sentinel)),
         "rsync": _version(["rsync", "--version"]),

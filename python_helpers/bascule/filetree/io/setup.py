@@ -117,10 +117,9 @@ def _set_up(side: Side, peer: Peer, adopt: str, order: Order, adopt_filled: bool
     guard, adopted = store.adopt(side.component, side.name, adopt, root=side.base / "guard", check=check)
     if adopted:
         done.append(f"take the side over as {adopt}")
-    if guard.status == rule.CLOSED and fence_side.look(side).state not in (CLOSED, PASSIVE):
-        done += (
-            [step.describe() for step in fence_side.plan(side, PASSIVE)] if check else fence_side.apply(side, PASSIVE)
-        )
+    if guard.status == rule.CLOSED and not fence_side.is_closed(side):
+        wanted = CLOSED if fence_side.look(side).state == CLOSED else PASSIVE
+        done += fence_side.plan(side, wanted) if check else fence_side.apply(side, wanted)
     elif fence_side.look(side).private_mount is None:
         done += [f"mount the tree at the private path {side.tree}"] if check else fence_side.apply_private(side)
     if not fresh and guard.status == rule.OPEN:
@@ -184,6 +183,7 @@ def _check_path(side: Side) -> None:
             next_command=f"give the tree a file system of its own at {side.path} on {side.name}: only a whole file "
             "system can be made read-only for everybody",
         )
+    fence_side.check_alone(side, view)
 
 
 def _check_empty(side: Side, adopt_filled: bool) -> None:

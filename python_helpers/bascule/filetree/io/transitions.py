@@ -35,11 +35,13 @@ def freeze(component: str, side_name: str, value: bool, *, check: bool = False) 
     if guard.status != rule.OPEN and (value or check):
         return [], guard
     if value:
-        fence_side.check_nested(side, fence_side.look(side))
+        view = fence_side.look(side)
+        fence_side.check_nested(side, view)
+        fence_side.check_alone(side, view)
     wanted = FROZEN if value else ACTIVE
     guard, marked = store.frozen(component, side.name, value, root=side.base / "guard", check=True)
     if check:
-        done = [step.describe() for step in fence_side.plan(side, wanted)]
+        done = fence_side.plan(side, wanted)
         return done + (_mark(value) if marked else []), guard
     if not value:
         # The mark goes last: a tree that is marked as frozen but writable is frozen again by whoever looks.
@@ -60,7 +62,7 @@ def make_ready(component: str, side_name: str, *, check: bool = False) -> tuple[
     """Let root's private path receive; return what was done and where a transfer keeps what it replaces."""
     side = _side(component, side_name)
     if check:
-        return [step.describe() for step in fence_side.plan(side, PASSIVE)], fence_side.backup_dir(side)
+        return fence_side.plan(side, PASSIVE), fence_side.backup_dir(side)
     closing_manifest.seal(side)
     return fence_side.apply(side, PASSIVE), fence_side.backup_dir(side)
 
@@ -73,11 +75,13 @@ def close(component: str, side_name: str, epoch: str, *, check: bool = False) ->
     """
     side = _side(component, side_name)
     if check:
-        done = [step.describe() for step in fence_side.plan(side, CLOSED)]
+        done = fence_side.plan(side, CLOSED)
         return {"changed": True, "done": [*done, "give the receipt"], "receipt": None}
     if side.guard().status in (rule.OPEN, rule.OPENING):
         # What clients wrote there would be on neither side. One that is closed holds what its receipt says.
-        fence_side.check_nested(side, fence_side.look(side))
+        view = fence_side.look(side)
+        fence_side.check_nested(side, view)
+        fence_side.check_alone(side, view)
     with store.closing(component, side.name, epoch, root=side.base / "guard") as guard:
         done = []
         for operation in ("push", "verify", "repair", "links", closing_manifest.OPERATION):
@@ -157,7 +161,7 @@ def open_(
     """Open for an epoch with the other side's receipt: compare, make writable, prove."""
     side = _side(component, side_name)
     if check:
-        done = [step.describe() for step in fence_side.plan(side, ACTIVE)]
+        done = fence_side.plan(side, ACTIVE)
         return {"changed": True, "done": done, "guard": side.guard().to_dict(), "still_read_only": []}
     other = Receipt.from_dict(receipt)
     fence_side.apply_private(side)

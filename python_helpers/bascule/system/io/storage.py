@@ -8,6 +8,7 @@ import fcntl
 import hashlib
 import json
 import os
+import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -60,6 +61,35 @@ def make_directory(path: AnyPath, mode: int = 0o700) -> None:
         with contextlib.suppress(FileExistsError):
             directory.mkdir(mode=mode)
         sync_directory(directory.parent)
+
+
+def private_directory(path: AnyPath) -> None:
+    """Make a directory, and raise StoreError unless it is this user's own and nobody else can change what lies in it.
+
+    Whoever has made a directory in /tmp first decides what is found there, whatever its name.
+    """
+    target = Path(path)
+    make_directory(target)
+    for one in (target, *target.parents):
+        status = one.lstat()
+        if stat.S_ISLNK(status.st_mode):
+            fault = "a symbolic link" if one == target else ""
+        elif not stat.S_ISDIR(status.st_mode):
+            fault = "no directory"
+        elif status.st_uid != os.geteuid() and (one == target or status.st_uid != 0):
+            fault = f"owned by user {status.st_uid}"
+        elif status.st_mode & 0o022 and (one == target or not status.st_mode & stat.S_ISVTX):
+            fault = f"writable for others (mode {stat.S_IMODE(status.st_mode):04o})"
+        else:
+            fault = ""
+        if fault:
+            raise StoreError(
+                expected=f"{target} to be a directory of this user alone",
+                found=f"{one} is {fault}",
+                state="nothing was connected, read or written there",
+                next_command=f"ls -ld {one}; name another one (in ansible.cfg: control_path_dir = ~/.ansible/cp), or, "
+                f"when it is yours: chmod go-w {one}",
+            )
 
 
 def sync_directory(path: AnyPath) -> None:

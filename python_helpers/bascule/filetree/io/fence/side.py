@@ -16,7 +16,7 @@ from ....guard.io import fence_settings, store
 from ....system.io import storage
 from ...mounts import ACTIVE, CLOSED, FROZEN, PASSIVE, Step, TreeBusy, TreeError, View, steps
 from ...transfer import NUMBERS
-from . import mounts
+from . import durable, mounts
 
 BASE = Path("/var/lib/bascule")
 FLIPS = Path("/run/bascule")
@@ -26,7 +26,12 @@ BUSY_WAIT = 4.0
 # What a link carried longer ago is measured again.
 _LINK_KEPT_SECONDS = 86400
 # Which guard states may be in which state of the mounts: what lets writes in is checked under the lock that changes it.
-_PERMITS = {ACTIVE: (rule.OPEN, rule.OPENING), PASSIVE: (rule.CLOSED, rule.CLOSING)}
+_PERMITS = {
+    ACTIVE: (rule.OPEN, rule.OPENING),
+    PASSIVE: (rule.CLOSED, rule.CLOSING),
+    # A boot closes a side whose opening was cut short.
+    CLOSED: (rule.CLOSED, rule.CLOSING, rule.OPENING),
+}
 
 
 @dataclass(frozen=True)
@@ -153,9 +158,13 @@ def look(side: Side, deep: bool = False) -> View:
     return mounts.look(side.path, side.tree, deep)
 
 
-def plan(side: Side, wanted: str) -> list[Step]:
-    """Return what would be done to bring the mounts into a state."""
-    return steps(look(side, wanted == PASSIVE), wanted, _flips(side))
+def plan(side: Side, wanted: str) -> list[str]:
+    """Return, in words, what would be done to bring the mounts into a state."""
+    view = look(side, wanted == PASSIVE)
+    return [
+        *[step.describe() for step in steps(view, wanted, _flips(side))],
+        *(_hold(side, check=True) if wanted in (CLOSED, PASSIVE) else durable.release(side.component, check=True)),
+    ]
 
 
 def ready(side: Side) -> bool:
@@ -163,11 +172,17 @@ def ready(side: Side) -> bool:
     if side.guard().status != rule.CLOSED:
         return False
     view = look(side, deep=True)
-    return view.public_mount is not None and not view.beyond and not steps(view, PASSIVE, _flips(side))
+    if view.public_mount is None or view.beyond or steps(view, PASSIVE, _flips(side)):
+        return False
+    return bool(durable.held(side.component))
 
 
 def apply(side: Side, wanted: str) -> list[str]:
-    """Bring the mounts into a state and prove it by trying to write; return what was done."""
+    """Bring the mounts into a state, now and at every boot, and prove it by trying to write; return what was done.
+
+    What keeps a tree closed at boot stands before a closing can give its receipt, and goes while an opening is only
+    permitted: it never outlives the moment at which this side counts as open.
+    """
     done: list[str] = []
     storage.make_directory(side.home)
     os.chmod(side.home, 0o700)
@@ -182,8 +197,12 @@ def apply(side: Side, wanted: str) -> list[str]:
                 next_command="ansible-playbook playbooks/status.yml",
             )
         try:
+            if wanted in (ACTIVE, FROZEN) and guard.status in _PERMITS[ACTIVE]:
+                done += _release(side)
             _reach(side, wanted, done)
             prove(side, wanted)
+            if wanted in (CLOSED, PASSIVE):
+                done += _hold(side)
         except TreeError:
             view = look(side)
             if wanted == PASSIVE and view.private_mount is not None and view.state == PASSIVE:
@@ -194,6 +213,23 @@ def apply(side: Side, wanted: str) -> list[str]:
         if wanted == ACTIVE:
             _flips_path(side).unlink(missing_ok=True)
     return done
+
+
+def is_closed(side: Side) -> bool:
+    """Tell whether a side that is not open refuses everybody's writes, now and after a reboot."""
+    return look(side).state in (CLOSED, PASSIVE) and not _hold(side, check=True)
+
+
+def _hold(side: Side, check: bool = False) -> list[str]:
+    others = [one.path for one in look(side).others]
+    return durable.hold(side.component, side.path, others, check=check)
+
+
+def _release(side: Side) -> list[str]:
+    for path in durable.held_paths(side.component):
+        # It came up read-only, so no step has made it so since the boot.
+        _remember(side, Step("mount", path, True))
+    return durable.release(side.component)
 
 
 def _reach(side: Side, wanted: str, done: list[str]) -> None:
@@ -284,6 +320,18 @@ def check_source(side: Side, root: str) -> None:
             next_command=f"look at {side.path} on {side.name}: is the right file system mounted?",
         )
     check_nested(side, view)
+
+
+def check_alone(side: Side, view: View) -> None:
+    """Raise when others use the file system of the tree: a fence would make all of it read-only, for them as well."""
+    if view.shared:
+        raise TreeError(
+            expected=f"a file system that holds the tree at {side.path} on {side.name} and nothing else that is in use",
+            found=f"it also holds {'; '.join(view.shared)}",
+            state=f"{side.path} is {view.state}; nothing was changed",
+            next_command="give the tree a file system of its own, or unmount the others; findmnt --output "
+            f"TARGET,SOURCE,FSROOT '{view.public_mount.source if view.public_mount else side.path}' shows them",
+        )
 
 
 def check_nested(side: Side, view: View) -> None:
