@@ -28,7 +28,9 @@ options:
     type: str
     required: true
   survey:
-    description: Count the tree's entries as well, which walks over all of it.
+    description:
+      - Count the tree's entries as well, which walks over all of it, and try a small transfer in a scratch directory in
+        root's home.
     type: bool
     default: false
   owners:
@@ -38,6 +40,13 @@ options:
     default: numbers
   owners_there:
     description: Who owns something at the other side, as its survey told; this one tells who is not the same here.
+    type: dict
+    default: {}
+  attributes_there:
+    description:
+      - Sizes in bytes of the other side's largest extended attribute (C(largest)) and of the largest sum at one entry
+        (C(together)), as its survey told. This side then tells whether its file system can hold them; it tries with a
+        file that never has a name.
     type: dict
     default: {}
   address:
@@ -90,7 +99,9 @@ link_mbit:
   returned: when an address was given
   type: float
 survey:
-  description: Counts, room, versions and clock; only with O(survey).
+  description:
+    - Counts, room, versions and clock, what would stop a transfer, and what no transfer carries and no manifest
+      compares; only with O(survey).
   returned: when asked
   type: dict
 """
@@ -118,7 +129,7 @@ def main(module: AnsibleModule) -> dict[str, Any]:
     if module.params["address"]:
         result["link_mbit"] = fence_side.link_mbit(side, module.params["address"])
     if module.params["survey"]:
-        result["survey"] = audit.survey(side, module.params["owners_there"])
+        result["survey"] = audit.survey(side, module.params["owners_there"], module.params["attributes_there"])
     return result
 
 
@@ -132,6 +143,7 @@ if __name__ == "__main__":
             "survey": {"type": "bool", "default": False},
             "owners": {"type": "str", "default": "numbers", "choices": ["numbers", "names"]},
             "owners_there": {"type": "dict", "default": {}},
+            "attributes_there": {"type": "dict", "default": {}},
             "address": {"type": "str", "default": ""},
         },
         main,

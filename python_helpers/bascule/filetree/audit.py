@@ -5,8 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ..guard.state import CLOSED
+
 Found = Mapping[str, Any]
 _NAMED = 20
+# What stops a transfer, and what to do about it.
+_BLOCKED = {
+    "too_long": "paths too long to be carried or kept (shorten names above them)",
+    "partial": "directories with the name that transfers give to their parts, which are never carried (rename them)",
+    "unchangeable": "entries that are immutable or append-only, which no transfer to this side can replace or remove "
+    "(chattr -i -a, or leave them out of the tree)",
+}
 
 
 def faults(
@@ -37,10 +46,26 @@ def faults(
     for ability in ("acls", "xattrs"):
         if here.get(ability) and not there.get(ability):
             found.append(f"the file system of {target} does not keep {ability}, that of {source} does")
+    if there.get("attribute_room"):
+        sizes = here.get("attributes", {})
+        found.append(
+            f"the file system of {target} cannot hold the largest extended attributes of {source} "
+            f"({sizes.get('largest')} bytes in one, {sizes.get('together')} in one entry): {there['attribute_room']}"
+        )
+    # At a side that is closed they are what an interrupted transfer has left there, and are swept by the next.
+    if source_found.get("guard", {}).get("status") != CLOSED:
+        found += _blocked(source, here, "partial")
     found += there.get("unmatched_owners", [])[:_NAMED]
     if abs(clock_difference) > clock_limit:
         found.append(f"the clocks differ by {abs(clock_difference):.1f} s (at most {clock_limit:g} s)")
     return found
+
+
+def _blocked(name: str, survey: Found, what: str) -> list[str]:
+    found = survey.get("blocking", {}).get(what, {})
+    if not found.get("count"):
+        return []
+    return [f"{name} has {found['count']} {_BLOCKED[what]}; among them {', '.join(found['names'])}"]
 
 
 def _of_one(name: str, found: Found) -> list[str]:
@@ -64,6 +89,8 @@ def _of_one(name: str, found: Found) -> list[str]:
         )
     if survey.get("boot"):
         reasons.append(f"the tree on {name} could not be fenced after a reboot: {survey['boot']}")
+    reasons += _blocked(name, survey, "too_long") + _blocked(name, survey, "unchangeable")
+    reasons += [f"on {name}, {one}" for one in survey.get("transfer_faults", [])]
     # b3sum digests large files.
     reasons += [f"{program} is not installed on {name}" for program in ("rsync", "b3sum") if not survey.get(program)]
     return reasons

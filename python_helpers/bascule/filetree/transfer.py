@@ -133,6 +133,8 @@ def rsync_command(push: Push) -> list[str]:
         "--archive",
         "--hard-links",
         "--acls",
+        # Twice: once leaves out those of rsync's own --fake-super, which a tree of backups is full of.
+        "--xattrs",
         "--xattrs",
         "--sparse",
         *([] if push.owners == NAMES else [_BY_NUMBER]),

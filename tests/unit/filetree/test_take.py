@@ -339,12 +339,6 @@ def test_memory_does_not_grow_with_the_tree(tmp_path: Path) -> None:
     assert peak < 3_000_000
 
 
-def test_a_survey_counts_without_reading(root: Path) -> None:
-    count = take.survey(str(root))
-    assert (count.read_files, count.files) == (0, 6 + len(ODD))
-    assert count.directories == 4
-
-
 @pytest.fixture
 def video(tmp_path: Path) -> Path:
     """A file of the size from which on another algorithm digests, alone in a tree; mostly a hole."""

@@ -8,14 +8,20 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...errors import BasculeError
+from ...guard import state as rule
 from ...system.io.process import run
 from ..mounts import View
 from ..transfer import NAMES
 from . import boot
 from .fence import side as fence_side
 from .fence.side import Side
-from .manifest import content, take
-from .transfer import owners
+from .manifest import content, walk
+from .manifest import survey as manifest_survey
+from .manifest.survey import Survey
+from .transfer import owners, probe
+
+# Epoch, number, and the directory for parts, in the path of what is kept.
+_KEPT_BELOW = 96
 
 
 def mounts_of(side: Side) -> dict[str, Any]:
@@ -37,22 +43,32 @@ def mounts_of(side: Side) -> dict[str, Any]:
     }
 
 
-def survey(side: Side, owners_there: Mapping[str, Any]) -> dict[str, Any]:
+def survey(side: Side, owners_there: Mapping[str, Any], attributes_there: Mapping[str, Any]) -> dict[str, Any]:
     """Return counts, room, abilities, versions and the clock.
 
-    Where owners are told by name, also who owns something here, and who of the other side's is not the same here.
+    Where owners are told by name, also who owns something here, and who of the other side's is not the same here. Given
+    the sizes of the other side's largest extended attributes, whether this side's file system can hold them.
     """
     view = fence_side.look(side, deep=True)
     room = os.statvfs(side.path) if os.path.isdir(side.path) else None
     began = time.monotonic()
-    count = take.survey(side.path) if view.public_mount else take.Count()
-    kept = take.survey(str(side.kept)) if side.kept.is_dir() else take.Count()
+    # What is replaced is kept below a longer path than the tree's own.
+    longest = walk.LONGEST - len(os.fsencode(side.kept)) - _KEPT_BELOW
+    count = manifest_survey.survey(side.path, longest) if view.public_mount else Survey()
+    walked = round(time.monotonic() - began, 3)
+    kept = manifest_survey.survey(str(side.kept)) if side.kept.is_dir() else Survey()
     return {
         "files": count.files,
         "directories": count.directories,
         "entries": count.entries,
         "bytes": count.bytes,
-        "walk_seconds": round(time.monotonic() - began, 3),
+        "walk_seconds": walked,
+        "blocking": count.blocking(),
+        "not_carried": dict(count.not_carried),
+        "flags_unknown": count.flags_unknown,
+        "attributes": {"largest": count.largest_xattr, "together": count.largest_xattrs},
+        "attribute_room": _attribute_room(side, view, attributes_there),
+        "transfer_faults": probe.faults(side.owners),
         "kept_bytes": kept.bytes,
         "size_bytes": room.f_blocks * room.f_frsize if room else 0,
         "free_bytes": room.f_bavail * room.f_frsize if room else 0,
@@ -71,6 +87,14 @@ def survey(side: Side, owners_there: Mapping[str, Any]) -> dict[str, Any]:
         "python": _version(["/usr/bin/python3", "--version"]),
         "time": time.time(),
     }
+
+
+def _attribute_room(side: Side, view: View, there: Mapping[str, Any]) -> str:
+    """Tell why this side's file system cannot hold what the other's holds; nothing is written to a side that serves."""
+    largest, together = int(there.get("largest", 0)), int(there.get("together", 0))
+    if not together or view.public_mount is None or side.guard().status in (rule.OPEN, rule.OPENING):
+        return ""
+    return manifest_survey.xattr_room(side.tree if view.private_mount else side.path, largest, together)
 
 
 def _supports(view: View, *options: str) -> bool:

@@ -27,7 +27,7 @@ from ...transfer import NUMBERS
 from .accounts import Accounts
 from .links import Links
 from .reader import Reader
-from .walk import IS_DIRECTORY, IS_FILE, Found, runs, walk
+from .walk import IS_DIRECTORY, Found, runs, walk
 from .workers import Workers
 
 PARTIAL = b".bascule-partial"
@@ -299,21 +299,6 @@ def without(manifest: Path, names: Container[bytes]) -> None:
         os.fsync(out.fileno())
     os.replace(fresh, manifest)
     files.sync_directory(manifest.parent)
-
-
-def survey(root: str) -> Count:
-    """Count the tree's entries without reading any file."""
-    count = Count()
-    base = os.fsencode(root)
-    for path, _, kind in walk(base):
-        count.entries += 1
-        if kind == IS_DIRECTORY:
-            count.directories += 1
-        elif kind == IS_FILE:
-            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-                count.bytes += os.lstat(os.path.join(base, path)).st_size
-                count.files += 1
-    return count
 
 
 def sweep_partial(root: str) -> int:

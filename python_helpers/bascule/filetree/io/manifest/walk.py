@@ -6,12 +6,12 @@ import contextlib
 import heapq
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import IO, Optional
 
-from ...manifest import ROOT
+from ...manifest import ROOT, ManifestError, printable
 
 # Made by the file system at its root, not by anybody who keeps files in it.
 IGNORED = (b"lost+found",)
@@ -20,21 +20,39 @@ IN_MEMORY = 100_000
 IS_FILE, IS_DIRECTORY, IS_OTHER = "f", "d", "o"
 _PIECE = 4096
 
+# No system call takes a longer path.
+LONGEST = 4095
+
+# Is told of a path that is too long; what is below it is left out.
+TooLong = Callable[[bytes], None]
 # Path below the root, number of the inode (what reading is ordered by), and what it seems to be.
 Found = tuple[bytes, int, str]
 
 
-def walk(base: bytes, spill: Optional[Path] = None) -> Iterator[Found]:
-    """Yield the root and all below it; mount points and what they hide are left out. `spill` is where long lists go."""
-    for run in runs(base, spill):
+def walk(
+    base: bytes, spill: Optional[Path] = None, longest: int = 0, too_long: Optional[TooLong] = None
+) -> Iterator[Found]:
+    """Yield the root and all below it; mount points and what they hide are left out. `spill` is where long lists go.
+
+    A path of more than `longest` bytes below the root (0: as many as the kernel takes) is told to `too_long`; without
+    that it is an error.
+    """
+    for run in runs(base, spill, longest, too_long):
         yield from run
 
 
-def runs(base: bytes, spill: Optional[Path] = None) -> Iterator[list[Found]]:
+def runs(
+    base: bytes, spill: Optional[Path] = None, longest: int = 0, too_long: Optional[TooLong] = None
+) -> Iterator[list[Found]]:
     """Yield the same in pieces, because a step for each path costs: never empty, of a few thousand at most."""
     top = os.stat(base)
     yield [(ROOT, top.st_ino, IS_DIRECTORY)]
-    stack = [_pieces(_children(base, b"", spill))]
+    reach = longest or LONGEST - len(base) - 1
+
+    def children(path: bytes) -> Iterator[Found]:
+        return _children(base, path, spill, reach, too_long or _refuse)
+
+    stack = [_pieces(children(b""))]
     while stack:
         piece = next(stack[-1], None)
         if piece is None:
@@ -50,7 +68,7 @@ def runs(base: bytes, spill: Optional[Path] = None) -> Iterator[list[Found]]:
                 continue
             if info.st_dev == top.st_dev:
                 yield piece
-                stack.append(_pieces(_children(base, path, spill)))
+                stack.append(_pieces(children(path)))
 
 
 def _pieces(found: Iterator[Found]) -> Iterator[list[Found]]:
@@ -67,19 +85,32 @@ def _pieces(found: Iterator[Found]) -> Iterator[list[Found]]:
             yield part[begin:] if begin else part
 
 
-def _children(base: bytes, path: bytes, spill: Optional[Path]) -> Iterator[Found]:
+def _refuse(path: bytes) -> None:
+    raise ManifestError(
+        expected="paths that the kernel takes whole",
+        found=f"one of {len(path)} bytes below the root, which is too long: {printable(path[:100])}…",
+        state="nothing was changed",
+        next_command="give directories above it shorter names, then run the same playbook again",
+    )
+
+
+def _children(base: bytes, path: bytes, spill: Optional[Path], reach: int, too_long: TooLong) -> Iterator[Found]:
     try:
-        return _sorted(base, path, spill)
+        return _sorted(base, path, spill, reach, too_long)
     except (FileNotFoundError, NotADirectoryError):
         return iter(())
 
 
-def _sorted(base: bytes, path: bytes, spill: Optional[Path]) -> Iterator[Found]:
+def _sorted(base: bytes, path: bytes, spill: Optional[Path], reach: int, too_long: TooLong) -> Iterator[Found]:
     prefix = path + b"/" if path else b""
+    room = reach - len(prefix)
     names: list[tuple[bytes, int, str]] = []
     runs: list[IO[bytes]] = []
     with os.scandir(os.path.join(base, path)) as found:
         for one in found:
+            if len(one.name) > room:
+                too_long(prefix + one.name)
+                continue
             kind = IS_FILE if one.is_file(follow_symlinks=False) else IS_OTHER
             if kind == IS_OTHER and one.is_dir(follow_symlinks=False):
                 kind = IS_DIRECTORY

@@ -1,0 +1,133 @@
+"""What a survey counts without reading, and what it finds by day that would stop a transfer in the evening."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bascule.filetree import audit
+from bascule.filetree.io.manifest import survey, take
+from bascule.filetree.manifest import ManifestError
+
+GETFLAGS, SETFLAGS, APPEND, NODUMP = 0x80086601, 0x40086602, 0x20, 0x40
+
+
+def set_flags(path: Path, flags: int) -> int:
+    """Give a file flags as chattr does; return those it had."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        before = int(struct.unpack("=i", fcntl.ioctl(descriptor, GETFLAGS, bytes(8))[:4])[0])
+        fcntl.ioctl(descriptor, SETFLAGS, struct.pack("=q", flags | before))
+        return before
+    finally:
+        os.close(descriptor)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    path = tmp_path / "tree"
+    (path / "a" / "b").mkdir(parents=True)
+    (path / "a" / "file").write_bytes(b"12345")
+    (path / "a" / "b" / "new\nline").write_bytes(b"678")
+    (path / "link").symlink_to("nowhere")
+    return path
+
+
+def test_a_survey_counts_entries_and_bytes(root: Path) -> None:
+    found = survey.survey(str(root))
+    assert (found.entries, found.files, found.directories, found.bytes) == (6, 2, 3, 8)
+    assert (found.largest_xattr, found.largest_xattrs) == (0, 0)
+    assert {name: one["count"] for name, one in found.blocking().items()} == {
+        "too_long": 0, "partial": 0, "unchangeable": 0,
+    }  # fmt: skip
+    # Nobody is told that these are equal.
+    assert found.not_carried["time of birth"] == 6
+
+
+@pytest.fixture
+def deep(root: Path) -> Iterator[Path]:
+    """A path of 8,040 bytes, as a program makes it that goes down step by step."""
+    here = os.open(root, os.O_RDONLY)
+    steps = [here]
+    for number in range(40):
+        name = chr(97 + number % 26) * 200
+        os.mkdir(name, dir_fd=here)
+        here = os.open(name, os.O_RDONLY, dir_fd=here)
+        steps.append(here)
+    os.close(os.open("bottom", os.O_CREAT | os.O_WRONLY, dir_fd=here))
+    yield root
+    os.unlink("bottom", dir_fd=here)
+    for number in reversed(range(40)):
+        os.close(steps.pop())
+        os.rmdir(chr(97 + number % 26) * 200, dir_fd=steps[-1])
+    os.close(steps[0])
+
+
+def test_a_path_that_no_system_call_takes_is_counted_and_named(deep: Path, tmp_path: Path) -> None:
+    found = survey.survey(str(deep))
+    assert found.too_long.count == 1
+    assert found.too_long.names[0].endswith("/" + "t" * 199) or len(found.too_long.names[0]) == 200
+    # What is kept of it lies below a longer path still.
+    assert survey.survey(str(deep), 100).too_long.count == 1
+    said = audit.faults(
+        "a", {"survey": {"blocking": found.blocking()}}, "b", {}, room_percent=0, clock_difference=0, clock_limit=1
+    )
+    assert any(one.startswith("a has 1 paths too long to be carried or kept") for one in said)
+    with pytest.raises(ManifestError, match="bytes below the root, which is too long"):
+        take.take_manifest(str(deep), tmp_path / "m.jsonl", workers=1)
+
+
+def test_what_transfers_never_carry_is_named_before_the_evening(root: Path) -> None:
+    (root / "a" / ".bascule-partial").mkdir()
+    found = survey.survey(str(root))
+    assert found.partial.names == ["a/.bascule-partial"]
+    states = {"survey": {"blocking": found.blocking()}}
+    options = {"room_percent": 0.0, "clock_difference": 0.0, "clock_limit": 1.0}
+    said = "a has 1 directories with the name that transfers give to their parts"
+    assert any(one.startswith(said) for one in audit.faults("a", states, "b", {}, **options))
+    # What an interrupted transfer has left at a closed side is nobody's.
+    closed = {**states, "guard": {"status": "closed"}}
+    assert not any(said in one for one in audit.faults("a", closed, "b", closed, **options))
+
+
+def test_what_nobody_can_replace_and_what_has_flags_is_counted(root: Path) -> None:
+    set_flags(root / "a" / "b" / "new\nline", NODUMP)
+    path = root / "a" / "file"
+    before = set_flags(path, APPEND)
+    try:
+        found = survey.survey(str(root))
+    finally:
+        descriptor = os.open(path, os.O_RDONLY)
+        fcntl.ioctl(descriptor, SETFLAGS, struct.pack("=q", before))
+        os.close(descriptor)
+    assert (found.unchangeable.count, found.unchangeable.names) == (1, ["a/file"])
+    assert found.not_carried["flag nodump"] == 1
+    said = audit.faults(
+        "a", {}, "b", {"survey": {"blocking": found.blocking()}}, room_percent=0, clock_difference=0, clock_limit=1
+    )
+    assert any("b has 1 entries that are immutable or append-only" in one for one in said)
+
+
+def test_the_largest_extended_attributes_are_known_and_tried_at_the_other_side(root: Path) -> None:
+    os.setxattr(root / "a" / "file", "user.one", b"x" * 300)
+    os.setxattr(root / "a" / "file", "user.two", b"y" * 200)
+    os.setxattr(root / "a", "user.three", b"z" * 310)
+    found = survey.survey(str(root))
+    assert (found.largest_xattr, found.largest_xattrs) == (310, 500 + 2 * len("user.one"))
+    before = sorted(os.listdir(root))
+    assert survey.xattr_room(str(root), found.largest_xattr, found.largest_xattrs) == ""
+    # More than any file system of Linux holds.
+    assert survey.xattr_room(str(root), 70_000, 70_010).startswith("70000 of 70000 bytes: E")
+    assert survey.xattr_room(str(root / "none"), 1, 1).startswith("could not be tried")
+    assert sorted(os.listdir(root)) == before
+    said = audit.faults(
+        "a", {"survey": {"attributes": {"largest": 65000, "together": 65010}}}, "b",
+        {"survey": {"attribute_room": "65000 of 65000 bytes: ENOSPC"}},
+        room_percent=0, clock_difference=0, clock_limit=1,
+    )  # fmt: skip
+    assert any("b cannot hold the largest extended attributes of a (65000 bytes in one" in one for one in said)
