@@ -88,18 +88,19 @@ def install(side: Side, *, recording: bool, check: bool = False, runner: Runner 
     if not side.recorder:
         return remove(side.component, check=check, runner=runner)
     done = []
-    if not _account_exists():
-        done.append(f"make the account {ACCOUNT}")
-        if not check:
-            runner(["useradd", "--system", "--user-group", "--no-create-home", "--home-dir", "/nonexistent",
-                    "--shell", "/usr/sbin/nologin", ACCOUNT])  # fmt: skip
     unit = UNITS / f"{unit_name(side.component)}.service"
-    if storage.read_text(unit) != unit_text(side):
-        done.append(f"write {unit}")
-        if not check:
-            storage.write_durably(unit, unit_text(side), 0o644)
-            runner(["systemctl", "daemon-reload"])
-            runner(["systemctl", "try-restart", unit.name], timeout=120)
+    with _account(check):
+        if not _account_exists():
+            done.append(f"make the account {ACCOUNT}")
+            if not check:
+                runner(["useradd", "--system", "--user-group", "--no-create-home", "--home-dir", "/nonexistent",
+                        "--shell", "/usr/sbin/nologin", ACCOUNT])  # fmt: skip
+        if storage.read_text(unit) != unit_text(side):
+            done.append(f"write {unit}")
+            if not check:
+                storage.write_durably(unit, unit_text(side), 0o644)
+                runner(["systemctl", "daemon-reload"])
+                runner(["systemctl", "try-restart", unit.name], timeout=120)
     if recording:
         done += start(side, check=check, runner=runner)
     else:
@@ -141,8 +142,10 @@ def remove(component: str, *, check: bool = False, runner: Runner = run) -> list
     """Take the recorder away with what it wrote; its account goes with the last one."""
     done = stop(component, check=check, runner=runner)
     unit = UNITS / f"{unit_name(component)}.service"
-    if unit.exists():
-        done.append(f"remove {unit}")
+    if not unit.exists():
+        return done
+    done.append(f"remove {unit}")
+    with _account(check):
         if not check:
             storage.remove(unit)
             runner(["systemctl", "daemon-reload"])
@@ -151,6 +154,17 @@ def remove(component: str, *, check: bool = False, runner: Runner = run) -> list
                 runner(["userdel", ACCOUNT])
                 done.append(f"remove the account {ACCOUNT}")
     return done
+
+
+@contextlib.contextmanager
+def _account(check: bool) -> Iterator[None]:
+    """Hold the account, which is of all trees of this host: they are prepared and retired side by side."""
+    if check:
+        yield
+        return
+    storage.make_directory(STATE / "bascule", 0o755)
+    with storage.locked(STATE / "bascule" / "recorder.lock", wait=120):
+        yield
 
 
 def drain(component: str, forget: Optional[Mark] = None) -> dict[str, Any]:

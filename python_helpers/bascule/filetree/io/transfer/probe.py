@@ -153,14 +153,14 @@ def _fill(base: bytes) -> None:
     path = base + b"/attributes"
     # Where the scratch directory cannot hold something, its absence at both ends is no proof; the audit asks the file
     # systems of the trees themselves.
-    for name, value in (
+    for attribute, value in (
         ("user.plain", b"\x00\xff"),
         # As `rsync --fake-super` leaves it; to be carried like any other.
         ("user.rsync.%stat", b"100644 0,0 33:33"),
         ("system.posix_acl_access", bytes.fromhex(_ACL)),
     ):
         with contextlib.suppress(OSError):
-            os.setxattr(path, name, value)
+            os.setxattr(path, attribute, value)
     for owned in (path, base + b"/link"):
         try:
             os.chown(owned, 12345, 54321, follow_symlinks=False)
