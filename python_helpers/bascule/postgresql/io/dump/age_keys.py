@@ -22,16 +22,23 @@ def own_recipient() -> str:
     return run(["age-keygen", "-y", str(KEY)], timeout=20).stdout.strip()
 
 
+def _make() -> None:
+    """Make the key; it is of all databases of this host, which are prepared side by side."""
+    storage.make_directory(KEY.parent, 0o700)
+    with storage.locked(KEY.with_suffix(".lock")):
+        if not KEY.exists():
+            # age-keygen makes its file readable by its owner only, and refuses to write over one.
+            run(["age-keygen", "-o", str(KEY)], timeout=20)
+            storage.sync_directory(KEY.parent)
+
+
 def ensure(component: str, others: Iterable[str], *, check: bool = False) -> dict[str, Any]:
     """Make this host's key once, and keep for whom dumps are encrypted: itself, and the others."""
     changes = []
     if not KEY.exists():
         changes.append(str(KEY))
         if not check:
-            storage.make_directory(KEY.parent, 0o700)
-            # age-keygen makes its file readable by its owner only, and refuses to write over one.
-            run(["age-keygen", "-o", str(KEY)], timeout=20)
-            storage.sync_directory(KEY.parent)
+            _make()
     own = own_recipient()
     wanted = sorted({recipient for recipient in (own, *others) if recipient})
     odd = [recipient for recipient in wanted if not recipient.startswith("age1")]
