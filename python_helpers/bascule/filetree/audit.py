@@ -15,6 +15,8 @@ _BLOCKED = {
     "partial": "directories with the name that transfers give to their parts, which are never carried (rename them)",
     "unchangeable": "entries that are immutable or append-only, which no transfer to this side can replace or remove "
     "(chattr -i -a, or leave them out of the tree)",
+    "apart": "directories of another device (mounts, subvolumes), which no transfer enters (make them plain "
+    "directories, or components of their own)",
 }
 
 
@@ -89,7 +91,8 @@ def _of_one(name: str, found: Found) -> list[str]:
         )
     if survey.get("boot"):
         reasons.append(f"the tree on {name} could not be fenced after a reboot: {survey['boot']}")
-    reasons += _blocked(name, survey, "too_long") + _blocked(name, survey, "unchangeable")
+    for what in ("too_long", "unchangeable", "apart"):
+        reasons += _blocked(name, survey, what)
     reasons += [f"on {name}, {one}" for one in survey.get("transfer_faults", [])]
     # b3sum digests large files.
     reasons += [f"{program} is not installed on {name}" for program in ("rsync", "b3sum") if not survey.get(program)]

@@ -7,6 +7,8 @@ import os
 import struct
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -43,7 +45,7 @@ def test_a_survey_counts_entries_and_bytes(root: Path) -> None:
     assert (found.entries, found.files, found.directories, found.bytes) == (6, 2, 3, 8)
     assert (found.largest_xattr, found.largest_xattrs) == (0, 0)
     assert {name: one["count"] for name, one in found.blocking().items()} == {
-        "too_long": 0, "partial": 0, "unchangeable": 0,
+        "too_long": 0, "partial": 0, "unchangeable": 0, "apart": 0,
     }  # fmt: skip
     # Nobody is told that these are equal.
     assert found.not_carried["time of birth"] == 6
@@ -93,6 +95,24 @@ def test_what_transfers_never_carry_is_named_before_the_evening(root: Path) -> N
     # What an interrupted transfer has left at a closed side is nobody's.
     closed = {**states, "guard": {"status": "closed"}}
     assert not any(said in one for one in audit.faults("a", closed, "b", closed, **options))
+
+
+def test_a_subvolume_inside_the_tree_is_named(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is no mount, and yet no transfer enters it and no manifest holds it."""
+    lstat = os.lstat
+
+    def other_device(path: Any, **more: Any) -> Any:
+        found = lstat(path, **more)
+        there = isinstance(path, bytes) and path.endswith(b"/a/b")
+        return SimpleNamespace(st_dev=found.st_dev + 1) if there else found
+
+    monkeypatch.setattr(os, "lstat", other_device)
+    found = survey.survey(str(root))
+    assert (found.apart.names, found.files) == (["a/b"], 1)
+    said = audit.faults(
+        "a", {"survey": {"blocking": found.blocking()}}, "b", {}, room_percent=0, clock_difference=0, clock_limit=1
+    )
+    assert any("a has 1 directories of another device" in one for one in said)
 
 
 def test_what_nobody_can_replace_and_what_has_flags_is_counted(root: Path) -> None:

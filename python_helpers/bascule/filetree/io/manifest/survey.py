@@ -61,10 +61,12 @@ class Survey:
     # The largest value of an extended attribute, and the largest sum of one entry's names and values.
     largest_xattr: int = 0
     largest_xattrs: int = 0
-    # What stops a transfer: paths it cannot write, directories that have the name of its own, files nobody can replace.
+    # What stops a transfer: paths it cannot write, directories that have the name of its own, files nobody can replace,
+    # directories of another device, as a subvolume of btrfs is, which it does not enter.
     too_long: Named = field(default_factory=Named)
     partial: Named = field(default_factory=Named)
     unchangeable: Named = field(default_factory=Named)
+    apart: Named = field(default_factory=Named)
     # What stays behind: how many entries have it, by what it is called.
     not_carried: dict[str, int] = field(default_factory=dict)
     # Entries that could not be asked for their flags, as neither the kernel nor the file system tells them.
@@ -72,7 +74,7 @@ class Survey:
 
     def blocking(self) -> dict[str, dict[str, Any]]:
         """Return what stops a transfer, in plain types."""
-        return {name: getattr(self, name).to_dict() for name in ("too_long", "partial", "unchangeable")}
+        return {name: getattr(self, name).to_dict() for name in ("too_long", "partial", "unchangeable", "apart")}
 
 
 def survey(root: str, longest: int = 0) -> Survey:
@@ -81,7 +83,7 @@ def survey(root: str, longest: int = 0) -> Survey:
     base = os.fsencode(root)
     buffer = ctypes.create_string_buffer(256)
     statx = ctypes.CDLL(None, use_errno=True).statx
-    for path, _, kind in walk(base, longest=longest, too_long=found.too_long.add):
+    for path, _, kind in walk(base, None, longest, found.too_long.add, found.apart.add):
         full = os.path.join(base, path)
         found.entries += 1
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):

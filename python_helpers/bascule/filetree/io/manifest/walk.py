@@ -23,26 +23,34 @@ _PIECE = 4096
 # No system call takes a longer path.
 LONGEST = 4095
 
-# Is told of a path that is too long; what is below it is left out.
-TooLong = Callable[[bytes], None]
+# Is told of a path that is left out, with all below it.
+Tell = Callable[[bytes], None]
 # Path below the root, number of the inode (what reading is ordered by), and what it seems to be.
 Found = tuple[bytes, int, str]
 
 
 def walk(
-    base: bytes, spill: Optional[Path] = None, longest: int = 0, too_long: Optional[TooLong] = None
+    base: bytes,
+    spill: Optional[Path] = None,
+    longest: int = 0,
+    too_long: Optional[Tell] = None,
+    apart: Optional[Tell] = None,
 ) -> Iterator[Found]:
     """Yield the root and all below it; mount points and what they hide are left out. `spill` is where long lists go.
 
     A path of more than `longest` bytes below the root (0: as many as the kernel takes) is told to `too_long`; without
-    that it is an error.
+    that it is an error. A directory on another device (a mount, a subvolume of btrfs) is told to `apart`.
     """
-    for run in runs(base, spill, longest, too_long):
+    for run in runs(base, spill, longest, too_long, apart):
         yield from run
 
 
 def runs(
-    base: bytes, spill: Optional[Path] = None, longest: int = 0, too_long: Optional[TooLong] = None
+    base: bytes,
+    spill: Optional[Path] = None,
+    longest: int = 0,
+    too_long: Optional[Tell] = None,
+    apart: Optional[Tell] = None,
 ) -> Iterator[list[Found]]:
     """Yield the same in pieces, because a step for each path costs: never empty, of a few thousand at most."""
     top = os.stat(base)
@@ -69,6 +77,8 @@ def runs(
             if info.st_dev == top.st_dev:
                 yield piece
                 stack.append(_pieces(children(path)))
+            elif apart:
+                apart(path)
 
 
 def _pieces(found: Iterator[Found]) -> Iterator[list[Found]]:
@@ -94,14 +104,14 @@ def _refuse(path: bytes) -> None:
     )
 
 
-def _children(base: bytes, path: bytes, spill: Optional[Path], reach: int, too_long: TooLong) -> Iterator[Found]:
+def _children(base: bytes, path: bytes, spill: Optional[Path], reach: int, too_long: Tell) -> Iterator[Found]:
     try:
         return _sorted(base, path, spill, reach, too_long)
     except (FileNotFoundError, NotADirectoryError):
         return iter(())
 
 
-def _sorted(base: bytes, path: bytes, spill: Optional[Path], reach: int, too_long: TooLong) -> Iterator[Found]:
+def _sorted(base: bytes, path: bytes, spill: Optional[Path], reach: int, too_long: Tell) -> Iterator[Found]:
     prefix = path + b"/" if path else b""
     room = reach - len(prefix)
     names: list[tuple[bytes, int, str]] = []
