@@ -7,7 +7,6 @@ more than was compared; and what would make a transfer fail in the evening is fo
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import errno
 import fcntl
@@ -22,12 +21,13 @@ from . import attributes
 from .walk import IS_DIRECTORY, IS_FILE, walk
 
 _NAMED = 3
-# statx(2): what Python does not ask for. Attributes by their bits there, and what chattr(1) calls them.
+# statx(2): what Python does not ask for. Immutable and append-only by their bits there, and what else has a name.
 _AT_FDCWD, _AT_SYMLINK_NOFOLLOW, _STATX_SIZE = -100, 0x100, 0x200
 _STATX = struct.Struct("=IIQIIIHxxQQQQ")
-_BLOCKING = {0x10: "immutable", 0x20: "append-only"}
+_BLOCKING = (0x10, 0x20)
 _FLAGS = {0x4: "compressed", 0x40: "nodump", 0x800: "encrypted", 0x100000: "fs-verity"}
-# ioctl_iflags(2) and ioctl_xfs_fsgetxattr(2); only directories are opened for it, and projects are given to those.
+_FLAGGED = sum((*_BLOCKING, *_FLAGS))
+# ioctl_xfs_fsgetxattr(2); only directories are opened for it, and projects are given to those.
 _FSGETXATTR, _PROJECT_INHERIT = 0x801C581F, 0x200
 _FSXATTR = struct.Struct("=IIIII8x")
 
@@ -86,27 +86,26 @@ def survey(root: str, longest: int = 0) -> Survey:
     for path, _, kind in walk(base, None, longest, found.too_long.add, found.apart.add):
         full = os.path.join(base, path)
         found.entries += 1
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        try:
             if statx(_AT_FDCWD, full, _AT_SYMLINK_NOFOLLOW, _STATX_SIZE, buffer) != 0:
                 code = ctypes.get_errno()
                 raise OSError(code, os.strerror(code), full)
             _, _, flags, *_, size, _, mask = _STATX.unpack_from(buffer)
-            if kind == IS_DIRECTORY:
-                found.directories += 1
-                if path.rpartition(b"/")[2] == PARTIAL_DIR.encode():
-                    found.partial.add(path)
-                if _has_project(full):
-                    _count(found, "project id")
-            elif kind == IS_FILE:
+            if kind == IS_FILE:
                 found.files += 1
                 found.bytes += size
-            if any(flags & bit for bit in _BLOCKING):
-                found.unchangeable.add(path)
-            found.flags_unknown += not mask & (0x10 | 0x20)
-            for bit, name in _FLAGS.items():
-                if flags & bit:
-                    _count(found, f"flag {name}")
-            _attributes(found, full)
+            elif kind == IS_DIRECTORY:
+                found.directories += 1
+                _directory(found, path, full)
+            if flags & _FLAGGED:
+                _flags(found, path, flags)
+            if not mask & _BLOCKING[0]:
+                found.flags_unknown += 1
+            if names := attributes.listed(full):
+                _attributes(found, full, names)
+        except (FileNotFoundError, NotADirectoryError):
+            # Taken away meanwhile.
+            continue
     # Every entry was made at some moment, and a copy is made later.
     found.not_carried["time of birth"] = found.entries
     return found
@@ -134,17 +133,33 @@ def xattr_room(path: str, value: int, total: int) -> str:
     return ""
 
 
-def _attributes(found: Survey, full: bytes) -> None:
+def _directory(found: Survey, path: bytes, full: bytes) -> None:
+    if path.rpartition(b"/")[2] == PARTIAL_DIR.encode():
+        found.partial.add(path)
+    if _has_project(full):
+        _count(found, "project id")
+
+
+def _flags(found: Survey, path: bytes, flags: int) -> None:
+    if any(flags & bit for bit in _BLOCKING):
+        found.unchangeable.add(path)
+    for bit, name in _FLAGS.items():
+        if flags & bit:
+            _count(found, f"flag {name}")
+
+
+def _attributes(found: Survey, full: bytes, names: list[str]) -> None:
     total = 0
-    try:
-        for name in attributes.listed(full):
+    for name in names:
+        try:
             size = len(attributes.value(full, name))
-            found.largest_xattr = max(found.largest_xattr, size)
-            total += len(os.fsencode(name)) + size
-    except OSError as error:
-        # Taken away meanwhile.
-        if error.errno not in (errno.ENODATA, errno.ENOENT):
-            raise
+        except OSError as error:
+            # Taken away meanwhile.
+            if error.errno != errno.ENODATA:
+                raise
+            continue
+        found.largest_xattr = max(found.largest_xattr, size)
+        total += len(os.fsencode(name)) + size
     found.largest_xattrs = max(found.largest_xattrs, total)
 
 
