@@ -141,6 +141,17 @@ def test_a_file_system_that_others_share_is_refused_by_name(kernel: Kernel) -> N
     assert any("the file system of the tree on a also holds / (its part /@)" in one for one in found)
 
 
+def test_a_side_that_is_taken_over_as_open_comes_up_open(kernel: Kernel) -> None:
+    """What kept it closed at boot is of a guard that was lost."""
+    (Path(kernel.side.path) / "page").write_text("x")
+    durable.hold(COMPONENT, kernel.side.path)
+    assert durable.held(COMPONENT)
+    assert any("comes up writable at every boot" in one for one in set_up(kernel, "open", check=True))
+    assert durable.held(COMPONENT)
+    set_up(kernel, "open")
+    assert durable.held(COMPONENT) == []
+
+
 def test_a_unit_fences_the_tree_whenever_it_is_mounted(kernel: Kernel) -> None:
     kernel.order = Order("srv-a.mount", services=("web.service",))
     path = kernel.side.base.parent / "units" / f"bascule-{COMPONENT}-fence.service"

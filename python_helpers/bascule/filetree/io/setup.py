@@ -122,6 +122,9 @@ def _set_up(side: Side, peer: Peer, adopt: str, order: Order, adopt_filled: bool
         done += fence_side.plan(side, wanted) if check else fence_side.apply(side, wanted)
     elif fence_side.look(side).private_mount is None:
         done += [f"mount the tree at the private path {side.tree}"] if check else fence_side.apply_private(side)
+    if guard.status == rule.OPEN:
+        # Of a component that was retired here, or a guard that was lost: whoever is open comes up open.
+        done += fence_side.come_up_open(side, check=check)
     if not fresh and guard.status == rule.OPEN:
         fence_side.check_source(side, side.path)
     return done + client.install(side, recording=guard.status == rule.OPEN, check=check)

@@ -125,4 +125,4 @@ def reload(runner: Runner = run) -> None:
     """Have systemd read the files when nobody waits for it: for a boot they only have to lie there."""
     later = ["--on-active=5", "--timer-property=AccuracySec=1"]
     with contextlib.suppress(BasculeError):
-        runner(["systemd-run", "--quiet", "--collect", *later, "systemctl", "daemon-reload"])
+        runner(["systemd-run", "--quiet", "--no-block", "--collect", *later, "systemctl", "daemon-reload"])

@@ -29,8 +29,8 @@ _LINK_KEPT_SECONDS = 86400
 _PERMITS = {
     ACTIVE: (rule.OPEN, rule.OPENING),
     PASSIVE: (rule.CLOSED, rule.CLOSING),
-    # A boot closes a side whose opening was cut short.
-    CLOSED: (rule.CLOSED, rule.CLOSING, rule.OPENING),
+    # A boot closes a side whose opening was cut short, or whose guard tells nothing.
+    CLOSED: (rule.CLOSED, rule.CLOSING, rule.OPENING, rule.UNKNOWN),
 }
 
 
@@ -218,6 +218,14 @@ def apply(side: Side, wanted: str) -> list[str]:
 def is_closed(side: Side) -> bool:
     """Tell whether a side that is not open refuses everybody's writes, now and after a reboot."""
     return look(side).state in (CLOSED, PASSIVE) and not _hold(side, check=True)
+
+
+def come_up_open(side: Side, *, check: bool = False) -> list[str]:
+    """Take away what would keep an open side closed at the next boot; return what was done."""
+    if check or not durable.held(side.component):
+        return durable.release(side.component, check=True)
+    with storage.locked(side.home / "fence.lock"):
+        return durable.release(side.component) if side.guard().status == rule.OPEN else []
 
 
 def _hold(side: Side, check: bool = False) -> list[str]:
