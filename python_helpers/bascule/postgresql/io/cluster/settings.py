@@ -150,9 +150,10 @@ def require_standing(spec: Spec, settings: Mapping[str, str]) -> None:
 def not_taken(session: Session, spec: Spec, settings: Mapping[str, str]) -> list[str]:
     """Say what of the file of settings the running server does not go by."""
     path = os.path.realpath(f"{spec.config}/conf.d/{conf.BASE}")
+    # A setting that is in no file any more and holds until a restart is listed without a file.
     errors = session.query(
         "SELECT format('%s:%s: %s: %s', sourcefile, sourceline, name, error) AS text FROM pg_file_settings "
-        f"WHERE error IS NOT NULL AND error <> '{_PENDING}'"
+        f"WHERE error IS NOT NULL AND error <> '{_PENDING}' AND sourcefile IS NOT NULL"
     )
     if errors:
         return [str(row["text"]) for row in errors]
