@@ -64,7 +64,7 @@ def main(module: AnsibleModule) -> dict[str, Any]:
     if module.params["audit"]:
         found = audit.audit(spec, module.params["seconds"], module.params["controller_time"])
     else:
-        found = state.read(spec)
+        found = state.read(spec, keep=not module.check_mode)
     return {"changed": False, "guard": found["guard"], "state": found, "loss": decisions.may_lack(found)}
 
 
