@@ -187,7 +187,6 @@ target:
 
 import time
 from collections.abc import Callable, Mapping
-from datetime import datetime, timezone
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
@@ -217,6 +216,7 @@ from bascule.guest.io import health
 from bascule.guest.io.proxmox_api import connect, fingerprint
 from bascule.plugin.action import plain
 from bascule.run.io import guard_copy
+from bascule.system import moments
 
 display = Display()
 
@@ -338,7 +338,7 @@ class ActionModule(ActionBase):
                 source, Epoch.parse(args["epoch"]), self._force
             ),
             "close_finish": lambda source, target, args: transitions.close_finish(
-                source, Epoch.parse(args["epoch"]), args["position"], _now()
+                source, Epoch.parse(args["epoch"]), args["position"], moments.now_in_seconds()
             ),
             "open": self._open,
             "take_over": self._take_over,
@@ -484,7 +484,7 @@ class ActionModule(ActionBase):
         back = source if source.side.machine == args["machine"] else target
         epoch, other = Epoch.parse(args["epoch"]), guard.GuardState.from_dict(args["other_guard"])
         transitions.close_begin(back, epoch, True, other)
-        return transitions.close_finish(back, epoch, {}, _now())
+        return transitions.close_finish(back, epoch, {}, moments.now_in_seconds())
 
     def _variable(self, task_vars: Mapping[str, Any], name: str) -> Any:
         if name in ("bascule_from", "bascule_to") and name not in task_vars:
@@ -496,7 +496,3 @@ class ActionModule(ActionBase):
 
     def _tell(self, text: str) -> None:
         display.display(f"    {text}")
-
-
-def _now() -> str:
-    return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")

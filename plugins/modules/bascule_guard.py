@@ -17,8 +17,8 @@ options:
       - V(read) returns the guard and changes nothing.
       - V(adopt) takes over a side that has no guard yet, as O(status) says; a guard that exists stays as it is.
       - V(freeze) marks an open side as frozen, V(thaw) takes the mark away. Both refuse a side that is not open.
-    type: str
       - V(reopen) takes over as open a side that has lost its guard, by O(word) and the O(receipt) of the other side.
+    type: str
     choices: [read, adopt, freeze, thaw, reopen]
     default: read
   status:

@@ -7,8 +7,7 @@ changed is the caller's duty, and what the proof rests on:
 * A receipt for epoch E is given only by a side that has closed, has promised E, and never opened under E or above.
 * A side opens under E only with the other side's receipt for E, when E is not below what it promised and above every
   receipt it has given itself.
-* A side that was open and promised E may take that back while it has given no receipt: it is open again, as if under E,
-  and never gives a receipt for E.
+* A side that promised E while open may take that back before its receipt: it is open under E, which is burnt.
 
 Were both sides open, under Ea <= Eb: the side open under Ea gave its receipt for Eb when it was closed and had promised
 Eb, so it could not open under Ea afterwards, and if it had opened before, it closed since. Hence one side at most.
@@ -16,9 +15,8 @@ Eb, so it could not open under Ea afterwards, and if it had opened before, it cl
 Were Eb an epoch that its side took back: that side was open before, under Ec < Eb, so the other one was closed then. It
 cannot have opened since without a receipt above Ec, and none was given.
 
-Where a side, or its guard, is lost for good, no receipt can be had or trusted. A person's word (`Word`) takes its
-place; `lost` has the transitions. Then the person answers for the fence of the side that was given up, and what that
-side has promised counts no more: it must give way before it may open or follow.
+Where a side, or its guard, is lost for good, a person's word (`Word`) takes the place of its receipt, and the person
+answers for its fence; `lost` has the transitions. The side that was given up gives way before it opens or follows.
 """
 
 from __future__ import annotations

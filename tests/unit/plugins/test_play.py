@@ -494,33 +494,3 @@ def test_one_that_cannot_come_through_keeps_all_of_them_where_they_are(world: Wo
     assert rc == 2
     assert verbs_said(output) == []
     assert "low: no answer for a-tls" in output
-
-
-@pytest.mark.parametrize("moved", [(), ("top",)])
-def test_a_decommission_removes_nothing_while_something_stands_elsewhere(world: World, moved: tuple[str, ...]) -> None:
-    have_moved(world, names=moved)
-    rc, output = world.move("90_decommission.yml")
-    assert rc == 2
-    assert verbs_said(output) == []
-    assert "low: a-tls closed, not open to users" in output
-    assert "nothing was removed" in output
-
-
-def test_after_a_decommission_nobody_is_shut_out_for_a_way_back_that_is_gone(world: World) -> None:
-    have_moved(world)
-    rc, output = world.move("70_verify.yml")
-    assert rc == 0, output
-    rc, output = world.move("90_decommission.yml")
-    assert rc == 0, output
-    assert verbs_said(output) == [("top", "retire"), ("low", "retire")]
-    shutil.rmtree(world.path / "runs")
-    run = next((world.hosts / "j-tls/journal").iterdir()).name
-    world.environment["BASCULE_RUN"] = run
-    rc, output = world.roll_back()
-    assert rc == 2
-    assert verbs_said(output) == []
-    assert "there is no way back" in output
-    rc, output = world.run(playbook=ROOT / "playbooks/status.yml")
-    assert "Next: none: there is no way back after a decommission" in output
-    rc, output = world.move("90_decommission.yml")
-    assert rc == 0, output

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import shutil
 import time
 from pathlib import Path
@@ -102,11 +101,6 @@ def forget_older(component: str, current: Path) -> None:
     rehearsals = [path for path in others if path.name.startswith("rehearsal-")]
     for path in [*rehearsals, *finals[: max(0, len(finals) - KEPT + 1)]]:
         shutil.rmtree(path)
-
-
-def now() -> str:
-    """Return the time, as text."""
-    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="milliseconds")
 
 
 def _path(spec: Spec, what: str) -> Path:

@@ -18,6 +18,7 @@ from ....guard import state as rule
 from ....guard.io import store
 from ....system.io import storage
 from ....system.io.process import run
+from ....system.moments import now
 from ... import compare, dump_restore, rows
 from ... import control as control_file
 from ..cluster import settings as cluster_settings
@@ -26,7 +27,7 @@ from ..rows.digest import Connections, Digester
 from ..rows.schema import Definitions
 from . import pg_dump
 from .fetch import Fetcher
-from .job import BRING, Job, directory, forget_older, now
+from .job import BRING, Job, directory, forget_older
 from .scratch_cluster import Scratch, jobs
 from .take import PIPES, SIDE_BY_SIDE, empty
 

@@ -7,7 +7,6 @@ it: what was cut short is not proved, never assumed.
 from __future__ import annotations
 
 import contextlib
-import datetime
 import os
 import shutil
 import time
@@ -18,6 +17,7 @@ from typing import Any
 from ....errors import BasculeError
 from ....guard.state import Epoch, GuardState
 from ....system.io import storage, units
+from ....system.moments import now
 from ... import compare, rows, safety_dump
 from ...spec import Spec
 from ..cluster.cluster import HOME, Cluster, load_spec
@@ -42,7 +42,7 @@ def begin(spec: Spec, epoch: str) -> list[str]:
     try:
         units.stop(spec.unit_name(UNIT))
         storage.write_json(
-            HOME / spec.component / SAFETY_FILE, {"state": "running", "epoch": epoch, "started_at": _now()}
+            HOME / spec.component / SAFETY_FILE, {"state": "running", "epoch": epoch, "started_at": now()}
         )
         arguments = ["safety_dump", "--component", spec.component, "--epoch", epoch]
         units.start(spec.unit_name(UNIT), [*units.AGENT, *arguments])
@@ -71,7 +71,7 @@ class SafetyDump:
         self.cluster = Cluster(self.spec)
         self.epoch = epoch
         self.directory = DIRECTORY / f"{component}-safety-{epoch}"
-        self.notes: dict[str, Any] = {"state": "running", "epoch": epoch, "side": self.spec.side, "started_at": _now()}
+        self.notes: dict[str, Any] = {"state": "running", "epoch": epoch, "side": self.spec.side, "started_at": now()}
         self.began = time.monotonic()
 
     def run(self) -> int:
@@ -215,17 +215,11 @@ class SafetyDump:
             self._end(safety_dump.PROVED, "")
 
     def _end(self, state: str, reason: str) -> None:
-        self._note(
-            state=state, reason=reason, step="", ended_at=_now(), seconds=round(time.monotonic() - self.began, 1)
-        )
+        self._note(state=state, reason=reason, step="", ended_at=now(), seconds=round(time.monotonic() - self.began, 1))
 
     def _note(self, **values: Any) -> None:
         self.notes.update(values)
         storage.write_json(HOME / self.spec.component / SAFETY_FILE, self.notes)
-
-
-def _now() -> str:
-    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="milliseconds")
 
 
 def work(component: str, epoch: str) -> int:

@@ -16,6 +16,7 @@ from typing import Any
 
 from ....errors import BasculeError
 from ....system.io import storage
+from ....system.moments import now
 from ... import compare, dump_restore, rows
 from ..cluster import databases as cluster_databases
 from ..cluster.cluster import Cluster, load_spec
@@ -25,7 +26,7 @@ from ..rows.schema import Definitions
 from ..rows.snapshot import sequences
 from . import age_keys, pg_dump
 from .fetch import CONTENTS
-from .job import TAKE, Job, directory, forget_older, now
+from .job import TAKE, Job, directory, forget_older
 from .scratch_cluster import jobs, like
 
 PIPES = Path("/run/bascule-rows")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
 import os
 import time
 from collections.abc import Mapping
@@ -12,6 +11,7 @@ from typing import Any
 
 from ....errors import BasculeError
 from ....system.io import storage, units
+from ....system.moments import now
 from ... import compare, definitions, locate, rows
 from ...spec import Spec
 from ..cluster.cluster import Cluster, load_spec
@@ -61,7 +61,7 @@ class Comparer:
             owner=self.spec.owner,
             workers=self.spec.compare_workers or os.cpu_count() or 1,
         ).run(Definitions(self.spec, self.spec.port))
-        self.result["digested_at"] = _now()
+        self.result["digested_at"] = now()
         if self.result["role"] == "active":
             self._check()
 
@@ -155,7 +155,7 @@ class Comparer:
             return
         self.result["status"] = status
         self.result["reason"] = reason
-        self.result["ended_at"] = _now()
+        self.result["ended_at"] = now()
         _give_up(self.result, reason or "the comparison was cut short")
         self._save()
 
@@ -209,7 +209,7 @@ def collect(
         found["rows"] = _ask(spec, epoch, question)
     # One that is only just pinned has no digest yet, and is held all the same.
     if let_go and (result or held) and not Path(equality_file(spec, epoch, "released")).exists():
-        storage.write_durably(equality_file(spec, epoch, "released"), _now() + "\n")
+        storage.write_durably(equality_file(spec, epoch, "released"), now() + "\n")
     return found
 
 
@@ -245,7 +245,7 @@ def _ask(spec: Spec, epoch: str, asked: Mapping[str, Any], timeout: float = 600)
     if not units.is_running(spec.unit_name("equality")) or not snapshot.is_running(spec):
         return None
     answer_file = equality_file(spec, epoch, "answer")
-    question = {"id": _now(), "question": dict(asked)}
+    question = {"id": now(), "question": dict(asked)}
     storage.remove(answer_file)
     storage.write_json(equality_file(spec, epoch, "asked"), question)
     deadline = time.monotonic() + timeout
@@ -255,10 +255,6 @@ def _ask(spec: Spec, epoch: str, asked: Mapping[str, Any], timeout: float = 600)
             return {"tables": answer["tables"], "kinds": answer["kinds"]}
         time.sleep(0.1)
     return None
-
-
-def _now() -> str:
-    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="milliseconds")
 
 
 def work(component: str, epoch: str) -> int:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
 import time
 from pathlib import Path
 from typing import Any
 
 from ....errors import BasculeError
 from ....system.io import storage, units
+from ....system.moments import now
 from ... import rows
 from ...rows import PHYSICAL
 from ...spec import Spec
@@ -76,7 +76,7 @@ class Holder:
             "SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END::text"
         )
         control = self.cluster.control()
-        pinned_at = _now()
+        pinned_at = now()
         storage.write_json(
             self._file("snapshot"),
             {
@@ -135,10 +135,6 @@ def sequences(session: Session) -> dict[str, Any]:
             one = some[int(row.pop("number"))]
             found[rows.label(one["schema"], one["name"])] = {**one, **row}
     return found
-
-
-def _now() -> str:
-    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="milliseconds")
 
 
 def work(component: str, epoch: str, role: str, layout: str) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import pwd
 import shutil
 import time
@@ -14,6 +13,7 @@ from ....guard import state as rule
 from ....guard.io import store
 from ....system.io import storage, units
 from ....system.io.process import run
+from ....system.moments import now
 from ... import conf
 from ...spec import Spec
 from ..cluster import peer
@@ -38,7 +38,7 @@ def seed(component: str, max_rate: str) -> int:
     begun = storage.read_json(HOME / component / SEED_FILE) or {}
     notes: dict[str, Any] = {
         "state": "running",
-        "started_at": _now(),
+        "started_at": now(),
         "began": time.time(),
         "total": int(begun.get("total", 0)),
     }
@@ -81,9 +81,9 @@ def seed(component: str, max_rate: str) -> int:
         storage.remove(HOME / component / FOLLOW_FILE)
         note(step="connecting")
         _wait_streaming(cluster)
-        note(state="done", step="streaming", ended_at=_now(), seconds=round(time.monotonic() - started, 1))
+        note(state="done", step="streaming", ended_at=now(), seconds=round(time.monotonic() - started, 1))
     except (BasculeError, OSError) as error:
-        note(state="failed", error=str(error), ended_at=_now())
+        note(state="failed", error=str(error), ended_at=now())
         return 1
     return 0
 
@@ -209,7 +209,3 @@ def _wait_streaming(cluster: Cluster, timeout: float = 120) -> None:
                     next_command="see why in the server's log, then run prepare again",
                 )
             time.sleep(0.2)
-
-
-def _now() -> str:
-    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="milliseconds")

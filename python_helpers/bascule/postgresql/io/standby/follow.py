@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import shutil
 import time
 from pathlib import Path
@@ -14,6 +13,7 @@ from ....guard.io import store
 from ....guard.state import Epoch, GuardState
 from ....system.io import storage, units
 from ....system.io.process import run
+from ....system.moments import now
 from ... import control, lsn
 from ...spec import Spec
 from ..cluster import peer
@@ -34,7 +34,7 @@ def follow(component: str, epoch: str) -> int:
     """Do it, writing down how far it has come; return an exit status."""
     spec = load_spec(component)
     cluster = Cluster(spec)
-    notes: dict[str, Any] = {"component": component, "epoch": epoch, "state": "running", "started_at": _now()}
+    notes: dict[str, Any] = {"component": component, "epoch": epoch, "state": "running", "started_at": now()}
 
     def note(**values: Any) -> None:
         notes.update(values)
@@ -81,9 +81,9 @@ def follow(component: str, epoch: str) -> int:
             _wait_streaming(session, spec, 120)
             # This host will have to prove the other side's fence when it returns.
             sight.look(spec, store.read(component, spec.side))
-        note(state="streaming", step="following", ended_at=_now())
+        note(state="streaming", step="following", ended_at=now())
     except (BasculeError, OSError) as error:
-        note(state="failed", error=str(error), ended_at=_now())
+        note(state="failed", error=str(error), ended_at=now())
         return 1
     return 0
 
@@ -294,7 +294,7 @@ def keep_aside(cluster: Cluster, epoch: str, guard: GuardState) -> None:
     partial.rename(path)
     storage.sync_directory(path.parent)
     storage.write_json(
-        record, {"path": str(path), "position": position, "epoch": epoch, "kept_at": _now(), "bytes": size}
+        record, {"path": str(path), "position": position, "epoch": epoch, "kept_at": now(), "bytes": size}
     )
     for old in cluster.data.parent.glob(f"{cluster.data.name}.bascule-kept-*"):
         if old != path and outlived:
@@ -350,7 +350,3 @@ def _wait_streaming(session: Any, spec: Spec, timeout: float) -> None:
                 next_command="see why in the server's log, then run the sync phase",
             )
         time.sleep(0.1)
-
-
-def _now() -> str:
-    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="milliseconds")

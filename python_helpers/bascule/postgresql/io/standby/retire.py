@@ -14,6 +14,7 @@ from ....errors import BasculeError, CommandFailed
 from ....guard import state as rule
 from ....guard.io import store
 from ....system.io import storage, units
+from ....system.moments import now
 from ... import conf
 from ...rows import literal
 from ..cluster.cluster import HOME, RETIRED_FILE, Cluster, load_spec, world
@@ -95,7 +96,7 @@ def retire(
         for path in [*leftovers(cluster), *(path for path in [job.directory(component)] if path.exists())]:
             shutil.rmtree(path)
         storage.remove(conf.passfile(spec))
-        storage.write_json(record, {"retired_at": _now(), "dump": dump, "active": active, "guard": state.to_dict()})
+        storage.write_json(record, {"retired_at": now(), "dump": dump, "active": active, "guard": state.to_dict()})
     return {"changed": True, "changes": changes, "dump": dump}
 
 
@@ -147,7 +148,3 @@ def last_dump(cluster: Cluster, recipient: str, directory: Path) -> dict[str, An
         for chunk in iter(lambda: stream.read(1 << 20), b""):
             digest.update(chunk)
     return {"path": str(path), "sha256": digest.hexdigest(), "bytes": path.stat().st_size}
-
-
-def _now() -> str:
-    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")

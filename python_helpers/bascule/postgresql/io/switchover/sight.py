@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +9,7 @@ from ....errors import BasculeError
 from ....guard import state as rule
 from ....guard.state import GuardState
 from ....system.io import storage
+from ....system.moments import now
 from ... import knocks, pgbouncer
 from ...knocks import Knock
 from ...spec import Spec
@@ -51,14 +51,14 @@ def look(spec: Spec, guard: GuardState, *, keep: bool = True) -> dict[str, Any]:
         answer = _try(one, LOOK_SECONDS)
         silent = answer.kind == "none"
         if answer.kind == "admitted":
-            found[one] = _now()
+            found[one] = now()
         else:
             refused[f"{one.user}@{one.database}"] = f"{answer.kind}: {answer.code} {answer.text}".strip()
     through = _through(spec, spec.side if own else spec.peer_side)
     if found and spec.pooler == "install" and spec.pooler_clients and through not in found:
         answer = _through_pooler(spec, through)
         if answer.kind == "admitted":
-            found[through] = _now()
+            found[through] = now()
         else:
             refused[f"pooler of {spec.side}"] = f"{answer.kind}: {answer.code} {answer.text}".strip()
     if keep and found:
@@ -166,7 +166,3 @@ def _blind(spec: Spec, guard: GuardState, expected: str) -> BasculeError:
         next_command=f"ansible-playbook playbooks/20_prepare.yml --limit {spec.component}, while it is open; then the "
         "same playbook again",
     )
-
-
-def _now() -> str:
-    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="milliseconds")
