@@ -50,7 +50,9 @@ def refused_untouched(controller: Controller, phase: str, reason: str) -> None:
     outcome = controller.run(phase)
     assert outcome.status != 0
     assert reason in outcome.output, outcome.output[-8000:]
-    assert fingerprint.differences(before, fingerprint.lab()) == []
+    # Whom the open side lets in is noted each time it is looked at, as the fence's probe notes what it meets.
+    changed = fingerprint.differences(before, fingerprint.lab())
+    assert [line for line in changed if "/knocks.json " not in line] == []
 
 
 def is_active_at(controller: Controller, site: str) -> None:
