@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 import http.server
 import json
 import shlex
 import sys
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,21 +41,20 @@ exit "$(field exitcode <<< "$ended")"
 """
 
 
-class _Yes(http.server.BaseHTTPRequestHandler):
-    def do_GET(self) -> None:
-        self.send_response(200)
-        self.end_headers()
+def stands_in(serves: Callable[[str], bool]) -> str:
+    """Return an address that answers, below a side's name, for a guest that has nothing on its disk while it runs."""
 
-    def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing."""
+    class Answer(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200 if serves(self.path.strip("/")) else 503)
+            self.end_headers()
 
+        def log_message(self, format: str, *args: Any) -> None:
+            """Say nothing."""
 
-@functools.cache
-def stands_in() -> str:
-    """Return an address that answers for a guest that cannot: it has nothing on its disk."""
-    answers = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Yes)
+    answers = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answer)
     threading.Thread(target=answers.serve_forever, daemon=True).start()
-    return f"http://127.0.0.1:{answers.server_port}/"
+    return f"http://127.0.0.1:{answers.server_port}"
 
 
 @dataclass
@@ -66,6 +65,7 @@ class Nodes(Pair):
     """
 
     boots: bool = True
+    stand_in: str = ""
 
     @property
     def token(self) -> str:
@@ -74,6 +74,8 @@ class Nodes(Pair):
 
     def _component(self) -> dict[str, Any]:
         head = self.subnet.rpartition(".")[0]
+        if not (self.boots or self.stand_in):
+            self.stand_in = stands_in(self.running)
         return {
             "proxmox_guest_ca_file": str(self.work / "ca/ca.crt"),
             "proxmox_guest_token_secrets": {self.host(side): self.token for side in SIDES},
@@ -89,7 +91,9 @@ class Nodes(Pair):
                     "ipconfig0": f"ip={head}.{NUMBERS[side]}/24",
                     "nameserver": "192.0.2.53",
                     "searchdomain": "fault.test",
-                    "health_url": f"http://{head}.{NUMBERS[side]}:8000/cgi-bin/healthz" if self.boots else stands_in(),
+                    "health_url": f"http://{head}.{NUMBERS[side]}:8000/cgi-bin/healthz"
+                    if self.boots
+                    else f"{self.stand_in}/{side}",
                 }
                 for side in SIDES
             },
