@@ -156,6 +156,8 @@ def wait(spec: Spec, epoch: str, timeout: float) -> list[str]:
     deadline = time.monotonic() + timeout
     while storage.read_text(equality_file(spec, epoch, "pinned")) is None:
         if time.monotonic() > deadline:
+            # A snapshot that comes later would show what clients have written since, as a difference.
+            stop(spec)
             return [f"the comparison at {spec.side} has no snapshot of the switch: its rows will be not proved"]
         time.sleep(0.02)
     return []

@@ -24,7 +24,7 @@ from .side import Part
 from .take_back import knock_through, serving_side
 
 # A comparison that has no snapshot by then is not proved; clients are not kept waiting for it.
-PIN_SECONDS = 2.0
+PIN_SECONDS = 5.0
 ENDS = "SELECT pg_last_wal_receive_lsn()::text AS received, pg_last_wal_replay_lsn()::text AS replayed"
 
 
