@@ -80,7 +80,8 @@ def refusal(
     """Knock at the other side once, as everybody who was let in there; without anybody, as the prober (`unopened`)."""
     mine = [one for one in knocks.outside(spec, frozen=frozen) if one in known]
     if mine or not unopened:
-        return knocks.verdict([(one, _try(one, timeout)) for one in mine], known, codes)
+        # One after the other: whoever is not answered ends the round, and no time is spent on the rest.
+        return knocks.verdict(((one, _try(one, timeout)) for one in mine), known, codes)
     answer = _try(knocks.outside(spec)[0], timeout)
     if answer.is_refusal and answer.code in codes:
         return _beside(spec, answer, timeout)
