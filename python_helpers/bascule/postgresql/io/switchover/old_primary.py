@@ -162,8 +162,12 @@ class Leaving(Part):
     def close_thoroughly(self, epoch: str, patience: float) -> dict[str, Any]:
         """Close whatever a crash has left."""
         self._let_lock_go()
-        done = recovery.close(self.spec.component, self.spec.side, epoch, budget=patience)
-        return {**done, "proofs": {"host": done["proof"], **self._knock(patience, done["unopened"])}}
+        spec = self.spec
+        before = store.read(spec.component, spec.side)
+        done = recovery.close(spec.component, spec.side, epoch, budget=patience)
+        deadline = time.monotonic() + patience
+        through = knock_through(self.pooler, spec, spec.side, deadline, unopened=done["unopened"], before=before)
+        return {**done, "proofs": {"host": done["proof"], **through}}
 
     def back(self) -> dict[str, Any]:
         """Take everything back, unless there is a receipt: then only the opening rule opens anything."""
@@ -207,7 +211,3 @@ class Leaving(Part):
                 state="nothing was stopped",
                 next_command="run the same playbook again, or the rollback",
             )
-
-    def _knock(self, patience: float, unopened: bool) -> dict[str, str]:
-        deadline = time.monotonic() + patience
-        return knock_through(self.pooler, self.spec, self.spec.side, deadline, unopened=unopened)

@@ -96,15 +96,22 @@ def aim(spec: Spec, pooler: Pooler) -> bool:
 
 
 def knock_through(
-    pooler: Pooler | None, spec: Spec, side: str, deadline: float, *, unopened: bool = False
+    pooler: Pooler | None,
+    spec: Spec,
+    side: str,
+    deadline: float,
+    *,
+    unopened: bool = False,
+    before: GuardState | None = None,
 ) -> dict[str, str]:
     """Let this host's pooler try a side until it is refused there; {} when there is no pooler that may be tried.
 
-    `unopened`: that side was not open since it was closed, so that the pooler cannot have been let in there.
+    `unopened`: that side was not open since it was closed, so that the pooler cannot have been let in there. `before`:
+    this side's guard before its receipt, which ends the time in which the pooler was let in.
     """
     if pooler is None or spec.pooler != "install":
         return {}
-    guard = store.read(spec.component, spec.side)
+    guard = before or store.read(spec.component, spec.side)
     why = sight.UNOPENED if unopened else f"let in at {sight.pooler_must_be_seen(spec, guard, side)}"
     address, port = (spec.address, spec.port) if side == spec.side else (spec.peer_address, spec.peer_port)
     while True:
