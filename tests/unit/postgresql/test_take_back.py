@@ -245,6 +245,22 @@ def test_silence_through_a_pooler_is_no_proof(host: Host, monkeypatch: pytest.Mo
     assert take_back.knock_through(None, spec, SIDE, 0.0) == {}
 
 
+def test_who_was_let_in_is_asked_of_the_time_before_the_receipt(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A receipt ends the time in which anybody was let in: what was seen then would be forgotten with it."""
+    asked: list[Any] = []
+
+    def seen(spec: Any, guard: GuardState, side: str) -> str:
+        asked.append(guard)
+        return "then"
+
+    monkeypatch.setattr(sight, "pooler_must_be_seen", seen)
+    spec = make_spec(pooler="install", address="198.18.1.10", peer_port=5433)
+    pooler: Any = FakePooler(spec)
+    before = GuardState(spec.component, SIDE, status="open")
+    assert "let in at then" in take_back.knock_through(pooler, spec, SIDE, 0.0, before=before)["pooler of db-mtp"]
+    assert asked == [before]
+
+
 def test_a_number_that_is_used_again_is_another_process() -> None:
     with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as child:
         note = {"pid": child.pid, "born": deadman.born(child.pid)}
