@@ -11,12 +11,12 @@ from typing import Any, NamedTuple
 
 from . import hba
 from .spec import Spec
-from .wire import Answer
+from .wire import REPLICATION, Answer
 
 # How many accounts of declared clients are tried beside the prober's: each knock is a line in the server's log.
 ACCOUNTS = 4
 # The databases of pg_hba.conf that are no names of databases.
-_NO_DATABASE = ("all", "sameuser", "samerole", "samegroup", "replication")
+_NO_DATABASE = ("all", "sameuser", "samerole", "samegroup", REPLICATION)
 
 
 class Knock(NamedTuple):
@@ -55,7 +55,7 @@ def outside(spec: Spec, *, frozen: bool = False) -> list[Knock]:
 
 def replication(spec: Spec) -> Knock:
     """Return the knock that the other side's block admits in every mode: whether its server hears this host at all."""
-    return Knock(spec.replication_user, "replication", spec.peer_address, spec.peer_port)
+    return Knock(spec.replication_user, REPLICATION, spec.peer_address, spec.peer_port)
 
 
 def remembered(record: Any, since: str) -> dict[Knock, str]:

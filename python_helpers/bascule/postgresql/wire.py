@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 SSL_REQUEST = struct.pack("!ii", 8, 80877103)
 _PROTOCOL = 196608
+REPLICATION = "replication"
 
 
 @dataclass(frozen=True)
@@ -31,10 +32,12 @@ class Answer:
 
 
 def startup(user: str, database: str) -> bytes:
-    """Return the startup message."""
-    body = b"".join(
-        part.encode() + b"\0" for part in ("user", user, "database", database, "application_name", "bascule-proof")
-    )
+    """Return the startup message; `replication` stands for what it stands for in pg_hba.conf: no database at all.
+
+    Only a walsender matches that word there: a session in a database of that name never does.
+    """
+    where = ("replication", "true") if database == REPLICATION else ("database", database)
+    body = b"".join(part.encode() + b"\0" for part in ("user", user, *where, "application_name", "bascule-proof"))
     return struct.pack("!ii", 9 + len(body), _PROTOCOL) + body + b"\0"
 
 

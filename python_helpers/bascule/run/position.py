@@ -175,8 +175,8 @@ def retired(entries: Iterable[Mapping[str, Any]]) -> set[str]:
     return {component for component, is_gone in gone.items() if is_gone}
 
 
-def standing(sides: Sides) -> Standing:
-    """Return where the component stands."""
+def standing(sides: Sides, retired: bool = False) -> Standing:
+    """Return where the component stands; `retired`: a decommission may have removed the guard of the side left."""
     source, target = sides.source, sides.target
     first, second = source.guard, target.guard
     for side, other in ((source, target), (target, source)):
@@ -198,6 +198,8 @@ def standing(sides: Sides) -> Standing:
     both = f"{source.host} {_status(source)}, {target.host} {_status(target)}"
     for gone, known in ((first, second), (second, first)):
         if gone.status != rule.UNKNOWN or known.status == rule.UNKNOWN:
+            continue
+        if retired and known.status == rule.OPEN:
             continue
         serves = known.status == rule.OPEN and not rule.gave_up(known, gone)
         if not serves and (known.promised or rule.ADOPTED) > rule.ADOPTED:
@@ -342,7 +344,7 @@ def report(
         gone: components whose way back a decommission has begun to remove.
         silent: whether a site's journal could not be read.
     """
-    standings = [standing(component) for component in sides]
+    standings = [standing(one, one.component in gone) for one in sides]
     width = max((len(s.component) for s in standings), default=0)
     if last.phase:
         doing = f"{last.phase}/{last.verb} of {last.component}, begun {last.time[:19]}Z by {last.controller}"

@@ -23,6 +23,13 @@ def test_startup_message_names_user_and_database() -> None:
     assert b"user\0courses\0database\0db\0" in message
 
 
+def test_who_asks_for_replication_names_no_database() -> None:
+    """pg_hba.conf's word `replication` never matches a session in a database, whatever the database is called."""
+    message = wire.startup("bascule_replication", wire.REPLICATION)
+    assert b"user\0bascule_replication\0replication\0true\0" in message
+    assert b"database\0" not in message
+
+
 @pytest.mark.parametrize(
     ("kind", "body", "expected", "refusal"),
     [

@@ -205,6 +205,17 @@ def test_a_dry_run_is_no_verb() -> None:
     assert position.last_verb([entry("begin", "db", 1, check_mode=True)]) == Last()
 
 
+def test_a_guard_that_a_decommission_has_removed_is_not_missed() -> None:
+    """Guests' guards go with the copies of a closed side; what stays open is active, and nothing is to be prepared."""
+    both = sides(GuardState("db", "db-mtp"), TARGET_OPEN)
+    assert position.standing(both).where == "unprepared"
+    assert position.standing(both, retired=True).where == "target"
+    assert "active at Toulouse" in "\n".join(position.report("r", [both], Last(), {}, [], NAMES, {"db"}))
+    # A side that is not open is not made good by a decommission.
+    held = sides(GuardState("db", "db-mtp"), replace(TARGET_OPENING))
+    assert position.standing(held, retired=True) == position.standing(held)
+
+
 def test_a_decommission_that_has_begun_leaves_no_way_back_until_prepare_has_made_one() -> None:
     def of(kind: str, verb: str, second: int, **data: Any) -> dict[str, Any]:
         return {**entry(kind, "db", second, **data), "verb": verb}
