@@ -29,6 +29,17 @@ options:
     type: list
     elements: str
     default: []
+  write_from_outside:
+    description:
+      - Words of a command that writes to the tree through the other side's service, C({address}) for its address. It
+        runs here before anything is opened; when the write is let in, nothing is.
+    type: list
+    elements: str
+    default: []
+  address:
+    description: The other side's address.
+    type: str
+    default: ""
 extends_documentation_fragment:
   - bascule.side
 """
@@ -73,7 +84,8 @@ def main(module: AnsibleModule) -> dict[str, Any]:
     """Do what the arguments say."""
     values = [module.params[key] for key in ("component", "side", "epoch", "receipt", "services")]
     word = Word.from_dict(module.params["word"]) if module.params["word"] else None
-    return transitions.open_(*values, word=word, check=module.check_mode)
+    outside = (module.params["write_from_outside"], module.params["address"])
+    return transitions.open_(*values, word=word, outside=outside, check=module.check_mode)
 
 
 if __name__ == "__main__":
@@ -84,6 +96,8 @@ if __name__ == "__main__":
             "receipt": {"type": "dict"},
             "word": {"type": "dict"},
             "services": {"type": "list", "elements": "str", "default": []},
+            "write_from_outside": {"type": "list", "elements": "str", "default": []},
+            "address": {"type": "str", "default": ""},
         },
         main,
         required_one_of=[("receipt", "word")],

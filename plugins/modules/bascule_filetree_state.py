@@ -9,7 +9,7 @@ DOCUMENTATION = r"""
 module: bascule_filetree_state
 short_description: Look at one side of a file tree
 description:
-  - Returns the guard, the mounts, and, when asked, how much there is and how much room. Changes nothing.
+  - Returns the guard, the mounts, and, when asked, how much there is and how much room. Changes nothing of the tree.
 options:
   path:
     description: Public path of the tree.
@@ -45,6 +45,18 @@ options:
     description: The other side's address over the link; then what is known of its rate is returned as well.
     type: str
     default: ""
+  outside:
+    description:
+      - Write to the tree through the other side's service with O(write_from_outside) and remove it again. V(look), from
+        a closed side while the other is open, fails unless the write is let in, and notes that; V(proof), from the open
+        side, returns whether the closed one refuses whom it has let in. Not in check mode.
+    type: str
+    choices: [look, proof]
+  write_from_outside:
+    description: Words of that command, C({address}) for O(address).
+    type: list
+    elements: str
+    default: []
 extends_documentation_fragment:
   - bascule.side
 """
@@ -100,12 +112,17 @@ survey:
       compares; only with O(survey).
   returned: when asked
   type: dict
+outside:
+  description: The word of a O(outside=proof), C(refused), C(off), C(not_proved) or C(admitted), and its C(reason).
+  returned: when asked
+  type: dict
 """
 
 from typing import Any
 
 from ansible.module_utils.bascule.filetree import decisions
 from ansible.module_utils.bascule.filetree.io import audit
+from ansible.module_utils.bascule.filetree.io.fence import outside
 from ansible.module_utils.bascule.filetree.io.fence import side as fence_side
 from ansible.module_utils.bascule.filetree.io.transfer import receivers
 from ansible.module_utils.bascule.plugin.module import SIDE, run_module
@@ -130,6 +147,12 @@ def main(module: AnsibleModule) -> dict[str, Any]:
         result["link_mbit"] = fence_side.link_mbit(side, module.params["address"])
     if module.params["survey"]:
         result["survey"] = audit.survey(side, module.params["owners_there"], module.params["attributes_there"])
+    if module.params["outside"] and not module.check_mode:
+        asked = (module.params["write_from_outside"], module.params["address"])
+        if module.params["outside"] == "proof":
+            result["outside"] = outside.proof(side, *asked)
+        else:
+            outside.look(side, *asked)
     return result
 
 
@@ -144,6 +167,8 @@ if __name__ == "__main__":
             "owners_there": {"type": "dict", "default": {}},
             "attributes_there": {"type": "dict", "default": {}},
             "address": {"type": "str", "default": ""},
+            "outside": {"type": "str", "choices": ["look", "proof"]},
+            "write_from_outside": {"type": "list", "elements": "str", "default": []},
         },
         main,
     )

@@ -45,7 +45,12 @@ RULES = {
         # `off`: the plan declares none.
         one_of={"safety_dump": ("proved", "off")},
     ),
-    "rsync_delta_sync": Rule(zero=("files_different", "files_not_proved"), some=(("files_compared",),)),
+    "rsync_delta_sync": Rule(
+        zero=("files_different", "files_not_proved"),
+        some=(("files_compared",),),
+        # `off`: the plan declares nobody who writes from outside.
+        one_of={"fence_from_outside": ("refused", "off")},
+    ),
     "proxmox_guest": Rule(
         zero=("disks_different",),
         # A guest that is declared stateless has nothing to compare.

@@ -180,6 +180,42 @@ def test_a_mount_namespace_without_a_process_is_fenced_as_well(pair: Pair) -> No
     shell(pair, "target", "umount /run/spaces/one; umount /run/spaces")
 
 
+def puts(port: int) -> dict[str, list[str]]:
+    """Declare a client that writes through a side's service, as browsers do here."""
+    where = f"http://{{address}}:{port}/uploads/from-outside"
+    command = "curl --fail --silent --show-error --max-time 10 --upload-file /etc/hostname"
+    return {"rsync_delta_sync_write_from_outside": [*command.split(), where]}
+
+
+def test_a_closed_side_is_tried_through_its_service_from_the_other_machine(pair: Pair) -> None:
+    pair.write_inventory(**puts(8080))
+    try:
+        pair.must("check", "freeze", "sync", "switch", "thaw", "verify")
+        found = pair.fact("verify")
+        assert (found["fence_from_outside"], found["files_different"]) == ("refused", 0)
+        assert "503; let in at 20" in found["fence_from_outside_reason"]
+        # A service that writes where no fence of the tree reaches: to its users the side is as open as before.
+        pair.write_inventory(**puts(8081))
+        shell(
+            pair,
+            "target",
+            "mkdir -p /root/elsewhere/uploads; systemd-run --quiet --unit=elsewhere python3 "
+            "/usr/local/lib/coursefiles/coursefiles.py --root /root/elsewhere --port 8081; "
+            "until curl --silent --output /dev/null http://127.0.0.1:8081/; do sleep 0.1; done",
+        )
+        pair.must("check", direction="back")
+        refused = pair.verb("freeze", "sync", "switch", direction="back")
+        assert not refused.ok
+        assert "the command of rsync_delta_sync_write_from_outside was let in" in refused.stdout
+        assert [pair.guard(side)["status"] for side in ("source", "target")] == ["closed", "closed"]
+        shell(pair, "target", "systemctl stop elsewhere")
+        pair.must("switch", "thaw", "verify", direction="back")
+        found = pair.fact("verify")
+        assert (found["fence_from_outside"], found["files_different"]) == ("refused", 0)
+    finally:
+        pair.write_inventory()
+
+
 def power_cycle_without_the_agent(pair: Pair, side: str) -> None:
     """Start a host again whose agent is gone, and give the agent back once services run."""
     shell(pair, side, "mv /usr/local/lib/bascule/bascule.pyz /root/; sync")

@@ -24,6 +24,7 @@ FACTS: dict[str, dict[str, Any]] = {
     },
     "course_files": {
         "role": "rsync_delta_sync", "opened": "1.d", "files_compared": 50, "files_different": 0, "files_not_proved": 0,
+        "fence_from_outside": "refused",
     },
     "courses_guest": {
         "role": "proxmox_guest", "opened": "1.d", "disks_compared": 1, "disks_different": 0, "way": "delta",

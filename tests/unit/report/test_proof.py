@@ -24,7 +24,7 @@ def keys(component: str, facts: dict[str, Any] | None) -> list[str]:
     return [doubt.what for doubt in proof.doubts(component, facts)]
 
 
-@pytest.mark.parametrize("facts", [DB, FILES, GUEST, NAMES, ENTRANCE, {**DB, "safety_dump": "off"}])
+@pytest.mark.parametrize("facts", [DB, FILES, GUEST, NAMES, ENTRANCE, {**DB, "safety_dump": "off"}, {**FILES, "fence_from_outside": "off"}])
 def test_what_was_seen_is_proved(facts: dict[str, Any]) -> None:
     assert proof.doubts("it", facts) == []
 
@@ -53,6 +53,9 @@ def test_what_was_seen_is_proved(facts: dict[str, Any]) -> None:
         (FILES, {"files_compared": 0}, "files_compared"),
         (FILES, {"files_not_proved": 3}, "files_not_proved"),
         (FILES, {"files_different": None}, "files_different"),
+        (FILES, {"fence_from_outside": "admitted"}, "fence_from_outside"),
+        (FILES, {"fence_from_outside": "not_proved"}, "fence_from_outside"),
+        (FILES, {"fence_from_outside": None}, "fence_from_outside"),
         # An empty receipt: no disk is named, none was compared.
         (GUEST, {"disks_compared": 0, "disks_stateless": 0}, "disks_compared"),
         (GUEST, {"asked": []}, "asked"),

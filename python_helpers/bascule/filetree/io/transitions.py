@@ -15,6 +15,7 @@ from ...guard.state import GuardState, Receipt, Word
 from ...system.io import units
 from .. import decisions
 from ..mounts import ACTIVE, CLOSED, FROZEN, PASSIVE, TreeError
+from .fence import outside as from_outside
 from .fence import side as fence_side
 from .fence.side import BASE, Side
 from .manifest import cache, closing_manifest, flush
@@ -167,11 +168,13 @@ def open_(
     services: Sequence[str] = (),
     *,
     word: Optional[Word] = None,
+    outside: tuple[Sequence[str], str] = ((), ""),
     check: bool = False,
 ) -> dict[str, Any]:
     """Open for an epoch with the other side's receipt: compare, make writable, prove.
 
     Where the other side is lost, a person's word takes the place of its receipt, and nothing can be compared.
+    `outside`: a command that writes through the other side's service, and that side's address; it must not be let in.
     """
     side = _side(component, side_name)
     if check:
@@ -179,6 +182,8 @@ def open_(
         return {"changed": True, "done": done, "guard": side.guard().to_dict(), "still_read_only": []}
     other = Receipt.from_dict(receipt or {}) if word is None else None
     fence_side.apply_private(side)
+    if other is not None and outside[0]:
+        from_outside.before_opening(side, *outside, epoch, other)
     # Compared and found equal, or ahead by itself: then the other side is behind, and not the same.
     position = dict(other.position) if other else {}
     known = position.get("manifest") or position.get("agreed")
