@@ -320,13 +320,6 @@ def withdraw(state: GuardState, epoch: Epoch, *, frozen: bool) -> GuardState:
     return replace(state, status=OPEN, opened=epoch, frozen=frozen)
 
 
-def open_since_receipt(state: GuardState) -> bool:
-    """Whether this side may have been open since it gave its last receipt, or ever when it gave none."""
-    if state.status not in (CLOSED, CLOSING):
-        return True
-    return state.opened is not None and (state.receipt is None or state.receipt.epoch < state.opened)
-
-
 def may_open(state: GuardState, epoch: Epoch, receipt: Receipt | None, reached: Reached) -> GuardState:
     """Check the opening rule; return the state "opening", to be made durable before anything opens.
 

@@ -317,6 +317,7 @@ def test_close_fences_before_it_stops_and_reads_the_position_afterwards(world: W
     world.log.clear()
     done = recovery.close("db", "db-mtp", EPOCH)
     assert [word for word in world.log if word in ("fence", "stop")] == ["fence", "stop"]
+    assert not done["unopened"]
     assert done["receipt"]["position"] == {"system_id": "7", "timeline": "1", "checkpoint_lsn": "0/1000"}
     assert not world.running
     assert store().read("db", "db-mtp").status == "closed"
@@ -378,6 +379,16 @@ def test_a_primary_that_died_is_brought_up_behind_closed_doors_and_closed(world:
     assert done["stopped"]
     assert "start" in world.log
     assert world.hba == hba.CLOSED
+
+
+def test_only_a_side_that_was_open_when_it_closed_must_have_let_somebody_in(world: World) -> None:
+    """One whose controller died between the promotion and the word "open": nobody can have looked meanwhile."""
+    store().adopt("db", "db-mtp", "closed")
+    with contextlib.suppress(GuardRefused), store().opening("db", "db-mtp", EPOCH, receipt(), reached=lambda: True):
+        pass
+    assert store().read("db", "db-mtp").status == "opening"
+    world.recovery, world.hba = False, hba.CLOSED
+    assert recovery.close("db", "db-mtp", "2.e")["unopened"]
 
 
 def test_what_died_while_it_closed_is_there_again_for_the_other_side_to_follow(world: World) -> None:

@@ -17,7 +17,7 @@ import pytest
 from bascule.errors import BasculeError
 from bascule.guard.io import store as guard_store
 from bascule.guard.state import GuardState
-from bascule.postgresql import hba, knocks
+from bascule.postgresql import hba, knocks, wire
 from bascule.postgresql.io.switchover import fence_probe, freeze, sight, take_back
 from bascule.postgresql.spec import Spec
 from bascule.postgresql.wire import Answer
@@ -32,8 +32,15 @@ ALL = freeze.REFUSED_AT_ALL
 
 
 def matches(column: str, word: str) -> bool:
-    """Whether a column of pg_hba.conf means this word; `all` is no replication."""
-    return word in column.split(",") or (column == "all" and word != "replication")
+    """Whether a column of pg_hba.conf means this name."""
+    return word in column.split(",") or column == "all"
+
+
+def means_session(column: str, startup: bytes, database: str) -> bool:
+    """Whether the column of databases means who sends this: `replication` is nobody's database, `all` no walsender."""
+    if b"\0replication\0true\0" in startup:
+        return "replication" in column.split(",")
+    return matches(",".join(name for name in column.split(",") if name != "replication"), database)
 
 
 class Server:
@@ -72,7 +79,8 @@ class Server:
             if not words or words[0] not in ("host", "hostssl"):
                 continue
             inside = words[3] == "all" or source in ipaddress.ip_network(words[3])
-            if inside and matches(words[1], database) and matches(words[2], user):
+            meant = means_session(words[1], wire.startup(user, database), database)
+            if inside and meant and matches(words[2], user):
                 if words[4] == "reject":
                     return Answer("refused", "28000", "pg_hba.conf rejects connection")
                 return Answer("admitted", "10", "the server asks for a password")

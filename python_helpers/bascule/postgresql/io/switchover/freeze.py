@@ -109,7 +109,7 @@ def prove_from_outside(
 ) -> str:
     """Knock, from this side's host, at the other side's server as those whom it has let in; return the refusal.
 
-    `unopened`: the other side gives its receipt without having been open, so that nobody can have been let in there.
+    `unopened`: the other side was not open when it closed, so that nobody need have been seen to be let in there.
     """
     spec = load_spec(component, side)
     frozen = "ECONNREFUSED" not in answers

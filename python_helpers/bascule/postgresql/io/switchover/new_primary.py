@@ -165,7 +165,7 @@ class Entering(Part):
     # The thorough way, and the way back
 
     def prove_thoroughly(self, patience: float, *, unopened: bool = False) -> dict[str, Any]:
-        """Prove the other side's fence; `unopened`: it was not open since it gave a receipt before."""
+        """Prove the other side's fence; `unopened`: it was not open when it closed."""
         spec, deadline = self.spec, time.monotonic() + patience
         proof = prove_from_outside(spec.component, spec.side, REFUSED_AT_ALL, patience, unopened=unopened)
         through = knock_through(self.pooler, spec, spec.peer_side, deadline, unopened=unopened)

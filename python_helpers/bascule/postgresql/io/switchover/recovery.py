@@ -56,7 +56,8 @@ def close(component: str, side: str, epoch: str, *, budget: float = 30) -> dict[
         if server is None and revive(cluster, max(budget, 60)):
             primary = True
         session = cluster.session() if primary else None
-        if primary and store.read(component, side).status == rule.CLOSING:
+        begun = store.read(component, side).status
+        if primary and begun == rule.CLOSING:
             # Left by a switch that died, and not taken back: who rides through a switch may still be in.
             cluster.admit(hba.CLOSED)
         try:
@@ -65,7 +66,6 @@ def close(component: str, side: str, epoch: str, *, budget: float = 30) -> dict[
                 mark("checked")
             with store.closing(component, side, epoch) as guard:
                 was_closed = guard.was_closed
-                unopened = not rule.open_since_receipt(guard.state)
                 cluster.fence()
                 mark("fenced")
                 if session is not None:
@@ -84,7 +84,8 @@ def close(component: str, side: str, epoch: str, *, budget: float = 30) -> dict[
         return {
             "changed": primary or not was_closed,
             "stopped": primary,
-            "unopened": unopened,
+            # One that died in the middle of opening may have let somebody in, and nobody can have seen it.
+            "unopened": begun != rule.OPEN,
             "receipt": receipt.to_dict(),
             "proof": proof,
             "marks": marks,

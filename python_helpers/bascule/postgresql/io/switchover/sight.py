@@ -23,7 +23,7 @@ RECORD = "knocks.json"
 LOOK_SECONDS = 1.0
 # Told in the proof when the other side was never open, so that nobody can have been let in.
 UNPROVED = "unproved"
-UNOPENED = "nobody was ever let in there: it gives its receipt without having been open"
+UNOPENED = "nobody was seen to be let in there: it was not open any more, or not yet, when it closed"
 BESIDE = "the same role is let in for replication only"
 
 
@@ -118,10 +118,15 @@ def own_must_be_seen(spec: Spec, guard: GuardState) -> None:
         raise _blind(spec, guard, f"a knock of {spec.side} at its own server that is let in while it is open")
 
 
+def pooler_seen(spec: Spec, guard: GuardState, side: str) -> str:
+    """Return when this host's pooler was let in by a side; empty when nobody has seen it."""
+    return seen(spec, guard).get(_through(spec, side), "")
+
+
 def pooler_must_be_seen(spec: Spec, guard: GuardState, side: str) -> str:
     """Return when this host's pooler was let in by a side; refuse when it never was."""
-    at = seen(spec, guard).get(_through(spec, side))
-    if at is None:
+    at = pooler_seen(spec, guard, side)
+    if not at:
         raise _blind(spec, guard, f"a session that the pooler of {spec.side} got from {side} while it was open")
     return at
 

@@ -106,13 +106,14 @@ def knock_through(
 ) -> dict[str, str]:
     """Let this host's pooler try a side until it is refused there; {} when there is no pooler that may be tried.
 
-    `unopened`: that side was not open since it was closed, so that the pooler cannot have been let in there. `before`:
+    `unopened`: that side was not open when it closed, so that nobody need have seen the pooler let in there. `before`:
     this side's guard before its receipt, which ends the time in which the pooler was let in.
     """
     if pooler is None or spec.pooler != "install":
         return {}
     guard = before or store.read(spec.component, spec.side)
-    why = sight.UNOPENED if unopened else f"let in at {sight.pooler_must_be_seen(spec, guard, side)}"
+    at = (sight.pooler_seen if unopened else sight.pooler_must_be_seen)(spec, guard, side)
+    why = f"let in at {at}" if at else sight.UNOPENED
     address, port = (spec.address, spec.port) if side == spec.side else (spec.peer_address, spec.peer_port)
     while True:
         answer = pooler.knock(address, port, timeout=1)
