@@ -9,7 +9,6 @@ BIN := $(VENV)/bin
 # Tools of the environment come first, also for what Ansible and Molecule start.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
-export PYTHONDONTWRITEBYTECODE := 1
 
 .PHONY: help packages install demo test test-all lint unit meta mutants molecule faults integration bench lab-up lab-status lab-down lab-image clean
 

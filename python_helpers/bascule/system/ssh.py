@@ -10,7 +10,6 @@ from typing import Any
 from ..errors import JournalError
 
 _SSH = ("ssh", "ansible.builtin.ssh", "smart", "paramiko")
-_PODMAN = ("podman", "containers.podman.podman")
 _LOCAL = ("local", "ansible.builtin.local")
 
 
@@ -45,12 +44,8 @@ def target(host: str, variables: Mapping[str, Any], ssh_args: str, control_direc
     user = str(variables.get("ansible_user") or "")
     if connection in _LOCAL:
         return Target(host, ("sh", "-c"))
-    if connection in _PODMAN:
-        return Target(host, ("podman", "exec", "-i", address, "sh", "-c"))
     if connection not in _SSH:
-        raise JournalError(
-            expected=f"journal host {host} to be reached by ssh, podman or local", found=f"connection {connection}"
-        )
+        raise JournalError(expected=f"journal host {host} to be reached by ssh or local", found=f"connection {connection}")
     argv = ["ssh", *_words(ssh_args)]
     # BatchMode: a question for a password would wait for ever where nobody sees it.
     argv += ["-o", "BatchMode=yes", "-o", "ConnectTimeout=5", "-o", f"ControlPath={control_directory}/j-%C"]
