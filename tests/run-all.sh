@@ -7,9 +7,11 @@ start=$SECONDS
 stage() { printf '\n== %s (after %d s)\n' "$1" $((SECONDS - start)); }
 
 which=(-m "not long")
+chosen=("${which[@]}")
 if [[ ${1:-} == --long ]]; then
   # What has passed with these very sources is not run again: a set of hours can be interrupted.
   which=(-p tests.resume --resume build/passed.jsonl)
+  chosen=()
 fi
 
 mkdir -p build
@@ -29,7 +31,7 @@ wait "$image" || { cat build/image.log; exit 1; }
 tail -n 3 build/image.log
 
 stage "the chain on the lab, in the background; beside it Molecule, a scenario per role, and faults between pairs of hosts"
-pytest -q -x --durations=10 tests/integration >build/integration.log 2>&1 &
+pytest -q -x --durations=10 "${chosen[@]}" tests/integration >build/integration.log 2>&1 &
 chain=$!
 failed=0
 pytest -q -n 2 --no-loadscope-reorder --durations=30 "${which[@]}" tests/molecule tests/faults || failed=$?

@@ -136,6 +136,11 @@ faults:
   returned: when O(verb=look) or O(verb=await)
   type: list
   elements: str
+late:
+  description: The answers of servers that were away when the records moved, and send users to where they were.
+  returned: when O(verb=look), O(verb=audit) or O(verb=await)
+  type: list
+  elements: str
 sampled_at:
   description: When the servers were asked, in seconds since 1970.
   returned: always
@@ -295,6 +300,7 @@ class ActionModule(ControllerAction):
             **_facts(zone, found, now),
             "wrong": wrong,
             "faults": faults,
+            "late": planner.late(zone, found),
             "resolvers": [view.to_dict() for view in resolvers],
         }
 

@@ -86,6 +86,7 @@ class ActionModule(ControllerAction):
         found: dict[tuple[str, str], GuardState] = {}
         errors: dict[tuple[str, str], str] = {}
         failures: dict[str, str] = {}
+        late: dict[str, str] = {}
         for name in scope.components:
             variables = scope.hostvars[name]
             prefix = f"__{variables['component_role']}"
@@ -94,6 +95,7 @@ class ActionModule(ControllerAction):
                 # A guard that does not lie on a machine cannot be asked for there.
                 if not isinstance(registered, dict):
                     continue
+                late[name] = "; ".join(registered.get("late") or []) or late.get(name, "")
                 unread = registered.get("unread") or {}
                 errors |= {(name, host): str(reason) for host, reason in unread.items()}
                 if registered.get("failed") is True:
@@ -110,7 +112,7 @@ class ActionModule(ControllerAction):
             return position.Side(host, str(title), found.get((name, host)), errors.get((name, host), ""))
 
         return [
-            position.Sides(name, side(name, a), side(name, b), given_up.get(name, ""))
+            position.Sides(name, side(name, a), side(name, b), given_up.get(name, ""), late.get(name, ""))
             for name, (a, b) in declared.items()
         ]
 

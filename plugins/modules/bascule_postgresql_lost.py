@@ -12,12 +12,13 @@ description:
   - V(open) promotes this side without the other one's receipt, by a person's word that it is lost and fenced.
   - V(closed) ends the permit of a side that was given up and is back, stops its server and proves the refusal. What it
     alone has is exported by the unit that M(bascule_postgresql_follow) starts.
+  - V(watched) has the side that serves begin its record of the other one's fence anew, after that one has given way.
   - V(receipt) has a side that is closed already proved closed again, for a higher epoch.
 options:
   state:
     description: What the side shall be.
     type: str
-    choices: [open, closed, receipt]
+    choices: [open, closed, receipt, watched]
     required: true
   word:
     description: The person's word, as M(bascule_word) made it; for V(open).
@@ -52,6 +53,10 @@ guard:
   description: What this side has promised.
   returned: when opened or closed
   type: dict
+admitted:
+  description: How many clients of the probe the other side has let in until it gave way.
+  returned: when O(state=watched)
+  type: int
 """
 
 from typing import Any
@@ -68,6 +73,8 @@ def main(module: AnsibleModule) -> dict[str, Any]:
     component, side, check, budget = params["component"], params["side"], module.check_mode, params["patience"]
     if params["state"] == "open":
         return lost.take_over(component, side, Word.from_dict(params["word"]), budget=budget, check=check)
+    if params["state"] == "watched":
+        return lost.watch_again(component, side, check=check)
     if params["state"] == "receipt":
         return {"changed": True, "receipt": None} if check else recovery.close(component, side, params["epoch"])
     other = GuardState.from_dict(params["other_guard"])
@@ -78,7 +85,7 @@ if __name__ == "__main__":
     run_module(
         {
             **SIDE,
-            "state": {"type": "str", "choices": ["open", "closed", "receipt"], "required": True},
+            "state": {"type": "str", "choices": ["open", "closed", "receipt", "watched"], "required": True},
             "word": {"type": "dict"},
             "other_guard": {"type": "dict"},
             "epoch": {"type": "str"},

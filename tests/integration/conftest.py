@@ -1,4 +1,4 @@
-"""The lab is brought up once for all integration tests and taken down whatever happens."""
+"""The lab is brought up anew for each file of integration tests and taken down whatever happens."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.integration.playbooks import ROOT, Controller
 LAB = [sys.executable, str(ROOT / "tests" / "lab" / "lab.py")]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def lab() -> Iterator[None]:
     """A fresh lab: everything of an earlier one is removed first."""
     subprocess.run([*LAB, "down"], cwd=ROOT, stdin=subprocess.DEVNULL, timeout=300, check=True)
@@ -27,7 +27,7 @@ def lab() -> Iterator[None]:
         subprocess.run([*LAB, "down"], cwd=ROOT, stdin=subprocess.DEVNULL, timeout=300, check=True)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def watchers(tmp_path_factory: pytest.TempPathFactory, lab: None) -> Iterator[Watchers]:
     """A client outside and a prober, at work from the first test that asks for them to the end of all."""
     started = Watchers(tmp_path_factory.mktemp("clients"), read_setting())
@@ -38,7 +38,7 @@ def watchers(tmp_path_factory: pytest.TempPathFactory, lab: None) -> Iterator[Wa
         started.stop()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def first(tmp_path_factory: pytest.TempPathFactory, lab: None) -> Controller:
     """The controller that runs the migration."""
     return Controller(tmp_path_factory.mktemp("first"), "integration")

@@ -19,6 +19,8 @@ PLAYBOOKS = {
     "rollback": "rollback.yml",
     "decommission": "90_decommission.yml",
     "status": "status.yml",
+    "site_lost": "site_lost.yml",
+    "site_back": "site_back.yml",
 }
 # The name an operator types, by the phase that asks for it.
 CONFIRM = {"cutover": "toulouse", "rollback": "montpellier", "decommission": "toulouse"}
@@ -107,9 +109,9 @@ class Controller:
         recap = (_RECAP.match(line) for line in output.splitlines())
         return Outcome(done.returncode, output, {m["host"]: int(m["changed"]) for m in recap if m})
 
-    def succeed(self, phase: str, *arguments: str) -> Outcome:
+    def succeed(self, phase: str, *arguments: str, confirm: str | None = None) -> Outcome:
         """Run a phase and demand that it ends well."""
-        outcome = self.run(phase, *arguments)
+        outcome = self.run(phase, *arguments, confirm=confirm)
         assert outcome.status == 0, f"{phase} failed:\n{outcome.output[-8000:]}"
         assert outcome.changed, f"{phase} touched no component:\n{outcome.output[-4000:]}"
         return outcome

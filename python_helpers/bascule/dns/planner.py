@@ -128,6 +128,16 @@ def foreign(zone: Zone, found: Survey, side: str) -> list[str]:
     return wrong
 
 
+def late(zone: Zone, found: Survey) -> list[str]:
+    """Name the records of servers that were away when the records moved: they still send users where they were."""
+    newest = found.newest
+    side = newest.active() if newest else None
+    if newest is None or side is None:
+        return []
+    away = [view for view in found.answering if (own := found.states.get(view.host)) and own.active() != side]
+    return [text for view in away for text in wrong_answers(zone, view, side)]
+
+
 def faults(zone: Zone, found: Survey, side: str) -> list[str]:
     """Name what keeps the records from being moved."""
     agreed = len({view.state_text for view in found.answering}) <= 1

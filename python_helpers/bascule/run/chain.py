@@ -137,6 +137,13 @@ def merge(*copies: Iterable[Entry]) -> list[Entry]:
     return sorted(unique, key=lambda entry: (str(entry["time"]), str(entry["controller"]), int(entry["n"])))
 
 
+def lacking(known: Iterable[Entry], held: Iterable[Entry]) -> list[Entry]:
+    """Return the known entries that a copy does not hold, of chains that hold and of runs that were not only tried."""
+    there = {str(entry["hash"]) for entry in held}
+    real = [one for one in chains(known).values() if not any(entry["data"].get("check_mode") for entry in one)]
+    return [entry for one in real if not verify(one) for entry in one if str(entry["hash"]) not in there]
+
+
 def describe(reading: Reading) -> str:
     """Return what a copy holds, in words; lines that are no entries are told, for they may have been ones."""
     count, odd = len(merge(reading.entries)), len(reading.broken)

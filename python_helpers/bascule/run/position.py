@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..errors import BasculeError
@@ -28,6 +28,7 @@ PLAYBOOKS = {
     "verify": "playbooks/70_verify.yml",
     "rollback": "playbooks/rollback.yml",
     "decommission": "playbooks/90_decommission.yml",
+    "site_back": "playbooks/site_back.yml",
 }
 # A side that is open, and nobody answers for the other.
 _ALONE = frozenset({"source-alone", "source-frozen-alone", "target-alone", "target-frozen-alone"})
@@ -45,21 +46,32 @@ class Side:
 
 @dataclass(frozen=True)
 class Sides:
-    """Both sides of a component; `given_up` is the one that the journal says was given up, and has not closed since."""
+    """Both sides of a component; `given_up` is the one that the journal says was given up, and has not closed since.
+
+    late: which of its servers still say what was before, where a component only points.
+    """
 
     component: str
     source: Side
     target: Side
     given_up: str = ""
+    late: str = ""
 
 
 @dataclass(frozen=True)
 class Standing:
-    """Where one component stands: `where` is one word, `words` is for people."""
+    """Where one component stands: `where` is one word, `words` is for people.
+
+    late: one of its servers still sends users to where they were. by_word: it is open by a person's word, and the other
+    side has nothing that it could be compared with. given_up: the side that is silent was given up as lost.
+    """
 
     component: str
     where: str
     words: str
+    late: bool = False
+    by_word: bool = False
+    given_up: bool = False
 
 
 @dataclass(frozen=True)
@@ -177,6 +189,18 @@ def retired(entries: Iterable[Mapping[str, Any]]) -> set[str]:
 
 def standing(sides: Sides, retired: bool = False) -> Standing:
     """Return where the component stands; `retired`: a decommission may have removed the guard of the side left."""
+    found = _standing(sides, retired)
+    guards = [side.guard for side in (sides.source, sides.target) if side.guard is not None]
+    return replace(
+        found,
+        words=found.words + (f"; STILL SENDS USERS ELSEWHERE: {sides.late}" if sides.late else ""),
+        late=bool(sides.late),
+        by_word=any(guard.status == rule.OPEN and _by_word(guard) for guard in guards),
+        given_up=any(sides.given_up == side.host and side.guard is None for side in (sides.source, sides.target)),
+    )
+
+
+def _standing(sides: Sides, retired: bool) -> Standing:
     source, target = sides.source, sides.target
     first, second = source.guard, target.guard
     for side, other in ((source, target), (target, source)):
@@ -274,17 +298,23 @@ def next_command(
         return "none: stop the clients, close one side by hand, prove it, and find out who opened it"
     if "back" in where:
         return (
-            f"keep users away from the side that is back; ansible-playbook playbooks/site_back.yml{_limit(standings)}"
+            f"keep users away from the side that is back; ansible-playbook {PLAYBOOKS['site_back']}{_limit(standings)}"
         )
     unread = (
         "make the machine that was not read reachable, then ask again: ansible-playbook playbooks/status.yml; "
         "if it is lost for good: docs/runbooks/site_lost.md"
     )
     if (silent and not where & {"unprepared", "guard-lost"}) or where & {"unread", *_ALONE}:
-        waiting = any("frozen" in word for word in where) or last.phase in ("cutover", "rollback")
+        moving = ("cutover", "rollback") if last.outcome == OK else ("cutover", "rollback", "site_lost")
+        waiting = any("frozen" in word for word in where) or last.phase in moving
         for site, command in (("source", back), ("target", go)):
             if waiting and all(word.startswith(site) for word in where):
                 return f"{command}, which lets users in again without the side that is silent"
+        if any(s.given_up for s in standings) and all(s.given_up for s in standings if s.where in {"unread", *_ALONE}):
+            return (
+                "none while what was given up is silent; once it is back, keep users away from it and ask again: "
+                "ansible-playbook playbooks/status.yml"
+            )
         return unread
     if gone:
         left = {standing.component for standing in standings} - set(gone)
@@ -295,6 +325,10 @@ def next_command(
     if "unprepared" in where:
         done = last.phase == "audit" and last.outcome == OK
         return f"ansible-playbook playbooks/{'20_prepare' if done or last.phase == 'prepare' else '10_audit'}.yml"
+    if last.outcome == OK and any(s.late for s in standings):
+        return f"ansible-playbook {PLAYBOOKS['site_back']}{_limit(standings)}"
+    if where in ({"source"}, {"target"}) and last.phase == "site_back":
+        return f"ansible-playbook {PLAYBOOKS['prepare' if last.outcome == OK else 'site_back']}"
     if where == {"source"} and last.phase == "rollback" and last.outcome != OK:
         return f"{back} to go on, which lets users in"
     if where == {"source"}:
@@ -315,6 +349,8 @@ def next_command(
             return f"{go} to go on, which lets users in; to return: {back}"
         if last.phase == "rollback" and last.outcome != OK:
             return f"{back} to go on; to stay: {go}"
+        if last.outcome == OK and any(s.by_word for s in standings):
+            return f"none is needed: what was opened by a word has nothing to be compared with; to return: {back}"
         again = f"; if users are not let in: {go}" if last.phase == "verify" else ""
         return f"ansible-playbook playbooks/70_verify.yml{again}; to return: {back}"
     if last.phase == "rollback":
@@ -370,8 +406,12 @@ def _is_back(sides: Sides, side: Side, other: Side) -> bool:
     return lost.has_to_give_way(side.guard, other.guard)
 
 
+def _by_word(guard: GuardState) -> bool:
+    return guard.word is not None and guard.word.epoch == guard.opened and guard.word.about != guard.side
+
+
 def _limit(standings: Sequence[Standing]) -> str:
-    back = [standing.component for standing in standings if standing.where == "back"]
+    back = [standing.component for standing in standings if standing.where == "back" or standing.late]
     return "" if len(back) == len(standings) else f" --limit {','.join(back)}"
 
 

@@ -69,6 +69,23 @@ def kill(name: str) -> None:
     shell.run(["podman", "kill", "--signal", "KILL", host_named(name).container])
 
 
+def kill_site(site: Site) -> None:
+    """Every host of a site loses its power at once, and nothing on this machine answers in its place."""
+    hide(site)
+    shell.run(["podman", "kill", "--signal", "KILL", *(host.container for host in _of(site))])
+
+
+def start_site(site: Site) -> None:
+    """Undo `kill_site`; hosts that run already are left alone."""
+    for host in _of(site):
+        start(host.name)
+    show(site)
+
+
+def _of(site: Site) -> list[Host]:
+    return [host for host in HOSTS if host.site == site.name]
+
+
 def start(name: str) -> None:
     container = host_named(name).container
     shell.run(["podman", "start", container])

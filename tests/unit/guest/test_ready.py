@@ -137,6 +137,12 @@ def test_disks_are_as_large_as_their_volumes_whatever_the_config_tells(prepared:
     assert line.startswith("disk tpmstate0 (4194304 bytes at pve-mtp, 8388608 bytes at pve-tls)")
 
 
+def test_how_a_guest_serves_is_kept_before_the_first_cutover() -> None:
+    """Its site may be lost before there is one, and its copy then opens as it served."""
+    last = _role("tasks/prepare.yml")[-1]
+    assert last["ansible.builtin.include_tasks"] == "capture.yml"
+
+
 def _role(name: str) -> Any:
     return yaml.safe_load((ROOT / "roles/proxmox_guest" / name).read_text())
 

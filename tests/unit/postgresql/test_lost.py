@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,7 +14,7 @@ from bascule.errors import BasculeError, GuardRefused
 from bascule.guard import state as rule
 from bascule.guard.state import Epoch, GuardState, Word
 from bascule.postgresql import decisions, hba
-from bascule.postgresql.io.switchover import lost
+from bascule.postgresql.io.switchover import fence_probe, lost
 from bascule.postgresql.wire import Answer
 
 from .test_files import make_spec
@@ -115,6 +116,33 @@ def test_a_primary_that_is_back_gives_way_without_a_standby(host: World, stops: 
     assert (host.running, host.hba, host.signal, host.start_mode) == (False, hba.CLOSED, True, "manual")
     with pytest.raises(GuardRefused):
         store().frozen("db", "db-mtp", False)
+
+
+@pytest.mark.parametrize(("opened", "began"), [(True, ["fence-probe 1001.w"]), (False, [])])
+def test_the_record_of_the_fence_begins_anew_when_the_side_that_was_back_has_closed(
+    host: World, monkeypatch: pytest.MonkeyPatch, opened: bool, began: list[str]
+) -> None:
+    standby(host)
+    if opened:
+        lost.take_over("db", "db-mtp", replace(word(), epoch=Epoch(1001, "w")))
+    started: list[str] = []
+
+    def start(_spec: Any, epoch: str) -> list[str]:
+        started.append(f"fence-probe {epoch}")
+        return []
+
+    probe = SimpleNamespace(
+        record=lambda spec: {"accepted": 3, "epoch": "1001.w"},
+        belongs=fence_probe.belongs,
+        start=start,
+    )
+    monkeypatch.setattr(lost, "fence_probe", probe)
+    told = lost.watch_again("db", "db-mtp", check=True)
+    assert (told["changed"], started) == (opened, [])
+    done = lost.watch_again("db", "db-mtp")
+    assert (done["admitted"], started) == (3, began)
+    if opened:
+        assert done["warnings"] == ["db-tls let 3 clients of the probe at db-mtp in before it gave way"]
 
 
 def test_a_side_that_nobody_gave_up_does_not_give_way(host: World) -> None:

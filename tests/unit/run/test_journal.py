@@ -103,6 +103,41 @@ def test_a_site_that_was_away_gets_everything_later(
     assert [len(readings[site].entries) for site in sites] == [3, 3]
 
 
+def test_what_a_site_has_missed_is_made_good_by_the_next_decision(
+    journal: Callable[[str], Journal], sites: dict[str, Target], tmp_path: Path
+) -> None:
+    """As when it was lost and is back: its copy alone has to tell that it was given up."""
+    cut = {**sites, "tls": UNREACHABLE}
+    first = journal("d1")
+    first.start(cut, {"event": "start"})
+    first.append("decision", data={"lost": {"hosts": {"db": "db-tls"}}})
+    first.copy_to(cut)
+    tried = journal("d2")
+    tried.start(sites, {"check_mode": True})
+    assert read_copies("r1", sites)[0]["tls"].entries == []
+    journal("d3").start(sites, {})
+    readings, _ = read_copies("r1", sites)
+    assert readings["tls"].entries == first.own()
+    # It came from this controller's own file, or from the other site's copy.
+    away = Journal(tmp_path / "elsewhere", "r1", "ctl2", "d4")
+    away.start(sites, {})
+    away.copy_to(sites)
+    later, _ = read_copies("r1", sites)
+    assert [len(later[site].entries) for site in sites] == [3, 3], "nothing twice"
+    assert not list((tmp_path / "tls/copies/r1").glob("ctl2-d4.others*"))
+
+
+def test_a_chain_that_does_not_hold_is_given_to_nobody(
+    journal: Callable[[str], Journal], sites: dict[str, Target]
+) -> None:
+    first = journal("d1")
+    first.append("begin")
+    first.append("end", data={"result": "failed"})
+    first.path.write_text(first.path.read_text().replace("failed", "ok"))
+    journal("d2").start(sites, {})
+    assert [reading.entries for reading in read_copies("r1", sites)[0].values()] == [[], []]
+
+
 def test_one_that_was_silent_is_spared_for_a_while_unless_its_copy_is_insisted_on(
     journal: Callable[[str], Journal], sites: dict[str, Target], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -281,6 +281,55 @@ def test_what_is_lost_or_back_comes_first(where: list[str], command: str) -> Non
     assert command in position.next_command(standings, Last("cutover", "switch", outcome="failed"), *NAMES)
 
 
+GIVEN_UP = replace(sides(None, TARGET_BY_WORD), given_up="db-mtp")
+POINTS = sides(SOURCE_CLOSED, TARGET_OPEN, "names")
+LATE = replace(POINTS, late="ns-mtp: courses/A says 198.51.100.1")
+
+
+@pytest.mark.parametrize(
+    ("found", "last", "command"),
+    [
+        ([GIVEN_UP, POINTS], Last("site_lost", "thaw", outcome="ok"), "none while what was given up is silent"),
+        ([GIVEN_UP, POINTS], Last("site_lost", "thaw", outcome="failed"), "60_cutover.yml -e confirm=toulouse, which"),
+        ([sides(None, TARGET_BY_WORD)], Last("verify", "verify", outcome="ok"), "make the machine that was not read"),
+        (
+            [replace(sides(None, TARGET_CLOSED), given_up="db-mtp")],
+            Last("site_lost", "take_over", outcome="ok"),
+            "none while what was given up is silent",
+        ),
+        (
+            [sides(SOURCE_OPEN, TARGET_BY_WORD), LATE],
+            Last("site_lost", "thaw", outcome="ok"),
+            "playbooks/site_back.yml",
+        ),
+        ([POINTS, LATE], Last("cutover", "thaw", outcome="ok"), "playbooks/site_back.yml --limit names"),
+        ([POINTS, LATE], Last("cutover", "thaw", outcome="failed"), "60_cutover.yml -e confirm=toulouse to go on"),
+        ([sides(GAVE_WAY, TARGET_BY_WORD)], Last("site_back", "give_way", outcome="ok"), "playbooks/20_prepare.yml"),
+        ([sides(GAVE_WAY, TARGET_BY_WORD)], Last("site_back", "give_way", outcome="failed"), "playbooks/site_back.yml"),
+        ([sides(SOURCE_OPEN, TARGET_CLOSED)], Last("site_back", "give_way", outcome="ok"), "playbooks/20_prepare.yml"),
+        (
+            [sides(GAVE_WAY, TARGET_BY_WORD)],
+            Last("prepare", "prepare", outcome="ok"),
+            "none is needed: what was opened",
+        ),
+        ([sides(GAVE_WAY, TARGET_BY_WORD)], Last("prepare", "prepare", outcome="failed"), "70_verify.yml"),
+    ],
+)
+def test_the_next_command_after_a_site_was_given_up(found: list[Sides], last: Last, command: str) -> None:
+    said = position.next_command([position.standing(one) for one in found], last, *NAMES)
+    assert command in said, said
+
+
+def test_a_name_server_that_was_away_is_named_and_limits_nothing() -> None:
+    found = position.standing(LATE)
+    assert (found.where, found.words.rpartition("; ")[2]) == (
+        "target",
+        "STILL SENDS USERS ELSEWHERE: ns-mtp: courses/A says 198.51.100.1",
+    )
+    back = [position.standing(sides(SOURCE_OPEN, TARGET_BY_WORD)), found]
+    assert "--limit" not in position.next_command(back, Last("site_lost", "thaw", outcome="ok"), *NAMES)
+
+
 def test_only_what_is_silent_and_what_was_prepared_can_be_given_up() -> None:
     def both(source: GuardState | None, target: GuardState | None) -> tuple[Side, Side]:
         found = sides(source, target)

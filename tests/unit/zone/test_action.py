@@ -103,6 +103,25 @@ def test_a_move_as_the_role_makes_it(world: World) -> None:
     assert act("retire")["changed"]
 
 
+def test_a_server_that_was_away_is_named_and_told_what_the_others_say(world: World) -> None:
+    """As a site that was lost and is back: its server still sends users where they were, and opens nothing."""
+    act("prepare")
+    assert act("look")["late"] == []
+    world.servers["ns-a"].up = False
+    act("switch", allow_unreachable=True)
+    world.servers["ns-a"].up = True
+    seen = act("look")
+    assert seen["active"] == "ns-b"
+    assert [line.split()[:3] for line in seen["late"]] == [
+        ["ns-a:", "courses.example.org./A", "says"],
+        ["ns-a:", "www.example.org./CNAME", "says"],
+    ]
+    told = act("switch", allow_unreachable=True)
+    assert (told["changed"], told["guards"]) == (True, seen["guards"])
+    assert act("look")["late"] == []
+    assert not act("switch", allow_unreachable=True)["changed"]
+
+
 def test_the_audit_tells_primaries_from_secondaries(world: World) -> None:
     """Seen: a secondary in the list stopped the window, and the key was blamed."""
     assert act("audit")["wrong"] == []

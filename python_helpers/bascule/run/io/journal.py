@@ -133,6 +133,7 @@ class Journal:
                 },
             )
             if not note.get("check_mode"):
+                self._make_good(entries, readings, targets)
                 # What was only tried must not stand before the run that is real.
                 self.publish()
             return runs.under_way(entries, self.controller)
@@ -165,7 +166,7 @@ class Journal:
             spare = not insist and not set(targets) <= set(silent)
             skipped = {site: str(silent[site][1]) for site in targets if spare and site in silent}
             todo = {site: where for site, where in targets.items() if waiting[site] and site not in skipped}
-            answers = remote.run_on(todo, {site: self._append_script() for site in todo}, waiting, _TIMEOUT)
+            answers = remote.run_on(todo, dict.fromkeys(todo, self._append_script(self._name)), waiting, _TIMEOUT)
             failed = {site: answer.error for site, answer in answers.items() if answer.error}
             for site in todo:
                 silent.pop(site, None)
@@ -176,6 +177,15 @@ class Journal:
             kept = {**state.get("targets", {}), **{site: where.to_dict() for site, where in targets.items()}}
             storage.write_json(state_path, {"sent": sent, "targets": kept, "silent": silent})
         return {**failed, **skipped}
+
+    def _make_good(
+        self, known: Sequence[Entry], readings: Mapping[str, chain.Reading], targets: Mapping[str, Target]
+    ) -> None:
+        """Give a site that was silent what others hold of the run; one that is silent again gets it with the next."""
+        missing = {site: chain.lacking(known, reading.entries) for site, reading in readings.items()}
+        texts = {site: "".join(map(chain.line, entries)) for site, entries in missing.items() if entries}
+        script = self._append_script(f"{self._name}.others")
+        remote.run_on({site: targets[site] for site in texts}, dict.fromkeys(texts, script), texts, _TIMEOUT)
 
     def known_targets(self) -> dict[str, Target]:
         """Return the sites this decision has copied to before."""
@@ -188,9 +198,9 @@ class Journal:
         storage.write_json(path, data)
         return path
 
-    def _append_script(self) -> str:
+    def _append_script(self, name: str) -> str:
         directory = f"{SITE_DIRECTORY}/{self.run}"
-        path = shlex.quote(f"{directory}/{self.controller}-{self.decision}.jsonl")
+        path = shlex.quote(f"{directory}/{name}.jsonl")
         place = shlex.quote(directory)
         # `mkdir -p` may have made every one of these, and none is there after a power cut unless its parent is synced.
         parent = Path(SITE_DIRECTORY).parent
@@ -201,6 +211,10 @@ class Journal:
             f'[ ! -s {path} ] || [ -z "$(tail -c 1 {path})" ] || echo >> {path}; '
             f"cat >> {path}; sync {path} {place} {above}"
         )
+
+    @property
+    def _name(self) -> str:
+        return f"{self.controller}-{self.decision}"
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:

@@ -17,7 +17,7 @@ from ..dump import safety_dump
 from ..pooler.console import Pooler
 from ..rows import snapshot
 from ..standby.prepare import SEED_FILE
-from . import recovery
+from . import fence_probe, recovery
 from .freeze import REFUSED_AT_ALL
 from .take_back import aim
 
@@ -62,6 +62,21 @@ def give_way(
         with contextlib.suppress(BasculeError), Pooler(spec) as pooler:
             pooler.point(spec.peer_address, spec.peer_port)
     return {"changed": True, "guard": store.read(component, side).to_dict(), "proof": proof}
+
+
+def watch_again(component: str, side: str, *, check: bool = False) -> dict[str, Any]:
+    """Begin the record of the other side's fence anew, now that it has closed: until then it let clients in.
+
+    Returns in `admitted` how often, by the record that ends here.
+    """
+    spec, state = load_spec(component, side), store.read(component, side)
+    admitted = int((fence_probe.record(spec) or {}).get("accepted") or 0)
+    if not fence_probe.belongs(state):
+        return {"changed": False, "admitted": admitted}
+    warnings = [] if check else fence_probe.start(spec, str(state.opened))
+    if admitted:
+        warnings.append(f"{spec.peer_side} let {admitted} clients of the probe at {side} in before it gave way")
+    return {"changed": True, "admitted": admitted, "warnings": warnings}
 
 
 def _is_silent(spec: Spec, word: Word) -> None:

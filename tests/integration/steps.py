@@ -1,0 +1,67 @@
+"""What several files of tests do and look for: a phase run twice, refused, killed, and which site is active."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from bascule_lab import shell
+
+from tests.integration import fingerprint
+from tests.integration.playbooks import Controller
+
+COMPONENTS = {"accounts_db", "course_files", "courses_guest", "login_guest", "board_guest", "entrance", "names"}
+KILL_DEADLINE_SECONDS = 420
+
+
+def succeed_twice(controller: Controller, phase: str, *arguments: str) -> None:
+    """Run a phase, then again: the second run finds everything done."""
+    controller.succeed(phase, *arguments)
+    again = controller.succeed(phase, *arguments)
+    assert again.changed_components == set(), f"second {phase} changed something: {again.changed_tasks()}"
+
+
+def touches_nothing(controller: Controller, phase: str) -> None:
+    """Run a phase with --check: the machines look afterwards as before."""
+    before = fingerprint.lab()
+    controller.succeed(phase, "--check", "--diff")
+    assert fingerprint.differences(before, fingerprint.lab()) == []
+
+
+def refused_untouched(controller: Controller, phase: str, reason: str) -> None:
+    """See a phase refused for this reason, and every machine as it was."""
+    before = fingerprint.lab()
+    outcome = controller.run(phase)
+    assert outcome.status != 0
+    assert reason in outcome.output, outcome.output[-8000:]
+    # Whom the open side lets in is noted each time it is looked at, as the fence's probe notes what it meets.
+    changed = fingerprint.differences(before, fingerprint.lab())
+    assert [line for line in changed if "/knocks.json " not in line] == []
+
+
+def is_active_at(controller: Controller, site: str) -> None:
+    """See that `status` finds every component active at the site."""
+    output = controller.succeed("status").output
+    found = {line.split()[0] for line in output.splitlines() if f"active at {site}" in line}
+    assert found == COMPONENTS, output
+
+
+def kill_when(controller: Controller, phase: str, seen: Callable[[dict[str, Any]], bool]) -> None:
+    """Start a phase and kill its controller, all processes at once, as soon as an entry of its journal matches."""
+    process = controller.start(phase)
+    deadline = time.monotonic() + KILL_DEADLINE_SECONDS
+    offset = controller.journal().stat().st_size if controller.journal().exists() else 0
+    try:
+        while time.monotonic() < deadline:
+            if controller.journal().exists():
+                new = controller.journal().read_bytes()[offset:]
+                if any(seen(json.loads(line)) for line in new.splitlines() if line.endswith(b"}")):
+                    return
+            assert process.poll() is None, f"{phase} ended before it could be killed, status {process.returncode}"
+            time.sleep(0.05)
+        pytest.fail(f"{phase} did not reach the moment to be killed at")
+    finally:
+        shell.kill_tree(process)
