@@ -21,6 +21,7 @@ from bascule.postgresql import (
     live,
     locate,
     pgbouncer,
+    restore_point,
 )
 from bascule.postgresql.spec import DUMP_RESTORE
 
@@ -81,6 +82,11 @@ def bascule_postgresql_parity(
         ],
         "notes": [*compatibility.notes(source, target), *live.notes(source, target, spec or {})],
     }
+
+
+def bascule_postgresql_restore_points(active: Mapping[str, Any], passive: Mapping[str, Any]) -> dict[str, Any]:
+    """Return by what each side keeps its state when it closes, and what is against that for the active one."""
+    return restore_point.chosen(active, passive)
 
 
 def bascule_postgresql_compare(
@@ -164,6 +170,7 @@ class FilterModule:
             "bascule_postgresql_parity": bascule_postgresql_parity,
             "bascule_postgresql_pooled": bascule_postgresql_pooled,
             "bascule_postgresql_refused": bascule_postgresql_refused,
+            "bascule_postgresql_restore_points": bascule_postgresql_restore_points,
             "bascule_postgresql_restored": bascule_postgresql_restored,
             "bascule_postgresql_switch": bascule_postgresql_switch,
         }

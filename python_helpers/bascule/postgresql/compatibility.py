@@ -242,9 +242,6 @@ def _room(source: Mapping[str, Any], target: Mapping[str, Any], free_factor: flo
         found.append(
             f"the target has {target['free_bytes']} bytes free; {needed} are needed (data, and the kept state)"
         )
-    aside = restore_point.room(source)
-    if source["free_bytes"] < aside:
-        found.append(f"the source has {source['free_bytes']} bytes free of {aside} to keep its state aside")
     if source["log_kept_bytes"] < 0:
         found.append(
             "the slot keeps log without limit: a standby that is cut off would fill the source's disk; "

@@ -224,6 +224,27 @@ def digested(rows: int, total: str) -> dict[str, Any]:
     }
 
 
+@pytest.mark.parametrize(
+    ("notes", "runs", "why"),
+    [
+        ({"epoch": "3.x", "state": "running", "held": True}, True, ""),
+        ({"epoch": "3.x", "state": "running"}, True, "not within 0 s"),
+        ({"epoch": "2.x", "state": "running", "held": True}, True, "not within 0 s"),
+        ({"epoch": "3.x", "state": "not_proved", "reason": "no key"}, False, "no key"),
+        ({}, False, "its unit has ended"),
+    ],
+)
+def test_whether_the_dump_holds_the_state_is_its_own_word_for_this_switch(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, notes: dict[str, Any], runs: bool, why: str
+) -> None:
+    monkeypatch.setattr(safety_dump, "HOME", tmp_path)
+    monkeypatch.setattr(safety_dump, "units", SimpleNamespace(is_running=lambda name: runs))
+    (tmp_path / "accounts_db").mkdir()
+    (tmp_path / "accounts_db" / "safety_dump.json").write_text(json.dumps(notes))
+    found = safety_dump.not_held(make_spec(), "3.x", 0)
+    assert (why in found) if why else not found
+
+
 def test_without_the_snapshot_of_the_switch_nothing_is_proved(dump: safety_dump.SafetyDump, tmp_path: Path) -> None:
     assert dump.run() == 1
     found = noted(tmp_path)
@@ -258,6 +279,8 @@ def test_a_full_disk_is_said_before_anything_is_restored(
     dump: safety_dump.SafetyDump, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=5))
-    session: Any = SimpleNamespace(value=lambda sql: 4)
-    with pytest.raises(BasculeError, match="8 bytes free"):
+    session: Any = SimpleNamespace(value=lambda sql: 100)
+    # The restored copy with a tenth more, and the decrypted dump.
+    dump.notes["bytes"] = 30
+    with pytest.raises(BasculeError, match="140 bytes free"):
         dump._room(session)

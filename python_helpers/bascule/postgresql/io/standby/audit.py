@@ -16,6 +16,7 @@ from ...spec import STREAMING, Spec
 from ..cluster import databases, settings, tls
 from ..cluster.cluster import Cluster
 from ..cluster.psql import Session
+from ..dump import safety_dump
 from . import before, data_directory, restore_point, state
 from .follow import size_of
 from .prepare import free_bytes, managers, user_databases
@@ -66,7 +67,9 @@ def audit(spec: Spec, seconds: float, controller_time: float | None = None) -> d
         "own_settings": settings.own(spec),
         "log_kept_bytes": conf.bytes_of(spec.max_slot_wal_keep_size),
         "shut_out": hba.shut_out(hba.without(cluster.hba_now(), spec.component), spec.clients),
-        **(restore_point.measure(cluster.data) if spec.method == STREAMING else {}),
+        **(restore_point.measure(cluster.data, safety_dump.DIRECTORY) if spec.method == STREAMING else {}),
+        "restore_point": spec.restore_point,
+        "dumps": spec.safety_dump,
         "misplaced": data_directory.misplaced(cluster.data),
         "place_wanted": data_directory.way_out(cluster.data),
         "wal_link": (cluster.data / "pg_wal").is_symlink(),
