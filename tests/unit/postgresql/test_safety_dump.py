@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 from dataclasses import replace
@@ -177,6 +178,30 @@ def test_a_dump_that_fails_leaves_no_file(monkeypatch: pytest.MonkeyPatch, tmp_p
     monkeypatch.setattr("subprocess.run", lambda *_, **__: subprocess.CompletedProcess([], 0, b"", b"no such table"))
     with pytest.raises(BasculeError, match="no such table"):
         pg_dump.seal(["pg_dump"], tmp_path / "x.age", ["age1own"], owner="root")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_dump_leaves_the_guard_room_on_its_disk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A tenth of what is free, at most 1 GiB; what does not fit is no dump."""
+    seen: list[list[str]] = []
+
+    def sealing(argv: list[str], **_: Any) -> subprocess.CompletedProcess[bytes]:
+        seen.append(argv)
+        return subprocess.CompletedProcess(argv, 1, b"", b"file too large")
+
+    monkeypatch.setattr(
+        "subprocess.Popen",
+        lambda *_, **__: contextlib.nullcontext(SimpleNamespace(stdout=None, stderr=None, returncode=0)),
+    )
+    monkeypatch.setattr("subprocess.run", sealing)
+    for free in (1000, 100 << 30):
+        monkeypatch.setattr("shutil.disk_usage", lambda path, free=free: SimpleNamespace(free=free))
+        with pytest.raises(BasculeError, match="file too large"):
+            pg_dump.seal(["pg_dump"], tmp_path / "x.age", ["age1own"], owner="root")
+    assert [argv[:3] for argv in seen] == [
+        ["prlimit", "--fsize=900:", "age"],
+        ["prlimit", f"--fsize={99 << 30}:", "age"],
+    ]
     assert list(tmp_path.iterdir()) == []
 
 
