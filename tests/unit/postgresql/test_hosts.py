@@ -242,14 +242,20 @@ def test_nothing_follows_before_the_dump_holds_the_state(monkeypatch: pytest.Mon
 def test_a_dump_is_ended_only_where_it_keeps_replay_from_moving(
     stopped: Any, monkeypatch: pytest.MonkeyPatch, positions: list[str], behind: list[bool], ended: bool
 ) -> None:
-    ticks, log = iter(range(9999)), []
+    ticks = iter(range(9999))
+    log: list[str] = []
+
+    def stop(name: str) -> bool:
+        log.append(name)
+        return True
+
     answers = (
         {"replayed": positions[min(n, len(positions) - 1)], "behind": behind[min(n, len(behind) - 1)]} for n in ticks
     )
     clock = iter(range(9999))
     monkeypatch.setattr(follow, "time", SimpleNamespace(monotonic=lambda: float(next(clock)), sleep=lambda s: None))
     monkeypatch.setattr(follow, "snapshot", SimpleNamespace(stop=lambda spec: False))
-    monkeypatch.setattr(follow, "units", SimpleNamespace(stop=lambda name: bool(log.append(name)) or True))
+    monkeypatch.setattr(follow, "units", SimpleNamespace(stop=stop))
     stopped.session = lambda: contextlib.nullcontext(SimpleNamespace(query=lambda sql: [next(answers)]))
     assert follow.end_holding_comparison(stopped) is ended
     assert log == (["bascule-accounts_db-safety-dump"] if ended else [])

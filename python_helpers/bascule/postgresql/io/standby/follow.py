@@ -90,7 +90,8 @@ def follow(component: str, epoch: str) -> int:
                 note(step="keeping the state at the fence aside", restore_point=COPY)
                 _stand_down(cluster, epoch)
                 keep_aside(cluster, epoch, guard)
-                cluster.start(timeout=600)
+                with world(component):
+                    cluster.start(timeout=600)
             raise BasculeError(
                 expected=f"nothing on {spec.side} that {spec.peer_side} never had",
                 found=divergence.described(diverged),
@@ -242,7 +243,7 @@ def streams(cluster: Cluster) -> bool:
 
 
 def kind_of(spec: Spec) -> str:
-    """Return by what a side keeps what the guard has closed: as the plan says, else as capture has chosen, or a copy."""
+    """Return by what a side keeps what the guard has closed: as the plan says, or capture has chosen, else a copy."""
     if spec.restore_point != AUTO:
         return spec.restore_point
     captured = storage.read_json(HOME / spec.component / CAPTURED_FILE) or {}
