@@ -22,6 +22,7 @@ from bascule.postgresql import (
     locate,
     pgbouncer,
     restore_point,
+    slots,
 )
 from bascule.postgresql.spec import DUMP_RESTORE
 
@@ -75,6 +76,7 @@ def bascule_postgresql_parity(
             ],
             "notes": [*compatibility_dump.notes(source, target), *live.notes(source, target, spec)],
         }
+    source, target = slots.settled(source, target, copied=compatibility.is_copy(source, target))
     return {
         "differences": [
             *compatibility.differences(source, target, replace=replace),
@@ -86,7 +88,7 @@ def bascule_postgresql_parity(
 
 def bascule_postgresql_restore_points(active: Mapping[str, Any], passive: Mapping[str, Any]) -> dict[str, Any]:
     """Return by what each side keeps its state when it closes, and what is against that for the active one."""
-    return restore_point.chosen(active, passive)
+    return restore_point.chosen(*slots.settled(active, passive, copied=True))
 
 
 def bascule_postgresql_compare(

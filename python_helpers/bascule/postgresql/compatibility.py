@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from . import live, restore_point
+from . import live, restore_point, slots
 
 _REPLICATION = {"max_wal_senders": 4, "max_replication_slots": 2}
 # What ALTER SYSTEM has set travels with a base backup and wins over every file of the other side's.
@@ -308,6 +308,7 @@ def notes(source: Mapping[str, Any], target: Mapping[str, Any]) -> list[str]:
         ]
     found += [f"database {name} is copied, but never compared" for name in source["left_out"]]
     found += restore_point.notes(source, target)
+    found += slots.notes(source, target)
     found += [f"other standby at the source: {name}" for name in source["other_standbys"]]
     return found
 

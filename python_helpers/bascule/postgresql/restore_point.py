@@ -80,7 +80,7 @@ _RATES = ("wal_bytes_per_second", "wal_average_bytes_per_second")
 
 
 def chosen(active: Mapping[str, Any], passive: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what capture keeps: the kind for each side, as each may be the next to close; and what is against it now."""
+    """Return what capture keeps: the kind for each side, as either may close next, and what is against the first."""
     forward, back = choose(active, passive), choose(passive, active)
     kinds = {str(active["side"]): forward.kind, str(passive["side"]): back.kind}
     return {"kinds": {side: kind for side, kind in kinds.items() if kind}, "against": list(forward.against)}
@@ -98,15 +98,19 @@ def notes(source: Mapping[str, Any], target: Mapping[str, Any]) -> list[str]:
     if "shares_blocks" not in source:
         return []
     choice, side, other = choose(source, target), source["side"], target["side"]
-    if choice.kind == REFLINK:
-        return [f"{side} keeps its state at the fence in a copy that shares its blocks: at once"]
-    if choice.kind == COPY:
+    if not choice.kind:
+        return []
+    if choice.kind != DUMP:
+        # Its safety dump is taken beside the copy, and is no more than that.
+        dump = _dump(source, asked=True)
+        beside = [*dump.against, *dump.warnings] if source.get("dumps") else []
+        if choice.kind == REFLINK:
+            return [f"{side} keeps its state at the fence in a copy that shares its blocks: at once", *beside]
         return [
             f"{side} keeps its state at the fence in a whole copy, in about {choice.seconds:.0f} s, before it follows; "
-            f"up to {log_meanwhile(source, target)} bytes of log wait for it meanwhile"
+            f"up to {log_meanwhile(source, target)} bytes of log wait for it meanwhile",
+            *beside,
         ]
-    if choice.kind != DUMP:
-        return []
     return [
         f"{side} follows at once and keeps its state at the fence in its safety dump: about {choice.bytes} bytes in "
         f"about {choice.seconds or 0:.0f} s, and at least as long again for its proof; until that has ended {other} "
@@ -122,7 +126,8 @@ def _copy(closing: Mapping[str, Any], opening: Mapping[str, Any]) -> Choice:
     against = []
     if closing["free_bytes"] < needed:
         against.append(f"{side} has {closing['free_bytes']} bytes free of {needed} to keep its state aside in a copy")
-    log, kept = log_meanwhile(closing, opening), int(closing["log_kept_bytes"])
+    # The slot that has to last is at the side that opens.
+    log, kept = log_meanwhile(closing, opening), int(opening["log_kept_bytes"])
     if kept < 0:
         # Whoever keeps log without limit loses no slot; that is refused, or named, elsewhere.
         pass

@@ -15,6 +15,7 @@ STREAMING, DUMP_RESTORE = "streaming", "dump_restore"
 METHODS = (STREAMING, DUMP_RESTORE)
 NUMBERS = {
     "port",
+    "slot_hours",
     "ssh_port",
     "peer_port",
     "pooler_port",
@@ -47,7 +48,9 @@ class Spec:
     certificate: str = ""
     key: str = ""
     firewall: bool = True
+    # A size, or auto: from the measured rate of the log, for that many hours. Prepare keeps the size that came of it.
     max_slot_wal_keep_size: str = "8GB"
+    slot_hours: int = 12
     wal_keep_size: str = "256MB"
     peer_clients: tuple[Mapping[str, str], ...] = field(default=())
     address: str = ""

@@ -39,7 +39,12 @@ def side(**changes: Any) -> dict[str, Any]:
     return cluster(**{**known, **changes})
 
 
-TARGET = cluster(side="db-tls", free_bytes=2000 * GIB)
+TARGET = cluster(side="db-tls", free_bytes=2000 * GIB, log_kept_bytes=8 * GIB)
+
+
+def facing(closing: dict[str, Any]) -> dict[str, Any]:
+    """The side that opens, whose slot keeps as much as that of the one that closes."""
+    return {**TARGET, "log_kept_bytes": closing["log_kept_bytes"]}
 
 
 def test_a_copy_that_outlasts_the_slot_is_refused_with_the_size_that_lasts() -> None:
@@ -48,7 +53,7 @@ def test_a_copy_that_outlasts_the_slot_is_refused_with_the_size_that_lasts() -> 
     assert "no safety dump in its place" in found[1]
     assert "takes about 2560 s" in found[0]
     assert "max_slot_wal_keep_size to 25GB" in found[0]
-    assert compatibility.differences(side(log_kept_bytes=25 * GIB), TARGET) == []
+    assert compatibility.differences(side(), {**TARGET, "log_kept_bytes": 25 * GIB}) == []
 
 
 @pytest.mark.parametrize(
@@ -60,8 +65,9 @@ def test_a_copy_that_outlasts_the_slot_is_refused_with_the_size_that_lasts() -> 
     ],
 )
 def test_what_lasts_long_enough_is_only_said(changes: dict[str, Any]) -> None:
-    assert compatibility.differences(side(**changes), TARGET) == []
-    assert "keeps its state at the fence in a" in " ".join(compatibility.notes(side(**changes), TARGET))
+    closing = side(**changes)
+    assert compatibility.differences(closing, facing(closing)) == []
+    assert "keeps its state at the fence in a" in " ".join(compatibility.notes(closing, facing(closing)))
 
 
 def test_a_copy_that_shares_its_blocks_needs_a_tenth_of_the_room() -> None:
@@ -73,7 +79,7 @@ def test_a_copy_that_shares_its_blocks_needs_a_tenth_of_the_room() -> None:
 def test_the_higher_rate_of_either_side_counts() -> None:
     quiet = side(wal_average_bytes_per_second=0, wal_bytes_per_second=0)
     assert restore_point.differences(quiet, TARGET) == []
-    assert restore_point.differences(quiet, {"wal_average_bytes_per_second": 5 << 20})
+    assert restore_point.differences(quiet, {**TARGET, "wal_average_bytes_per_second": 5 << 20})
     assert restore_point.differences({**quiet, "wal_bytes_per_second": 5 << 20}, TARGET)
 
 
@@ -124,9 +130,9 @@ DUMP, PROOF = 250 * GIB, 800 * GIB
 def test_the_kind_is_chosen_from_what_was_measured(changes: dict[str, Any], kind: str) -> None:
     """A copy wherever it cannot cost the slot; else the dump; else a refusal that names both."""
     closing = side(**{"dumps": True, **changes})
-    found = restore_point.choose(closing, TARGET)
+    found = restore_point.choose(closing, facing(closing))
     assert (found.kind, bool(found.against)) == (kind, not kind), found
-    assert restore_point.differences(closing, TARGET) == list(found.against)
+    assert restore_point.differences(closing, facing(closing)) == list(found.against)
 
 
 def test_a_dump_by_name_may_go_without_its_proof_and_says_what_is_given_up() -> None:
@@ -140,6 +146,14 @@ def test_a_dump_by_name_may_go_without_its_proof_and_says_what_is_given_up() -> 
     assert found[2] == "database old (a template) of db-mtp is in no dump"
 
 
+def test_a_safety_dump_beside_a_copy_that_has_no_room_is_said() -> None:
+    closing = side(dumps=True, shares_blocks=True, dumps_free_bytes=1)
+    found = restore_point.notes(closing, TARGET)
+    assert "shares its blocks" in found[0]
+    assert "1 bytes free in /var/backups/bascule for a safety dump" in found[1]
+    assert len(restore_point.notes({**closing, "dumps": False}, TARGET)) == 1
+
+
 def test_capture_keeps_the_kind_of_either_side_and_what_is_against_the_one_that_closes() -> None:
     large, small = side(dumps=True), side(side="db-tls", shares_blocks=True)
     assert restore_point.chosen(large, small) == {"kinds": {"db-mtp": "dump", "db-tls": "reflink"}, "against": []}
@@ -147,6 +161,12 @@ def test_capture_keeps_the_kind_of_either_side_and_what_is_against_the_one_that_
     assert found["kinds"] == {"db-tls": "reflink"}
     assert len(found["against"]) == 2
     assert restore_point.chosen(small, side())["against"] == []
+
+
+def test_the_slot_that_has_to_last_is_at_the_side_that_opens() -> None:
+    large = side(restore_point="copy")
+    assert restore_point.choose({**large, "log_kept_bytes": 1}, {**TARGET, "log_kept_bytes": 25 * GIB}).kind == "copy"
+    assert not restore_point.choose({**large, "log_kept_bytes": 25 * GIB}, {**TARGET, "log_kept_bytes": 1}).kind
 
 
 def test_measuring_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
