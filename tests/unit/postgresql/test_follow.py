@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 
+from bascule.errors import BasculeError
 from bascule.guard.state import Epoch, GuardState
 from bascule.postgresql.io.standby import follow
+from bascule.postgresql.spec import Spec
 
 from .test_files import make_spec
 
@@ -71,7 +73,8 @@ class World:
         return value
 
     def _export(self, *_: Any) -> dict[str, Any] | None:
-        return self._say("compare", self.diverged)  # type: ignore[no-any-return]
+        self.log.append("compare")
+        return self.diverged
 
     def notes(self) -> dict[str, Any]:
         """What was written down."""
@@ -128,3 +131,83 @@ def test_what_it_alone_has_is_copied_by_the_time_prepare_may_replace_it(
     assert side.log == done
     assert side.notes()["diverged"] == side.diverged
     assert side.notes()["restore_point"] == "copy"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "dumps", "captured", "kind"),
+    [
+        ("auto", True, None, "copy"),
+        ("auto", True, {"restore_points": {"db-mtp": "dump"}}, "dump"),
+        ("auto", True, {"restore_points": {"db-mtp": "reflink", "db-tls": "dump"}}, "copy"),
+        ("auto", True, {"restore_points": {}}, "copy"),
+        # No dump is taken there any more: what was chosen before cannot be.
+        ("auto", False, {"restore_points": {"db-mtp": "dump"}}, "copy"),
+        ("copy", True, {"restore_points": {"db-mtp": "dump"}}, "copy"),
+        ("dump", True, None, "dump"),
+    ],
+)
+def test_the_plan_decides_by_what_it_is_kept_then_capture_else_a_copy(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    wanted: str,
+    dumps: bool,
+    captured: dict[str, Any] | None,
+    kind: str,
+) -> None:
+    monkeypatch.setattr(follow, "HOME", tmp_path)
+    (tmp_path / "accounts_db").mkdir()
+    if captured:
+        (tmp_path / "accounts_db" / "captured.json").write_text(json.dumps(captured))
+    assert follow.kind_of(replace(make_spec(), restore_point=wanted, safety_dump=dumps)) == kind
+
+
+def test_a_restore_point_without_the_dump_it_is_made_of_is_refused() -> None:
+    with pytest.raises(BasculeError, match="postgresql_replication_safety_dump: false"):
+        Spec.from_dict({**make_spec().to_dict(), "restore_point": "dump"})
+    with pytest.raises(BasculeError, match="one of auto, copy, dump"):
+        Spec.from_dict({**make_spec().to_dict(), "restore_point": "snapshot"})
+
+
+def test_nothing_follows_before_the_dump_holds_the_state(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(follow, "safety_dump", SimpleNamespace(not_held=lambda *a: ""))
+    follow._require_held(make_spec(), "3.x", [])
+    with pytest.raises(BasculeError, match=r"the comparison did not start.*closed and stands still"):
+        follow._require_held(make_spec(), "3.x", ["the comparison did not start"])
+    monkeypatch.setattr(follow, "safety_dump", SimpleNamespace(not_held=lambda *a: "its unit has ended"))
+    with pytest.raises(BasculeError, match=r"its unit has ended.*keeps up to 8GB of log"):
+        follow._require_held(make_spec(), "3.x", [])
+
+
+@pytest.mark.parametrize(
+    ("positions", "behind", "ended"),
+    [
+        (["0/1"], [False], False),
+        # It stands still, with log to replay.
+        (["0/1"], [True], True),
+        (["0/1", "0/2", "0/2"], [True], True),
+        # It is behind, moves, and catches up; or never does.
+        (["0/1", "0/2", "0/3", "0/4"], [True, True, True, False], False),
+        ([f"0/{number}" for number in range(1, 999)], [True], False),
+    ],
+)
+def test_a_dump_is_ended_only_where_it_keeps_replay_from_moving(
+    monkeypatch: pytest.MonkeyPatch, positions: list[str], behind: list[bool], ended: bool
+) -> None:
+    ticks = iter(range(9999))
+    log: list[str] = []
+
+    def stop(name: str) -> bool:
+        log.append(name)
+        return True
+
+    answers = (
+        {"replayed": positions[min(n, len(positions) - 1)], "behind": behind[min(n, len(behind) - 1)]} for n in ticks
+    )
+    clock = iter(range(9999))
+    monkeypatch.setattr(follow, "time", SimpleNamespace(monotonic=lambda: float(next(clock)), sleep=lambda s: None))
+    monkeypatch.setattr(follow, "snapshot", SimpleNamespace(stop=lambda spec: False))
+    monkeypatch.setattr(follow, "units", SimpleNamespace(stop=stop))
+    session = SimpleNamespace(query=lambda sql: [next(answers)])
+    cluster: Any = SimpleNamespace(spec=make_spec(), session=lambda: contextlib.nullcontext(session))
+    assert follow.end_holding_comparison(cluster) is ended
+    assert log == (["bascule-accounts_db-safety-dump"] if ended else [])

@@ -21,7 +21,6 @@ from bascule.postgresql.io.cluster.psql import SqlError
 from bascule.postgresql.io.rows import comparison, snapshot
 from bascule.postgresql.io.standby import follow, prepare
 from bascule.postgresql.io.standby import retire as standby_retire
-from bascule.postgresql.spec import Spec
 from bascule.system.io.process import Result
 
 from .test_files import make_spec
@@ -187,78 +186,6 @@ def test_only_what_stands_where_the_guard_has_closed_it_may_go_without_a_copy(
     assert follow._unkept(stopped, replace(closed(), receipt=receipt)) == unkept
     if state == control.SHUT_DOWN:
         assert follow._unkept(stopped, closed()) == follow.TOUCHED, "nobody has closed it"
-
-
-@pytest.mark.parametrize(
-    ("wanted", "dumps", "captured", "kind"),
-    [
-        ("auto", True, None, "copy"),
-        ("auto", True, {"restore_points": {"db-mtp": "dump"}}, "dump"),
-        ("auto", True, {"restore_points": {"db-mtp": "reflink", "db-tls": "dump"}}, "copy"),
-        ("auto", True, {"restore_points": {}}, "copy"),
-        # No dump is taken there any more: what was chosen before cannot be.
-        ("auto", False, {"restore_points": {"db-mtp": "dump"}}, "copy"),
-        ("copy", True, {"restore_points": {"db-mtp": "dump"}}, "copy"),
-        ("dump", True, None, "dump"),
-    ],
-)
-def test_the_plan_decides_by_what_it_is_kept_then_capture_else_a_copy(
-    home: Path, wanted: str, dumps: bool, captured: dict[str, Any] | None, kind: str
-) -> None:
-    if captured:
-        (home / "captured.json").write_text(json.dumps(captured))
-    assert follow.kind_of(replace(make_spec(), restore_point=wanted, safety_dump=dumps)) == kind
-
-
-def test_a_restore_point_without_the_dump_it_is_made_of_is_refused() -> None:
-    with pytest.raises(BasculeError, match="postgresql_replication_safety_dump: false"):
-        Spec.from_dict({**make_spec().to_dict(), "restore_point": "dump"})
-    with pytest.raises(BasculeError, match="one of auto, copy, dump"):
-        Spec.from_dict({**make_spec().to_dict(), "restore_point": "snapshot"})
-
-
-def test_nothing_follows_before_the_dump_holds_the_state(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(follow, "safety_dump", SimpleNamespace(not_held=lambda *a: ""))
-    follow._require_held(make_spec(), "3.x", [])
-    with pytest.raises(BasculeError, match=r"the comparison did not start.*closed and stands still"):
-        follow._require_held(make_spec(), "3.x", ["the comparison did not start"])
-    monkeypatch.setattr(follow, "safety_dump", SimpleNamespace(not_held=lambda *a: "its unit has ended"))
-    with pytest.raises(BasculeError, match=r"its unit has ended.*keeps up to 8GB of log"):
-        follow._require_held(make_spec(), "3.x", [])
-
-
-@pytest.mark.parametrize(
-    ("positions", "behind", "ended"),
-    [
-        (["0/1"], [False], False),
-        # It stands still, with log to replay.
-        (["0/1"], [True], True),
-        (["0/1", "0/2", "0/2"], [True], True),
-        # It is behind, moves, and catches up; or never does.
-        (["0/1", "0/2", "0/3", "0/4"], [True, True, True, False], False),
-        ([f"0/{number}" for number in range(1, 999)], [True], False),
-    ],
-)
-def test_a_dump_is_ended_only_where_it_keeps_replay_from_moving(
-    stopped: Any, monkeypatch: pytest.MonkeyPatch, positions: list[str], behind: list[bool], ended: bool
-) -> None:
-    ticks = iter(range(9999))
-    log: list[str] = []
-
-    def stop(name: str) -> bool:
-        log.append(name)
-        return True
-
-    answers = (
-        {"replayed": positions[min(n, len(positions) - 1)], "behind": behind[min(n, len(behind) - 1)]} for n in ticks
-    )
-    clock = iter(range(9999))
-    monkeypatch.setattr(follow, "time", SimpleNamespace(monotonic=lambda: float(next(clock)), sleep=lambda s: None))
-    monkeypatch.setattr(follow, "snapshot", SimpleNamespace(stop=lambda spec: False))
-    monkeypatch.setattr(follow, "units", SimpleNamespace(stop=stop))
-    stopped.session = lambda: contextlib.nullcontext(SimpleNamespace(query=lambda sql: [next(answers)]))
-    assert follow.end_holding_comparison(stopped) is ended
-    assert log == (["bascule-accounts_db-safety-dump"] if ended else [])
 
 
 def test_a_crash_after_the_fence_is_kept_beside_what_it_was_at_the_fence(
