@@ -21,6 +21,8 @@ from bascule.postgresql import (
     live,
     locate,
     pgbouncer,
+    restore_point,
+    slots,
 )
 from bascule.postgresql.spec import DUMP_RESTORE
 
@@ -74,6 +76,7 @@ def bascule_postgresql_parity(
             ],
             "notes": [*compatibility_dump.notes(source, target), *live.notes(source, target, spec)],
         }
+    source, target = slots.settled(source, target, copied=compatibility.is_copy(source, target))
     return {
         "differences": [
             *compatibility.differences(source, target, replace=replace),
@@ -81,6 +84,11 @@ def bascule_postgresql_parity(
         ],
         "notes": [*compatibility.notes(source, target), *live.notes(source, target, spec or {})],
     }
+
+
+def bascule_postgresql_restore_points(active: Mapping[str, Any], passive: Mapping[str, Any]) -> dict[str, Any]:
+    """Return by what each side keeps its state when it closes, and what is against that for the active one."""
+    return restore_point.chosen(*slots.settled(active, passive, copied=True))
 
 
 def bascule_postgresql_compare(
@@ -164,6 +172,7 @@ class FilterModule:
             "bascule_postgresql_parity": bascule_postgresql_parity,
             "bascule_postgresql_pooled": bascule_postgresql_pooled,
             "bascule_postgresql_refused": bascule_postgresql_refused,
+            "bascule_postgresql_restore_points": bascule_postgresql_restore_points,
             "bascule_postgresql_restored": bascule_postgresql_restored,
             "bascule_postgresql_switch": bascule_postgresql_switch,
         }

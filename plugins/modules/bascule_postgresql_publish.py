@@ -50,6 +50,10 @@ oldest_segment:
   description: The oldest log file it still has, from the last 16 digits of its name.
   returned: always
   type: str
+slot_keeps:
+  description: How much log the slot keeps, from what was measured where the description leaves it to that.
+  returned: always
+  type: str
 size_bytes:
   description: The size of all databases.
   returned: always

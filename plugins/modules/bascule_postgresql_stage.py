@@ -45,6 +45,12 @@ options:
     description: Limit of the base backup, as pg_basebackup takes it.
     type: str
     default: ""
+  slot_keeps:
+    description: >-
+      How much log the slot keeps at the side that serves, where the description leaves that to be measured; this side's
+      keeps as much, as far as its disk goes.
+    type: str
+    default: ""
   peer_guard:
     description: The guard of the other side; it tells a guard that was lost from one that never was.
     type: dict
@@ -91,7 +97,12 @@ def main(module: AnsibleModule) -> dict[str, Any]:
     other = GuardState.from_dict(params["peer_guard"]) if params["peer_guard"] else None
     if spec.method == DUMP_RESTORE:
         return prepare.stage_closed(
-            spec, params["password"], replace=params["replace"], other=other, check=module.check_mode
+            spec,
+            params["password"],
+            replace=params["replace"],
+            slot_keeps=params["slot_keeps"],
+            other=other,
+            check=module.check_mode,
         )
     return prepare.stage(
         spec,
@@ -103,6 +114,7 @@ def main(module: AnsibleModule) -> dict[str, Any]:
         size_bytes=params["size_bytes"],
         replace=params["replace"],
         max_rate=params["max_rate"],
+        slot_keeps=params["slot_keeps"],
         other=other,
         check=module.check_mode,
     )
@@ -121,6 +133,7 @@ if __name__ == "__main__":
             "size_bytes": {"type": "int", "default": 0},
             "replace": {"type": "bool", "default": False},
             "max_rate": {"type": "str", "default": ""},
+            "slot_keeps": {"type": "str", "default": ""},
         },
         main,
     )

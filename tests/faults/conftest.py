@@ -20,7 +20,7 @@ StartPair = Callable[..., Pair]
 # What takes longest begins first, so that both workers end at about the same time.
 _FIRST = ("tests/molecule/", "tests/faults/guests/", "tests/faults/postgresql/test_switch")
 # These files share one pair.
-_RIDING = ("test_switch", "test_switch_after", "test_switch_power", "test_rerun")
+_RIDING = ("test_switch", "test_switch_after", "test_switch_power", "test_rerun", "test_restore_point")
 
 
 class ByFile(LoadScopeScheduling):

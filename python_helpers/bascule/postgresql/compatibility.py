@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from . import live, restore_point
+from . import live, restore_point, slots
 
 _REPLICATION = {"max_wal_senders": 4, "max_replication_slots": 2}
 # What ALTER SYSTEM has set travels with a base backup and wins over every file of the other side's.
@@ -242,9 +242,6 @@ def _room(source: Mapping[str, Any], target: Mapping[str, Any], free_factor: flo
         found.append(
             f"the target has {target['free_bytes']} bytes free; {needed} are needed (data, and the kept state)"
         )
-    aside = restore_point.room(source)
-    if source["free_bytes"] < aside:
-        found.append(f"the source has {source['free_bytes']} bytes free of {aside} to keep its state aside")
     if source["log_kept_bytes"] < 0:
         found.append(
             "the slot keeps log without limit: a standby that is cut off would fill the source's disk; "
@@ -311,6 +308,7 @@ def notes(source: Mapping[str, Any], target: Mapping[str, Any]) -> list[str]:
         ]
     found += [f"database {name} is copied, but never compared" for name in source["left_out"]]
     found += restore_point.notes(source, target)
+    found += slots.notes(source, target)
     found += [f"other standby at the source: {name}" for name in source["other_standbys"]]
     return found
 

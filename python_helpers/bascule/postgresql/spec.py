@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ..errors import BasculeError
+from .restore_point import AUTO, DUMP, WANTED
 
 POOLERS = ("none", "install", "existing")
 # How the passive side comes to its data: it follows the log, or a dump is restored in the window.
@@ -14,6 +15,7 @@ STREAMING, DUMP_RESTORE = "streaming", "dump_restore"
 METHODS = (STREAMING, DUMP_RESTORE)
 NUMBERS = {
     "port",
+    "slot_hours",
     "ssh_port",
     "peer_port",
     "pooler_port",
@@ -46,7 +48,9 @@ class Spec:
     certificate: str = ""
     key: str = ""
     firewall: bool = True
+    # A size, or auto: from the measured rate of the log, for that many hours. Prepare keeps the size that came of it.
     max_slot_wal_keep_size: str = "8GB"
+    slot_hours: int = 12
     wal_keep_size: str = "256MB"
     peer_clients: tuple[Mapping[str, str], ...] = field(default=())
     address: str = ""
@@ -56,6 +60,8 @@ class Spec:
     data_directory: str = ""
     # Whether the side that a switch closes dumps what it had, and proves the dump.
     safety_dump: bool = False
+    # By what it keeps its state at the fence, see restore_point.py: auto, copy or dump.
+    restore_point: str = AUTO
     # The pooler of this host: none, install (an instance of Bascule's own) or existing (only audited and driven).
     pooler: str = "none"
     pooler_port: int = 6432
@@ -172,6 +178,16 @@ class Spec:
             raise BasculeError(expected=f"a pooler that is one of {', '.join(POOLERS)}", found=repr(value["pooler"]))
         if value.get("method", STREAMING) not in METHODS:
             raise BasculeError(expected=f"a method that is one of {', '.join(METHODS)}", found=repr(value["method"]))
+        if value.get("restore_point", AUTO) not in WANTED:
+            raise BasculeError(
+                expected=f"a restore point that is one of {', '.join(WANTED)}", found=repr(value["restore_point"])
+            )
+        if value.get("restore_point") == DUMP and not value.get("safety_dump"):
+            raise BasculeError(
+                expected="safety dumps where the restore point is the safety dump",
+                found="postgresql_replication_safety_dump: false",
+                next_command="set it to true, or postgresql_replication_restore_point to auto or copy",
+            )
         try:
             for name in NUMBERS & set(value):
                 value[name] = int(value[name])

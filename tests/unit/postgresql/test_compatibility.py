@@ -162,7 +162,7 @@ def test_nothing_stands_in_the_way() -> None:
         ({"prepared_transactions": 1}, {}, "1 prepared transactions"),
         ({}, {"foreign_databases": ["16384"]}, "databases of its own: 16384"),
         ({}, {"free_bytes": GIB}, "the target has"),
-        ({"free_bytes": 1}, {}, "the source has"),
+        ({"free_bytes": 1, "shares_blocks": True}, {}, "db-mtp has 1 bytes free of 107374182 to keep its state aside"),
         ({"clock_offset": 1000.0}, {}, "clocks differ by at least 1000 s"),
         ({"clock_offset": None}, {}, "clocks of both sides have not been compared"),
         ({"free_bytes": 2 * GIB, "log_kept_bytes": 8 * GIB}, {}, "lower postgresql_replication_max_slot_wal_keep_size"),

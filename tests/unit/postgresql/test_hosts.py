@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 
 from bascule.errors import BasculeError
-from bascule.guard.state import Epoch, GuardState
+from bascule.guard.state import Epoch, GuardState, Receipt
 from bascule.postgresql import control
 from bascule.postgresql.control import Control
 from bascule.postgresql.io.cluster import cluster as cluster_cluster
@@ -67,7 +68,7 @@ def closed(opened: str | None = "1.x") -> GuardState:
 def keep(cluster: Any, epoch: str, guard: GuardState | None = None) -> bool:
     """Keep the state at the fence aside, as far as there is one that is not kept."""
     guard = guard or closed()
-    if not follow._unkept(cluster, guard):
+    if follow._unkept(cluster, guard) == follow.NOTHING:
         return False
     follow.keep_aside(cluster, epoch, guard)
     return True
@@ -153,15 +154,38 @@ def test_what_a_return_that_came_to_nothing_has_started_is_kept_before_it_follow
 
 
 @pytest.mark.parametrize(
-    ("standby", "stands", "unkept"), [(True, True, True), (True, False, False), (False, True, True)]
+    ("standby", "stands", "unkept"),
+    [(True, True, follow.CLOSED), (True, False, follow.NOTHING), (False, True, follow.TOUCHED)],
 )
-def test_a_server_that_runs_is_asked_what_it_is(stopped: Any, standby: bool, stands: bool, unkept: bool) -> None:
+def test_a_server_that_runs_is_asked_what_it_is(
+    stopped: Any, home: Path, standby: bool, stands: bool, unkept: str
+) -> None:
     """A standby that stands, one that follows, and a primary that somebody has started."""
     session = SimpleNamespace(query=lambda sql: [{"standby": standby, "stands": stands}])
     stopped.postmaster = lambda: cluster_cluster.Postmaster(1, "ready")
     stopped.wait_ready = lambda timeout: None
     stopped.session = lambda: contextlib.nullcontext(session)
-    assert follow._unkept(stopped, closed()) is unkept
+    assert follow._unkept(stopped, closed()) == unkept
+
+
+@pytest.mark.parametrize(
+    ("state", "checkpoint", "unkept"),
+    [
+        (control.SHUT_DOWN, "0/1000", follow.CLOSED),
+        # Somebody has started it since, and written.
+        (control.SHUT_DOWN, "0/2000", follow.TOUCHED),
+        (control.IN_PRODUCTION, "0/1000", follow.TOUCHED),
+        (control.SHUT_DOWN_IN_RECOVERY, "0/1000", follow.CLOSED),
+    ],
+)
+def test_only_what_stands_where_the_guard_has_closed_it_may_go_without_a_copy(
+    stopped: Any, home: Path, state: str, checkpoint: str, unkept: str
+) -> None:
+    receipt = Receipt("accounts_db", "db-mtp", Epoch.parse("3.x"), control_file().position(), "")
+    stopped.control = lambda: control_file(state, checkpoint)
+    assert follow._unkept(stopped, replace(closed(), receipt=receipt)) == unkept
+    if state == control.SHUT_DOWN:
+        assert follow._unkept(stopped, closed()) == follow.TOUCHED, "nobody has closed it"
 
 
 def test_a_crash_after_the_fence_is_kept_beside_what_it_was_at_the_fence(

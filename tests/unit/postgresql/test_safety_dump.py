@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 from dataclasses import replace
@@ -180,6 +181,30 @@ def test_a_dump_that_fails_leaves_no_file(monkeypatch: pytest.MonkeyPatch, tmp_p
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_dump_leaves_the_guard_room_on_its_disk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A tenth of what is free, at most 1 GiB; what does not fit is no dump."""
+    seen: list[list[str]] = []
+
+    def sealing(argv: list[str], **_: Any) -> subprocess.CompletedProcess[bytes]:
+        seen.append(argv)
+        return subprocess.CompletedProcess(argv, 1, b"", b"file too large")
+
+    monkeypatch.setattr(
+        "subprocess.Popen",
+        lambda *_, **__: contextlib.nullcontext(SimpleNamespace(stdout=None, stderr=None, returncode=0)),
+    )
+    monkeypatch.setattr("subprocess.run", sealing)
+    for free in (1000, 100 << 30):
+        monkeypatch.setattr("shutil.disk_usage", lambda path, free=free: SimpleNamespace(free=free))
+        with pytest.raises(BasculeError, match="file too large"):
+            pg_dump.seal(["pg_dump"], tmp_path / "x.age", ["age1own"], owner="root")
+    assert [argv[:3] for argv in seen] == [
+        ["prlimit", "--fsize=900:", "age"],
+        ["prlimit", f"--fsize={99 << 30}:", "age"],
+    ]
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_scratch_cluster_sorts_as_the_server_does() -> None:
     row = {"encoding": "UTF8", "collate": "C.UTF-8", "ctype": "C.UTF-8", "provider": "i", "locale": "fr"}
     session: Any = SimpleNamespace(query=lambda sql: [row])
@@ -224,6 +249,27 @@ def digested(rows: int, total: str) -> dict[str, Any]:
     }
 
 
+@pytest.mark.parametrize(
+    ("notes", "runs", "why"),
+    [
+        ({"epoch": "3.x", "state": "running", "held": True}, True, ""),
+        ({"epoch": "3.x", "state": "running"}, True, "not within 0 s"),
+        ({"epoch": "2.x", "state": "running", "held": True}, True, "not within 0 s"),
+        ({"epoch": "3.x", "state": "not_proved", "reason": "no key"}, False, "no key"),
+        ({}, False, "its unit has ended"),
+    ],
+)
+def test_whether_the_dump_holds_the_state_is_its_own_word_for_this_switch(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, notes: dict[str, Any], runs: bool, why: str
+) -> None:
+    monkeypatch.setattr(safety_dump, "HOME", tmp_path)
+    monkeypatch.setattr(safety_dump, "units", SimpleNamespace(is_running=lambda name: runs))
+    (tmp_path / "accounts_db").mkdir()
+    (tmp_path / "accounts_db" / "safety_dump.json").write_text(json.dumps(notes))
+    found = safety_dump.not_held(make_spec(), "3.x", 0)
+    assert (why in found) if why else not found
+
+
 def test_without_the_snapshot_of_the_switch_nothing_is_proved(dump: safety_dump.SafetyDump, tmp_path: Path) -> None:
     assert dump.run() == 1
     found = noted(tmp_path)
@@ -258,6 +304,8 @@ def test_a_full_disk_is_said_before_anything_is_restored(
     dump: safety_dump.SafetyDump, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=5))
-    session: Any = SimpleNamespace(value=lambda sql: 4)
-    with pytest.raises(BasculeError, match="8 bytes free"):
+    session: Any = SimpleNamespace(value=lambda sql: 100)
+    # The restored copy with a tenth more, and the decrypted dump.
+    dump.notes["bytes"] = 30
+    with pytest.raises(BasculeError, match="140 bytes free"):
         dump._room(session)

@@ -20,12 +20,16 @@ from . import age_keys
 
 LONGEST = 7 * 86400
 _CHUNK = 1 << 20
+# What a dump leaves free: the guard writes to the same disk, and a side that cannot write cannot close or open.
+_LEFT = 1 << 30
 
 
 def seal(argv: Sequence[str], path: Path, recipients: Sequence[str], *, owner: str) -> dict[str, Any]:
     """Run a program as the cluster's owner and write what it prints, encrypted; return size and digest of the file."""
     partial = path.with_name(path.name + ".partial")
     words = [word for recipient in recipients for word in ("--recipient", recipient)]
+    free = shutil.disk_usage(path.parent).free
+    limit = free - min(_LEFT, free // 10)
     descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
         with subprocess.Popen(
@@ -40,7 +44,7 @@ def seal(argv: Sequence[str], path: Path, recipients: Sequence[str], *, owner: s
             reader = threading.Thread(target=lambda: complaint.append(stderr.read() if stderr else b""), daemon=True)
             reader.start()
             sealed = subprocess.run(
-                ["age", "--encrypt", *words],
+                ["prlimit", f"--fsize={limit}:", "age", "--encrypt", *words],
                 stdin=dump.stdout,
                 stdout=descriptor,
                 stderr=subprocess.PIPE,

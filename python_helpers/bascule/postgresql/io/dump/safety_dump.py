@@ -19,6 +19,7 @@ from ....guard.state import Epoch, GuardState
 from ....system.io import storage, units
 from ....system.moments import now
 from ... import compare, rows, safety_dump
+from ...restore_point import proof_room
 from ...spec import Spec
 from ..cluster.cluster import HOME, Cluster, load_spec
 from ..cluster.psql import Session
@@ -61,6 +62,22 @@ def state(spec: Spec, guard: GuardState) -> dict[str, Any]:
     if notes["state"] == "running" and not units.is_running(spec.unit_name(UNIT)):
         return {**notes, "state": safety_dump.NOT_PROVED, "reason": "it was cut short"}
     return notes
+
+
+def not_held(spec: Spec, epoch: str, timeout: float) -> str:
+    """Wait until the unit holds the snapshot by sessions of its own; return why it does not, or nothing."""
+    deadline = time.monotonic() + timeout
+    while True:
+        # Looked for first: one that ends between two looks has written down why.
+        runs = units.is_running(spec.unit_name(UNIT))
+        notes = storage.read_json(HOME / spec.component / SAFETY_FILE) or {}
+        if notes.get("epoch") == epoch and notes.get("held"):
+            return ""
+        if not runs:
+            return str(notes.get("reason") or "its unit has ended")
+        if time.monotonic() > deadline:
+            return f"it has not within {timeout:g} s"
+        time.sleep(0.05)
 
 
 class SafetyDump:
@@ -132,7 +149,8 @@ class SafetyDump:
     def _dump(self, snapshots: Mapping[str, str]) -> None:
         recipients = age_keys.recipients(self.spec.component)
         storage.make_directory(self.directory, 0o700)
-        self._note(step="dumping", recipients=recipients)
+        # Every database is held, and everything is known that the dump needs.
+        self._note(step="dumping", recipients=recipients, held=True)
         dumps = {
             "globals": pg_dump.seal(
                 pg_dump.dump_globals(self.spec), self.directory / "globals.sql.age", recipients, owner=self.spec.owner
@@ -149,8 +167,7 @@ class SafetyDump:
 
     def _room(self, session: Session) -> None:
         size = int(session.value("SELECT sum(pg_database_size(oid)) FROM pg_database"))
-        # The restored copy, and the decrypted dump beside it.
-        needed, free = size * 2, shutil.disk_usage(self.cluster.data).free
+        needed, free = proof_room(size, int(self.notes["bytes"])), shutil.disk_usage(self.cluster.data).free
         if free < needed:
             raise BasculeError(
                 expected=f"{needed} bytes free beside {self.cluster.data} to restore the safety dump once",

@@ -16,7 +16,8 @@ from ...spec import STREAMING, Spec
 from ..cluster import databases, settings, tls
 from ..cluster.cluster import Cluster
 from ..cluster.psql import Session
-from . import before, data_directory, restore_point, state
+from ..dump import safety_dump
+from . import before, data_directory, restore_point, slot, state
 from .follow import size_of
 from .prepare import free_bytes, managers, user_databases
 
@@ -64,9 +65,14 @@ def audit(spec: Spec, seconds: float, controller_time: float | None = None) -> d
         "minor": _minor(spec),
         "effective": settings.effective(spec),
         "own_settings": settings.own(spec),
-        "log_kept_bytes": conf.bytes_of(spec.max_slot_wal_keep_size),
+        # One that is yet to be sized is, when both sides are known.
+        "log_kept_bytes": None if slot.open_ended(spec) else conf.bytes_of(spec.max_slot_wal_keep_size),
+        "log_known_bytes": slot.known(cluster),
+        "slot_hours": spec.slot_hours,
         "shut_out": hba.shut_out(hba.without(cluster.hba_now(), spec.component), spec.clients),
-        **(restore_point.measure(cluster.data) if spec.method == STREAMING else {}),
+        **(restore_point.measure(cluster.data, safety_dump.DIRECTORY) if spec.method == STREAMING else {}),
+        "restore_point": spec.restore_point,
+        "dumps": spec.safety_dump,
         "misplaced": data_directory.misplaced(cluster.data),
         "place_wanted": data_directory.way_out(cluster.data),
         "wal_link": (cluster.data / "pg_wal").is_symlink(),
@@ -136,12 +142,7 @@ def _measure(session: Session, spec: Spec, seconds: float) -> dict[str, Any]:
             )
         ],
         # Over what its statistics have seen: a sample of seconds may meet a quiet moment.
-        "wal_average_bytes_per_second": int(
-            session.value(
-                "SELECT wal_bytes / greatest(extract(epoch FROM clock_timestamp() - stats_reset), 1) FROM pg_stat_wal"
-            )
-            or 0
-        ),
+        "wal_average_bytes_per_second": slot.average(session),
         "wal_bytes_per_second": int((lsn.parse(last) - lsn.parse(first)) / elapsed),
     }
 

@@ -1,4 +1,8 @@
-"""Make a side that has closed follow the side that opened, with its state at the fence kept aside first."""
+"""Make a side that has closed follow the side that opened, with its state at the fence kept first.
+
+It is copied before the server starts, or pinned by a snapshot before the first byte of the other side's and dumped from
+that. Only what the switch itself has closed, and nobody has touched since, is pinned: all else is copied.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +19,7 @@ from ....system.io import storage, units
 from ....system.io.process import run
 from ....system.moments import now
 from ... import control, lsn
+from ...restore_point import AUTO, COPY, DUMP, room
 from ...spec import Spec
 from ..cluster import peer
 from ..cluster.cluster import HOME, LOG_END, STREAMING, Cluster, load_spec, streaming_standby, world
@@ -26,6 +31,13 @@ from . import divergence, restore_point
 
 KEPT_FILE = "kept.json"
 FOLLOW_FILE = "follow.json"
+# What capture keeps, and what of it names the kind chosen for each side.
+CAPTURED_FILE, CAPTURED = "captured.json", "restore_points"
+# What lies on a closed side, as far as nothing of it is kept: only what a standby has, too; what stands where the guard
+# has closed it; what somebody has started since, or that nobody has closed.
+NOTHING, CLOSED, TOUCHED = "nothing", "closed", "touched"
+# The unit only has to open a session to each database.
+HOLD_SECONDS = 60.0
 # It replays its log first, however much that is.
 REVIVE_SECONDS = 600.0
 
@@ -43,8 +55,9 @@ def follow(component: str, epoch: str) -> int:
     try:
         note()
         guard = _may_follow(component, spec.side, epoch)
-        if _unkept(cluster, guard):
-            note(step="keeping the state at the fence aside")
+        kind = {NOTHING: "", CLOSED: kind_of(spec), TOUCHED: COPY}[_unkept(cluster, guard)]
+        if kind == COPY:
+            note(step="keeping the state at the fence aside", restore_point=COPY)
             _stand_down(cluster, epoch)
             keep_aside(cluster, epoch, guard)
         note(step="starting as a standby that stands still")
@@ -54,25 +67,39 @@ def follow(component: str, epoch: str) -> int:
             cluster.start(timeout=600)
         with cluster.session() as session:
             standing = session.value("SELECT current_setting('primary_conninfo')") == ""
+            diverged = None
             if standing:
                 end = _settled(session)
                 note(step="looking for what the other side never had", end_lsn=end)
                 diverged = divergence.export(cluster, session, epoch, end)
-                if diverged:
-                    note(diverged=diverged)
-                    raise BasculeError(
-                        expected=f"nothing on {spec.side} that {spec.peer_side} never had",
-                        found=divergence.described(diverged),
-                        state=f"{spec.side} is closed and stands still; {spec.peer_side} serves as before",
-                        next_command=f"look at the exported rows, then ansible-playbook playbooks/20_prepare.yml "
-                        f"--limit {component} (builds {spec.side} again from {spec.peer_side})",
-                    )
+            if standing and not diverged:
                 note(step="pinning a snapshot")
-                note(warnings=[*snapshot.start_and_wait(spec, epoch, "passive"), *safety_dump.begin(spec, epoch)])
+                warnings = [*snapshot.start_and_wait(spec, epoch, "passive"), *safety_dump.begin(spec, epoch)]
+                note(warnings=warnings)
+                if kind == DUMP:
+                    note(step="waiting for the safety dump to hold the state at the fence", restore_point=DUMP)
+                    _require_held(spec, epoch, warnings)
                 slots = f"SELECT 1 AS one FROM pg_replication_slots WHERE slot_name = '{spec.slot}' AND NOT active"
                 if session.query(slots):
                     # Left from when this side was the primary: it would keep log for nobody.
                     session.execute(f"SELECT pg_drop_replication_slot('{spec.slot}')")
+        if diverged:
+            note(diverged=diverged)
+            if kind == DUMP:
+                # A dump under a snapshot is not enough where this side alone has something: as if it had been touched.
+                note(step="keeping the state at the fence aside", restore_point=COPY)
+                _stand_down(cluster, epoch)
+                keep_aside(cluster, epoch, guard)
+                with world(component):
+                    cluster.start(timeout=600)
+            raise BasculeError(
+                expected=f"nothing on {spec.side} that {spec.peer_side} never had",
+                found=divergence.described(diverged),
+                state=f"{spec.side} is closed and stands still; {spec.peer_side} serves as before",
+                next_command=f"look at the exported rows, then ansible-playbook playbooks/20_prepare.yml "
+                f"--limit {component} (builds {spec.side} again from {spec.peer_side})",
+            )
+        with cluster.session() as session:
             with world(component):
                 _may_follow(component, spec.side, epoch)
                 cluster.follow_conf(connect=True)
@@ -125,16 +152,28 @@ def start_follow(component: str, side: str, *, wait: float = 0, check: bool = Fa
     return {"changed": not active, "state": "streaming" if wait else "started"}
 
 
-def end_holding_comparison(cluster: Cluster, patience: float = 5) -> bool:
-    """End the comparison when its snapshot keeps this side from replaying: to follow comes first."""
-    deadline = time.monotonic() + patience
+def end_holding_comparison(cluster: Cluster, patience: float = 5, longest: float = 60) -> bool:
+    """End the comparison and the safety dump when their snapshots keep this side from replaying: to follow comes first.
+
+    That is when replay stands still for `patience`. One that is merely behind, and moves, is not held up: the safety
+    dump may be all that is kept of the state at the fence.
+    """
+    begun = moved = time.monotonic()
+    last = ""
     with cluster.session() as session:
-        while session.value("SELECT pg_last_wal_receive_lsn() > pg_last_wal_replay_lsn()"):
-            if time.monotonic() > deadline:
+        while True:
+            row = session.query(
+                "SELECT pg_last_wal_replay_lsn()::text AS replayed, "
+                "pg_last_wal_receive_lsn() > pg_last_wal_replay_lsn() AS behind"
+            )[0]
+            if not row["behind"] or time.monotonic() - begun > longest:
+                return False
+            if row["replayed"] != last:
+                last, moved = str(row["replayed"]), time.monotonic()
+            elif time.monotonic() - moved > patience:
                 ended = [snapshot.stop(cluster.spec), units.stop(cluster.spec.unit_name(safety_dump.UNIT))]
                 return any(ended)
             time.sleep(0.2)
-    return False
 
 
 def catch_up(component: str, side: str, *, budget: float, wait: bool = True) -> dict[str, Any]:
@@ -203,20 +242,45 @@ def streams(cluster: Cluster) -> bool:
         return False
 
 
-def _unkept(cluster: Cluster, guard: GuardState) -> bool:
-    """Whether what lies here is this side's own, which following would overwrite, and no copy of it is kept."""
+def kind_of(spec: Spec) -> str:
+    """Return by what a side keeps what the guard has closed: as the plan says, or capture has chosen, else a copy."""
+    if spec.restore_point != AUTO:
+        return spec.restore_point
+    captured = storage.read_json(HOME / spec.component / CAPTURED_FILE) or {}
+    chosen = (captured.get(CAPTURED) or {}).get(spec.side)
+    return DUMP if chosen == DUMP and spec.safety_dump else COPY
+
+
+def _require_held(spec: Spec, epoch: str, warnings: list[str]) -> None:
+    """Refuse to follow before the safety dump itself holds the snapshot: from then on nothing takes it away unseen."""
+    why = "; ".join(warnings) or safety_dump.not_held(spec, epoch, HOLD_SECONDS)
+    if why:
+        raise BasculeError(
+            expected=f"the safety dump of {spec.side} to hold its state at the fence before it follows",
+            found=why,
+            state=f"{spec.side} is closed and stands still; {spec.peer_side} serves as before, and keeps up to "
+            f"{spec.max_slot_wal_keep_size} of log for it",
+            next_command=f"mend what is named on {spec.side}, then ansible-playbook playbooks/30_sync.yml "
+            f"--limit {spec.component}",
+        )
+
+
+def _unkept(cluster: Cluster, guard: GuardState) -> str:
+    """Return what lies here of this side's own, which following would overwrite, and no copy of it is kept."""
     server = cluster.postmaster()
     if server is not None and server.status == "stopping":
         cluster.wait_stopped(60)
         server = cluster.postmaster()
     if server is None:
         found = cluster.control()
-        kept = _kept(cluster.spec)
+        position = found.position()
         if found.state == control.SHUT_DOWN:
-            # It ended as a primary; where, tells what was kept from what was written since.
-            return kept.get("position") != found.position()
+            # It ended as a primary; where, tells what was kept or closed from what was written since.
+            if _kept(cluster.spec).get("position") == position:
+                return NOTHING
+            return CLOSED if guard.receipt is not None and dict(guard.receipt.position) == position else TOUCHED
         if recovery.died_as_primary(cluster):
-            return True
+            return TOUCHED
         stands = not cluster.connects()
     else:
         cluster.wait_ready(60)
@@ -226,10 +290,10 @@ def _unkept(cluster: Cluster, guard: GuardState) -> bool:
             )[0]
         if not row["standby"]:
             # Started by hand, behind the guard's back.
-            return True
+            return TOUCHED
         stands = bool(row["stands"])
     # A return that came to nothing has started what had closed: it has replayed nothing of the other side's yet.
-    return stands and guard.opened is not None and not _kept_since(cluster.spec, guard)
+    return CLOSED if stands and guard.opened is not None and not _kept_since(cluster.spec, guard) else NOTHING
 
 
 def _kept(spec: Spec) -> dict[str, Any]:
@@ -277,9 +341,8 @@ def keep_aside(cluster: Cluster, epoch: str, guard: GuardState) -> None:
         shutil.rmtree(stale)
     size = size_of(cluster.data)
     free = shutil.disk_usage(cluster.data).free
-    # A copy that shares its blocks takes room only for what changes until decommission.
-    whole = size + size // 10
-    needed = size // 10 if restore_point.shares_blocks(cluster.data) else whole
+    whole = room(size, shares_blocks=False)
+    needed = room(size, restore_point.shares_blocks(cluster.data))
     if free < needed:
         raise BasculeError(
             expected=f"{needed} bytes free beside {cluster.data}, to keep its state at the fence aside",

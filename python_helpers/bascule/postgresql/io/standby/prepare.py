@@ -22,7 +22,7 @@ from ..cluster import peer, tls
 from ..cluster import settings as cluster_settings
 from ..cluster.cluster import HOME, KIND, RETIRED_FILE, SPEC_FILE, Cluster, world
 from ..cluster.psql import Session
-from . import before, data_directory, divergence, rewind
+from . import before, data_directory, divergence, rewind, slot
 from .follow import FOLLOW_FILE
 
 SEED_FILE = "seed.json"
@@ -136,6 +136,7 @@ def publish(spec: Spec, password: str, *, other: GuardState | None = None, check
                     state="nothing was changed",
                     next_command="mend what is named, then audit again",
                 )
+            spec = slot.at_active(session, spec)
             running = _settings(session)
             text = storage.read_text(own.config / "conf.d" / conf.BASE)
             known = before.of_server(session, spec)
@@ -172,6 +173,7 @@ def publish(spec: Spec, password: str, *, other: GuardState | None = None, check
         "settings": running,
         "lost": lost,
         "oldest_segment": oldest,
+        "slot_keeps": spec.max_slot_wal_keep_size,
         "size_bytes": size,
         "system_id": cluster.control().system_id,
         "guard": store.read(spec.component, spec.side).to_dict(),
@@ -221,6 +223,7 @@ def stage(
     size_bytes: int = 0,
     replace: bool = False,
     max_rate: str = "",
+    slot_keeps: str = "",
     other: GuardState | None = None,
     check: bool = False,
 ) -> dict[str, Any]:
@@ -237,6 +240,7 @@ def stage(
             )
         cluster = Cluster(spec)
         standby = is_standby(cluster, system_id)
+        spec = slot.at_passive(spec, slot_keeps, 0 if standby else size_bytes)
         missing = standby and misses_log(cluster, oldest_segment)
         # What it alone had is exported by then, and its whole state was kept aside.
         diverged = divergence.pending(spec, storage.read_json(HOME / spec.component / FOLLOW_FILE)) if standby else ""
@@ -301,7 +305,13 @@ def stage(
 
 
 def stage_closed(
-    spec: Spec, password: str, *, replace: bool = False, other: GuardState | None = None, check: bool = False
+    spec: Spec,
+    password: str,
+    *,
+    replace: bool = False,
+    slot_keeps: str = "",
+    other: GuardState | None = None,
+    check: bool = False,
 ) -> dict[str, Any]:
     """Prepare the passive side of a move by dump and restore: closed, and its own cluster stopped or standing."""
     with world(spec.component, check=check):
@@ -313,6 +323,7 @@ def stage_closed(
                 state="nothing was changed",
                 next_command="ansible-playbook playbooks/status.yml",
             )
+        spec = slot.at_passive(spec, slot_keeps, 0)
         cluster = Cluster(spec)
         foreign = user_databases(cluster) if guard.status == rule.UNKNOWN and not replace else []
         if foreign:
