@@ -78,6 +78,7 @@ from bascule.errors import BasculeError
 from bascule.plugin.action import ControllerAction, Scope
 from bascule.postgresql.io.switchover import connections
 from bascule.postgresql.switchover import LOOK_SECONDS, Drive
+from bascule.system import work
 from bascule.system.io.units import AGENT
 
 
@@ -118,8 +119,8 @@ class ActionModule(ControllerAction):
                 reach=lambda name: hold.wait(f"driver.{name}"),
             )
             if args["action"] == "aim":
-                return {"changed": drive.aim()}
-            return {"changed": True, **drive.switch(args["epoch"])}
+                return work.measured(lambda: {"changed": drive.aim()})
+            return {"changed": True, **work.measured(lambda: drive.switch(args["epoch"]))}
 
 
 def _script(component: str, side: str, part: str) -> str:
