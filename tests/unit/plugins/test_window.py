@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import json
 
-from .test_play import VERB, World, play, world
+import pytest
+
+from bascule.guard import state as rule
+from bascule.guard.state import GuardState
+
+from .test_play import COMPONENTS, SIDES, VERB, World, never_left, play, world
 
 __all__ = ["world"]
 WORK = """
@@ -43,3 +48,37 @@ def test_where_the_window_went_is_printed_and_kept(world: World) -> None:
     rc, output = world.run(play("freeze"))
     assert rc == 0, output
     assert "from freeze to thaw" not in output
+
+
+def with_names(world: World) -> None:
+    """Let there be names that depend on nothing: nothing but the order of the plays keeps them behind the others."""
+    role = world.path / "roles/dns_switchover/tasks"
+    role.parent.mkdir()
+    role.symlink_to(world.path / "roles/toy/tasks")
+    declared = COMPONENTS + f"  names: {{{SIDES.replace('toy', 'dns_switchover')}, depends_on: []}}\n"
+    (world.path / "inventory/components.yml").write_text(declared)
+    never_left(world)
+    for host, guard in (
+        ("a-mtp", rule.adopt_open(GuardState("names", "a-mtp"))),
+        ("a-tls", rule.adopt_closed(GuardState("names", "a-tls"))),
+    ):
+        world.stands(host, "names", guard)
+
+
+def test_what_only_points_acts_in_thaw_alone(world: World) -> None:
+    with_names(world)
+    rc, output = world.move("60_cutover.yml")
+    assert rc == 0, output
+    verbs = [verb for verb, name, _ in world.outcomes() if name == "names"]
+    assert verbs == ["check", "capture", "thaw"]
+    assert [verb for verb, name, _ in world.outcomes() if name == "top"] == [
+        "check", "capture", "freeze", "sync", "switch", "thaw"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("where", ["low.freeze", "low.sync"])
+def test_what_only_points_stays_when_a_move_does_not_come_through(world: World, where: str) -> None:
+    with_names(world)
+    rc, output = world.move("60_cutover.yml", "-e", f"fail_at={where}")
+    assert rc != 0
+    assert ("thaw", "names") not in [(verb, name) for verb, name, _ in world.outcomes()], output
