@@ -51,6 +51,10 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+following:
+  description: Whether the old side has begun to follow the new one.
+  returned: when switched on open sessions
+  type: bool
 live:
   description: Whether both sides ran as they should; else they were closed and opened the thorough way.
   returned: when switched
