@@ -165,7 +165,9 @@ class Journal:
             spare = not insist and not set(targets) <= set(silent)
             skipped = {site: str(silent[site][1]) for site in targets if spare and site in silent}
             todo = {site: where for site, where in targets.items() if waiting[site] and site not in skipped}
-            answers = remote.run_on(todo, {site: self._append_script() for site in todo}, waiting, _TIMEOUT)
+            answers = remote.run_on(
+                todo, {site: self._append_script(begun=sent.get(site, 0) > 0) for site in todo}, waiting, _TIMEOUT
+            )
             failed = {site: answer.error for site, answer in answers.items() if answer.error}
             for site in todo:
                 silent.pop(site, None)
@@ -188,18 +190,20 @@ class Journal:
         storage.write_json(path, data)
         return path
 
-    def _append_script(self) -> str:
+    def _append_script(self, begun: bool) -> str:
+        """Return what appends to a site's copy, durably; `begun`: it has answered for this chain before."""
         directory = f"{SITE_DIRECTORY}/{self.run}"
         path = shlex.quote(f"{directory}/{self.controller}-{self.decision}.jsonl")
         place = shlex.quote(directory)
         # `mkdir -p` may have made every one of these, and none is there after a power cut unless its parent is synced.
+        # That was done when the chain's first entries came to the site, and is not done again while users wait.
         parent = Path(SITE_DIRECTORY).parent
-        above = " ".join(shlex.quote(str(part)) for part in (SITE_DIRECTORY, parent, parent.parent))
+        above = "" if begun else shlex.join([directory, SITE_DIRECTORY, str(parent), str(parent.parent)])
         # A copy cut short must not swallow the line after it; an entry that arrives twice is the same entry.
         return (
             f"set -e; umask 077; mkdir -p {place}; "
             f'[ ! -s {path} ] || [ -z "$(tail -c 1 {path})" ] || echo >> {path}; '
-            f"cat >> {path}; sync {path} {place} {above}"
+            f"cat >> {path}; sync {path} {above}"
         )
 
     @contextlib.contextmanager
