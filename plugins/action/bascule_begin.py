@@ -108,6 +108,9 @@ class ActionModule(ControllerAction):
                 "from": about.from_host,
                 "to": about.to_host,
                 "check_mode": self.check_mode,
+                # From these the journal alone tells where a window went.
+                "role": scope.get("component_role"),
+                "depends_on": scope.get("depends_on") or [],
             },
         )
         if self.check_mode or not what.mutates:

@@ -216,7 +216,7 @@ from bascule.guest.io import health
 from bascule.guest.io.proxmox_api import connect, fingerprint
 from bascule.plugin.action import plain
 from bascule.run.io import guard_copy
-from bascule.system import moments
+from bascule.system import moments, work
 
 display = Display()
 
@@ -373,7 +373,7 @@ class ActionModule(ActionBase):
                 session.guest(self._variable(task_vars, name), settings, connect, self._tell, health.ask)
                 for name in ("bascule_from", "bascule_to")
             )
-            result = operations[args["operation"]](source, target, plain(args))
+            result = work.measured(lambda: operations[args["operation"]](source, target, plain(args)))
             if result.get("changed") and result.get("guard") and not self._check:
                 guard_copy.keep(guard_copy.of_run(), settings.component, result["guard"])
             return result

@@ -51,6 +51,10 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+following:
+  description: Whether the old side has begun to follow the new one.
+  returned: when switched on open sessions
+  type: bool
 live:
   description: Whether both sides ran as they should; else they were closed and opened the thorough way.
   returned: when switched
@@ -78,6 +82,7 @@ from bascule.errors import BasculeError
 from bascule.plugin.action import ControllerAction, Scope
 from bascule.postgresql.io.switchover import connections
 from bascule.postgresql.switchover import LOOK_SECONDS, Drive
+from bascule.system import work
 from bascule.system.io.units import AGENT
 
 
@@ -118,8 +123,8 @@ class ActionModule(ControllerAction):
                 reach=lambda name: hold.wait(f"driver.{name}"),
             )
             if args["action"] == "aim":
-                return {"changed": drive.aim()}
-            return {"changed": True, **drive.switch(args["epoch"])}
+                return work.measured(lambda: {"changed": drive.aim()})
+            return {"changed": True, **work.measured(lambda: drive.switch(args["epoch"]))}
 
 
 def _script(component: str, side: str, part: str) -> str:

@@ -10,6 +10,8 @@ short_description: Journal what the playbook does
 description:
   - Chooses the decision id of this ansible-playbook process before the first task, and the run at the first play.
   - Journals the result of every task between C(bascule_begin) and C(bascule_end), never its output.
+  - When a playbook has frozen components and let everybody in again, journals and prints where that window went. Says
+    of each component how long it worked, waited for others, or was held up by orchestration, and the critical path.
   - Ends a verb as failed when its component failed or could not be reached. Such an end is written at the latest when
     the next play, or the next layer of the play, begins, so that what depends on it stops.
 requirements:
@@ -18,6 +20,7 @@ author:
   - The Bascule authors
 """
 
+import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -28,9 +31,11 @@ from ansible.plugins.callback import CallbackBase
 
 from bascule.errors import BasculeError
 from bascule.plugin.action import Scope, plain
+from bascule.run import window
 from bascule.run.io import identity
 from bascule.run.io.journal import Journal, read_starts
 from bascule.run.progress import FAILED
+from bascule.system import work
 
 _LONGEST = 2000
 
@@ -118,12 +123,27 @@ class CallbackModule(CallbackBase):
         journal = self._journal()
         if journal is None:
             return
+        self._say_window(journal)
         try:
             for site, reason in journal.copy_to(journal.known_targets()).items():
                 self._display.warning(f"The journal's copy at {site} is behind: {reason}")
         except (BasculeError, OSError) as error:
             self._display.warning(f"The journal's copies could not be brought up to date: {error}")
         self._display.display(f"Journal: {journal.path}")
+
+    def _say_window(self, journal: Journal) -> None:
+        """Journal and say where the window went, if this process had one and everybody is in again."""
+        try:
+            found = window.read(journal.own())
+            if found is None:
+                return
+            kept = {**found.to_dict(), "load": round(os.getloadavg()[0], 1), "cores": os.cpu_count() or 1}
+            journal.append("state", phase=found.phase, data={"event": window.EVENT, **kept}, durable=False)
+        except (BasculeError, OSError, ValueError) as error:
+            self._display.warning(f"It is not known where the window went: {error}")
+            return
+        for line in window.lines(kept):
+            self._display.display(f"  {line}")
 
     def _starts(self, scope: Scope) -> Sequence[Mapping[str, Any]]:
         """Ask the sites which runs they know; when they cannot be asked, bascule_begin says why."""
@@ -149,6 +169,8 @@ class CallbackModule(CallbackBase):
         data: dict[str, Any] = {"task": task.get_name(), "action": task.action, "result": outcome}
         if began is not None:
             data["seconds"] = round(time.monotonic() - began, 3)
+        if worked := work.seconds(result._result):
+            data[work.SECONDS] = worked
         if machine := plain(delegated or task.delegate_to):
             data["machine"] = machine
         if message:

@@ -42,6 +42,7 @@ def bascule_postgresql_decide(source: Mapping[str, Any], to: Mapping[str, Any]) 
         "active": active,
         "passive": b.name if active == a.name else a.name,
         "follows": follows,
+        "caught_up": decisions.caught_up(source, to),
         "lag_unasked": lag_unasked,
     }
 

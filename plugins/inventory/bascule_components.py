@@ -11,6 +11,7 @@ description:
   - Checks the whole declaration and names every problem at once.
   - Every component becomes a host of the groups C(components), C(role_ROLE) and C(component_layer_N), in the order of
     the layers, with C(component_layer) set. No machine stands behind it, so its address never resolves.
+  - What only points to a site is in the group C(pointing) as well.
 options:
   plugin:
     description: Always C(bascule_components).
@@ -48,6 +49,7 @@ from ansible.plugins.inventory import BaseInventoryPlugin
 from bascule.errors import BasculeError
 from bascule.plugin.control_sockets import ssh_settings
 from bascule.run.components import layer_group, resolve
+from bascule.run.verbs import POINTING, POINTING_GROUP
 from bascule.system.io import storage
 
 _SUFFIXES = (".yml", ".yaml")
@@ -76,7 +78,11 @@ class InventoryModule(BaseInventoryPlugin):
             components = resolve(config.get("components"), machines, _role_exists, Path(path).name)
         except BasculeError as error:
             raise AnsibleParserError(error.message()) from error
+        # It is there even when it is empty: plays of the window leave it out.
+        inventory.add_group(POINTING_GROUP)
         for component in components:
+            if component.role in POINTING:
+                inventory.add_host(component.name, group=POINTING_GROUP)
             for group in ("components", f"role_{component.role}", layer_group(component.layer)):
                 inventory.add_host(component.name, group=inventory.add_group(group))
             for key, value in component.host_vars().items():

@@ -10,7 +10,7 @@ module: bascule_postgresql_freeze
 short_description: Keep clients out of the open side of a database, or let them in again
 description:
   - V(frozen) rejects every client in pg_hba.conf, ends their sessions, and proves the refusal on the host itself.
-  - V(thawed) lets them in again; only a side whose guard is open can be thawed.
+  - V(thawed) lets them in again. A side whose guard is not open is left as it is, and nobody is let in there.
 options:
   state:
     description: What the side shall be.
@@ -55,7 +55,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 def main(module: AnsibleModule) -> dict[str, Any]:
     """Do what the arguments say."""
-    act = freeze.freeze if module.params["state"] == "frozen" else freeze.thaw
+    act = freeze.freeze if module.params["state"] == "frozen" else freeze.thaw_if_open
     return act(module.params["component"], module.params["side"], check=module.check_mode)
 
 

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from bascule.run import window
 from bascule.run.verbs import AWAY, DIRECTIONS, VERBS
 
-from .tree import PLAYBOOKS, load
+from .tree import COMPONENT_ROLES, PLAYBOOKS, ROLES, load
 
 PLAY_KEYS = {
     "name", "hosts", "gather_facts", "strategy", "order", "serial", "tags", "tasks", "any_errors_fatal", "vars_prompt",
@@ -20,6 +21,7 @@ PLAY_KEYS = {
 MEASURING = {"check"}
 CLOSING = {"freeze", "retire", "give_way"}
 OPENING = {"switch", "thaw", "take_over", "reopen"}
+WINDOWS = ("60_cutover", "rollback")
 SPARED = "inventory_hostname not in bascule_alone"
 INCLUDE = "ansible.builtin.include_role"
 
@@ -27,7 +29,7 @@ PLAYS = [
     (path, play)
     for path in PLAYBOOKS
     for play in load(path)
-    if "import_playbook" not in play and play["hosts"] == "components"
+    if "import_playbook" not in play and str(play["hosts"]).startswith("components")
 ]
 VERB_PLAYS = [(path, play) for path, play in PLAYS if "bascule_begin" in play["tasks"][0]]
 
@@ -49,6 +51,10 @@ def test_there_are_plays() -> None:
 def test_a_play_is_of_the_usual_shape(path: Path, play: dict[str, Any]) -> None:
     assert set(play) <= PLAY_KEYS, f"unusual: {set(play) - PLAY_KEYS}"
     assert play["gather_facts"] is False
+    verb = play["tasks"][0].get("bascule_begin", {}).get("verb")
+    # Nobody waits for what only points to a site: it acts in thaw alone.
+    waited = path.stem in WINDOWS and verb in window.VERBS[:-1]
+    assert play["hosts"] == ("components:!pointing" if waited else "components")
     phase = re.sub(r"^\d+_", "", path.stem)
     assert play["tags"] == [phase], "tags are phases"
 
@@ -72,9 +78,11 @@ def test_a_verb_play_is_begin_role_end(path: Path, play: dict[str, Any]) -> None
     away = {AWAY} if path.stem in ("site_lost", "guard_lost") else set()
     assert announced["direction"] in {*DIRECTIONS, *away}, "the direction is a literal"
     assert [announced["phase"]] == play["tags"]
-    assert role[INCLUDE] == {"name": "{{ component_role }}", "tasks_from": announced["verb"]}
+    # In a window the arguments are not checked again, as they were when both sides were read.
+    unchecked = {"rolespec_validate": False} if path.stem in WINDOWS and announced["verb"] in window.VERBS else {}
+    assert role[INCLUDE] == {"name": "{{ component_role }}", "tasks_from": announced["verb"], **unchecked}
     # What is open already, while nobody answers for the other side, is only let in again.
-    spared = {"when"} if path.stem in ("60_cutover", "rollback") and announced["verb"] != "thaw" else set()
+    spared = {"when"} if path.stem in WINDOWS and announced["verb"] != "thaw" else set()
     assert set(role) == {"name", INCLUDE} | spared
     assert role.get("when", SPARED) == SPARED
     assert set(begin) == {"name", "bascule_begin"}
@@ -113,6 +121,18 @@ def test_the_way_back_is_the_way_forward_with_the_sides_swapped() -> None:
     assert {direction for _, direction in forward} == {"forward"}
 
 
+def test_what_a_window_does_not_check_was_checked_when_both_sides_were_read() -> None:
+    for name in WINDOWS:
+        reading = load(next(path for path in PLAYBOOKS if path.stem == name))[1]
+        assert reading["hosts"] == "components"
+        read = reading["tasks"][0]["block"][1][INCLUDE]
+        assert read == {"name": "{{ component_role }}", "tasks_from": "state"}
+    for role in COMPONENT_ROLES:
+        specs = load(ROLES / role / "meta" / "argument_specs.yml")["argument_specs"]
+        for verb in window.VERBS:
+            assert specs[verb].get("options") == specs["state"].get("options"), f"{role}: {verb}"
+
+
 def test_nothing_is_frozen_or_removed_before_it_is_known_where_all_of_it_stands() -> None:
     for name, action in (
         ("60_cutover", "bascule_alone"),
@@ -121,10 +141,17 @@ def test_nothing_is_frozen_or_removed_before_it_is_known_where_all_of_it_stands(
     ):
         path = next(path for path in PLAYBOOKS if path.stem == name)
         second = load(path)[1]
-        judge = second["tasks"][-1]
-        assert action in judge, name
+        (judge,) = [task for task in second["tasks"] if action in task]
         assert judge["run_once"] is True
         assert second["ignore_unreachable"] is True
+
+
+@pytest.mark.parametrize("name", WINDOWS)
+def test_what_a_window_sends_is_built_before_it(name: str) -> None:
+    plays = load(next(path for path in PLAYBOOKS if path.stem == name))
+    (ready,) = [number for number, play in enumerate(plays) if any("bascule_ready" in task for task in play["tasks"])]
+    freezes = [n for n, play in enumerate(plays) if play["tasks"][0].get("bascule_begin", {}).get("verb") == "freeze"]
+    assert ready < freezes[0]
 
 
 def test_a_site_is_given_up_only_after_it_was_said_what_may_be_lost() -> None:

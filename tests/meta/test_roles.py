@@ -146,7 +146,7 @@ def _flat(role: str, entry: str) -> list[dict[str, Any]]:
     """Return the tasks of an entry in their order, with those of the files they include by a plain name."""
     found: list[dict[str, Any]] = []
     for task, _ in tasks_of(load(ROLES / role / "tasks" / f"{entry}.yml")):
-        included = str(task.get("ansible.builtin.include_tasks", ""))
+        included = str(task.get("ansible.builtin.include_tasks", task.get("ansible.builtin.import_tasks", "")))
         if included and "{" not in included:
             found += [{**inner, "_by": task} for inner in _flat(role, included.removesuffix(".yml"))]
         else:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Optional
 
 from ..guard.state import GuardState
+from ..system import polling
 from . import config as guest_config
 from . import tasks
 from .api import Api
@@ -365,7 +366,7 @@ class Guest:
             if int(spent) // 5 != said:
                 said = int(spent) // 5
                 self.report(f"waiting for {what} ({int(spent)} s)")
-            self.sleep(0.3)
+            self.sleep(polling.pause(spent, 0.3))
 
     def _must_be(self, running: bool) -> None:
         if self.running() is not running:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Optional
 
+from ..system import polling
 from .api import Api
 from .errors import NodeUnreachable, ProxmoxError, TaskFailed, TaskLate
 
@@ -31,6 +32,9 @@ _CHATTER = re.compile(
 )
 _LAST_WORDS = 4
 _PAGE = 5000
+# Seconds between two looks at a task at most, and after a look that a node did not answer.
+_LONGEST_PAUSE = 2.0
+_SILENT_PAUSE = 0.3
 
 
 @dataclass(frozen=True)
@@ -139,7 +143,6 @@ def wait(
     report: Callable[[str], None] = lambda text: None,
     sleep: Callable[[float], None] = time.sleep,
     clock: Callable[[], float] = time.monotonic,
-    interval: float = 0.3,
     patience: float = 120,
 ) -> Outcome:
     """Wait until the task has ended; return its log, or raise with Proxmox's own words.
@@ -147,7 +150,8 @@ def wait(
     `patience` is how long the node may give no answer at all.
     """
     name = parse_upid(upid)
-    deadline = clock() + timeout
+    began = clock()
+    deadline = began + timeout
     lines: list[str] = []
     said = ""
     silent_since: Optional[float] = None
@@ -162,7 +166,7 @@ def wait(
             if clock() >= min(deadline, silent_since + patience):
                 raise
             report(f"{name.kind} {name.id}: no answer from the node ({error.found}); the task may go on")
-            sleep(interval)
+            sleep(_SILENT_PAUSE)
             continue
         silent_since = None
         if ended:
@@ -171,15 +175,15 @@ def wait(
         if latest and latest.text != said:
             said = latest.text
             report(f"{name.kind} {name.id}: {said}")
-        if clock() >= deadline:
+        now = clock()
+        if now >= deadline:
             raise TaskLate(
                 expected=f"the task {upid} to end within {timeout:g} s",
                 found="it is still running" + (f" ({said})" if said else ""),
                 state=f"the task goes on at {name.node}",
                 next_command="run the same command again: it finds the task and follows it",
             )
-        sleep(interval)
-        interval = min(interval * 1.3, 2.0)
+        sleep(polling.pause(now - began, _LONGEST_PAUSE))
     return judge(upid, str(status.get("exitstatus", "")), lines)
 
 

@@ -11,6 +11,8 @@ from typing import Any, Optional
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
+from ..system import work
+
 Values = dict[str, Any]
 
 
@@ -33,13 +35,17 @@ class FollowAction(ActionBase):
         self.begun = time.monotonic()
         self.prepare(arguments)
         shown, shown_at = "", self.begun if self.EVERY else 0.0
+        worked, since = 0.0, None
         while True:
             result = dict(self._execute_module(self.MODULE, arguments, task_vars=task_vars))
             if result.get("failed"):
                 return result
+            if since is None:
+                # From its start on, in the first call, the unit works, whether it is asked or not.
+                worked, since = work.seconds(result), time.monotonic()
             outcome = self.ended(arguments, result)
             if outcome is not None:
-                return outcome
+                return {**outcome, work.SECONDS: round(worked + time.monotonic() - since, 3)}
             self.again(arguments, result)
             text = self.progress(result)
             if text and text != shown and time.monotonic() - shown_at >= self.EVERY:

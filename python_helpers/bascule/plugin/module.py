@@ -9,6 +9,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ..errors import BasculeError
+from ..system import work
 
 # Options of many modules; plugins/doc_fragments/bascule.py documents them.
 COMPONENT: dict[str, Any] = {"component": {"type": "str", "required": True}}
@@ -18,12 +19,14 @@ SIDE: dict[str, Any] = {**COMPONENT, "side": {"type": "str", "required": True}}
 def run_module(argument_spec: dict[str, Any], main: Callable[[AnsibleModule], dict[str, Any]], **options: Any) -> None:
     """Run `main` with the module's arguments; exit with what it returns, or fail with the fields of its error.
 
+    The result says how long `main` worked.
+
     Check mode is supported unless `supports_check_mode=False` is given: `main` looks at `module.check_mode`.
     """
     options.setdefault("supports_check_mode", True)
     module = AnsibleModule(argument_spec=argument_spec, **options)
     try:
-        result = main(module)
+        result = work.measured(lambda: main(module))
     except BasculeError as error:
         module.fail_json(msg=error.message(), error=type(error).__name__, **error.fields())
     module.exit_json(**{"changed": False, **result})

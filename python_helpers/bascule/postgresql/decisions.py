@@ -122,6 +122,17 @@ def follows(source: Side, to: Side) -> bool:
     return stands and _ahead(source, to)
 
 
+def caught_up(source: Mapping[str, Any], to: Mapping[str, Any]) -> bool:
+    """Return whether, by what was read of both sides, the standby streams and has replayed all there was to replay.
+
+    Then a sync has nothing to do: the stream carries what is written afterwards, and the switch waits for its end.
+    A comparison at the standby may yet keep it from replaying, so beside one it is looked at again.
+    """
+    standby, slot = source.get("standby") or {}, source.get("slot") or {}
+    connected = standby.get("state") == "streaming" and bool(to.get("streaming")) and not to.get("equality_running")
+    return connected and standby.get("behind") == 0 and slot.get("status", "lost") != "lost"
+
+
 def _ahead(source: Side, to: Side) -> bool:
     if source.timeline != to.timeline:
         return source.timeline > to.timeline

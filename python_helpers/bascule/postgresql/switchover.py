@@ -105,6 +105,7 @@ class Drive:
             "guard": opened["guard"],
             "marks": {"old": ends[0]["marks"], "new": ends[1]["marks"]},
             "warnings": ends[1]["warnings"],
+            "following": bool(ends[0].get("following")),
         }
 
     def _thorough(self, epoch: str, *, serves: bool) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .digests import row_digests
-from .intervals import longest_gap
+from .intervals import longest_gap, unended
 from .proof import doubts
 from .records import ClientAccount, Leg, Lookup, ProbeAccount
 from .writers import divergent_operations, divergent_probes, largest_probe_gap, two_writers_seconds
@@ -36,7 +36,7 @@ class LegInput:
 
     `lookup` is the one that speaks for this leg's writes; `carried` names writes acknowledged before this leg that must
     still be found at its end. `data` is the account of the client of the database alone, `scans`
-    are the transfers that looked at a whole tree.
+    are the transfers that looked at a whole tree, `window` says where the time between freeze and thaw went.
     """
 
     leg: Leg
@@ -48,6 +48,7 @@ class LegInput:
     carried: frozenset[str] = frozenset()
     data: ClientAccount = field(default_factory=ClientAccount)
     scans: Sequence[Mapping[str, str]] = ()
+    window: Mapping[str, Any] = field(default_factory=dict)
 
 
 def leg_figures(given: LegInput) -> dict[str, Any]:
@@ -62,15 +63,13 @@ def leg_figures(given: LegInput) -> dict[str, Any]:
     results = Counter(one.result for one in probes)
     data_start, data_end = data_window(given.data, given.leg)
     data = Counter(one.outcome for one in given.data.operations if data_start <= one.sent < data_end)
+    outages = {
+        "write_outage_seconds": (_answered(given.client), start, end),
+        "data_layer_seconds": (_answered(given.data), data_start, data_end),
+    }
     figures: dict[str, Any] = {
-        "write_outage_seconds": _rounded(
-            longest_gap((o.answered for o in given.client.operations if _acked_write(o.op, o.outcome)), start, end)
-        ),
-        "data_layer_seconds": _rounded(
-            longest_gap(
-                (o.answered for o in given.data.operations if _acked_write(o.op, o.outcome)), data_start, data_end
-            )
-        ),
+        **{name: _rounded(longest_gap(*outage)) for name, outage in outages.items()},
+        "unended_outages": [name for name, outage in outages.items() if unended(*outage)],
         "data_layer_writes": data["ack"] if data else None,
         "data_layer_errors": sum(data.values()) - data["ack"] if data else None,
         "reads": len(reads),
@@ -94,6 +93,7 @@ def leg_figures(given: LegInput) -> dict[str, Any]:
     figures["guests_moved"] = guests_moved(given.facts.values())
     figures["row_digests"] = row_digests(given.facts)
     figures["full_scans"] = [dict(one) for one in given.scans]
+    figures.update(given.window)
     figures["phases"] = {name: dict(times) for name, times in given.phases.items()}
     return figures
 
@@ -171,6 +171,11 @@ def guests_moved(facts: Iterable[Mapping[str, Any]]) -> dict[str, int] | None:
         elif isinstance(fact.get("way"), str):
             moved[str(fact["way"])] += 1
     return dict(moved) if moved else None
+
+
+def _answered(account: ClientAccount) -> list[float]:
+    """When each write was acknowledged."""
+    return [one.answered for one in account.operations if _acked_write(one.op, one.outcome)]
 
 
 def _acked_write(op: str, outcome: str) -> bool:

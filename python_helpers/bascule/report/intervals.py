@@ -28,6 +28,12 @@ def longest_gap(moments: Iterable[float], start: float, end: float) -> float | N
     return max(gaps)
 
 
+def unended(moments: Sequence[float], start: float, end: float) -> bool:
+    """Whether the longest gap is one that was still open at the end of the window."""
+    gap = longest_gap(moments, start, end)
+    return gap is not None and max(moments) < end and end - max(moments) >= gap
+
+
 def union(spans: Iterable[Span]) -> list[Span]:
     """The same time as the spans, in order and without overlap."""
     merged: list[Span] = []

@@ -10,9 +10,8 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from .digests import digest_lines
+from .notes import note_lines
 from .rows import figure_rows, phase_rows, reason_lines
-from .scans import scan_lines
 from .words import word
 
 _COLOUR = {"ok": "green", "failed": "red", "invalid": "yellow"}
@@ -34,7 +33,7 @@ def summary_panel(summary: Mapping[str, Any], lang: str = "en") -> RenderableTyp
         for row in phases:
             table.add_row(Text(row.leg, style="dim"), row.name, Text(row.expected, style="dim"), row.measured)
         parts += [Text(), table]
-    for title, lines in (("row_digests", digest_lines(summary)), ("full_scans", scan_lines(summary))):
+    for title, lines in note_lines(summary).items():
         if lines:
             parts += [Text(), Text(word(title, lang), style="dim")]
             parts += [Text(f"  {line}") for line in lines]

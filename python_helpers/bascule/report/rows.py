@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .judge import LEAST_WRITES, MORE_THAN_ZERO, ZERO, leg_reasons
+from .judge import LEAST_WRITES, MORE_THAN_ZERO, ZERO, judged, leg_reasons
 from .words import number, word
 
 # A dash between names puts several figures on one row.
@@ -17,6 +17,7 @@ _ORDER: tuple[tuple[str, tuple[str, ...], str], ...] = (
     ("divergent_writes", ("divergent_writes",), ""),
     ("write_outage_seconds", ("write_outage_seconds",), "s"),
     ("data_layer_seconds", ("data_layer_seconds",), "s"),
+    ("window", ("window_seconds", "orchestration_seconds"), "s"),
     ("data_layer", ("data_layer_writes", "data_layer_errors"), ""),
     ("reads", ("reads",), ""),
     ("read_errors", ("read_errors",), ""),
@@ -31,8 +32,8 @@ _ORDER: tuple[tuple[str, tuple[str, ...], str], ...] = (
 )
 
 
-# Stated by those components that can be in doubt.
-OPTIONAL = ("files_not_proved",)
+# Stated by those components that can be in doubt, or not known when a phase was interrupted and went on.
+OPTIONAL = ("files_not_proved", "window_seconds", "orchestration_seconds")
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ def _good(figures: Mapping[str, Any], names: tuple[str, ...], limits: Mapping[st
             return False
         if name in MORE_THAN_ZERO and not value > 0:
             return False
-        if name in limits and not value <= limits[name]:
+        if name in limits and not value <= limits[name] and judged(name, figures):
             return False
         if name == "acknowledged_writes" and value < LEAST_WRITES:
             return False

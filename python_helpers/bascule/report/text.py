@@ -8,9 +8,8 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
-from .digests import digest_lines
+from .notes import note_lines
 from .rows import figure_rows, phase_rows, reason_lines
-from .scans import scan_lines
 from .words import LANGUAGES, word
 
 
@@ -31,6 +30,6 @@ def report_markdown(summary: Mapping[str, Any], lang: str = "en") -> str:
         reasons=reason_lines(summary, lang),
         rows=figure_rows(summary, lang),
         phases=phase_rows(summary, lang),
-        notes={"row_digests": digest_lines(summary), "full_scans": scan_lines(summary)},
+        notes=note_lines(summary),
         word=partial(word, lang=lang),
     )

@@ -29,6 +29,18 @@ _WORDS: dict[str, dict[str, str]] = {
         "fr": "Plus longue coupure des écritures, vue d'un usager",
     },
     "data_layer_seconds": {"en": "The same, for the database alone", "fr": "La même, pour la base de données seule"},
+    "window": {
+        "en": "From freeze to thaw / of that orchestration",
+        "fr": "Du gel à la réouverture / dont orchestration",
+    },
+    "windows": {
+        "en": "Where the time between freeze and thaw went",
+        "fr": "Emploi du temps entre le gel et la réouverture",
+    },
+    "slow": {
+        "en": "Slower than planned, which is no failure by itself",
+        "fr": "Plus lent que prévu, ce qui n'est pas un échec en soi",
+    },
     "data_layer": {
         "en": "Writes of the database's own client / its errors",
         "fr": "Écritures du client de la base seule / ses erreurs",

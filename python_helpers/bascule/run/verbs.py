@@ -56,6 +56,8 @@ VERBS: Mapping[str, Verb] = {
 # Roles that move what only points to a site. They act in `thaw` alone, after everybody else, and hold up nobody: what
 # still points to the other site reaches an entrance that forwards, or one that its own guard keeps closed.
 POINTING = frozenset({"dns_switchover"})
+# The inventory's group of components of these roles.
+POINTING_GROUP = "pointing"
 
 
 def verb(name: str) -> Verb:

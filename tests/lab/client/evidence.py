@@ -14,6 +14,7 @@ from typing import Any
 from bascule.report.figures import LegInput, acknowledged_idents, leg_figures
 from bascule.report.records import ClientAccount, Leg, Lookup, client_account, probe_account
 from bascule.report.scans import full_scans
+from bascule.report.windows import leg_window
 
 from .setting import LAB, ROOT, Setting, SiteAddresses
 
@@ -86,6 +87,7 @@ def figures(clients: Path, legs: list[LegEvidence], now: float) -> dict[str, dic
                 carried=carried,
                 data=data,
                 scans=full_scans(entries, leg),
+                window=leg_window(entries, leg),
             )
         )
         carried |= acknowledged_idents(client, probes, leg, data)

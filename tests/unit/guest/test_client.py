@@ -288,6 +288,15 @@ def test_a_node_that_stays_away_is_not_waited_for_endlessly() -> None:
     assert script.answers == []
 
 
+def test_a_task_that_takes_a_moment_is_seen_to_end_at_once() -> None:
+    running = [(200, "OK", {"status": "running"}, None), (200, "OK", [], None)]
+    api, _ = _api(*running * 3, (200, "OK", {"status": "stopped", "exitstatus": "OK"}, None), (200, "OK", [], None))
+    slept: list[float] = []
+    now = iter([0.0, 0.1, 4.0, 400.0])
+    tasks.wait(api, UPID, 3600, sleep=slept.append, clock=lambda: next(now))
+    assert slept == [0.05, 0.2, 2.0]
+
+
 def test_a_long_log_is_read_to_its_end() -> None:
     pages = [[{"n": n, "t": f"line {n}"} for n in range(5000)], [{"n": 5000, "t": "TASK OK"}]]
     api, script = _api(*[(200, "OK", page, None) for page in pages])

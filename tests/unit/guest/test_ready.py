@@ -158,7 +158,7 @@ def test_what_the_message_about_a_lost_capture_names_exists_and_is_asked_before_
     tasks = _role("tasks/switch.yml")
     (asked,) = [n for n, task in enumerate(tasks) if task.get("bascule_guest", {}).get("operation") == "plan_switch"]
     (closes,) = [n for n, task in enumerate(tasks) if task.get("ansible.builtin.include_tasks") == "switch_close.yml"]
-    read = [n for n, task in enumerate(tasks) if task.get("ansible.builtin.include_tasks") == "captured.yml"]
+    read = [n for n, task in enumerate(tasks) if task.get("ansible.builtin.import_tasks") == "captured.yml"]
     assert read[0] < asked < closes
     given = [tasks[asked]["bascule_guest"], _role("tasks/thaw.yml")[1]["bascule_guest"]]
     given += [task["bascule_guest"] for task in _role("tasks/switch_open.yml") if "bascule_guest" in task]

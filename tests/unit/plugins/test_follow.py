@@ -103,5 +103,12 @@ def test_a_base_backup_that_takes_too_long_fails_and_goes_on(monkeypatch: pytest
     assert followed.said == ["here: copying: 2 MB of about 4 MB, 1.0 MB/s"]
     ended = {"seed": {"state": "done", "aside": "/srv/old"}}
     followed = Following("bascule_postgresql_seed", [ended], monkeypatch)
-    assert followed.run(spec={"component": "db"}) == ended
+    assert followed.run(spec={"component": "db"}) == {**ended, "work_seconds": 0.0}
     assert followed.said == ["db: what lay there before was put aside, to /srv/old"]
+
+
+def test_a_unit_works_on_between_two_questions(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = {"running": True, "id": "7", "work_seconds": 0.5}
+    followed = Following("bascule_filetree_job", [asked, asked, {"result": {}, "work_seconds": 0.1}], monkeypatch)
+    # Half a second in the first call, then six until the last one has ended.
+    assert followed.run(operation="push")["work_seconds"] == 6.5

@@ -168,3 +168,41 @@ def test_a_side_from_what_the_module_returned() -> None:
     found = Side.from_dict({"side": "a", "guard": guard, "prepared": False})
     assert not found.is_primary
     assert found.timeline == 0
+
+
+def caught(**changes: Any) -> bool:
+    """Say whether a standby has caught up that has, but for these changes to what was read of both sides."""
+    source = {"standby": {"state": "streaming", "behind": 0}, "slot": {"status": "reserved"}}
+    to = {"streaming": True, "equality_running": False}
+    return decisions.caught_up(
+        {name: changes.get(name, value) for name, value in source.items()},
+        {name: changes.get(name, value) for name, value in to.items()},
+    )
+
+
+def test_a_standby_that_has_replayed_all_needs_no_sync() -> None:
+    assert caught()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"standby": {"state": "streaming", "behind": 1}},
+        {"standby": {"state": "streaming", "behind": None}},
+        {"standby": {"state": "catchup", "behind": 0}},
+        {"standby": {}},
+        {"standby": None},
+        {"slot": {"status": "lost"}},
+        {"slot": None},
+        {"slot": {}},
+        {"streaming": False},
+        {"streaming": None},
+        {"equality_running": True},
+    ],
+)
+def test_a_standby_about_which_anything_is_in_doubt_is_synced(changes: dict[str, Any]) -> None:
+    assert not caught(**changes)
+
+
+def test_what_does_not_run_has_not_caught_up() -> None:
+    assert not decisions.caught_up({}, {})

@@ -305,6 +305,15 @@ def test_only_a_side_with_a_permit_is_frozen_or_thawed(world: World) -> None:
     assert world.log == []
 
 
+@pytest.mark.parametrize("status", ["unknown", "closed"])
+def test_a_thaw_leaves_a_side_without_a_permit_as_it_is(world: World, status: str) -> None:
+    if status != "unknown":
+        store().adopt("db", "db-mtp", status)
+    found = freeze.thaw_if_open("db", "db-mtp")
+    assert (found["changed"], found["guard"]["status"]) == (False, status)
+    assert world.log == []
+
+
 def test_a_side_whose_guard_is_open_and_that_is_no_primary_is_not_frozen(world: World) -> None:
     store().adopt("db", "db-mtp", "open")
     world.recovery = True

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from bascule.errors import BasculeError
+from bascule.postgresql.io.switchover import old_primary
 from bascule.postgresql.switchover import Drive
 
 RECEIPT = {"side": "db-mtp", "epoch": "1.d"}
@@ -89,6 +91,48 @@ def test_a_live_switch_asks_in_the_order_that_keeps_one_writer() -> None:
     ]
     assert done["proofs"] == {"host": "refused", "from db-tls": "refused"}
     assert done["receipt"] == RECEIPT
+
+
+@pytest.mark.parametrize("began", [True, False, None])
+def test_a_live_switch_says_whether_the_old_side_has_begun_to_follow(
+    began: bool | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = {} if began is None else {"following": began}
+    monkeypatch.setitem(ANSWERS, "finish", {"marks": {}, "warnings": [], **said})
+    assert World().drive.switch("1.d")["following"] is bool(began)
+
+
+def leaving(monkeypatch: pytest.MonkeyPatch, start: Callable[..., dict[str, Any]]) -> tuple[dict[str, Any], list[str]]:
+    """End a switch at the old side, whose unit is started like that; return its answer and what was done."""
+    log: list[str] = []
+
+    def noting(*given: Any) -> dict[str, Any]:
+        log.append(f"follow {' '.join(given)}")
+        return start()
+
+    monkeypatch.setattr(old_primary, "start_follow", noting)
+    side: Any = old_primary.Leaving.__new__(old_primary.Leaving)
+    side.spec = SimpleNamespace(component="db", side="db-mtp")
+    side.steps = SimpleNamespace(marks={"closed": 1.0})
+    side.deadman = SimpleNamespace(disarm=lambda: log.append("disarm"))
+    side.cluster = SimpleNamespace(settle_unit=lambda: log.append("settle"))
+    found: dict[str, Any] = side.finish()
+    return found, log
+
+
+def test_the_old_side_follows_when_the_switch_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    found, log = leaving(monkeypatch, lambda: {"changed": True, "state": "started"})
+    assert found == {"marks": {"closed": 1.0}, "following": True}
+    assert log == ["disarm", "settle", "follow db db-mtp"]
+
+
+@pytest.mark.parametrize("error", [failing("no such unit"), OSError("no systemd-run")])
+def test_a_follower_that_does_not_begin_spoils_no_switch(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def start() -> dict[str, Any]:
+        raise error
+
+    found, _ = leaving(monkeypatch, start)
+    assert found["following"] is False
 
 
 @pytest.mark.parametrize(

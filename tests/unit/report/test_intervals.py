@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bascule.report.intervals import clip, longest_gap, shared, union
+from bascule.report.intervals import clip, longest_gap, shared, unended, union
 
 moments = st.lists(st.integers(0, 1000).map(float), max_size=30)
 spans = st.lists(
@@ -73,3 +73,10 @@ def test_clipping_keeps_the_inside_only(some: list[tuple[float, float]]) -> None
     clipped = union(clip(some, 50.0, 150.0))
     for at in range(260):
         assert covered(clipped, at + 0.5) == (50 <= at < 150 and covered(some, at + 0.5))
+
+
+def test_an_outage_has_ended_unless_it_is_the_last_and_longest() -> None:
+    assert unended([1, 2, 3], 0, 10)
+    assert not unended([1, 7, 8], 0, 10)
+    assert not unended([1, 2, 11], 0, 10)
+    assert not unended([], 0, 10)

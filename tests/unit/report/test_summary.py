@@ -18,6 +18,7 @@ from bascule.report.render import summary_panel
 from bascule.report.scans import full_scans
 from bascule.report.summary import build
 from bascule.report.text import report_markdown
+from bascule.report.windows import leg_window
 from bascule.report.words import number, word
 
 GOOD: dict[str, Any] = {
@@ -168,3 +169,70 @@ def test_full_scans_are_told_from_the_journal_of_the_leg_they_happened_in() -> N
     ]
     lines += [line(15, "y")[:-3], '{"data": "transfer"}', '["transfer"]']
     assert full_scans(lines, Leg("forward", start, start + 20)) == [SCAN]
+
+
+WINDOW: dict[str, Any] = {
+    "event": "window", "phase": "cutover", "window_seconds": 40.0, "orchestration_seconds": 33.5,
+    "critical_path": [{"component": "db", "verb": "thaw", "seconds": 40.0, "work_seconds": 6.5}],
+    "load": 9.5, "cores": 2,
+    "components": {"db": {"work_seconds": 6.5, "waiting_seconds": 0.0, "orchestration_seconds": 33.5}},
+}  # fmt: skip
+
+
+def journalled(second: int, data: dict[str, Any]) -> str:
+    at = datetime.datetime.fromtimestamp(second, datetime.timezone.utc).isoformat()
+    return json.dumps({"time": at, "kind": "state", "data": data}, separators=(",", ":"))
+
+
+def test_where_the_window_of_a_leg_went() -> None:
+    lines = [
+        journalled(5, {**WINDOW, "window_seconds": 9.0}),
+        journalled(15, WINDOW),
+        '{"event":"window"',
+        journalled(25, {}),
+    ]
+    found = leg_window(lines, Leg("forward", 10, 20))
+    assert (found["window_seconds"], found["orchestration_seconds"]) == (40.0, 33.5)
+    assert found["critical_path"] == WINDOW["critical_path"]
+    assert found["window"]["components"]["db"]["work_seconds"] == 6.5
+    assert set(leg_window(lines, Leg("back", 20, 30)).values()) == {None}
+
+
+def test_the_window_is_shown_in_its_parts() -> None:
+    made = summary(leg_window([journalled(15, WINDOW)], Leg("back", 10, 20)))
+    assert made["result"] == "ok"
+    for text in (shown(made, "en"), report_markdown(made, "en")):
+        assert "back: 40.0 s from freeze to thaw: 6.5 s work, 33.5 s orchestration; load 9.5 on 2 cores" in text
+        assert "back: db: 6.5 s work, 0.0 s waiting for others, 33.5 s orchestration" in text
+        assert "critical path: thaw db 40.0 s (6.5 s work)" in text
+    assert "From freeze to thaw / of that orchestration" in shown(made, "en")
+
+
+def test_a_busy_machine_is_slow_and_fails_no_run() -> None:
+    slow = {"write_outage_seconds": 141.0, **leg_window([journalled(15, WINDOW)], Leg("back", 10, 20))}
+    made = summary(slow)
+    assert (made["result"], made["reasons"]) == ("ok", [])
+    said = "back.write_outage_seconds: 141.0, the plan wants 120.0 at most; load of the machine 9.5 on 2 cores"
+    assert said in shown(made, "en")
+    assert f"- {said}" in report_markdown(made, "en")
+
+
+@pytest.mark.parametrize(
+    ("figure", "value"),
+    [("lost_writes", 1), ("divergent_writes", 1), ("two_writers_seconds", 0.1), ("rows_different", 1),
+     ("files_different", 1), ("disks_different", 1), ("read_errors", 1), ("largest_probe_gap_seconds", 11.0)],
+)  # fmt: skip
+def test_what_judges_the_product_stays_hard_on_any_machine(figure: str, value: float) -> None:
+    limits = {"write_outage_seconds": 1.0, "largest_probe_gap_seconds": 10.0}
+    assert summary({figure: value}, limits=limits)["result"] == "failed"
+
+
+def test_an_outage_that_never_ended_is_no_matter_of_speed() -> None:
+    never = {"write_outage_seconds": 141.0, "unended_outages": ["write_outage_seconds"]}
+    assert summary(never)["reasons"] == ["back.write_outage_seconds: 141.0, the plan's limit is 120.0"]
+    assert "Slower than planned" not in shown(summary(never), "en")
+
+
+@pytest.mark.parametrize("figure", ["write_outage_seconds", "data_layer_seconds"])
+def test_a_speed_that_nobody_measured_is_no_speed(figure: str) -> None:
+    assert summary({figure: None})["result"] == "invalid"

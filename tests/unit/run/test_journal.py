@@ -85,7 +85,27 @@ def test_what_mkdir_has_made_is_made_durable(
     one.append("begin")
     assert one.copy_to({"tls": Target("far", ("sh", "-c", watched, "--"))}) == {}
     run = "lib/bascule/journal/r1"
-    assert synced.read_text().split() == [f"{run}/ctl-d1.jsonl", run, "lib/bascule/journal", "lib/bascule", "lib"]
+    made = [f"{run}/ctl-d1.jsonl", run, "lib/bascule/journal", "lib/bascule", "lib"]
+    assert synced.read_text().split() == made
+    # Only once it has answered for all of that.
+    one.append("end")
+    assert one.copy_to({"tls": Target("far", ("sh", "-c", "exit 1", "--"))})["tls"]
+    assert one.copy_to({"tls": Target("far", ("sh", "-c", watched, "--"))}) == {}
+    assert synced.read_text().split() == [*made, made[0]]
+
+
+def test_a_site_that_did_not_answer_at_first_has_nothing_that_is_durable(
+    journal: Callable[[str], Journal], sites: dict[str, Target], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_journal, "SITE_DIRECTORY", "lib/bascule/journal")
+    synced = tmp_path / "synced"
+    fails = f'sync() {{ return 1; }}; cd "{tmp_path}/tls" && eval "$1"'
+    watched = f'sync() {{ echo "$@" >> "{synced}"; command sync "$@"; }}; cd "{tmp_path}/tls" && eval "$1"'
+    one = journal("d1")
+    one.append("begin")
+    assert one.copy_to({"tls": Target("far", ("sh", "-c", fails, "--"))})["tls"]
+    assert one.copy_to({"tls": Target("far", ("sh", "-c", watched, "--"))}) == {}
+    assert len(synced.read_text().split()) == 5
 
 
 def test_a_site_that_was_away_gets_everything_later(

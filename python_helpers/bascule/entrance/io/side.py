@@ -12,6 +12,7 @@ from ...errors import GuardRefused
 from ...guard import state as rule
 from ...guard.io import fence_settings, store
 from ...guard.state import Epoch, GuardState, Receipt, Word
+from ...system import polling
 from ...system.io import storage
 from .. import mode as modes
 from .. import requests as entrance_requests
@@ -227,21 +228,22 @@ class Side:
 
     def smoke(self, requests: Sequence[Request], token: tuple[str, str], wait: float) -> list[dict[str, Any]]:
         """Make the smoke requests until all pass; what stood behind the entrance may have started a moment ago."""
-        deadline = time.monotonic() + wait
+        began = time.monotonic()
         header, secret = token
         while True:
             results = make(requests, self.target, {header: secret}, self.ask)
             faults = [result["fault"] for result in results if result["fault"]]
             if not faults:
                 return results
-            if time.monotonic() >= deadline:
+            waited = time.monotonic() - began
+            if waited >= wait:
                 raise EntranceError(
                     expected=f"every smoke request to pass at {self.side} within {wait:g} s",
                     found="; ".join(faults),
                     state=f"{self.guard().describe()}; nothing was opened, the mode here is {self.haproxy.mode()}",
                     next_command="look at what stands behind the entrance, then run the same playbook again",
                 )
-            time.sleep(0.2)
+            time.sleep(polling.pause(waited, 0.2))
 
     def _as_prepared(self, adopt: Callable[[GuardState], GuardState]) -> GuardState:
         """Return the guard; in check mode a side that prepare has not taken over yet counts as taken over."""

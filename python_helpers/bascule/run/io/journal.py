@@ -166,7 +166,8 @@ class Journal:
             spare = not insist and not set(targets) <= set(silent)
             skipped = {site: str(silent[site][1]) for site in targets if spare and site in silent}
             todo = {site: where for site, where in targets.items() if waiting[site] and site not in skipped}
-            answers = remote.run_on(todo, dict.fromkeys(todo, self._append_script(self._name)), waiting, _TIMEOUT)
+            scripts = {site: self._append_script(self._name, begun=sent.get(site, 0) > 0) for site in todo}
+            answers = remote.run_on(todo, scripts, waiting, _TIMEOUT)
             failed = {site: answer.error for site, answer in answers.items() if answer.error}
             for site in todo:
                 silent.pop(site, None)
@@ -184,7 +185,7 @@ class Journal:
         """Give a site that was silent what others hold of the run; one that is silent again gets it with the next."""
         missing = {site: chain.lacking(known, reading.entries) for site, reading in readings.items()}
         texts = {site: "".join(map(chain.line, entries)) for site, entries in missing.items() if entries}
-        script = self._append_script(f"{self._name}.others")
+        script = self._append_script(f"{self._name}.others", begun=False)
         remote.run_on({site: targets[site] for site in texts}, dict.fromkeys(texts, script), texts, _TIMEOUT)
 
     def known_targets(self) -> dict[str, Target]:
@@ -198,18 +199,20 @@ class Journal:
         storage.write_json(path, data)
         return path
 
-    def _append_script(self, name: str) -> str:
+    def _append_script(self, name: str, begun: bool) -> str:
+        """Return what appends to a site's copy of a chain, durably; `begun`: the site has answered for it before."""
         directory = f"{SITE_DIRECTORY}/{self.run}"
         path = shlex.quote(f"{directory}/{name}.jsonl")
         place = shlex.quote(directory)
         # `mkdir -p` may have made every one of these, and none is there after a power cut unless its parent is synced.
+        # That was done when the chain's first entries came to the site, and is not done again while users wait.
         parent = Path(SITE_DIRECTORY).parent
-        above = " ".join(shlex.quote(str(part)) for part in (SITE_DIRECTORY, parent, parent.parent))
+        above = "" if begun else shlex.join([directory, SITE_DIRECTORY, str(parent), str(parent.parent)])
         # A copy cut short must not swallow the line after it; an entry that arrives twice is the same entry.
         return (
             f"set -e; umask 077; mkdir -p {place}; "
             f'[ ! -s {path} ] || [ -z "$(tail -c 1 {path})" ] || echo >> {path}; '
-            f"cat >> {path}; sync {path} {place} {above}"
+            f"cat >> {path}; sync {path} {above}"
         )
 
     @property

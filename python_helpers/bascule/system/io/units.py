@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 
 from ...errors import CommandFailed
+from .. import polling
 from .process import Runner, run
 
 AGENT = ("/usr/bin/python3", "/usr/local/lib/bascule/bascule.pyz")
@@ -33,13 +34,12 @@ def stop(unit: str, runner: Runner = run) -> bool:
 
 def wait(unit: str, seconds: float, runner: Runner = run) -> bool:
     """Wait until a unit has ended; False when it is still running after `seconds`."""
-    deadline = time.monotonic() + seconds
-    pause = 0.05
+    began = time.monotonic()
     while is_running(unit, runner):
-        if time.monotonic() >= deadline:
+        waited = time.monotonic() - began
+        if waited >= seconds:
             return False
-        time.sleep(pause)
-        pause = min(pause * 1.5, 0.5)
+        time.sleep(polling.pause(waited, 0.5))
     return True
 
 

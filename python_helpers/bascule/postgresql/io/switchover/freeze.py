@@ -53,6 +53,14 @@ def freeze(component: str, side: str, *, check: bool = False) -> dict[str, Any]:
         }
 
 
+def thaw_if_open(component: str, side: str, *, check: bool = False) -> dict[str, Any]:
+    """Let clients write at a side that holds its permit; leave any other as it is."""
+    state = store.read(component, side)
+    if state.status != rule.OPEN:
+        return {"changed": False, "guard": state.to_dict()}
+    return thaw(component, side, check=check)
+
+
 def thaw(component: str, side: str, *, check: bool = False) -> dict[str, Any]:
     """Let clients write again at a side that never gave up its permit."""
     spec = load_spec(component, side)

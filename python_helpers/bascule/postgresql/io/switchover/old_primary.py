@@ -14,6 +14,7 @@ from ....system.io import units
 from ... import control
 from ...spec import Spec
 from ..cluster.cluster import streaming_standby
+from ..standby.follow import start_follow
 from . import recovery, sight
 from .deadman import DEADMAN_SHARE, RECEIPT_SHARE, Steps
 from .freeze import REFUSED_AT_ALL, permit
@@ -152,10 +153,14 @@ class Leaving(Part):
         return {}
 
     def finish(self) -> dict[str, Any]:
-        """The switch is over."""
+        """The switch is over: this side begins to follow the other one, which nobody waits for."""
         self.deadman.disarm()
         self.cluster.settle_unit()
-        return {"marks": dict(self.steps.marks)}
+        following = False
+        # Whoever drives the switch is told when it did not begin, and begins it as after an interrupted one.
+        with contextlib.suppress(BasculeError, OSError):
+            following = bool(start_follow(self.spec.component, self.spec.side)["state"])
+        return {"marks": dict(self.steps.marks), "following": following}
 
     # The thorough way, and the way back
 

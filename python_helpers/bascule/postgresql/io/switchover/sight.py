@@ -137,7 +137,9 @@ def _beside(spec: Spec, answer: Answer, timeout: float) -> Answer:
         return Answer("refused", answer.code, f"{answer.text} ({UNOPENED})")
     heard = _try(knocks.replication(spec), timeout)
     if heard.kind != "admitted":
-        return Answer("unclear", answer.code, f"{answer.text}, and a standby is not let in either ({heard.code} {heard.text})")
+        return Answer(
+            "unclear", answer.code, f"{answer.text}, and a standby is not let in either ({heard.code} {heard.text})"
+        )
     return Answer("refused", answer.code, f"{answer.text} ({UNOPENED}; {BESIDE})")
 
 

@@ -1,0 +1,51 @@
+"""Before anybody waits: build what the verbs of the window will send to machines."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+name: bascule_ready
+short_description: Build what the verbs of the window will send to machines
+description:
+  - Stands before the first freeze of a phase, while users are served. Runs on the controller and connects to nothing.
+  - Packs every module that the component's role may use in freeze, sync, switch and thaw, so that none of it is done
+    while users wait. Changes nothing.
+options: {}
+author:
+  - The Bascule authors
+"""
+
+EXAMPLES = r"""
+- name: Build what the window will send
+  bascule_ready:
+"""
+
+RETURN = r"""
+modules:
+  description: What was built, or had been built before.
+  returned: always
+  type: list
+  elements: str
+"""
+
+from pathlib import Path
+from typing import Any
+
+from ansible import constants
+
+from bascule.plugin import ahead
+from bascule.plugin.action import ControllerAction, Scope
+from bascule.run import window
+
+
+class ActionModule(ControllerAction):
+    """See DOCUMENTATION."""
+
+    def act(self, args: dict[str, Any], scope: Scope) -> dict[str, Any]:
+        """Build it."""
+        role = str(scope.get("component_role"))
+        folders = (Path(root) / role / "tasks" for root in constants.DEFAULT_ROLES_PATH)
+        tasks = next((folder for folder in folders if folder.is_dir()), None)
+        modules = ahead.modules_of(tasks, window.VERBS) if tasks else []
+        ahead.build(modules)
+        return {"modules": modules}

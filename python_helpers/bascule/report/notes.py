@@ -1,0 +1,20 @@
+"""What a summary says in lines beside its figures, by title. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from .digests import digest_lines
+from .scans import scan_lines
+from .windows import slow_lines, window_lines
+
+
+def note_lines(summary: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Return the lines under each title, in the order they are shown; a title may have none."""
+    return {
+        "slow": slow_lines(summary),
+        "windows": window_lines(summary),
+        "row_digests": digest_lines(summary),
+        "full_scans": scan_lines(summary),
+    }

@@ -1,0 +1,73 @@
+"""How many tasks lie between freeze and thaw, and how many of them start something on a machine: it can only fall.
+
+Each execution on a machine sends a module and starts an interpreter there while users wait.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from bascule.run import window
+
+from .test_roles import ON_CONTROLLER
+from .tree import ROLES, action_of, controller_actions, load, tasks_of
+
+# By what a file's name is chosen, where the role chooses it in the window.
+CHOSEN = {
+    "postgresql_replication": {"postgresql_replication_method": "streaming"},
+    "proxmox_guest warm": {},
+    "proxmox_guest delta": {"__proxmox_guest_sync.action": "delta"},
+    "proxmox_guest archive": {"__proxmox_guest_sync.action": "archive"},
+}
+# kind → verb → (tasks, executions on machines); every condition taken as true, a loop as one. Who brings a figure down
+# lowers it here.
+# fmt: off
+MOST: dict[str, dict[str, tuple[int, int]]] = {
+    "postgresql_replication": {"freeze": (6, 4), "sync": (6, 5), "switch": (8, 4), "thaw": (1, 1)},
+    "rsync_delta_sync": {"freeze": (1, 1), "sync": (15, 6), "switch": (18, 8), "thaw": (1, 1)},
+    "proxmox_guest warm": {"freeze": (10, 3), "sync": (10, 2), "switch": (14, 5), "thaw": (8, 3)},
+    "proxmox_guest delta": {"freeze": (10, 3), "sync": (18, 7), "switch": (14, 5), "thaw": (8, 3)},
+    "proxmox_guest archive": {"freeze": (10, 3), "sync": (36, 17), "switch": (14, 5), "thaw": (8, 3)},
+    "web_entrance": {"freeze": (6, 5), "sync": (1, 0), "switch": (5, 4), "thaw": (2, 2)},
+    "dns_switchover": {"freeze": (1, 0), "sync": (1, 0), "switch": (1, 0), "thaw": (3, 0)},
+}
+# fmt: on
+by_kind = pytest.mark.parametrize("kind", MOST)
+
+
+def walked(role: str, entry: str, chosen: dict[str, str]) -> Iterator[dict[str, Any]]:
+    """Yield the tasks of an entry with those of the files that it includes."""
+    for task, _ in tasks_of(load(ROLES / role / "tasks" / f"{entry}.yml")):
+        action = action_of(task)
+        if action != "ansible.builtin.import_tasks":
+            yield task
+        if action in ("ansible.builtin.include_tasks", "ansible.builtin.import_tasks"):
+            name = str(task[action]).removesuffix(".yml")
+            for variable, value in chosen.items():
+                name = name.replace(f"{{{{ {variable} }}}}", value)
+            if "{" not in name:
+                yield from walked(role, name, chosen)
+
+
+def counted(kind: str, verb: str) -> tuple[int, int]:
+    """Return how many tasks a verb has, and how many executions on machines."""
+    role = kind.split()[0]
+    tasks = list(walked(role, verb, CHOSEN.get(kind, {})))
+    elsewhere = [task for task in tasks if action_of(task) not in ON_CONTROLLER | controller_actions()]
+    return len(tasks), len(elsewhere)
+
+
+@by_kind
+def test_between_freeze_and_thaw_there_is_no_more_than_before(kind: str) -> None:
+    assert {verb: counted(kind, verb) for verb in window.VERBS} == MOST[kind]
+
+
+@by_kind
+def test_nothing_sleeps_between_freeze_and_thaw(kind: str) -> None:
+    role = kind.split()[0]
+    for verb in window.VERBS:
+        for task in walked(role, verb, CHOSEN.get(kind, {})):
+            assert action_of(task) not in ("ansible.builtin.pause", "ansible.builtin.wait_for"), task["name"]
