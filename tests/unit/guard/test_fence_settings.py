@@ -73,3 +73,12 @@ def test_what_is_fenced_stays_so_whoever_else_has_control_of_it(tmp_path: Path) 
     fence_settings.keep("one", "pg-mtp", "postgresql", "/var/lib/postgresql/15/main", base=tmp_path)
     fence_settings.write("two", "pg-mtp", "postgresql", "/var/lib/postgresql/15/main", base=tmp_path)
     assert fence_settings.read("two", tmp_path) is not None
+
+
+def test_it_lies_where_the_boot_fence_looks_and_everybody_may_read_it(tmp_path: Path) -> None:
+    assert Path("/var/lib/bascule") == fence_settings.STATE
+    assert fence_settings.keep("one", "files-mtp", "files", "/srv/a", base=tmp_path / "lib")
+    assert (tmp_path / "lib").stat().st_mode & 0o777 == 0o755
+    assert (tmp_path / "lib" / "one" / "fence.json").is_file()
+    (tmp_path / "lib" / "one" / "fence.json").write_text("[]")
+    assert fence_settings.read("one", tmp_path / "lib") is None

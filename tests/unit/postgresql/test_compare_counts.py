@@ -54,7 +54,7 @@ def test_every_doubt_counts_for_a_row_at_least() -> None:
 
 
 def test_sums_of_chunks_are_added() -> None:
-    chunks = {"0": [2, "10", "-3"], "1": [0, "0", "0"], "2": ["3", "-4", "1"]}
+    chunks: dict[str, list[Any]] = {"0": [2, "10", "-3"], "1": [0, "0", "0"], "2": ["3", "-4", "1"]}
     assert subject.fold(rows.BINARY, chunks) == {"rows": 5, "digest": "6 -2"}
     assert subject.fold(rows.SHA256, {}) == {"rows": 0, "digest": "0 0"}
 

@@ -40,6 +40,9 @@ def test_what_was_seen_is_proved(facts: dict[str, Any]) -> None:
         (DB, {"rows_not_proved": 10_000_000}, "rows_not_proved"),
         (DB, {"rows_not_proved": None}, "rows_not_proved"),
         (DB, {"rows_different": True}, "rows_different"),
+        (DB, {"rows_different": False}, "rows_different"),
+        (DB, {"rows_compared": True}, "rows_compared"),
+        (DB, {"rows_compared": float("inf")}, "rows_compared"),
         (DB, {"rows_different": float("nan")}, "rows_different"),
         # Beside rows_not_proved: 0.
         (DB, {"not_proved": ["database x: it was not looked at", "courses: the schema was not read"]}, "not_proved"),
@@ -185,7 +188,8 @@ def test_what_is_adopted_has_to_be_whole_as_far_as_it_was_seen() -> None:
 
 
 def test_nothing_verified_is_no_verification_of_another_switch() -> None:
-    for facts in (None, {}):
+    nothing: tuple[dict[str, Any] | None, ...] = (None, {})
+    for facts in nothing:
         assert proof.same_switch("it", facts, "2.e") == []
 
 
@@ -224,7 +228,8 @@ def test_an_override_without_a_reason_or_a_doubt_is_refused(override: dict[str, 
 
 def test_an_override_of_what_is_proved_is_refused() -> None:
     assert not proof.decide([], {"it.safety_dump": "why"}).ok
-    for nothing in (None, {}, "it.safety_dump", ["it.safety_dump"]):
+    useless: tuple[Any, ...] = (None, {}, "it.safety_dump", ["it.safety_dump"])
+    for nothing in useless:
         assert proof.decide([], nothing).ok
         assert not proof.decide(proof.doubts("it", None), nothing).ok
 
