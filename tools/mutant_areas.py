@@ -15,8 +15,8 @@ class Target:
     tests: tuple[str, ...]
 
 
-GUARD = tuple(f"tests/unit/guard/test_{name}.py" for name in ("state", "lost", "guard_store", "search"))
-STORE = GUARD[2]
+GUARD = tuple(f"tests/unit/guard/test_{name}.py" for name in ("state", "tampered", "lost", "guard_store", "search"))
+STORE = "tests/unit/guard/test_guard_store.py"
 JUDGE, PROOF = (f"tests/unit/report/test_{name}.py" for name in ("judge", "proof"))
 AREAS: dict[str, tuple[float, tuple[Target, ...]]] = {
     "rule": (
