@@ -310,3 +310,23 @@ def test_a_side_is_taken_over_as_passive_beside_the_other_side_alone() -> None:
     for other in (replace(HERE_OPEN, component="files"), replace(HERE_OPEN, side="there")):
         with pytest.raises(GuardRefused, match="the guard of the other side of db"):
             rule.adopt_closed(GuardState("db", "there"), other, empty=True)
+
+
+def test_to_have_given_way_once_is_not_enough_for_a_later_word() -> None:
+    way = rule.next_epoch(HERE_OPEN, THERE_OPEN, "d")
+    gone, _ = rule.closed(lost.give_way(THERE_OPEN, HERE_OPEN, way), way, {}, NOW)
+    # Given up a second time, by a word of which this side knows nothing.
+    closed_here, _ = close(HERE_OPEN, Epoch(way.number + 1, "e"))
+    here = without_there(closed_here)
+    assert here.word is not None
+    second = here.word.epoch
+    later = rule.next_epoch(here, gone, "f")
+    shut, receipt = close(here, later)
+    assert receipt.over == second
+    with pytest.raises(GuardRefused, match=f"to the opening of here under {second}"):
+        rule.may_open(gone, later, receipt, True)
+    again, _ = rule.closed(
+        lost.give_way(gone, shut, Epoch(later.number + 1, "g")), Epoch(later.number + 1, "g"), {}, NOW
+    )
+    last = rule.next_epoch(shut, again, "h")
+    assert open_(again, last, close(shut, last)[1]).status == "open"
