@@ -15,7 +15,9 @@ class Target:
     tests: tuple[str, ...]
 
 
-GUARD = tuple(f"tests/unit/guard/test_{name}.py" for name in ("state", "tampered", "lost", "guard_store", "search"))
+GUARD = tuple(
+    f"tests/unit/guard/test_{name}.py" for name in ("state", "tampered", "lost", "lost_cases", "guard_store", "search")
+)
 STORE = "tests/unit/guard/test_guard_store.py"
 JUDGE, PROOF = (f"tests/unit/report/test_{name}.py" for name in ("judge", "proof"))
 AREAS: dict[str, tuple[float, tuple[Target, ...]]] = {

@@ -8,7 +8,7 @@ import pytest
 
 from bascule.errors import GuardRefused
 from bascule.guard import state as rule
-from bascule.guard.state import Epoch, GuardState
+from bascule.guard.state import Epoch, GuardState, Receipt
 
 from .test_state import CLOSED_THERE, E5, E6, HERE_CLOSED, NOW, OPEN_HERE, RECEIPT, THERE_OPEN, close
 
@@ -71,3 +71,28 @@ def test_a_receipt_for_the_epoch_of_the_permit_is_not_taken_back() -> None:
     state = replace(THERE_OPEN, promised=E6, status="closing", receipt=replace(RECEIPT, side="there"))
     with pytest.raises(GuardRefused, match="may be in use at the other side"):
         rule.withdraw(state, E6, frozen=False)
+
+
+def test_the_open_side_leads_whatever_the_other_one_says() -> None:
+    opening = replace(THERE_OPEN, status="opening", promised=Epoch(7, "c"))
+    assert rule.leader(replace(OPEN_HERE, opened=E6, promised=E6), opening) == "here"
+
+
+def test_an_opening_without_an_epoch_is_none() -> None:
+    assert rule.last_open(replace(THERE_OPEN, status="opening", promised=None)) == E5
+    assert rule.last_open(GuardState("db", "there", status="opening")) is None
+
+
+def test_what_was_opened_since_a_side_gave_way_counts() -> None:
+    assert rule.last_open(replace(BACK, opened=None)) is None
+    assert rule.last_open(replace(BACK, opened=E6)) is None
+    assert rule.last_open(replace(BACK, opened=Epoch(7, "c"))) == Epoch(7, "c")
+    assert rule.leader(CLOSED_THERE, HERE_CLOSED) == rule.leader(HERE_CLOSED, BACK) == "here"
+
+
+@pytest.mark.parametrize("key", ["component", "side"])
+@pytest.mark.parametrize("value", [7, True, ["db"], {"db": 1}])
+def test_what_is_no_text_is_no_name(key: str, value: object) -> None:
+    for read, record in ((GuardState.from_dict, HERE_CLOSED.to_dict()), (Receipt.from_dict, RECEIPT.to_dict())):
+        with pytest.raises(GuardRefused, match=f"a guard record with '{key}'"):
+            read({**record, key: value})
