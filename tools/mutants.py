@@ -1,7 +1,7 @@
 """Change one thing at a time in the code that decides, and see whether the tests notice.
 
-`make mutants` writes tests/mutants.json: how many changes there were, how many were noticed, and each that was not with
-the argument why it changes nothing. A survivor without an argument, or too many of them, is a failure.
+`make mutants` writes tests/mutants.json, file by file: how many changes there were, how many were noticed, and each
+that was not with the argument why it changes nothing. A survivor without one, or too many of them, is a failure.
 
 Own code, because mutmut leaves out every function with a decorator, as nearly all of the guard's store are, and cannot
 name modules below python_helpers; cosmic-ray writes the changes into the working tree, starts a new interpreter for
@@ -11,6 +11,8 @@ each, and drops neither statements nor arguments. Here a change lives in the mem
 from __future__ import annotations
 
 import argparse
+import hashlib
+import importlib
 import importlib.abc
 import importlib.util
 import json
@@ -27,54 +29,17 @@ from types import CodeType, ModuleType
 from typing import Any
 
 import pytest
+from mutant_areas import AREAS, Target, wanting
 from mutations import Mutation, mutations
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULT = ROOT / "tests" / "mutants.json"
 PACKAGES = "python_helpers"
-AT_ONCE = 2
 # So much longer than the unchanged code a test run may take, and never less than so many seconds.
-PATIENCE, LEAST_PATIENCE = 12, 120
+PATIENCE, LEAST_PATIENCE = 12, 30
 MEMORY = 3 << 30
-
-
-@dataclass(frozen=True)
-class Target:
-    """A file, and the tests that should notice a change in it, the quickest first."""
-
-    file: str
-    tests: tuple[str, ...]
-
-
-GUARD = tuple(f"tests/unit/guard/test_{name}.py" for name in ("state", "lost", "guard_store", "search"))
-AREAS: dict[str, tuple[float, tuple[Target, ...]]] = {
-    "rule": (
-        0.95,
-        tuple(Target(f"python_helpers/bascule/guard/{name}.py", GUARD) for name in ("state", "lost")),
-    ),
-    "store": (0.95, (Target("python_helpers/bascule/guard/io/store.py", GUARD),)),
-    "gates": (0.95, (Target("python_helpers/bascule/run/gates.py", ("tests/unit/run/test_gates.py",)),)),
-    "comparer": (
-        0.9,
-        (
-            Target("python_helpers/bascule/postgresql/compare.py", ("tests/unit/postgresql/test_compare.py",)),
-            Target(
-                "python_helpers/bascule/postgresql/rows.py",
-                ("tests/unit/postgresql/test_rows.py", "tests/unit/postgresql/test_digest.py"),
-            ),
-        ),
-    ),
-    "judge": (0.9, (Target("python_helpers/bascule/report/judge.py", ("tests/unit/report/test_figures.py",)),)),
-    "manifest": (
-        0.9,
-        (
-            Target(
-                "python_helpers/bascule/filetree/manifest.py",
-                ("tests/unit/filetree/test_manifest.py", "tests/unit/filetree/test_content.py"),
-            ),
-        ),
-    ),
-}
+# A forked process that finds them loaded starts a second sooner.
+LOADED = ("hypothesis.strategies", "_hypothesis_pytestplugin", "yaml")
 
 
 @dataclass
@@ -145,23 +110,26 @@ def _begin(target: Target, code: CodeType | None, scratch: str) -> int:
         os._exit(status)
 
 
-def _outcomes(target: Target, found: list[Mutation], patience: float) -> Iterator[tuple[int, bool]]:
+def _outcomes(target: Target, found: Sequence[Mutation], patience: float, at_once: int) -> Iterator[tuple[int, bool]]:
     """Yield for each change whether the tests have noticed it, in the order in which that is known."""
     running: dict[int, Running] = {}
     waiting = iter(range(len(found)))
     following = next(waiting, None)
     while running or following is not None:
-        while following is not None and len(running) < AT_ONCE:
+        while following is not None and len(running) < at_once:
             scratch = tempfile.TemporaryDirectory()
             code = found[following].code(str(ROOT / target.file))
             running[_begin(target, code, scratch.name)] = Running(following, scratch)
             following = next(waiting, None)
         for child, run in list(running.items()):
             if time.monotonic() - run.began > patience:
+                print(f"{target.file}:{found[run.index].line}: {found[run.index].what}: without an end", flush=True)
                 os.killpg(child, signal.SIGKILL)
-            ended, status = os.waitpid(child, os.WNOHANG)
-            if not ended:
-                continue
+                status = os.waitpid(child, 0)[1]
+            else:
+                ended, status = os.waitpid(child, os.WNOHANG)
+                if not ended:
+                    continue
             running.pop(child).scratch.cleanup()
             exit_code = os.waitstatus_to_exitcode(status)
             if exit_code in (pytest.ExitCode.NO_TESTS_COLLECTED, pytest.ExitCode.USAGE_ERROR, 70):
@@ -180,29 +148,39 @@ def _unchanged(target: Target) -> float:
     return time.monotonic() - began
 
 
-def measure(target: Target, argued: dict[tuple[str, str, str], str]) -> dict[str, Any]:
-    """Try every change of a file; return the figures and the survivors."""
+def measure(target: Target, kept: dict[str, Any], again: bool, at_once: int) -> dict[str, Any]:
+    """Try the changes of a file, or `again` only those that were not noticed; return its figures and its survivors."""
     source = (ROOT / target.file).read_text(encoding="utf-8")
+    digest = hashlib.sha256(source.encode()).hexdigest()
+    before = _files(kept).get(target.file, {})
+    argued = {(s["code"], s["change"]): s["why"] for s in kept["survivors"] if s["file"] == target.file}
     found = list(mutations(source))
+    tried = found
+    if again and before.get("source") == digest:
+        alive = {(s["line"], s["change"]) for s in kept["survivors"] if s["file"] == target.file}
+        tried = [one for one in found if (one.line, one.what) in alive]
     patience = max(LEAST_PATIENCE, PATIENCE * _unchanged(target))
-    survivors = []
-    for count, (index, noticed) in enumerate(_outcomes(target, found, patience), 1):
+    alive_now = []
+    for count, (index, noticed) in enumerate(_outcomes(target, tried, patience, at_once), 1):
         if not noticed:
-            survivors.append(index)
-        if count % 50 == 0 or count == len(found):
-            print(f"{target.file}: {count} of {len(found)}, {len(survivors)} not noticed", flush=True)
+            alive_now.append(index)
+            print(f"{target.file}:{tried[index].line}: {tried[index].what}: not noticed", flush=True)
+        if count % 50 == 0 or count == len(tried):
+            print(f"{target.file}: {count} of {len(tried)}, {len(alive_now)} not noticed", flush=True)
     lines = source.splitlines()
     return {
         "mutants": len(found),
-        "killed": len(found) - len(survivors),
+        "killed": len(found) - len(alive_now),
+        "source": digest,
         "survivors": [
             {
-                "line": found[index].line,
-                "code": (code := lines[found[index].line - 1].strip()),
-                "mutation": found[index].what,
-                "equivalent": argued.get((target.file, code, found[index].what), ""),
+                "file": target.file,
+                "line": tried[index].line,
+                "code": (code := lines[tried[index].line - 1].strip()),
+                "change": tried[index].what,
+                "why": argued.get((code, tried[index].what), ""),
             }
-            for index in sorted(survivors)
+            for index in sorted(alive_now)
         ],
     }
 
@@ -212,51 +190,60 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("areas", nargs="*", help=f"out of {', '.join(AREAS)}; all of them by default")
     parser.add_argument("--list", action="store_true", help="show the changes and try none")
+    parser.add_argument("--again", action="store_true", help="of a file as it was measured, try only what survived")
+    parser.add_argument("--at-once", type=int, default=2, help="how many changes are tried side by side")
     given = parser.parse_args()
     if unknown := sorted(set(given.areas) - set(AREAS)):
         parser.error(f"no such area: {', '.join(unknown)}")
     os.chdir(ROOT)
-    argued = {
-        (file, s["code"], s["mutation"]): s["equivalent"] for file, data in _kept().items() for s in data["survivors"]
-    }
-    bad = []
-    for area in given.areas or AREAS:
-        floor, targets = AREAS[area]
-        for target in targets:
-            if given.list:
-                for one in mutations((ROOT / target.file).read_text(encoding="utf-8")):
-                    print(f"{target.file}:{one.line}: {one.what}")
-                continue
-            _keep(target.file, measure(target, argued))
-        if given.list:
-            continue
-        files = _kept()
-        measured = [files[target.file] for target in targets]
-        share = sum(data["killed"] for data in measured) / sum(data["mutants"] for data in measured)
-        print(f"{area}: {share:.1%} of the changes are noticed, {floor:.0%} are wanted")
-        if share < floor:
-            bad.append(f"{area}: only {share:.1%}")
-        bad += [
-            f"{target.file}:{s['line']}: {s['mutation']}: no argument why it changes nothing"
-            for target in targets
-            for s in files[target.file]["survivors"]
-            if not s["equivalent"]
-        ]
+    for name in LOADED:
+        importlib.import_module(name)
+    with tempfile.TemporaryDirectory() as compiled:
+        # Compiled once for all the processes, and nothing of it in the tree.
+        sys.dont_write_bytecode, sys.pycache_prefix = False, compiled
+        bad = _measured(given)
     print("\n".join(bad), file=sys.stderr)
     return 1 if bad else 0
 
 
+def _measured(given: argparse.Namespace) -> list[str]:
+    """Try the areas that are asked for, or list their changes; return what is not good enough."""
+    for area in given.areas or AREAS:
+        for target in AREAS[area][1]:
+            if given.list:
+                for one in mutations((ROOT / target.file).read_text(encoding="utf-8")):
+                    print(f"{target.file}:{one.line}: {one.what}")
+            else:
+                _keep(target.file, measure(target, _kept(), given.again, given.at_once))
+    return [] if given.list else wanting(_kept(), given.areas or list(AREAS))
+
+
 def _kept() -> dict[str, Any]:
-    files: dict[str, Any] = json.loads(RESULT.read_text(encoding="utf-8"))["files"] if RESULT.is_file() else {}
-    return files
+    if not RESULT.is_file():
+        return {"survivors": [], "areas": {}}
+    result: dict[str, Any] = json.loads(RESULT.read_text(encoding="utf-8"))
+    return result
+
+
+def _files(result: dict[str, Any]) -> dict[str, Any]:
+    return {file: data for area in result["areas"].values() for file, data in area["files"].items()}
 
 
 def _keep(file: str, measured: dict[str, Any]) -> None:
-    files = {**_kept(), file: measured}
+    """Write the result with the new figures of one file in it: what was measured of others stays."""
+    before = _kept()
+    survivors = [*(one for one in before["survivors"] if one["file"] != file), *measured.pop("survivors")]
+    files = {**_files(before), file: measured}
+    areas = {}
+    for area, (floor, targets) in AREAS.items():
+        if found := {target.file: files[target.file] for target in targets if target.file in files}:
+            sums = {name: sum(data[name] for data in found.values()) for name in ("mutants", "killed")}
+            areas[area] = {"wanted": floor, "share": round(sums["killed"] / sums["mutants"], 3), **sums, "files": found}
     result = {
-        "mutants": sum(data["mutants"] for data in files.values()),
-        "killed": sum(data["killed"] for data in files.values()),
-        "files": dict(sorted(files.items())),
+        "mutants": sum(area["mutants"] for area in areas.values()),
+        "killed": sum(area["killed"] for area in areas.values()),
+        "survivors": sorted(survivors, key=lambda one: (one["file"], one["line"], one["change"])),
+        "areas": areas,
     }
     RESULT.write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, TimeoutError
 from pathlib import Path
 
 import pytest
 
 from bascule.errors import GuardRefused
 from bascule.guard.io import fence_settings
+from bascule.system.io import storage
 
 
 def test_it_is_written_once(tmp_path: Path) -> None:
@@ -73,3 +74,22 @@ def test_what_is_fenced_stays_so_whoever_else_has_control_of_it(tmp_path: Path) 
     fence_settings.keep("one", "pg-mtp", "postgresql", "/var/lib/postgresql/15/main", base=tmp_path)
     fence_settings.write("two", "pg-mtp", "postgresql", "/var/lib/postgresql/15/main", base=tmp_path)
     assert fence_settings.read("two", tmp_path) is not None
+
+
+def test_it_lies_where_the_boot_fence_looks_and_everybody_may_read_it(tmp_path: Path) -> None:
+    assert Path("/var/lib/bascule") == fence_settings.STATE
+    assert fence_settings.keep("one", "files-mtp", "files", "/srv/a", base=tmp_path / "lib")
+    assert (tmp_path / "lib").stat().st_mode & 0o777 == 0o755
+    assert (tmp_path / "lib" / "one" / "fence.json").is_file()
+    (tmp_path / "lib" / "one" / "fence.json").write_text("[]")
+    assert fence_settings.read("one", tmp_path / "lib") is None
+
+
+def test_one_that_is_prepared_beside_another_waits_for_it(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        with storage.locked(tmp_path / "fence.lock"):
+            waiting = pool.submit(fence_settings.keep, "one", "files-mtp", "files", "/srv/a", base=tmp_path)
+            with pytest.raises(TimeoutError):
+                waiting.result(timeout=0.2)
+            assert fence_settings.read("one", tmp_path) is None
+        assert waiting.result(timeout=30) is True

@@ -10,7 +10,8 @@ import pytest
 
 from bascule.errors import GuardRefused, StoreError
 from bascule.guard.io import store
-from bascule.guard.state import Epoch, Receipt
+from bascule.guard.state import Epoch, GuardState, Receipt, Word
+from bascule.system.io import storage
 
 EPOCH = Epoch(1, "d")
 
@@ -296,3 +297,50 @@ def test_a_thaw_that_changes_nothing_writes_nothing(roots: tuple[Path, Path]) ->
         raise Killed
     assert store.frozen("db", "here", False, root=here)[1] is False
     assert (here / "db.json").stat().st_ino == before
+
+
+@pytest.mark.parametrize("error", [Killed, RuntimeError])
+def test_whatever_ends_a_thaw_leaves_the_side_frozen(roots: tuple[Path, Path], error: type[BaseException]) -> None:
+    here, _ = roots
+    store.frozen("db", "here", True, root=here)
+    with pytest.raises(error), store.thawing("db", "here", root=here):
+        raise error
+    assert store.read("db", "here", root=here).frozen
+
+
+def test_an_opening_lets_in_at_once_unless_it_is_told_to_wait(roots: tuple[Path, Path]) -> None:
+    here, there = roots
+    with store.closing("db", "here", EPOCH, root=here) as closing:
+        receipt = closing.closed({})
+    for frozen in (False, True):
+        with store.opening("db", "there", EPOCH, receipt, reached=True, root=there) as opening:
+            state = opening.opened(frozen=True) if frozen else opening.opened()
+        assert opening.state == state == store.read("db", "there", root=there)
+        assert state.frozen is frozen
+
+
+def test_one_lock_of_a_known_name_is_held_by_every_command(roots: tuple[Path, Path]) -> None:
+    """The entrance and the boot fence hold it too: they find the same files."""
+    assert Path("/var/lib/bascule/guard") == store.GUARD_DIRECTORY
+    here, _ = roots
+    with (
+        storage.locked(here / "db.lock"),
+        pytest.raises(StoreError, match="another command holds it"),
+        store.closing("db", "here", EPOCH, root=here, wait=0),
+    ):
+        pytest.fail("let in")
+    assert status(here, "here") == "open"
+
+
+def test_a_passive_side_beside_one_that_has_given_it_up_is_taken_over_only_when_it_is_empty(tmp_path: Path) -> None:
+    epoch = Epoch(2000, "w")
+    word = Word("there", epoch, "Nadia", "power cut", "now")
+    other = GuardState("db", "here", promised=epoch, status="open", opened=epoch, word=word)
+    for check in (True, False):
+        with pytest.raises(GuardRefused, match="may hold what nobody else has"):
+            store.adopt("db", "there", "closed", other=other, root=tmp_path, check=check)
+        assert status(tmp_path, "there") == "unknown"
+        state, changed = store.adopt("db", "there", "closed", other=other, empty=True, root=tmp_path, check=check)
+        assert (state.status, changed, state.gave_way is not None) == ("closed", True, True)
+    with pytest.raises(GuardRefused, match="not to be taken over yet"):
+        store.adopt("db", "elsewhere", "open", other=other, root=tmp_path / "other")

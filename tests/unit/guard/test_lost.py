@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import FrozenInstanceError, replace
 from pathlib import Path
 from typing import Any
 
@@ -282,3 +282,51 @@ def test_adoption_as_closed_looks_at_the_other_side(tmp_path: Path) -> None:
         with pytest.raises(GuardRefused, match="may hold what nobody else has"):
             store.adopt("db", "there", "closed", other=HERE_CLOSED, root=tmp_path, check=check)
     assert not (tmp_path / "db.json").exists()
+
+
+def test_a_word_is_told_only_of_the_opening_that_rests_on_it() -> None:
+    way = rule.next_epoch(HERE_OPEN, THERE_OPEN, "d")
+    gone, _ = rule.closed(lost.give_way(THERE_OPEN, HERE_OPEN, way), way, {}, NOW)
+    shut, _ = close(HERE_OPEN, rule.next_epoch(HERE_OPEN, gone, "e"))
+    later = rule.next_epoch(shut, gone, "f")
+    again = open_(shut, later, close(gone, later)[1])
+    assert again.word == HERE_OPEN.word, "it is kept"
+    assert "by the word" not in again.describe()
+
+
+@pytest.mark.parametrize("odd", ["5.a", ["5.a"], 7, {"about": "there"}])
+def test_a_stored_word_that_makes_no_sense_is_refused(odd: Any) -> None:
+    with pytest.raises(GuardRefused):
+        GuardState.from_dict({**HERE_OPEN.to_dict(), "word": odd})
+
+
+def test_a_word_does_not_change() -> None:
+    for name in ("epoch", "by"):
+        with pytest.raises(FrozenInstanceError):
+            setattr(word("there", E5), name, "Nobody")
+
+
+def test_a_side_is_taken_over_as_passive_beside_the_other_side_alone() -> None:
+    for other in (replace(HERE_OPEN, component="files"), replace(HERE_OPEN, side="there")):
+        with pytest.raises(GuardRefused, match="the guard of the other side of db"):
+            rule.adopt_closed(GuardState("db", "there"), other, empty=True)
+
+
+def test_to_have_given_way_once_is_not_enough_for_a_later_word() -> None:
+    way = rule.next_epoch(HERE_OPEN, THERE_OPEN, "d")
+    gone, _ = rule.closed(lost.give_way(THERE_OPEN, HERE_OPEN, way), way, {}, NOW)
+    # Given up a second time, by a word of which this side knows nothing.
+    closed_here, _ = close(HERE_OPEN, Epoch(way.number + 1, "e"))
+    here = without_there(closed_here)
+    assert here.word is not None
+    second = here.word.epoch
+    later = rule.next_epoch(here, gone, "f")
+    shut, receipt = close(here, later)
+    assert receipt.over == second
+    with pytest.raises(GuardRefused, match=f"to the opening of here under {second}"):
+        rule.may_open(gone, later, receipt, True)
+    again, _ = rule.closed(
+        lost.give_way(gone, shut, Epoch(later.number + 1, "g")), Epoch(later.number + 1, "g"), {}, NOW
+    )
+    last = rule.next_epoch(shut, again, "h")
+    assert open_(again, last, close(shut, last)[1]).status == "open"

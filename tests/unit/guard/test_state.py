@@ -338,3 +338,44 @@ def test_the_next_epoch_counts_all_that_a_side_knows(change: dict[str, Any]) -> 
     known, other = replace(CLOSED_THERE, **change), replace(OPEN_HERE, promised=E5, opened=E5)
     assert rule.next_epoch(known, other, "d") == rule.next_epoch(other, known, "d") == Epoch(7, "d")
     assert rule.beyond(known, "d") == Epoch(7 + rule.UNHEARD, "d")
+
+
+# There and back: `there` was open under 5, gave its receipt for 6, and is open again under 8.
+E7, E8, E9 = Epoch(7, "a"), Epoch(8, "a"), Epoch(9, "a")
+THERE_CLOSED, THERE_RECEIPT = close(THERE_OPEN, E6)
+HERE_AGAIN = open_(HERE_CLOSED, E6, THERE_RECEIPT)
+THERE_AGAIN = open_(THERE_CLOSED, E8, close(HERE_AGAIN, E8)[1])
+
+
+def test_a_receipt_that_is_older_than_the_permit_does_not_hold_a_promise_back() -> None:
+    assert THERE_AGAIN.receipt == THERE_RECEIPT
+    again = rule.withdraw(rule.promise(THERE_AGAIN, E9), E9, frozen=False)
+    assert (again.status, again.opened) == ("open", E9)
+
+
+@pytest.mark.parametrize(
+    ("state", "maybe"),
+    [
+        (GuardState("db", "x"), True),
+        (OPEN_HERE, True),
+        (THERE_AGAIN, True),
+        (rule.may_open(CLOSED_THERE, E5, RECEIPT, True), True),
+        # It closes, and was open since its last receipt, or has given none.
+        (rule.promise(OPEN_HERE, E5), True),
+        (rule.promise(THERE_AGAIN, E9), True),
+        # Closed for good: the receipt tells what it was open for, and a passive side never was.
+        (HERE_CLOSED, False),
+        (THERE_CLOSED, False),
+        (CLOSED_THERE, False),
+        (close(CLOSED_THERE, E5)[0], False),
+        # It closes again, and has not been open in between.
+        (rule.promise(HERE_CLOSED, E6), False),
+        (rule.promise(THERE_CLOSED, E7), False),
+        # An opening that was interrupted, and then given up for a later epoch.
+        (rule.promise(rule.may_open(HERE_CLOSED, E6, THERE_RECEIPT, True), E7), True),
+        (replace(HERE_CLOSED, receipt=None), True),
+        (replace(HERE_CLOSED, opened=E5), False),
+    ],
+)
+def test_whether_a_side_may_have_been_open_since_its_receipt(state: GuardState, maybe: bool) -> None:
+    assert rule.open_since_receipt(state) is maybe

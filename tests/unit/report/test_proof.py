@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import FrozenInstanceError
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bascule.guard import state as rule
 from bascule.report import proof
 from bascule.report.figures import leg_figures
 from bascule.report.judge import leg_reasons, verdict
@@ -38,6 +40,9 @@ def test_what_was_seen_is_proved(facts: dict[str, Any]) -> None:
         (DB, {"rows_not_proved": 10_000_000}, "rows_not_proved"),
         (DB, {"rows_not_proved": None}, "rows_not_proved"),
         (DB, {"rows_different": True}, "rows_different"),
+        (DB, {"rows_different": False}, "rows_different"),
+        (DB, {"rows_compared": True}, "rows_compared"),
+        (DB, {"rows_compared": float("inf")}, "rows_compared"),
         (DB, {"rows_different": float("nan")}, "rows_different"),
         # Beside rows_not_proved: 0.
         (DB, {"not_proved": ["database x: it was not looked at", "courses: the schema was not read"]}, "not_proved"),
@@ -61,6 +66,12 @@ def test_what_was_seen_is_proved(facts: dict[str, Any]) -> None:
         (GUEST, {"asked": []}, "asked"),
         (GUEST, {"active_side": ""}, "active_side"),
         (GUEST, {"details": ["2 sides are open"]}, "details"),
+        (GUEST, {"disks_different": 1}, "disks_different"),
+        (FILES, {"files_different": 2}, "files_different"),
+        (DB, {"rows_different": 0.5}, "rows_different"),
+        (NAMES, {"active_side": ""}, "active_side"),
+        (NAMES, {"details": ["ns1 says something else"]}, "details"),
+        (ENTRANCE, {"active_side": None}, "active_side"),
         (NAMES, {"answers_checked": 0}, "answers_checked"),
         (NAMES, {"servers": []}, "servers"),
         (ENTRANCE, {"requests_passed": 0}, "requests_passed"),
@@ -75,6 +86,33 @@ def test_what_nobody_has_seen_is_in_doubt_and_named(facts: dict[str, Any], chang
 @pytest.mark.parametrize("facts", [None, {}])
 def test_nothing_recorded_is_nothing_proved(facts: dict[str, Any] | None) -> None:
     assert [doubt.text() for doubt in proof.doubts("it", facts)] == ["it.verify: nothing was verified"]
+
+
+@pytest.mark.parametrize(
+    ("facts", "changes", "line"),
+    [
+        (DB, {"rows_not_proved": 3}, "it.rows_not_proved: 3, must be 0"),
+        (DB, {"rows_not_proved": None}, "it.rows_not_proved: null: nobody has counted"),
+        (DB, {"rows_not_proved": "none"}, "it.rows_not_proved: none: nobody has counted"),
+        (DB, {"rows_compared": None}, "it.rows_compared: null: nothing was looked at"),
+        (DB, {"rows_compared": -1}, "it.rows_compared: -1: nothing was looked at"),
+        (DB, {"details": "none"}, "it.details: none: nobody has looked"),
+        (DB, {"details": ["a", "b", "c"]}, "it.details: a; b; c"),
+        (DB, {"details": ["a", "b", "c", "d", "e"]}, "it.details: a; b; c; and 2 more"),
+        (DB, {"service": None}, "it.service: null, must be true"),
+        (DB, {"safety_dump": None}, "it.safety_dump: null, must be proved or off"),
+        (
+            DB,
+            {"safety_dump": "not_proved", "safety_dump_reason": "a column differs"},
+            "it.safety_dump: not_proved (a column differs), must be proved or off",
+        ),
+        (DB, {"opened": None}, "it.opened: which switch was verified is not known"),
+        (GUEST, {"asked": []}, "it.asked: nothing is recorded"),
+        (GUEST, {"disks_compared": 0, "disks_stateless": None}, "it.disks_compared: 0: nothing was looked at"),
+    ],
+)
+def test_a_doubt_says_what_was_found_and_what_is_missing(facts: dict[str, Any], changes: Any, line: str) -> None:
+    assert [doubt.text() for doubt in proof.doubts("it", {**facts, **changes})] == [line]
 
 
 @given(st.sampled_from([DB, FILES, GUEST, NAMES, ENTRANCE]), st.data())
@@ -95,6 +133,12 @@ def test_a_role_of_somebody_else_is_judged_by_the_names_of_its_figures() -> None
     assert keys("it", {**facts, "shares_compared": 0}) == ["shares_compared"]
     assert keys("it", {**facts, "shares_different": 1, "details": ["x"]}) == ["shares_different", "details"]
     assert keys("it", {"role": "theirs", "opened": "1.d", "fine": True}) == ["compared"]
+    for looked in ("shares_compared", "calls_checked", "tries_passed"):
+        assert keys("it", {"role": "theirs", "opened": "1.d", looked: 1}) == []
+        assert keys("it", {"role": "theirs", "opened": "1.d", looked: 0, "calls_not_proved": 2}) == [
+            "calls_not_proved",
+            looked,
+        ]
 
 
 def test_where_nothing_was_switched_only_what_was_seen_counts() -> None:
@@ -138,6 +182,37 @@ def test_a_verification_of_another_switch_is_in_doubt() -> None:
     assert [doubt.text() for doubt in found] == ["it.opened: epoch 1.d was verified, the side was opened under 2.e"]
 
 
+def test_what_is_adopted_has_to_be_whole_as_far_as_it_was_seen() -> None:
+    before = {"role": "postgresql_replication", "opened": proof.ADOPTED, "service": True}
+    assert keys("it", before) == ["details"]
+    assert keys("it", {**before, "details": ["x"], "not_proved": ["y"], "rows_not_proved": 0}) == ["details"]
+    assert keys("it", {**before, "details": [], "rows_different": "many"}) == ["rows_different"]
+    assert str(rule.ADOPTED) == proof.ADOPTED, "as the guard writes it"
+
+
+def test_nothing_verified_is_no_verification_of_another_switch() -> None:
+    nothing: tuple[dict[str, Any] | None, ...] = (None, {})
+    for facts in nothing:
+        assert proof.same_switch("it", facts, "2.e") == []
+
+
+def test_a_verification_that_found_nothing_is_the_last_one() -> None:
+    empty = {**entry(4, "state"), "data": {"event": "verify"}}
+    assert proof.last_proof([verified(2), empty], "it") == ({}, [])
+    other = [{**entry(5, "state"), "data": None}, entry(6, "state", event="opened"), entry(7, "begin", "thaw")]
+    assert proof.last_proof([verified(2), *other], "it") == (FILES, [])
+    assert proof.last_proof([entry(1, "begin", "switch")], "it") == (None, []), "there is nothing to be older"
+    told = [verified(2), {**verified(3, files_different=7), "kind": "decision"}, entry(4, "end", "switch")]
+    assert proof.last_proof(told, "it") == (FILES, []), "no other entry is a verification, or begins a switch"
+
+
+def test_what_was_judged_stands() -> None:
+    doubt = proof.Doubt("it", "service", "null")
+    for subject, name in ((doubt, "why"), (proof.Verdict((doubt,)), "doubts"), (proof.Rule(), "zero")):
+        with pytest.raises(FrozenInstanceError):
+            setattr(subject, name, ())
+
+
 def test_an_override_names_what_and_why() -> None:
     found = proof.doubts("it", {**DB, "safety_dump": "not_proved", "rows_not_proved": 3})
     made = proof.decide(found, {"it.safety_dump": " agreed with Nadia "})
@@ -156,7 +231,10 @@ def test_an_override_without_a_reason_or_a_doubt_is_refused(override: dict[str, 
 
 def test_an_override_of_what_is_proved_is_refused() -> None:
     assert not proof.decide([], {"it.safety_dump": "why"}).ok
-    assert proof.decide([], None).ok
+    useless: tuple[Any, ...] = (None, {}, "it.safety_dump", ["it.safety_dump"])
+    for nothing in useless:
+        assert proof.decide([], nothing).ok
+        assert not proof.decide(proof.doubts("it", None), nothing).ok
 
 
 def test_the_report_counts_every_doubt() -> None:

@@ -172,6 +172,8 @@ def test_limits_that_a_sample_can_keep_are_no_problem() -> None:
     assert problems(GATES, KNOWN) == []
     assert problems({"any": {"max": -5, "unit": "degrees"}}, KNOWN) == []
     assert problems(None, KNOWN) == []
+    for tight in ({"min": 5, "max": 5}, {"max": 0}, {"max": 60, "max_age": 0.5}, {"equals": 5, "min": 5, "max": 6}):
+        assert problems({"lag": {**tight, "unit": "s"}}, KNOWN) == []
 
 
 @pytest.mark.parametrize(
@@ -194,11 +196,16 @@ def test_limits_that_a_sample_can_keep_are_no_problem() -> None:
         ({"lag": {"unit": "s"}}, "lag: it has no min, no max and no equals"),
         ({"lag": 60}, "lag: it has no min, no max and no equals: 60"),
         ({"version": {"equals": 15, "max": 14}}, "version: equals 15 is outside of min and max"),
+        ({"version": {"equals": 15, "min": 16}}, "version: equals 15 is outside of min and max"),
         ([60], "plan_gates is no table of limits by name"),
     ],
 )
 def test_what_cannot_be_right_is_an_error_of_the_plan(gates: Any, why: str) -> None:
     assert any(why in one for one in problems(gates, KNOWN)), problems(gates, KNOWN)
+
+
+def test_a_name_like_no_other_suggests_nothing() -> None:
+    assert problems({"zzz": {"min": 1}}, KNOWN) == ["zzz: no role of this plan puts a sample to it"]
 
 
 def sample(name: str, phase: str = "cutover", kind: str = "sample") -> dict[str, Any]:
@@ -207,7 +214,8 @@ def sample(name: str, phase: str = "cutover", kind: str = "sample") -> dict[str,
 
 
 def test_a_gate_without_a_sample_in_this_phase_is_named() -> None:
-    taken = [sample("rate"), sample("lag", "pretest"), sample("boots", kind="step"), {"kind": "end", "data": None}]
+    half = {"kind": "sample", "phase": "cutover", "data": None}
+    taken = [sample("rate"), sample("lag", "pretest"), sample("boots", kind="step"), {"kind": "end"}, half]
     assert unsampled({"rate": {}, "lag": {}, "boots": {}}, taken, "cutover") == ["boots", "lag"]
     assert unsampled({"rate": {}}, taken, "cutover") == []
     assert unsampled(None, taken, "cutover") == []

@@ -1,0 +1,144 @@
+"""A run is good when every figure has a sample and keeps its limit; every reason why not names its figure."""
+
+from __future__ import annotations
+
+from dataclasses import FrozenInstanceError
+from typing import Any
+
+import pytest
+
+from bascule.report.judge import Reason, leg_reasons, verdict
+
+MUST_BE_ZERO = (
+    "read_errors", "lost_writes", "divergent_writes", "two_writers_seconds", "rows_different", "rows_not_proved",
+    "files_different", "disks_different",
+)  # fmt: skip
+MUST_BE_SOME = ("probes", "rows_compared", "files_compared", "disks_compared")
+MUST_BE_KNOWN = (
+    "write_outage_seconds", "data_layer_seconds", "maintenance_pages", "unknown_writes", "largest_probe_gap_seconds",
+)  # fmt: skip
+GOOD: dict[str, Any] = {
+    **dict.fromkeys(MUST_BE_ZERO, 0),
+    **dict.fromkeys(MUST_BE_SOME, 1),
+    **dict.fromkeys(MUST_BE_KNOWN, 2.5),
+    "acknowledged_writes": 500,
+    "not_proved": [],
+}
+
+
+def reasons(changes: dict[str, Any], **limits: float) -> list[tuple[str, str]]:
+    """Judge good figures with changes in them; return the figures and the rules that they break."""
+    return [(reason.figure, reason.rule) for reason in leg_reasons("forward", {**GOOD, **changes}, limits)]
+
+
+def test_good_figures_leave_no_reason() -> None:
+    assert reasons({}) == []
+    assert reasons({}, write_outage_seconds=2.5, read_errors=0) == []
+    assert verdict([]) == "ok"
+
+
+@pytest.mark.parametrize("value", [None, True, False, float("nan"), "3", [1]])
+@pytest.mark.parametrize("name", [*MUST_BE_ZERO, *MUST_BE_SOME, *MUST_BE_KNOWN, "acknowledged_writes"])
+def test_what_is_no_number_is_no_sample(name: str, value: Any) -> None:
+    assert reasons({name: value}) == [(name, "missing")]
+
+
+@pytest.mark.parametrize("name", [*GOOD, "of_the_plan"])
+def test_a_figure_that_is_left_out_is_a_reason(name: str) -> None:
+    figures = {key: value for key, value in GOOD.items() if key != name}
+    found = leg_reasons("back", figures, {"of_the_plan": 3} if name == "of_the_plan" else {})
+    assert [(reason.leg, reason.figure, reason.rule) for reason in found] == [("back", name, "missing")]
+    assert verdict(found) == "invalid"
+
+
+@pytest.mark.parametrize("name", MUST_BE_ZERO)
+@pytest.mark.parametrize("value", [1, 0.5, -1])
+def test_no_plan_may_allow_a_loss_or_a_difference(name: str, value: float) -> None:
+    assert reasons({name: value}, **{name: 1_000_000.0}) == [(name, "zero")]
+    assert verdict(leg_reasons("forward", {**GOOD, name: value}, {})) == "failed"
+
+
+@pytest.mark.parametrize("name", MUST_BE_SOME)
+@pytest.mark.parametrize("value", [0, -1])
+def test_a_comparison_of_nothing_proves_nothing(name: str, value: int) -> None:
+    assert reasons({name: value}) == [(name, "some")]
+    assert verdict(leg_reasons("forward", {**GOOD, name: value}, {})) == "invalid"
+
+
+def test_500_acknowledged_writes_make_a_run_valid() -> None:
+    assert reasons({"acknowledged_writes": 499}) == [("acknowledged_writes", "few")]
+    assert leg_reasons("forward", {**GOOD, "acknowledged_writes": 499}, {})[0].limit == 500
+
+
+@pytest.mark.parametrize("name", ["write_outage_seconds", "maintenance_pages", "of_the_plan"])
+def test_a_limit_of_the_plan_is_kept_up_to_the_limit_itself(name: str) -> None:
+    assert reasons({name: 3}, **{name: 3}) == []
+    assert reasons({name: 3.5}, **{name: 3}) == [(name, "limit")]
+    assert reasons({name: 3}, **{name: float("nan")}) == [(name, "limit")], "a limit that is no number lets nothing by"
+
+
+def test_each_figure_is_named_once() -> None:
+    assert reasons({"lost_writes": None}, lost_writes=0.0) == [("lost_writes", "missing")]
+
+
+@pytest.mark.parametrize("value", [None, "nothing", {}, 0])
+def test_a_list_of_doubts_that_nobody_has_made_is_missing(value: Any) -> None:
+    assert reasons({"not_proved": value}) == [("not_proved", "missing")]
+
+
+def test_every_doubt_is_a_reason() -> None:
+    found = leg_reasons("forward", {**GOOD, "not_proved": ["db.service: null", "names.servers: x"]}, {})
+    assert [(one.figure, one.rule, one.found) for one in found] == [
+        ("not_proved", "proof", "db.service: null"),
+        ("not_proved", "proof", "names.servers: x"),
+    ]
+    assert verdict(found) == "failed"
+
+
+@pytest.mark.parametrize(
+    ("figures", "english", "french"),
+    [
+        ({"probes": None}, "forward.probes: no sample stands behind it", "forward.probes : aucune mesure"),
+        (
+            {"not_proved": ["db.service: null, must be true"]},
+            "forward: not proved: db.service: null, must be true",
+            "forward : non prouvé : db.service: null, must be true",
+        ),
+        ({"lost_writes": 2}, "forward.lost_writes: 2, must be 0", "forward.lost_writes : 2, doit être 0"),
+        ({"probes": 0}, "forward.probes: 0, nothing was compared", "forward.probes : 0, rien n'a été comparé"),
+        (
+            {"acknowledged_writes": 7},
+            "forward.acknowledged_writes: 7, at least 500 make a run valid",
+            "forward.acknowledged_writes : 7, il en faut au moins 500 pour que l'exécution soit valable",
+        ),
+        (
+            {"write_outage_seconds": 9.0},
+            "forward.write_outage_seconds: 9.0, the plan's limit is 3.0",
+            "forward.write_outage_seconds : 9.0, la limite du plan est 3.0",
+        ),
+    ],
+)
+def test_a_reason_says_what_was_found_and_what_is_wanted(figures: dict[str, Any], english: str, french: str) -> None:
+    (reason,) = leg_reasons("forward", {**GOOD, **figures}, {"write_outage_seconds": 3.0})
+    assert reason.text() == reason.text("en") == english
+    assert reason.text("fr") == french
+
+
+@pytest.mark.parametrize("lang", ["en", "fr"])
+def test_a_leg_that_was_not_reached_is_one_reason_and_no_failure(lang: str) -> None:
+    reason = Reason("back", "all", "unreached", None)
+    assert reason.text(lang) == "back: this leg was not reached"
+    assert verdict([reason]) == "invalid"
+
+
+def test_one_failure_outweighs_whatever_is_only_unknown() -> None:
+    unknown = [Reason("back", "a", rule, None) for rule in ("unreached", "few", "missing", "some")]
+    assert verdict(unknown) == "invalid"
+    for rule in ("proof", "zero", "limit"):
+        assert verdict([*unknown, Reason("back", "b", rule, 1)]) == "failed"
+
+
+def test_a_reason_stands_as_it_was_given() -> None:
+    for name in ("rule", "found"):
+        with pytest.raises(FrozenInstanceError):
+            setattr(Reason("back", "a", "zero", 1), name, "few")
