@@ -45,7 +45,9 @@ def target(host: str, variables: Mapping[str, Any], ssh_args: str, control_direc
     if connection in _LOCAL:
         return Target(host, ("sh", "-c"))
     if connection not in _SSH:
-        raise JournalError(expected=f"journal host {host} to be reached by ssh or local", found=f"connection {connection}")
+        raise JournalError(
+            expected=f"journal host {host} to be reached by ssh or local", found=f"connection {connection}"
+        )
     argv = ["ssh", *_words(ssh_args)]
     # BatchMode: a question for a password would wait for ever where nobody sees it.
     argv += ["-o", "BatchMode=yes", "-o", "ConnectTimeout=5", "-o", f"ControlPath={control_directory}/j-%C"]

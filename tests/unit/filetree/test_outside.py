@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from bascule.filetree.io import transitions
-from bascule.filetree.io.fence import outside
+from bascule.filetree.io.fence import outside, side
 from bascule.filetree.mounts import TreeError
 
 from .world import COMPONENT, Kernel, adopt, fill, host, use
@@ -97,7 +97,7 @@ def test_a_command_that_does_not_come_in_at_the_open_side_is_refused(sides: Side
     sides.argv = ["/nowhere/smbclient"]
     with pytest.raises(TreeError, match="/nowhere/smbclient"):
         sides.look(sides.target, THERE)
-    assert outside.LET_IN not in outside.fence_side.facts(sides.target.side)
+    assert outside.LET_IN not in side.facts(sides.target.side)
 
 
 def test_what_was_seen_before_an_earlier_receipt_does_not_count(sides: Sides) -> None:

@@ -351,31 +351,3 @@ def test_a_receipt_that_is_older_than_the_permit_does_not_hold_a_promise_back() 
     assert THERE_AGAIN.receipt == THERE_RECEIPT
     again = rule.withdraw(rule.promise(THERE_AGAIN, E9), E9, frozen=False)
     assert (again.status, again.opened) == ("open", E9)
-
-
-@pytest.mark.parametrize(
-    ("state", "maybe"),
-    [
-        (GuardState("db", "x"), True),
-        (OPEN_HERE, True),
-        (THERE_AGAIN, True),
-        (rule.may_open(CLOSED_THERE, E5, RECEIPT, True), True),
-        # It closes, and was open since its last receipt, or has given none.
-        (rule.promise(OPEN_HERE, E5), True),
-        (rule.promise(THERE_AGAIN, E9), True),
-        # Closed for good: the receipt tells what it was open for, and a passive side never was.
-        (HERE_CLOSED, False),
-        (THERE_CLOSED, False),
-        (CLOSED_THERE, False),
-        (close(CLOSED_THERE, E5)[0], False),
-        # It closes again, and has not been open in between.
-        (rule.promise(HERE_CLOSED, E6), False),
-        (rule.promise(THERE_CLOSED, E7), False),
-        # An opening that was interrupted, and then given up for a later epoch.
-        (rule.promise(rule.may_open(HERE_CLOSED, E6, THERE_RECEIPT, True), E7), True),
-        (replace(HERE_CLOSED, receipt=None), True),
-        (replace(HERE_CLOSED, opened=E5), False),
-    ],
-)
-def test_whether_a_side_may_have_been_open_since_its_receipt(state: GuardState, maybe: bool) -> None:
-    assert rule.open_since_receipt(state) is maybe

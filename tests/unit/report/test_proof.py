@@ -26,7 +26,9 @@ def keys(component: str, facts: dict[str, Any] | None) -> list[str]:
     return [doubt.what for doubt in proof.doubts(component, facts)]
 
 
-@pytest.mark.parametrize("facts", [DB, FILES, GUEST, NAMES, ENTRANCE, {**DB, "safety_dump": "off"}, {**FILES, "fence_from_outside": "off"}])
+@pytest.mark.parametrize(
+    "facts", [DB, FILES, GUEST, NAMES, ENTRANCE, {**DB, "safety_dump": "off"}, {**FILES, "fence_from_outside": "off"}]
+)
 def test_what_was_seen_is_proved(facts: dict[str, Any]) -> None:
     assert proof.doubts("it", facts) == []
 

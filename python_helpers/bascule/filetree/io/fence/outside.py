@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ....errors import CommandFailed
 from ....guard import state as rule
 from ....guard.state import Epoch, Receipt
-from ....system.io.process import CommandFailed, run
+from ....system.io.process import run
 from ....system.moments import now
 from ...mounts import TreeError
 from . import side as fence_side
@@ -47,7 +48,7 @@ def look(side: Side, argv: Sequence[str], address: str) -> str:
 
 def before_opening(side: Side, argv: Sequence[str], address: str, epoch: str, receipt: Receipt) -> None:
     """Refuse to open while the other side, which has given its receipt, lets a write in; else note what that proves."""
-    let_in, said = _try(argv, address)
+    let_in, _ = _try(argv, address)
     if let_in:
         raise TreeError(
             expected=f"no write to be let in at {address}: {receipt.side} has closed",
