@@ -70,7 +70,7 @@ def test_500_acknowledged_writes_make_a_run_valid() -> None:
     assert leg_reasons("forward", {**GOOD, "acknowledged_writes": 499}, {})[0].limit == 500
 
 
-@pytest.mark.parametrize("name", ["write_outage_seconds", "maintenance_pages", "of_the_plan"])
+@pytest.mark.parametrize("name", ["largest_probe_gap_seconds", "maintenance_pages", "of_the_plan"])
 def test_a_limit_of_the_plan_is_kept_up_to_the_limit_itself(name: str) -> None:
     assert reasons({name: 3}, **{name: 3}) == []
     assert reasons({name: 3.5}, **{name: 3}) == [(name, "limit")]
@@ -112,14 +112,14 @@ def test_every_doubt_is_a_reason() -> None:
             "forward.acknowledged_writes : 7, il en faut au moins 500 pour que l'exécution soit valable",
         ),
         (
-            {"write_outage_seconds": 9.0},
-            "forward.write_outage_seconds: 9.0, the plan's limit is 3.0",
-            "forward.write_outage_seconds : 9.0, la limite du plan est 3.0",
+            {"maintenance_pages": 9},
+            "forward.maintenance_pages: 9, the plan's limit is 3",
+            "forward.maintenance_pages : 9, la limite du plan est 3",
         ),
     ],
 )
 def test_a_reason_says_what_was_found_and_what_is_wanted(figures: dict[str, Any], english: str, french: str) -> None:
-    (reason,) = leg_reasons("forward", {**GOOD, **figures}, {"write_outage_seconds": 3.0})
+    (reason,) = leg_reasons("forward", {**GOOD, **figures}, {"maintenance_pages": 3})
     assert reason.text() == reason.text("en") == english
     assert reason.text("fr") == french
 
