@@ -21,7 +21,6 @@ PLAYBOOKS = {
     "status": "status.yml",
     "site_lost": "site_lost.yml",
     "site_back": "site_back.yml",
-    "guard_lost": "guard_lost.yml",
 }
 # The name an operator types, by the phase that asks for it.
 CONFIRM = {"cutover": "toulouse", "rollback": "montpellier", "decommission": "toulouse"}

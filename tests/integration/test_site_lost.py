@@ -187,26 +187,6 @@ def test_the_target_is_back(first: Controller) -> None:
     is_closed_and_looked_through(first, BACK)
 
 
-def test_the_guards_of_what_serves_are_lost_and_their_data_is_kept(first: Controller) -> None:
-    """As when the system disks of three machines are reinstalled: what serves goes on, and is taken over by a word."""
-    guards = {"accounts_db": "db-mtp", "course_files": "files-mtp", "entrance": "gw-mtp"}
-    for component, host in guards.items():
-        inside(host, "rm", f"/var/lib/bascule/guard/{component}.json")
-    output = first.succeed("status").output
-    for host in guards.values():
-        assert f"THE GUARD OF {host} IS LOST" in output, output
-    assert next_of(output).startswith("docs/runbooks/guard_lost.md"), output
-    limit = ("--limit", ",".join(guards))
-    refused = first.run("prepare", *limit)
-    assert refused.status != 0
-    assert refused.output.count("it may hold what nobody else has") >= len(guards), refused.output[-8000:]
-    given = ("-e", "site=toulouse", "-e", "by=Nadia", "-e", '{"fenced": "users are on this one"}')
-    first.succeed("guard_lost", *given, *limit, confirm="montpellier")
-    first.succeed("prepare", *limit)
-    is_active_at(first, "Montpellier")
-    is_served_from(SOURCE)
-
-
 def test_the_target_serves_again(first: Controller) -> None:
     first.succeed("sync")
     serves_again(first, BACK, "cutover")
