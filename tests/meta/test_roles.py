@@ -142,6 +142,18 @@ def test_every_task_on_a_machine_is_delegated(role: str) -> None:
                 )
 
 
+@by_any_role
+def test_nothing_is_delegated_to_nobody(role: str) -> None:
+    """Where a name may be empty, Ansible refuses the task before it asks whether to skip it."""
+    for path in sorted((ROLES / role / "tasks").glob("*.yml")):
+        for task, inherited in tasks_of(load(path)):
+            machine = str(inherited.get("delegate_to", ""))
+            empty = [
+                name for text in inherited["when"] for name in re.findall(r"([\w.]+) != ''", text) if name in machine
+            ]
+            assert not empty or "default(" in machine, f"{path.name}: {task.get('name')}: {machine} may be empty"
+
+
 def _flat(role: str, entry: str) -> list[dict[str, Any]]:
     """Return the tasks of an entry in their order, with those of the files they include by a plain name."""
     found: list[dict[str, Any]] = []

@@ -78,6 +78,7 @@ def tasks_of(content: Any, inherited: dict[str, Any] | None = None) -> Iterator[
     """Yield every task with what it inherits from its blocks."""
     for item in content or []:
         known = {**(inherited or {}), **{key: item[key] for key in ("delegate_to", "become") if key in item}}
+        known["when"] = [*known.get("when", []), *([str(item["when"])] if "when" in item else [])]
         blocks = [item[key] for key in ("block", "rescue", "always") if key in item]
         if not blocks:
             yield item, known
