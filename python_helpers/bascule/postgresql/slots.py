@@ -67,5 +67,7 @@ def notes(source: Mapping[str, Any], target: Mapping[str, Any]) -> list[str]:
         lasts = size / (rate * restore_point.RESERVE) / 3600
         text = f"{side['side']} keeps up to {size} bytes of log for {other['side']}, which may be away for about "
         text += f"{lasts:.1f} hours at twice the measured rate of {rate} bytes/s"
-        found.append(text if lasts >= hours else f"{text}: less than the declared {hours:g}, for want of free space")
+        if lasts < hours:
+            text += f": less than the declared {hours:g}, for want of free space or by the declared size"
+        found.append(text)
     return found

@@ -187,6 +187,8 @@ def test_nothing_follows_before_the_dump_holds_the_state(monkeypatch: pytest.Mon
         (["0/1", "0/2", "0/2"], [True], True),
         # It is behind, moves, and catches up; or never does.
         (["0/1", "0/2", "0/3", "0/4"], [True, True, True, False], False),
+        # It has moved for long, and rests for less than its patience.
+        (["0/1", "0/2", "0/3", "0/4", "0/5", "0/6", "0/6", "0/7"], [True] * 7 + [False], False),
         ([f"0/{number}" for number in range(1, 999)], [True], False),
     ],
 )
