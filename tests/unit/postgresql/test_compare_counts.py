@@ -45,6 +45,14 @@ def test_a_comparison_tells_all_it_has_found() -> None:
     }
 
 
+def test_a_comparison_that_nobody_made_says_nothing_but_why() -> None:
+    assert subject.Comparison(not_proved=["not restored"]).to_dict() == {
+        "mode": "", "rows_compared": 0, "rows_different": 0, "rows_not_proved": 0, "details": [],
+        "not_proved": ["not restored"], "notes": [], "tables": {}, "digested": {}, "counted": {}, "kinds": {},
+        "consistency": {},
+    }  # fmt: skip
+
+
 def test_every_doubt_counts_for_a_row_at_least() -> None:
     found = subject.Comparison()
     for unseen in (0, 1, 7):
@@ -136,6 +144,13 @@ def test_a_table_at_one_side_only_differs_by_all_its_rows(rows_of: int, differen
         ({"status": "failed", "reason": "x"}, {"status": "failed", "reason": "y"}, "x", 12),
         ({"status": "failed", "reason": "x", "estimate": None}, {"status": "failed", "estimate": 30}, "x", 30),
         ({"status": "failed", "reason": "x", "estimate": 0}, {"status": "failed", "estimate": 0}, "x", 1),
+        ({"status": "failed", "reason": "x", "how": rows.TEXT}, {}, "x", 10),
+        (
+            {"status": "failed", "reason": "x", "how": rows.TEXT_STREAM, "chunk_blocks": 1},
+            {"how": rows.TEXT_STREAM},
+            "x",
+            10,
+        ),
         ({"how": rows.TEXT, "rows": 4}, {}, "digested in different ways: text, binary", 10),
         ({"how": rows.TEXT, "digest": "6 6"}, {"rows": 11}, "digested in different ways: text, binary", 11),
     ],
