@@ -355,6 +355,8 @@ def test_what_is_kept_of_a_digest_is_all_but_what_its_host_alone_needs() -> None
     wanted = digest(tables={"app.t": table()})
     assert subject.slim(side) == subject.slim(side, lines=True) == wanted
     assert "chunks" in side["databases"]["courses"]["tables"]["app.t"]
+    told = digest(schema={"kinds": {"index": {"rows": 1, "digest": "a", "lines": {"i": "h"}}}})
+    assert subject.slim(told)["databases"]["courses"]["schema"] == {"kinds": {"index": {"rows": 1, "digest": "a"}}}
     unread = {**digest(schema={"reason": "a lock"}), "cluster": {"reason": "no right"}}
     assert subject.slim(unread) == unread
     assert subject.slim({"databases": {}}) == {"databases": {}, "cluster": {}}
