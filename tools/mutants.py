@@ -156,9 +156,11 @@ def measure(target: Target, kept: dict[str, Any], again: bool, at_once: int) -> 
     argued = {(s["code"], s["change"]): s["why"] for s in kept["survivors"] if s["file"] == target.file}
     found = list(mutations(source))
     tried = found
-    if again and before.get("source") == digest:
-        alive = {(s["line"], s["change"]) for s in kept["survivors"] if s["file"] == target.file}
-        tried = [one for one in found if (one.line, one.what) in alive]
+    alive = {(s["line"], s["change"]) for s in kept["survivors"] if s["file"] == target.file}
+    if again and (before.get("source"), before.get("mutants")) == (digest, len(found)):
+        survived = [one for one in found if (one.line, one.what) in alive]
+        # Where the changes themselves are others than those of last time, all of them are tried.
+        tried = survived if {(one.line, one.what) for one in survived} == alive else found
     patience = max(LEAST_PATIENCE, PATIENCE * _unchanged(target))
     alive_now = []
     for count, (index, noticed) in enumerate(_outcomes(target, tried, patience, at_once), 1):

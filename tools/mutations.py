@@ -146,7 +146,8 @@ def _of_constant(node: ast.Constant, put: Callable[..., Mutation]) -> Iterator[M
     elif isinstance(value, (int, float)):
         yield put(f"{value} -> {value + 1}", "value", value + 1)
     elif isinstance(value, str) and " " not in value:
-        yield put(f"{value!r} -> 'changed'", "value", "changed")
+        other = "changed" if value != "changed" else "other"
+        yield put(f"{value!r} -> {other!r}", "value", other)
 
 
 def _without(node: ast.AST, put: Callable[..., Mutation]) -> Iterator[Mutation]:

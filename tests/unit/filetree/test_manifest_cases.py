@@ -18,6 +18,7 @@ from bascule.filetree.manifest import (
     Comparison,
     Difference,
     Digest,
+    Entry,
     ManifestError,
     compare,
 )
@@ -136,7 +137,7 @@ def test_what_is_out_of_order_is_named(first: bytes, second: bytes, text: str) -
 
 
 def test_the_root_is_first_and_a_parent_before_its_children() -> None:
-    names, mixed = [ROOT, b"a", b"a/b", b"a/b/c", b"a!", b"b"], [b"b", b"a!", b"a/b/c", ROOT, b"a/b", b"a"]
+    names, mixed = [ROOT, b"-", b"a", b"a/b", b"a/b/c", b"a!"], [b"a!", b"-", b"a/b/c", ROOT, b"a/b", b"a"]
     assert sorted(mixed, key=manifest.order) == names
     assert sorted(mixed, key=manifest.sort_key) == names
     assert plain(b"a/b").key == (b"a", b"b")
@@ -149,6 +150,12 @@ def test_what_only_says_when_it_changed_is_left_out_of_a_comparison() -> None:
     )  # fmt: skip
     changes: list[dict[str, Any]] = [{name: 999} for name in ("ctime_ns", "inode", "read_ns")]
     assert [manifest.differing(ODD, replace(ODD, **change)) for change in changes] == [(), (), ()]
+
+
+def test_an_entry_that_does_not_say_when_it_changed_has_not_moved() -> None:
+    bare = Entry(b"a", FILE, 0o644, 1, 2, 3, 4, 1, b"", b"", 0, "", (), "aa")
+    assert (bare.ctime_ns, bare.inode, bare.read_ns) == (0, 0, 0)
+    assert compare([bare], [bare], 0).to_dict()["compared"] == 1
 
 
 def test_each_attribute_that_differs_is_named() -> None:

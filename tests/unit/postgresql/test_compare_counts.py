@@ -45,6 +45,14 @@ def test_a_comparison_tells_all_it_has_found() -> None:
     }
 
 
+def test_a_comparison_that_nobody_made_says_nothing_but_why() -> None:
+    assert subject.Comparison(not_proved=["not restored"]).to_dict() == {
+        "mode": "", "rows_compared": 0, "rows_different": 0, "rows_not_proved": 0, "details": [],
+        "not_proved": ["not restored"], "notes": [], "tables": {}, "digested": {}, "counted": {}, "kinds": {},
+        "consistency": {},
+    }  # fmt: skip
+
+
 def test_every_doubt_counts_for_a_row_at_least() -> None:
     found = subject.Comparison()
     for unseen in (0, 1, 7):
@@ -136,6 +144,13 @@ def test_a_table_at_one_side_only_differs_by_all_its_rows(rows_of: int, differen
         ({"status": "failed", "reason": "x"}, {"status": "failed", "reason": "y"}, "x", 12),
         ({"status": "failed", "reason": "x", "estimate": None}, {"status": "failed", "estimate": 30}, "x", 30),
         ({"status": "failed", "reason": "x", "estimate": 0}, {"status": "failed", "estimate": 0}, "x", 1),
+        ({"status": "failed", "reason": "x", "how": rows.TEXT}, {}, "x", 10),
+        (
+            {"status": "failed", "reason": "x", "how": rows.TEXT_STREAM, "chunk_blocks": 1},
+            {"how": rows.TEXT_STREAM},
+            "x",
+            10,
+        ),
         ({"how": rows.TEXT, "rows": 4}, {}, "digested in different ways: text, binary", 10),
         ({"how": rows.TEXT, "digest": "6 6"}, {"rows": 11}, "digested in different ways: text, binary", 11),
     ],
@@ -340,6 +355,8 @@ def test_what_is_kept_of_a_digest_is_all_but_what_its_host_alone_needs() -> None
     wanted = digest(tables={"app.t": table()})
     assert subject.slim(side) == subject.slim(side, lines=True) == wanted
     assert "chunks" in side["databases"]["courses"]["tables"]["app.t"]
+    told = digest(schema={"kinds": {"index": {"rows": 1, "digest": "a", "lines": {"i": "h"}}}})
+    assert subject.slim(told)["databases"]["courses"]["schema"] == {"kinds": {"index": {"rows": 1, "digest": "a"}}}
     unread = {**digest(schema={"reason": "a lock"}), "cluster": {"reason": "no right"}}
     assert subject.slim(unread) == unread
     assert subject.slim({"databases": {}}) == {"databases": {}, "cluster": {}}

@@ -55,8 +55,8 @@ def test_both_sides_take_the_same_seeds_from_the_epoch() -> None:
     digest = hashlib.sha256(b"1.x").hexdigest()
     unsigned = [int(digest[:16], 16), int(digest[16:32], 16)]
     assert [seed % 2**64 for seed in rows.seeds("1.x")] == unsigned
-    signs = {seed < 0 for epoch in "abcdefgh" for seed in rows.seeds(epoch)}
-    assert signs == {True, False}, "a bigint of the server has a sign"
+    for seeds in zip(*(rows.seeds(epoch) for epoch in "abcdefgh")):
+        assert {seed < 0 for seed in seeds} == {True, False}, "a bigint of the server has a sign"
 
 
 @pytest.mark.parametrize(("version", "known"), [(130022, False), (139999, False), (140000, True), (150000, True)])
@@ -217,3 +217,15 @@ def test_what_does_not_outlive_its_session_is_no_sequence_of_the_copy() -> None:
     assert "c.relpersistence <> 't'" in query
     for name in ("schema", "name", "step", "cache", "cycle", "unlogged"):
         assert f" AS {name}" in query
+
+
+def test_a_plan_and_a_report_know_these_words() -> None:
+    """A plan asks for a mode by its name; a report and the host's result name the others."""
+    assert rows.MODES == ("fast", "strict")
+    assert rows.LAYOUTS == ("physical", "logical")
+    assert (rows.BINARY, rows.TEXT, rows.SHA256, *rows.STREAMS) == (
+        "binary", "text", "sha256", "binary stream", "text stream",
+    )  # fmt: skip
+    assert (rows.READER, rows.READER_SINCE) == ("pg_read_all_data", 140000)
+    # Both sides of an earlier version have read in chunks of this size; those of another are not compared.
+    assert rows.CHUNK_BLOCKS == 2048

@@ -67,12 +67,15 @@ def test_again_only_survivors_of_the_same_source_are_tried(mutants: Any, tried: 
     assert (left["file"], left["line"], left["code"], left["why"]) == ("small.py", 2, "return x < 3", "")
     kept = {
         "survivors": [{**left, "why": "nobody sees it"}],
-        "areas": {"a": {"files": {"small.py": {"source": first["source"]}}}},
+        "areas": {"a": {"files": {"small.py": {"source": first["source"], "mutants": first["mutants"]}}}},
     }
     again = mutants.measure(target, kept, True, 1)
     assert tried[1] == [left["change"]]
     assert (again["mutants"], again["killed"]) == (first["mutants"], first["killed"])
     assert again["survivors"][0]["why"] == "nobody sees it"
+    other = {**kept, "survivors": [{**left, "change": "a change that is not made any more"}]}
+    mutants.measure(target, other, True, 1)
+    assert tried[2] == tried[0]
     (mutants.ROOT / "small.py").write_text(f"{SOURCE}# Another source.\n")
     mutants.measure(target, kept, True, 1)
-    assert tried[2] == tried[0]
+    assert tried[3] == tried[0]

@@ -49,3 +49,7 @@ def test_each_change_compiles_to_something_else_and_the_next_starts_from_the_sou
     assert len(codes) > 30
     assert [one.what for one, code in zip(found, codes) if code == original] == []
     assert found[0].code("x") == codes[0]
+
+
+def test_a_word_becomes_another_one_whatever_it_is() -> None:
+    assert [one.what for one in mutations("call('changed', 'x')")][1:] == ["'changed' -> 'other'", "'x' -> 'changed'"]
