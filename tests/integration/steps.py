@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 from bascule_lab import shell
+from bascule_lab.topology import SERVICE_NAME, Site
 
 from tests.integration import fingerprint
 from tests.integration.playbooks import Controller
 
 COMPONENTS = {"accounts_db", "course_files", "courses_guest", "login_guest", "board_guest", "entrance", "names"}
 KILL_DEADLINE_SECONDS = 420
+UPLOADS = "/srv/courses/uploads"
 
 
 def succeed_twice(controller: Controller, phase: str, *arguments: str) -> None:
@@ -65,3 +67,29 @@ def kill_when(controller: Controller, phase: str, seen: Callable[[dict[str, Any]
         pytest.fail(f"{phase} did not reach the moment to be killed at")
     finally:
         shell.kill_tree(process)
+
+
+def inside(host: str, *command: str) -> str:
+    """Run a command on a host of the lab."""
+    return shell.run(["podman", "exec", f"bascule-{host}", *command]).strip()
+
+
+def query(site: Site, text: str) -> str:
+    """Ask the database of a site."""
+    return inside(f"db-{site.name}", "su", "postgres", "-c", f'psql -qAt -d courses -c "{text}"')
+
+
+def next_of(output: str) -> str:
+    """Return what `status` says is to be done next."""
+    (line,) = [line for line in output.splitlines() if line.startswith("Next: ")]
+    return line.removeprefix("Next: ")
+
+
+def is_served_from(site: Site) -> None:
+    """See that a user outside is led to a site, is answered there, and that what they write is kept."""
+    address = inside("user", "dig", "+short", SERVICE_NAME)
+    assert address == site.entrance
+    assert inside("user", "curl", "-sk", "--max-time", "20", f"https://{SERVICE_NAME}/healthz") == "ok"
+    assert query(site, "select pg_is_in_recovery()") == "f"
+    name = f"{UPLOADS}/written-at-{site.name}"
+    inside(f"files-{site.name}", "sh", "-c", f"echo here > {name}; rm {name}")

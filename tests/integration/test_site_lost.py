@@ -10,15 +10,23 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import pytest
-from bascule_lab import faults, shell
-from bascule_lab.topology import SERVICE_NAME, SITES, Site
+from bascule_lab import faults
+from bascule_lab.topology import SITES, Site
 
 from tests.integration.playbooks import Controller
-from tests.integration.steps import is_active_at, kill_when, refused_untouched
+from tests.integration.steps import (
+    UPLOADS,
+    inside,
+    is_active_at,
+    is_served_from,
+    kill_when,
+    next_of,
+    query,
+    refused_untouched,
+)
 
 pytestmark = pytest.mark.long
 SOURCE, TARGET = SITES
-UPLOADS = "/srv/courses/uploads"
 KEPT = "/var/lib/bascule/course_files/kept"
 
 
@@ -37,22 +45,6 @@ class Loss(NamedTuple):
 FORWARD, BACK = Loss(SOURCE, TARGET), Loss(TARGET, SOURCE)
 
 
-def inside(host: str, *command: str) -> str:
-    """Run a command on a host of the lab."""
-    return shell.run(["podman", "exec", f"bascule-{host}", *command]).strip()
-
-
-def query(site: Site, text: str) -> str:
-    """Ask the database of a site."""
-    return inside(f"db-{site.name}", "su", "postgres", "-c", f'psql -qAt -d courses -c "{text}"')
-
-
-def next_of(output: str) -> str:
-    """Return what `status` says is to be done next."""
-    (line,) = [line for line in output.splitlines() if line.startswith("Next: ")]
-    return line.removeprefix("Next: ")
-
-
 def write_what_never_comes_over(loss: Loss) -> None:
     """Cut the link, then write a row and two files, one of them over an older one."""
     faults.cut_link()
@@ -65,16 +57,6 @@ def has(site: Site, mark: str) -> tuple[bool, bool]:
     rows = query(site, f"select count(*) from app.logins where client = '{mark}'")
     names = inside(f"files-{site.name}", "ls", UPLOADS).split()
     return rows == "1", mark in names
-
-
-def is_served_from(site: Site) -> None:
-    """See that a user outside is led to a site, is answered there, and that what they write is kept."""
-    address = inside("user", "dig", "+short", SERVICE_NAME)
-    assert address == site.entrance
-    assert inside("user", "curl", "-sk", "--max-time", "20", f"https://{SERVICE_NAME}/healthz") == "ok"
-    assert query(site, "select pg_is_in_recovery()") == "f"
-    name = f"{UPLOADS}/written-at-{site.name}"
-    inside(f"files-{site.name}", "sh", "-c", f"echo here > {name}; rm {name}")
 
 
 def loses_power_and_is_given_up(controller: Controller, loss: Loss) -> None:
