@@ -70,7 +70,7 @@ def ready(first: Controller) -> Controller:
 
 @pytest.mark.parametrize(
     ("fault", "verb"),
-    # Once the old side of a component has given its receipt, a target that is gone whole is a lost site: a person's word.
+    # Once an old side has given its receipt, a target that is gone whole is a lost site and takes a person's word.
     [(fault, verb) for fault in FAULTS for verb in ("freeze", "sync", "switch") if (fault.name, verb) != WORD_NEEDED],
     ids=lambda value: value if isinstance(value, str) else value.name,
 )
