@@ -266,3 +266,10 @@ def test_an_entry_stands_as_it_was_read() -> None:
         with pytest.raises(FrozenInstanceError):
             setattr(subject, name, 1)
     assert (FILE, DIRECTORY, LINK) == ("file", "directory", "link")
+
+
+def test_a_file_in_the_place_of_a_directory_is_nobody_s_parent() -> None:
+    active = [directory(ROOT, 60), plain(b"f")]
+    found = compare(active, [directory(ROOT), directory(b"f"), plain(b"f/x")], 50)
+    assert [one.path for one in found.differences] == [b"f"]
+    assert found.moving == 2, "what was below it went when its own parent was touched"

@@ -100,6 +100,7 @@ def test_nothing_recorded_is_nothing_proved(facts: dict[str, Any] | None) -> Non
         (DB, {"rows_compared": -1}, "it.rows_compared: -1: nothing was looked at"),
         (DB, {"details": "none"}, "it.details: none: nobody has looked"),
         (DB, {"details": ["a", "b", "c"]}, "it.details: a; b; c"),
+        (DB, {"details": ["a", "b", "c", "d"]}, "it.details: a; b; c; and 1 more"),
         (DB, {"details": ["a", "b", "c", "d", "e"]}, "it.details: a; b; c; and 2 more"),
         (DB, {"service": None}, "it.service: null, must be true"),
         (DB, {"safety_dump": None}, "it.safety_dump: null, must be proved or off"),
