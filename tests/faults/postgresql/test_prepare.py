@@ -273,7 +273,7 @@ def test_a_lost_slot_is_never_switched_to_and_prepare_builds_the_standby_again(p
         assert not refused.ok, verb
         if verb != "switch":
             assert "lost" in refused.stdout, refused.stdout[-3000:]
-            assert "was away for more than" in refused.stdout
+            assert "the standby was away for more log than" in refused.stdout
             assert "20_prepare.yml" in refused.stdout
     assert pair.guard("source")["status"] == "open"
     again = pair.must("prepare", "check")

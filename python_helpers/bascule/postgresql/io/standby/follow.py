@@ -189,9 +189,10 @@ def catch_up(component: str, side: str, *, budget: float, wait: bool = True) -> 
         slot = session.query(f"SELECT wal_status AS status FROM pg_replication_slots WHERE slot_name = '{spec.slot}'")
         missing = not slot
         if slot and slot[0]["status"] == "lost":
+            kept = session.value("SELECT current_setting('max_slot_wal_keep_size')")
             raise BasculeError(
                 expected=f"the slot of {spec.peer_side} to keep all the log that it needs",
-                found=f"it is lost: the standby was away for more than {spec.max_slot_wal_keep_size} of log",
+                found=f"it is lost: the standby was away for more log than {kept}",
                 state=f"{side} serves as before; {spec.peer_side} cannot follow and must not be switched to",
                 next_command=f"ansible-playbook playbooks/20_prepare.yml --limit {component} (builds it again)",
             )
