@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -92,6 +93,11 @@ def test_what_mkdir_has_made_is_made_durable(
     assert one.copy_to({"tls": Target("far", ("sh", "-c", "exit 1", "--"))})["tls"]
     assert one.copy_to({"tls": Target("far", ("sh", "-c", watched, "--"))}) == {}
     assert synced.read_text().split() == [*made, made[0]]
+    # Its copy is gone since, as on a host that was made anew.
+    shutil.rmtree(tmp_path / "tls/lib")
+    one.append("begin")
+    assert one.copy_to({"tls": Target("far", ("sh", "-c", watched, "--"))}) == {}
+    assert synced.read_text().split() == [*made, made[0], *made]
 
 
 def test_a_site_that_did_not_answer_at_first_has_nothing_that_is_durable(

@@ -205,14 +205,15 @@ class Journal:
         path = shlex.quote(f"{directory}/{name}.jsonl")
         place = shlex.quote(directory)
         # `mkdir -p` may have made every one of these, and none is there after a power cut unless its parent is synced.
-        # That was done when the chain's first entries came to the site, and is not done again while users wait.
+        # That was done when the chain's first entries came to the site, and is not done again while users wait, unless
+        # its copy is gone: a host may have been made anew.
         parent = Path(SITE_DIRECTORY).parent
-        above = "" if begun else shlex.join([directory, SITE_DIRECTORY, str(parent), str(parent.parent)])
+        above = shlex.join([directory, SITE_DIRECTORY, str(parent), str(parent.parent)])
         # A copy cut short must not swallow the line after it; an entry that arrives twice is the same entry.
         return (
-            f"set -e; umask 077; mkdir -p {place}; "
+            f"set -e; umask 077; first={'' if begun else 'yes'}; [ -e {path} ] || first=yes; mkdir -p {place}; "
             f'[ ! -s {path} ] || [ -z "$(tail -c 1 {path})" ] || echo >> {path}; '
-            f"cat >> {path}; sync {path} {above}"
+            f'cat >> {path}; sync {path}; [ -z "$first" ] || sync {above}'
         )
 
     @property
