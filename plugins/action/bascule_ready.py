@@ -26,6 +26,10 @@ modules:
   returned: always
   type: list
   elements: str
+not_built:
+  description: Why nothing was built ahead; the window takes longer then, and the phase goes on.
+  returned: when it could not be built
+  type: str
 """
 
 from pathlib import Path
@@ -47,5 +51,9 @@ class ActionModule(ControllerAction):
         folders = (Path(root) / role / "tasks" for root in constants.DEFAULT_ROLES_PATH)
         tasks = next((folder for folder in folders if folder.is_dir()), None)
         modules = ahead.modules_of(tasks, window.VERBS) if tasks else []
-        ahead.build(modules)
+        try:
+            ahead.build(modules)
+        # It saves time and decides nothing: no return waits for it. What was not built now is built when it is sent.
+        except Exception as error:
+            return {"modules": [], "not_built": f"{type(error).__name__}: {error}"}
         return {"modules": modules}

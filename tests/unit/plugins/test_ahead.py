@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from ansible import constants
 from ansible.executor import module_common
-from ansible.plugins.loader import init_plugin_loader, module_loader, module_utils_loader
+from ansible.plugins.loader import action_loader, init_plugin_loader, module_loader, module_utils_loader
 
 from bascule.plugin import ahead
 from bascule.run import window
@@ -64,3 +64,16 @@ def test_what_was_built_ahead_is_not_built_again(tmp_path: Path, monkeypatch: py
     ahead.build(["bascule_guest_note"])
     ahead.build(["bascule_guest_note"])
     assert packed == ["bascule_guest_note"]
+
+
+def test_what_cannot_be_built_ahead_holds_up_no_return(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another version of Ansible may pack its modules otherwise."""
+
+    def other(modules: Any) -> None:
+        raise TypeError("modify_module() got an unexpected keyword argument")
+
+    monkeypatch.setattr(ahead, "build", other)
+    action: Any = object.__new__(action_loader.get("bascule_ready", class_only=True))
+    done = action.act({}, {"component_role": "web_entrance"})
+    assert done["modules"] == []
+    assert "unexpected keyword" in done["not_built"]

@@ -2,6 +2,7 @@ from typing import Any
 
 connection_loader: Any
 module_loader: Any
+action_loader: Any
 module_utils_loader: Any
 
 def init_plugin_loader(prefix_collections_path: list[str]) -> None: ...
