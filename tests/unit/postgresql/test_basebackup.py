@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,7 +15,7 @@ from bascule.errors import BasculeError, CommandFailed
 from bascule.postgresql import conf
 from bascule.postgresql.io.cluster import cluster as cluster_cluster
 from bascule.postgresql.io.cluster import peer, settings
-from bascule.postgresql.io.standby import basebackup, prepare
+from bascule.postgresql.io.standby import basebackup, follow, prepare
 from bascule.system.io.process import Result
 
 from .test_files import make_spec
@@ -177,3 +178,34 @@ def test_a_full_disk_is_named_where_a_log_in_succeeds(monkeypatch: pytest.Monkey
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=free))
     assert peer.complaint(make_spec()).startswith(reason)
     assert bool(peer.complaint(make_spec())) == bool(reason)
+
+
+def test_a_directory_that_is_renamed_while_it_is_measured_counts_no_more(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    partial = tmp_path / "main.bascule-seed"
+    (partial / "base" / "4").mkdir(parents=True)
+    (partial / "base" / "4" / "1259").write_bytes(b"x" * 8192)
+    scandir = os.scandir
+
+    def at_its_most_inconvenient(path: Any) -> Any:
+        if str(path).endswith("base/4"):
+            partial.rename(tmp_path / "main")
+        return scandir(path)
+
+    whole = follow.size_of(partial)
+    monkeypatch.setattr(os, "scandir", at_its_most_inconvenient)
+    assert 0 <= follow.size_of(partial) < whole
+    assert not partial.exists()
+    assert follow.size_of(partial) == 0
+
+
+def test_a_directory_that_nobody_may_read_is_not_taken_as_empty(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def refused(path: Any) -> Any:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(os, "scandir", refused)
+    with pytest.raises(PermissionError):
+        follow.size_of(tmp_path)

@@ -6,6 +6,7 @@ that. Only what the switch itself has closed, and nobody has touched since, is p
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from pathlib import Path
@@ -368,12 +369,19 @@ def keep_aside(cluster: Cluster, epoch: str, guard: GuardState) -> None:
 def size_of(directory: Path) -> int:
     """Return the bytes a directory takes; what vanishes meanwhile does not count."""
     total = 0
-    for path in directory.rglob("*"):
-        try:
-            total += path.lstat().st_blocks * 512
-        except FileNotFoundError:
-            continue
+    # Not rglob: it stops at a directory that vanishes, and a base backup is renamed under whoever asks how far it is.
+    for path, directories, names in os.walk(directory, onerror=_vanished):
+        for name in (*directories, *names):
+            try:
+                total += os.lstat(os.path.join(path, name)).st_blocks * 512
+            except FileNotFoundError:
+                continue
     return total
+
+
+def _vanished(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):
+        raise error
 
 
 def _may_follow(component: str, side: str, epoch: str) -> GuardState:
