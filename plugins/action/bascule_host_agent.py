@@ -32,15 +32,14 @@ import base64
 import hashlib
 from typing import Any
 
-from ansible.plugins.action import ActionBase
-
 from bascule.agent.io import build
+from bascule.plugin.served import ModuleAction
 from bascule.system.io import storage
 
 _UNIT = "bascule-boot.service"
 
 
-class ActionModule(ActionBase):
+class ActionModule(ModuleAction):
     """See DOCUMENTATION."""
 
     _supports_check_mode = True

@@ -8,8 +8,8 @@ name: bascule_ready
 short_description: Build what the verbs of the window will send to machines
 description:
   - Stands before the first freeze of a phase, while users are served. Runs on the controller and connects to nothing.
-  - Packs every module that the component's role may use in freeze, sync, switch and thaw, so that none of it is done
-    while users wait. Changes nothing.
+  - Where a machine has no module server (see M(normal)), packs every module that the component's role may use in
+    freeze, sync, switch and thaw, so that none of it is done while users wait. Changes nothing.
 options: {}
 author:
   - The Bascule authors
@@ -37,7 +37,7 @@ from typing import Any
 
 from ansible import constants
 
-from bascule.plugin import ahead
+from bascule.plugin import ahead, served
 from bascule.plugin.action import ControllerAction, Scope
 from bascule.run import window
 
@@ -50,7 +50,8 @@ class ActionModule(ControllerAction):
         role = str(scope.get("component_role"))
         folders = (Path(root) / role / "tasks" for root in constants.DEFAULT_ROLES_PATH)
         tasks = next((folder for folder in folders if folder.is_dir()), None)
-        modules = ahead.modules_of(tasks, window.VERBS) if tasks else []
+        # A machine's server has them already.
+        modules = ahead.modules_of(tasks, window.VERBS) if tasks and not served.serves_all() else []
         try:
             ahead.build(modules)
         # It saves time and decides nothing: no return waits for it. What was not built now is built when it is sent.

@@ -2,3 +2,4 @@ from typing import Any
 
 DEFAULT_ROLES_PATH: list[str]
 config: Any
+_ACTION_SETUP: frozenset[str]

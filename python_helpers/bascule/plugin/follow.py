@@ -8,15 +8,15 @@ from __future__ import annotations
 import time
 from typing import Any, Optional
 
-from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
 from ..system import work
+from .served import ModuleAction
 
 Values = dict[str, Any]
 
 
-class FollowAction(ActionBase):
+class FollowAction(ModuleAction):
     """An action that calls the module of its own name until its unit has ended, and shows how far it is."""
 
     _supports_check_mode = True

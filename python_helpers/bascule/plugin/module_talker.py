@@ -1,0 +1,202 @@
+"""Hold the connection to a machine's module server for all processes of a playbook; runs as a program of its own.
+
+Ansible runs each task in a process that ends with it, so none of them can keep a connection. This one does. It listens
+on a socket that only its user can reach, passes requests on and answers back, several at once, and ends when the
+playbook's process ends.
+
+Its one argument is JSON: `command` (how to reach the machine), `socket`, `payload` (a zip file) with its `digest`,
+`watch` (the playbook's process), `patience` in seconds. It prints one line of JSON: `ready`, or `failed` with the exit
+status and the errors of the command. It needs the standard library only, and imports nothing of Bascule.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+from contextlib import suppress
+from typing import Any
+
+HEAD = struct.Struct("!II")
+# Also in module_server.py, which runs elsewhere.
+READY = b"BASCULE MODULES\n"
+ASKS = b"BASCULE WANTS "
+HAVE, NEED = b"nothing\n", b"payload\n"
+_CHUNK = 1 << 16
+Program = Any
+
+
+def main(configuration: dict[str, Any]) -> None:
+    """Connect, say how it went, and pass on what comes until the playbook or the connection ends."""
+    with tempfile.TemporaryFile() as errors:
+        server: Program = subprocess.Popen(
+            configuration["command"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, bufsize=0
+        )
+        try:
+            early = greet(server, configuration)
+            if early:
+                with suppress(subprocess.TimeoutExpired):
+                    server.wait(timeout=10)
+                said = {"state": "failed", "rc": server.poll(), "errors": _said(errors), "why": early}
+                print(json.dumps(said), flush=True)
+                return
+            with listen(configuration["socket"]) as entrance:
+                print(json.dumps({"state": "ready"}), flush=True)
+                os.dup2(os.open(os.devnull, os.O_RDWR), 1)
+                Talker(server, entrance, int(configuration["watch"])).run()
+        finally:
+            for what in (".socket", ".lock"):
+                with suppress(OSError):
+                    os.unlink(os.path.splitext(configuration["socket"])[0] + what)
+            for pipe in (server.stdin, server.stdout):
+                pipe.close()
+            server.terminate()
+            server.wait()
+
+
+def greet(server: Program, configuration: dict[str, Any]) -> str:
+    """Start the server at the other end; return why that did not work, or nothing."""
+    late = threading.Timer(float(configuration["patience"]), server.kill)
+    late.start()
+    try:
+        # A shell's greeting and what marks the other user come before it.
+        for line in server.stdout:
+            if line.startswith(ASKS):
+                break
+        else:
+            return "the program did not start"
+        if line == ASKS + NEED:
+            with open(configuration["payload"], "rb") as payload:
+                server.stdin.write(payload.read())
+        return "" if server.stdout.readline() == READY else "the modules could not be loaded"
+    except OSError as error:
+        return str(error)
+    finally:
+        late.cancel()
+
+
+def listen(path: str) -> socket.socket:
+    """Return a socket that listens at a path, which is there only when it does."""
+    entrance = socket.socket(socket.AF_UNIX)
+    entrance.bind(f"{path}.new")
+    entrance.listen(64)
+    os.rename(f"{path}.new", path)
+    return entrance
+
+
+class Talker:
+    """Passes frames between the tasks and the server. Whoever asks gets an answer, or the end of the connection."""
+
+    def __init__(self, server: Program, entrance: socket.socket, watched: int) -> None:
+        self._server = server
+        self._entrance = entrance
+        self._watched = watched
+        self._selector = selectors.DefaultSelector()
+        self._asking: dict[int, socket.socket] = {}
+        # What has come from a task, and what is still to go to one.
+        self._partial: dict[socket.socket, bytearray] = {}
+        self._answers: dict[socket.socket, bytearray] = {}
+        self._outgoing = bytearray()
+        self._incoming = bytearray()
+        self._number = 0
+
+    def run(self) -> None:
+        """Pass on until one side is gone."""
+        self._entrance.setblocking(False)
+        for pipe in (self._server.stdin, self._server.stdout):
+            os.set_blocking(pipe.fileno(), False)
+        watched, ended = os.pidfd_open(self._watched), os.pidfd_open(self._server.pid)
+        for watch in (watched, ended, self._entrance, self._server.stdout.fileno()):
+            self._selector.register(watch, selectors.EVENT_READ)
+        while True:
+            for key, _ in self._selector.select():
+                if key.fd == watched:
+                    return
+                if key.fd == self._server.stdout.fileno() or key.fd == ended:
+                    if not self._from_server():
+                        return
+                elif key.fd == self._server.stdin.fileno():
+                    self._to_server()
+                elif key.fd == self._entrance.fileno():
+                    asking, _ = self._entrance.accept()
+                    asking.setblocking(False)
+                    self._partial[asking] = bytearray()
+                    self._selector.register(asking, selectors.EVENT_READ)
+                elif isinstance(key.fileobj, socket.socket):
+                    (self._to_task if key.fileobj in self._answers else self._from_task)(key.fileobj)
+
+    def _from_task(self, asking: socket.socket) -> None:
+        found = asking.recv(_CHUNK)
+        if not found:
+            # It has ended before it had asked.
+            self._selector.unregister(asking)
+            del self._partial[asking]
+            asking.close()
+            return
+        whole = self._partial[asking]
+        whole += found
+        if len(whole) < HEAD.size or len(whole) < HEAD.size + HEAD.unpack_from(whole)[0]:
+            return
+        self._number += 1
+        self._asking[self._number] = asking
+        self._outgoing += HEAD.pack(HEAD.unpack_from(whole)[0], self._number) + whole[HEAD.size :]
+        self._selector.unregister(asking)
+        del self._partial[asking]
+        self._to_server()
+
+    def _to_server(self) -> None:
+        pipe = self._server.stdin.fileno()
+        with suppress(BlockingIOError, BrokenPipeError):
+            del self._outgoing[: os.write(pipe, self._outgoing)]
+        waits = pipe in self._selector.get_map()
+        if self._outgoing and not waits:
+            self._selector.register(pipe, selectors.EVENT_WRITE)
+        elif not self._outgoing and waits:
+            self._selector.unregister(pipe)
+
+    def _from_server(self) -> bool:
+        try:
+            found = os.read(self._server.stdout.fileno(), _CHUNK)
+        except BlockingIOError:
+            # The command has ended, and what it shares the connection with keeps its output open.
+            return False
+        self._incoming += found
+        while len(self._incoming) >= HEAD.size:
+            length, number = HEAD.unpack_from(self._incoming)
+            if len(self._incoming) < HEAD.size + length:
+                break
+            asking = self._asking.pop(number)
+            self._answers[asking] = self._incoming[: HEAD.size + length]
+            del self._incoming[: HEAD.size + length]
+            self._selector.register(asking, selectors.EVENT_WRITE)
+        return bool(found)
+
+    def _to_task(self, asking: socket.socket) -> None:
+        rest = self._answers[asking]
+        try:
+            del rest[: asking.send(rest)]
+        except OSError:
+            # It was ended meanwhile, and reads nothing any more.
+            rest.clear()
+        if not rest:
+            self._selector.unregister(asking)
+            del self._answers[asking]
+            asking.close()
+
+
+def _said(errors: Any) -> str:
+    errors.seek(0)
+    return str(errors.read()[-2000:].decode("utf-8", "replace"))
+
+
+if __name__ == "__main__":
+    # A lost terminal or an interrupt is the playbook's matter; this ends with it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    main(json.loads(sys.argv[1]))

@@ -1,0 +1,288 @@
+"""Modules that run through the machine's server: what they are given and what becomes of it, and when it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ansible.errors import AnsibleConnectionFailure
+
+from bascule.plugin import served
+
+MODULE = """
+import os, sys, time
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.bascule.plugin.module import run_module
+
+def main(module):
+    values = module.params
+    if values["note"]:
+        with open(values["note"], "w") as file:
+            file.write(str(os.getpid()))
+    if values["until"]:
+        while not os.path.exists(values["until"]):
+            time.sleep(0.01)
+        open(values["until"] + ".seen", "w").close()
+    if values["signal"]:
+        os.kill(os.getpid(), values["signal"])
+    print("noise", file=sys.stderr)
+    return {"changed": True, "said": values["say"] * values["times"], "process": os.getpid(), "session": os.getsid(0)}
+
+if __name__ == "__main__":
+    run_module({
+        "say": {"type": "str", "required": True}, "times": {"type": "int", "default": 1},
+        "until": {"type": "str", "default": ""}, "note": {"type": "str", "default": ""},
+        "signal": {"type": "int", "default": 0},
+    }, main)
+"""
+COMMAND = ["sh", "-c", f"echo a greeting; exec {sys.executable} -I -c"]
+PATIENCE_SECONDS = 60
+
+
+@pytest.fixture
+def place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
+    """A controller with one module; the playbook is a process that sleeps."""
+    (tmp_path / "bascule_say.py").write_text(MODULE)
+    # The path of a socket is short.
+    directory = Path(tempfile.mkdtemp(prefix="bascule-"))
+    monkeypatch.setattr(served, "PLACE", directory / "here")
+    monkeypatch.setattr(served, "THERE", str(directory / "there"))
+    monkeypatch.setattr(served, "_module_paths", lambda: [str(tmp_path / "bascule_say.py")])
+    served.payload.cache_clear()
+    playbook = subprocess.Popen(["sleep", "3600"])
+    monkeypatch.setattr(os, "getppid", lambda: playbook.pid)
+    yield directory
+    playbook.kill()
+    playbook.wait()
+    wait_until(lambda: not list(directory.glob("here/*.socket")))
+    served.payload.cache_clear()
+    shutil.rmtree(directory)
+
+
+def wait_until(there: Any) -> None:
+    """Wait for something that comes by itself."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not there():
+        assert time.monotonic() < deadline, "it does not come"
+        time.sleep(0.02)
+
+
+def server(command: list[str] = COMMAND) -> served.Server:
+    """The server behind a connection that is there."""
+    found = served.find(command, ["a machine"])
+    assert found is not None
+    return found
+
+
+def ask(**arguments: Any) -> dict[str, Any]:
+    """Have the module run; return the answer."""
+    return server().ask(
+        {
+            "module": "bascule_say",
+            "params": json.dumps({"ANSIBLE_MODULE_ARGS": {"_ansible_module_name": "bascule_say", **arguments}}),
+            "profile": "legacy",
+        }
+    )
+
+
+@pytest.mark.usefixtures("place")
+def test_a_module_runs_in_a_process_of_its_own_each_time() -> None:
+    answers = [ask(say="yes"), ask(say="yes")]
+    results = [json.loads(answer["out"]) for answer in answers]
+    assert [(answer["rc"], answer["err"]) for answer in answers] == [(0, "noise\n")] * 2
+    assert all(result["said"] == "yes" and result["changed"] for result in results)
+    assert len({result["process"] for result in results}) == 2
+    assert all(result["session"] == result["process"] for result in results)
+
+
+@pytest.mark.usefixtures("place")
+def test_what_is_long_comes_whole() -> None:
+    assert len(json.loads(ask(say="é" * 1000, times=5000)["out"])["said"]) == 5_000_000
+
+
+@pytest.mark.usefixtures("place")
+def test_a_module_that_fails_or_is_killed_says_so() -> None:
+    refused = ask(times=2)
+    assert refused["rc"] == 1
+    assert "missing required arguments: say" in json.loads(refused["out"])["msg"]
+    assert ask(say="x", signal=int(signal.SIGKILL))["rc"] == 128 + signal.SIGKILL
+    assert json.loads(ask(say="still there")["out"])["said"] == "still there"
+
+
+def test_nobody_waits_for_a_module_that_is_slow(place: Path) -> None:
+    slow = threading.Thread(target=ask, kwargs={"say": "late", "until": str(place / "go")})
+    slow.start()
+    assert json.loads(ask(say="soon")["out"])["said"] == "soon"
+    assert slow.is_alive()
+    (place / "go").touch()
+    slow.join(PATIENCE_SECONDS)
+    assert not slow.is_alive()
+
+
+def test_the_sources_are_sent_once_and_again_when_one_has_changed(place: Path, tmp_path: Path) -> None:
+    ask(say="x")
+    assert len(list((place / "there").iterdir())) == 1
+    assert list((place / "there").glob("*/ansible/modules/__pycache__/*.pyc"))
+    other = served.find(COMMAND, ["another machine with the same /run"])
+    assert other is not None
+    assert len(list((place / "there").iterdir())) == 1
+    (tmp_path / "bascule_say.py").write_text(MODULE + "\n# another\n")
+    served.payload.cache_clear()
+    assert served.find(COMMAND, ["a third"]) is not None
+    assert len(list((place / "there").iterdir())) == 2
+
+
+def test_what_runs_ends_in_peace_when_the_connection_ends(place: Path) -> None:
+    failures: list[BaseException] = []
+
+    def asks() -> None:
+        try:
+            ask(say="x", until=str(place / "go"), note=str(place / "runs"))
+        except AnsibleConnectionFailure as error:
+            failures.append(error)
+
+    asking = threading.Thread(target=asks)
+    asking.start()
+    wait_until((place / "runs").exists)
+    (talker,) = [
+        int(entry.name)
+        for entry in Path("/proc").iterdir()
+        if entry.name.isdigit() and str(place).encode() in _command(entry) and b"module_talker" in _command(entry)
+    ]
+    os.kill(talker, signal.SIGKILL)
+    asking.join(PATIENCE_SECONDS)
+    assert len(failures) == 1
+    assert "while bascule_say ran" in str(failures[0])
+    (place / "go").touch()
+    wait_until((place / "go.seen").exists)
+    # It is not left behind by what no longer listens.
+    for path in served.PLACE.glob("*.socket"):
+        path.unlink()
+
+
+def _command(entry: Path) -> bytes:
+    try:
+        return (entry / "cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+def test_a_server_ends_with_the_playbook(place: Path) -> None:
+    process = json.loads(ask(say="x")["out"])["process"]
+    assert process
+    os.kill(os.getppid(), signal.SIGKILL)
+    os.waitpid(os.getppid(), 0)
+    wait_until(lambda: not any(str(place).encode() in _command(entry) for entry in Path("/proc").glob("[0-9]*")))
+    assert not list(served.PLACE.glob("*.socket"))
+
+
+@pytest.mark.usefixtures("place")
+def test_what_was_killed_and_could_not_clear_up_is_started_again() -> None:
+    left = socket.socket(socket.AF_UNIX)
+    ask(say="x")
+    (path,) = served.PLACE.glob("*.socket")
+    path.unlink()
+    left.bind(str(path))
+    left.close()
+    assert json.loads(ask(say="again")["out"])["said"] == "again"
+
+
+@pytest.mark.usefixtures("place")
+def test_a_machine_that_cannot_be_reached_is_unreachable_and_asked_anew() -> None:
+    for _ in range(2):
+        with pytest.raises(AnsibleConnectionFailure, match="no route"):
+            served.find(["sh", "-c", "echo no route >&2; exit 255;"], ["a machine"])
+    assert not served.serves_all()
+
+
+@pytest.mark.parametrize("trouble", ["echo a password is required >&2; exit 1;", "exit 0;", "echo BASCULE WANTS ham;"])
+def test_where_there_can_be_no_server_it_is_left_to_ansible(place: Path, trouble: str) -> None:
+    tried = place / "tried"
+    command = ["sh", "-c", f"echo >>{tried}; {trouble}"]
+    assert served.find(command, ["a machine"]) is None
+    assert served.find(command, ["a machine"]) is None
+    assert tried.read_text() == "\n", "it was tried twice"
+    assert not served.serves_all()
+
+
+class Connection(SimpleNamespace):
+    """What Ansible knows of a connection."""
+
+    def __init__(self, become: Any, transport: str = "ssh", **options: Any) -> None:
+        super().__init__(transport=transport, become=become)
+        self.options = {"remote_user": "ops", "ssh_executable": "ssh", "host": "10.0.0.1", **options}
+
+    def get_option(self, name: str) -> Any:
+        """Return an option."""
+        return self.options.get(name)
+
+    def _build_command(self, *parts: str) -> list[bytes]:
+        return [part.encode() for part in parts if part != "ssh" or len(parts) < 3] or [b""]
+
+
+def sudo(**options: Any) -> Any:
+    """Become another user by sudo."""
+    return SimpleNamespace(name=options.pop("by", "sudo"), get_option=options.get)
+
+
+def test_a_connection_is_used_as_ansible_would() -> None:
+    found = served.connection_command(Connection(sudo()), {})
+    assert found is not None
+    assert found[0][-1] == "sudo -H -n /usr/bin/python3 -I -c"
+    assert "10.0.0.1" in found[0]
+    assert served.connection_command(Connection(None, remote_user="root"), {}) is not None
+
+
+@pytest.mark.parametrize(
+    "connection",
+    [
+        Connection(sudo(), transport="local"),
+        Connection(sudo(), password="secret"),
+        Connection(sudo(become_pass="secret")),
+        Connection(sudo(become_user="postgres")),
+        Connection(sudo(by="doas")),
+        Connection(sudo(become_flags="-H -S -i")),
+        Connection(sudo(become_exe="/opt/sudo")),
+        Connection(sudo(), private_key="secret"),
+        Connection(None),
+    ],
+    ids=[
+        "another connection",
+        "a password",
+        "sudo with a password",
+        "another user",
+        "another way",
+        "other flags",
+        "another sudo",
+        "a key in a variable",
+        "nobody's root",
+    ],
+)
+def test_what_takes_more_than_a_key_is_left_to_ansible(connection: Connection) -> None:
+    assert served.connection_command(connection, {}) is None
+
+
+@pytest.mark.parametrize(
+    ("variables", "python"),
+    [
+        ({}, "/usr/bin/python3"),
+        ({"ansible_python_interpreter": "auto_silent"}, "/usr/bin/python3"),
+        ({"ansible_python_interpreter": "/opt/python/bin/python3"}, "/opt/python/bin/python3"),
+        ({"ansible_facts": {"discovered_interpreter_python": "/usr/bin/python3.9"}}, "/usr/bin/python3.9"),
+    ],
+)
+def test_the_interpreter_is_the_declared_or_the_found_one(variables: dict[str, Any], python: str) -> None:
+    assert served.interpreter(variables) == python

@@ -1,0 +1,3 @@
+from typing import Any
+
+def remove_internal_keys(data: dict[str, Any]) -> None: ...
