@@ -8,7 +8,7 @@ name: bascule_ready
 short_description: Build what the verbs of the window will send to machines
 description:
   - Stands before the first freeze of a phase, while users are served. Runs on the controller and connects to nothing.
-  - Where a machine has no module server (see M(normal)), packs every module that the component's role may use in
+  - Where a machine has no module server (docs/design.md), packs every module that the component's role may use in
     freeze, sync, switch and thaw, so that none of it is done while users wait. Changes nothing.
 options: {}
 author:

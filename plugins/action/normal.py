@@ -1,36 +1,10 @@
-"""How every module runs that has no action of its own: ours by way of the machine's module server."""
+"""How every module runs that has no action of its own; Ansible looks for it under this name.
+
+A module of Bascule runs through a server on the machine, started over SSH when a playbook first needs it and gone when
+the playbook ends. Where there can be none, and for all other modules, this is what Ansible does by itself.
+"""
 
 from __future__ import annotations
-
-DOCUMENTATION = r"""
----
-name: normal
-short_description: Run a module
-description:
-  - Ansible asks for an action of this name for each module that has none of its own.
-  - A module of Bascule runs through a server on the machine, started over SSH when a playbook first needs it and gone
-    when the playbook ends. Where there can be none, and for all other modules, this is what Ansible does by itself.
-  - With C(bascule_module_server=false) a machine is served as Ansible does it.
-options: {}
-author:
-  - The Bascule authors
-"""
-
-EXAMPLES = r"""
-- name: Read the state of a side
-  bascule_guard:
-    component: accounts_db
-    side: db-mtp
-  delegate_to: db-mtp
-  become: true
-"""
-
-RETURN = r"""
-result:
-  description: What the module returns.
-  returned: always
-  type: dict
-"""
 
 from typing import Any
 
@@ -40,7 +14,7 @@ from bascule.plugin.served import ModuleAction
 
 
 class ActionModule(ModuleAction):
-    """See DOCUMENTATION. The action of that name in Ansible cannot be extended: this one stands in its place."""
+    """Stands in the place of the action of that name in Ansible, which cannot be extended under its own name."""
 
     _supports_check_mode = True
     _supports_async = True

@@ -14,6 +14,7 @@ import pytest
 
 from bascule.agent.commands import COMMANDS
 from bascule.agent.io import build
+from bascule.system.io import sources
 
 from .tree import MODULES, PACKAGE, PLUGINS, ROOT, syntax
 
@@ -68,7 +69,7 @@ def imports(path: Path) -> list[tuple[int, str]]:
 def imported(path: Path) -> frozenset[Path]:
     """Return the files of the package that a file of it imports, wherever in its text."""
     return frozenset(
-        found for found in build.imported(path) if found.is_file() and found.name != "__init__.py" and found != path
+        found for found in sources.imported(path) if found.is_file() and found.name != "__init__.py" and found != path
     )
 
 
@@ -89,12 +90,13 @@ def touches(path: Path) -> list[str]:
 
 def shipped_files() -> list[Path]:
     """Return everything a module or the host agent takes with it."""
-    found = set(build.shipped(PACKAGE, build.entries()))
+    # The module server is started by its text.
+    found = set(sources.shipped(PACKAGE, [*build.entries(), "plugin/module_server.py"]))
     for path in MODULES:
         for level, name in imports(path):
             if not level and name.startswith(f"{ALIAS}."):
                 relative = name.removeprefix(f"{ALIAS}.").replace(".", "/")
-                found |= set(build.shipped(PACKAGE, [f"{relative}.py"]))
+                found |= set(sources.shipped(PACKAGE, [f"{relative}.py"]))
     return [PACKAGE / name for name in sorted(found)]
 
 

@@ -33,8 +33,7 @@ from ansible.release import __version__
 from ansible.utils.display import Display
 from ansible.vars.clean import remove_internal_keys
 
-from ..agent.io import build
-from ..agent.io.build import PACKAGE
+from ..system.io.sources import PACKAGE, shipped
 from . import module_talker
 from .module_talker import HEAD
 
@@ -297,9 +296,9 @@ def _build(target: Path, modules: list[Path]) -> None:
     needed = {"plugin/module_server.py"}
     for path in modules:
         needed |= set(_imports(path))
-    content = {f"{_BASE}/bascule/{name}": PACKAGE / name for name in build.shipped(PACKAGE, needed)}
+    content = {f"{_BASE}/bascule/{name}": PACKAGE / name for name in shipped(PACKAGE, needed)}
     content |= {f"ansible/modules/{path.name}": path for path in modules}
-    theirs = Path(str(basic.__file__)).parents[1] / "module_utils"
+    theirs = Path(str(basic.__file__)).parent
     for path in sorted(theirs.rglob("*.py")):
         relative = path.relative_to(theirs)
         if relative.parts[0] not in _LEFT_OUT:
