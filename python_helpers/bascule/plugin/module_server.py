@@ -3,7 +3,8 @@
 The connection is a pair of pipes. Each request and each answer is a frame: its length, a number that the answer repeats
 (both four bytes, network order), and JSON. A request names a module and carries what Ansible would have sent it; the
 answer is what Ansible would have read: exit status, standard output, standard error. Every request runs in a process of
-its own, forked from this one, and several at once: nothing of a module stays here but what it has imported.
+its own, forked from this one, and several at once: nothing of a module stays here but what it has imported. An empty
+frame only shows a firewall on the way that the connection is in use.
 
 When the connection ends, no further module begins; one that runs is not disturbed.
 """
@@ -33,6 +34,8 @@ def main() -> None:
     os.dup2(nothing, 0)
     # What a module prints goes into its own answer; nothing else may come between the frames.
     os.dup2(2, 1)
+    # It stays, and must not be in the way of a mount.
+    os.chdir("/")
     importlib.import_module("ansible.module_utils.basic")
     os.write(answers, READY)
     Server(requests, answers).run()
@@ -73,7 +76,8 @@ class Server:
                 return
             frame = self._buffer[HEAD.size : HEAD.size + length]
             del self._buffer[: HEAD.size + length]
-            self._start(number, json.loads(frame))
+            if frame:
+                self._start(number, json.loads(frame))
 
     def _start(self, number: int, request: dict[str, Any]) -> None:
         name = f"{_MODULES}.{request['module']}"

@@ -30,6 +30,7 @@ READY = b"BASCULE MODULES\n"
 ASKS = b"BASCULE WANTS "
 HAVE, NEED = b"nothing\n", b"payload\n"
 _CHUNK = 1 << 16
+_QUIET_SECONDS = 20
 Program = Any
 
 
@@ -116,7 +117,12 @@ class Talker:
         for watch in (watched, ended, self._entrance, self._server.stdout.fileno()):
             self._selector.register(watch, selectors.EVENT_READ)
         while True:
-            for key, _ in self._selector.select():
+            ready = self._selector.select(_QUIET_SECONDS)
+            if not ready:
+                # A firewall forgets a connection that is quiet for long.
+                self._outgoing += HEAD.pack(0, 0)
+                self._to_server()
+            for key, _ in ready:
                 if key.fd == watched:
                     return
                 if key.fd == self._server.stdout.fileno() or key.fd == ended:

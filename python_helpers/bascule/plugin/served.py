@@ -56,7 +56,7 @@ _LEFT_OUT = ("facts", "powershell", "csharp")
 _BOOT = """
 import hashlib, io, os, shutil, sys, tempfile, zipfile
 place, digest, size = sys.argv[1], sys.argv[2], int(sys.argv[3])
-os.umask(0o022)
+umask = os.umask(0o022)
 os.makedirs(place, 0o700, exist_ok=True)
 package = os.path.join(place, digest)
 if os.path.isdir(package):
@@ -77,6 +77,7 @@ else:
         os.rename(partial, package)
     except OSError:
         shutil.rmtree(partial)
+os.umask(umask)
 sys.path.insert(0, package)
 from ansible.module_utils.bascule.plugin import module_server
 module_server.main()

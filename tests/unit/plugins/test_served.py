@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 from ansible.errors import AnsibleConnectionFailure
 
-from bascule.plugin import served
+from bascule.plugin import module_talker, served
 
 MODULE = """
 import os, sys, time
@@ -111,6 +111,12 @@ def test_a_module_runs_in_a_process_of_its_own_each_time() -> None:
 @pytest.mark.usefixtures("place")
 def test_what_is_long_comes_whole() -> None:
     assert len(json.loads(ask(say="é" * 1000, times=5000)["out"])["said"]) == 5_000_000
+
+
+@pytest.mark.usefixtures("place")
+def test_a_sign_of_life_is_no_request() -> None:
+    server()._talker.sendall(module_talker.HEAD.pack(0, 0))
+    assert json.loads(ask(say="yes")["out"])["said"] == "yes"
 
 
 @pytest.mark.usefixtures("place")
