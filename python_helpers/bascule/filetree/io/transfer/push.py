@@ -32,7 +32,6 @@ from . import by_name, entries, hard_links, owners, recheck, rsync
 from . import peer as transfer_peer
 from .rsync import Report
 
-_RETRY_PAUSE = 3.0
 _MARGIN_NS = 50_000_000
 
 
@@ -55,7 +54,7 @@ def push(side: Side, request: dict[str, Any], report: Report) -> dict[str, Any]:
     fence_side.check_source(side, side.tree)
     began_ns = time.time_ns() - _MARGIN_NS
     why, result = _doubt(side, asked), {}
-    attempt = 0
+    patience = rsync.Patience(final, retries, report)
     while not why:
         try:
             result = _by_names(side, asked, final, retries, report, float(request.get("stands_in", 0)))
@@ -63,11 +62,8 @@ def push(side: Side, request: dict[str, Any], report: Report) -> dict[str, Any]:
         except ScanNeeded as error:
             why = f"expected {error.expected}, found {error.found}"
         except LinkBroken as error:
-            if attempt >= retries:
+            if patience.ends(error.found):
                 raise
-            attempt += 1
-            report({"stage": "waiting for the link", "attempt": attempt, "message": error.found[-300:]})
-            time.sleep(_RETRY_PAUSE * attempt)
     if why:
         if request.get("stands_in"):
             _stand_still(side, float(request["stands_in"]))
@@ -80,7 +76,7 @@ def push(side: Side, request: dict[str, Any], report: Report) -> dict[str, Any]:
             theirs = pool.submit(ask, asked, "manifest")
             _, count, result["read_all_because"] = cache.take(side)
             result.update(read_files=count.read_files, peer_read_files=theirs.result()["read_files"])
-    result["retries"] = result.get("retries", 0) + attempt
+    result["retries"] = result.get("retries", 0) + patience.attempt
     fence_side.note(side, pushed_ns=began_ns)
     return {**result, "scan": why, "limit": asked.bwlimit}
 
