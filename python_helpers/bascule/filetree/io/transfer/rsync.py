@@ -16,7 +16,7 @@ from ... import transfer
 from ...transfer import Push
 
 _RETRY_PAUSE = 3.0
-# Users wait for the last transfer. Where the link stays away they are let in again where they were, which needs no link.
+# Users wait for the last transfer. Where the link stays away they are let in again where they were, without it.
 _FINAL_SECONDS = 15.0
 _NAMED = 20
 Report = Callable[[dict[str, Any]], None]
