@@ -71,6 +71,13 @@ options:
         returns when everything is connected; the V(push) that comes later finds the operation, or its outcome.
     type: int
     default: 0
+  stands_at:
+    description:
+      - The state in which the other side was seen, C(facts.agreed) of M(bascule_filetree_state) while nothing was
+        received since. Where the link is gone, a O(final) V(push) ends well when both have agreed on that state last,
+        and nothing has happened at this side since.
+    type: str
+    default: ""
   start:
     description: Start the unit, or find the one that runs; V(false) only looks.
     type: bool
@@ -137,6 +144,7 @@ OPTIONS = (
     "again",
     "retries",
     "stands_in",
+    "stands_at",
 )
 
 
@@ -175,6 +183,7 @@ if __name__ == "__main__":
             "again": {"type": "bool", "default": False},
             "retries": {"type": "int", "default": 3},
             "stands_in": {"type": "int", "default": 0},
+            "stands_at": {"type": "str", "default": ""},
             "start": {"type": "bool", "default": True},
             "id": {"type": "str", "default": ""},
             "wait": {"type": "int", "default": 10},

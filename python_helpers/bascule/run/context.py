@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..errors import PlanError
@@ -66,15 +66,25 @@ def dependencies(components: list[str], hostvars: Mapping[str, Any]) -> dict[str
 def journal_targets(
     declared: Any, hostvars: Mapping[str, Any], ssh_args: str, control_directory: str
 ) -> dict[str, Target]:
-    """Return how to reach the journal host of each site; `declared` is plan_journal_hosts."""
+    """Return how to reach the journal host of each site; `declared` is plan_journal_hosts.
+
+    Where a site has several, the others are spares of the first.
+    """
     declared = declared or {}
     if not isinstance(declared, Mapping):
-        raise PlanError(expected="plan_journal_hosts: a host for each site", found=repr(declared))
-    unknown = [f"{site}: {host}" for site, host in declared.items() if host not in hostvars]
+        raise PlanError(expected="plan_journal_hosts: a host, or several, for each site", found=repr(declared))
+    named = {
+        str(site): list(hosts) if isinstance(hosts, (list, tuple)) else [hosts] for site, hosts in declared.items()
+    }
+    unknown = [
+        f"{site}: {host or 'none'}" for site, hosts in named.items() for host in hosts or [""] if host not in hostvars
+    ]
     if unknown:
         raise PlanError(
             expected="plan_journal_hosts to name machines of the inventory", found=", ".join(map(str, unknown))
         )
-    return {
-        str(site): target(str(host), hostvars[host], ssh_args, control_directory) for site, host in declared.items()
-    }
+
+    def reach(host: Any) -> Target:
+        return target(str(host), hostvars[host], ssh_args, control_directory)
+
+    return {site: replace(reach(first), spares=tuple(map(reach, spares))) for site, (first, *spares) in named.items()}

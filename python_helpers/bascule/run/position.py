@@ -32,6 +32,8 @@ PLAYBOOKS = {
 }
 # A side that is open, and nobody answers for the other.
 _ALONE = frozenset({"source-alone", "source-frozen-alone", "target-alone", "target-frozen-alone"})
+# Both sides answer, and one of them, or neither, is open.
+_ANSWERS = frozenset({"source", "source-frozen", "target", "target-frozen", "held"})
 
 
 @dataclass(frozen=True)
@@ -308,7 +310,9 @@ def next_command(
         moving = ("cutover", "rollback") if last.outcome == OK else ("cutover", "rollback", "site_lost")
         waiting = any("frozen" in word for word in where) or last.phase in moving
         for site, command in (("source", back), ("target", go)):
-            if waiting and all(word.startswith(site) for word in where):
+            # What stands elsewhere and answers at both sides moves there with the copies of both sites.
+            moves = set() if silent or gone else _ANSWERS
+            if waiting and all(word.startswith(site) or word in moves for word in where):
                 return f"{command}, which lets users in again without the side that is silent"
         if any(s.given_up for s in standings) and all(s.given_up for s in standings if s.where in {"unread", *_ALONE}):
             return (

@@ -15,13 +15,17 @@ _LOCAL = ("local", "ansible.builtin.local")
 
 @dataclass(frozen=True)
 class Target:
-    """A machine, and the command that runs the script given as its last argument there."""
+    """A machine, and the command that runs the script given as its last argument there.
+
+    spares: other machines that can stand in for it.
+    """
 
     host: str
     argv: tuple[str, ...]
+    spares: tuple[Target, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain types."""
+        """Return plain types; a machine that was chosen has no spares any more."""
         return {"host": self.host, "argv": list(self.argv)}
 
     @classmethod

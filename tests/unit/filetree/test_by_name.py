@@ -436,6 +436,38 @@ def test_a_delta_that_waits_for_its_tree_gives_way_to_another(ends: Ends, monkey
     assert stopped == ["bascule-course_files-push"]
 
 
+def test_a_link_that_is_gone_stops_no_return_of_a_tree_in_which_nothing_has_happened(
+    ends: Ends, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Opened in the window, and left again before anybody came in: both hosts say that they hold the same."""
+    read_only = os.statvfs_result([0] * 8 + [os.ST_RDONLY, 255])
+    monkeypatch.setattr(os, "statvfs", lambda path: read_only)
+
+    def gone(*_: Any) -> Any:
+        raise LinkBroken(expected="the other side to answer", found="Connection timed out")
+
+    monkeypatch.setattr(transfer_push, "_by_names", gone)
+    options = {"address": "192.0.2.2", "final": True, "retries": 0}
+    stands_at = fence_side.facts(ends.passive)["agreed"]
+
+    def push(**more: Any) -> dict[str, Any]:
+        request = job._request(ends.active, "push", {**options, "stands_at": stands_at, **more})
+        return transfer_push.push(ends.active, request, lambda _: None)
+
+    found = push()
+    assert (found["equal"], found["changed_entries"], found["names"], found["scan"]) == (True, 0, 0, "")
+    for unsure in ({"stands_at": ""}, {"stands_at": "another"}, {"final": False}):
+        with pytest.raises(LinkBroken):
+            push(**unsure)
+    read_only = os.statvfs_result([0] * 10)
+    with pytest.raises(LinkBroken):
+        push()
+    read_only = os.statvfs_result([0] * 8 + [os.ST_RDONLY, 255])
+    ends.tell((CHANGED, b"a"))
+    with pytest.raises(LinkBroken):
+        push()
+
+
 def test_doubt_about_changes_is_never_an_empty_list() -> None:
     assert Changes(0, 0, frozenset(), frozenset(), False, "why").touches(b"a")
 

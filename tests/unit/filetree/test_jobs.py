@@ -195,6 +195,30 @@ def test_a_broken_link_is_gone_on_with_a_few_times(active: Kernel, monkeypatch: 
         run_push(active, retries=1)
 
 
+@pytest.mark.parametrize("final", [True, False])
+def test_users_do_not_wait_long_for_a_link_that_stays_away(
+    active: Kernel, monkeypatch: pytest.MonkeyPatch, final: bool
+) -> None:
+    clock = [0.0]
+    tried: list[float] = []
+
+    def gone(*_: Any) -> Any:
+        # As long as it takes to find out that nobody answers.
+        tried.append(clock[0])
+        clock[0] += 20
+        raise transfer.LinkBroken(expected="the other side to answer", found="Connection timed out")
+
+    monkeypatch.setattr(transfer_push, "_doubt", lambda side, asked: "")
+    monkeypatch.setattr(transfer_push, "_by_names", gone)
+    monkeypatch.setattr(transfer_rsync.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(transfer_rsync.time, "sleep", lambda seconds: clock.__setitem__(0, clock[0] + seconds))
+    with pytest.raises(transfer.LinkBroken):
+        run_push(active, final=final, retries=3)
+    # A last transfer that has lost its link for a moment goes on once more.
+    assert len(tried) == (2 if final else 4)
+    assert (clock[0] < 60) == final
+
+
 def test_verify_counts_what_changed_since_and_compares_the_rest(
     active: Kernel, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -151,6 +152,43 @@ def test_what_a_site_has_missed_is_made_good_by_the_next_decision(
     later, _ = read_copies("r1", sites)
     assert [len(later[site].entries) for site in sites] == [3, 3], "nothing twice"
     assert not list((tmp_path / "tls/copies/r1").glob("ctl2-d4.others*"))
+
+
+def test_another_machine_of_a_site_takes_the_copy_of_what_begins_while_the_first_is_dead(
+    journal: Callable[[str], Journal], sites: dict[str, Target], tmp_path: Path
+) -> None:
+    """A return of what has moved needs a copy at both sites: one dead machine must not hold it up."""
+    (tmp_path / "spare").mkdir()
+    spare = Target("db-tls", ("sh", "-c", f'cd "{tmp_path / "spare"}" && eval "$1"', "--"))
+    whole = {**sites, "tls": replace(sites["tls"], spares=(spare,))}
+    dead = {**sites, "tls": replace(UNREACHABLE, spares=(spare,))}
+    first = journal("d1")
+    first.start(whole, {})
+    first.append("begin", component="db")
+    assert first.copy_to(whole) == {}
+    assert not (tmp_path / "spare/copies").exists()
+    # A chain lies on one machine whole: what began on the first does not go on elsewhere.
+    first.append("end", component="db")
+    assert "no route" in first.copy_to(dead)["tls"]
+    second = journal("d2")
+    second.start(dead, {})
+    second.append("begin", component="db")
+    assert second.copy_to(dead) == {}
+    readings, silent = read_copies("r1", dead)
+    assert silent == {}
+    assert set(readings) == {"mtp", "tls (db-tls)"}
+    # What the dead one has is there as well, as far as the other site or this controller knows it.
+    assert chain.merge(readings["tls (db-tls)"].entries) == chain.merge(second.read().entries)
+    assert chain.problems(readings) == []
+    assert {start["epoch"] for start in read_starts(dead)} == {"d1", "d2"}
+    assert [one.host for one in second.known_targets().values()] == ["files-mtp", "db-tls"]
+    # It is back: both are read, and what begins now lies on the first again.
+    third = journal("d3")
+    third.start(whole, {})
+    assert third.copy_to(whole) == {}
+    assert (tmp_path / "tls/copies/r1/ctl-d3.jsonl").exists()
+    assert set(read_copies("r1", whole)[0]) == {"mtp", "tls", "tls (db-tls)"}
+    assert set(read_copies("r1", {"tls": replace(UNREACHABLE, spares=(UNREACHABLE,))})[1]) == {"tls"}
 
 
 def test_a_chain_that_does_not_hold_is_given_to_nobody(

@@ -120,13 +120,21 @@ def test_where_a_component_stands(source: GuardState | None, target: GuardState 
             "rollback.yml -e confirm=montpellier, which lets users in again",
         ),
         (["source-alone"], Last("sync", "sync", outcome="failed"), "make the machine that was not read reachable"),
-        (["source-alone", "held"], Last("cutover", "switch"), "make the machine that was not read reachable"),
+        # One has died before it could close, others have moved already and answer: one command brings all back.
+        (
+            ["source-frozen-alone", "target", "held", "source-frozen"],
+            Last("cutover", "switch", outcome="failed"),
+            "rollback.yml -e confirm=montpellier, which lets users in again",
+        ),
+        (["source-alone", "held"], Last("cutover", "switch"), "rollback.yml -e confirm=montpellier, which lets"),
+        (["source-alone", "unread"], Last("cutover", "switch"), "make the machine that was not read reachable"),
+        (["source-alone", "target-alone"], Last("cutover", "switch"), "make the machine that was not read reachable"),
         (
             ["target-frozen-alone", "target"],
             Last("rollback", "freeze"),
             "60_cutover.yml -e confirm=toulouse, which lets",
         ),
-        (["target-alone", "held"], Last("cutover", "thaw"), "make the machine that was not read reachable"),
+        (["target-alone", "held"], Last("cutover", "thaw"), "60_cutover.yml -e confirm=toulouse, which lets"),
         (["target-alone"], Last("verify", "verify", outcome="ok"), "make the machine that was not read reachable"),
         (["both", "unread"], Last("cutover", "switch"), "close one side by hand"),
     ],
@@ -134,6 +142,14 @@ def test_where_a_component_stands(source: GuardState | None, target: GuardState 
 def test_the_next_command(where: list[str], last: Last, command: str) -> None:
     standings = [position.Standing(f"c{i}", w, "") for i, w in enumerate(where)]
     assert command in position.next_command(standings, last, *NAMES)
+
+
+def test_nothing_moves_while_the_journal_of_a_site_is_silent_or_there_is_no_way_back() -> None:
+    standings = [position.Standing(f"c{i}", w, "") for i, w in enumerate(["source-frozen-alone", "target"])]
+    last = Last("cutover", "switch", outcome="failed")
+    for more in ({"silent": True}, {"gone": ["c1"]}):
+        said = position.next_command(standings, last, *NAMES, **more)
+        assert said.startswith("make the machine that was not read reachable"), said
 
 
 @pytest.mark.parametrize(

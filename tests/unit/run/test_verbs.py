@@ -68,6 +68,8 @@ def test_journal_hosts_are_machines_of_the_inventory() -> None:
     hostvars = {"a": {"ansible_host": "192.0.2.1"}}
     assert set(journal_targets({"mtp": "a"}, hostvars, "", "/tmp/c")) == {"mtp"}
     assert journal_targets(None, hostvars, "", "/tmp/c") == {}
-    for wrong in ({"mtp": "b"}, ["a"]):
+    several = journal_targets({"mtp": ["a", "b"]}, {**hostvars, "b": {}}, "", "/tmp/c")["mtp"]
+    assert (several.host, [one.host for one in several.spares]) == ("a", ["b"])
+    for wrong in ({"mtp": "b"}, ["a"], {"mtp": []}, {"mtp": ["a", "b"]}):
         with pytest.raises(PlanError, match="plan_journal_hosts"):
             journal_targets(wrong, hostvars, "", "/tmp/c")

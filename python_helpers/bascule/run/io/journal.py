@@ -8,11 +8,13 @@ import os
 import shlex
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ...errors import JournalError
 from ...system.io import remote, storage
+from ...system.io.remote import Answer
 from ...system.ssh import Target
 from .. import chain, runs
 from ..chain import Entry
@@ -23,6 +25,8 @@ _TIMEOUT = 20.0
 _SILENT = 60.0
 _FILE = "journal.jsonl"
 _TAIL = 1 << 16
+# Every machine that may hold a site's copy, in the declared order, and what it answered; by site.
+_Asked = Mapping[str, Sequence[tuple[Target, Answer]]]
 
 
 class Journal:
@@ -118,7 +122,8 @@ class Journal:
         with storage.locked(self.directory / "sites.lock"):
             if self.own():
                 return []
-            readings, errors = read_copies(self.run, targets)
+            asked = _ask_copies(self.run, targets)
+            readings, errors = _readings(asked)
             entries = chain.merge(self.read().entries, *(reading.entries for reading in readings.values()))
             self._refuse_other_plan(str(note.get("plan") or ""), runs.plans(runs.starts(entries)))
             self.append(
@@ -133,7 +138,9 @@ class Journal:
                 },
             )
             if not note.get("check_mode"):
-                self._make_good(entries, readings, targets)
+                chosen = {site: _first(places) for site, places in asked.items()}
+                storage.write_json(self._state, {"chosen": {site: where.host for site, where in chosen.items()}})
+                self._make_good(entries, asked, chosen)
                 # What was only tried must not stand before the run that is real.
                 self.publish()
             return runs.under_way(entries, self.controller)
@@ -150,12 +157,14 @@ class Journal:
     def copy_to(self, targets: Mapping[str, Target], *, insist: bool = True) -> dict[str, str]:
         """Bring each site's copy of this chain up to date; return the sites that failed, with the reason.
 
+        A chain lies on one machine of a site, whole: on the first that answered when it began.
         One worker copies for all that wait: those find nothing left to send. A site that has just been silent is asked
         again only where its copy is insisted on: every verb of every component would wait for it otherwise.
         """
         with storage.locked(self.directory / "sites.lock", wait=4 * _TIMEOUT):
-            state_path = self.directory / "sites" / f"{self.decision}.json"
-            state = storage.read_json(state_path) or {}
+            state = storage.read_json(self._state) or {}
+            chosen = state.get("chosen", {})
+            targets = {site: _named(where, str(chosen.get(site, ""))) for site, where in targets.items()}
             sent = {site: int(count) for site, count in state.get("sent", {}).items()}
             own = self.own()
             waiting = {
@@ -176,21 +185,24 @@ class Journal:
             silent |= {site: [now, reason] for site, reason in failed.items()}
             # The targets are kept so that the end of the playbook can be copied without inventory variables.
             kept = {**state.get("targets", {}), **{site: where.to_dict() for site, where in targets.items()}}
-            storage.write_json(state_path, {"sent": sent, "targets": kept, "silent": silent})
+            storage.write_json(self._state, {"chosen": chosen, "sent": sent, "targets": kept, "silent": silent})
         return {**failed, **skipped}
 
-    def _make_good(
-        self, known: Sequence[Entry], readings: Mapping[str, chain.Reading], targets: Mapping[str, Target]
-    ) -> None:
+    def _make_good(self, known: Sequence[Entry], asked: _Asked, chosen: Mapping[str, Target]) -> None:
         """Give a site that was silent what others hold of the run; one that is silent again gets it with the next."""
-        missing = {site: chain.lacking(known, reading.entries) for site, reading in readings.items()}
+        held = {
+            site: chain.merge(*(chain.parse(answer.output).entries for _, answer in places))
+            for site, places in asked.items()
+            if not all(answer.error for _, answer in places)
+        }
+        missing = {site: chain.lacking(known, entries) for site, entries in held.items()}
         texts = {site: "".join(map(chain.line, entries)) for site, entries in missing.items() if entries}
         script = self._append_script(f"{self._name}.others", begun=False)
-        remote.run_on({site: targets[site] for site in texts}, dict.fromkeys(texts, script), texts, _TIMEOUT)
+        remote.run_on({site: chosen[site] for site in texts}, dict.fromkeys(texts, script), texts, _TIMEOUT)
 
     def known_targets(self) -> dict[str, Target]:
         """Return the sites this decision has copied to before."""
-        state = storage.read_json(self.directory / "sites" / f"{self.decision}.json") or {}
+        state = storage.read_json(self._state) or {}
         return {site: Target.from_dict(data) for site, data in state.get("targets", {}).items()}
 
     def write_facts(self, component: str, verb: str, data: Mapping[str, Any]) -> Path:
@@ -217,6 +229,11 @@ class Journal:
         )
 
     @property
+    def _state(self) -> Path:
+        """Return the file that says how far the copies of this chain are."""
+        return self.directory / "sites" / f"{self.decision}.json"
+
+    @property
     def _name(self) -> str:
         return f"{self.controller}-{self.decision}"
 
@@ -228,19 +245,56 @@ class Journal:
 
 
 def read_copies(run: str, targets: Mapping[str, Target]) -> tuple[dict[str, chain.Reading], dict[str, str]]:
-    """Return what each reachable site holds of the run, and why the others could not be read."""
+    """Return what each place holds of the run, and why sites of which no machine answers could not be read.
+
+    A place is the site, or, where a site has several machines for it, the site and the other machine.
+    """
+    return _readings(_ask_copies(run, targets))
+
+
+def _ask_copies(run: str, targets: Mapping[str, Target]) -> _Asked:
     place = shlex.quote(f"{SITE_DIRECTORY}/{run}")
-    script = f"[ ! -d {place} ] || find {place} -name '*.jsonl' -type f -exec cat {{}} +"
-    answers = remote.run_on(targets, dict.fromkeys(targets, script), {}, _TIMEOUT)
-    readings = {site: chain.parse(answer.output) for site, answer in answers.items() if not answer.error}
-    return readings, {site: answer.error for site, answer in answers.items() if answer.error}
+    return _ask_all(targets, f"[ ! -d {place} ] || find {place} -name '*.jsonl' -type f -exec cat {{}} +")
+
+
+def _ask_all(targets: Mapping[str, Target], script: str) -> _Asked:
+    """Ask every machine of every site side by side."""
+    places = {
+        f"{site} {number}": one
+        for site, where in targets.items()
+        for number, one in enumerate((replace(where, spares=()), *where.spares))
+    }
+    answers = remote.run_on(places, dict.fromkeys(places, script), {}, _TIMEOUT)
+    return {site: [(places[key], answers[key]) for key in places if key.rpartition(" ")[0] == site] for site in targets}
+
+
+def _readings(asked: _Asked) -> tuple[dict[str, chain.Reading], dict[str, str]]:
+    readings: dict[str, chain.Reading] = {}
+    silent: dict[str, str] = {}
+    for site, places in asked.items():
+        for number, (where, answer) in enumerate(places):
+            if not answer.error:
+                readings[f"{site} ({where.host})" if number else site] = chain.parse(answer.output)
+        if all(answer.error for _, answer in places):
+            silent[site] = places[0][1].error
+    return readings, silent
+
+
+def _first(places: Sequence[tuple[Target, Answer]]) -> Target:
+    """Return the first machine that answered; the first one where none did."""
+    return next((where for where, answer in places if not answer.error), places[0][0])
+
+
+def _named(where: Target, host: str) -> Target:
+    """Return the machine of that name out of one and its spares; the first where there is none."""
+    return replace(next((one for one in (where, *where.spares) if one.host == host), where), spares=())
 
 
 def read_starts(targets: Mapping[str, Target]) -> list[Entry]:
     """Return the entries with which the chains of all runs begin, wherever a site that answers holds them."""
     find = f"find {SITE_DIRECTORY} -mindepth 2 -maxdepth 2 -name '*.jsonl' -type f -exec head -qn 1 {{}} +"
-    answers = remote.run_on(targets, dict.fromkeys(targets, f"[ ! -d {SITE_DIRECTORY} ] || {find}"), {}, _TIMEOUT)
-    return chain.merge(*(chain.parse(answer.output).entries for answer in answers.values()))
+    asked = _ask_all(targets, f"[ ! -d {SITE_DIRECTORY} ] || {find}")
+    return chain.merge(*(chain.parse(answer.output).entries for places in asked.values() for _, answer in places))
 
 
 def require_copies(failed: Mapping[str, str], wanted: Mapping[str, Target], both: bool, what: str) -> list[str]:

@@ -111,7 +111,8 @@ def _start(side: Side, unit: str, operation: str, options: dict[str, Any]) -> tu
 def _asked(request: dict[str, Any]) -> dict[str, Any]:
     """Return what two requests for the same have in common: each attempt keeps what it replaces in its own place."""
     push = {key: value for key, value in request.get("push", {}).items() if key != "backup_dir"}
-    return {**{key: value for key, value in request.items() if key not in ("id", "stands_in")}, "push": push}
+    own = ("id", "stands_in", "stands_at")
+    return {**{key: value for key, value in request.items() if key not in own}, "push": push}
 
 
 def _holds(side: Side, paths: dict[str, Any], before: dict[str, Any]) -> bool:
@@ -134,6 +135,7 @@ def _request(side: Side, operation: str, options: dict[str, Any]) -> dict[str, A
     if operation in ("push", "repair"):
         request["retries"] = options.get("retries", 3)
         request["stands_in"] = options.get("stands_in", 0)
+        request["stands_at"] = options.get("stands_at", "")
     if operation == "verify":
         request["again"] = bool(options.get("again"))
     return request

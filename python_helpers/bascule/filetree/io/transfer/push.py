@@ -32,7 +32,6 @@ from . import by_name, entries, hard_links, owners, recheck, rsync
 from . import peer as transfer_peer
 from .rsync import Report
 
-_RETRY_PAUSE = 3.0
 _MARGIN_NS = 50_000_000
 
 
@@ -55,7 +54,7 @@ def push(side: Side, request: dict[str, Any], report: Report) -> dict[str, Any]:
     fence_side.check_source(side, side.tree)
     began_ns = time.time_ns() - _MARGIN_NS
     why, result = _doubt(side, asked), {}
-    attempt = 0
+    patience = rsync.Patience(final, retries, report)
     while not why:
         try:
             result = _by_names(side, asked, final, retries, report, float(request.get("stands_in", 0)))
@@ -63,11 +62,10 @@ def push(side: Side, request: dict[str, Any], report: Report) -> dict[str, Any]:
         except ScanNeeded as error:
             why = f"expected {error.expected}, found {error.found}"
         except LinkBroken as error:
-            if attempt >= retries:
+            if final and (result := _nothing_left(side, str(request.get("stands_at") or ""))):
+                break
+            if patience.ends(error.found):
                 raise
-            attempt += 1
-            report({"stage": "waiting for the link", "attempt": attempt, "message": error.found[-300:]})
-            time.sleep(_RETRY_PAUSE * attempt)
     if why:
         if request.get("stands_in"):
             _stand_still(side, float(request["stands_in"]))
@@ -80,7 +78,7 @@ def push(side: Side, request: dict[str, Any], report: Report) -> dict[str, Any]:
             theirs = pool.submit(ask, asked, "manifest")
             _, count, result["read_all_because"] = cache.take(side)
             result.update(read_files=count.read_files, peer_read_files=theirs.result()["read_files"])
-    result["retries"] = result.get("retries", 0) + attempt
+    result["retries"] = result.get("retries", 0) + patience.attempt
     fence_side.note(side, pushed_ns=began_ns)
     return {**result, "scan": why, "limit": asked.bwlimit}
 
@@ -136,6 +134,20 @@ def still_true(side: Side, result: dict[str, Any]) -> bool:
     if mark is None or not result.get("equal") or not os.statvfs(side.tree).f_flag & os.ST_RDONLY:
         return False
     return client.mark(side.component) == mark
+
+
+def _nothing_left(side: Side, stands_at: str) -> dict[str, Any]:
+    """Return the outcome of a last transfer that has nothing to carry; empty when that is not certain without a link.
+
+    `stands_at` is the state in which the other side was seen, by another way than the link. It is the one that both
+    have agreed on last, and nothing has happened here since.
+    """
+    now = client.mark(side.component)
+    still = bool(os.statvfs(side.tree).f_flag & os.ST_RDONLY)
+    if now is None or not still or not stands_at or by_name.vouched(side, now) != stands_at:
+        return {}
+    nothing = {"rc": 0, "changes": [], "vanished": False, "changed_entries": 0, "bytes_changed": 0, "names": 0}
+    return {**nothing, "equal": True, "mark": vars(now)}
 
 
 def _stand_still(side: Side, seconds: float) -> None:

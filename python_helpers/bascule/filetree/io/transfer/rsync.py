@@ -16,8 +16,33 @@ from ... import transfer
 from ...transfer import Push
 
 _RETRY_PAUSE = 3.0
+# Users wait for the last transfer. Where the link stays away they are let in again where they were, without it.
+_FINAL_SECONDS = 15.0
 _NAMED = 20
 Report = Callable[[dict[str, Any]], None]
+
+
+class Patience:
+    """How long a link that has failed is waited for: a few times, and while users wait for the `final` one not long."""
+
+    def __init__(self, final: bool, retries: int, report: Report) -> None:
+        self.attempt = 0
+        self._final = final
+        self._retries = retries
+        self._report = report
+        self._failed = 0.0
+
+    def ends(self, message: str) -> bool:
+        """Take note of a failure; wait and return False, or return True when enough was tried."""
+        now = time.monotonic()
+        if self.attempt == 0:
+            self._failed = now
+        if self.attempt >= self._retries or (self._final and now - self._failed > _FINAL_SECONDS):
+            return True
+        self.attempt += 1
+        self._report({"stage": "waiting for the link", "attempt": self.attempt, "message": message[-300:]})
+        time.sleep(_RETRY_PAUSE * self.attempt)
+        return False
 
 
 @dataclass
@@ -49,19 +74,16 @@ def with_retries(
 ) -> tuple[int, list[str], dict[str, int], int]:
     """Go on where a broken link left off; every other failure is final. `first` waits for the names of `asked`."""
     all_changes: list[str] = []
-    attempt = 0
+    patience = Patience(final, retries, report)
     while True:
         if first is not None and not first.used:
             rc, changes, stats, stderr = _feed(first, Path(asked.names).read_bytes(), report)
         else:
             rc, changes, stats, stderr = once(asked, report)
         all_changes += changes
-        if rc not in transfer.LINK_FAILURES or attempt >= retries:
+        if rc not in transfer.LINK_FAILURES or patience.ends(stderr.strip()):
             transfer.judge(rc, stderr, final, asked.max_delete)
-            return rc, all_changes, stats, attempt
-        attempt += 1
-        report({"stage": "waiting for the link", "attempt": attempt, "message": stderr.strip()[-300:]})
-        time.sleep(_RETRY_PAUSE * attempt)
+            return rc, all_changes, stats, patience.attempt
 
 
 def once(asked: Push, report: Report) -> tuple[int, list[str], dict[str, int], str]:
