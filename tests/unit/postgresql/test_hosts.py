@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -328,6 +328,19 @@ def test_a_comparison_that_was_killed_goes_on_while_its_snapshot_is_held(
     found = comparison.collect("accounts_db", "db-mtp", "1.x", wait=0, question=None, let_go=False)
     assert (found["changed"], found["ended"]) == (True, False)
     assert started[0][-3:] == ["accounts_db", "--epoch", "1.x"]
+
+
+def test_a_database_is_asked_for_by_the_name_that_has_travelled(home: Path) -> None:
+    comparer = comparison.Comparer("accounts_db", "1.x")
+    comparer.connections = cast(Any, SimpleNamespace(open=lambda name: SimpleNamespace(close=lambda: None)))
+    table = {"chunks": {"0": [1, "a"]}}
+    schema = {"kinds": {"view": {"lines": {"app.v": "aa"}}}}
+    comparer.result = {"layout": "physical", "databases": {"t\udce9l": {"tables": {"app.t": table}, "schema": schema}}}
+    told = r"t\udce9l"
+    asked = {"salt": "x", "kinds": {told: ["view"]}, "tables": {told: {"app.t": {"step": "chunks"}}}}
+    answer = comparer._answer({"id": 1, "question": asked})
+    assert answer["tables"] == {told: {"app.t": table}}
+    assert set(answer["kinds"][told]["view"]["lines"]) == {"app.v"}
 
 
 def test_how_far_it_has_come_is_a_line_to_read() -> None:
