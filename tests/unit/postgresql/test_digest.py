@@ -70,6 +70,8 @@ class Session:
             return [{"name": "one", "hash": "aa"}]
         if sql == rows.optional_query():
             return []
+        if sql == rows.elsewhere_query():
+            return [{"schema": "app", "name": "far away"}]
         found = re.search(r'FROM ONLY "app"\."(\w+)" AS t(?: WHERE t.ctid >= \'\((\d+),0\))?', sql)
         assert found, sql
         name, first = found[1], int(found[2] or 0)
@@ -157,6 +159,14 @@ def test_every_chunk_is_asked_for_once(tmp_path: Path) -> None:
     assert kinds["table"]["lines"] == {"app.courses": "bb"}
     assert kinds["extension version"]["lines"] == {"one": "aa"}
     assert set(result["cluster"]["kinds"]) == {"role", "setting of all roles"}
+
+
+def test_tables_whose_rows_lie_elsewhere_are_named(tmp_path: Path) -> None:
+    result = fresh()
+    digester(Server(a=1), result, tmp_path).run(dumps())
+    found = result["databases"]["courses"]
+    assert found["elsewhere"] == ['app."far away"']
+    assert set(found["tables"]) == {"app.a"}
 
 
 def test_a_locked_schema_is_asked_for_again(tmp_path: Path) -> None:
