@@ -41,12 +41,14 @@ class Session:
 
     def __init__(self, server: Server) -> None:
         self.server = server
+        self.settings: list[Any] = []
 
     def close(self) -> None:
         """End it."""
 
     def execute(self, statements: Any, timeout: float | None = None) -> None:
         """Take statements; the snapshot may be gone."""
+        self.settings.append(statements)
         if str(statements).startswith("SET TRANSACTION SNAPSHOT") and self.server.gone:
             raise SqlError("a snapshot", "invalid snapshot identifier", "22023")
 
@@ -75,6 +77,7 @@ class Session:
         found = re.search(r'FROM ONLY "app"\."(\w+)" AS t(?: WHERE t.ctid >= \'\((\d+),0\))?', sql)
         assert found, sql
         name, first = found[1], int(found[2] or 0)
+        assert rows.AS_THEY_LIE in self.settings, "an index has rows in an order of its own"
         with self.server.lock:
             errors = self.server.errors.get(name)
             if errors:
