@@ -278,7 +278,8 @@ def test_a_copy_of_an_image_is_no_standby(stopped: Any, home: Path, monkeypatch:
 def result(status: str) -> dict[str, Any]:
     """Make a digest that has come so far."""
     tables = {"a.done": {"status": "done", "rows": 1}, "a.left": {"status": "pending", "rows": 0}}
-    return {"status": status, "databases": {"courses": {"tables": tables, "schema": {}}}}
+    courses = {"tables": tables, "schema": {}, "listed": True}
+    return {"status": status, "databases": {"courses": courses, "later": {"tables": {}, "schema": {}}}}
 
 
 @pytest.fixture
@@ -300,6 +301,9 @@ def test_a_comparison_that_died_proves_what_it_has_done(home: Path, running: Cal
     assert found["status"] == "cut"
     tables = found["databases"]["courses"]["tables"]
     assert (tables["a.done"]["status"], tables["a.left"]["status"]) == ("done", "not_proved")
+    # What was not even listed is no difference: nobody knows what is there.
+    assert "reason" not in found["databases"]["courses"]
+    assert found["databases"]["later"]["reason"] == "the comparison was ended from outside"
 
 
 def test_a_comparison_that_never_was(home: Path, running: Callable[[bool], None]) -> None:

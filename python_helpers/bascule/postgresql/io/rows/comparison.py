@@ -238,6 +238,9 @@ def _failed(error: BasculeError) -> dict[str, str]:
 
 def _give_up(result: dict[str, Any], reason: str) -> None:
     for database in result["databases"].values():
+        if not database.get("listed") and not database.get("reason"):
+            # Which tables it has is not known: none of the other side's exists there only.
+            database["reason"] = reason
         for table in database["tables"].values():
             if table["status"] == "pending":
                 table.update(status="not_proved", reason=reason)
