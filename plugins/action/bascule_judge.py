@@ -25,6 +25,11 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+msg:
+  description: What no comparison looked at, by component and name, each with the reason.
+  returned: always
+  type: list
+  elements: str
 overridden:
   description: The reasons that were let pass, with why.
   returned: always
@@ -46,6 +51,8 @@ class ActionModule(ControllerAction):
         """Judge."""
         if self.check_mode:
             # Nothing was verified, and nothing is claimed.
-            return {"overridden": []}
-        passed = standing.must_be_proved(scope, Journal.current().read().entries, {})
-        return {"overridden": passed, **({"warnings": passed} if passed else {})}
+            return {"overridden": [], "msg": []}
+        entries = list(Journal.current().read().entries)
+        passed = standing.must_be_proved(scope, entries, {})
+        told = [f"not compared: {line}" for line in standing.left_out(scope, entries)]
+        return {"overridden": passed, "msg": told, **({"warnings": passed} if passed else {})}

@@ -31,7 +31,7 @@ from ansible.utils.display import Display
 from bascule.run.display import Progress
 
 # Tasks whose message is meant for the reader.
-SPEAKING = frozenset({"bascule_where", "bascule_go", "debug"})
+SPEAKING = frozenset({"bascule_where", "bascule_go", "bascule_judge", "debug"})
 _COLOURS = {"good": "green", "changed": "yellow", "bad": "red", "head": "bright blue"}
 
 

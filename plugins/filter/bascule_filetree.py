@@ -42,9 +42,24 @@ def bascule_files_faults(
     )
 
 
+def bascule_files_left_out(survey: Mapping[str, Any]) -> dict[str, str]:
+    """Return what no manifest compares, by name, each with the reason."""
+    return audit.left_out(survey)
+
+
+def bascule_files_apart(survey: Mapping[str, Any]) -> list[str]:
+    """Return what lies in a tree and was not entered."""
+    return audit.apart(survey)
+
+
 class FilterModule:
     """The filters of this file."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         """Return them by name."""
-        return {"bascule_files_decide": bascule_files_decide, "bascule_files_faults": bascule_files_faults}
+        return {
+            "bascule_files_apart": bascule_files_apart,
+            "bascule_files_decide": bascule_files_decide,
+            "bascule_files_faults": bascule_files_faults,
+            "bascule_files_left_out": bascule_files_left_out,
+        }

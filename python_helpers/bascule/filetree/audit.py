@@ -63,6 +63,19 @@ def faults(
     return found
 
 
+def left_out(survey: Found) -> dict[str, str]:
+    """Return what no transfer carries and no manifest compares, each with how many entries of a tree have it."""
+    found = {name: f"{count} entries have it, no transfer carries it" for name, count in survey["not_carried"].items()}
+    if survey["flags_unknown"]:
+        found["flags"] = f"neither the kernel nor the file system tells those of {survey['flags_unknown']} entries"
+    return found
+
+
+def apart(survey: Found) -> list[str]:
+    """Return what lies in a tree and was not entered: nobody has compared it."""
+    return [f"not entered: {one}" for one in _blocked("the active side", survey, "apart")]
+
+
 def _blocked(name: str, survey: Found, what: str) -> list[str]:
     found = survey.get("blocking", {}).get(what, {})
     if not found.get("count"):

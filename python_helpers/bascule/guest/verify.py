@@ -41,12 +41,16 @@ def compare(
         "disks_different": 0,
         "disks_stateless": 0,
         "details": details,
+        "not_compared": {},
     }
     if receipt is None or not receipt.position:
         return result
     if STATELESS in receipt.position:
-        # Not compared, and not called equal: what the guest wrote on its own disks was dropped, as its plan declares.
+        # Not called equal either: what the guest wrote on its own disks was dropped, as its plan declares.
         result["disks_stateless"] = len(passive.disks)
+        result["not_compared"] = {
+            disk.name: "declared stateless: what was written there was dropped" for disk in passive.disks
+        }
         return result
     noted = switched.get("receipt") or {}
     if str(noted.get("epoch", "")) != str(receipt.epoch):
@@ -59,6 +63,8 @@ def compare(
         readings = {"the receipt": noted.get("position", {}).get(name), "the opened side": reached.get(name)}
         if now:
             readings[f"{passive.machine} now"] = now.get(name)
+        else:
+            result["not_compared"][f"{name} at {passive.machine} now"] = "it was used since: by a proof boot or a delta"
         wrong = [f"{where}: {found}" for where, found in readings.items() if found != digest]
         if wrong:
             result["disks_different"] += 1

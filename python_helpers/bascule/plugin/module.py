@@ -10,6 +10,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..errors import BasculeError
 from ..system import work
+from ..system.readable import readable
 
 # Options of many modules; plugins/doc_fragments/bascule.py documents them.
 COMPONENT: dict[str, Any] = {"component": {"type": "str", "required": True}}
@@ -28,5 +29,5 @@ def run_module(argument_spec: dict[str, Any], main: Callable[[AnsibleModule], di
     try:
         result = work.measured(lambda: main(module))
     except BasculeError as error:
-        module.fail_json(msg=error.message(), error=type(error).__name__, **error.fields())
-    module.exit_json(**{"changed": False, **result})
+        module.fail_json(**readable({"msg": error.message(), "error": type(error).__name__, **error.fields()}))
+    module.exit_json(**readable({"changed": False, **result}))

@@ -91,6 +91,12 @@ def must_be_proved(scope: Scope, entries: Iterable[Mapping[str, Any]], opened: M
     return passed
 
 
+def left_out(scope: Scope, entries: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return lines about what the last verifications of the play's components did not look at."""
+    known = list(entries)
+    return [line for name in scope.in_play for line in proof.left_out(name, proof.last_proof(known, name)[0] or {})]
+
+
 def opened_under(scope: Scope, name: str) -> str:
     """Return the epoch under which the one open side of a component was opened; empty when there is not one."""
     opened = [one for one in _registered(scope, name).values() if one.status == rule.OPEN]

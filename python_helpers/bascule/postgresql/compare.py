@@ -25,8 +25,8 @@ class Comparison:
     rows_not_proved: int = 0
     details: list[str] = field(default_factory=list)
     not_proved: list[str] = field(default_factory=list)
-    # What a reader should know, and is no difference.
-    notes: list[str] = field(default_factory=list)
+    # What was not looked at, by name, each with the reason: no difference, and not called equal.
+    not_compared: dict[str, str] = field(default_factory=dict)
     tables: dict[str, str] = field(default_factory=dict)
     # Of how many tables which kind of digest was compared.
     digested: dict[str, int] = field(default_factory=dict)
@@ -53,7 +53,7 @@ class Comparison:
             "rows_not_proved": self.rows_not_proved,
             "details": self.details,
             "not_proved": self.not_proved,
-            "notes": self.notes,
+            "not_compared": self.not_compared,
             "tables": self.tables,
             "digested": self.digested,
             "counted": self.counted,
@@ -102,6 +102,9 @@ def compare(active: Mapping[str, Any], passive: Mapping[str, Any]) -> Comparison
             result.doubt(f"database {rows.ident(database)}: {reason}", seen)
             continue
         _compare_tables(database, one, other, result)
+        for name in {*one.get("elsewhere", ()), *other.get("elsewhere", ())}:
+            label = table_label(database, name)
+            result.not_compared[f"foreign table {label}"] = "its rows lie at another server: compared by its definition"
         _compare_sequences(database, one["sequences"], other["sequences"], result)
         _compare_schema(database, one["schema"], other["schema"], result)
     for name in sorted({*active.get("left_out", ()), *passive.get("left_out", ())}):
@@ -141,7 +144,7 @@ def _compare_tables(database: str, one: Mapping[str, Any], other: Mapping[str, A
         elif a.get("derived") and a["layout"] == rows.LOGICAL:
             # A restore fills it anew from its query; that is part of the schema, which is compared.
             result.tables[label] = "by definition"
-            result.notes.append(f"materialized view {label} is stale at one side: it is compared by its definition")
+            result.not_compared[f"materialized view {label}"] = "stale at one side: compared by its definition"
         else:
             result.tables[label] = "different"
             result.rows_compared += total
@@ -220,6 +223,8 @@ def _consistency(active: Mapping[str, Any], passive: Mapping[str, Any], result: 
     }
     if not checked:
         result.consistency["skipped"] = ["nothing was checked"]
+    if result.consistency["skipped"]:
+        result.not_compared["indexes and heaps"] = "; ".join(result.consistency["skipped"])
     result.details += [f"not consistent: {text}" for text in result.consistency["findings"]]
 
 

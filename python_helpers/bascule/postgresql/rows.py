@@ -162,6 +162,14 @@ def tables_query(version: int) -> str:
     )
 
 
+def elsewhere_query() -> str:
+    """Return the query that names the tables whose rows lie at another server."""
+    return (
+        "SELECT n.nspname AS schema, c.relname AS name FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
+        "WHERE c.relkind = 'f' ORDER BY 1, 2"
+    )
+
+
 def large_objects(table: Mapping[str, Any]) -> dict[str, Any]:
     """Return the table of large objects as a restored copy is compared: whole objects, whatever their pages."""
     whole = "(SELECT m.oid AS loid, pg_catalog.lo_get(m.oid) AS data FROM pg_catalog.pg_largeobject_metadata AS m)"

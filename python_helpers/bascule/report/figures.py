@@ -12,7 +12,7 @@ from typing import Any
 
 from .digests import row_digests
 from .intervals import longest_gap, unended
-from .proof import doubts
+from .proof import NOT_COMPARED, doubts, left_out
 from .records import ClientAccount, Leg, Lookup, ProbeAccount
 from .writers import divergent_operations, divergent_probes, largest_probe_gap, two_writers_seconds
 
@@ -88,6 +88,7 @@ def leg_figures(given: LegInput) -> dict[str, Any]:
     }
     proofs = [doubt.text() for name in sorted(given.facts) for doubt in doubts(name, given.facts[name])]
     figures["not_proved"] = proofs if given.facts else None
+    figures[NOT_COMPARED] = [line for name in sorted(given.facts) for line in left_out(name, given.facts[name])]
     for name in COMPARISONS:
         figures[name] = fact_sum(given.facts.values(), name)
     figures["guests_moved"] = guests_moved(given.facts.values())

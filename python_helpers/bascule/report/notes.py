@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .digests import digest_lines
+from .proof import NOT_COMPARED
 from .scans import scan_lines
 from .windows import slow_lines, window_lines
 
@@ -17,4 +18,7 @@ def note_lines(summary: Mapping[str, Any]) -> dict[str, list[str]]:
         "windows": window_lines(summary),
         "row_digests": digest_lines(summary),
         "full_scans": scan_lines(summary),
+        NOT_COMPARED: [
+            f"{leg}: {line}" for leg in ("forward", "back") for line in summary.get(leg, {}).get(NOT_COMPARED) or []
+        ],
     }

@@ -14,6 +14,8 @@ VERIFY = "verify"
 # What bascule_record adds to the facts of a verification: the role, and under which epoch the active side was opened.
 ROLE, OPENED = "role", "opened"
 ADOPTED = "0.adopted"
+# What a comparison did not look at, by name, each with the reason: no doubt by itself, but a reader has to see it.
+NOT_COMPARED = "not_compared"
 # Of these, a figure of a role that is not known here has to have looked at something.
 _LOOKED = ("_compared", "_checked", "_passed")
 _NONE_OF = ("_different", "_not_proved")
@@ -25,6 +27,7 @@ class Rule:
 
     `zero`: numbers that must be 0. `some`: groups of numbers, of each at least one above 0. `full`: what must not be
     empty. `nothing`: lists that must be empty. `true`: what must be true. `one_of`: the words that are no doubt.
+    `told`: what was left out, each with the reason; nothing may be left out, but not silently.
     """
 
     zero: tuple[str, ...] = ()
@@ -33,6 +36,7 @@ class Rule:
     nothing: tuple[str, ...] = ()
     true: tuple[str, ...] = ()
     one_of: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    told: tuple[str, ...] = ()
 
 
 RULES = {
@@ -44,12 +48,15 @@ RULES = {
         true=("service",),
         # `off`: the plan declares none.
         one_of={"safety_dump": ("proved", "off")},
+        told=(NOT_COMPARED,),
     ),
     "rsync_delta_sync": Rule(
         zero=("files_different", "files_not_proved"),
         some=(("files_compared",),),
+        nothing=("not_proved",),
         # `off`: the plan declares nobody who writes from outside.
         one_of={"fence_from_outside": ("refused", "off")},
+        told=(NOT_COMPARED,),
     ),
     "proxmox_guest": Rule(
         zero=("disks_different",),
@@ -57,6 +64,7 @@ RULES = {
         some=(("disks_compared", "disks_stateless"),),
         full=("active_side", "asked"),
         nothing=("details",),
+        told=(NOT_COMPARED,),
     ),
     "web_entrance": Rule(some=(("requests_passed",),), full=("active_side",)),
     "dns_switchover": Rule(some=(("answers_checked",),), full=("active_side", "servers"), nothing=("details",)),
@@ -121,12 +129,19 @@ def doubts(component: str, facts: Mapping[str, Any] | None) -> list[Doubt]:
     for group in rule.some:
         found += _none_above_zero(component, group, facts)
     found += [Doubt(component, name, "nothing is recorded") for name in rule.full if not facts.get(name)]
+    found += [Doubt(component, name, why) for name in rule.told if (why := _untold(facts.get(name)))]
     for name, words in rule.one_of.items():
         if facts.get(name) not in words:
             why = str(facts.get(f"{name}_reason") or "")
             said = f"{_shown(facts.get(name))}{f' ({why})' if why else ''}, must be {' or '.join(words)}"
             found.append(Doubt(component, name, said))
     return found
+
+
+def left_out(component: str, facts: Mapping[str, Any]) -> list[str]:
+    """Return lines about what the comparison of a component did not look at."""
+    told = facts.get(NOT_COMPARED)
+    return [f"{component}: {name}: {why}" for name, why in sorted(told.items())] if isinstance(told, Mapping) else []
 
 
 def last_proof(entries: Iterable[Mapping[str, Any]], component: str) -> tuple[Mapping[str, Any] | None, list[Doubt]]:
@@ -188,6 +203,13 @@ def _not_nothing(facts: Mapping[str, Any], name: str) -> str:
     if not isinstance(value, (list, tuple)):
         return f"{_shown(value)}: nobody has looked"
     return "; ".join([*(str(one) for one in value[:3]), *([f"and {len(value) - 3} more"] if len(value) > 3 else [])])
+
+
+def _untold(value: Any) -> str:
+    if not isinstance(value, Mapping):
+        return f"{_shown(value)}: nobody has said what was not compared"
+    unsaid = [str(name) for name, why in value.items() if not (isinstance(why, str) and why.strip())]
+    return f"nobody has said why these were not compared: {', '.join(unsaid)}" if unsaid else ""
 
 
 def _none_above_zero(component: str, group: tuple[str, ...], facts: Mapping[str, Any]) -> list[Doubt]:

@@ -67,6 +67,10 @@ _WORDS: dict[str, dict[str, str]] = {
         "en": "Trees looked at whole, instead of the names that had changed",
         "fr": "Arborescences lues en entier, au lieu des seuls noms modifiés",
     },
+    "not_compared": {
+        "en": "What no comparison looked at, which is therefore not called equal",
+        "fr": "Ce qu'aucune comparaison n'a regardé, et qui n'est donc pas dit égal",
+    },
     "guests_moved": {"en": "Guests moved", "fr": "Machines virtuelles déplacées"},
 }
 

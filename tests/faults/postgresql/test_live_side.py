@@ -70,6 +70,12 @@ def settings(pair: Pair) -> dict[str, str]:
     return {name: pair.sql("source", f"show {name}") for name in names}
 
 
+def rules(pair: Pair) -> list[str]:
+    """Who is let in at the source, in the order in which the server looks."""
+    columns = "type, database, user_name, address, auth_method"
+    return pair.sql("source", f"select {columns} from pg_hba_file_rules order by line_number").splitlines()
+
+
 def test_what_is_not_read_is_refused_by_name(pair: Pair) -> None:
     source, target = pair.host("source"), pair.host("target")
     main = f"{CONFIG}/postgresql.conf"
@@ -105,7 +111,7 @@ def test_data_that_lies_elsewhere_is_refused_until_it_is_declared(elsewhere: Pai
 
 def test_nothing_that_clients_and_standbys_meet_is_changed(declared: Pair) -> None:
     pair = declared
-    before = settings(pair)
+    before, told = settings(pair), rules(pair)
     secret = pair.must_run("source", ["cat", "/etc/lab/secrets/app_password"]).strip()
     clients = (("courses", secret), ("old", "old"))
     assert [knock(pair, *who).out.strip() for who in clients] == ["TLSv1.2", "TLSv1.2"]
@@ -114,15 +120,14 @@ def test_nothing_that_clients_and_standbys_meet_is_changed(declared: Pair) -> No
     assert pair.sql("target", "show data_directory") == "/srv/pg/15/main"
     assert settings(pair) == before
     assert [knock(pair, *who).out.strip() for who in clients] == ["TLSv1.2", "TLSv1.2"]
-    rules = pair.sql(
-        "source", "select type, database, user_name, auth_method from pg_hba_file_rules order by line_number"
-    )
-    assert rules.splitlines()[:4] == [
-        "hostssl|{replication}|{bascule_replication}|scram-sha-256",
-        "hostssl|{postgres}|{bascule_replication}|scram-sha-256",
-        "local|{all}|{postgres}|peer",
-        "local|{all}|{all}|scram-sha-256",
-    ], rules
+    after = rules(pair)
+    own = sum("{bascule_replication}" in rule for rule in after)
+    hosts = tuple(f"|{address}|scram-sha-256" for address in pair.addresses.values())
+    # First comes the account that carries the log and knocks, from the two hosts alone.
+    assert 0 < own == sum("{bascule_replication}" in rule and rule.endswith(hosts) for rule in after[:own]), after
+    # All others are as they were, in their order; behind them those of the declared clients.
+    assert after[own : own + len(told)] == told
+    assert {rule.split("|")[2] for rule in after[own + len(told) :]} == {"{courses}", "{lab_probe}"}
 
 
 def test_a_verify_that_fails_holds_nobody_back_and_the_way_back_leaves_all_as_it_was(declared: Pair) -> None:

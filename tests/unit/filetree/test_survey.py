@@ -48,7 +48,14 @@ def test_a_survey_counts_entries_and_bytes(root: Path) -> None:
         "too_long": 0, "partial": 0, "unchangeable": 0, "apart": 0,
     }  # fmt: skip
     # Nobody is told that these are equal.
-    assert found.not_carried["time of birth"] == 6
+    told = {"not_carried": found.not_carried, "flags_unknown": found.flags_unknown}
+    assert audit.left_out(told) == {"time of birth": "6 entries have it, no transfer carries it"}
+    told = {"not_carried": {"project id": 2}, "flags_unknown": 3}
+    assert audit.left_out(told) == {
+        "project id": "2 entries have it, no transfer carries it",
+        "flags": "neither the kernel nor the file system tells those of 3 entries",
+    }
+    assert audit.apart({"blocking": found.blocking()}) == []
 
 
 @pytest.fixture
@@ -113,6 +120,9 @@ def test_a_subvolume_inside_the_tree_is_named(root: Path, monkeypatch: pytest.Mo
         "a", {"survey": {"blocking": found.blocking()}}, "b", {}, room_percent=0, clock_difference=0, clock_limit=1
     )
     assert any("a has 1 directories of another device" in one for one in said)
+    (unproved,) = audit.apart({"blocking": found.blocking()})
+    assert unproved.startswith("not entered: the active side has 1 directories of another device")
+    assert unproved.endswith("among them a/b")
 
 
 def test_what_nobody_can_replace_and_what_has_flags_is_counted(root: Path) -> None:

@@ -424,7 +424,10 @@ def test_verification_compares_three_readings(prepared: Any) -> None:
     switched = {"receipt": receipt.to_dict(), "reached": DISKS}
     proof = verify.compare(*views, switched, DISKS)
     assert (proof["disks_compared"], proof["disks_different"], proof["details"]) == (1, 0, [])
-    assert proof["active_side"] == "pve-tls"
+    assert (proof["active_side"], proof["not_compared"]) == ("pve-tls", {})
+    proof = verify.compare(*views, switched, {})
+    assert (proof["disks_compared"], proof["details"]) == (1, [])
+    assert proof["not_compared"] == {"disk:scsi0 at pve-mtp now": "it was used since: by a proof boot or a delta"}
     proof = verify.compare(*views, switched, {"disk:scsi0": "tree-sha256:9999"})
     assert proof["disks_different"] == 1
     assert "pve-mtp now: tree-sha256:9999" in proof["details"][0]

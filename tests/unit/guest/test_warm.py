@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import importlib
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import yaml
 
 from bascule.guard.state import Epoch, Receipt
-from bascule.guest import audit, decisions, observed, ready, transitions
+from bascule.guest import audit, decisions, observed, ready, transitions, verify
 from bascule.guest.errors import ProxmoxError
 from bascule.run.gates import decide
 
@@ -122,3 +123,16 @@ def test_a_side_that_was_open_is_no_copy_any_more(note: dict[str, Any], old: boo
     assert _says(tasks["Say why nothing is carried over"]["when"], note) is not old
     noted = _tasks("switch_open.yml")["Keep the digests of the switch for a later proof"]["bascule_guest_note"]["adds"]
     assert "{'copied': {'opened': true}} if proxmox_guest_move == 'warm'" in noted
+
+
+def test_a_stateless_guest_is_not_called_equal(prepared: Any) -> None:
+    _, _, source, target = prepared
+    active, passive = observed.look_at_both(source, target)
+    receipt = Receipt("small", "pve-tls", Epoch(1, "aaaa"), POSITION, "2026-11-20T09:00:00Z")
+    closed = replace(passive, guard=replace(passive.guard, receipt=receipt))
+    proof = verify.compare(active, closed, {}, {})
+    assert (proof["disks_compared"], proof["disks_stateless"]) == (0, len(closed.disks))
+    assert proof["not_compared"] == {
+        disk.name: "declared stateless: what was written there was dropped" for disk in closed.disks
+    }
+    assert closed.disks

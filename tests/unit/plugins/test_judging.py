@@ -73,8 +73,12 @@ def test_a_decommission_removes_nothing_that_was_not_proved_since_its_last_switc
     assert rc == 2
     assert verbs_said(output) == []
     assert "low.verify: nothing was verified; top.verify: nothing was verified" in output
+    world.environment["ANSIBLE_STDOUT_CALLBACK"] = "bascule_progress"
     rc, output = world.move("70_verify.yml")
     assert rc == 0, output
+    del world.environment["ANSIBLE_STDOUT_CALLBACK"]
+    for name in ("low", "top"):
+        assert f"\n  not compared: {name}: flags: nobody tells them" in output
     later = rule.Epoch(3, "f")
     world.stands("a-tls", "low", GuardState("low", "a-tls", later, rule.OPEN, later))
     rc, output = world.move("90_decommission.yml")

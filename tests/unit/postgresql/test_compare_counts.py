@@ -23,6 +23,9 @@ def of_tables(one: dict[str, Any] | None, other: dict[str, Any] | None) -> subje
     return compare(*({"tables": {} if side is None else {"app.t": side}} for side in (one, other)))
 
 
+NOTHING_CHECKED = {"indexes and heaps": "nothing was checked"}
+
+
 def of_schema(one: dict[str, Any], other: dict[str, Any]) -> subject.Comparison:
     """Compare what two sides say of a schema."""
     return compare({"schema": one}, {"schema": other})
@@ -36,7 +39,7 @@ def test_a_comparison_tells_all_it_has_found() -> None:
         "rows_not_proved": 0,
         "details": [],
         "not_proved": [],
-        "notes": [],
+        "not_compared": {"indexes and heaps": "nothing was checked"},
         "tables": {"courses.app.logins": "equal"},
         "digested": {rows.BINARY: 1},
         "counted": {},
@@ -48,7 +51,7 @@ def test_a_comparison_tells_all_it_has_found() -> None:
 def test_a_comparison_that_nobody_made_says_nothing_but_why() -> None:
     assert subject.Comparison(not_proved=["not restored"]).to_dict() == {
         "mode": "", "rows_compared": 0, "rows_different": 0, "rows_not_proved": 0, "details": [],
-        "not_proved": ["not restored"], "notes": [], "tables": {}, "digested": {}, "counted": {}, "kinds": {},
+        "not_proved": ["not restored"], "not_compared": {}, "tables": {}, "digested": {}, "counted": {}, "kinds": {},
         "consistency": {},
     }  # fmt: skip
 
@@ -204,12 +207,13 @@ def test_all_tables_with_a_trouble_are_named() -> None:
     assert (figures(found), len(found.details)) == ((20, 12, 10), 3)
 
 
-def test_a_stale_view_is_noted_and_its_rows_do_not_count() -> None:
+def test_a_stale_view_is_named_and_its_rows_do_not_count() -> None:
     view = table(derived=True, layout=rows.LOGICAL)
     found = of_tables(view, {**view, "digest": "1 1"})
-    assert found.notes == [
-        "materialized view courses.app.t is stale at one side: it is compared by its definition",
-    ]
+    assert found.not_compared == {
+        "materialized view courses.app.t": "stale at one side: compared by its definition",
+        **NOTHING_CHECKED,
+    }
     assert (figures(found), found.details) == ((0, 0, 0), [])
     assert of_tables(view, view).tables == {"courses.app.t": "equal"}
     assert of_tables({**view, "derived": False}, {**view, "digest": "1 1"}).tables == {"courses.app.t": "different"}
@@ -312,6 +316,14 @@ def test_a_sequence_whose_reserve_nobody_told_is_judged_without() -> None:
     assert compare({"sequences": {"s": reserved}}, {"sequences": {"s": bare}}).equal
 
 
+def test_tables_whose_rows_lie_elsewhere_are_named() -> None:
+    for one, other in ((["app.far"], []), ([], ["app.far"]), (["app.far"], ["app.far"])):
+        found = compare({"elsewhere": one}, {"elsewhere": other})
+        why = "its rows lie at another server: compared by its definition"
+        assert found.not_compared == {"foreign table courses.app.far": why, **NOTHING_CHECKED}
+        assert (found.details, found.not_proved) == ([], [])
+
+
 def test_what_was_checked_is_added_up() -> None:
     checked = {
         "a": {"indexes": 4, "tables": 2, "findings": ["x", "y"], "skipped": ["s"]},
@@ -323,9 +335,11 @@ def test_what_was_checked_is_added_up() -> None:
         found = subject.compare(*sides)
         assert found.consistency == wanted
         assert found.details == ["not consistent: x", "not consistent: y"]
+        assert found.not_compared == {"indexes and heaps": "s; t"}
     mine = {**digest(), "consistency": {"a": {"indexes": 9}}}
     found = subject.compare(mine, {**digest(), "consistency": checked})
     assert found.consistency == {"indexes": 9, "tables": 0, "findings": [], "skipped": []}
+    assert found.not_compared == {}
 
 
 def test_rows_are_counted_over_all_tables_that_were_digested() -> None:

@@ -28,6 +28,7 @@ class Server:
         self.errors: dict[str, list[SqlError]] = {}
         self.gone = False
         self.roles = ["as before"] * 9
+        self.columns = ["id"]
         self.asked: list[tuple[str, int]] = []
         self.lock = threading.Lock()
 
@@ -41,12 +42,14 @@ class Session:
 
     def __init__(self, server: Server) -> None:
         self.server = server
+        self.settings: list[Any] = []
 
     def close(self) -> None:
         """End it."""
 
     def execute(self, statements: Any, timeout: float | None = None) -> None:
         """Take statements; the snapshot may be gone."""
+        self.settings.append(statements)
         if str(statements).startswith("SET TRANSACTION SNAPSHOT") and self.server.gone:
             raise SqlError("a snapshot", "invalid snapshot identifier", "22023")
 
@@ -70,9 +73,12 @@ class Session:
             return [{"name": "one", "hash": "aa"}]
         if sql == rows.optional_query():
             return []
+        if sql == rows.elsewhere_query():
+            return [{"schema": "app", "name": "far away"}]
         found = re.search(r'FROM ONLY "app"\."(\w+)" AS t(?: WHERE t.ctid >= \'\((\d+),0\))?', sql)
         assert found, sql
         name, first = found[1], int(found[2] or 0)
+        assert rows.AS_THEY_LIE in self.settings, "an index has rows in an order of its own"
         with self.server.lock:
             errors = self.server.errors.get(name)
             if errors:
@@ -82,7 +88,7 @@ class Session:
         return [{"rows": count, "high": str(first + 1), "low": "-1"}]
 
     def _table(self, number: int, name: str) -> dict[str, Any]:
-        columns = [{"name": "id", "binary": True, "portable": True}]
+        columns = [{"name": column, "binary": True, "portable": True} for column in self.server.columns]
         return {
             "oid": number,
             "schema": "app",
@@ -157,6 +163,24 @@ def test_every_chunk_is_asked_for_once(tmp_path: Path) -> None:
     assert kinds["table"]["lines"] == {"app.courses": "bb"}
     assert kinds["extension version"]["lines"] == {"one": "aa"}
     assert set(result["cluster"]["kinds"]) == {"role", "setting of all roles"}
+
+
+@pytest.mark.parametrize(("layout", "order"), [(rows.PHYSICAL, ["b", "c", "a"]), (rows.LOGICAL, ["a", "b", "c"])])
+def test_a_restored_copy_may_have_its_columns_in_another_order(tmp_path: Path, layout: str, order: list[str]) -> None:
+    """A column that a parent was given later comes before those of its children once it is restored."""
+    server, result = Server(child=1), fresh() | {"layout": layout}
+    server.columns = ["b", "c", "a"]
+    digester(server, result, tmp_path).list_tables()
+    columns = result["databases"]["courses"]["tables"]["app.child"]["columns"]
+    assert [column["name"] for column in columns] == order
+
+
+def test_tables_whose_rows_lie_elsewhere_are_named(tmp_path: Path) -> None:
+    result = fresh()
+    digester(Server(a=1), result, tmp_path).run(dumps())
+    found = result["databases"]["courses"]
+    assert found["elsewhere"] == ['app."far away"']
+    assert set(found["tables"]) == {"app.a"}
 
 
 def test_a_locked_schema_is_asked_for_again(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -278,7 +278,8 @@ def test_a_copy_of_an_image_is_no_standby(stopped: Any, home: Path, monkeypatch:
 def result(status: str) -> dict[str, Any]:
     """Make a digest that has come so far."""
     tables = {"a.done": {"status": "done", "rows": 1}, "a.left": {"status": "pending", "rows": 0}}
-    return {"status": status, "databases": {"courses": {"tables": tables, "schema": {}}}}
+    courses = {"tables": tables, "schema": {}, "listed": True}
+    return {"status": status, "databases": {"courses": courses, "later": {"tables": {}, "schema": {}}}}
 
 
 @pytest.fixture
@@ -300,6 +301,9 @@ def test_a_comparison_that_died_proves_what_it_has_done(home: Path, running: Cal
     assert found["status"] == "cut"
     tables = found["databases"]["courses"]["tables"]
     assert (tables["a.done"]["status"], tables["a.left"]["status"]) == ("done", "not_proved")
+    # What was not even listed is no difference: nobody knows what is there.
+    assert "reason" not in found["databases"]["courses"]
+    assert found["databases"]["later"]["reason"] == "the comparison was ended from outside"
 
 
 def test_a_comparison_that_never_was(home: Path, running: Callable[[bool], None]) -> None:
@@ -328,6 +332,19 @@ def test_a_comparison_that_was_killed_goes_on_while_its_snapshot_is_held(
     found = comparison.collect("accounts_db", "db-mtp", "1.x", wait=0, question=None, let_go=False)
     assert (found["changed"], found["ended"]) == (True, False)
     assert started[0][-3:] == ["accounts_db", "--epoch", "1.x"]
+
+
+def test_a_database_is_asked_for_by_the_name_that_has_travelled(home: Path) -> None:
+    comparer = comparison.Comparer("accounts_db", "1.x")
+    comparer.connections = cast(Any, SimpleNamespace(open=lambda name: SimpleNamespace(close=lambda: None)))
+    table = {"chunks": {"0": [1, "a"]}}
+    schema = {"kinds": {"view": {"lines": {"app.v": "aa"}}}}
+    comparer.result = {"layout": "physical", "databases": {"t\udce9l": {"tables": {"app.t": table}, "schema": schema}}}
+    told = r"t\udce9l"
+    asked = {"salt": "x", "kinds": {told: ["view"]}, "tables": {told: {"app.t": {"step": "chunks"}}}}
+    answer = comparer._answer({"id": 1, "question": asked})
+    assert answer["tables"] == {told: {"app.t": table}}
+    assert set(answer["kinds"][told]["view"]["lines"]) == {"app.v"}
 
 
 def test_how_far_it_has_come_is_a_line_to_read() -> None:

@@ -164,6 +164,12 @@ def test_sequences_are_read_at_once() -> None:
     assert 'SELECT 1 AS number, last_value AS value, is_called AS called, log_cnt AS logged FROM "a"."t\'wo"' in query
 
 
+def test_rights_that_were_given_and_taken_back_are_those_of_the_beginning() -> None:
+    rights = "unnest(coalesce(lomacl, acldefault('L', lomowner))) AS r"
+    query = catalog.queries(rows.LOGICAL)["large object"]
+    assert f"(SELECT array_agg(r::text ORDER BY r::text) FROM {rights})" in query
+
+
 @pytest.mark.parametrize("layout", rows.LAYOUTS)
 def test_every_kind_has_names_and_lines(layout: str) -> None:
     """The hash is over the lines; the names are what a difference is reported by."""

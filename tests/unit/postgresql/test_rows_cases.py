@@ -219,6 +219,12 @@ def test_what_does_not_outlive_its_session_is_no_sequence_of_the_copy() -> None:
         assert f" AS {name}" in query
 
 
+def test_only_foreign_tables_have_their_rows_elsewhere() -> None:
+    query = rows.elsewhere_query()
+    assert query.startswith("SELECT n.nspname AS schema, c.relname AS name FROM pg_class c ")
+    assert " WHERE c.relkind = 'f' " in query
+
+
 def test_a_plan_and_a_report_know_these_words() -> None:
     """A plan asks for a mode by its name; a report and the host's result name the others."""
     assert rows.MODES == ("fast", "strict")

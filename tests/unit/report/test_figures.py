@@ -21,14 +21,16 @@ FACTS: dict[str, dict[str, Any]] = {
         "role": "postgresql_replication", "opened": "1.d", "rows_compared": 1000, "rows_different": 0,
         "rows_not_proved": 0, "fence_admitted": 0, "fence_refused": 70, "digested": {"fast": 12}, "mode": "fast",
         "details": [], "not_proved": [], "service": True, "safety_dump": "proved",
+        "not_compared": {"foreign table courses.app.far": "its rows lie at another server"},
     },
     "course_files": {
         "role": "rsync_delta_sync", "opened": "1.d", "files_compared": 50, "files_different": 0, "files_not_proved": 0,
-        "fence_from_outside": "refused",
+        "fence_from_outside": "refused", "not_proved": [], "not_compared": {"time of birth": "50 entries have it"},
     },
     "courses_guest": {
         "role": "proxmox_guest", "opened": "1.d", "disks_compared": 1, "disks_different": 0, "way": "delta",
         "details": [], "active_side": "pve-tls", "asked": ["guest agent"],
+        "not_compared": {},
     },
     "names": {
         "role": "dns_switchover", "opened": "1.d", "answers_checked": 12, "active_side": "ns-tls", "details": [],

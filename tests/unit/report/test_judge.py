@@ -77,6 +77,17 @@ def test_a_limit_of_the_plan_is_kept_up_to_the_limit_itself(name: str) -> None:
     assert reasons({name: 3}, **{name: float("nan")}) == [(name, "limit")], "a limit that is no number lets nothing by"
 
 
+@pytest.mark.parametrize("name", ["write_outage_seconds", "data_layer_seconds"])
+def test_a_limit_on_speed_condemns_only_an_outage_that_never_ended(name: str) -> None:
+    ended: tuple[dict[str, Any], ...] = ({}, *({"unended_outages": value} for value in ([], None, ["other"])))
+    for unended in ended:
+        assert reasons({name: 3.5, **unended}, **{name: 3}) == []
+    for others in ([], ["other"]):
+        unended = {"unended_outages": [*others, name]}
+        assert reasons({name: 3.5, **unended}, **{name: 3}) == [(name, "limit")]
+        assert reasons({name: 3, **unended}, **{name: 3}) == []
+
+
 def test_each_figure_is_named_once() -> None:
     assert reasons({"lost_writes": None}, lost_writes=0.0) == [("lost_writes", "missing")]
 

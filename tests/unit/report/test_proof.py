@@ -18,6 +18,7 @@ from .test_figures import FACTS, good_run, leg_input
 
 DB, FILES, GUEST, NAMES = (FACTS[name] for name in ("accounts_db", "course_files", "courses_guest", "names"))
 ENTRANCE = {"role": "web_entrance", "opened": "1.d", "requests_passed": 3, "active_side": "gw-tls", "details": []}
+UNTOLD: tuple[Any, ...] = (None, [], "nothing", 3, {"flags": ""}, {"flags": " "}, {"flags": None}, {"flags": 3})
 TIMES = [f"2026-11-20T22:00:0{second}.000+00:00" for second in range(10)]
 
 
@@ -57,6 +58,10 @@ def test_what_was_seen_is_proved(facts: dict[str, Any]) -> None:
         (DB, {"fence_admitted": 1}, "fence_admitted"),
         (DB, {"fence_refused": 0}, "fence_refused"),
         (DB, {"opened": ""}, "opened"),
+        (FILES, {"not_proved": ["not entered: a subvolume"]}, "not_proved"),
+        (FILES, {"not_proved": None}, "not_proved"),
+        # Silently left out: nobody has said what, or why.
+        *((facts, {"not_compared": told}, "not_compared") for facts in (DB, FILES, GUEST) for told in UNTOLD),
         (FILES, {"files_compared": 0}, "files_compared"),
         (FILES, {"files_not_proved": 3}, "files_not_proved"),
         (FILES, {"files_different": None}, "files_different"),
@@ -109,6 +114,12 @@ def test_nothing_recorded_is_nothing_proved(facts: dict[str, Any] | None) -> Non
             {"safety_dump": "not_proved", "safety_dump_reason": "a column differs"},
             "it.safety_dump: not_proved (a column differs), must be proved or off",
         ),
+        (FILES, {"not_compared": None}, "it.not_compared: null: nobody has said what was not compared"),
+        (
+            FILES,
+            {"not_compared": {"flags": "12 entries", "acl": None, "birth": ""}},
+            "it.not_compared: nobody has said why these were not compared: acl, birth",
+        ),
         (DB, {"opened": None}, "it.opened: which switch was verified is not known"),
         (GUEST, {"asked": []}, "it.asked: nothing is recorded"),
         (GUEST, {"disks_compared": 0, "disks_stateless": None}, "it.disks_compared: 0: nothing was looked at"),
@@ -121,9 +132,26 @@ def test_a_doubt_says_what_was_found_and_what_is_missing(facts: dict[str, Any], 
 @given(st.sampled_from([DB, FILES, GUEST, NAMES, ENTRANCE]), st.data())
 def test_no_figure_that_a_role_has_to_state_can_be_left_out(facts: dict[str, Any], data: st.DataObject) -> None:
     rule = proof.RULES[facts["role"]]
-    named = [*rule.zero, *rule.full, *rule.nothing, *rule.true, *rule.one_of, *(group[0] for group in rule.some)]
+    named = [
+        *rule.zero,
+        *rule.full,
+        *rule.nothing,
+        *rule.true,
+        *rule.one_of,
+        *rule.told,
+        *(group[0] for group in rule.some),
+    ]
     left_out = data.draw(st.sampled_from(named))
     assert left_out in keys("it", {name: value for name, value in facts.items() if name != left_out})
+
+
+def test_what_was_left_out_is_told_by_name_and_reason_and_is_no_doubt() -> None:
+    facts = {**FILES, "not_compared": {"time of birth": "50 entries have it", "flags": "nobody tells them"}}
+    assert keys("it", facts) == []
+    assert proof.left_out("it", facts) == ["it: flags: nobody tells them", "it: time of birth: 50 entries have it"]
+    silent: tuple[dict[str, Any], ...] = ({}, {"not_compared": {}}, {"not_compared": None}, {"not_compared": ["a"]})
+    for nothing in silent:
+        assert proof.left_out("it", nothing) == []
 
 
 def test_a_stateless_guest_has_no_disks_to_compare() -> None:

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from bascule.cli.summary import main as show
 from bascule.report.digests import row_digests
+from bascule.report.figures import leg_figures
 from bascule.report.records import Leg
 from bascule.report.render import summary_panel
 from bascule.report.scans import full_scans
@@ -20,6 +21,8 @@ from bascule.report.summary import build
 from bascule.report.text import report_markdown
 from bascule.report.windows import leg_window
 from bascule.report.words import number, word
+
+from .test_figures import FACTS, leg_input
 
 GOOD: dict[str, Any] = {
     "write_outage_seconds": 12.345, "data_layer_seconds": 0.9, "data_layer_writes": 900, "data_layer_errors": 0,
@@ -145,6 +148,21 @@ def test_how_rows_were_compared_is_said_wherever_the_run_is_shown(lang: str) -> 
     assert line in shown(made, lang)
     assert f"- {line}" in report_markdown(made, lang)
     assert word("row_digests", lang) not in shown(summary(), lang)
+
+
+@pytest.mark.parametrize("lang", ["en", "fr"])
+def test_what_no_comparison_looked_at_is_said_wherever_the_run_is_shown(lang: str) -> None:
+    made = summary({"not_compared": leg_figures(leg_input([], [], facts=FACTS))["not_compared"]})
+    for line in (
+        "back: accounts_db: foreign table courses.app.far: its rows lie at another server",
+        "back: course_files: time of birth: 50 entries have it",
+    ):
+        assert line in shown(made, lang)
+        assert f"- {line}" in report_markdown(made, lang)
+    assert made["result"] == "ok"
+    title = {"en": "What no comparison looked at", "fr": "Ce qu'aucune comparaison n'a regardé"}[lang]
+    assert f"## {title}" in report_markdown(made, lang)
+    assert title not in report_markdown(summary(), lang)
 
 
 def test_full_scans_are_told_from_the_journal_of_the_leg_they_happened_in() -> None:

@@ -149,11 +149,12 @@ class Psql:
                 raise SqlError(expected=f"an answer in time to: {_shown(sql)}", found="none")
             if self._process.stdout is None:
                 raise SqlError(expected="an open connection", found="a closed one")
-            chunk = self._process.stdout.read(65536)
-            if chunk == b"":
+            # Not by the file object: what that has read ahead, nobody would be woken for.
+            chunk = os.read(self._process.stdout.fileno(), 65536)
+            if not chunk:
                 found = "\n".join([*lines, self._buffer.decode("utf-8", "replace")]).strip()
                 raise SqlError(expected="a connection to the local server", found=found[-1000:] or "it was closed")
-            self._buffer += chunk or b""
+            self._buffer += chunk
 
     def _rest(self) -> str:
         output = self._process.stdout.read() if self._process.stdout is not None else b""

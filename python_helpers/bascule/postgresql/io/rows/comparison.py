@@ -12,6 +12,7 @@ from typing import Any
 from ....errors import BasculeError
 from ....system.io import storage, units
 from ....system.moments import now
+from ....system.readable import readable
 from ... import compare, definitions, locate, rows
 from ...spec import Spec
 from ..cluster.cluster import Cluster, load_spec
@@ -116,13 +117,15 @@ class Comparer:
         asked = question["question"]
         salt = str(asked.get("salt", ""))
         answer: dict[str, Any] = {"id": question.get("id"), "tables": {}, "kinds": {}}
-        for database, kinds in (asked.get("kinds") or {}).items():
-            known = compare.described(self.result, database).get("kinds", {})
-            answer["kinds"][database] = {
+        # Whoever asks has been told the names in a form that can travel.
+        names = {readable(name): name for name in self.result["databases"]}
+        for told, kinds in (asked.get("kinds") or {}).items():
+            known = compare.described(self.result, names.get(told, told)).get("kinds", {})
+            answer["kinds"][told] = {
                 kind: {"lines": definitions.masked(known.get(kind, {}).get("lines", {}), salt)} for kind in kinds
             }
-        for database, tables in (asked.get("tables") or {}).items():
-            found = answer["tables"].setdefault(database, {})
+        for told, tables in (asked.get("tables") or {}).items():
+            database, found = names.get(told, told), answer["tables"].setdefault(told, {})
             try:
                 with contextlib.closing(self.connections.open(database)) as session:
                     for name, step in tables.items():
@@ -235,6 +238,9 @@ def _failed(error: BasculeError) -> dict[str, str]:
 
 def _give_up(result: dict[str, Any], reason: str) -> None:
     for database in result["databases"].values():
+        if not database.get("listed") and not database.get("reason"):
+            # Which tables it has is not known: none of the other side's exists there only.
+            database["reason"] = reason
         for table in database["tables"].values():
             if table["status"] == "pending":
                 table.update(status="not_proved", reason=reason)

@@ -195,6 +195,8 @@ class Digester:
             return
         with contextlib.closing(self.connections.open(database)) as session, seeing(session, self.snapshots[database]):
             tables = session.query(rows.tables_query(self.connections.version), timeout=600)
+            elsewhere = session.query(rows.elsewhere_query(), timeout=600)
+        found["elsewhere"] = [rows.label(one["schema"], one["name"]) for one in elsewhere]
         for table in tables:
             label = rows.label(table["schema"], table["name"])
             if self._only and label not in self._only:
