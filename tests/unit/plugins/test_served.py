@@ -292,3 +292,40 @@ def test_what_takes_more_than_a_key_is_left_to_ansible(connection: Connection) -
 )
 def test_the_interpreter_is_the_declared_or_the_found_one(variables: dict[str, Any], python: str) -> None:
     assert served.interpreter(variables) == python
+
+
+class Task(SimpleNamespace):
+    """A task as Ansible hands it over."""
+
+    def __init__(self, **values: Any) -> None:
+        super().__init__(**{"async_val": 0, "environment": [], "delegate_to": "db-mtp", **values})
+
+
+class Runs(served.ModuleAction):
+    """An action that runs modules."""
+
+    def run(self, tmp: Any = None, task_vars: Any = None) -> dict[str, Any]:
+        """Do nothing."""
+        return {}
+
+
+@pytest.mark.parametrize(
+    ("name", "task", "variables", "asked"),
+    [
+        ("bascule_guard", Task(), {}, True),
+        ("command", Task(), {}, False),
+        ("bascule_guard", Task(async_val=30), {}, False),
+        ("bascule_guard", Task(environment=[{"LANG": "C"}]), {}, False),
+        ("bascule_guard", Task(), {"ansible_delegated_vars": {"db-mtp": {served.VARIABLE: False}}}, False),
+        ("bascule_guard", Task(delegate_to=None), {served.VARIABLE: False}, False),
+    ],
+    ids=["ours", "another's", "in the background", "with an environment", "switched off there", "switched off"],
+)
+def test_a_server_is_asked_for_what_it_can_run(
+    monkeypatch: pytest.MonkeyPatch, name: str, task: Task, variables: dict[str, Any], asked: bool
+) -> None:
+    monkeypatch.setattr(served, "connection_command", lambda connection, about: (["ssh"], ["ssh"]))
+    monkeypatch.setattr(served, "find", lambda command, name: served.Server(socket.socket()))
+    action = Runs.__new__(Runs)
+    action._task, action._connection = task, None
+    assert (action._server(name, variables) is not None) == asked
