@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -210,8 +211,8 @@ def test_users_do_not_wait_long_for_a_link_that_stays_away(
 
     monkeypatch.setattr(transfer_push, "_doubt", lambda side, asked: "")
     monkeypatch.setattr(transfer_push, "_by_names", gone)
-    monkeypatch.setattr(transfer_rsync.time, "monotonic", lambda: clock[0])
-    monkeypatch.setattr(transfer_rsync.time, "sleep", lambda seconds: clock.__setitem__(0, clock[0] + seconds))
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(time, "sleep", lambda seconds: clock.__setitem__(0, clock[0] + seconds))
     with pytest.raises(transfer.LinkBroken):
         run_push(active, final=final, retries=3)
     # A last transfer that has lost its link for a moment goes on once more.
