@@ -410,7 +410,8 @@ def test_an_outcome_is_taken_once_and_only_while_it_holds(ends: Ends, monkeypatc
     left(0)
     values: dict[str, Any] = {"start": True, "job_id": "", "wait": 0}
     # The other side has kept something meanwhile: the next place for it is another.
-    taken = job.follow(COMPONENT, "push", {**options, "backup_dir": "/kept/2"}, **values)
+    seen = {**options, "backup_dir": "/kept/2", "stands_at": "closed for 1.a"}
+    taken = job.follow(COMPONENT, "push", seen, **values)
     assert (taken["running"], taken["result"]["changed_entries"]) == (False, 3)
     with pytest.raises(TransferError, match="to leave a result"):
         job.follow(COMPONENT, "push", options, **values)

@@ -72,7 +72,7 @@ def test_journal_hosts_are_machines_of_the_inventory() -> None:
     assert journal_targets(None, hostvars, "", "/tmp/c") == {}
     several = journal_targets({"mtp": ["a", "b"]}, {**hostvars, "b": {}}, "", "/tmp/c")["mtp"]
     assert (several.host, [one.host for one in several.spares]) == ("a", ["b"])
-    wrong: Any
-    for wrong in ({"mtp": "b"}, ["a"], {"mtp": []}, {"mtp": ["a", "b"]}):
+    unknown: list[Any] = [{"mtp": "b"}, ["a"], {"mtp": []}, {"mtp": ["a", "b"]}]
+    for wrong in unknown:
         with pytest.raises(PlanError, match="plan_journal_hosts"):
             journal_targets(wrong, hostvars, "", "/tmp/c")

@@ -137,6 +137,28 @@ def test_what_status_prints_is_accepted(silent: tuple[str, ...]) -> None:
             assert set(commands) & {"60_cutover", "rollback"}, said
 
 
+@pytest.mark.parametrize(("dead", "where"), [("target", "source-frozen-alone"), ("source", "target-frozen-alone")])
+def test_what_status_prints_beside_one_that_is_alone_is_accepted_by_both(dead: str, where: str) -> None:
+    """A machine has died in the window, and another component stands anywhere: one command lets users in again."""
+    named = 0
+
+    def sides(pair: Pair, silent: tuple[str, ...]) -> Sides:
+        source = Side(SOURCE, "Montpellier", None if "source" in silent else pair[0], "timed out")
+        return Sides("db", source, Side(TARGET, "Toulouse", None if "target" in silent else pair[1], "timed out"))
+
+    alone = next(pair for pair in PAIRS if position.standing(sides(pair, (dead,))).where == where)
+    for pair in PAIRS:
+        if rule.gave_up(*pair) and rule.gave_up(*pair[::-1]):
+            continue
+        both = [position.standing(sides(alone, (dead,))), position.standing(sides(pair, ()))]
+        said = position.next_command(both, Last("cutover", "switch", "db", "now", "here", "failed"), *NAMES)
+        for command in re.findall(r"playbooks/(rollback|60_cutover)\.yml", said):
+            named += 1
+            assert accepts(command, alone, (dead,)), said
+            assert accepts(command, pair, ()), f"{both[1].words}: {said}"
+    assert named > 50
+
+
 def test_no_state_is_called_two_histories_that_one_word_has_made() -> None:
     for pair in PAIRS:
         if not all(s.word for s in pair):
