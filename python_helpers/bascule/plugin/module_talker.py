@@ -49,9 +49,10 @@ def main(configuration: dict[str, Any]) -> None:
                 print(json.dumps(said), flush=True)
                 return
             with listen(configuration["socket"]) as entrance:
+                talker = Talker(server, entrance, int(configuration["watch"]))
                 print(json.dumps({"state": "ready"}), flush=True)
                 os.dup2(os.open(os.devnull, os.O_RDWR), 1)
-                Talker(server, entrance, int(configuration["watch"])).run()
+                talker.run()
         finally:
             for what in (".socket", ".lock"):
                 with suppress(OSError):
@@ -98,7 +99,7 @@ class Talker:
     def __init__(self, server: Program, entrance: socket.socket, watched: int) -> None:
         self._server = server
         self._entrance = entrance
-        self._watched = watched
+        self._watched, self._ended = os.pidfd_open(watched), os.pidfd_open(server.pid)
         self._selector = selectors.DefaultSelector()
         self._asking: dict[int, socket.socket] = {}
         # What has come from a task, and what is still to go to one.
@@ -113,8 +114,7 @@ class Talker:
         self._entrance.setblocking(False)
         for pipe in (self._server.stdin, self._server.stdout):
             os.set_blocking(pipe.fileno(), False)
-        watched, ended = os.pidfd_open(self._watched), os.pidfd_open(self._server.pid)
-        for watch in (watched, ended, self._entrance, self._server.stdout.fileno()):
+        for watch in (self._watched, self._ended, self._entrance, self._server.stdout.fileno()):
             self._selector.register(watch, selectors.EVENT_READ)
         while True:
             ready = self._selector.select(_QUIET_SECONDS)
@@ -123,9 +123,9 @@ class Talker:
                 self._outgoing += HEAD.pack(0, 0)
                 self._to_server()
             for key, _ in ready:
-                if key.fd == watched:
+                if key.fd == self._watched:
                     return
-                if key.fd == self._server.stdout.fileno() or key.fd == ended:
+                if key.fd == self._server.stdout.fileno() or key.fd == self._ended:
                     if not self._from_server():
                         return
                 elif key.fd == self._server.stdin.fileno():

@@ -54,7 +54,7 @@ _ALIAS = "ansible.module_utils.bascule"
 _LEFT_OUT = ("facts", "powershell", "csharp")
 # What starts at the other end. It keeps the modules, compiled, for the next playbook.
 _BOOT = """
-import hashlib, io, os, shutil, sys, tempfile, zipfile
+import hashlib, io, os, shutil, sys, tempfile, time, zipfile
 place, digest, size = sys.argv[1], sys.argv[2], int(sys.argv[3])
 umask = os.umask(0o022)
 os.makedirs(place, 0o700, exist_ok=True)
@@ -77,6 +77,10 @@ else:
         os.rename(partial, package)
     except OSError:
         shutil.rmtree(partial)
+    for other in (os.path.join(place, name) for name in os.listdir(place)):
+        if time.time() - os.stat(other).st_mtime > 7 * 86400:
+            shutil.rmtree(other, ignore_errors=True)
+os.utime(package)
 os.umask(umask)
 sys.path.insert(0, package)
 from ansible.module_utils.bascule.plugin import module_server

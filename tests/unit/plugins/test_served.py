@@ -149,6 +149,14 @@ def test_the_sources_are_sent_once_and_again_when_one_has_changed(place: Path, t
     served.payload.cache_clear()
     assert served.find(COMMAND, ["a third"]) is not None
     assert len(list((place / "there").iterdir())) == 2
+    # What no playbook has used for a week goes when the next one comes.
+    for path in (place / "there").iterdir():
+        os.utime(path, (0, 0))
+    assert served.find(COMMAND, ["a fourth"]) is not None
+    (tmp_path / "bascule_say.py").write_text(MODULE + "\n# a third\n")
+    served.payload.cache_clear()
+    assert served.find(COMMAND, ["a fifth"]) is not None
+    assert len(list((place / "there").iterdir())) == 2
 
 
 def test_what_runs_ends_in_peace_when_the_connection_ends(place: Path) -> None:
