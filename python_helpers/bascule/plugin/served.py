@@ -78,8 +78,11 @@ else:
     except OSError:
         shutil.rmtree(partial)
     for other in (os.path.join(place, name) for name in os.listdir(place)):
-        if time.time() - os.stat(other).st_mtime > 7 * 86400:
-            shutil.rmtree(other, ignore_errors=True)
+        try:
+            if time.time() - os.stat(other).st_mtime > 7 * 86400:
+                shutil.rmtree(other)
+        except OSError:
+            pass
 os.utime(package)
 os.umask(umask)
 sys.path.insert(0, package)
