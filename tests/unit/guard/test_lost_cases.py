@@ -89,7 +89,7 @@ assert GIVEN is not None
     ],
 )  # fmt: skip
 def test_a_side_is_told_by_nothing_less_than_the_receipt_of_the_one_that_gave_way(other: GuardState) -> None:
-    assert not lost.may_settle(HERE_OPEN, other)
+    assert lost.may_settle(HERE_OPEN, other) is False
     for state in (HERE_OPEN, TOLD):
         with pytest.raises(GuardRefused, match=r"there to have given way to the word.*nothing was changed"):
             lost.settle(state, other)
@@ -97,6 +97,7 @@ def test_a_side_is_told_by_nothing_less_than_the_receipt_of_the_one_that_gave_wa
 
 def test_only_a_side_that_was_opened_by_a_word_about_the_other_is_told() -> None:
     for state in (HERE_CLOSED, replace(HERE_OPEN, word=word("here", AFTER))):
+        assert lost.may_settle(state, GONE) is False
         with pytest.raises(GuardRefused, match="there to have given way to the word by which here was opened"):
             lost.settle(state, GONE)
     for other in (replace(GONE, component="files"), replace(GONE, side="here")):
