@@ -59,7 +59,7 @@ gone_guard:
 from typing import Any, ClassVar
 
 from bascule.guard.lost import has_to_give_way, may_settle, settle
-from bascule.guard.state import GuardState, leader, next_epoch
+from bascule.guard.state import UNKNOWN, GuardState, adopt_closed, leader, next_epoch
 from bascule.plugin.action import ControllerAction, Scope
 from bascule.run.io import identity
 
@@ -79,6 +79,9 @@ class ActionModule(ControllerAction):
         leader(first, second)
         for state, other in ((first, second), (second, first)):
             if has_to_give_way(state, other):
+                if state.status == UNKNOWN:
+                    # Refuses where the other side is not open: the one whose guard is lost may be the latest then.
+                    adopt_closed(state, other, empty=True)
                 epoch = next_epoch(state, other, identity.current())
                 return {"side": state.side, "other_guard": other.to_dict(), "epoch": str(epoch), "told": ""}
             if may_settle(state, other) and settle(state, other) != state:

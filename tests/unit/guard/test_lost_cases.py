@@ -41,7 +41,7 @@ def test_a_side_that_is_told_changes_in_nothing_but_its_word() -> None:
     assert replace(HERE_OPEN, word=replace(HERE_OPEN.word, settled=WAY)) == TOLD
     assert lost.settle(TOLD, GONE) == TOLD
     later = rule.closed(rule.promise(GONE, LATER), LATER, {}, NOW)[0]
-    assert lost.settle(TOLD, later) == TOLD, "it is told once"
+    assert lost.settle(TOLD, replace(later, gave_way=LATER)) == TOLD, "it is told once"
     assert GuardState.from_dict(TOLD.to_dict()) == TOLD
     assert TOLD.to_dict()["word"]["settled"] == str(WAY)
     assert close(HERE_OPEN, LATER)[1].over == AFTER

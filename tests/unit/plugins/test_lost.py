@@ -206,6 +206,18 @@ def test_who_serves_is_told_once_the_side_that_is_back_has_closed(world: World) 
     assert re.findall(r'"msg": "(.* back, .* told.*)\."', output) == [words for *_, words in cases]
 
 
+def test_a_side_that_may_be_the_latest_does_not_give_way_without_its_guard(world: World) -> None:
+    """It was back, gave way, was switched to as ever, and lost its guard; the survivor was never told."""
+    there = by_word(rule.adopt_closed(GuardState("top", "a-tls")))
+    epoch = rule.next_epoch(there, there, "s")
+    shut, _ = rule.closed(rule.promise(there, epoch), epoch, {}, "now")
+    guards = {"from_guard": GuardState("top", "a-mtp").to_dict(), "to_guard": shut.to_dict()}
+    plays = [{"hosts": "components", "gather_facts": False, "tasks": [{"bascule_gives_way": guards}]}]
+    rc, output = world.run(json.dumps(plays), arguments=("--limit", "top"))
+    assert rc == 2, output
+    assert "the guard of top at a-mtp is lost, and it may hold what nobody else has" in output
+
+
 def test_a_lost_guard_is_taken_over_by_who_says_which_side_is_the_latest(world: World) -> None:
     have_moved(world)
     tasks = world.path / "roles/toy/tasks"
