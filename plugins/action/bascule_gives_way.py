@@ -1,15 +1,17 @@
-"""Find out which side of a component was given up as lost and has to give way, and under which epoch."""
+"""Find out which side of a component was given up as lost and has to give way, and whom to tell once it has."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 ---
 module: bascule_gives_way
-short_description: Find out which side has to give way
+short_description: Find out which side has to give way, and whom to tell once it has
 description:
   - Runs on the controller and connects to nothing.
   - A side has to give way when the other one was opened by a person's word that it is lost, and it has not closed
     since.
+  - Once it has closed for that, the other one has to be told. Until then that one's receipts go on saying that they are
+    of a side which has given the other up.
 options:
   from_guard:
     description: The guard of one side, as M(bascule_guard) returned it.
@@ -44,12 +46,20 @@ epoch:
   description: The epoch for which it closes.
   returned: when a side has to give way
   type: str
+told:
+  description: The side that has to be told; empty when none has to.
+  returned: always
+  type: str
+gone_guard:
+  description: The guard of the side that has given way.
+  returned: when a side has to be told
+  type: dict
 """
 
 from typing import Any, ClassVar
 
-from bascule.guard.lost import has_to_give_way
-from bascule.guard.state import GuardState, leader, next_epoch
+from bascule.guard.lost import has_to_give_way, may_settle, settle
+from bascule.guard.state import UNKNOWN, GuardState, adopt_closed, leader, next_epoch
 from bascule.plugin.action import ControllerAction, Scope
 from bascule.run.io import identity
 
@@ -69,6 +79,11 @@ class ActionModule(ControllerAction):
         leader(first, second)
         for state, other in ((first, second), (second, first)):
             if has_to_give_way(state, other):
+                if state.status == UNKNOWN:
+                    # Refuses where the other side is not open: the one whose guard is lost may be the latest then.
+                    adopt_closed(state, other, empty=True)
                 epoch = next_epoch(state, other, identity.current())
-                return {"side": state.side, "other_guard": other.to_dict(), "epoch": str(epoch)}
-        return {"side": ""}
+                return {"side": state.side, "other_guard": other.to_dict(), "epoch": str(epoch), "told": ""}
+            if may_settle(state, other) and settle(state, other) != state:
+                return {"side": "", "told": state.side, "gone_guard": other.to_dict()}
+        return {"side": "", "told": ""}

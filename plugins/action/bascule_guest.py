@@ -25,6 +25,7 @@ options:
       - V(freeze), V(close_begin) and V(close_finish) work on the side that is left, V(open) and V(thaw) on the side
         that is entered.
       - V(take_over) opens the side that is entered by O(word), V(give_way) closes O(machine), which was given up.
+        V(settle) tells O(machine), which was opened instead, that it has.
       - V(left_behind) follows a migration that still runs, and says whether one has left its number locked.
         V(put_aside) frees the number at the side that is entered, V(remote_migrate) lets Proxmox send the guest there.
       - V(unfinished) says whether an interrupted copy may have taken a guard away or left a lock, V(left_locked) at
@@ -36,7 +37,7 @@ options:
     required: true
     choices: [guards, state, ready, plan_prepare, plan_sync, plan_switch, audit, adopt, backup, leftover, restore,
       left_behind, unfinished, left_locked, take_back, put_aside, remote_migrate, backup_jobs, set_backup_jobs, quiesce,
-      boot, proof_boot, freeze, close_begin, close_finish, open, take_over, give_way, thaw, verify, retire]
+      boot, proof_boot, freeze, close_begin, close_finish, open, take_over, give_way, settle, thaw, verify, retire]
   epoch:
     description: The epoch of the switch.
     type: str
@@ -44,7 +45,7 @@ options:
     description: A person's word that the other side is lost, as M(bascule_word) made it.
     type: dict
   other_guard:
-    description: With V(give_way), the guard of the side that was opened instead.
+    description: With V(give_way), the guard of the side that was opened instead; with V(settle), of the other.
     type: dict
   position:
     description: Digests of the closed side's disks; with V(verify) as they are now.
@@ -211,7 +212,7 @@ from bascule.guest import (
     verify,
 )
 from bascule.guest import config as guest_config
-from bascule.guest.guest import Guest
+from bascule.guest.guest import Guest, at
 from bascule.guest.io import health
 from bascule.guest.io.proxmox_api import connect, fingerprint
 from bascule.plugin.action import plain
@@ -247,13 +248,14 @@ SPEC: dict[str, Any] = {
     "enabled": {"type": "bool", "default": False},
     "fresh": {"type": "bool", "default": False},
 }
-UNTRIED = ("proof_boot", "close_begin", "close_finish", "open", "take_over", "give_way")
+UNTRIED = ("proof_boot", "close_begin", "close_finish", "open", "take_over", "give_way", "settle")
 REQUIRED_IF = [
     ("operation", "close_begin", ["epoch"]),
     ("operation", "close_finish", ["epoch", "position"]),
     ("operation", "open", ["epoch", "receipt"]),
     ("operation", "take_over", ["word"]),
     ("operation", "give_way", ["machine", "other_guard", "epoch"]),
+    ("operation", "settle", ["machine", "other_guard"]),
     ("operation", "restore", ["archive"]),
     ("operation", "set_backup_jobs", ["machine", "jobs", "enabled"]),
 ]
@@ -320,10 +322,7 @@ class ActionModule(ActionBase):
                 },
             },
             "set_backup_jobs": lambda source, target, args: backup_jobs.set_enabled(
-                source if args["machine"] == source.side.machine else target,
-                args["jobs"],
-                args["enabled"],
-                self._check,
+                at(args["machine"], source, target), args["jobs"], args["enabled"], self._check
             ),
             "leftover": lambda source, target, args: leftovers.locked_by_restore(target, args["began"]),
             "quiesce": lambda source, target, args: transitions.quiesce(target, self._check),
@@ -343,6 +342,9 @@ class ActionModule(ActionBase):
             "open": self._open,
             "take_over": self._take_over,
             "give_way": self._give_way,
+            "settle": lambda source, target, args: transitions.settle(
+                at(args["machine"], source, target), guard.GuardState.from_dict(args["other_guard"])
+            ),
             "thaw": lambda source, target, args: transitions.thaw(
                 target, args["onboot"], self._check, source, self._copies
             ),
@@ -481,7 +483,7 @@ class ActionModule(ActionBase):
         return transitions.open_side(target, word.epoch, None, True, args["onboot"], True, cut=cut, word=word)
 
     def _give_way(self, source: Guest, target: Guest, args: Mapping[str, Any]) -> dict[str, Any]:
-        back = source if source.side.machine == args["machine"] else target
+        back = at(args["machine"], source, target)
         epoch, other = Epoch.parse(args["epoch"]), guard.GuardState.from_dict(args["other_guard"])
         transitions.close_begin(back, epoch, True, other)
         return transitions.close_finish(back, epoch, {}, moments.now_in_seconds())

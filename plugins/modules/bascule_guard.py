@@ -18,8 +18,10 @@ options:
       - V(adopt) takes over a side that has no guard yet, as O(status) says; a guard that exists stays as it is.
       - V(freeze) marks an open side as frozen, V(thaw) takes the mark away. Both refuse a side that is not open.
       - V(reopen) takes over as open a side that has lost its guard, by O(word) and the O(receipt) of the other side.
+      - V(settle) tells a side that was opened by a person's word that the other one has given way to it, and gave its
+        receipt, as O(other_guard) shows. Nothing opens or closes by it.
     type: str
-    choices: [read, adopt, freeze, thaw, reopen]
+    choices: [read, adopt, freeze, thaw, reopen, settle]
     default: read
   status:
     description: What the side is at the moment it is adopted.
@@ -106,6 +108,9 @@ def main(module: AnsibleModule) -> dict[str, Any]:
             return {"changed": True, "guard": store.read(component, side).to_dict()}
         with store.reopening(component, side, word, Receipt.from_dict(module.params["receipt"]), other) as opening:
             guard, changed = opening.opened(), True
+    elif state == "settle":
+        other = GuardState.from_dict(module.params["other_guard"])
+        guard, changed = store.settled(component, side, other, check=module.check_mode)
     else:
         guard, changed = store.frozen(component, side, state == "freeze", check=module.check_mode)
     return {"changed": changed, "guard": guard.to_dict()}
@@ -115,7 +120,11 @@ if __name__ == "__main__":
     run_module(
         {
             **SIDE,
-            "state": {"type": "str", "choices": ["read", "adopt", "freeze", "thaw", "reopen"], "default": "read"},
+            "state": {
+                "type": "str",
+                "choices": ["read", "adopt", "freeze", "thaw", "reopen", "settle"],
+                "default": "read",
+            },
             "status": {"type": "str", "choices": ["open", "closed"]},
             "other_guard": {"type": "dict"},
             "holds_data": {"type": "bool", "default": True},
@@ -123,5 +132,9 @@ if __name__ == "__main__":
             "receipt": {"type": "dict"},
         },
         main,
-        required_if=[("state", "adopt", ["status"]), ("state", "reopen", ["word", "receipt", "other_guard"])],
+        required_if=[
+            ("state", "adopt", ["status"]),
+            ("state", "reopen", ["word", "receipt", "other_guard"]),
+            ("state", "settle", ["other_guard"]),
+        ],
     )

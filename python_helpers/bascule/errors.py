@@ -27,6 +27,10 @@ class BasculeError(Exception):
             parts.append(f"next safe command: {self.next_command}")
         return "; ".join(parts)
 
+    def brief(self) -> str:
+        """Return what was expected and what was found, as one line."""
+        return " ".join(f"expected: {self.expected}; found: {self.found}".split())
+
     def fields(self) -> dict[str, str]:
         """Return the fields, as a module hands them to fail_json."""
         return {

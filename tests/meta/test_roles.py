@@ -167,6 +167,17 @@ def _flat(role: str, entry: str) -> list[dict[str, Any]]:
 
 
 @by_role
+def test_who_serves_is_told_last_that_the_other_side_has_given_way(role: str) -> None:
+    tasks = load(ROLES / role / "tasks" / "give_way.yml")
+    asked = [number for number, task in enumerate(tasks) if "bascule_gives_way" in task]
+    if not asked:
+        assert role == "dns_switchover", "names open nothing, and have no word"
+        return
+    told = tasks[-1].get("bascule_guard", {}).get("state") or tasks[-1].get("bascule_guest", {}).get("operation")
+    assert (told, len(asked)) == ("settle", 2), "asked before it closes, and again of what has closed"
+
+
+@by_role
 def test_an_open_side_is_let_in_by_its_own_machine_alone(role: str) -> None:
     """What asks the other machine comes after users are in, and not when that machine is silent."""
     for number, task in enumerate(_flat(role, "thaw")):

@@ -2,6 +2,7 @@
 
 `open_by_word`: the other side is lost; this one opens without its receipt.
 `give_way`: a side that was given up is back; it closes for good, and what it had been open under counts no more.
+`settle`: the side that was opened by the word is told so; its receipts carry the word no more.
 `reopen`: a side has lost its guard and kept its data, which is the latest; it opens with the other side's receipt.
 """
 
@@ -70,6 +71,33 @@ def has_to_give_way(state: GuardState, other: GuardState) -> bool:
     """Say whether this side was given up by the other one and has not closed since, or was interrupted while it did."""
     interrupted = state.status == rule.CLOSING and state.gave_way is not None and state.gave_way == state.promised
     return gave_up(other, state) or interrupted
+
+
+def may_settle(state: GuardState, other: GuardState) -> bool:
+    """Say whether the other side has given way to this side's word about it, and has closed for that.
+
+    Its receipt says so; a machine that was taken over as empty in its place is closed without one.
+    """
+    word, way, receipt = state.word, other.gave_way, other.receipt
+    if word is None or word.about != other.side or way is None or way < word.epoch:
+        return False
+    if receipt is None:
+        return other.status == rule.CLOSED
+    return (receipt.component, receipt.side) == (other.component, other.side) and receipt.epoch >= way
+
+
+def settle(state: GuardState, other: GuardState) -> GuardState:
+    """Return the state of a side that knows that the other one has given way to its word: nothing else changes."""
+    of_other_side(state, other)
+    if state.word is None or not may_settle(state, other):
+        raise GuardRefused(
+            expected=f"{other.side} to have given way to the word by which {state.side} was opened, and its receipt",
+            found=f"{other.describe()}, gave way for {other.gave_way}, receipt for "
+            f"{other.receipt.epoch if other.receipt else None}; {state.describe()}",
+            state="nothing was changed",
+            next_command=STATUS,
+        )
+    return state if state.word.settled else replace(state, word=replace(state.word, settled=other.gave_way))
 
 
 def reopen(state: GuardState, epoch: Epoch, receipt: Receipt, other: GuardState, word: Word) -> GuardState:

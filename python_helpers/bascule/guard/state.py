@@ -69,7 +69,8 @@ class Word:
     """What a person has answered for, so that a side opens although the other side, or a guard, is lost.
 
     about: the side that is lost, or whose guard is. epoch: the one under which the other side, or it itself, opened.
-    fenced: how the person made sure that the other side cannot accept writes.
+    fenced: how the person made sure that the other side cannot accept writes. settled: the epoch for which the side
+    that was lost has given way since; receipts carry the word no more.
     """
 
     about: str
@@ -77,6 +78,7 @@ class Word:
     by: str
     fenced: str
     given_at: str
+    settled: Epoch | None = None
 
     def to_dict(self) -> dict[str, str]:
         """Return plain types."""
@@ -86,6 +88,7 @@ class Word:
             "by": self.by,
             "fenced": self.fenced,
             "given_at": self.given_at,
+            **({"settled": str(self.settled)} if self.settled else {}),
         }
 
     @classmethod
@@ -96,7 +99,8 @@ class Word:
         about, epoch, by, fenced, given_at = (
             _text(data, key) for key in ("about", "epoch", "by", "fenced", "given_at")
         )
-        return cls(about, Epoch.parse(epoch), by, fenced, given_at)
+        settled = Epoch.parse(data["settled"]) if data.get("settled") else None
+        return cls(about, Epoch.parse(epoch), by, fenced, given_at, settled)
 
 
 @dataclass(frozen=True)
@@ -235,7 +239,7 @@ def adopt_closed(state: GuardState, other: GuardState | None = None, *, empty: b
     of_other_side(state, other)
     promised = gave_way = None
     if other is not None and other.status != UNKNOWN:
-        given_up = gave_up(other, state)
+        given_up = other.word is not None and other.word.about == state.side
         if other.status != OPEN or (given_up and not empty):
             raise GuardRefused(
                 expected=f"{other.side} to be open, so that {state.side} can be taken over as passive",
@@ -291,7 +295,7 @@ def closed(state: GuardState, epoch: Epoch, position: Mapping[str, str], issued_
         )
     if any(not isinstance(k, str) or not isinstance(v, str) for k, v in position.items()):
         raise GuardRefused(expected="a final position of texts", found=repr(dict(position)), state=state.describe())
-    over = state.word.epoch if state.word and state.word.about != state.side else None
+    over = state.word.epoch if state.word and state.word.about != state.side and not state.word.settled else None
     receipt = Receipt(state.component, state.side, epoch, dict(position), issued_at, over)
     return replace(state, status=CLOSED, receipt=receipt, frozen=False), receipt
 
@@ -370,7 +374,7 @@ def may_open(state: GuardState, epoch: Epoch, receipt: Receipt | None, reached: 
 def gave_up(survivor: GuardState, lost: GuardState) -> bool:
     """Say whether `survivor` was opened by the word that `lost` is lost, and `lost` has not given way to that yet."""
     word = survivor.word
-    if word is None or word.about != lost.side:
+    if word is None or word.about != lost.side or word.settled:
         return False
     return lost.gave_way is None or lost.gave_way < word.epoch
 

@@ -385,3 +385,8 @@ def same(found: Any, wanted: Any) -> bool:
     if found is None:
         return wanted in (0, "", "0")
     return str(found).rstrip("\n") == str(wanted).rstrip("\n")
+
+
+def at(machine: str, *sides: Guest) -> Guest:
+    """Return the side at that machine; the last one when it is at none."""
+    return next((side for side in sides if side.side.machine == machine), sides[-1])

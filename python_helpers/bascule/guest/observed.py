@@ -13,7 +13,7 @@ from ..guard import state as guard
 from ..guard.state import GuardState
 from . import config as guest_config
 from . import lost
-from .errors import ProxmoxError
+from .errors import NodeUnreachable, ProxmoxError
 from .guest import Guest
 
 
@@ -175,7 +175,12 @@ def guards(
                 proved = noted is not None and noted.side == own.side and noted.status == guard.CLOSED
                 answers[guest.side.machine] = lost.after(noted, its) if noted and proved else gone(guest, other)
     read = {machine: answer for machine, answer in answers.items() if isinstance(answer, GuardState)}
-    unread = {machine: answer.message() for machine, answer in answers.items() if isinstance(answer, BasculeError)}
+    # Of a node that does not answer there is nothing more to say; of a guard that is gone, how it comes back.
+    unread = {
+        machine: answer.brief() if isinstance(answer, NodeUnreachable) else answer.message()
+        for machine, answer in answers.items()
+        if isinstance(answer, BasculeError)
+    }
     return read, unread, missing
 
 

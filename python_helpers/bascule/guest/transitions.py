@@ -134,6 +134,12 @@ def close_finish(guest: Guest, epoch: Epoch, position: Mapping[str, str], now: s
     return {**_said(changed, state, "receipt given"), "receipt": state.receipt.to_dict()}
 
 
+def settle(guest: Guest, other: GuardState) -> Result:
+    """Tell a side that was opened by a person's word that the `other` one has given way to it; nothing else changes."""
+    changed = guest.change(lambda c: _described(guest, c, lambda s: guard_lost.settle(s, other)))
+    return _said(changed, guest.guard(guest.config()), f"{other.side} has given way")
+
+
 def open_side(
     guest: Guest,
     epoch: Epoch,

@@ -227,7 +227,8 @@ def _standing(sides: Sides, retired: bool) -> Standing:
             continue
         if retired and known.status == rule.OPEN:
             continue
-        serves = known.status == rule.OPEN and not rule.gave_up(known, gone)
+        # Beside one that was ever opened by a word about it, only an empty one is taken over.
+        serves = known.status == rule.OPEN and (known.word is None or known.word.about != gone.side)
         if not serves and (known.promised or rule.ADOPTED) > rule.ADOPTED:
             return Standing(sides.component, "guard-lost", f"THE GUARD OF {gone.side} IS LOST ({both})")
         what = f"open at {known.side}, and " if serves else ""

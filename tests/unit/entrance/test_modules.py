@@ -17,6 +17,7 @@ from bascule.entrance.io import https
 from bascule.entrance.io import side as entrance_side
 from bascule.entrance.requests import Answer
 from bascule.errors import GuardRefused
+from bascule.guard import lost
 from bascule.guard import state as rule
 from bascule.guard.io import store
 from bascule.guard.state import Epoch, GuardState
@@ -31,7 +32,7 @@ def haproxy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHap
     """A running HAProxy, and guards in a directory of the test."""
     root = tmp_path / "lib" / "guard"
     monkeypatch.setattr(store, "GUARD_DIRECTORY", root)
-    for name in ("closing", "opening", "reopening", "read", "adopt", "frozen", "thawing"):
+    for name in ("closing", "opening", "opening_by_word", "reopening", "read", "adopt", "frozen", "settled", "thawing"):
         monkeypatch.setitem(inspect.unwrap(getattr(store, name)).__kwdefaults__, "root", root)
     with FakeHaproxy(tmp_path).running() as fake:
         monkeypatch.setattr(entrance_side.Side, "ask", staticmethod(fake.ask))
@@ -207,3 +208,22 @@ def test_a_guard_that_is_lost_is_written_again_by_receipt_and_word(haproxy: Fake
     assert (guard["status"], guard["opened"], guard["word"]["by"]) == ("open", str(epoch), "Nadia")
     with pytest.raises(GuardRefused, match="a side without a guard state"):
         call("bascule_guard", **arguments, word=word, receipt=receipt.to_dict())
+
+
+def test_a_side_is_told_that_the_other_one_has_given_way(haproxy: FakeHaproxy) -> None:
+    store.adopt("entrance", "gw-a", "closed")
+    epoch = rule.beyond(store.read("entrance", "gw-a"), "w")
+    with store.opening_by_word("entrance", "gw-a", rule.Word("gw-b", epoch, "Nadia", "power cut", "now")) as opening:
+        served = opening.opened()
+    back = rule.adopt_open(rule.GuardState("entrance", "gw-b"))
+    way = rule.next_epoch(served, back, "b")
+    closing = lost.give_way(back, served, way)
+    arguments: dict[str, Any] = {"component": "entrance", "side": "gw-a", "state": "settle"}
+    with pytest.raises(GuardRefused, match="gw-b to have given way"):
+        call("bascule_guard", **arguments, other_guard=closing.to_dict())
+    gone = rule.closed(closing, way, {}, "now")[0].to_dict()
+    assert call("bascule_guard", check=True, **arguments, other_guard=gone)["changed"]
+    assert store.read("entrance", "gw-a") == served
+    for changes in (True, False):
+        said = call("bascule_guard", **arguments, other_guard=gone)
+        assert (said["changed"], said["guard"]["word"]["settled"]) == (changes, str(way))

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from bascule.guard import state as rule
 from bascule.guard.state import Epoch
 
-from .world import BOTH, RUN, SIDES, Guards, Move, Moves, World, put
+from .world import BOTH, RUN, SIDES, Given, Guards, Move, Moves, World, put
 
 # Epochs that jumped over those of a lost guard go on for so many more.
 _LATER = 3
@@ -27,13 +27,16 @@ class LostMoves(Moves):
         super().__init__(guards, epochs, writes)
         self._lost_guards = lost_guards
         self._lost_sites = lost_sites
-        self._last = len(epochs) + rule.UNHEARD + _LATER
 
     def epochs(self, world: World) -> tuple[Epoch, ...]:
         """Return the epochs that messages may name, old ones too."""
         states = [self.guards.state(side, world.guards[side]) for side in BOTH]
-        later = rule.next_epoch(states[0], states[1], RUN)
-        return (*self._epochs, later) if rule.UNHEARD < later.number <= self._last else self._epochs
+        asked = {rule.next_epoch(states[0], states[1], RUN), *(receipt.epoch for receipt in world.receipts)}
+        return (*self._epochs, *sorted(e for e in asked if e.number > rule.UNHEARD and not self._late(e)))
+
+    def _late(self, epoch: Epoch) -> bool:
+        """Say whether the search ends before that epoch."""
+        return epoch.number % rule.UNHEARD > _LATER
 
     def may_close(self, world: World, side: int, epoch: Epoch) -> bool:
         """Say whether a run may ask that side to close: it leads, or has promised so."""
@@ -46,7 +49,7 @@ class LostMoves(Moves):
         """Yield every next moment."""
         yield from super().after(world)
         for side in BOTH:
-            if 0 not in world.guards and world.lost < self._lost_guards:
+            if 0 not in world.guards and world.given_up is None and world.lost - world.sites < self._lost_guards:
                 gone = world._replace(
                     lost=world.lost + 1,
                     guards=put(world.guards, side, 0),
@@ -58,6 +61,13 @@ class LostMoves(Moves):
             if self._lost_sites or world.given_up == 1 - side:
                 yield from self.opened_by_word(world, side)
             yield from self.gave_way(world, side)
+            yield from self.settled(world, side)
+            yield from self.replaced(world, side)
+
+    def _opened(self, world: World, side: int, epoch: Epoch, receipt: Given) -> Iterator[Move]:
+        """What has writes that count no more has diverged: it has reached no position."""
+        if not world.data[side] & ~world.acknowledged:
+            yield from super()._opened(world, side, epoch, receipt)
 
     def reopened(self, world: World, side: int) -> Iterator[Move]:
         """A person says that the side without its guard is the latest; the other one gives a receipt for it."""
@@ -72,10 +82,8 @@ class LostMoves(Moves):
         ):
             return
         epoch = rule.beyond(self.guards.state(other, number), RUN)
-        if epoch.number > self._last:
-            return
         found = self.guards.close(other, number, epoch, world.data[other])
-        if found is None:
+        if found is None or epoch.number // rule.UNHEARD > self._lost_guards + self._lost_sites:
             return
         shut = self.went_on(world, other, found[0])
         shut = shut._replace(receipts=world.receipts | {found[1]}, permits=put(world.permits, other, False))
@@ -93,9 +101,9 @@ class LostMoves(Moves):
         other = 1 - side
         if not world.guards[side] or world.given_up == side:
             return
-        if world.given_up is None and world.lost >= self._lost_guards + self._lost_sites:
+        if world.given_up is None and world.sites >= self._lost_sites:
             return
-        if rule.beyond(self.guards.state(side, world.guards[side]), RUN).number > self._last:
+        if self._late(rule.beyond(self.guards.state(side, world.guards[side]), RUN)):
             return
         after = self.guards.open_by_word(side, world.guards[side])
         if after is None:
@@ -106,6 +114,7 @@ class LostMoves(Moves):
                 serving=put(world.serving, other, False),
                 permits=put(world.permits, other, False),
                 lost=world.lost + (world.given_up is None),
+                sites=world.sites + (world.given_up is None),
                 given_up=other,
             )
             epoch = self.guards.state(side, guard).promised
@@ -117,15 +126,47 @@ class LostMoves(Moves):
         if world.given_up != side:
             return
         after = self.guards.give_way(side, world.guards[side], world.guards[1 - side], world.data[side])
-        if after is None or after[2].epoch.number > self._last:
+        if after is None or self._late(after[2].epoch):
             return
         begun, done, receipt = after
         back = world._replace(given_up=None, spent=put(world.spent, side, None))
         yield f"{SIDES[side]} begins to give way", self.went_on(back, side, begun)
         yield (
             f"{SIDES[side]} gives way",
-            self.went_on(back, side, done)._replace(receipts=world.receipts | {receipt}),
+            self.went_on(back, side, done)._replace(
+                receipts=world.receipts | {receipt}, ways=world.ways | {(side, done)}
+            ),
         )
+
+    def settled(self, world: World, side: int) -> Iterator[Move]:
+        """The side that serves is told of it, with what the other one's guard said then, or with what it says now."""
+        number, other = world.guards[side], 1 - side
+        if not number:
+            return
+        for one, said in world.ways | {(other, world.guards[other])}:
+            after = self.guards.settle(side, number, said) if one == other and said else None
+            if after is not None and after != number:
+                yield f"{SIDES[side]} is told", self.went_on(world, side, after)
+
+    def replaced(self, world: World, side: int) -> Iterator[Move]:
+        """An empty machine is put in the place of one that was given up once and has no guard."""
+        number = world.guards[1 - side]
+        word = self.guards.state(1 - side, number).word
+        if world.guards[side] or word is None or word.about != SIDES[side]:
+            return
+        after = self.guards.adopt(side, 0, rule.CLOSED, number, empty=True)
+        if after is not None:
+            yield (
+                f"{SIDES[side]} is replaced",
+                world._replace(
+                    guards=put(world.guards, side, after),
+                    data=put(world.data, side, 0),
+                    serving=put(world.serving, side, False),
+                    permits=put(world.permits, side, False),
+                    spent=put(world.spent, side, None),
+                    given_up=None,
+                ),
+            )
 
 
 def has_a_way(guards: Guards, world: World) -> bool:
@@ -144,8 +185,12 @@ def has_a_way(guards: Guards, world: World) -> bool:
         found = guards.close(other, number, epoch, world.data[other])
         if found is not None and guards.reopen(side, found[1], number) is not None:
             return True
+    word = guards.state(other, number).word
+    if word is not None and word.about == SIDES[side] and not word.settled:
+        # Until it is told that the lost side has given way, only a copy of that side's guard helps.
+        return True
     if not latest[1]:
         return False
     if guards.state(other, number).status == rule.OPEN:
-        return guards.adopt(side, 0, rule.CLOSED, number) is not None
+        return guards.adopt(side, 0, rule.CLOSED, number, empty=True) is not None
     return guards.open_by_word(other, number) is not None

@@ -234,6 +234,7 @@ def test_a_side_that_has_its_guard_is_not_reopened() -> None:
 
 def keep(root: Path, state: GuardState) -> Callable[[], GuardState]:
     """Write a guard as the store keeps it; return how to read it."""
+    root.mkdir(exist_ok=True)
     store._save(root / "db.json", state)
     return lambda: store.read("db", state.side, root=root)
 
@@ -275,6 +276,66 @@ def test_a_lost_guard_is_written_again_by_receipt_and_word(tmp_path: Path) -> No
     with store.reopening("db", "there", word("there", epoch), receipt, HERE_CLOSED, root=tmp_path) as opening:
         opening.opened()
     assert store.read("db", "there", root=tmp_path).opened == epoch
+
+
+def test_a_side_is_told_durably_and_once(tmp_path: Path) -> None:
+    read = keep(tmp_path, HERE_OPEN)
+    epoch = rule.next_epoch(HERE_OPEN, THERE_OPEN, "d")
+    with pytest.raises(GuardRefused, match="to have given way"):
+        store.settled("db", "here", THERE_OPEN, root=tmp_path)
+    gone, _ = rule.closed(lost.give_way(THERE_OPEN, HERE_OPEN, epoch), epoch, {}, NOW)
+    would, changes = store.settled("db", "here", gone, root=tmp_path, check=True)
+    assert (changes, read()) == (True, HERE_OPEN)
+    assert store.settled("db", "here", gone, root=tmp_path) == (would, True)
+    assert read() == would
+    assert read().word == replace(word("there", AFTER), settled=epoch)
+    for check in (True, False):
+        assert store.settled("db", "here", gone, root=tmp_path, check=check) == (would, False)
+
+
+@pytest.mark.parametrize("told", [False, True])
+def test_a_guard_that_is_lost_after_a_lost_site_is_back_is_written_again_once_the_survivor_is_told(
+    tmp_path: Path, told: bool
+) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    keep_here, keep_there = keep(here, HERE_CLOSED), keep(there, THERE_OPEN)
+    with store.opening_by_word("db", "here", word("there", AFTER), root=here) as opening:
+        opening.opened()
+    with store.giving_way(
+        "db", "there", keep_here(), rule.next_epoch(keep_here(), keep_there(), "d"), root=there
+    ) as closing:
+        closing.closed({})
+    if told:
+        store.settled("db", "here", keep_there(), root=here)
+    # A switch as ever; then the guard of the side that serves is lost.
+    epoch = rule.next_epoch(keep_here(), keep_there(), "e")
+    with store.closing("db", "here", epoch, root=here) as closing:
+        receipt = closing.closed({})
+    with store.opening("db", "there", epoch, receipt, reached=True, root=there) as opening:
+        opening.opened()
+    (there / "db.json").unlink()
+    before = keep_here()
+    epoch = rule.beyond(before, "f")
+    with store.closing("db", "here", epoch, root=here) as closing:
+        receipt = closing.closed({})
+
+    def reopen() -> None:
+        with store.reopening("db", "there", word("there", epoch), receipt, before, root=there) as opening:
+            opening.opened()
+
+    if not told:
+        with pytest.raises(GuardRefused, match=r"here has given up there.*nothing was opened"):
+            reopen()
+        return
+    reopen()
+    lost.must_be_known(keep_here(), keep_there())
+    assert rule.leader(keep_here(), keep_there()) == "there"
+    # And back again.
+    epoch = rule.next_epoch(keep_here(), keep_there(), "g")
+    with store.closing("db", "there", epoch, root=there) as closing:
+        receipt = closing.closed({})
+    with store.opening("db", "here", epoch, receipt, reached=True, root=here) as opening:
+        assert opening.opened().status == "open"
 
 
 def test_adoption_as_closed_looks_at_the_other_side(tmp_path: Path) -> None:

@@ -33,6 +33,94 @@ GONE = rule.closed(lost.give_way(THERE_OPEN, HERE_OPEN, WAY), WAY, {}, NOW)[0]
 LATER = Epoch(WAY.number + 1, "e")
 
 
+TOLD = lost.settle(HERE_OPEN, GONE)
+
+
+def test_a_side_that_is_told_changes_in_nothing_but_its_word() -> None:
+    assert HERE_OPEN.word is not None
+    assert replace(HERE_OPEN, word=replace(HERE_OPEN.word, settled=WAY)) == TOLD
+    assert lost.settle(TOLD, GONE) == TOLD
+    later = rule.closed(rule.promise(GONE, LATER), LATER, {}, NOW)[0]
+    assert lost.settle(TOLD, replace(later, gave_way=LATER)) == TOLD, "it is told once"
+    assert GuardState.from_dict(TOLD.to_dict()) == TOLD
+    assert TOLD.to_dict()["word"]["settled"] == str(WAY)
+    assert close(HERE_OPEN, LATER)[1].over == AFTER
+    assert close(TOLD, LATER)[1].over is None
+    assert rule.leader(TOLD, GONE) == "here"
+
+
+@pytest.mark.parametrize("status", ["open", "closing", "closed", "opening"])
+def test_a_side_is_told_wherever_it_stands(status: str) -> None:
+    assert lost.settle(replace(HERE_OPEN, status=status), GONE) == replace(TOLD, status=status)
+
+
+def test_a_side_is_told_also_after_the_other_one_has_gone_on() -> None:
+    """Whoever came back long ago, and was closed since or opened, has given way all the same."""
+    shut, receipt = close(HERE_OPEN, LATER)
+    there = open_(GONE, LATER, receipt)
+    assert lost.settle(shut, there).word == TOLD.word
+    again = rule.closed(rule.promise(GONE, LATER), LATER, {}, NOW)[0]
+    assert lost.settle(HERE_OPEN, again).word == TOLD.word
+    empty = rule.adopt_closed(GuardState("db", "there"), HERE_OPEN, empty=True)
+    assert lost.settle(HERE_OPEN, empty).word is not None
+    assert close(lost.settle(HERE_OPEN, empty), LATER)[1].over is None
+
+
+GIVEN = GONE.receipt
+assert GIVEN is not None
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        THERE_OPEN,
+        close(THERE_OPEN, LATER)[0],
+        UNKNOWN_THERE,
+        lost.give_way(THERE_OPEN, HERE_OPEN, WAY),
+        replace(GONE, gave_way=E6),
+        replace(GONE, receipt=replace(GIVEN, epoch=Epoch(WAY.number - 1, "a"))),
+        replace(GONE, receipt=replace(GIVEN, side="here")),
+        replace(GONE, receipt=replace(GIVEN, component="files")),
+        replace(GONE, receipt=None, status="open"),
+    ],
+    ids=[
+        "open", "closed without giving way", "no guard", "not closed yet", "before the word", "older", "its own",
+        "another component", "no receipt",
+    ],
+)  # fmt: skip
+def test_a_side_is_told_by_nothing_less_than_the_receipt_of_the_one_that_gave_way(other: GuardState) -> None:
+    assert lost.may_settle(HERE_OPEN, other) is False
+    for state in (HERE_OPEN, TOLD):
+        with pytest.raises(GuardRefused, match=r"there to have given way to the word.*nothing was changed"):
+            lost.settle(state, other)
+
+
+def test_only_a_side_that_was_opened_by_a_word_about_the_other_is_told() -> None:
+    for state in (HERE_CLOSED, replace(HERE_OPEN, word=word("here", AFTER))):
+        assert lost.may_settle(state, GONE) is False
+        with pytest.raises(GuardRefused, match="there to have given way to the word by which here was opened"):
+            lost.settle(state, GONE)
+    for other in (replace(GONE, component="files"), replace(GONE, side="here")):
+        with pytest.raises(GuardRefused, match="the guard of the other side of db"):
+            lost.settle(HERE_OPEN, other)
+
+
+def test_a_settled_word_leaves_nothing_passive_that_may_hold_more() -> None:
+    with pytest.raises(GuardRefused, match="it may hold what nobody else has"):
+        rule.adopt_closed(UNKNOWN_THERE, TOLD)
+    there = rule.adopt_closed(UNKNOWN_THERE, TOLD, empty=True)
+    assert there.gave_way == there.promised
+
+
+def test_a_later_word_is_not_settled_by_what_settled_the_earlier_one() -> None:
+    shut, _ = close(TOLD, LATER)
+    epoch = rule.beyond(shut, "g")
+    again = lost.open_by_word(shut, epoch, word("there", epoch))
+    assert rule.gave_up(again, GONE)
+    with pytest.raises(GuardRefused, match="there to have given way"):
+        lost.settle(again, GONE)
+
+
 def test_a_side_that_opens_by_a_word_lets_in() -> None:
     assert not HERE_OPEN.frozen
     assert not without_there(replace(HERE_CLOSED, frozen=True)).frozen

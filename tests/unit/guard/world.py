@@ -46,7 +46,8 @@ class World(NamedTuple):
     """Everything that is so at one moment; writes are bits.
 
     A permit begins when a side is let open and ends when it gives a receipt. `spent` is the highest epoch under which a
-    side was let open or took a promise back.
+    side was let open or took a promise back. `lost` counts what was lost, `sites` the sites among it; `ways` are the
+    guards with which a side has given way, which somebody may still carry to the other one.
     """
 
     guards: tuple[int, int]
@@ -58,6 +59,8 @@ class World(NamedTuple):
     acknowledged: int
     lost: int
     given_up: Optional[int] = None
+    sites: int = 0
+    ways: frozenset[tuple[int, int]] = frozenset()
 
 
 Move = tuple[str, World]
@@ -198,6 +201,20 @@ class Guards:
             return None
         return begun[0], done[0], _given(done[1])
 
+    def settle(self, side: int, number: int, other: int) -> Optional[int]:
+        """Tell a side that the other one, whose guard was `other` then, has given way to its word."""
+        peer = self.state(1 - side, other)
+
+        def run() -> None:
+            before = store.read(COMPONENT, SIDES[side], root=self._directory)
+            would, _ = store.settled(COMPONENT, SIDES[side], peer, root=self._directory, check=True)
+            for changes in (would != before, False):
+                if (would, changes) != store.settled(COMPONENT, SIDES[side], peer, root=self._directory):
+                    raise Fault("to be told again, or in check mode, is not the same")
+
+        found = self._run(run, "settle", side, number, other)
+        return found and found[0]
+
     def freeze(self, side: int, number: int, *, frozen: bool) -> Optional[int]:
         """Mark a side as frozen or thawed."""
 
@@ -209,16 +226,17 @@ class Guards:
         found = self._run(run, "freeze", side, number, frozen)
         return found and found[0]
 
-    def adopt(self, side: int, number: int, status: str, other: int) -> Optional[int]:
+    def adopt(self, side: int, number: int, status: str, other: int, *, empty: bool = False) -> Optional[int]:
         """Take a side over beside the other side's guard."""
         peer = self.state(1 - side, other)
 
         def run() -> None:
-            would, _ = store.adopt(COMPONENT, SIDES[side], status, other=peer, root=self._directory, check=True)
-            if would != store.adopt(COMPONENT, SIDES[side], status, other=peer, root=self._directory)[0]:
+            given: dict[str, Any] = {"other": peer, "empty": empty, "root": self._directory}
+            would, _ = store.adopt(COMPONENT, SIDES[side], status, check=True, **given)
+            if would != store.adopt(COMPONENT, SIDES[side], status, **given)[0]:
                 raise Fault("check mode says something else than what is done")
 
-        found = self._run(run, "adopt", side, number, status, other)
+        found = self._run(run, "adopt", side, number, status, other, empty)
         return found and found[0]
 
     def _run(self, run: Callable[[], Optional[Receipt]], *key: object) -> Optional[tuple[int, Optional[Receipt]]]:

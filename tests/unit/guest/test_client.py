@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
@@ -12,6 +13,7 @@ from bascule.guest import config, tasks
 from bascule.guest import errors as kinds
 from bascule.guest.api import VERSIONED, Api, NoAnswer, NotSent, plain
 from bascule.guest.errors import ProxmoxError, TaskFailed
+from bascule.guest.io.proxmox_api import connect
 
 
 class Script:
@@ -379,3 +381,14 @@ def test_schema_refuses_what_proxmox_refuses(schema: ModuleType) -> None:
             schema.check("8.4", "PUT", "nodes/pve1/qemu/100/config", values)
     with pytest.raises(AssertionError):
         schema.check("8.4", "POST", "version", {})
+
+
+def test_a_node_that_is_not_there_is_told_in_a_few_words() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        transport = connect("127.0.0.1", taken.getsockname()[1], "a@pve!t", "secret", "", 3.0)
+        with pytest.raises(NotSent) as caught:
+            transport("GET", "/nodes/pve-tls/qemu/100/config", {})
+    assert str(caught.value).endswith("Connection refused")
+    assert "Max retries" not in str(caught.value)
+    assert "/api2/json" not in str(caught.value)

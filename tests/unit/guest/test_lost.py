@@ -264,6 +264,13 @@ def test_the_copy_opens_by_a_word_and_the_guest_that_is_back_gives_way(prepared:
     assert "link_down=1" in here.guests[100]["net0"]
     views = observed.look_at_both(source, target)
     assert observed.leading(*views) == "pve-tls"
+    running = set(there.running)
+    told = transitions.settle(target, views[0].guard)
+    assert (told["changed"], told["guard"]["word"]["settled"]) == (True, str(back))
+    assert (told["guard"]["status"], there.running) == ("open", running)
+    assert transitions.settle(target, views[0].guard)["changed"] is False
+    with pytest.raises(GuardRefused, match="to have given way to the word"):
+        transitions.settle(source, views[1].guard)
 
 
 def test_an_open_guest_needs_no_word_and_none_opens_what_has_no_guard(prepared: Any) -> None:

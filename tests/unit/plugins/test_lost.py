@@ -174,6 +174,50 @@ def test_no_epoch_is_chosen_for_a_side_that_is_back_or_has_lost_its_guard(world:
     assert "looked through for what it alone has" in output
 
 
+def test_who_serves_is_told_once_the_side_that_is_back_has_closed(world: World) -> None:
+    here, there = rule.adopt_open(GuardState("top", "a-mtp")), by_word(rule.adopt_closed(GuardState("top", "a-tls")))
+    way = rule.next_epoch(here, there, "b")
+    closing = lost.give_way(here, there, way)
+    gone, _ = rule.closed(closing, way, {}, "now")
+    told = lost.settle(there, gone)
+    cases = (
+        (here, there, "a-mtp back, no one told"),
+        (closing, there, "a-mtp back, no one told"),
+        (gone, there, "none back, a-tls told of a-mtp"),
+        (there, gone, "none back, a-tls told of a-mtp"),
+        (gone, told, "none back, no one told"),
+        (here, GuardState("top", "a-tls"), "none back, no one told"),
+    )
+    say = (
+        "{{ found.side or 'none' }} back, {{ found.told or 'no one' }} told"
+        "{{ ' of ' ~ found.gone_guard.side if found.told else '' }}."
+    )
+    tasks = [
+        task
+        for a, b, _ in cases
+        for task in (
+            {"bascule_gives_way": {"from_guard": a.to_dict(), "to_guard": b.to_dict()}, "register": "found"},
+            {"ansible.builtin.debug": {"msg": say}},
+        )
+    ]
+    plays = [{"hosts": "components", "gather_facts": False, "tasks": tasks}]
+    rc, output = world.run(json.dumps(plays), arguments=("--limit", "top"))
+    assert rc == 0, output
+    assert re.findall(r'"msg": "(.* back, .* told.*)\."', output) == [words for *_, words in cases]
+
+
+def test_a_side_that_may_be_the_latest_does_not_give_way_without_its_guard(world: World) -> None:
+    """It was back, gave way, was switched to as ever, and lost its guard; the survivor was never told."""
+    there = by_word(rule.adopt_closed(GuardState("top", "a-tls")))
+    epoch = rule.next_epoch(there, there, "s")
+    shut, _ = rule.closed(rule.promise(there, epoch), epoch, {}, "now")
+    guards = {"from_guard": GuardState("top", "a-mtp").to_dict(), "to_guard": shut.to_dict()}
+    plays = [{"hosts": "components", "gather_facts": False, "tasks": [{"bascule_gives_way": guards}]}]
+    rc, output = world.run(json.dumps(plays), arguments=("--limit", "top"))
+    assert rc == 2, output
+    assert "the guard of top at a-mtp is lost, and it may hold what nobody else has" in output
+
+
 def test_a_lost_guard_is_taken_over_by_who_says_which_side_is_the_latest(world: World) -> None:
     have_moved(world)
     tasks = world.path / "roles/toy/tasks"

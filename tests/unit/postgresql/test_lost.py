@@ -145,6 +145,18 @@ def test_the_record_of_the_fence_begins_anew_when_the_side_that_was_back_has_clo
         assert done["warnings"] == ["db-tls let 3 clients of the probe at db-mtp in before it gave way"]
 
 
+def test_the_record_of_a_later_opening_stays(host: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    standby(host)
+    lost.take_over("db", "db-mtp", word())
+    kept = store().read("db", "db-mtp")
+    later = replace(kept, opened=Epoch(2000, "x"), promised=Epoch(2000, "x"))
+    probe = SimpleNamespace(record=lambda spec: {"accepted": 3}, belongs=fence_probe.belongs)
+    monkeypatch.setattr(lost, "fence_probe", probe)
+    for state in (later, replace(kept, word=None)):
+        monkeypatch.setattr(lost, "store", SimpleNamespace(read=lambda *_, state=state: state))
+        assert lost.watch_again("db", "db-mtp") == {"changed": False, "admitted": 3}
+
+
 def test_a_side_that_nobody_gave_up_does_not_give_way(host: World) -> None:
     frozen_primary()
     host.log.clear()

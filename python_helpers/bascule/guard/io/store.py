@@ -233,17 +233,17 @@ def frozen(
     component: str, side: str, value: bool, *, root: Path = GUARD_DIRECTORY, check: bool = False
 ) -> tuple[GuardState, bool]:
     """Mark an open side as frozen, or as thawed; return the state and whether that changed anything."""
-    transition = rule.freeze if value else rule.thaw
-    if check:
-        state = read(component, side, root=root)
-        return transition(state), state.frozen != value
-    with _locked(component, root, LOCK_WAIT) as path:
-        before = _load(path, component, side)
-        state = transition(before)
-        if state == before:
-            return state, False
-        _save(path, state)
-        return state, True
+    return _marked(component, side, rule.freeze if value else rule.thaw, root, check)
+
+
+def settled(
+    component: str, side: str, other: GuardState, *, root: Path = GUARD_DIRECTORY, check: bool = False
+) -> tuple[GuardState, bool]:
+    """Tell a side that was opened by a person's word that the `other` one has given way to it.
+
+    Returns the state and whether that changed anything; nothing opens or closes by it.
+    """
+    return _marked(component, side, lambda state: lost.settle(state, other), root, check)
 
 
 @contextlib.contextmanager
@@ -266,6 +266,21 @@ def thawing(
             if state != before:
                 _save(path, before)
             raise
+
+
+def _marked(
+    component: str, side: str, transition: Callable[[GuardState], GuardState], root: Path, check: bool
+) -> tuple[GuardState, bool]:
+    if check:
+        before = read(component, side, root=root)
+        state = transition(before)
+        return state, state != before
+    with _locked(component, root, LOCK_WAIT) as path:
+        before = _load(path, component, side)
+        state = transition(before)
+        if state != before:
+            _save(path, state)
+        return state, state != before
 
 
 def _path(component: str, root: Path) -> Path:

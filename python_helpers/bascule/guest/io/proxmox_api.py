@@ -226,4 +226,6 @@ def _errors(found: Any) -> Optional[Mapping[str, str]]:
 
 
 def _short(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"[:300]
+    # Around the reason stands the request, which whoever reads this knows.
+    reason = getattr(error.args[0], "reason", None) if error.args else None
+    return f"{type(error).__name__}: {reason or error}"[:300]

@@ -67,11 +67,11 @@ def give_way(
 def watch_again(component: str, side: str, *, check: bool = False) -> dict[str, Any]:
     """Begin the record of the other side's fence anew, now that it has closed: until then it let clients in.
 
-    Returns in `admitted` how often, by the record that ends here.
+    Returns in `admitted` how often, by the record that ends here. One of a later opening stays as it is.
     """
     spec, state = load_spec(component, side), store.read(component, side)
     admitted = int((fence_probe.record(spec) or {}).get("accepted") or 0)
-    if not fence_probe.belongs(state):
+    if not fence_probe.belongs(state) or state.word is None or state.word.epoch != state.opened:
         return {"changed": False, "admitted": admitted}
     warnings = [] if check else fence_probe.start(spec, str(state.opened))
     if admitted:
