@@ -8,7 +8,7 @@ import os
 import selectors
 from collections.abc import Iterator
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -49,7 +49,7 @@ def ends() -> Iterator[tuple[int, Psql]]:
     os.set_blocking(reading, False)
     session = Psql.__new__(Psql)
     session._buffer = b""
-    session._process = SimpleNamespace(stdout=io.BufferedReader(InPieces(reading)))  # type: ignore[assignment]
+    session._process = cast(Any, SimpleNamespace(stdout=io.BufferedReader(InPieces(reading))))
     session._selector = selectors.DefaultSelector()
     session._selector.register(reading, selectors.EVENT_READ)
     yield writing, session
