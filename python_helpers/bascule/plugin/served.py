@@ -126,7 +126,8 @@ class ModuleAction(ActionBase):
         about = variables
         if self._task.delegate_to:
             about = (variables.get("ansible_delegated_vars") or {}).get(self._task.delegate_to) or variables
-        if not about.get(VARIABLE, variables.get(VARIABLE, True)):
+        # An inventory in INI has texts only.
+        if str(about.get(VARIABLE, variables.get(VARIABLE, True))).lower() in ("false", "no", "off", "0"):
             return None
         command = connection_command(self._connection, about)
         return None if command is None else find(*command)

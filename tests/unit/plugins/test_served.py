@@ -326,8 +326,17 @@ class Runs(served.ModuleAction):
         ("bascule_guard", Task(environment=[{"LANG": "C"}]), {}, False),
         ("bascule_guard", Task(), {"ansible_delegated_vars": {"db-mtp": {served.VARIABLE: False}}}, False),
         ("bascule_guard", Task(delegate_to=None), {served.VARIABLE: False}, False),
+        ("bascule_guard", Task(delegate_to=None), {served.VARIABLE: "no"}, False),
     ],
-    ids=["ours", "another's", "in the background", "with an environment", "switched off there", "switched off"],
+    ids=[
+        "ours",
+        "another's",
+        "in the background",
+        "with an environment",
+        "switched off there",
+        "switched off",
+        "switched off by a text",
+    ],
 )
 def test_a_server_is_asked_for_what_it_can_run(
     monkeypatch: pytest.MonkeyPatch, name: str, task: Task, variables: dict[str, Any], asked: bool
