@@ -62,10 +62,13 @@ def push(side: Side, request: dict[str, Any], report: Report) -> dict[str, Any]:
         except ScanNeeded as error:
             why = f"expected {error.expected}, found {error.found}"
         except LinkBroken as error:
-            if final and (result := _nothing_left(side, str(request.get("stands_at") or ""))):
-                break
+            if final:
+                result, left = _nothing_left(side, str(request.get("stands_at") or ""))
+                if result:
+                    break
+                error = LinkBroken(**{**error.fields(), "found": f"{error.found}; the link is needed: {left}"})
             if patience.ends(error.found):
-                raise
+                raise error from None
     if why:
         if request.get("stands_in"):
             _stand_still(side, float(request["stands_in"]))
@@ -136,18 +139,24 @@ def still_true(side: Side, result: dict[str, Any]) -> bool:
     return client.mark(side.component) == mark
 
 
-def _nothing_left(side: Side, stands_at: str) -> dict[str, Any]:
-    """Return the outcome of a last transfer that has nothing to carry; empty when that is not certain without a link.
+def _nothing_left(side: Side, stands_at: str) -> tuple[dict[str, Any], str]:
+    """Return the outcome of a last transfer that has nothing to carry, or why that is not certain without a link.
 
     `stands_at` is the state in which the other side was seen, by another way than the link. It is the one that both
     have agreed on last, and nothing has happened here since.
     """
     now = client.mark(side.component)
-    still = bool(os.statvfs(side.tree).f_flag & os.ST_RDONLY)
-    if now is None or not still or not stands_at or by_name.vouched(side, now) != stands_at:
-        return {}
+    vouched = by_name.vouched(side, now)
+    if not os.statvfs(side.tree).f_flag & os.ST_RDONLY:
+        return {}, f"{side.path} is not frozen"
+    if not stands_at:
+        return {}, "the other side was not seen to hold what both have agreed on"
+    if now is None or not vouched:
+        return {}, f"{side.path} was changed since both sides were the same, or nobody has recorded whether it was"
+    if vouched != stands_at:
+        return {}, f"this side holds {vouched}, the other one {stands_at}"
     nothing = {"rc": 0, "changes": [], "vanished": False, "changed_entries": 0, "bytes_changed": 0, "names": 0}
-    return {**nothing, "equal": True, "mark": vars(now)}
+    return {**nothing, "equal": True, "mark": vars(now)}, ""
 
 
 def _stand_still(side: Side, seconds: float) -> None:
