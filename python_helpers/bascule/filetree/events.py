@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -22,6 +23,8 @@ _INFO = struct.Struct("=BBH")
 _FSID = 8
 _HANDLE = struct.Struct("=II")
 _FID, _DFID_NAME = 1, 2
+# What the kernel calls a file that was opened without a name (d_tmpfile in fs/dcache.c): its inode, in no directory.
+_UNNAMED = re.compile(rb"#[0-9]+")
 
 
 class EventsUnreadable(BasculeError):
@@ -52,6 +55,12 @@ class Event(NamedTuple):
     def changes_a_file(self) -> bool:
         """Whether a file is another than it was, under whichever of its names."""
         return bool(self.target and self.mask & (MODIFY | ATTRIB | CLOSE_WRITE) and not self.mask & ONDIR)
+
+    @property
+    def may_have_no_name(self) -> bool:
+        """Whether the name may be the kernel's own for a file without one; a name that came or went is never."""
+        names = CREATE | DELETE | MOVED_FROM | MOVED_TO | ONDIR
+        return not self.mask & names and _UNNAMED.fullmatch(self.name) is not None
 
     def kinds(self) -> tuple[bytes, ...]:
         """Return what the journal notes about the name, in order."""

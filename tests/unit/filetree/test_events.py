@@ -80,6 +80,7 @@ class Kernel:
     def __init__(self) -> None:
         self.descriptor, self._in = os.pipe()
         self.queue: list[Event] = []
+        self.absent: set[bytes] = set()
         self.broken = ""
 
     def happen(self, mask: int, name: bytes) -> None:
@@ -104,7 +105,7 @@ class Kernel:
         return ((event, changes.ROOT) for event in found)
 
     def missing(self, directory: bytes, names: list[bytes]) -> set[bytes]:
-        return set()
+        return set(names) & self.absent
 
     def inode_to_note(self, event: Event, directory: bytes) -> int | None:
         return int(event.target) if event.changes_a_file else None
@@ -177,6 +178,31 @@ def test_what_happened_before_the_question_is_in_the_answer(running: Running) ->
     assert not late.complete
     assert "forget" in late.why
     assert client.since("c", now)[0].names == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("mask", "name", "absent", "noted"),
+    [
+        (events.MODIFY | events.CLOSE_WRITE, b"#2392", True, False),
+        # Names that users give may look the same.
+        (events.MODIFY | events.CLOSE_WRITE, b"#2392", False, True),
+        (events.MODIFY | events.DELETE, b"#2392", True, True),
+        (events.MODIFY | events.MOVED_FROM, b"#2392", True, True),
+        (events.CREATE, b"#2392", True, True),
+        (events.MODIFY, b"#23a", True, True),
+        (events.MODIFY, b"a#23", True, True),
+        (events.ATTRIB | events.ONDIR, b"#2392", True, True),
+    ],
+)
+def test_a_file_without_a_name_changes_no_tree(
+    running: Running, mask: int, name: bytes, absent: bool, noted: bool
+) -> None:
+    """As the kernel tells of a file that was opened without one (O_TMPFILE), written and closed."""
+    begin = client.mark("c")
+    running.kernel.absent = {name} if absent else set()
+    running.kernel.happen(mask, name)
+    found, now = client.since("c", begin)
+    assert (name in found.names, now == begin) == (noted, not noted)
 
 
 @pytest.mark.parametrize(

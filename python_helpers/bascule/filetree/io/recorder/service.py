@@ -134,6 +134,9 @@ class Recorder:
             if directory is None or not event.mask & events.WATCHED & ~events.ONDIR:
                 continue
             name = events.path_of(directory, event.name)
+            if event.may_have_no_name and watch.missing(directory, [name]):
+                # A file without a name is in no tree: our own try to write into a tree that was just opened is one.
+                continue
             for kind in event.kinds():
                 self._note(name, kind)
         if found:
