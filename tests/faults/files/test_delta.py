@@ -14,6 +14,14 @@ from tests.faults.pair import Pair
 HOME = "/var/lib/bascule/course_files"
 TREE = "/srv/courses"
 RECORDER = "bascule-course_files-recorder"
+# How many names its recorder has noted since the reference that both sides share.
+NOTED = f"""
+import json, socket
+asked = socket.socket(socket.AF_UNIX)
+asked.connect("/run/bascule-recorder-course_files/socket")
+asked.sendall(b"{{}}")
+print(json.loads(asked.makefile("rb").read())["sequence"] - json.load(open("{HOME}/side.json"))["reference"]["sequence"])
+"""
 MANIFEST = f"cd /; python3 /usr/local/lib/bascule/bascule.pyz manifest {HOME}/tree /root/whole.jsonl --all"
 
 
@@ -203,6 +211,8 @@ def test_writing_after_the_freeze_is_refused_and_the_way_back_goes_by_names(pair
     pair.until("source", f"ls {HOME}/manifest/fence-*.jsonl")
     assert pair.run("source", ["touch", f"{TREE}/uploads/x"]).rc != 0
     pair.until("source", f"! systemctl is-active {RECORDER}")
+    # Opened, tried and let in; nobody has written anything: a return would need no link.
+    assert pair.must_run("target", ["python3", "-c", NOTED]) == "0\n"
     shell(pair, "target", "printf back >uploads/back; rm -r content/13; mv content/twelve content/12")
     time.sleep(0.1)
     pair.must("freeze", "sync", "switch", "thaw", direction="back")
