@@ -20,7 +20,8 @@ import json, socket
 asked = socket.socket(socket.AF_UNIX)
 asked.connect("/run/bascule-recorder-course_files/socket")
 asked.sendall(b"{{}}")
-print(json.loads(asked.makefile("rb").read())["sequence"] - json.load(open("{HOME}/side.json"))["reference"]["sequence"])
+now = json.loads(asked.makefile("rb").read())["sequence"]
+print(now - json.load(open("{HOME}/side.json"))["reference"]["sequence"])
 """
 MANIFEST = f"cd /; python3 /usr/local/lib/bascule/bascule.pyz manifest {HOME}/tree /root/whole.jsonl --all"
 
