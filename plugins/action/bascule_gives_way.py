@@ -58,8 +58,8 @@ gone_guard:
 
 from typing import Any, ClassVar
 
-from bascule.guard.lost import has_to_give_way, may_settle, settle
-from bascule.guard.state import UNKNOWN, GuardState, adopt_closed, leader, next_epoch
+from bascule.guard.lost import give_way, has_to_be_told, has_to_give_way
+from bascule.guard.state import GuardState, leader, next_epoch
 from bascule.plugin.action import ControllerAction, Scope
 from bascule.run.io import identity
 
@@ -79,11 +79,10 @@ class ActionModule(ControllerAction):
         leader(first, second)
         for state, other in ((first, second), (second, first)):
             if has_to_give_way(state, other):
-                if state.status == UNKNOWN:
-                    # Refuses where the other side is not open: the one whose guard is lost may be the latest then.
-                    adopt_closed(state, other, empty=True)
                 epoch = next_epoch(state, other, identity.current())
+                # Refuses before anything is changed, as the side itself would.
+                give_way(state, other, epoch)
                 return {"side": state.side, "other_guard": other.to_dict(), "epoch": str(epoch), "told": ""}
-            if may_settle(state, other) and settle(state, other) != state:
+            if has_to_be_told(state, other):
                 return {"side": "", "told": state.side, "gone_guard": other.to_dict()}
         return {"side": "", "told": ""}

@@ -48,6 +48,9 @@ def give_way(state: GuardState, other: GuardState, epoch: Epoch) -> GuardState:
             state="nothing was changed",
             next_command=STATUS,
         )
+    if state.status == rule.UNKNOWN:
+        # Refuses where the other side is not open: the one whose guard is lost may be the latest then.
+        rule.adopt_closed(state, other, empty=True)
     if epoch < next_epoch(state, other, ""):
         raise GuardRefused(
             expected="an epoch above everything either side has promised",
@@ -84,6 +87,11 @@ def may_settle(state: GuardState, other: GuardState) -> bool:
     if receipt is None:
         return other.status == rule.CLOSED
     return (receipt.component, receipt.side) == (other.component, other.side) and receipt.epoch >= way
+
+
+def has_to_be_told(state: GuardState, other: GuardState) -> bool:
+    """Say whether the other side has given way to this side's word, and this one does not know it yet."""
+    return may_settle(state, other) and settle(state, other) != state
 
 
 def settle(state: GuardState, other: GuardState) -> GuardState:

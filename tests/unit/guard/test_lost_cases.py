@@ -211,6 +211,15 @@ def test_both_guards_have_to_be_known_whichever_is_asked_first() -> None:
         lost.must_have_given_way(*pair)
 
 
+def test_a_side_without_its_guard_gives_way_only_to_one_that_is_open() -> None:
+    """It may be the latest: closed for good, it would leave nobody to open."""
+    lost.give_way(UNKNOWN_THERE, HERE_OPEN, LATER)
+    shut = close(HERE_OPEN, LATER)[0]
+    assert lost.has_to_give_way(UNKNOWN_THERE, shut)
+    with pytest.raises(GuardRefused, match="may hold what nobody else has"):
+        lost.give_way(UNKNOWN_THERE, shut, rule.next_epoch(shut, UNKNOWN_THERE, "z"))
+
+
 def test_after_it_gave_way_a_side_follows_and_opens_as_ever() -> None:
     lost.must_be_known(HERE_OPEN, GONE)
     shut, receipt = close(HERE_OPEN, LATER)
