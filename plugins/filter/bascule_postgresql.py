@@ -51,10 +51,9 @@ def bascule_postgresql_switch(source: Mapping[str, Any], to: Mapping[str, Any]) 
     """Return what a switch has to do."""
     try:
         lost.must_be_known(*(decisions.Side.from_dict(side).guard for side in (source, to)))
-        found = decisions.switch(decisions.Side.from_dict(source), decisions.Side.from_dict(to))
+        return decisions.switch(decisions.Side.from_dict(source), decisions.Side.from_dict(to)).to_dict()
     except BasculeError as error:
         raise AnsibleFilterError(error.message()) from error
-    return {"action": found.action, "reason": found.reason}
 
 
 def bascule_postgresql_parity(

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Optional
 
 from ..errors import BasculeError
 from ..guard import lost
 from ..guard import state as rule
 from ..guard.state import Epoch, GuardState, last_open, leader
+from ..guard.todo import NOTHING, Todo
 
 PREPARE = "ansible-playbook playbooks/20_prepare.yml"
+CARRY, COMPARE, SWITCH = "carry", "compare", "switch"
 
 
 class DecisionError(BasculeError):
@@ -20,27 +22,21 @@ class DecisionError(BasculeError):
 
 
 @dataclass(frozen=True)
-class Decision:
-    """Whether a verb has anything to do, and why."""
+class TreeTodo(Todo):
+    """What a verb has to do with a tree; the side that leads, and whether its tree stands still."""
 
-    act: bool
-    why: str
     leader: str = ""
     standing: bool = False
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain types."""
-        return asdict(self)
 
-
-def sync(source: GuardState, target: GuardState) -> Decision:
+def sync(source: GuardState, target: GuardState) -> TreeTodo:
     """Carry the tree over only from the side that holds the latest data."""
     lost.must_be_known(source, target)
     first = leader(source, target)
     if first is None:
-        return Decision(False, f"{source.component} has not been prepared: neither side was ever open")
+        return TreeTodo(NOTHING, f"{source.component} has not been prepared: neither side was ever open")
     if first == target.side:
-        return Decision(False, f"{target.side} holds the latest data: nothing to carry over to it", first)
+        return TreeTodo(NOTHING, f"{target.side} holds the latest data: nothing to carry over to it", first)
     if target.status not in (rule.CLOSED, rule.CLOSING):
         raise DecisionError(
             expected=f"{target.side} to be closed, so that it can receive",
@@ -50,26 +46,26 @@ def sync(source: GuardState, target: GuardState) -> Decision:
         )
     # A side that is opening or closing may have writers; what is left over then is carried over inside the switch.
     standing = source.frozen or source.status == rule.CLOSED
-    return Decision(
-        True, f"{source.side} holds the latest data" + (" and stands still" if standing else ""), first, standing
+    return TreeTodo(
+        CARRY, f"{source.side} holds the latest data" + (" and stands still" if standing else ""), first, standing
     )
 
 
-def verify(source: GuardState, target: GuardState) -> Decision:
+def verify(source: GuardState, target: GuardState) -> TreeTodo:
     """Compare from the leading side's point of view."""
     first = leader(source, target)
     if first is None:
-        return Decision(False, f"{source.component} has not been prepared: neither side was ever open")
+        return TreeTodo(NOTHING, f"{source.component} has not been prepared: neither side was ever open")
     leading = source if first == source.side else target
-    return Decision(True, f"{first} leads", first, leading.frozen or leading.status == rule.CLOSED)
+    return TreeTodo(COMPARE, f"{first} leads", first, leading.frozen or leading.status == rule.CLOSED)
 
 
-def switch(source: GuardState, target: GuardState) -> Decision:
+def switch(source: GuardState, target: GuardState) -> TreeTodo:
     """Close one side, then open the other, unless that is how it is."""
     lost.must_be_known(source, target)
     first = leader(source, target) or ""
     if target.status == rule.OPEN and source.status == rule.CLOSED:
-        return Decision(False, f"{target.side} is open and {source.side} closed already", first)
+        return TreeTodo(NOTHING, f"{target.side} is open and {source.side} closed already", first)
     if rule.UNKNOWN in (source.status, target.status):
         raise DecisionError(
             expected="two sides that prepare has taken over",
@@ -77,7 +73,7 @@ def switch(source: GuardState, target: GuardState) -> Decision:
             state="nothing was closed or opened",
             next_command=f"{PREPARE} --limit {source.component}",
         )
-    return Decision(True, f"{source.side} is {source.status}, {target.side} is {target.status}", first, True)
+    return TreeTodo(SWITCH, f"{source.side} is {source.status}, {target.side} is {target.status}", first, True)
 
 
 def may_lack(facts: Mapping[str, Any], cut_short: bool) -> str:

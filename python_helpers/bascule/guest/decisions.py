@@ -11,10 +11,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from ..errors import GuardRefused
 from ..guard import lost as guard_lost
 from ..guard import state as guard
+from ..guard.todo import NOTHING, Todo
 from . import lost
 from .errors import ProxmoxError
 from .lost import Copies, no_copies
@@ -32,25 +34,20 @@ NOT_CARRIED = "local writes are not carried over"
 
 
 @dataclass(frozen=True)
-class Todo:
-    """What a verb has to do, and why."""
+class GuestTodo(Todo):
+    """What a verb has to do with a guest.
 
-    action: str
-    reason: str
+    digests: the receipt names the digests of the disks. stateless: nothing of the old side is needed.
+    pairs: the disks whose changed blocks travel, as paths at both nodes.
+    """
+
     digests: bool = False
     stateless: bool = False
     pairs: tuple[tuple[str, str], ...] = ()
 
-    def to_dict(self) -> dict[str, object]:
+    def to_dict(self) -> dict[str, Any]:
         """Return plain types."""
-        pairs = [{"source": here, "target": there} for here, there in self.pairs]
-        return {
-            "action": self.action,
-            "reason": self.reason,
-            "digests": self.digests,
-            "stateless": self.stateless,
-            "pairs": pairs,
-        }
+        return {**super().to_dict(), "pairs": [{"source": here, "target": there} for here, there in self.pairs]}
 
 
 def must_be_declared(way: str, stateless: bool) -> None:
@@ -94,16 +91,16 @@ def may_prepare(source: View, target: View, copies: Copies = no_copies) -> None:
         )
 
 
-def sync_todo(source: View, target: View, way: str = DELTA, copies: Copies = no_copies) -> Todo:
+def sync_todo(source: View, target: View, way: str = DELTA, copies: Copies = no_copies) -> GuestTodo:
     """Decide what has to travel from `source` to `target` now.
 
     Nothing is ever written into the disk of a side that is, or may be, open.
     """
     if source.guard.status == guard.UNKNOWN and target.guard.status == guard.UNKNOWN:
-        return Todo("none", "prepare has not run")
+        return GuestTodo(NOTHING, "prepare has not run")
     must_be_known(source, target, copies)
     if leading(source, target) == target.machine:
-        return Todo("none", f"{target.machine} holds the latest data")
+        return GuestTodo(NOTHING, f"{target.machine} holds the latest data")
     if target.guard.status == guard.UNKNOWN and way in (DELTA, WARM):
         if target.disks and not target.lock:
             raise GuardRefused(
@@ -113,16 +110,16 @@ def sync_todo(source: View, target: View, way: str = DELTA, copies: Copies = no_
                 next_command=f"look at the guest at {target.machine}: put its guard line back, or remove it where it "
                 "is only a stopped copy; then ansible-playbook playbooks/20_prepare.yml",
             )
-        return Todo("none", f"there is no guest of this component at {target.machine} yet: prepare makes it")
+        return GuestTodo(NOTHING, f"there is no guest of this component at {target.machine} yet: prepare makes it")
     _must_be_passive(target)
     if way == WARM:
         return _warm(source, target)
     if source.running:
-        return Todo("none", f"guest runs at {source.machine}: its disk is copied when it has been shut down")
+        return GuestTodo(NOTHING, f"guest runs at {source.machine}: its disk is copied when it has been shut down")
     latest = f"{source.machine} holds the latest data and is stopped"
     if way == DELTA:
-        return Todo("delta", latest, pairs=_pairs(source, target))
-    return Todo("archive" if way == ARCHIVE else "remote", latest)
+        return GuestTodo("delta", latest, pairs=_pairs(source, target))
+    return GuestTodo("archive" if way == ARCHIVE else "remote", latest)
 
 
 def _must_be_passive(target: View) -> None:
@@ -142,12 +139,12 @@ def _must_be_passive(target: View) -> None:
         )
 
 
-def _warm(source: View, target: View) -> Todo:
+def _warm(source: View, target: View) -> GuestTodo:
     if source.running:
-        return Todo("refresh", f"the copy at {target.machine} takes what has changed in the guest, when it is old")
+        return GuestTodo("refresh", f"the copy at {target.machine} takes what has changed in the guest, when it is old")
     if target.running:
-        return Todo("none", f"stateless: the guest runs at {target.machine} already, cut from its network")
-    return Todo("boot", f"stateless: the guest at {target.machine} is booted, cut from its network")
+        return GuestTodo(NOTHING, f"stateless: the guest runs at {target.machine} already, cut from its network")
+    return GuestTodo("boot", f"stateless: the guest at {target.machine} is booted, cut from its network")
 
 
 def _pairs(source: View, target: View) -> tuple[tuple[str, str], ...]:
@@ -173,10 +170,10 @@ def _pairs(source: View, target: View) -> tuple[tuple[str, str], ...]:
     return tuple((disk.path, there[disk.name]) for disk in source.disks)
 
 
-def switch_todo(source: View, target: View, way: str = DELTA, copies: Copies = no_copies) -> Todo:
+def switch_todo(source: View, target: View, way: str = DELTA, copies: Copies = no_copies) -> GuestTodo:
     """Decide what a switch from `source` to `target` has to do."""
     if source.guard.status == guard.UNKNOWN and target.guard.status == guard.UNKNOWN:
-        return Todo("none", "prepare has not run: nothing was ever taken over")
+        return GuestTodo(NOTHING, "prepare has not run: nothing was ever taken over")
     must_be_known(source, target, copies)
     if target.guard.status == guard.OPEN:
         if source.guard.status == guard.UNKNOWN and source.running:
@@ -187,10 +184,12 @@ def switch_todo(source: View, target: View, way: str = DELTA, copies: Copies = n
                 next_command=f"look at the guest at {source.machine} and stop it, then run the same command again",
             )
         if source.guard.status == guard.UNKNOWN:
-            return Todo("none", f"{target.machine} holds the permit; {source.machine} has no guard, and is not running")
+            return GuestTodo(
+                NOTHING, f"{target.machine} holds the permit; {source.machine} has no guard, and is not running"
+            )
         if source.guard.status == guard.CLOSED:
-            return Todo("none", f"{target.machine} holds the permit and {source.machine} is closed")
-        return Todo("close", f"{target.machine} holds the permit; {source.machine} is to be closed for good")
+            return GuestTodo(NOTHING, f"{target.machine} holds the permit and {source.machine} is closed")
+        return GuestTodo("close", f"{target.machine} holds the permit; {source.machine} is to be closed for good")
     for side in (source, target):
         # Asked before anything is closed: a switch that cannot end is not begun.
         if side.guard.status == guard.UNKNOWN or not side.exists:
@@ -208,7 +207,7 @@ def switch_todo(source: View, target: View, way: str = DELTA, copies: Copies = n
                 next_command=f"take the guest out of HA at {side.machine}",
             )
     if leading(source, target) == target.machine:
-        return Todo("switch", f"{target.machine} holds the latest data already")
+        return GuestTodo("switch", f"{target.machine} holds the latest data already")
     if way == WARM:
-        return Todo("switch", f"stateless: {target.machine} needs nothing of {source.machine}", stateless=True)
-    return Todo("switch", f"{source.machine} holds the latest data", digests=True)
+        return GuestTodo("switch", f"stateless: {target.machine} needs nothing of {source.machine}", stateless=True)
+    return GuestTodo("switch", f"{source.machine} holds the latest data", digests=True)

@@ -10,9 +10,10 @@ from ..errors import GuardRefused
 from ..guard import lost as guard_lost
 from ..guard import state as guard
 from ..guard.state import Epoch, GuardState, Receipt, Word
+from ..guard.todo import Todo
 from . import config as guest_config
 from . import lost, tasks
-from .decisions import STATELESS, Todo
+from .decisions import STATELESS
 from .errors import ProxmoxError
 from .guest import Config, Guest
 from .lost import Copies, no_copies

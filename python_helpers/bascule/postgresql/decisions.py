@@ -10,6 +10,7 @@ from typing import Any
 from ..errors import BasculeError
 from ..guard import state as rule
 from ..guard.state import GuardState
+from ..guard.todo import NOTHING, Todo
 from . import control, lsn
 from .spec import DUMP_RESTORE, STREAMING
 
@@ -154,24 +155,15 @@ def lag_unasked(source: Side, to: Side) -> str:
     return ""
 
 
-@dataclass(frozen=True)
-class Switch:
-    """What `switch` has to do: nothing, close the passive side only, or the whole of it."""
-
-    action: str
-    reason: str
+# Let the closed side follow, or the whole of a switch.
+FOLLOW, WHOLE = "follow", "switch"
 
 
-NOTHING = "nothing"
-FOLLOW = "follow"
-WHOLE = "switch"
-
-
-def switch(source: Side, to: Side) -> Switch:
+def switch(source: Side, to: Side) -> Todo:
     """Decide what moves the component from `source` to `to`, or that nothing does."""
     if rule.UNKNOWN in (source.guard.status, to.guard.status):
         if to.guard.status == rule.OPEN or (to.guard.status == rule.UNKNOWN and source.guard.status == rule.UNKNOWN):
-            return Switch(NOTHING, "the component has not been prepared at both sides, so it was never moved")
+            return Todo(NOTHING, "the component has not been prepared at both sides, so it was never moved")
         raise BasculeError(
             expected="both sides taken over by prepare",
             found=f"{source.guard.describe()}; {to.guard.describe()}",
@@ -181,12 +173,12 @@ def switch(source: Side, to: Side) -> Switch:
     if to.guard.status == rule.OPEN:
         if source.guard.status == rule.CLOSED:
             if source.streaming:
-                return Switch(NOTHING, f"{to.name} is open and {source.name} follows it")
-            return Switch(FOLLOW, f"{to.name} is open and {source.name} closed, but it does not follow yet")
+                return Todo(NOTHING, f"{to.name} is open and {source.name} follows it")
+            return Todo(FOLLOW, f"{to.name} is open and {source.name} closed, but it does not follow yet")
         raise BasculeError(
             expected=f"{source.name} to be closed while {to.name} is open",
             found=source.guard.describe(),
             state=to.guard.describe(),
             next_command="look at both sides by hand: a guard has been changed by something else",
         )
-    return Switch(WHOLE, f"{source.name} is {source.guard.status}, {to.name} is {to.guard.status}")
+    return Todo(WHOLE, f"{source.name} is {source.guard.status}, {to.name} is {to.guard.status}")

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from bascule.filetree import transfer
 from bascule.filetree.changes import CHANGED, GONE, INODE, WHOLE, Changes, Mark
@@ -474,18 +473,6 @@ def test_a_link_that_is_gone_stops_no_return_of_a_tree_in_which_nothing_has_happ
     ends.tell((CHANGED, b"a"))
     with pytest.raises(LinkBroken):
         push()
-
-
-def test_the_transfer_that_a_window_begins_with_knows_the_other_side_as_well() -> None:
-    """The sync after the freeze takes its outcome: without the link it must be able to end as that sync would."""
-    tasks = Path(__file__).parents[3] / "roles/rsync_delta_sync/tasks"
-    asked = [
-        task["bascule_filetree_job"]["stands_at"]
-        for name in ("capture", "push")
-        for task in yaml.safe_load((tasks / f"{name}.yml").read_text())
-        if (task.get("bascule_filetree_job") or {}).get("operation") == "push"
-    ]
-    assert asked == ["{{ __rsync_delta_sync_stands_at }}"] * 2
 
 
 def test_doubt_about_changes_is_never_an_empty_list() -> None:

@@ -12,6 +12,7 @@ from bascule.errors import GuardRefused
 from bascule.filetree import audit, decisions
 from bascule.filetree.decisions import DecisionError
 from bascule.guard.state import ADOPTED, Epoch, GuardState, Word
+from bascule.guard.todo import NOTHING
 from bascule.system import link_rate
 from bascule.system.link_rate import RateError
 
@@ -47,8 +48,8 @@ OPENING = side("tls", "opening", promised=E1)
 )
 def test_sync_goes_from_the_latest_data_only(source: GuardState, target: GuardState, act: bool, standing: bool) -> None:
     found = decisions.sync(source, target)
-    assert (found.act, found.standing) == (act, standing)
-    assert found.why
+    assert (found.action, found.standing) == (decisions.CARRY if act else NOTHING, standing)
+    assert found.reason
 
 
 def test_sync_never_goes_into_a_side_that_is_not_closed() -> None:
@@ -67,7 +68,7 @@ def test_sync_never_goes_into_a_side_that_is_not_closed() -> None:
     ],
 )
 def test_switch_does_nothing_once_it_is_done(source: GuardState, target: GuardState, act: bool) -> None:
-    assert decisions.switch(source, target).act is act
+    assert decisions.switch(source, target).action == (decisions.SWITCH if act else NOTHING)
 
 
 def test_switch_wants_two_prepared_sides() -> None:
@@ -88,11 +89,11 @@ def test_verify_looks_from_the_leading_side(
     source: GuardState, target: GuardState, leader: str, standing: bool
 ) -> None:
     found = decisions.verify(source, target)
-    assert (found.act, found.leader, found.standing) == (True, leader, standing)
+    assert (found.action, found.leader, found.standing) == (decisions.COMPARE, leader, standing)
 
 
 def test_verify_without_a_leader_has_nothing_to_do() -> None:
-    assert not decisions.verify(side("mtp", "unknown"), NEVER).act
+    assert decisions.verify(side("mtp", "unknown"), NEVER).action == NOTHING
 
 
 def test_no_pair_of_states_makes_a_decision_that_contradicts_itself() -> None:
@@ -106,8 +107,8 @@ def test_no_pair_of_states_makes_a_decision_that_contradicts_itself() -> None:
             found = decisions.sync(source, target)
         except (DecisionError, GuardRefused):
             continue
-        assert not found.act or found.leader == "mtp"
-        assert not found.act or target.status in ("closed", "closing")
+        assert found.action == NOTHING or found.leader == "mtp"
+        assert found.action == NOTHING or target.status in ("closed", "closing")
 
 
 def test_reached_by_itself_only_when_it_was_open_later() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from bascule.filetree import transfer
 from bascule.filetree.transfer import Push, TransferError, parse_request
@@ -151,3 +152,15 @@ def test_progress_for_people() -> None:
     assert describe({"stage": "reading", "files": 5, "bytes": 3_000_000}) == "reading: 5 entries, 3 MB"
     assert describe({"stage": "waiting for the link", "message": "refused"}) == "waiting for the link: refused"
     assert describe({}) == ""
+
+
+def test_the_transfer_that_a_window_begins_with_knows_the_other_side_as_well() -> None:
+    """The sync after the freeze takes its outcome: without the link it must be able to end as that sync would."""
+    tasks = Path(__file__).parents[3] / "roles/rsync_delta_sync/tasks"
+    asked = [
+        task["bascule_filetree_job"]["stands_at"]
+        for name in ("capture", "push")
+        for task in yaml.safe_load((tasks / f"{name}.yml").read_text())
+        if (task.get("bascule_filetree_job") or {}).get("operation") == "push"
+    ]
+    assert asked == ["{{ __rsync_delta_sync_stands_at }}"] * 2

@@ -10,6 +10,7 @@ import pytest
 from bascule.errors import GuardRefused
 from bascule.guard import state as guard
 from bascule.guard.state import Epoch, Receipt
+from bascule.guard.todo import NOTHING
 from bascule.guest import audit, decisions, lost, observed, prepare, transitions
 from bascule.guest import config as guest_config
 from bascule.guest.errors import ProxmoxError
@@ -178,7 +179,7 @@ def test_a_passive_guard_that_is_gone_matters_not_while_the_other_side_holds_its
     assert transitions.freeze(target, force=False, other=source)["changed"] is False
     with pytest.raises(GuardRefused, match="the guest that serves was not touched"):
         decisions.sync_todo(*observed.look_at_both(source, target))
-    assert decisions.switch_todo(*observed.look_at_both(target, source)).action == "none"
+    assert decisions.switch_todo(*observed.look_at_both(target, source)).action == NOTHING
     assert list(observed.guards(source, target)[0]) == ["pve-mtp", "pve-tls"]
     with pytest.raises(GuardRefused, match="a side with a live permit"):
         transitions.thaw(target, onboot=True, other=source)

@@ -11,6 +11,7 @@ import pytest
 from bascule.errors import GuardRefused
 from bascule.guard import state as guard
 from bascule.guard.state import Epoch, Receipt
+from bascule.guard.todo import NOTHING
 from bascule.guest import decisions, drift, observed, prepare, transitions, verify
 from bascule.guest.errors import ProxmoxError
 
@@ -182,8 +183,8 @@ def test_return_before_the_switch_is_thaw(prepared: Any) -> None:
     here, there, source, target = prepared
     transitions.freeze(source, force=False)
     left, entered = observed.look_at_both(target, source)
-    assert decisions.sync_todo(left, entered).action == "none"
-    assert decisions.switch_todo(left, entered).action == "none"
+    assert decisions.sync_todo(left, entered).action == NOTHING
+    assert decisions.switch_todo(left, entered).action == NOTHING
     assert transitions.freeze(target, force=False)["changed"] is False
     assert transitions.thaw(source, onboot=True)["changed"] is True
     assert _connected(here, there) == ["pve-mtp"]
@@ -199,7 +200,7 @@ def test_return_when_the_source_was_closed_but_the_target_never_opened(prepared:
     left, entered = observed.look_at_both(target, source)
     todo = decisions.switch_todo(left, entered)
     assert (todo.action, todo.digests) == ("switch", False)
-    assert decisions.sync_todo(left, entered).action == "none"
+    assert decisions.sync_todo(left, entered).action == NOTHING
     _switch(target, source, E2, leads=True)
     assert _connected(here, there) == ["pve-mtp"]
 
@@ -402,8 +403,8 @@ def test_switch_refuses_before_it_closes_when_prepare_has_not_run(nodes: Any) ->
 def test_nothing_was_ever_prepared(nodes: Any) -> None:
     here, there, source, target = nodes
     left, entered = observed.look_at_both(target, source)
-    assert decisions.sync_todo(left, entered).action == "none"
-    assert decisions.switch_todo(left, entered).action == "none"
+    assert decisions.sync_todo(left, entered).action == NOTHING
+    assert decisions.switch_todo(left, entered).action == NOTHING
     assert transitions.freeze(target, force=False, other=source)["changed"] is False
     assert transitions.thaw(source, onboot=None, other=target)["changed"] is False
     assert here.written() == there.written() == []

@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 from bascule.guard.state import Epoch
+from bascule.guard.todo import NOTHING, Todo
 from bascule.guest import decisions, observed, prepare, ready, transitions
-from bascule.guest.decisions import Todo
 from bascule.guest.errors import ProxmoxError
 
 from .schema import ROOT
@@ -149,7 +149,7 @@ def _role(name: str) -> Any:
 
 def test_what_the_message_about_a_lost_capture_names_exists_and_is_asked_before_anything_is_closed() -> None:
     transitions.must_know_onboot(Todo("switch", ""), False)
-    transitions.must_know_onboot(Todo("none", ""), None)
+    transitions.must_know_onboot(Todo(NOTHING, ""), None)
     with pytest.raises(ProxmoxError, match="set proxmox_guest_onboot") as caught:
         transitions.must_know_onboot(Todo("switch", ""), None)
     assert caught.value.state == "nothing was opened"

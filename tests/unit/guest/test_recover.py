@@ -9,6 +9,7 @@ import pytest
 from bascule.errors import GuardRefused
 from bascule.guard import state as guard
 from bascule.guard.state import Epoch, GuardState, Receipt
+from bascule.guard.todo import NOTHING
 from bascule.guest import config as guest_config
 from bascule.guest import decisions, observed, prepare, recover, remote, transitions
 from bascule.guest.errors import ProxmoxError
@@ -43,7 +44,7 @@ def _close(guest: Any, epoch: Epoch, position: Any = DISKS) -> Receipt:
 def _return(here: Any, source: Any, target: Any) -> None:
     """The way back after all was put right: nothing is carried, the old side opens again."""
     assert transitions.freeze(target, force=False, other=source)["changed"] is False
-    assert decisions.sync_todo(*observed.look_at_both(target, source), decisions.REMOTE).action == "none"
+    assert decisions.sync_todo(*observed.look_at_both(target, source), decisions.REMOTE).action == NOTHING
     todo = decisions.switch_todo(*observed.look_at_both(target, source), decisions.REMOTE)
     assert (todo.action, todo.digests) == ("switch", False)
     receipt = _close(target, E2, {})
@@ -192,6 +193,6 @@ def test_what_arrived_and_was_not_taken_over_is_cut_on_the_way_back(nodes: Any) 
     assert not guest_config.links_up(there.guests[100])
     assert str(there.guests[100]["onboot"]) == "0"
     assert target.guard(target.config()).status == guard.CLOSED
-    assert decisions.switch_todo(*observed.look_at_both(target, source), decisions.REMOTE).action == "none"
+    assert decisions.switch_todo(*observed.look_at_both(target, source), decisions.REMOTE).action == NOTHING
     assert transitions.thaw(source, onboot=True, other=target)["changed"] is True
     assert here.running == {100}

@@ -10,6 +10,7 @@ import pytest
 from bascule.errors import BasculeError
 from bascule.guard import state as rule
 from bascule.guard.state import Epoch, GuardState
+from bascule.guard.todo import NOTHING
 from bascule.postgresql import control, decisions
 from bascule.postgresql.decisions import Side
 
@@ -89,9 +90,9 @@ def test_nothing_is_prepared() -> None:
         (side("a", rule.CLOSED), side("b", rule.CLOSED), decisions.WHOLE),
         (side("a", rule.CLOSED), side("b", rule.OPENING), decisions.WHOLE),
         (side("a", rule.CLOSED), side("b", rule.OPEN), decisions.FOLLOW),
-        (side("a", rule.CLOSED, streaming=True), side("b", rule.OPEN), decisions.NOTHING),
-        (side("a", rule.UNKNOWN), side("b", rule.UNKNOWN), decisions.NOTHING),
-        (side("a", rule.UNKNOWN), side("b", rule.OPEN), decisions.NOTHING),
+        (side("a", rule.CLOSED, streaming=True), side("b", rule.OPEN), NOTHING),
+        (side("a", rule.UNKNOWN), side("b", rule.UNKNOWN), NOTHING),
+        (side("a", rule.UNKNOWN), side("b", rule.OPEN), NOTHING),
     ],
 )
 def test_what_a_switch_does(source: Side, to: Side, action: str) -> None:
