@@ -172,8 +172,11 @@ class LostMoves(Moves):
 def has_a_way(guards: Guards, world: World) -> bool:
     """Say whether a person can get an open side with everything, where a guard or a side is lost."""
     if world.given_up is not None:
-        side = world.given_up
-        return guards.give_way(side, world.guards[side], world.guards[1 - side], world.data[side]) is not None
+        side, number = world.given_up, world.guards[1 - world.given_up]
+        if guards.give_way(side, world.guards[side], number, world.data[side]) is not None:
+            return True
+        # The opening was interrupted: the word, given again, ends it, and the one that is back gives way to that.
+        return guards.state(1 - side, number).status != rule.OPEN and guards.open_by_word(1 - side, number) is not None
     side = world.guards.index(0)
     other = 1 - side
     number = world.guards[other]

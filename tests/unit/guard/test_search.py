@@ -237,7 +237,7 @@ def knows(
 @pytest.mark.parametrize(
     ("lost_guards", "lost_sites", "mistake", "words"),
     [
-        (0, 1, knows(lambda state, other: state.promised), "nobody can open a side any more"),
+        (0, 1, knows(lambda state, other: state.promised), "at most one open side"),
         (0, 2, knows(lambda state, other: other.gave_way), "nobody can open a side any more"),
         (0, 1, lambda state, other: replace(SETTLE(state, other), status=rule.OPEN), "is marked as open without a"),
         (0, 1, lambda state, other: replace(SETTLE(state, other), promised=other.opened), "a promise was forgotten"),
