@@ -49,6 +49,12 @@ def test_a_side_that_is_told_changes_in_nothing_but_its_word() -> None:
     assert rule.leader(TOLD, GONE) == "here"
 
 
+def test_a_side_has_to_be_told_once_and_not_before_the_other_one_has_given_way() -> None:
+    assert lost.has_to_be_told(HERE_OPEN, GONE) is True
+    assert lost.has_to_be_told(TOLD, GONE) is False
+    assert lost.has_to_be_told(HERE_OPEN, THERE_OPEN) is False
+
+
 @pytest.mark.parametrize("status", ["open", "closing", "closed", "opening"])
 def test_a_side_is_told_wherever_it_stands(status: str) -> None:
     assert lost.settle(replace(HERE_OPEN, status=status), GONE) == replace(TOLD, status=status)
