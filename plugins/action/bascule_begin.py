@@ -11,6 +11,8 @@ description:
   - Refuses extra variables that would change the plan or the direction of the run.
   - Stops when something the component depends on has failed in this playbook; before freeze, switch and retire, when
     any component has.
+  - With O(waits) first waits until all that the verb rests on has come through, and stops as soon as that cannot come
+    any more.
   - Writes the intent to the local journal and, for verbs that change something, durably to the journal host of both
     sites. Verbs that open need both copies; the others, and a component that M(bascule_alone) has found alone, go
     on with one and say so.
@@ -33,6 +35,12 @@ options:
     type: str
     required: true
     choices: [forward, back, away]
+  waits:
+    description:
+      - The play does all verbs of the window, each component at its own pace. What waits for what stands in the design
+        (Who waits for whom).
+    type: bool
+    default: false
 author:
   - The Bascule authors
 """
@@ -56,7 +64,7 @@ ansible_facts:
 
 from typing import Any, ClassVar
 
-from bascule.plugin import declared
+from bascule.plugin import declared, waiting
 from bascule.plugin.action import ControllerAction, Scope, journal_entry
 from bascule.run import context
 from bascule.run.io import identity
@@ -72,6 +80,7 @@ class ActionModule(ControllerAction):
         "phase": {"type": "str", "required": True},
         "verb": {"type": "str", "required": True, "choices": list(VERBS)},
         "direction": {"type": "str", "required": True, "choices": [*DIRECTIONS, AWAY]},
+        "waits": {"type": "bool", "default": False},
     }
 
     def act(self, args: dict[str, Any], scope: Scope) -> dict[str, Any]:
@@ -96,6 +105,8 @@ class ActionModule(ControllerAction):
         journal = Journal.current()
         targets = {} if self.check_mode else scope.journal_targets()
         warnings = journal.start(targets, scope.about_run(about.phase, self.check_mode))
+        if args["waits"]:
+            waiting.wait(journal, about, scope)
         refuse_after_failure(
             about.component, what, journal.own(), context.dependencies(scope.components, scope.hostvars)
         )

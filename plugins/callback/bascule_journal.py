@@ -12,8 +12,8 @@ description:
   - Journals the result of every task between C(bascule_begin) and C(bascule_end), never its output.
   - When a playbook has frozen components and let everybody in again, journals and prints where that window went. Says
     of each component how long it worked, waited for others, or was held up by orchestration, and the critical path.
-  - Ends a verb as failed when its component failed or could not be reached. Such an end is written at the latest when
-    the next play, or the next layer of the play, begins, so that what depends on it stops.
+  - Ends a verb as failed when its component failed or could not be reached. Such an end is written at once, so that
+    what waits for it stops; only where a rescue of the role's own follows, it is written when that has failed as well.
 requirements:
   - enabled in the configuration (C(callbacks_enabled = bascule_journal))
 author:
@@ -106,6 +106,8 @@ class CallbackModule(CallbackBase):
             self._step(result, "failed", message)
             if host in self._active:
                 self._active[host].failure = f"{result._task.get_name()}: {message}"
+        if not ignore_errors and not _is_rescued(result._task):
+            self._end_failed(host)
 
     def v2_runner_on_unreachable(self, result: Any) -> None:
         """Journal a task whose machine could not be reached."""
@@ -114,6 +116,8 @@ class CallbackModule(CallbackBase):
         host = result._host.get_name()
         if host in self._active and not result._task.ignore_unreachable:
             self._active[host].failure = f"{result._task.get_name()}: {message}"
+            # No rescue is asked about a machine that does not answer.
+            self._end_failed(host)
 
     def v2_playbook_on_stats(self, stats: Any) -> None:
         """End what failed last, bring the sites' copies up to date, say where the journal lies."""
@@ -177,12 +181,11 @@ class CallbackModule(CallbackBase):
             data["message"] = message
         journal.append("step", phase=verb.phase, verb=verb.verb, component=host, data=data, durable=outcome == "failed")
 
-    def _end_failed(self) -> None:
-        """Write the failed end of every verb that did not reach bascule_end.
-
-        Waiting until here, and not ending it at the failed task, leaves room for a role's own rescue.
-        """
+    def _end_failed(self, only: str = "") -> None:
+        """Write the failed end of every verb that did not reach bascule_end, or of the one of this component."""
         for host, verb in list(self._active.items()):
+            if only not in ("", host):
+                continue
             journal = self._journal()
             if journal is not None:
                 journal.append(
@@ -206,6 +209,16 @@ def _scope(play: Any) -> Scope | None:
     manager = play.get_variable_manager()
     hosts = manager._inventory.get_hosts(play.hosts)
     return Scope(manager.get_vars(play=play, host=hosts[0])) if hosts else None
+
+
+def _is_rescued(task: Any) -> bool:
+    """Say whether a rescue follows when the task fails: it stands in a block, and not in the block's own rescue."""
+    inner = task
+    while (outer := inner._parent) is not None:
+        if getattr(outer, "rescue", None) and any(inner._uuid == one._uuid for one in outer.block):
+            return True
+        inner = outer
+    return False
 
 
 def _message(result: Any) -> str:

@@ -99,7 +99,7 @@ class CallbackModule(Default):
         super().v2_runner_on_unreachable(result)
 
     def v2_playbook_on_no_hosts_matched(self) -> None:
-        self._say([("bad", "no component matched: look at --limit")])
+        self._say(self._progress.nobody())
         super().v2_playbook_on_no_hosts_matched()
 
     def v2_playbook_on_stats(self, stats: Any) -> None:

@@ -11,7 +11,9 @@ short_description: Digest the disks of a stopped guest
 description:
   - Reads each disk whole and returns its digest (a tree of SHA-256 over chunks of 4 MiB; holes count as the zeros they
     are). Refuses a disk that any process of the node has open, before and after reading it.
-  - Ends a transfer of this component that an earlier decision left running.
+  - Ends what an earlier decision has left running on this component's disks.
+  - With O(begin) a transient systemd unit reads the disks, and nothing is waited for; with O(job_id) the digests of
+    that unit are waited for. Where it has left none, the disks are read then.
   - With O(stamp) nothing is read; what comes back only tells whether the disks were written since they were last asked.
 options:
   disks:
@@ -23,6 +25,13 @@ options:
     description: Return a stamp of the disks' size and time of change instead of their digests.
     type: bool
     default: false
+  begin:
+    description: Begin to read the disks, and return what names the result.
+    type: bool
+    default: false
+  job_id:
+    description: What O(begin) has returned for these disks.
+    type: str
 extends_documentation_fragment:
   - bascule.component
 """
@@ -41,39 +50,48 @@ EXAMPLES = r"""
 RETURN = r"""
 position:
   description: The digest of each disk, as a receipt carries it.
-  returned: without O(stamp)
+  returned: without O(stamp) and O(begin)
   type: dict
   sample: {"disk:scsi0": "tree-sha256:5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef"}
+job_id:
+  description: What names the digests that are being taken.
+  returned: with O(begin)
+  type: str
 stamp:
   description: A short name of the state of all disks.
   returned: with O(stamp)
   type: str
 seconds:
   description: How long it took.
-  returned: without O(stamp)
+  returned: without O(stamp) and O(begin)
   type: float
 """
 
 import time
 from typing import Any
 
-from ansible.module_utils.bascule.guest.io import disks, pull
+from ansible.module_utils.bascule.guest.io import disk_digest, disks
 from ansible.module_utils.bascule.plugin.module import COMPONENT, run_module
 from ansible.module_utils.basic import AnsibleModule
 
 
 def main(module: AnsibleModule) -> dict[str, Any]:
-    """Digest every disk."""
+    """Digest every disk, or begin to, or wait for the digests."""
     began = time.monotonic()
+    component, wanted, job_id = (module.params[name] for name in ("component", "disks", "job_id"))
     if module.params["stamp"]:
-        return {"changed": False, "stamp": disks.stamp([disk["path"] for disk in module.params["disks"]])}
-    if not module.check_mode:
-        pull.end(module.params["component"])
-    position = {}
-    for disk in module.params["disks"]:
-        disks.must_be_quiet(disk["path"])
-        position[f"disk:{disk['name']}"] = disks.digest(disk["path"])
-        disks.must_be_quiet(disk["path"])
+        return {"changed": False, "stamp": disks.stamp([disk["path"] for disk in wanted])}
+    if module.check_mode:
+        return {"changed": False} if module.params["begin"] else _said(disk_digest.position(wanted), began)
+    if module.params["begin"]:
+        return {"changed": False, "job_id": disk_digest.begin(component, wanted)}
+    if job_id:
+        return _said(disk_digest.collect(component, wanted, job_id), began)
+    disk_digest.end_others(component)
+    return _said(disk_digest.position(wanted), began)
+
+
+def _said(position: dict[str, str], began: float) -> dict[str, Any]:
     return {"changed": False, "position": position, "seconds": round(time.monotonic() - began, 3)}
 
 
@@ -83,6 +101,8 @@ if __name__ == "__main__":
             **COMPONENT,
             "disks": {"type": "list", "elements": "dict", "required": True},
             "stamp": {"type": "bool", "default": False},
+            "begin": {"type": "bool", "default": False},
+            "job_id": {"type": "str"},
         },
         main,
     )

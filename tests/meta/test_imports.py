@@ -187,8 +187,9 @@ def test_packages_are_empty() -> None:
 # fmt: off
 PUBLIC = {
     "archive_follow", "boot", "equality", "fence_entrance", "fence_files", "fence_postgresql", "files_job",
-    "files_receive", "files_recorder", "follow", "guest_console", "guest_pull", "guest_serve", "manifest", "pg_deadman",
-    "pg_dump_bring", "pg_dump_take", "pg_fence_probe", "pg_side", "safety_dump", "seed", "snapshot",
+    "files_receive", "files_recorder", "follow", "guest_console", "guest_digest", "guest_pull", "guest_serve",
+    "manifest", "pg_deadman", "pg_dump_bring", "pg_dump_take", "pg_fence_probe", "pg_side", "safety_dump", "seed",
+    "snapshot",
 }
 # fmt: on
 

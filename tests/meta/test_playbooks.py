@@ -32,6 +32,10 @@ PLAYS = [
     if "import_playbook" not in play and str(play["hosts"]).startswith("components")
 ]
 VERB_PLAYS = [(path, play) for path, play in PLAYS if "bascule_begin" in play["tasks"][0]]
+# The play of a window does several verbs, and its components wait for one another inside it.
+STEPS = [
+    (path, play, play["tasks"][at : at + 3]) for path, play in VERB_PLAYS for at in range(0, len(play["tasks"]), 3)
+]
 
 
 def name_of(item: Any) -> str:
@@ -41,6 +45,14 @@ def name_of(item: Any) -> str:
 
 by_play = pytest.mark.parametrize(("path", "play"), PLAYS, ids=name_of)
 by_verb_play = pytest.mark.parametrize(("path", "play"), VERB_PLAYS, ids=name_of)
+by_step = pytest.mark.parametrize(
+    ("path", "play", "step"), STEPS, ids=lambda item: "" if isinstance(item, list) else name_of(item)
+)
+
+
+def is_window(path: Path, play: dict[str, Any]) -> bool:
+    """Say whether the play is the one of a window in which users wait."""
+    return path.stem in WINDOWS and play["tasks"][0].get("bascule_begin", {}).get("verb") == window.VERBS[0]
 
 
 def test_there_are_plays() -> None:
@@ -51,10 +63,10 @@ def test_there_are_plays() -> None:
 def test_a_play_is_of_the_usual_shape(path: Path, play: dict[str, Any]) -> None:
     assert set(play) <= PLAY_KEYS, f"unusual: {set(play) - PLAY_KEYS}"
     assert play["gather_facts"] is False
-    verb = play["tasks"][0].get("bascule_begin", {}).get("verb")
-    # Nobody waits for what only points to a site: it acts in thaw alone.
-    waited = path.stem in WINDOWS and verb in window.VERBS[:-1]
-    assert play["hosts"] == ("components:!pointing" if waited else "components")
+    # Nobody waits for what only points to a site: it acts alone, in thaw, after everybody else.
+    last = path.stem in WINDOWS and play is [one for where, one in PLAYS if where == path][-1]
+    wanted = "components:!pointing" if is_window(path, play) else "components:&pointing" if last else "components"
+    assert play["hosts"] == wanted
     phase = re.sub(r"^\d+_", "", path.stem)
     assert play["tags"] == [phase], "tags are phases"
 
@@ -69,11 +81,12 @@ def test_plays_say_where_they_are(path: Path) -> None:
         ), name
 
 
-@by_verb_play
-def test_a_verb_play_is_begin_role_end(path: Path, play: dict[str, Any]) -> None:
-    begin, role, end = play["tasks"]
+@by_step
+def test_a_verb_is_begin_role_end(path: Path, play: dict[str, Any], step: list[dict[str, Any]]) -> None:
+    begin, role, end = step
     announced = begin["bascule_begin"]
-    assert set(announced) == {"phase", "verb", "direction"}
+    assert set(announced) == {"phase", "verb", "direction"} | ({"waits"} if is_window(path, play) else set())
+    assert announced.get("waits", True) is True
     assert announced["verb"] in VERBS
     away = {AWAY} if path.stem in ("site_lost", "guard_lost") else set()
     assert announced["direction"] in {*DIRECTIONS, *away}, "the direction is a literal"
@@ -94,7 +107,10 @@ def test_a_verb_play_is_begin_role_end(path: Path, play: dict[str, Any]) -> None
 def test_closing_goes_down_the_layers_and_opening_up(path: Path, play: dict[str, Any]) -> None:
     verb = play["tasks"][0]["bascule_begin"]["verb"]
     serial = str(play.get("serial", ""))
-    if verb in CLOSING:
+    if is_window(path, play):
+        # All at once: `bascule.run.order` says what waits for what.
+        assert not {"serial", "order"} & set(play)
+    elif verb in CLOSING:
         assert play["order"] == "reverse_inventory"
         assert serial == "{{ ansible_play_hosts_all | bascule_layers(groups, reverse=true) }}"
     elif verb in OPENING or verb in MEASURING:
@@ -107,15 +123,22 @@ def test_closing_goes_down_the_layers_and_opening_up(path: Path, play: dict[str,
 def order_of(name: str) -> list[tuple[str, str]]:
     """Return the verbs of a playbook with their direction."""
     return [
-        (play["tasks"][0]["bascule_begin"]["verb"], play["tasks"][0]["bascule_begin"]["direction"])
-        for path, play in VERB_PLAYS
+        (begin["bascule_begin"]["verb"], begin["bascule_begin"]["direction"])
+        for path, _, (begin, *_rest) in STEPS
         if path.stem == name
     ]
 
 
+@pytest.mark.parametrize("name", WINDOWS)
+def test_a_window_is_one_play_and_then_what_points_follows(name: str) -> None:
+    *_, moving, pointing = [play for path, play in VERB_PLAYS if path.stem == name]
+    assert [task["bascule_begin"]["verb"] for task in moving["tasks"][::3]] == list(window.VERBS)
+    assert [task["bascule_begin"]["verb"] for task in pointing["tasks"][::3]] == ["thaw"]
+
+
 def test_the_way_back_is_the_way_forward_with_the_sides_swapped() -> None:
     forward, back = order_of("60_cutover"), order_of("rollback")
-    assert [verb for verb, _ in back] == ["freeze", "sync", "switch", "thaw"]
+    assert [verb for verb, _ in back] == ["freeze", "sync", "switch", "thaw", "thaw"]
     assert [verb for verb, _ in forward if verb in dict(back)] == [verb for verb, _ in back]
     assert {direction for _, direction in back} == {"back"}
     assert {direction for _, direction in forward} == {"forward"}
@@ -161,12 +184,7 @@ def test_a_site_is_given_up_only_after_it_was_said_what_may_be_lost() -> None:
     assert "bascule_go" in plays[1]["tasks"][0], "a person is asked after that, and before anything opens"
     assert plays[1]["any_errors_fatal"] is True
     assert [verb for verb, _ in order_of("site_lost")] == ["take_over", "thaw"]
-    words = {
-        task["bascule_begin"]["verb"]
-        for path, play in VERB_PLAYS
-        for task in play["tasks"][:1]
-        if path.stem != "site_lost"
-    }
+    words = {begin["bascule_begin"]["verb"] for path, _, (begin, *_rest) in STEPS if path.stem != "site_lost"}
     assert "take_over" not in words, "nothing else opens by a word"
 
 

@@ -71,3 +71,12 @@ def test_nothing_sleeps_between_freeze_and_thaw(kind: str) -> None:
     for verb in window.VERBS:
         for task in walked(role, verb, CHOSEN.get(kind, {})):
             assert action_of(task) not in ("ansible.builtin.pause", "ansible.builtin.wait_for"), task["name"]
+
+
+@by_kind
+def test_nothing_goes_past_the_module_server_between_freeze_and_thaw(kind: str) -> None:
+    """A background task of Ansible is packed, sent and started anew; what takes long is a unit on its machine."""
+    role = kind.split()[0]
+    for verb in window.VERBS:
+        for task in walked(role, verb, CHOSEN.get(kind, {})):
+            assert "async" not in task, task["name"]

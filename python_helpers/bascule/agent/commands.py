@@ -44,6 +44,7 @@ COMMANDS = {
     "files_recorder": Command("filetree.io.recorder.service:run", "PATH --queue=unlimited|system --memory="),
     "follow": Command("postgresql.io.standby.follow:follow", "--component --epoch"),
     "guest_console": Command("guest.io.console:work", "COMPONENT VMID SECONDS"),
+    "guest_digest": Command("guest.io.disk_digest:work", "COMPONENT"),
     "guest_pull": Command("guest.io.pull:work", "JOB"),
     "guest_serve": Command("guest.io.ssh_key:serve", "FOLDER*"),
     "manifest": Command("filetree.io.manifest.take:by_hand", "PATH TARGET --owners=numbers|names --all?"),

@@ -57,6 +57,7 @@ class Scope:
         self.variables: Mapping[str, Any] = self.hostvars[self.component]
         self._groups: Mapping[str, list[str]] = task_vars.get("groups", {})
         self._in_play = [str(name) for name in task_vars.get("ansible_play_hosts_all", [])]
+        self._still_in_play = [str(name) for name in task_vars.get("ansible_play_hosts", self._in_play)]
 
     def get(self, name: str, default: Any = None) -> Any:
         """Return a variable as plain types."""
@@ -85,6 +86,11 @@ class Scope:
     def in_play(self) -> list[str]:
         """Return the components of the play, `--limit` applied, in their order."""
         return [name for name in self.components if name in self._in_play]
+
+    @property
+    def gone(self) -> list[str]:
+        """Return the components that have failed, or could not be reached, and are out of the play."""
+        return [name for name in self.in_play if name not in self._still_in_play]
 
     @property
     def announced(self) -> Announced:

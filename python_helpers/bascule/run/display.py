@@ -26,6 +26,7 @@ class Progress:
         self._clock = clock
         self._doing: dict[str, _Doing] = {}
         self._play = ""
+        self._anybody = False
         self._started = clock()
 
     def play(self, name: str) -> list[Line]:
@@ -37,7 +38,12 @@ class Progress:
 
     def begin(self, component: str, verb: str) -> None:
         """A component begins a verb."""
+        self._anybody = True
         self._doing[component] = _Doing(verb, self._clock())
+
+    def nobody(self) -> list[Line]:
+        """A play has no component. That is an error where none has had any; others are for some kinds only."""
+        return [] if self._anybody else [("bad", "no component matched: look at --limit")]
 
     def step(self, component: str, changed: bool) -> None:
         """A task of the component ended well."""

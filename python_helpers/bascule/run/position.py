@@ -251,7 +251,10 @@ def _standing(sides: Sides, retired: bool) -> Standing:
 
 
 def last_verb(entries: Sequence[Mapping[str, Any]]) -> Last:
-    """Return the last verb that was begun for real, the worst of what ran side by side first."""
+    """Return the last verb that was begun for real, the worst of what ran side by side first.
+
+    In a window one component may be a verb ahead of another: the last one of each counts.
+    """
     begins: dict[tuple[str, str, str, str], Mapping[str, Any]] = {}
     ends: dict[tuple[str, str, str, str], Mapping[str, Any]] = {}
     for entry in entries:
@@ -264,12 +267,12 @@ def last_verb(entries: Sequence[Mapping[str, Any]]) -> Last:
     if not begins:
         return Last()
     newest = max(begins.values(), key=lambda entry: str(entry["time"]))
-    batch = [
-        (entry, str(ends[key]["data"].get("result")) if key in ends else "not ended")
+    batch = {
+        str(entry["component"]): (entry, str(ends[key]["data"].get("result")) if key in ends else "not ended")
         for key, entry in begins.items()
-        if key[:3] == (newest["epoch"], newest["phase"], newest["verb"])
-    ]
-    entry, outcome = next(((e, o) for e, o in batch if o != OK), (newest, OK))
+        if key[:2] == (newest["epoch"], newest["phase"])
+    }
+    entry, outcome = next(((e, o) for e, o in batch.values() if o != OK), (newest, OK))
     return Last(
         str(entry["phase"]),
         str(entry["verb"]),

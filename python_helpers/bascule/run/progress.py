@@ -16,8 +16,7 @@ FAILED = "failed"
 def failed_components(entries: Iterable[Mapping[str, Any]]) -> dict[str, str]:
     """Return the components whose last verb failed, with the verb.
 
-    The entries are those of one decision in their order. The callback writes the failed end of a verb at the latest
-    when the next play, or the next layer of a play, begins.
+    The entries are those of one decision in their order. The callback writes the failed end of a verb at once.
     """
     last: dict[str, tuple[str, str]] = {}
     for entry in entries:
@@ -36,10 +35,23 @@ def refuse_after_failure(
         failed if verb.stopped_by_any else {n: v for n, v in failed.items() if n in upstream(component, depends_on)}
     )
     if reasons:
-        raise JournalError(
-            expected=f"{'every component' if verb.stopped_by_any else 'all that ' + component + ' depends on'} "
-            f"to have come through before {verb.name}",
-            found=", ".join(f"{name} failed in {failed_verb}" for name, failed_verb in sorted(reasons.items())),
-            state=f"{verb.name} of {component} was not started",
-            next_command="ansible-playbook playbooks/status.yml",
+        refuse(
+            component,
+            verb.name,
+            reasons,
+            "every component" if verb.stopped_by_any else f"all that {component} depends on",
         )
+
+
+def refuse(component: str, verb: str, failed: Mapping[str, str], who: str) -> None:
+    """Refuse a verb because of what has failed, and in which verb; `who` should have come through.
+
+    Raises:
+        JournalError: always.
+    """
+    raise JournalError(
+        expected=f"{who} to have come through before {verb}",
+        found=", ".join(f"{name} failed in {failed_verb}" for name, failed_verb in sorted(failed.items())),
+        state=f"{verb} of {component} was not started",
+        next_command="ansible-playbook playbooks/status.yml",
+    )

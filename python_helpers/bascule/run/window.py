@@ -2,7 +2,8 @@
 
 Work is what the operations took where they ran. A component waits for others until all is done that its next verb rests
 on, and after its own thaw. All the rest is orchestration: interpreters that start, modules that travel, entries that
-are copied, and components that stand at the border between two plays although nothing that they need is missing.
+are copied, and components that stand at a line which all cross together (`order`) although nothing that they need is
+missing.
 
 The critical path goes back from the last thaw, each time to what ended last of all that the verb rests on. Nobody on it
 waits for others, so what is not work on it is orchestration.

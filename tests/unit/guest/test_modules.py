@@ -14,7 +14,7 @@ from bascule.errors import BasculeError
 from bascule.guest import session
 from bascule.guest.errors import ProxmoxError
 from bascule.guest.guest import Limits
-from bascule.guest.io import archive_digest, pull, ssh_key
+from bascule.guest.io import archive_digest, disk_digest, pull, ssh_key
 from bascule.guest.io.proxmox_api import connect
 
 
@@ -34,18 +34,33 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def _digest(disks: list[dict[str, str]], check: bool = False, **params: Any) -> dict[str, Any]:
+    given = {"component": "courses_guest", "disks": disks, "stamp": False, "begin": False, "job_id": None, **params}
+    return call("bascule_guest_disk_digest", check=check, **given)
+
+
 def test_digest(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ended: list[str] = []
-    monkeypatch.setattr(pull, "end", lambda component: ended.append(component))
+    monkeypatch.setattr(disk_digest, "end_others", ended.append)
     (place / "disk").write_bytes(b"abc")
     disks = [{"name": "scsi0", "path": str(place / "disk")}]
-    found = call("bascule_guest_disk_digest", component="courses_guest", disks=disks, stamp=False)
+    found = _digest(disks)
     assert found["changed"] is False
     assert found["position"]["disk:scsi0"].startswith("tree-sha256:")
     assert ended == ["courses_guest"]
-    again = call("bascule_guest_disk_digest", check=True, component="courses_guest", disks=disks, stamp=False)
+    again = _digest(disks, check=True)
     assert again["position"] == found["position"]
     assert ended == ["courses_guest"]
+
+
+def test_digest_that_is_taken_beside_others(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(disk_digest, "begin", lambda component, wanted: f"job of {component}")
+    monkeypatch.setattr(disk_digest, "collect", lambda component, wanted, job_id: {"disk:scsi0": job_id})
+    disks = [{"name": "scsi0", "path": str(place / "disk")}]
+    assert _digest(disks, check=True, begin=True) == {"changed": False}
+    begun = _digest(disks, begin=True)
+    assert begun == {"changed": False, "job_id": "job of courses_guest"}
+    assert _digest(disks, job_id=begun["job_id"])["position"] == {"disk:scsi0": "job of courses_guest"}
 
 
 def test_keep(place: Path) -> None:

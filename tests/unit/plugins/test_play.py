@@ -148,25 +148,17 @@ class World:
         self.hosts.mkdir()
         self.environment: dict[str, str] = {}
         self.state = STATE
+        self.verb = VERB
 
     def run(self, *plays: str, arguments: tuple[str, ...] = (), playbook: Path | None = None) -> tuple[int, str]:
         """Run a playbook of these plays; return its exit status and its output."""
         book = playbook or self.path / "play.yml"
         if playbook is None:
             book.write_text("".join(plays))
-        environment = {key: value for key, value in os.environ.items() if not key.startswith(("ANSIBLE_", "BASCULE_"))}
-        environment |= {
-            "PATH": f"{self.path / 'bin'}:{environment['PATH']}",
-            "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
-            "ANSIBLE_ROLES_PATH": str(self.path / "roles"),
-            "ANSIBLE_NOCOLOR": "1",
-            "BASCULE_TEST_HOSTS": str(self.hosts),
-            **self.environment,
-        }
         done = subprocess.run(
             ["ansible-playbook", "-i", "inventory", str(book), *arguments],
             cwd=self.path,
-            env=environment,
+            env=self.surroundings(),
             capture_output=True,
             text=True,
             timeout=180,
@@ -174,6 +166,18 @@ class World:
             stdin=subprocess.DEVNULL,
         )
         return done.returncode, done.stdout + done.stderr
+
+    def surroundings(self) -> dict[str, str]:
+        """Return the environment of a playbook."""
+        environment = {key: value for key, value in os.environ.items() if not key.startswith(("ANSIBLE_", "BASCULE_"))}
+        return environment | {
+            "PATH": f"{self.path / 'bin'}:{environment['PATH']}",
+            "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
+            "ANSIBLE_ROLES_PATH": str(self.path / "roles"),
+            "ANSIBLE_NOCOLOR": "1",
+            "BASCULE_TEST_HOSTS": str(self.hosts),
+            **self.environment,
+        }
 
     @property
     def entries(self) -> list[chain.Entry]:
@@ -186,17 +190,21 @@ class World:
         place.mkdir(parents=True, exist_ok=True)
         (place / f"{component}.json").write_text(json.dumps(guard.to_dict()))
 
-    def move(self, playbook: str, *arguments: str) -> tuple[int, str]:
-        """Run one of the project's own playbooks; the toy role answers its verbs, and says where it stands."""
+    def answer_verbs(self) -> None:
+        """Have the toy role answer the verbs of the project's own playbooks, and say where it stands."""
         tasks = self.path / "roles/toy/tasks"
         (tasks / "state.yml").write_text(self.state)
         (tasks / "verify.yml").write_text(
-            self.state + VERB.replace("rows_compared: 3", "rows_compared: '{{ seen | default(3) }}'")
+            self.state + self.verb.replace("rows_compared: 3", "rows_compared: '{{ seen | default(3) }}'")
         )
         for verb in ("capture", "freeze", "sync", "switch", "thaw", "retire", "give_way"):
-            (tasks / f"{verb}.yml").write_text(VERB)
-        (tasks / "check.yml").write_text(self.state + VERB)
-        (tasks / "take_over.yml").write_text(TAKE_OVER + VERB)
+            (tasks / f"{verb}.yml").write_text(self.verb)
+        (tasks / "check.yml").write_text(self.state + self.verb)
+        (tasks / "take_over.yml").write_text(TAKE_OVER + self.verb)
+
+    def move(self, playbook: str, *arguments: str) -> tuple[int, str]:
+        """Run one of the project's own playbooks."""
+        self.answer_verbs()
         answer = "confirm=montpellier" if playbook == "rollback.yml" else "confirm=toulouse"
         return self.run(playbook=ROOT / "playbooks" / playbook, arguments=("-e", answer, *arguments))
 
@@ -288,15 +296,10 @@ def test_a_failed_dependency_stops_what_depends_on_it(world: World) -> None:
     assert "top thaw" not in output
 
 
-def left_at_the_sites(world: World) -> list[Path]:
-    """Return the files on all machines."""
-    return [path for path in world.hosts.rglob("*") if path.is_file()]
-
-
 def test_check_mode_leaves_nothing_at_the_sites(world: World) -> None:
     rc, output = world.run(play("freeze"), play("switch"), arguments=("--check",))
     assert rc == 0, output
-    assert left_at_the_sites(world) == []
+    assert not any(path.is_file() for path in world.hosts.rglob("*"))
     assert not (world.path / "runs/latest").exists(), "what was only tried is not the run that goes on"
     (tried,) = (world.path / "runs").iterdir()
     begins = [e for e in chain.parse((tried / "journal.jsonl").read_text()).entries if e["kind"] == "begin"]
@@ -313,7 +316,7 @@ def test_extra_variables_cannot_turn_the_run_round(world: World, extra: str) -> 
     assert rc == 2
     assert "extra variables that leave the plan and the direction of the run alone" in output
     assert said(output) == []
-    assert left_at_the_sites(world) == []
+    assert not any(path.is_file() for path in world.hosts.rglob("*"))
 
 
 def test_a_gate_stops_the_run_and_an_override_has_its_reason_in_the_journal(world: World) -> None:

@@ -87,3 +87,10 @@ def test_messages_are_shown_and_other_values_are_not() -> None:
     assert progress.message("names", "a\nb") == [("plain", "  a"), ("plain", "  b")]
     assert progress.message("names", ["a", 1]) == [("plain", "  a"), ("plain", "  1")]
     assert progress.message("names", {"a": 1}) == []
+
+
+def test_a_play_without_components_is_an_error_where_there_were_none_before() -> None:
+    progress = Progress(Clock())
+    assert progress.nobody() == [("bad", "no component matched: look at --limit")]
+    progress.begin("accounts_db", "freeze")
+    assert progress.nobody() == []

@@ -56,6 +56,22 @@ def test_a_fragment_of_a_killed_controller_stays_apart(journal: Callable[[str], 
     assert (len(reading.entries), len(reading.broken)) == (2, 1)
 
 
+def test_who_follows_is_told_each_entry_once_and_none_that_is_half_written(journal: Callable[[str], Journal]) -> None:
+    one = journal("d1")
+    one.append("begin", component="db")
+    journal("d2").append("begin", component="files")
+    followed = one.follow()
+    assert [e["component"] for e in next(followed)] == ["db"]
+    assert next(followed) == []
+    line = chain.line(one.append("end", component="db"))
+    text = one.path.read_text()
+    one.path.write_text(text.removesuffix(line) + line[:20])
+    assert next(followed) == [], "half a line is no entry yet"
+    with one.path.open("a") as stream:
+        stream.write(line[20:])
+    assert [e["kind"] for e in next(followed)] == ["end"]
+
+
 def test_both_sites_get_what_they_miss_and_nothing_twice(
     journal: Callable[[str], Journal], sites: dict[str, Target], tmp_path: Path
 ) -> None:

@@ -217,6 +217,29 @@ def test_the_last_verb_shows_the_worst_of_what_ran_side_by_side() -> None:
     assert (last.component, last.outcome) == ("files", "ok")
 
 
+def test_the_last_verb_is_not_that_of_one_who_is_ahead() -> None:
+    """In a window one is carried over while another one fails to freeze."""
+
+    def of(verb: str, kind: str, component: str, second: int, **data: Any) -> dict[str, Any]:
+        return {**entry(kind, component, second, **data), "verb": verb}
+
+    entries = [
+        of("freeze", "begin", "guest", 1),
+        of("freeze", "end", "guest", 2, result="ok"),
+        of("freeze", "begin", "db", 3),
+        of("sync", "begin", "guest", 4),
+    ]
+    ahead = [*entries, of("sync", "end", "guest", 5, result="ok")]
+    last = position.last_verb(ahead)
+    assert (last.verb, last.component, last.outcome) == ("freeze", "db", "not ended")
+    last = position.last_verb([*ahead, of("freeze", "end", "db", 6, result="failed")])
+    assert (last.verb, last.component, last.outcome) == ("freeze", "db", "failed")
+    last = position.last_verb([*entries, of("freeze", "end", "db", 6, result="ok")])
+    assert (last.verb, last.component, last.outcome) == ("sync", "guest", "not ended")
+    last = position.last_verb([*ahead, of("freeze", "end", "db", 6, result="ok")])
+    assert (last.verb, last.component, last.outcome) == ("sync", "guest", "ok")
+
+
 def test_a_dry_run_is_no_verb() -> None:
     assert position.last_verb([entry("begin", "db", 1, check_mode=True)]) == Last()
 

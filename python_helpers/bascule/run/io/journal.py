@@ -87,6 +87,16 @@ class Journal:
         text = "\n".join(line for line in (storage.read_text(self.path) or "").splitlines() if mark in line)
         return chain.chains(chain.parse(text).entries).get((self.controller, self.decision), [])
 
+    def follow(self) -> Iterator[list[Entry]]:
+        """Yield this decision's entries, each time those that were written since; without an end."""
+        mark = f'"epoch":"{self.decision}"'.encode()
+        rest = b""
+        with self.path.open("rb") as stream:
+            while True:
+                *lines, rest = (rest + stream.read()).split(b"\n")
+                text = b"\n".join(line for line in lines if mark in line).decode("utf-8", "replace")
+                yield [entry for entry in chain.parse(text).entries if entry["controller"] == self.controller]
+
     def _last(self) -> Entry | None:
         """Return this decision's last entry; the end of the file is nearly always enough to find it."""
         mark = f'"epoch":"{self.decision}"'

@@ -1,0 +1,44 @@
+"""Wait, inside the play of a window, until all has come through that a verb rests on."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import time
+
+from ..errors import JournalError
+from ..run import chain, context, order
+from ..run.context import Announced
+from ..run.io.journal import Journal
+from ..system import polling
+from .action import Scope
+
+
+def wait(journal: Journal, about: Announced, scope: Scope) -> None:
+    """Wait for what the announced verb rests on; the journal tells each end at once.
+
+    Raises:
+        JournalError: it cannot come any more.
+    """
+    depends_on = context.dependencies(scope.components, scope.hostvars)
+    entries: list[chain.Entry] = []
+    for new in journal.follow():
+        entries += new
+        if new and not order.awaited(
+            about.component, about.verb, entries, scope.in_play, depends_on, about.phase, scope.gone
+        ):
+            return
+        _must_have_playbook(about)
+        time.sleep(polling.SHORTEST)
+
+
+def _must_have_playbook(about: Announced) -> None:
+    """Let nobody wait for a playbook that was killed: this process is one of its tasks."""
+    playbook = multiprocessing.parent_process()
+    if playbook is not None and os.getppid() != playbook.pid:
+        raise JournalError(
+            expected="the playbook to run until its tasks have ended",
+            found="it was killed",
+            state=f"{about.verb} of {about.component} was not started",
+            next_command="ansible-playbook playbooks/status.yml",
+        )

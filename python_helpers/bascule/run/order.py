@@ -1,0 +1,79 @@
+"""Who waits for whom between freeze and thaw, by the journal of one decision. Pure.
+
+What closes goes backwards along `depends_on`, what opens goes along it. Two lines are crossed by all together: nothing
+is switched before all is frozen and carried over, and nobody is let in before all has switched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ..errors import JournalError
+from .components import upstream
+from .progress import OK, failed_components, refuse
+from .window import VERBS, Key
+
+FREEZE, SYNC, SWITCH, THAW = VERBS
+
+
+def before(component: str, verb: str, moving: Iterable[str], depends_on: Mapping[str, Iterable[str]]) -> list[Key]:
+    """Return what has to come through before the verb of a component, out of `moving`: what this playbook moves."""
+    others = [name for name in moving if name != component]
+    needed = upstream(component, depends_on)
+    found: list[Key] = []
+    if verb == FREEZE:
+        found = [(name, FREEZE) for name in others if component in upstream(name, depends_on)]
+    elif verb == SYNC:
+        found = [(component, FREEZE)]
+    elif verb == SWITCH:
+        found = [(component, FREEZE), *((name, SYNC) for name in (component, *others))]
+        found += [(name, SWITCH) for name in others if name in needed]
+    elif verb == THAW:
+        found = [(name, SWITCH) for name in (component, *others)]
+        found += [(name, THAW) for name in others if name in needed]
+    return found
+
+
+def awaited(
+    component: str,
+    verb: str,
+    entries: Iterable[Mapping[str, Any]],
+    moving: Iterable[str],
+    depends_on: Mapping[str, Iterable[str]],
+    phase: str,
+    gone: Iterable[str] = (),
+) -> list[Key]:
+    """Return what the verb of a component still waits for.
+
+    The entries are those of this decision in their order; `gone` are components that Ansible has taken out of the play.
+
+    Raises:
+        JournalError: what it waits for cannot come any more. Something has failed; once all of it has switched, that
+            stops only what depends on it.
+    """
+    known = list(entries)
+    needed = upstream(component, depends_on)
+    failed = {
+        name: failed_verb
+        for name, failed_verb in {**dict.fromkeys(gone, "an earlier play"), **failed_components(known)}.items()
+        if name != component and (verb != THAW or failed_verb != THAW or name in needed)
+    }
+    if failed:
+        refuse(component, verb, failed, f"all that {component} waits for")
+    through = {
+        (str(entry["component"]), str(entry["verb"]))
+        for entry in known
+        if entry["kind"] == "end" and entry["phase"] == phase and entry["data"].get("result") == OK
+    }
+    missing = [key for key in before(component, verb, moving, depends_on) if key not in through]
+    # Nobody else does what is its own.
+    own = [earlier for name, earlier in missing if name == component]
+    if own:
+        raise JournalError(
+            expected=f"{own[0]} of {component} to have come through in this playbook before {verb}",
+            found="it has not",
+            state=f"{verb} of {component} was not started",
+            next_command="run the whole playbook: it begins with what is done already, which changes nothing",
+        )
+    return missing

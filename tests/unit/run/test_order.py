@@ -1,0 +1,111 @@
+"""Who waits for whom in a window, and what stops it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from bascule.errors import JournalError
+from bascule.run import order
+from bascule.run.window import VERBS, Key
+
+DEPENDS = {"db": [], "files": [], "guest": ["db"], "board": ["files"], "entrance": ["guest", "board"]}
+ALL = list(DEPENDS)
+
+
+def end(component: str, verb: str, result: str = "ok", phase: str = "cutover") -> dict[str, Any]:
+    """Return the end of a verb."""
+    return {"kind": "end", "component": component, "verb": verb, "phase": phase, "data": {"result": result}}
+
+
+def done(*verbs: str, names: list[str] = ALL) -> list[dict[str, Any]]:
+    """Return the ends of these verbs at all components."""
+    return [end(name, verb) for verb in verbs for name in names]
+
+
+def awaited(component: str, verb: str, entries: list[dict[str, Any]], **options: Any) -> set[Key]:
+    """Return what a verb waits for."""
+    given = {"moving": ALL, "gone": (), **options}
+    return set(order.awaited(component, verb, entries, depends_on=DEPENDS, phase="cutover", **given))
+
+
+def test_what_others_depend_on_is_frozen_last() -> None:
+    assert awaited("entrance", "freeze", []) == set()
+    assert awaited("guest", "freeze", []) == {("entrance", "freeze")}
+    assert awaited("db", "freeze", []) == {("guest", "freeze"), ("entrance", "freeze")}
+    assert awaited("db", "freeze", [end("entrance", "freeze"), end("guest", "freeze")]) == set()
+
+
+def test_what_is_frozen_is_carried_over_at_once() -> None:
+    assert awaited("guest", "sync", [end("guest", "freeze")]) == set()
+
+
+def test_nothing_is_switched_before_all_is_frozen_and_carried_over() -> None:
+    frozen = done("freeze")
+    for name in ALL:
+        others = [other for other in ALL if other != name]
+        known = [*frozen, *done("sync", names=[name])]
+        assert {(other, "sync") for other in others} <= awaited(name, "switch", known)
+        for late in others:
+            known = frozen + done("sync", names=[other for other in ALL if other != late])
+            assert (late, "sync") in awaited(name, "switch", known)
+    assert awaited("board", "switch", done("freeze", "sync")) == {("files", "switch")}
+    # Not for the database, on which it does not depend.
+    assert awaited("board", "switch", [*done("freeze", "sync"), end("files", "switch")]) == set()
+
+
+def test_nobody_is_let_in_before_all_has_switched() -> None:
+    for name in ALL:
+        for late in (other for other in ALL if other != name):
+            known = done("freeze", "sync") + done("switch", names=[other for other in ALL if other != late])
+            assert (late, "switch") in awaited(name, "thaw", known)
+    known = done("freeze", "sync", "switch")
+    assert awaited("files", "thaw", known) == set()
+    assert awaited("board", "thaw", known) == {("files", "thaw")}
+    assert awaited("entrance", "thaw", known) == {(name, "thaw") for name in ALL if name != "entrance"}
+
+
+def test_what_this_playbook_does_not_move_is_not_waited_for() -> None:
+    assert awaited("db", "freeze", [], moving=["db"]) == set()
+    assert awaited("guest", "switch", done("freeze", "sync", names=["guest"]), moving=["guest"]) == set()
+
+
+@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("failed", VERBS[:3])
+def test_any_failure_before_the_thaw_stops_all_that_has_not_begun(verb: str, failed: str) -> None:
+    with pytest.raises(JournalError, match=f"db failed in {failed}.*{verb} of board was not started"):
+        awaited("board", verb, [*done("freeze", "sync", "switch"), end("db", failed, "failed")])
+
+
+def test_a_thaw_that_has_failed_stops_what_depends_on_it() -> None:
+    known = [*done("freeze", "sync", "switch"), end("db", "thaw", "failed")]
+    assert awaited("files", "thaw", known) == set()
+    assert awaited("board", "thaw", known) == {("files", "thaw")}
+    for name in ("guest", "entrance"):
+        with pytest.raises(JournalError, match="db failed in thaw"):
+            awaited(name, "thaw", known)
+
+
+def test_what_has_dropped_out_without_a_word_is_not_waited_for() -> None:
+    with pytest.raises(JournalError, match="entrance failed in an earlier play"):
+        awaited("db", "freeze", [], gone=["entrance"])
+
+
+def test_what_has_failed_in_thaw_may_be_gone() -> None:
+    known = [*done("freeze", "sync", "switch"), end("db", "thaw", "failed")]
+    assert awaited("files", "thaw", known, gone=["db"]) == set()
+
+
+@pytest.mark.parametrize(
+    ("verb", "known", "missing"),
+    [("sync", [], "freeze"), ("switch", ["freeze"], "sync"), ("thaw", ["freeze"], "switch")],
+)
+def test_a_verb_that_was_left_out_is_refused_not_waited_for(verb: str, known: list[str], missing: str) -> None:
+    with pytest.raises(JournalError, match=f"{missing} of db to have come through in this playbook"):
+        awaited("db", verb, done(*known))
+
+
+def test_the_same_verb_of_an_earlier_phase_does_not_count() -> None:
+    synced = [end(name, "sync", phase="sync") for name in ALL]
+    assert ("files", "sync") in awaited("db", "switch", [*synced, *done("freeze"), end("db", "sync")])
