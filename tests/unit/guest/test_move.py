@@ -437,6 +437,23 @@ def test_verification_compares_three_readings(prepared: Any) -> None:
     assert proof["disks_different"] == 1
 
 
+def test_a_disk_that_the_receipt_does_not_name_was_not_looked_at(prepared: Any) -> None:
+    _, _, source, target = prepared
+    transitions.freeze(source, force=False)
+    _switch(source, target, E1)
+    closed, opened = observed.look_at_both(source, target)
+    receipt = closed.guard.receipt
+    assert receipt is not None
+    more = replace(closed, disks=(*closed.disks, replace(closed.disks[0], name="scsi1")))
+    switched = {"receipt": receipt.to_dict(), "reached": DISKS}
+    proof = verify.compare(more, opened, switched, DISKS)
+    assert (proof["disks_compared"], proof["disks_different"]) == (1, 1)
+    assert proof["details"] == ["scsi1 of pve-mtp is not in its receipt: nobody has compared it"]
+    fewer = verify.compare(closed, opened, {**switched, "reached": {**DISKS, "disk:scsi1": "x"}}, DISKS)
+    assert fewer["details"] == ["disk:scsi1 of the opened side is not in the receipt of pve-mtp"]
+    assert fewer["disks_different"] == 1
+
+
 def test_a_warm_copy_may_run_cut_from_its_network_and_nothing_else_may(prepared: Any) -> None:
     _, _, source, target = prepared
     active, passive = observed.look_at_both(source, target)
