@@ -203,6 +203,8 @@ def test_every_difference_is_named(two: Pair, how: str) -> None:
         for side in SIDES:
             two.sql(side, DAMAGE)
         two.sql("target", CHANGES)
+    for side in SIDES:
+        two.sql(side, f"create database spare_{how}")
     pin(two)
     done = two.verb("verify", extra=WAIT)
     assert not done.ok
@@ -235,3 +237,6 @@ def test_every_difference_is_named(two: Pair, how: str) -> None:
     assert found["tables"]["courses.app.courses"] == "equal"
     assert found["rows_not_proved"] == 0
     assert "nothing was changed" in done.stdout
+    for side in SIDES:
+        # Whatever was found, nobody is held back by it.
+        two.until(side, f"runuser -u postgres -- psql -Xqc 'drop database spare_{how}'", seconds=60)

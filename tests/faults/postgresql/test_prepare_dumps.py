@@ -7,7 +7,9 @@ import json
 import pytest
 
 from tests.faults.conftest import StartPair
-from tests.faults.pair import Pair
+from tests.faults.pair import SIDES, Pair
+
+from . import odd_databases
 
 pytestmark = pytest.mark.long
 
@@ -21,6 +23,11 @@ CONFIG = "/etc/postgresql/15/main"
 def pair(start_pair: StartPair) -> Pair:
     """A pair after a switch: the target serves, the source follows it and has dumped what it had."""
     started = start_pair("db", "dumps")
+    # The other host lies in the range of one declared client, and outside of that of the other one.
+    clients = [("courses", "all"), ("lab_probe", "192.0.2.1")]
+    declared = [{"database": "courses", "user": user, "address": address} for user, address in clients]
+    started.write_inventory(postgresql_replication_clients={started.host(side): declared for side in SIDES})
+    odd_databases.make(started)
     started.must("prepare", "sync", "freeze", "sync", "switch", "thaw", "verify")
     return started
 
@@ -35,8 +42,43 @@ def test_the_safety_dump_is_proved_by_restoring_it(pair: Pair) -> None:
     verified = pair.fact("verify")
     assert verified["safety_dump"] == "proved", verified["safety_dump_reason"]
     assert int(str(safety(pair)["rows_compared"])) > 1000
+    # What a restored copy cannot have alike is no difference, and a view that nobody has refreshed is said to be stale.
+    assert (verified["rows_different"], verified["rows_not_proved"], verified["details"]) == (0, 0, [])
+    assert set(verified["tables"].values()) == {"equal"}
+    told = {name: why for name, why in verified["not_compared"].items() if "odder" in name}
+    assert list(told) == [f"materialized view {odd_databases.STALE} of the safety dump"]
+    assert "stale" in told[f"materialized view {odd_databases.STALE} of the safety dump"]
     left = pair.must_run("source", ["bash", "-c", "ls -d /var/lib/postgresql/15/*; ls /run/postgresql"])
     assert "scratch" not in left
+
+
+@pytest.mark.parametrize(
+    ("user", "database"),
+    [
+        # Of the declared clients' range, and outside of it, as the prober mostly is.
+        ("courses", "courses"),
+        ("bascule_replication", "postgres"),
+    ],
+)
+def test_a_closed_side_that_lets_somebody_in_again_is_an_alarm(pair: Pair, user: str, database: str) -> None:
+    """Only one door is left open, and the probe finds it; who never was let in is refused and proves nothing."""
+    rule = f"hostssl {database} {user} all scram-sha-256"
+    seen = f"{HOME}/fence-probe.json"
+    before = json.loads(pair.must_run("target", ["cat", seen]))
+    assert {one["user"] for one in before["let_in"]} == {"bascule_replication", "courses"}
+    pair.must_run("source", ["sed", "-i", f"1i {rule}", f"{CONFIG}/pg_hba.conf"])
+    pair.sql("source", "select pg_reload_conf()", "postgres")
+    try:
+        pair.until("target", f"tail -n 9 {HOME}/fence-probe.log | grep '\"admitted\"' | grep -q '\"{user}\"'", 30)
+        alarm = pair.verb("verify")
+    finally:
+        pair.must_run("source", ["sed", "-i", "1d", f"{CONFIG}/pg_hba.conf"])
+        pair.sql("source", "select pg_reload_conf()", "postgres")
+    assert not alarm.ok
+    assert " ADMITTED, at 20" in alarm.stdout, alarm.stdout[-3000:]
+    after = json.loads(pair.must_run("target", ["cat", seen]))
+    assert after["accepted"] > before["accepted"]
+    assert after["unproved"] > 0
 
 
 def test_the_safety_dump_is_encrypted_and_opens_with_either_sites_key_only(pair: Pair) -> None:

@@ -68,6 +68,16 @@ def test_an_address_that_goes_on_serving_is_an_alarm(prepared: Any) -> None:
         transitions.freeze(source, force=False)
 
 
+def test_a_guest_that_runs_again_before_its_receipt_gets_none(prepared: Any) -> None:
+    """Somebody has started it after it was closed: its node says so, whoever else was told that it stands still."""
+    here, _there, source, _target = prepared
+    transitions.close_begin(source, E1, force=False)
+    here.running.add(100)
+    with pytest.raises(ProxmoxError, match="the node says running"):
+        transitions.close_finish(source, E1, DISKS, "2026-11-20T09:00:00Z")
+    assert source.guard(source.config()).receipt is None
+
+
 @pytest.mark.parametrize("why", ["no health_url", "was stopped before", "did not serve while"])
 def test_silence_of_an_address_that_never_served_proves_nothing(prepared: Any, why: str) -> None:
     here, _there, source, _target = prepared
