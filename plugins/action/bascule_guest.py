@@ -456,11 +456,13 @@ class ActionModule(ActionBase):
     def _verify(self, source: Guest, target: Guest, args: Mapping[str, Any]) -> dict[str, Any]:
         left, entered = observed.look_at_both(source, target)
         found = verify.compare(left, entered, args["switched"] or {}, args["position"] or {}, self._way)
-        active = target if entered.machine == found["active_side"] else source
+        active, passive = (target, source) if entered.machine == found["active_side"] else (source, target)
         silent = transitions.serving(active, active.config())
-        details = found["details"] + ([silent] if silent else [])
+        alarms, unasked = transitions.outside(passive, active)
+        details = found["details"] + ([silent] if silent else []) + alarms
         asked = transitions.askable(active, active.config())
-        return {"changed": False, "proof": {**found, "details": details, "asked": asked}}
+        told = {**found["not_compared"], **unasked}
+        return {"changed": False, "proof": {**found, "details": details, "asked": asked, "not_compared": told}}
 
     def _open(self, source: Guest, target: Guest, args: Mapping[str, Any]) -> dict[str, Any]:
         receipt = Receipt.from_dict(args["receipt"])

@@ -153,20 +153,23 @@ def last_proof(entries: Iterable[Mapping[str, Any]], component: str) -> tuple[Ma
     """
     facts: Mapping[str, Any] | None = None
     stale = begun = ""
+    told = False
     for entry in sorted(entries, key=lambda one: str(one["time"])):
         if str(entry.get("component")) != component:
             continue
         data = entry.get("data") or {}
         kind, verb, at = entry["kind"], entry.get("verb"), f"begun {str(entry['time'])[:19]}Z"
         if kind == "state" and data.get("event") == VERIFY:
-            facts, stale = dict(data.get("found") or {}), ""
+            facts, stale, told = dict(data.get("found") or {}), "", True
         elif kind == "begin" and not data.get("check_mode") and verb == "switch":
             stale = f"it is older than the last switch, {at}"
         elif kind == "begin" and not data.get("check_mode") and verb == VERIFY:
-            begun = at
+            begun, told = at, False
         elif kind == "end" and begun and verb == VERIFY:
-            failed = data.get("result") != "ok"
-            stale = f"the last one, {begun}, has failed: {data.get('message') or 'no reason given'}" if failed else stale
+            if data.get("result") != "ok":
+                stale = f"the last one, {begun}, has failed: {data.get('message') or 'no reason given'}"
+            elif not told:
+                stale = f"the last one, {begun}, has recorded nothing"
             begun = ""
     if begun:
         stale = f"the last one, {begun}, has come to no end"

@@ -7,6 +7,8 @@ have no form in UTF-8, settings that get in the way of whoever comes in, a name 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from tests.faults.pair import Pair
 
 RESTORED = """
@@ -21,11 +23,8 @@ create materialized view odder.stale as select * from odder.dropped;
 insert into odder.dropped values (5, 'z');
 create materialized view odder.fresh as select * from odder.dropped;
 create unlogged table odder.gone (i int); drop table odder.gone;
-create database x; create database "x.y"; create database "k=v"; create database ev;
-create database bytes template template0 encoding 'SQL_ASCII' locale 'C';
-create database win template template0 encoding 'WIN1252' locale 'C';
-create database mule template template0 encoding 'MULE_INTERNAL' locale 'C';
 """
+ENCODINGS = {"bytes": "SQL_ASCII", "win": "WIN1252", "mule": "MULE_INTERNAL"}
 STALE = "courses.odder.stale"
 # Bytes that have no form in UTF-8 are made of numbers: a name in the first database, a value in the next.
 ELSEWHERE = {
@@ -57,8 +56,10 @@ def in_database(pair: Pair, side: str, database: str, sql: str) -> None:
     )
 
 
-def make(pair: Pair) -> None:
-    """Make all of it at the source."""
+def make(pair: Pair, databases: Iterable[str] = tuple(ELSEWHERE)) -> None:
+    """Make all of it at the source; of the databases those that are named."""
     pair.sql("source", RESTORED)
-    for database, sql in ELSEWHERE.items():
-        in_database(pair, "source", database, sql)
+    for database in databases:
+        kind = f"template template0 encoding '{ENCODINGS[database]}' locale 'C'" if database in ENCODINGS else ""
+        pair.sql("source", f'create database "{database}" {kind}')
+        in_database(pair, "source", database, ELSEWHERE[database])

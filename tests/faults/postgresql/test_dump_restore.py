@@ -41,7 +41,8 @@ def pair(start_pair: StartPair) -> Pair:
         variables={"postgresql_replication_method": "dump_restore"},
         gates={"dump_window": {"max": 3600, "unit": "s", "max_age": 300}},
     )
-    odd_databases.make(started)
+    # The one that cannot be restored through a database of another encoding; each of them takes its time.
+    odd_databases.make(started, ["mule"])
     started.must("audit", "prepare")
     for side in SIDES:
         shell.run(["podman", "cp", str(ROOT / "python_helpers"), f"{started.host(side)}:/opt/"])
@@ -111,7 +112,7 @@ def test_sync_rehearses_the_window_and_leaves_nothing_behind(pair: Pair) -> None
     assert rehearsed["comparison"]["rows_compared"] > 1000
     assert "stale" in rehearsed["comparison"]["not_compared"][f"materialized view {odd_databases.STALE}"]
     assert rehearsed["comparison"]["tables"]["courses.odder.child"] == "equal"
-    assert {"bytes.public.m", "win.public.m", "mule.public.m", "ev.public.m"} <= set(rehearsed["comparison"]["tables"])
+    assert rehearsed["comparison"]["tables"]["mule.public.m"] == "equal"
     assert set(rehearsed["steps"]) == {"transfer", "restore", "compare"}
     assert pair.must_run("target", ["stat", "-c", "%i %Y", DATA]) == before
     assert kept(pair, "target") == []

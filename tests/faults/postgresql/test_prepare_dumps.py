@@ -23,10 +23,6 @@ CONFIG = "/etc/postgresql/15/main"
 def pair(start_pair: StartPair) -> Pair:
     """A pair after a switch: the target serves, the source follows it and has dumped what it had."""
     started = start_pair("db", "dumps")
-    # The other host lies in the range of one declared client, and outside of that of the other one.
-    clients = [("courses", "all"), ("lab_probe", "192.0.2.1")]
-    declared = [{"database": "courses", "user": user, "address": address} for user, address in clients]
-    started.write_inventory(postgresql_replication_clients={started.host(side): declared for side in SIDES})
     odd_databases.make(started)
     started.must("prepare", "sync", "freeze", "sync", "switch", "thaw", "verify")
     return started
@@ -55,17 +51,17 @@ def test_the_safety_dump_is_proved_by_restoring_it(pair: Pair) -> None:
 @pytest.mark.parametrize(
     ("user", "database"),
     [
-        # Of the declared clients' range, and outside of it, as the prober mostly is.
+        # The probe's host lies in the range of the one, as the other host's own rules have it; nobody declares the other.
         ("courses", "courses"),
         ("bascule_replication", "postgres"),
     ],
 )
 def test_a_closed_side_that_lets_somebody_in_again_is_an_alarm(pair: Pair, user: str, database: str) -> None:
-    """Only one door is left open, and the probe finds it; who never was let in is refused and proves nothing."""
+    """Only one door is left open, and the probe finds it."""
     rule = f"hostssl {database} {user} all scram-sha-256"
     seen = f"{HOME}/fence-probe.json"
     before = json.loads(pair.must_run("target", ["cat", seen]))
-    assert {one["user"] for one in before["let_in"]} == {"bascule_replication", "courses"}
+    assert user in {one["user"] for one in before["let_in"]}
     pair.must_run("source", ["sed", "-i", f"1i {rule}", f"{CONFIG}/pg_hba.conf"])
     pair.sql("source", "select pg_reload_conf()", "postgres")
     try:
@@ -78,7 +74,6 @@ def test_a_closed_side_that_lets_somebody_in_again_is_an_alarm(pair: Pair, user:
     assert " ADMITTED, at 20" in alarm.stdout, alarm.stdout[-3000:]
     after = json.loads(pair.must_run("target", ["cat", seen]))
     assert after["accepted"] > before["accepted"]
-    assert after["unproved"] > 0
 
 
 def test_the_safety_dump_is_encrypted_and_opens_with_either_sites_key_only(pair: Pair) -> None:

@@ -92,6 +92,21 @@ def test_silence_of_an_address_that_never_served_proves_nothing(prepared: Any, w
     assert why in said
 
 
+def test_a_verification_asks_the_address_of_the_side_that_is_not_open(prepared: Any) -> None:
+    here, _there, source, target = prepared
+    transitions.freeze(source, force=False)
+    _switch(source, target, E1)
+    assert transitions.outside(source, target) == ([], {})
+    here.impostor = True
+    (alarm,) = transitions.outside(source, target)[0]
+    assert alarm == "http://pve-mtp/healthz answers 200, and the guest at pve-mtp is not the one that is open"
+    for url, why in ((target.side.health_url, "at the same health_url"), ("", "no health_url is declared")):
+        source.side = replace(source.side, health_url=url)
+        alarms, told = transitions.outside(source, target)
+        assert alarms == []
+        assert why in told["the fence of pve-mtp from outside"]
+
+
 def test_a_guest_that_nobody_can_ask_whether_it_serves_is_refused_by_name(prepared: Any) -> None:
     _here, _there, source, target = prepared
     silent = {**source.config(), "agent": "0"}

@@ -221,7 +221,10 @@ def test_a_verification_that_failed_or_never_ended_takes_the_word_of_an_earlier_
             [*green, begun, entry(6, "end", "verify", result="failed")],
             "the last one, begun 2026-11-20T22:00:04Z, has failed: no reason given",
         ),
-        ([*green, begun, entry(6, "end", "verify")], "the last one, begun 2026-11-20T22:00:04Z, has failed: no reason given"),
+        (
+            [*green, begun, entry(6, "end", "verify")],
+            "the last one, begun 2026-11-20T22:00:04Z, has failed: no reason given",
+        ),
     ):
         facts, doubts = proof.last_proof(entries, "it")
         assert (facts, [(doubt.what, doubt.why) for doubt in doubts]) == (FILES, [("verify", why)])
@@ -235,8 +238,19 @@ def test_a_verification_that_failed_or_never_ended_takes_the_word_of_an_earlier_
         entry(4, "end", "verify", result="failed"),
     ):
         assert proof.last_proof([*green, nothing], "it") == (FILES, [])
-    switched = [*green, entry(4, "begin", "switch"), entry(5, "begin", "verify"), entry(6, "end", "verify", result="ok")]
+    silent = [*green, begun, entry(6, "end", "verify", result="ok")]
+    assert [doubt.why for doubt in proof.last_proof(silent, "it")[1]] == [
+        "the last one, begun 2026-11-20T22:00:04Z, has recorded nothing"
+    ]
+    switched = [
+        entry(1, "begin", "verify"),
+        verified(2),
+        entry(3, "begin", "switch"),
+        entry(4, "end", "verify", result="ok"),
+    ]
     assert "older than the last switch" in proof.last_proof(switched, "it")[1][0].why
+    # A decommission asks for the word of an earlier run, whose begin it may not have.
+    assert proof.last_proof([verified(2), entry(3, "end", "verify", result="failed")], "it") == (FILES, [])
 
 
 def test_the_order_of_copies_does_not_matter() -> None:
