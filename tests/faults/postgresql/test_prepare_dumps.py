@@ -7,7 +7,7 @@ import json
 import pytest
 
 from tests.faults.conftest import StartPair
-from tests.faults.pair import SIDES, Pair
+from tests.faults.pair import Pair
 
 from . import odd_databases
 
@@ -51,7 +51,7 @@ def test_the_safety_dump_is_proved_by_restoring_it(pair: Pair) -> None:
 @pytest.mark.parametrize(
     ("user", "database"),
     [
-        # The probe's host lies in the range of the one, as the other host's own rules have it; nobody declares the other.
+        # A client whose range holds the probe's host, by the other host's own rules; and the prober, whom nobody declares.
         ("courses", "courses"),
         ("bascule_replication", "postgres"),
     ],
