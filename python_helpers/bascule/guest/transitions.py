@@ -245,6 +245,19 @@ def serving(guest: Guest, config: Config) -> str:
     return unasked(guest, config)
 
 
+def asked(active: Guest, passive: Guest, found: Mapping[str, Any]) -> Result:
+    """Return what a comparison has found, with what both sides' guests answer now, and who was asked."""
+    config = active.config()
+    silent = serving(active, config)
+    alarms, unasked_there = outside(passive, active)
+    return {
+        **found,
+        "details": [*found["details"], *([silent] if silent else []), *alarms],
+        "asked": askable(active, config),
+        "not_compared": {**found["not_compared"], **unasked_there},
+    }
+
+
 def outside(passive: Guest, active: Guest) -> tuple[list[str], dict[str, str]]:
     """Ask the address of the side that is not open; return the alarms, and why nobody could be asked there."""
     url, where = passive.side.health_url, f"the fence of {passive.side.machine} from outside"
