@@ -456,11 +456,8 @@ class ActionModule(ActionBase):
     def _verify(self, source: Guest, target: Guest, args: Mapping[str, Any]) -> dict[str, Any]:
         left, entered = observed.look_at_both(source, target)
         found = verify.compare(left, entered, args["switched"] or {}, args["position"] or {}, self._way)
-        active = target if entered.machine == found["active_side"] else source
-        silent = transitions.serving(active, active.config())
-        details = found["details"] + ([silent] if silent else [])
-        asked = transitions.askable(active, active.config())
-        return {"changed": False, "proof": {**found, "details": details, "asked": asked}}
+        active, passive = (target, source) if entered.machine == found["active_side"] else (source, target)
+        return {"changed": False, "proof": transitions.asked(active, passive, found)}
 
     def _open(self, source: Guest, target: Guest, args: Mapping[str, Any]) -> dict[str, Any]:
         receipt = Receipt.from_dict(args["receipt"])

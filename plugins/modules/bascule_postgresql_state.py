@@ -22,6 +22,10 @@ options:
   controller_time:
     description: What the controller's clock says right now, with O(audit); the clocks of both sides are compared by it.
     type: float
+  unlogged:
+    description: Look as well for what no log carries to the other side.
+    type: bool
+    default: false
 extends_documentation_fragment:
   - bascule.spec
 """
@@ -47,6 +51,10 @@ state:
   description: What the side is.
   returned: always
   type: dict
+not_replicated:
+  description: What its databases hold that no log carries to the other side; nothing when nobody looked.
+  returned: always
+  type: list
 """
 
 from typing import Any
@@ -65,7 +73,13 @@ def main(module: AnsibleModule) -> dict[str, Any]:
         found = audit.audit(spec, module.params["seconds"], module.params["controller_time"])
     else:
         found = state.read(spec, keep=not module.check_mode)
-    return {"changed": False, "guard": found["guard"], "state": found, "loss": decisions.may_lack(found)}
+    return {
+        "changed": False,
+        "guard": found["guard"],
+        "state": found,
+        "loss": decisions.may_lack(found),
+        "not_replicated": audit.not_replicated(spec) if module.params["unlogged"] else [],
+    }
 
 
 if __name__ == "__main__":
@@ -75,6 +89,7 @@ if __name__ == "__main__":
             "audit": {"type": "bool", "default": False},
             "seconds": {"type": "float", "default": 2.0},
             "controller_time": {"type": "float"},
+            "unlogged": {"type": "bool", "default": False},
         },
         main,
     )

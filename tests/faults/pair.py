@@ -72,6 +72,8 @@ class Pair:
     variables: Mapping[str, Any] = field(default_factory=dict)
     gates: Mapping[str, Any] = field(default_factory=dict)
     setup: Mapping[str, str] = field(default_factory=dict)
+    # How mkfs makes the file system of a side's tree, beside what it always gets.
+    tree_options: Mapping[str, Sequence[str]] = field(default_factory=dict)
     addresses: dict[str, str] = field(default_factory=dict)
     subnet: str = ""
     _started: list[subprocess.Popen[str]] = field(default_factory=list, repr=False)
@@ -350,7 +352,8 @@ class Pair:
             image = self._tree_image(side)
             with image.open("wb") as handle:
                 handle.truncate(TREE_BYTES)
-            shell.run(["mkfs.ext4", "-q", "-F", "-b", "4096", "-m", "0", str(image)])
+            options = self.tree_options.get(side, ())
+            shell.run(["mkfs.ext4", "-q", "-F", "-b", "4096", "-m", "0", *options, str(image)])
             command += ["--device", f"{shell.run(['losetup', '--find', '--show', str(image)]).strip()}:/dev/courses"]
         return [*command, IMAGE]
 

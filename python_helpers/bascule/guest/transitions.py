@@ -246,6 +246,31 @@ def serving(guest: Guest, config: Config) -> str:
     return unasked(guest, config)
 
 
+def asked(active: Guest, passive: Guest, found: Mapping[str, Any]) -> Result:
+    """Return what a comparison has found, with what both sides' guests answer now, and who was asked."""
+    config = active.config()
+    silent = serving(active, config)
+    alarms, unasked_there = outside(passive, active)
+    return {
+        **found,
+        "details": [*found["details"], *([silent] if silent else []), *alarms],
+        "asked": askable(active, config),
+        "not_compared": {**found["not_compared"], **unasked_there},
+    }
+
+
+def outside(passive: Guest, active: Guest) -> tuple[list[str], dict[str, str]]:
+    """Ask the address of the side that is not open; return the alarms, and why nobody could be asked there."""
+    url, where = passive.side.health_url, f"the fence of {passive.side.machine} from outside"
+    if not url:
+        return [], {where: "no health_url is declared for that side: only its node was asked"}
+    if url == active.side.health_url:
+        return [], {where: "the side that is open answers at the same health_url: only its node was asked"}
+    if passive.serves_within(OUTSIDE_SECONDS):
+        return [f"{url} answers 200, and the guest at {passive.side.machine} is not the one that is open"], {}
+    return [], {}
+
+
 def quiesce(guest: Guest, check: bool = False) -> Result:
     """Stop a passive guest that a proof boot left running, so that its disk may be written."""
     # In this order: what runs already is not opened by anybody, so that the guard read after it holds.

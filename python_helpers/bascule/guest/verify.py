@@ -69,4 +69,19 @@ def compare(
         if wrong:
             result["disks_different"] += 1
             details.append(f"{name} is {digest} in the guard of {passive.machine}; {'; '.join(wrong)}")
+    # What only one of the three has is no less than a difference.
+    unnamed = [
+        *(
+            f"{disk.name} of {passive.machine} is not in its receipt: nobody has compared it"
+            for disk in passive.disks
+            if f"disk:{disk.name}" not in receipt.position
+        ),
+        *(
+            f"{name} of the opened side is not in the receipt of {passive.machine}"
+            for name in sorted(reached)
+            if name not in receipt.position
+        ),
+    ]
+    result["disks_different"] += len(unnamed)
+    details += unnamed
     return result

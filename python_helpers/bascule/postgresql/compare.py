@@ -10,6 +10,8 @@ from typing import Any
 from . import rows
 
 # What all databases share stands where a database of this name would: none can have it.
+# What is not compared of a copy whose indexes nobody has checked.
+INDEXES = "indexes and heaps"
 CLUSTER = ""
 
 Chunks = Mapping[str, "list[Any]"]
@@ -224,7 +226,7 @@ def _consistency(active: Mapping[str, Any], passive: Mapping[str, Any], result: 
     if not checked:
         result.consistency["skipped"] = ["nothing was checked"]
     if result.consistency["skipped"]:
-        result.not_compared["indexes and heaps"] = "; ".join(result.consistency["skipped"])
+        result.not_compared[INDEXES] = "; ".join(result.consistency["skipped"])
     result.details += [f"not consistent: {text}" for text in result.consistency["findings"]]
 
 

@@ -132,13 +132,7 @@ def databases(source: Mapping[str, Any], target: Mapping[str, Any]) -> list[str]
             found.append(f"locale {database['collate']} of database {database['name']} is missing at the target")
         elif database["provider"] == "c" and _locale(database["ctype"]) not in map(_locale, target["locales"]):
             found.append(f"locale {database['ctype']} of database {database['name']} is missing at the target")
-        if database["unlogged"]:
-            found.append(f"{database['unlogged']} unlogged tables in {database['name']}: they are not replicated")
-        if database["unlogged_sequences"]:
-            found.append(
-                f"unlogged sequences in {database['name']} are not replicated and would give values again: "
-                f"{', '.join(database['unlogged_sequences'])}: ALTER SEQUENCE … SET LOGGED, or drop them"
-            )
+        found += unlogged(database)
         if database["subscriptions"]:
             found.append(f"{database['subscriptions']} subscriptions in {database['name']}: they write by themselves")
         for name, version in sorted(database["extensions"].items()):
@@ -149,6 +143,19 @@ def databases(source: Mapping[str, Any], target: Mapping[str, Any]) -> list[str]
                     f"extension {name} {version} of {database['name']}: the target has "
                     f"{', '.join(available[name]) or 'no version of it'}"
                 )
+    return found
+
+
+def unlogged(database: Mapping[str, Any]) -> list[str]:
+    """Return what of a database no standby has, as it is in no log."""
+    found = []
+    if database["unlogged"]:
+        found.append(f"{database['unlogged']} unlogged tables in {database['name']}: they are not replicated")
+    if database["unlogged_sequences"]:
+        found.append(
+            f"unlogged sequences in {database['name']} are not replicated and would give values again: "
+            f"{', '.join(database['unlogged_sequences'])}: ALTER SEQUENCE … SET LOGGED, or drop them"
+        )
     return found
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from . import compare
+
 PROVED, NOT_PROVED = "proved", "not_proved"
 
 
@@ -15,6 +17,11 @@ def behind(pinned: Mapping[str, Any], restored: Mapping[str, Any]) -> bool:
         return bool(pinned["called"]) and not restored["called"]
     # A dump reads sequences as they are when it comes to them: they may be ahead.
     return (now < before) if step > 0 else (now > before)
+
+
+def left_out(not_compared: Mapping[str, str]) -> dict[str, str]:
+    """Return what the proof of a dump did not look at, as a verification says it; a copy's indexes matter to nobody."""
+    return {f"{name} of the safety dump": why for name, why in not_compared.items() if name != compare.INDEXES}
 
 
 def superseded(names: Iterable[str], component: str, keep: int) -> list[str]:

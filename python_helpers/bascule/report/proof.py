@@ -66,7 +66,9 @@ RULES = {
         nothing=("details",),
         told=(NOT_COMPARED,),
     ),
-    "web_entrance": Rule(some=(("requests_passed",),), full=("active_side",)),
+    "web_entrance": Rule(
+        some=(("requests_passed",),), full=("active_side",), one_of={"passive_mode": ("maintenance", "forward")}
+    ),
     "dns_switchover": Rule(some=(("answers_checked",),), full=("active_side", "servers"), nothing=("details",)),
 }
 
@@ -145,17 +147,32 @@ def left_out(component: str, facts: Mapping[str, Any]) -> list[str]:
 
 
 def last_proof(entries: Iterable[Mapping[str, Any]], component: str) -> tuple[Mapping[str, Any] | None, list[Doubt]]:
-    """Return what the last verification of a component has recorded, and the doubt that it is older than a switch."""
+    """Return what the last verification of a component has recorded, and the doubts about it.
+
+    It is older than a switch; or a later one has come to no good end, whatever it had recorded until then.
+    """
     facts: Mapping[str, Any] | None = None
-    stale = ""
+    stale = begun = ""
+    told = False
     for entry in sorted(entries, key=lambda one: str(one["time"])):
         if str(entry.get("component")) != component:
             continue
         data = entry.get("data") or {}
-        if entry["kind"] == "state" and data.get("event") == VERIFY:
-            facts, stale = dict(data.get("found") or {}), ""
-        elif entry["kind"] == "begin" and entry.get("verb") == "switch" and not data.get("check_mode"):
-            stale = f"it is older than the last switch, begun {str(entry['time'])[:19]}Z"
+        kind, verb, at = entry["kind"], entry.get("verb"), f"begun {str(entry['time'])[:19]}Z"
+        if kind == "state" and data.get("event") == VERIFY:
+            facts, stale, told = dict(data.get("found") or {}), "", True
+        elif kind == "begin" and not data.get("check_mode") and verb == "switch":
+            stale = f"it is older than the last switch, {at}"
+        elif kind == "begin" and not data.get("check_mode") and verb == VERIFY:
+            begun, told = at, False
+        elif kind == "end" and begun and verb == VERIFY:
+            if data.get("result") != "ok":
+                stale = f"the last one, {begun}, has failed: {data.get('message') or 'no reason given'}"
+            elif not told:
+                stale = f"the last one, {begun}, has recorded nothing"
+            begun = ""
+    if begun:
+        stale = f"the last one, {begun}, has come to no end"
     return facts, [Doubt(component, VERIFY, stale)] if facts is not None and stale else []
 
 

@@ -12,6 +12,7 @@ from tests.faults.conftest import StartPair
 from tests.faults.pair import SIDES, Pair
 
 from . import flips
+from .odd_databases import ELSEWHERE, in_database
 from .test_equality import WAIT, mode, pin
 
 pytestmark = pytest.mark.long
@@ -90,25 +91,6 @@ create database bytes template template0 encoding 'SQL_ASCII' locale 'C';
 create database win template template0 encoding 'WIN1252' locale 'C';
 create database mule template template0 encoding 'MULE_INTERNAL' locale 'C';
 """
-# Bytes that have no form in UTF-8 are made of numbers: a name in the first database, a value in the next.
-ELSEWHERE = {
-    "x": 'create schema "y.z"; create table "y.z".t (i int primary key, v text); insert into "y.z".t values (1, $$a$$)',
-    "x.y": "create schema z; create table z.t (i int primary key, v text); insert into z.t values (1, $$a$$)",
-    "bytes": "do $$ begin execute format('create table %I (i int primary key, v text)', "
-    "convert_from('\\x74e96c', 'SQL_ASCII')); end $$; "
-    "create table m (i int primary key, v text); insert into m values (1, convert_from('\\xe9', 'SQL_ASCII'))",
-    "win": "create table m (i int primary key, v text); "
-    "insert into m values (1, convert_from('\\x618162', 'WIN1252')), (2, convert_from('\\x80', 'WIN1252'))",
-    "mule": "create table m (i int primary key, v text); "
-    "insert into m values (1, convert_from('\\x6181e962', 'MULE_INTERNAL'))",
-    "k=v": "create table m (i int primary key, v text); insert into m values (1, $$a$$); "
-    'alter database "k=v" set default_transaction_read_only = on',
-    "ev": "create table m (i int primary key, v text); insert into m values (1, $$a$$); "
-    "create function no() returns event_trigger language plpgsql as 'begin raise ''no DDL here''; end'; "
-    "create event trigger no on ddl_command_start execute function no(); "
-    "alter database ev set default_transaction_read_only = on; alter database ev set statement_timeout = '2s'; "
-    "alter database ev set standard_conforming_strings = off; alter database ev set search_path = nowhere",
-}
 CHANGED = """
 create or replace function flips.body(int) returns int language sql begin atomic select $1 + 2; end;
 drop aggregate flips.agg(int); create aggregate flips.agg(int) (sfunc = int4mi, stype = int, initcond = '7');
@@ -196,15 +178,6 @@ NAMED = (
     "cluster: setting of all roles work_mem exists at the passive side only",
     "cluster: right on the parameter work_mem exists at the passive side only",
 )
-
-
-def in_database(pair: Pair, side: str, database: str, sql: str) -> None:
-    """Run statements in another database of that cluster."""
-    pair.must_run(
-        side,
-        ["runuser", "-u", "postgres", "--", "env", f"PGDATABASE={database}", "psql", "-Xqv", "ON_ERROR_STOP=1"],
-        sql,
-    )
 
 
 @pytest.fixture(scope="module")

@@ -17,6 +17,12 @@ from tests.faults.pair import Pair
 CLUSTERS = "/var/lib/postgresql/15"
 PARTIAL = f"{CLUSTERS}/main.bascule-seed"
 SLOW = {"postgresql_replication_max_rate": "4M"}
+# One that stands alone, and the identity of a table that is logged itself.
+UNLOGGED_SEQUENCES = """
+create unlogged sequence app.tickets; select setval('app.tickets', 782);
+create table app."Given" (i int generated always as identity); alter sequence app."Given_i_seq" set unlogged;
+"""
+NO_UNLOGGED_SEQUENCES = 'drop sequence app.tickets; drop table app."Given"'
 
 
 @pytest.fixture(scope="module")
@@ -94,16 +100,18 @@ def fill(pair: Pair) -> None:
 
 def test_every_reason_is_named_at_once_and_nothing_is_changed(pair: Pair) -> None:
     pair.sql("source", "create unlogged table app.scratch (a int)")
+    pair.sql("source", UNLOGGED_SEQUENCES)
     pair.sql("source", "create role bascule_replication superuser")
     look = ["ls", "/etc/postgresql/15/main/conf.d", CLUSTERS]
     before = pair.must_run("target", look)
     try:
         refused = pair.verb("prepare", extra={"postgresql_replication_max_slot_wal_keep_size": "900TB"})
     finally:
-        pair.sql("source", "drop table app.scratch; drop role bascule_replication")
+        pair.sql("source", f"drop table app.scratch; {NO_UNLOGGED_SEQUENCES}; drop role bascule_replication")
     assert not refused.ok
     for reason in (
         "1 unlogged tables in courses",
+        'unlogged sequences in courses are not replicated and would give values again: app."Given_i_seq", app.tickets',
         "the replication role is a superuser",
         "lower postgresql_replication",
     ):
@@ -207,6 +215,18 @@ def test_a_base_backup_starts_again_after_the_link_was_cut(pair: Pair) -> None:
     again = pair.must("prepare", "check")
     assert "the base backup starts again from nothing" in again.stdout
     assert pair.sql("target", "select pg_is_in_recovery()") == "t"
+
+
+def test_what_the_log_does_not_carry_is_refused_also_when_it_was_made_since(pair: Pair) -> None:
+    pair.sql("source", UNLOGGED_SEQUENCES)
+    try:
+        refused = pair.verb("check")
+    finally:
+        pair.sql("source", NO_UNLOGGED_SEQUENCES)
+    assert not refused.ok
+    assert 'would give values again: app."Given_i_seq", app.tickets' in refused.stdout, refused.stdout[-3000:]
+    assert "nothing was changed" in refused.stdout
+    pair.must("check")
 
 
 @pytest.mark.long

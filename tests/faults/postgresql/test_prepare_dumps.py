@@ -9,6 +9,8 @@ import pytest
 from tests.faults.conftest import StartPair
 from tests.faults.pair import Pair
 
+from . import odd_databases
+
 pytestmark = pytest.mark.long
 
 
@@ -21,6 +23,7 @@ CONFIG = "/etc/postgresql/15/main"
 def pair(start_pair: StartPair) -> Pair:
     """A pair after a switch: the target serves, the source follows it and has dumped what it had."""
     started = start_pair("db", "dumps")
+    odd_databases.make(started)
     started.must("prepare", "sync", "freeze", "sync", "switch", "thaw", "verify")
     return started
 
@@ -35,8 +38,42 @@ def test_the_safety_dump_is_proved_by_restoring_it(pair: Pair) -> None:
     verified = pair.fact("verify")
     assert verified["safety_dump"] == "proved", verified["safety_dump_reason"]
     assert int(str(safety(pair)["rows_compared"])) > 1000
+    # What a restored copy cannot have alike is no difference, and a view that nobody has refreshed is said to be stale.
+    assert (verified["rows_different"], verified["rows_not_proved"], verified["details"]) == (0, 0, [])
+    assert set(verified["tables"].values()) == {"equal"}
+    told = {name: why for name, why in verified["not_compared"].items() if "odder" in name}
+    assert list(told) == [f"materialized view {odd_databases.STALE} of the safety dump"]
+    assert "stale" in told[f"materialized view {odd_databases.STALE} of the safety dump"]
     left = pair.must_run("source", ["bash", "-c", "ls -d /var/lib/postgresql/15/*; ls /run/postgresql"])
     assert "scratch" not in left
+
+
+@pytest.mark.parametrize(
+    ("user", "database"),
+    [
+        # A client whose range holds the probe's host, by the other host's own rules; and the prober, whom nobody declares.
+        ("courses", "courses"),
+        ("bascule_replication", "postgres"),
+    ],
+)
+def test_a_closed_side_that_lets_somebody_in_again_is_an_alarm(pair: Pair, user: str, database: str) -> None:
+    """Only one door is left open, and the probe finds it."""
+    rule = f"hostssl {database} {user} all scram-sha-256"
+    seen = f"{HOME}/fence-probe.json"
+    before = json.loads(pair.must_run("target", ["cat", seen]))
+    assert user in {one["user"] for one in before["let_in"]}
+    pair.must_run("source", ["sed", "-i", f"1i {rule}", f"{CONFIG}/pg_hba.conf"])
+    pair.sql("source", "select pg_reload_conf()", "postgres")
+    try:
+        pair.until("target", f"tail -n 9 {HOME}/fence-probe.log | grep '\"admitted\"' | grep -q '\"{user}\"'", 30)
+        alarm = pair.verb("verify")
+    finally:
+        pair.must_run("source", ["sed", "-i", "1d", f"{CONFIG}/pg_hba.conf"])
+        pair.sql("source", "select pg_reload_conf()", "postgres")
+    assert not alarm.ok
+    assert " ADMITTED, at 20" in alarm.stdout, alarm.stdout[-3000:]
+    after = json.loads(pair.must_run("target", ["cat", seen]))
+    assert after["accepted"] > before["accepted"]
 
 
 def test_the_safety_dump_is_encrypted_and_opens_with_either_sites_key_only(pair: Pair) -> None:

@@ -72,6 +72,8 @@ def test_what_is_removed_is_kept_as_it_was(ends: Ends) -> None:
     (root / "d" / "deep" / "page").chmod(0o640)
     os.utime(root / "d" / "deep" / "page", ns=(5, 1_000_000_007))
     os.setxattr(root / "d" / "deep" / "page", "user.note", b"kept")
+    # As rsync --fake-super leaves it in a tree of backups.
+    os.setxattr(root / "d" / "deep" / "page", "user.rsync.%stat", b"100644 0,0 33:33")
     odd = "#odd\n*?["
     (root / odd).write_text("odd")
     asked = str(ends.passive.kept / "12.abc" / "0001")
@@ -82,6 +84,7 @@ def test_what_is_removed_is_kept_as_it_was(ends: Ends) -> None:
     page = place / "d" / "deep" / "page"
     assert (page.read_text(), page.stat().st_mode & 0o777, page.stat().st_mtime_ns) == ("page", 0o640, 1_000_000_007)
     assert os.getxattr(page, "user.note") == b"kept"
+    assert os.getxattr(page, "user.rsync.%stat") == b"100644 0,0 33:33"
     assert (place / odd).read_text() == "odd"
     assert (place / "d" / "second").read_text() == "one"
     # The next one has a place of its own, and one that removes nothing leaves none.

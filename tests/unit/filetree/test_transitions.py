@@ -10,7 +10,7 @@ import pytest
 
 from bascule.errors import GuardRefused
 from bascule.filetree.io import transitions
-from bascule.filetree.io.fence import side
+from bascule.filetree.io.fence import mounts, side
 from bascule.filetree.mounts import ACTIVE, CLOSED, FROZEN, PASSIVE, TreeError
 from bascule.guard import state as rule
 from bascule.guard.io import store
@@ -95,6 +95,18 @@ def test_a_remount_that_did_nothing_is_found_out(active: Kernel) -> None:
     active.deaf = True
     with pytest.raises(TreeError, match="to become frozen"):
         freeze(active)
+
+
+@pytest.mark.parametrize("way", ["public", "private"])
+def test_a_write_that_is_let_in_at_a_side_that_closes_is_an_alarm(
+    active: Kernel, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    """Whatever the mounts say: somebody tries, and comes in."""
+    monkeypatch.setattr(mounts, "refused" if way == "public" else "refused_unnamed", lambda path: False)
+    with pytest.raises(TreeError, match=f"by the {way} path accepted"):
+        transitions.close(COMPONENT, active.side.name, "1.a")
+    guard = active.side.guard()
+    assert (guard.status, guard.receipt) == ("closing", None)
 
 
 def test_a_closed_side_is_not_frozen_and_not_thawed(passive: Kernel) -> None:

@@ -18,6 +18,7 @@ from bascule.errors import BasculeError
 from bascule.guard.io import store as guard_store
 from bascule.guard.state import GuardState
 from bascule.postgresql import hba, knocks, wire
+from bascule.postgresql.io.cluster import cluster
 from bascule.postgresql.io.switchover import fence_probe, freeze, sight, take_back
 from bascule.postgresql.spec import Spec
 from bascule.postgresql.wire import Answer
@@ -275,6 +276,24 @@ def test_a_host_must_be_let_in_by_its_own_open_server(server: Server, tmp_path: 
     (tmp_path / spec.component / sight.RECORD).unlink()
     with pytest.raises(BasculeError, match="proves no fence"):
         sight.own_must_be_seen(spec, opened)
+
+
+def test_a_side_whose_own_host_comes_in_is_not_closed(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "probe", SimpleNamespace(knock=server.knock))
+    own = cluster.Cluster(make_spec(peer_address=NEW))
+    monkeypatch.setattr(cluster.Cluster, "hba_mode", lambda self: server.mode)
+    for answers in (ALL, freeze.REFUSED_BY_SERVER):
+        with pytest.raises(BasculeError, match="to be refused; found: admitted"):
+            own.prove_refusal(answers, 0)
+    server.mode = hba.CLOSED
+    assert own.prove_refusal(ALL, 0).startswith("28000: ")
+    server.running = False
+    assert own.prove_refusal(ALL, 0).startswith("ECONNREFUSED: ")
+    with pytest.raises(BasculeError, match="to be refused"):
+        own.prove_refusal(freeze.REFUSED_BY_SERVER, 0)
+    server.silent = True
+    with pytest.raises(BasculeError, match="found: none"):
+        own.prove_refusal(ALL, 0)
 
 
 def test_what_a_host_saw_while_open_is_remembered_while_it_is_frozen(server: Server, tmp_path: Path) -> None:

@@ -17,7 +17,10 @@ from bascule.report.judge import leg_reasons, verdict
 from .test_figures import FACTS, good_run, leg_input
 
 DB, FILES, GUEST, NAMES = (FACTS[name] for name in ("accounts_db", "course_files", "courses_guest", "names"))
-ENTRANCE = {"role": "web_entrance", "opened": "1.d", "requests_passed": 3, "active_side": "gw-tls", "details": []}
+ENTRANCE = {
+    "role": "web_entrance", "opened": "1.d", "requests_passed": 3, "active_side": "gw-tls", "passive_mode": "forward",
+    "details": [],
+}  # fmt: skip
 UNTOLD: tuple[Any, ...] = (None, [], "nothing", 3, {"flags": ""}, {"flags": " "}, {"flags": None}, {"flags": 3})
 TIMES = [f"2026-11-20T22:00:0{second}.000+00:00" for second in range(10)]
 
@@ -200,6 +203,54 @@ def test_the_last_verification_counts_and_one_before_a_switch_does_not() -> None
     assert proof.last_proof([*entries, entry(5, "begin", "switch", check_mode=True)], "it")[1] == []
     assert proof.last_proof([*again, verified(7)], "it") == ({**FILES}, [])
     assert proof.last_proof(entries, "other") == (None, [])
+
+
+def test_a_verification_that_failed_or_never_ended_takes_the_word_of_an_earlier_one_back() -> None:
+    """What it has found may be recorded, or nothing: an alarm of the fence ends it before that."""
+    green = [entry(1, "begin", "verify"), verified(2), entry(3, "end", "verify", result="ok")]
+    assert proof.last_proof(green, "it") == (FILES, [])
+    begun = entry(4, "begin", "verify")
+    for entries, why in (
+        ([*green, begun], "the last one, begun 2026-11-20T22:00:04Z, has come to no end"),
+        ([*green, begun, verified(5)], "the last one, begun 2026-11-20T22:00:04Z, has come to no end"),
+        (
+            [*green, begun, verified(5), entry(6, "end", "verify", result="failed", message="3 ADMITTED")],
+            "the last one, begun 2026-11-20T22:00:04Z, has failed: 3 ADMITTED",
+        ),
+        (
+            [*green, begun, entry(6, "end", "verify", result="failed")],
+            "the last one, begun 2026-11-20T22:00:04Z, has failed: no reason given",
+        ),
+        (
+            [*green, begun, entry(6, "end", "verify")],
+            "the last one, begun 2026-11-20T22:00:04Z, has failed: no reason given",
+        ),
+    ):
+        facts, doubts = proof.last_proof(entries, "it")
+        assert (facts, [(doubt.what, doubt.why) for doubt in doubts]) == (FILES, [("verify", why)])
+    again = [*green, begun, entry(5, "end", "verify", result="failed"), entry(6, "begin", "verify"), verified(7)]
+    assert proof.last_proof([*again, entry(8, "end", "verify", result="ok")], "it") == (FILES, [])
+    for nothing in (
+        entry(4, "begin", "verify", check_mode=True),
+        entry(4, "begin", "verify", "other"),
+        entry(4, "begin", "state"),
+        entry(4, "end", "thaw", result="failed"),
+        entry(4, "end", "verify", result="failed"),
+    ):
+        assert proof.last_proof([*green, nothing], "it") == (FILES, [])
+    silent = [*green, begun, entry(6, "end", "verify", result="ok")]
+    assert [doubt.why for doubt in proof.last_proof(silent, "it")[1]] == [
+        "the last one, begun 2026-11-20T22:00:04Z, has recorded nothing"
+    ]
+    switched = [
+        entry(1, "begin", "verify"),
+        verified(2),
+        entry(3, "begin", "switch"),
+        entry(4, "end", "verify", result="ok"),
+    ]
+    assert "older than the last switch" in proof.last_proof(switched, "it")[1][0].why
+    # A decommission asks for the word of an earlier run, whose begin it may not have.
+    assert proof.last_proof([verified(2), entry(3, "end", "verify", result="failed")], "it") == (FILES, [])
 
 
 def test_the_order_of_copies_does_not_matter() -> None:

@@ -61,7 +61,9 @@ def remove(side: Side, names: Sequence[bytes], keep: str, shared: str) -> int:
 
 def _keep(side: Side, names: Sequence[bytes], place: Path) -> None:
     """Copy what is about to go, with everything that is known of it."""
-    command = ["rsync", "--archive", "--hard-links", "--acls", "--xattrs", "--sparse", "--numeric-ids", "--recursive"]
+    command = ["rsync", "--archive", "--hard-links", "--acls", "--sparse", "--numeric-ids", "--recursive"]
+    # Twice, as in a transfer: once leaves out those of rsync's own --fake-super.
+    command += ["--xattrs", "--xattrs"]
     listed = delta.list_for_rsync(names).decode("utf-8", "surrogateescape")
     try:
         run([*command, "--from0", "--files-from=-", f"{side.tree}/", f"{place}/"], stdin=listed, timeout=_TIMEOUT)

@@ -114,6 +114,9 @@ def dump_database(spec: Spec, database: str, snapshot: str) -> list[str]:
         f"{spec.programs}/pg_dump",
         "--format=custom",
         "--compress=3",
+        # Bytes as they lie there: some encodings cannot be restored through a database of another one, as whoever
+        # makes a database anew does; nothing is converted from this one, or to it.
+        "--encoding=SQL_ASCII",
         "--no-unlogged-table-data",
         f"--port={spec.port}",
         f"--snapshot={snapshot}",

@@ -225,7 +225,7 @@ class SafetyDump:
     def _judge(self, source: Mapping[str, Any], restored: Mapping[str, Any], sequences: list[str]) -> None:
         found = compare.compare(source, restored)
         problems = [*found.details, *found.not_proved, *sequences]
-        self._note(rows_compared=found.rows_compared)
+        self._note(rows_compared=found.rows_compared, not_compared=safety_dump.left_out(found.not_compared))
         if problems:
             self._end(safety_dump.NOT_PROVED, "; ".join(problems)[:800])
         else:

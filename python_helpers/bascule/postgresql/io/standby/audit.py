@@ -11,7 +11,7 @@ from typing import Any
 from ....errors import BasculeError
 from ....system.io import storage
 from ....system.io.process import run
-from ... import conf, hba, lsn
+from ... import compatibility, conf, hba, lsn
 from ...spec import STREAMING, Spec
 from ..cluster import databases, settings, tls
 from ..cluster.cluster import Cluster
@@ -85,6 +85,18 @@ def audit(spec: Spec, seconds: float, controller_time: float | None = None) -> d
             found["left_out"] = databases.left_out(cluster, session)
             names = databases.names(session)
         found["databases"] = [_database(cluster, name) for name in names]
+    return found
+
+
+def not_replicated(spec: Spec) -> list[str]:
+    """Return, in words, what the databases of a side hold that no log carries; fail where they cannot be asked."""
+    cluster = Cluster(spec)
+    found = []
+    with cluster.session() as session:
+        names = databases.names(session)
+    for name in names:
+        with cluster.session(database=name) as session:
+            found += compatibility.unlogged({"name": name, **_unlogged(session)})
     return found
 
 
@@ -193,14 +205,7 @@ def _database(cluster: Cluster, name: str) -> dict[str, Any]:
         return {
             **row,
             "extensions": {str(e["name"]): str(e["version"]) for e in extensions},
-            "unlogged": session.value("SELECT count(*) FROM pg_class WHERE relpersistence = 'u' AND relkind = 'r'"),
-            "unlogged_sequences": [
-                str(row["name"])
-                for row in session.query(
-                    "SELECT c.oid::regclass::text AS name FROM pg_class c "
-                    "WHERE c.relpersistence = 'u' AND c.relkind = 'S' ORDER BY 1"
-                )
-            ],
+            **_unlogged(session),
             "stale_collations": [
                 str(c["text"])
                 for c in session.query(
@@ -227,6 +232,19 @@ def _database(cluster: Cluster, name: str) -> dict[str, Any]:
                 "(SELECT oid FROM pg_database WHERE datname = current_database())"
             ),
         }
+
+
+def _unlogged(session: Session) -> dict[str, Any]:
+    return {
+        "unlogged": session.value("SELECT count(*) FROM pg_class WHERE relpersistence = 'u' AND relkind = 'r'"),
+        "unlogged_sequences": [
+            str(row["name"])
+            for row in session.query(
+                "SELECT c.oid::regclass::text AS name FROM pg_class c "
+                "WHERE c.relpersistence = 'u' AND c.relkind = 'S' ORDER BY 1"
+            )
+        ],
+    }
 
 
 def _extensions(spec: Spec) -> dict[str, list[str]]:
