@@ -80,17 +80,26 @@ class Controller:
         return [*line, "-e", f"confirm={answer}"] if answer else line
 
     def start(self, phase: str, *arguments: str) -> subprocess.Popen[str]:
-        """Start a phase in a session of its own, so that it can be killed whole."""
-        return subprocess.Popen(
-            self.command(phase, *arguments),
-            cwd=ROOT,
-            env=self.environment(),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            start_new_session=True,
-        )
+        """Start a phase in a session of its own, so that it can be killed whole; `said` tells what it prints."""
+        with self._output(phase).open("w") as output:
+            return subprocess.Popen(
+                self.command(phase, *arguments),
+                cwd=ROOT,
+                env=self.environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                text=True,
+                start_new_session=True,
+            )
+
+    def said(self, phase: str) -> str:
+        """Return the end of what a phase that was started last has printed."""
+        return self._output(phase).read_text()[-8000:]
+
+    def _output(self, phase: str) -> Path:
+        self.runs.mkdir(parents=True, exist_ok=True)
+        return self.runs / f"{phase}.out"
 
     def run(self, phase: str, *arguments: str, confirm: str | None = None) -> Outcome:
         """Run a phase to its end."""

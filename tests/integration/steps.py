@@ -62,7 +62,7 @@ def kill_when(controller: Controller, phase: str, seen: Callable[[dict[str, Any]
                 new = controller.journal().read_bytes()[offset:]
                 if any(seen(json.loads(line)) for line in new.splitlines() if line.endswith(b"}")):
                     return
-            assert process.poll() is None, f"{phase} ended before it could be killed, status {process.returncode}"
+            assert process.poll() is None, f"{phase} ended before it could be killed: {controller.said(phase)}"
             time.sleep(0.05)
         pytest.fail(f"{phase} did not reach the moment to be killed at")
     finally:

@@ -47,7 +47,7 @@ def break_when(controller: Controller, fault: Fault, seen: Callable[[dict[str, A
     deadline = time.monotonic() + KILL_DEADLINE_SECONDS
     try:
         while not _has(controller, offset, seen):
-            assert process.poll() is None, f"it ended before {fault.name} could go, status {process.returncode}"
+            assert process.poll() is None, f"it ended before {fault.name} could go: {controller.said('cutover')}"
             assert time.monotonic() < deadline, "it did not come to the moment"
             time.sleep(0.05)
         fault.break_()
