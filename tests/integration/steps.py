@@ -69,6 +69,12 @@ def kill_when(controller: Controller, phase: str, seen: Callable[[dict[str, Any]
         shell.kill_tree(process)
 
 
+def sync_of_the_database_begins(entry: dict[str, Any]) -> bool:
+    """Say whether a cutover has frozen the database, and with it all that depends on it, and switched nothing yet."""
+    wanted = ("begin", "cutover", "sync", "accounts_db")
+    return (entry["kind"], entry["phase"], entry["verb"], entry["component"]) == wanted
+
+
 def inside(host: str, *command: str) -> str:
     """Run a command on a host of the lab."""
     return shell.run(["podman", "exec", f"bascule-{host}", *command]).strip()

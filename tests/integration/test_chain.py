@@ -28,6 +28,7 @@ from tests.integration.steps import (
     kill_when,
     refused_untouched,
     succeed_twice,
+    sync_of_the_database_begins,
     touches_nothing,
 )
 
@@ -132,7 +133,7 @@ def test_rollback_again_changes_nothing(first: Controller) -> None:
 
 def test_controller_killed_before_the_switch_and_the_target_out_of_reach(first: Controller, other: Controller) -> None:
     """Everything is frozen, nothing has switched, nobody reaches the target: another controller thaws the source."""
-    kill_when(first, "cutover", lambda e: e["kind"] == "begin" and e["verb"] == "sync" and e["phase"] == "cutover")
+    kill_when(first, "cutover", sync_of_the_database_begins)
     faults.hide(TARGET)
     try:
         output = other.succeed("status").output

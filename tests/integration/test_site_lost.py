@@ -23,6 +23,7 @@ from tests.integration.steps import (
     next_of,
     query,
     refused_untouched,
+    sync_of_the_database_begins,
 )
 
 pytestmark = pytest.mark.long
@@ -144,7 +145,7 @@ def test_a_dead_host_stops_a_cutover_before_anybody_is_shut_out(first: Controlle
 
 
 def test_a_host_that_dies_after_the_freeze_leaves_one_command_to_serve_again(first: Controller) -> None:
-    kill_when(first, "cutover", lambda e: e["kind"] == "begin" and e["verb"] == "sync" and e["phase"] == "cutover")
+    kill_when(first, "cutover", sync_of_the_database_begins)
     faults.kill("db-tls")
     try:
         command = "ansible-playbook playbooks/rollback.yml -e confirm=montpellier"
