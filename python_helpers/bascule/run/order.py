@@ -12,9 +12,11 @@ from typing import Any
 from ..errors import JournalError
 from .components import upstream
 from .progress import OK, failed_components, refuse
-from .window import VERBS, Key
 
-FREEZE, SYNC, SWITCH, THAW = VERBS
+# In the order in which a component goes through them.
+VERBS = FREEZE, SYNC, SWITCH, THAW = "freeze", "sync", "switch", "thaw"
+# A component and a verb.
+Key = tuple[str, str]
 
 
 def before(component: str, verb: str, moving: Iterable[str], depends_on: Mapping[str, Iterable[str]]) -> list[Key]:

@@ -1,12 +1,11 @@
 """Where a window went, from the first freeze of a phase to its last thaw, by the journal of one decision. Pure.
 
-Work is what the operations took where they ran. A component waits for others until all is done that its next verb rests
-on, and after its own thaw. All the rest is orchestration: interpreters that start, modules that travel, entries that
-are copied, and components that stand at a line which all cross together (`order`) although nothing that they need is
-missing.
+Work is what the operations took where they ran. A component waits for others until all is done that its next verb waits
+for (`order`), and after its own thaw. All the rest is orchestration: interpreters that start, modules that travel,
+entries that are copied.
 
-The critical path goes back from the last thaw, each time to what ended last of all that the verb rests on. Nobody on it
-waits for others, so what is not work on it is orchestration.
+The critical path goes back from the last thaw, each time to what ended last of all that the verb waits for. Nobody on
+it waits for others, so what is not work on it is orchestration.
 """
 
 from __future__ import annotations
@@ -17,14 +16,12 @@ from dataclasses import dataclass, field
 from typing import Any, Optional
 
 from ..system import work
-from .components import upstream
+from . import order
+from .order import VERBS, Key
 from .progress import OK
 from .verbs import POINTING
 
 EVENT = "window"
-# In the order in which a component goes through them.
-VERBS = ("freeze", "sync", "switch", "thaw")
-Key = tuple[str, str]
 
 
 @dataclass(frozen=True)
@@ -142,23 +139,18 @@ def measure(phase: str, given: Iterable[Span], depends_on: Mapping[str, Iterable
     """Return where the time of these spans went; they are those of one window, and there is at least one."""
     spans = {span.key: span for span in given}
     first, last = min(span.begin for span in spans.values()), max(span.end for span in spans.values())
-    before = {key: [spans[one] for one in _rests_on(key, depends_on) if one in spans] for key in spans}
     names = dict.fromkeys(name for name, _ in spans)
+    before = {key: [spans[one] for one in _waits_for(key, names, depends_on) if one in spans] for key in spans}
     shares = {
         name: _share([(spans[key], before[key]) for key in spans if key[0] == name], first, last) for name in names
     }
     return Window(phase, last - first, shares, _path(spans, before, first))
 
 
-def _rests_on(key: Key, depends_on: Mapping[str, Iterable[str]]) -> list[Key]:
-    """Return all that comes before the verb of a component, whether it took place or not."""
-    name, verb = key
-    own = [(name, earlier) for earlier in VERBS[: VERBS.index(verb)]]
-    if verb == "freeze":
-        return [(other, verb) for other in depends_on if name in upstream(other, depends_on)]
-    if verb == "sync":
-        return own
-    return own + [(other, verb) for other in sorted(upstream(name, depends_on))]
+def _waits_for(key: Key, names: Iterable[str], depends_on: Mapping[str, Iterable[str]]) -> list[Key]:
+    """Return all that comes before the verb of a component: its own verbs, whether they took place or not, as well."""
+    own = [(key[0], earlier) for earlier in VERBS[: VERBS.index(key[1])]]
+    return [*own, *order.before(*key, names, depends_on)]
 
 
 def _share(spans: Iterable[tuple[Span, list[Span]]], first: float, last: float) -> Share:

@@ -66,18 +66,18 @@ def test_a_window_in_its_parts() -> None:
     assert share.waiting == pytest.approx((21 - 18) + (25 - 23))
     assert share.work == 6.5
     assert share.orchestration == pytest.approx(18 - 6.5 - 5)
-    # After its thaw db waits for guest; before its freeze for guest's.
-    assert found.shares["db"].waiting == pytest.approx(2 + 3)
+    # Before its freeze db waits for guest's, before its switch and its thaw for all, and after its thaw for guest's.
+    assert found.shares["db"].waiting == pytest.approx(2 + (18 - 14) + (23 - 21) + 3)
 
 
 def test_the_critical_path_goes_by_what_was_waited_for() -> None:
     found = read(small())
-    # Of what guest's thaw rests on, db's thaw ended last; the sync of guest held up nobody.
+    # Of what guest's thaw waits for, db's thaw ended last; nobody waited for the freeze of db.
     assert [" ".join(reversed(link.span.key)) for link in found.path] == [
-        "freeze guest", "freeze db", "switch db", "thaw db", "thaw guest"
+        "freeze guest", "sync guest", "switch db", "switch guest", "thaw db", "thaw guest"
     ]  # fmt: skip
-    assert [link.seconds for link in found.path] == [2, 2, 7, 4, 3]
-    assert found.orchestration == 18 - (1.5 + 0.5 + 2 + 1 + 1)
+    assert [link.seconds for link in found.path] == [2, 6, 3, 2, 2, 3]
+    assert found.orchestration == 18 - (1.5 + 3 + 2 + 1 + 1 + 1)
 
 
 def test_a_loop_has_worked_as_long_as_its_items() -> None:
@@ -190,7 +190,7 @@ def test_the_parts_add_up_and_the_path_has_no_gaps(made: tuple[list[Span], Mappi
 
 @given(windows())
 def test_with_nothing_but_work_there_is_no_orchestration(made: tuple[list[Span], Mapping[str, list[str]]]) -> None:
-    """Each begins as soon as what it rests on is done."""
+    """Each begins as soon as what it waits for is done."""
     given_spans, depends = made
     done: dict[window.Key, Span] = {}
     # Names are in the order in which things open, so that freezes are taken from the end.
@@ -200,7 +200,7 @@ def test_with_nothing_but_work_there_is_no_orchestration(made: tuple[list[Span],
         opening, key=lambda one: (window.VERBS.index(one[1].verb), -one[0] if one[1].verb == "freeze" else one[0])
     )
     for _, span in order:
-        before = [done[key].end for key in window._rests_on(span.key, depends) if key in done]
+        before = [done[key].end for key in window._waits_for(span.key, depends, depends) if key in done]
         begin, length = max(before, default=0.0), span.end - span.begin
         done[span.key] = Span(span.component, span.verb, begin, begin + length, length)
     found = window.measure("cutover", done.values(), depends)
