@@ -51,7 +51,7 @@ def test_the_safety_dump_is_proved_by_restoring_it(pair: Pair) -> None:
 @pytest.mark.parametrize(
     ("user", "database"),
     [
-        # A client whose range holds the probe's host, by the other host's own rules; the prober, whom nobody declares.
+        # A client whose range holds the probe's host, and the prober, whom nobody declares.
         ("courses", "courses"),
         ("bascule_replication", "postgres"),
     ],
