@@ -57,6 +57,7 @@ class Scope:
         self.variables: Mapping[str, Any] = self.hostvars[self.component]
         self._groups: Mapping[str, list[str]] = task_vars.get("groups", {})
         self._in_play = [str(name) for name in task_vars.get("ansible_play_hosts_all", [])]
+        self._batch = [str(name) for name in task_vars.get("ansible_play_batch", [])]
 
     def get(self, name: str, default: Any = None) -> Any:
         """Return a variable as plain types."""
@@ -85,6 +86,14 @@ class Scope:
     def in_play(self) -> list[str]:
         """Return the components of the play, `--limit` applied, in their order."""
         return [name for name in self.components if name in self._in_play]
+
+    @property
+    def speaker(self) -> str:
+        """Return the component that says for all what is said once: the first of those that run side by side.
+
+        One that has failed is not among them: it may be said twice, and nobody leaves it to another in vain.
+        """
+        return self._batch[0] if self._batch else self.component
 
     @property
     def announced(self) -> Announced:
