@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tests.unit.plugins.test_lost import are_held
-from tests.unit.plugins.test_play import COMPONENTS, PLAN, ROOT, SIDES, World, left_at_the_sites
+from tests.unit.plugins.test_play import COMPONENTS, PLAN, ROOT, SIDES, World, left_at_the_sites, play
 
 from bascule.run.preflight import PHASES
 
@@ -138,6 +139,25 @@ def test_no_phase_begins_with_a_verb_that_is_missing(world: World, phase: str) -
     said = f"expected a role with a task file for each verb; found toy with none for {PHASES[phase][-1]}"
     assert any(said in line for refusal in refusals(output) for line in refusal), output
     assert {path: path.read_text() for path in left_at_the_sites(world) if path.suffix != ".down"} == before
+
+
+@pytest.mark.parametrize("name", ["lab", "techcorp"])
+def test_nothing_is_wrong_with_the_inventories_of_the_project(tmp_path: Path, name: str) -> None:
+    """Once their secrets are there."""
+    world = World(tmp_path / "here")
+    world.environment["ANSIBLE_ROLES_PATH"] = str(ROOT / "roles")
+    inventory, secret = world.path / "inventory", "c2VjcmV0"
+    shutil.rmtree(inventory)
+    shutil.copytree(ROOT / "inventories" / name, inventory)
+    for path in inventory.glob("group_vars/all/vault.yml"):
+        path.write_text(re.sub(r'"\{\{ undef.*', secret, path.read_text()))
+    (tmp_path / ".lab/secrets").mkdir(parents=True)
+    for key in ("replication_password", "smoke_token", "pve_token", "tsig.secret"):
+        (tmp_path / ".lab/secrets" / key).write_text(secret)
+    before, _, after = play("audit").replace("phase: cutover", "phase: audit").partition("    - name: Do it")
+    rc, output = world.run(before + after.partition("\n")[2].partition("\n")[2])
+    assert refusals(output) == []
+    assert rc == 0, output
 
 
 def test_status_answers_whatever_is_wrong_with_the_plan(world: World) -> None:
