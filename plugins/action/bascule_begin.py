@@ -94,7 +94,7 @@ class ActionModule(ControllerAction):
             # Asking where the run stands must leave no trace, and must work when nothing else does.
             return {"ansible_facts": facts}
         if preflight.FIRST.get(about.phase) == about.verb:
-            must_be_right(scope, self._templar, self._loader, about.phase, once=False)
+            must_be_right(scope, self._templar, self._loader, about.phase)
         journal = Journal.current()
         targets = {} if self.check_mode else scope.journal_targets()
         warnings = journal.start(targets, scope.about_run(about.phase, self.check_mode))

@@ -75,7 +75,7 @@ class ActionModule(ControllerAction):
 
     def act(self, args: dict[str, Any], scope: Scope) -> dict[str, Any]:
         """Look at the declaration, compare and journal."""
-        must_be_right(scope, self._templar, self._loader, args["phase"], once=True)
+        must_be_right(scope, self._templar, self._loader, args["phase"])
         plan = {name: scope.get(name) for name in ("plan_sites", "plan_source_site", "plan_target_site")}
         notes = given_up({name: scope.hostvars[name] for name in scope.components})
         for note in notes:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from ansible import constants
+from ansible import context as command_line
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible.utils.vars import load_extra_vars
@@ -57,7 +59,6 @@ class Scope:
         self.variables: Mapping[str, Any] = self.hostvars[self.component]
         self._groups: Mapping[str, list[str]] = task_vars.get("groups", {})
         self._in_play = [str(name) for name in task_vars.get("ansible_play_hosts_all", [])]
-        self._batch = [str(name) for name in task_vars.get("ansible_play_batch", [])]
 
     def get(self, name: str, default: Any = None) -> Any:
         """Return a variable as plain types."""
@@ -88,14 +89,6 @@ class Scope:
         return [name for name in self.components if name in self._in_play]
 
     @property
-    def speaker(self) -> str:
-        """Return the component that says for all what is said once: the first of those that run side by side.
-
-        One that has failed is not among them: it may be said twice, and nobody leaves it to another in vain.
-        """
-        return self._batch[0] if self._batch else self.component
-
-    @property
     def announced(self) -> Announced:
         """Return the verb that bascule_begin announced."""
         return context.announced(self.component, {name: self.get(name) for name in context.FACTS})
@@ -116,11 +109,16 @@ class Scope:
 
     def journal_targets(self) -> dict[str, Target]:
         """Return how to reach the journal host of each site."""
-        return context.journal_targets(self.get("plan_journal_hosts"), self.hostvars, *ssh_settings())
+        return context.journal_targets(self.get("plan_journal_hosts"), self.hostvars, *ssh_settings(), _user())
 
     def target(self, host: str) -> Target:
         """Return how to reach a machine of the inventory."""
-        return target(host, self.hostvars[host], *ssh_settings())
+        return target(host, self.hostvars[host], *ssh_settings(), _user())
+
+
+def _user() -> str:
+    """Return whom Ansible logs in as where no variable says so: `-u`, or `remote_user` of its configuration."""
+    return str(command_line.CLIARGS.get("remote_user") or constants.DEFAULT_REMOTE_USER or "")
 
 
 def plain(value: Any) -> Any:

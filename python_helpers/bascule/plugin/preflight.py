@@ -15,37 +15,50 @@ from ansible.errors import AnsibleError, AnsibleUndefinedVariable
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.utils.vars import load_extra_vars
 
-from ..errors import PlanError
+from ..errors import JournalError, PlanError
 from ..run import preflight
 from ..run.claims import Claimant
 from ..run.preflight import Declared, Finding
 from ..run.verbs import BACK, FORWARD, VERBS
-from ..system.io import storage
+from ..system.io import remote, storage
+from ..system.ssh import TRY
 from .action import Scope, plain
 
 GATE = "bascule_gate"
+# Seconds for one component to look at all, and for a machine to answer it.
+_LONGEST = 300.0
+_PATIENCE = 20
 _SPEC = ("type", "elements", "choices", "options")
 
 
-def must_be_right(scope: Scope, templar: Any, loader: Any, phase: str, *, once: bool) -> None:
+def must_be_right(scope: Scope, templar: Any, loader: Any, phase: str) -> None:
     """Refuse to begin a phase with a declaration that cannot be right; everything that is wrong is named at once.
 
-    Nothing is connected to and nothing is written.
+    Nothing is written but a note in the playbook's own temporary directory: components run side by side, the first one
+    looks at all and names what it finds, and the others name that one. Only the audit connects to machines, to try the
+    way in.
 
     Args:
         scope: the task's component and all others.
         templar: the action's, which knows the filters and lookups of the play.
         loader: the action's, which reads the roles' files.
         phase: which playbook begins.
-        once: the task runs for one component only. Otherwise the first one of the play names the findings, and the
-            others name that one.
 
     Raises:
         PlanError: with all findings.
     """
-    gathered = Gathered(scope, templar, loader, phase)
-    found = [replace(one, place=gathered.place(one)) for one in gathered.findings()]
-    preflight.refuse(found, phase, "" if once or scope.component == scope.speaker else scope.speaker)
+    note = Path(constants.DEFAULT_LOCAL_TMP) / f"bascule-preflight-{phase}.json"
+    with storage.locked(note.with_suffix(".lock"), _LONGEST):
+        known = storage.read_json(note)
+        if known is None:
+            gathered = Gathered(scope, templar, loader, phase)
+            found = [replace(one, place=gathered.place(one)) for one in gathered.findings()]
+            # The journal and the agents take a way of their own, which is first needed where something changes.
+            found += _no_way_in(scope) if phase == "audit" else []
+            storage.write_json(note, {"by": scope.component, "count": len(found)})
+            preflight.refuse([one.text() for one in found], phase)
+        else:
+            preflight.refuse([""] * int(known["count"]), phase, str(known["by"]))
 
 
 def sampled_by(roles: set[str]) -> dict[str, set[str]]:
@@ -175,6 +188,25 @@ class Gathered:
     def _file(self, directory: Path, name: str) -> dict[str, Any]:
         path = directory / name
         return dict(self._loader.load_from_file(str(path)) or {}) if storage.is_file(path) else {}
+
+
+def _no_way_in(scope: Scope) -> list[Finding]:
+    """Try the way that journal and agents take into every machine; name those where it does not lead in."""
+    sides = [scope.hostvars[name][side] for name in scope.in_play for side in ("source_host", "target_host")]
+    named = scope.get("plan_journal_hosts")
+    for hosts in named.values() if isinstance(named, Mapping) else []:
+        sides += hosts if isinstance(hosts, list) else [hosts]
+    machines = sorted({str(host) for host in sides if str(host) in scope.hostvars})
+    targets, found = {}, {}
+    for host in machines:
+        try:
+            targets[host] = scope.target(host)
+        except JournalError as error:
+            found[host] = error.found
+    answers = remote.run_on(targets, dict.fromkeys(targets, TRY), {}, _PATIENCE)
+    found |= {host: answer.error for host, answer in answers.items() if answer.error}
+    expected = "a way in as root, by SSH with a key and sudo without a password"
+    return [Finding(host, "ansible_user", expected, why) for host, why in sorted(found.items())]
 
 
 def _directory(role: str) -> Path:

@@ -88,7 +88,8 @@ def _entrance(one: Claimant) -> Iterator[Claim]:
         if path := str(one.values.get("web_entrance_map_file") or ""):
             yield Claim(one.name, "map of modes", host, path, "web_entrance_map_file")
         if name := str(one.values.get("web_entrance_name") or "").lower().rstrip("."):
-            yield Claim(one.name, "name", host, name, "web_entrance_name")
+            port = one.values.get("web_entrance_port", 443)
+            yield Claim(one.name, "name", host, f"{name}:{port}", "web_entrance_name")
 
 
 def _zone(one: Claimant) -> Iterator[Claim]:

@@ -40,7 +40,8 @@ FIRST: Mapping[str, str] = {
     "verify": "verify",
     "site_back": "give_way",
 }
-# They let users in again. What such a phase does not use stops none of them: gates, and what only points to a site.
+# They let users in again, and what decides nothing there holds up none: gates, figures, what only points to a site; and
+# what two components claim, as a host has refused that to the second one when it was prepared.
 WAYS_BACK = frozenset({"rollback", "site_lost", "site_back", "guard_lost"})
 # Variables that need an entry for each of the two machines, and what each entry needs.
 _TABLES: Mapping[str, tuple[str, ...]] = {
@@ -120,20 +121,20 @@ def findings(
         sampled: the gates that the roles of the plan put samples to, with their units.
     """
     taking_part = [one for one in components if not skips(phase, one.role)]
-    found = plan_findings(plan, sites)
+    found = site_findings(plan) + journal_findings(plan, sites)
     if phase not in WAYS_BACK:
+        found += figure_findings(plan, sites)
         found += gate_findings(plan.get("plan_gates"), sampled)
     for one in taking_part:
         found += side_findings(one, plan, sites)
         found += verb_findings(one, phase)
         found += option_findings(one)
         found += table_findings(one)
-    return found + duplicates(claimed, {one.name for one in taking_part})
+    return found if phase in WAYS_BACK else found + duplicates(claimed, {one.name for one in taking_part})
 
 
-def refuse(found: Iterable[Finding], phase: str, shown: str = "") -> None:
+def refuse(texts: Collection[str], phase: str, shown: str = "") -> None:
     """Refuse to begin when anything was found; `shown` is the component that names it, where it is another one."""
-    texts = [one.text() for one in found]
     if texts:
         count = f"{len(texts)} finding{'s' if len(texts) > 1 else ''}"
         raise PlanError(
@@ -144,13 +145,9 @@ def refuse(found: Iterable[Finding], phase: str, shown: str = "") -> None:
         )
 
 
-def plan_findings(plan: Mapping[str, Any], sites: Mapping[str, Any]) -> list[Finding]:
-    """Name what is wrong with the plan itself."""
-    found = [
-        _of_plan(name, f"one of {', '.join(_PLAN)}", f"{name}; is {near[0]} meant?")
-        for name in plan
-        if name not in _PLAN and (near := difflib.get_close_matches(name, _PLAN, 1, 0.85))
-    ]
+def site_findings(plan: Mapping[str, Any]) -> list[Finding]:
+    """Name what is wrong with the plan's name and its two sites."""
+    found = []
     if not isinstance(plan.get("plan_name"), str) or not str(plan["plan_name"]).strip():
         found.append(_of_plan("plan_name", "a name of this plan", _shown(plan.get("plan_name"))))
     declared = plan.get("plan_sites")
@@ -165,7 +162,16 @@ def plan_findings(plan: Mapping[str, Any], sites: Mapping[str, Any]) -> list[Fin
             found.append(_of_plan(key, "an entry of plan_sites that has a name", _shown(site)))
     if len(names) == 2 and len(set(names.values())) == 1:
         found.append(_of_plan("plan_target_site", "another site than plan_source_site", "the same name for both"))
-    found += _journal_findings(plan, sites)
+    return found
+
+
+def figure_findings(plan: Mapping[str, Any], sites: Mapping[str, Any]) -> list[Finding]:
+    """Name what is wrong with the plan's link and figures, and variables that are spelt almost like one of the plan."""
+    found = [
+        _of_plan(name, f"one of {', '.join(_PLAN)}", f"{name}; is {near[0]} meant?")
+        for name in plan
+        if name not in _PLAN and (near := difflib.get_close_matches(name, _PLAN, 1, 0.85))
+    ]
     found += _link_findings(plan.get("plan_link"), sites)
     for key in ("plan_limits", "plan_expected_seconds"):
         values = plan.get(key) or {}
@@ -180,7 +186,8 @@ def plan_findings(plan: Mapping[str, Any], sites: Mapping[str, Any]) -> list[Fin
     return found
 
 
-def _journal_findings(plan: Mapping[str, Any], sites: Mapping[str, Any]) -> list[Finding]:
+def journal_findings(plan: Mapping[str, Any], sites: Mapping[str, Any]) -> list[Finding]:
+    """Name what is wrong with the machines that keep the journal."""
     declared = plan.get("plan_journal_hosts")
     if not isinstance(declared, Mapping):
         return [_of_plan("plan_journal_hosts", "a machine, or several, for each site", _shown(declared))]

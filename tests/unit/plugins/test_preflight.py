@@ -36,6 +36,15 @@ OWN = f"""
     dns_switchover_records:
       - {{name: www, type: CNAME, values: {{a-mtp: lb.mtp.example.net., a-tls: lb.tls.example.net}}}}
 """
+# A login that notes what it was asked for: one machine wants a password for sudo, one is not there.
+LOGIN = """#!/bin/sh
+echo "$@" >>"$BASCULE_TEST_HOSTS/../asked"
+while [ "$1" != -- ]; do shift; done
+case $2 in
+a-tls) echo "sudo: a password is required" >&2; exit 1 ;;
+j-tls) echo "no route to j-tls" >&2; exit 255 ;;
+esac
+"""
 VAULT = """
 vault_tokens: "{{ undef(hint='set it in vault.yml') }}"
 vault_key: "s3cr3t!"
@@ -92,9 +101,29 @@ def test_every_error_is_named_at_once_and_nothing_is_touched(world: World) -> No
     (records,) = [line for line in said if "dns_switchover_records" in line]
     assert "'lb.tls.example.net', which would be published as lb.tls.example.net.example.org." in records
     assert "s3cr3t" not in output
-    assert others == [["expected: a plan with which audit can begin; found: 11 findings, named at low"]]
+    named = re.search(r"fatal: \[(\w+)\].*expected: a plan with which audit can begin; found: 11 findings\\n", output)
+    assert named, "one component names them"
+    assert others == [[f"expected: a plan with which audit can begin; found: 11 findings, named at {named[1]}"]]
     assert output.count("fatal: ") == 6, "none goes on"
     assert left_at_the_sites(world) == []
+
+
+def test_the_audit_tries_the_way_that_journal_and_agents_take_into_every_machine(world: World) -> None:
+    """With the user of Ansible's own settings, and sudo: both were first used when something was changed."""
+    for verb in PHASES["audit"]:
+        (world.path / f"roles/toy/tasks/{verb}.yml").write_text("[]\n")
+    (world.path / "bin/ssh").write_text(LOGIN)
+    rc, output = world.run(playbook=ROOT / "playbooks/10_audit.yml", arguments=("-u", "ops"))
+    assert rc == 2
+    way = "expected a way in as root, by SSH with a key and sudo without a password; found exit status"
+    ((_, *said),) = [one for one in refusals(output) if len(one) > 1]
+    assert said == [
+        f"- a-tls: ansible_user: {way} 1: sudo: a password is required",
+        f"- j-tls: ansible_user: {way} 255: no route to j-tls",
+    ]
+    asked = (world.path / "asked").read_text()
+    for host in ("a-mtp", "a-tls", "j-mtp", "j-tls"):
+        assert f"-l ops -- {host} sudo -n sh -c" in asked
 
 
 def test_a_secret_that_its_role_cannot_use_is_not_shown(world: World) -> None:

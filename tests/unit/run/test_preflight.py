@@ -249,7 +249,7 @@ def entrances(**other: Any) -> tuple[Claimant, Claimant]:
             "expected zone example.org of one component alone; found both have it at 10.2.0.1",
         ),
         (entrances(web_entrance_map_file="/etc/one.map"), "expected map of modes /etc/one.map of one component alone"),
-        (entrances(web_entrance_name="ONE.example."), "expected name one.example of one component alone"),
+        (entrances(web_entrance_name="ONE.example."), "expected name one.example:443 of one component alone"),
     ],
 )
 def test_what_two_components_claim_is_named(claimants: tuple[Claimant, Claimant], finding: str) -> None:
@@ -271,6 +271,7 @@ def test_what_two_components_claim_is_named(claimants: tuple[Claimant, Claimant]
         zones("example.com"),
         zones("example.org", ns="10.9.0.1"),
         entrances(),
+        entrances(web_entrance_name="one.example", web_entrance_port=8443),
         (claimant("one", "proxmox_guest"), claimant("other", "proxmox_guest", proxmox_guest_sides={"a-mtp": "p"})),
         (claimant("one", "rsync_delta_sync"), claimant("other", "somebodys_own")),
     ],
@@ -288,11 +289,14 @@ def test_what_takes_no_part_is_named_only_beside_what_does() -> None:
 
 def test_a_way_back_is_held_up_by_nothing_that_it_does_not_use() -> None:
     """Users wait for it: neither gates nor names decide anything there."""
-    plan = {**PLAN, "plan_gates": {"rte": {}}}
+    plan = {**PLAN, "plan_gates": {"rte": {}}, "plan_limits": 3, "plan_link": 4, "plan_limit": {}}
     names = {"role": "dns_switchover", "lacking": ["thaw"], "options": SECRET}
     assert judged(phase="rollback", plan=plan, **names) == []
-    assert len(judged(phase="cutover", plan=plan, **names)) == 3
+    assert len(judged(phase="cutover", plan=plan, **names)) == 6
+    assert judged(*trees("/srv", "/srv"), phase="rollback") == []
+    assert len(judged(*trees("/srv", "/srv"), phase="cutover")) == 1
     assert len(judged(phase="rollback", plan=plan, lacking=["thaw"], options=SECRET)) == 2
+    assert len(judged(phase="rollback", plan={**PLAN, "plan_sites": {}, "plan_journal_hosts": {}})) == 4
 
 
 def test_all_findings_are_one_message() -> None:
@@ -301,12 +305,12 @@ def test_all_findings_are_one_message() -> None:
         Finding("tree", "rsync_delta_sync_path", "a path", "nothing"),
     ]
     with pytest.raises(PlanError) as refusal:
-        preflight.refuse(found, "audit")
+        preflight.refuse([one.text() for one in found], "audit")
     assert refusal.value.found.splitlines() == [
         "2 findings",
         "- plan: plan_name (plan.yml:3): expected a name; found nothing",
         "- tree: rsync_delta_sync_path: expected a path; found nothing",
     ]
     with pytest.raises(PlanError, match="found: 1 finding, named at tree;"):
-        preflight.refuse(found[:1], "audit", "tree")
+        preflight.refuse([""], "audit", "tree")
     preflight.refuse([], "audit")
