@@ -9,6 +9,8 @@ short_description: Announce a verb
 description:
   - Stands before the role in every play of a phase. Runs on the controller.
   - Refuses extra variables that would change the plan or the direction of the run.
+  - Where a phase begins with it, refuses a declaration that cannot be right, with every finding in one message; a phase
+    that begins with GO does the same in M(bascule_go).
   - Stops when something the component depends on has failed in this playbook; before freeze, switch and retire, when
     any component has.
   - With O(waits) first waits until all that the verb rests on has come through, and stops as soon as that cannot come
@@ -64,9 +66,10 @@ ansible_facts:
 
 from typing import Any, ClassVar
 
-from bascule.plugin import declared, waiting
+from bascule.plugin import waiting
 from bascule.plugin.action import ControllerAction, Scope, journal_entry
-from bascule.run import context
+from bascule.plugin.preflight import must_be_right
+from bascule.run import context, preflight
 from bascule.run.io import identity
 from bascule.run.io.journal import Journal, require_copies
 from bascule.run.progress import refuse_after_failure
@@ -100,8 +103,8 @@ class ActionModule(ControllerAction):
         if what.name == "state":
             # Asking where the run stands must leave no trace, and must work when nothing else does.
             return {"ansible_facts": facts}
-        if about.verb in ("audit", "check"):
-            declared.must_be_right(scope)
+        if preflight.FIRST.get(about.phase) == about.verb:
+            must_be_right(scope, self._templar, self._loader, about.phase)
         journal = Journal.current()
         targets = {} if self.check_mode else scope.journal_targets()
         warnings = journal.start(targets, scope.about_run(about.phase, self.check_mode))

@@ -15,7 +15,7 @@ options:
   verb:
     description:
       - V(look) asks every server and every resolver and changes nothing. V(audit) also asks each server whether it
-        would take an update, by one that asks for no change.
+        would take the updates of a move, by one that leaves every record as it is.
       - V(prepare) adopts the zone and lowers the times to live, V(switch) moves the records to O(to), V(retire) gives
         the times to live back.
       - V(await) waits until every secondary and resolver gives the answers of the active side.
@@ -217,18 +217,20 @@ class ActionModule(ControllerAction):
             return [view for view in follow if not (view.error and args["allow_unreachable"])] + resolve
 
         if args["verb"] in ("look", "audit", "await"):
-            result = self._look(zone, args, read, ask, now)
+            found = apply.look(zone, list(args["servers"]), read)
+            result = self._look(zone, args, found, ask, now)
             if args["verb"] == "audit":
                 key = self._key()
-                answering = [view["address"] for view in result["servers"] if not view["error"]]
-                names = io_dns.name_servers(answering[0], zone.name, args["port"], args["timeout"]) if answering else []
-                for text in planner.unlisted(names, len(args["servers"]) + len(args["secondaries"])):
+                names = [
+                    name
+                    for view in found.answering[:1]
+                    for name in io_dns.name_servers(view.address, zone.name, args["port"], args["timeout"])
+                ]
+                asked_here = len(args["servers"]) + len(args["secondaries"])
+                for text in planner.unlisted(names, asked_here) + planner.one_primary(found.answering):
                     display.warning(text)
                 result["wrong"] += [
-                    why
-                    for host, address in args["servers"].items()
-                    if host not in result["silent"]
-                    and (why := io_dns.refusal(host, address, zone.name, key, args["port"]))
+                    why for view in found.answering if (why := io_dns.refusal(view, zone.name, key, args["port"]))
                 ]
             return result
         if self.check_mode and args["verb"] != "prepare" and not apply.look(zone, list(args["servers"]), read).newest:
@@ -281,9 +283,8 @@ class ActionModule(ControllerAction):
         }
 
     def _look(
-        self, zone: Zone, args: dict[str, Any], read: apply.Reader, ask: Callable[[], list[ServerView]], now: int
+        self, zone: Zone, args: dict[str, Any], found: Survey, ask: Callable[[], list[ServerView]], now: int
     ) -> dict[str, Any]:
-        found = apply.look(zone, list(args["servers"]), read)
         active = _active(found)
         side = active or args["from"]
         if args["verb"] == "await" and active:

@@ -8,6 +8,7 @@ name: bascule_go
 short_description: Ask for the name of the site that shall be active afterwards
 description:
   - Stands first in every playbook that opens or destroys something. Runs on the controller and connects to no host.
+  - Refuses a declaration that cannot be right, with every finding in one message, before anything is read or changed.
   - Compares what was typed with the name of the site that the direction leads to (C(plan_sites)).
   - Says what the decision gives up (C(component_go_note) of each component that has one) and journals it all.
 options:
@@ -54,6 +55,7 @@ from typing import Any, ClassVar
 from ansible.utils.display import Display
 
 from bascule.plugin.action import ControllerAction, Scope
+from bascule.plugin.preflight import must_be_right
 from bascule.run import context
 from bascule.run.approval import confirm, given_up
 from bascule.run.io.journal import Journal
@@ -72,7 +74,8 @@ class ActionModule(ControllerAction):
     }
 
     def act(self, args: dict[str, Any], scope: Scope) -> dict[str, Any]:
-        """Compare and journal."""
+        """Look at the declaration, compare and journal."""
+        must_be_right(scope, self._templar, self._loader, args["phase"])
         plan = {name: scope.get(name) for name in ("plan_sites", "plan_source_site", "plan_target_site")}
         notes = given_up({name: scope.hostvars[name] for name in scope.components})
         for note in notes:

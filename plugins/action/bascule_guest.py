@@ -409,7 +409,7 @@ class ActionModule(ActionBase):
 
     def _audit(self, source: Guest, target: Guest, args: Mapping[str, Any]) -> dict[str, Any]:
         measured = {**(args["measured"] or {}), "planned": self._planned}
-        views = observed.look_at_both(source, target)
+        views = observed.look_at_both(source, target, all_disks=False)
         found = audit.audit(
             source, target, *views, self._way, self._stateless, measured, self._window, bool(self._proof_command)
         )

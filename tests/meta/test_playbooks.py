@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bascule.run import window
+from bascule.run import preflight, window
 from bascule.run.verbs import AWAY, DIRECTIONS, VERBS
 
 from .tree import COMPONENT_ROLES, PLAYBOOKS, ROLES, load
@@ -118,6 +118,25 @@ def test_closing_goes_down_the_layers_and_opening_up(path: Path, play: dict[str,
         assert serial == "{{ ansible_play_hosts_all | bascule_layers(groups) }}"
     else:
         assert not serial, "what neither closes, opens nor takes samples runs side by side"
+
+
+def test_the_preflight_knows_what_a_phase_calls_and_runs_first_in_each() -> None:
+    for path in PLAYBOOKS:
+        phase = re.sub(r"^\d+_", "", path.stem)
+        plays = [play for where, play in PLAYS if where == path]
+        if phase == "status" or not plays:
+            continue
+        tasks = [task for play in plays for outer in play["tasks"] for task in outer.get("block", [outer])]
+        begun = [task["bascule_begin"] for task in tasks if "bascule_begin" in task]
+        assert [one["verb"] for one in begun] == list(preflight.PHASES[phase]) or phase == "audit"
+        asked = [number for number, task in enumerate(tasks) if "bascule_go" in task]
+        changing = [n for n, task in enumerate(tasks) if task.get("bascule_begin", {}).get("verb", "state") != "state"]
+        if asked:
+            assert phase not in preflight.FIRST
+            assert asked[0] < changing[0]
+        else:
+            assert begun[0]["verb"] == preflight.FIRST[phase]
+    assert set(preflight.PHASES) == {re.sub(r"^\d+_", "", path.stem) for path in PLAYBOOKS} - {"status", "migrate"}
 
 
 def order_of(name: str) -> list[tuple[str, str]]:

@@ -1,5 +1,7 @@
 from typing import Any
 
+DEFAULT_LOCAL_TMP: str
+DEFAULT_REMOTE_USER: str | None
 DEFAULT_ROLES_PATH: list[str]
 config: Any
 _ACTION_SETUP: frozenset[str]

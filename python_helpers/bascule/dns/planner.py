@@ -167,6 +167,20 @@ def unlisted(names: Sequence[str], asked: int) -> list[str]:
     ]
 
 
+def one_primary(views: Sequence[ServerView]) -> list[str]:
+    """Say which servers name the same primary in their SOA: one that forwards updates takes them as a primary does."""
+    named: dict[str, list[str]] = {}
+    for view in views:
+        if view.primary:
+            named.setdefault(view.primary, []).append(view.host)
+    return [
+        f"{' and '.join(hosts)} all name {primary} as the primary in their SOA: where one of them only forwards "
+        "updates to another, list it in dns_switchover_secondaries"
+        for primary, hosts in named.items()
+        if len(hosts) > 1
+    ]
+
+
 def plan_prepare(zone: Zone, found: Survey, source: str, target: str, ttl: int, now: int) -> list[Change]:
     """Adopt the zone at every server and lower the times to live, remembering what they were."""
     base = found.newest or zone_state.adopt(zone.component, source, target)

@@ -51,7 +51,10 @@ class Record:
 
 @dataclass(frozen=True)
 class ServerView:
-    """What one authoritative server answered; `error` says why there is nothing else."""
+    """What one authoritative server answered; `error` says why there is nothing else.
+
+    primary: the server that its SOA names as the zone's primary.
+    """
 
     host: str
     address: str
@@ -59,6 +62,7 @@ class ServerView:
     state_text: str | None = None
     rrsets: Mapping[str, RRset] = field(default_factory=dict)
     error: str = ""
+    primary: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain types."""
@@ -66,6 +70,7 @@ class ServerView:
             "host": self.host,
             "address": self.address,
             "serial": self.serial,
+            "primary": self.primary,
             "records": {key: rrset.to_dict() for key, rrset in sorted(self.rrsets.items())},
             "error": self.error,
         }
@@ -93,8 +98,10 @@ def normal_value(kind: str, value: str, zone: str) -> str:
     """
     text = str(value).strip()
     if kind in _NAMING:
-        front, _, host = text.rpartition(" ")
-        text = f"{front} {_host(host, zone)}".strip().lower()
+        if not text:
+            raise PlanError(expected=f"a value of type {kind}", found="nothing")
+        *front, host = text.split()
+        text = " ".join([*front, _host(host, zone)]).lower()
     try:
         if kind == "TXT" and '"' not in text:
             text = " ".join(f'"{part}"' for part in split_text(text.replace("\\", "\\\\")))

@@ -156,25 +156,31 @@ def _version(guest: Guest) -> str:
 
 
 def _movable(guest: Guest, view: View, config: Mapping[str, Any]) -> list[str]:
-    refusals = []
+    refusals: list[str] = []
     where = f"the guest {guest.side.vmid} at {guest.side.machine}"
     if view.ha_managed:
         refusals.append(f"{where} is managed by Proxmox HA: take it out, or HA may start it behind the guard's back")
     if str(config.get("template", "0")) == "1":
         refusals.append(f"{where} is a template")
-    if not view.disks:
+    if not guest_config.drives(config):
         refusals.append(f"{where} has no disks")
     refusals += [
         f"{where}: disk {d.name} is {d.format}; only raw is handled" for d in view.disks if d.format not in FORMATS
     ]
-    refusals += [f"{where}: {name} ties it to its node" for name in guest_config.passthrough(config)]
+    tied = guest_config.passthrough(config)
+    refusals += [f"{where}: {name} ({config[name]}) ties it to its node" for name in tied]
+    refusals += [f"{where}: {line}" for line in view.unread]
     for drive in guest_config.drives(config):
-        kind = str(guest.api.get(f"nodes/{guest.side.node}/storage/{drive.storage}/status").get("type", "?"))
-        if kind not in STORAGES:
+        if drive.name in tied:
+            continue
+        status = preflight.ask(guest, refusals, f"nodes/{guest.side.node}/storage/{drive.storage}/status")
+        kind = str((status or {}).get("type", "?"))
+        if status is not None and kind not in STORAGES:
             refusals.append(
                 f"{where}: disk {drive.name} is on '{drive.storage}' of type {kind}; only folders are handled"
             )
-    snapshots = [row["name"] for row in guest.api.get(f"{guest.path}/snapshot") or [] if row.get("name") != "current"]
+    rows = preflight.ask(guest, refusals, f"{guest.path}/snapshot") or []
+    snapshots = [row["name"] for row in rows if row.get("name") != "current"]
     if snapshots:
         refusals.append(f"{where} has snapshots ({', '.join(sorted(snapshots))}): they do not travel")
     others = guest_config.foreign_guard(config.get("description"), guest.component)
@@ -186,7 +192,7 @@ def _movable(guest: Guest, view: View, config: Mapping[str, Any]) -> list[str]:
 
 
 def _room(guest: Guest, view: View, config: Mapping[str, Any], size: int, data: dict[str, Any], way: str) -> list[str]:
-    refusals = []
+    refusals: list[str] = []
     where = guest.side.machine
     taken = view.exists and view.guard.status == guard.UNKNOWN
     if taken:
@@ -195,9 +201,11 @@ def _room(guest: Guest, view: View, config: Mapping[str, Any], size: int, data: 
         refusals.append(f"the number {guest.side.vmid} is taken in the cluster of {where}: {view.elsewhere} has it")
     if view.ha_managed:
         refusals.append(f"the guest {guest.side.vmid} at {where} is managed by Proxmox HA")
-    bridges = {str(row.get("iface")) for row in guest.api.get(f"nodes/{guest.side.node}/network", type="any_bridge")}
+    rows = preflight.ask(guest, refusals, f"nodes/{guest.side.node}/network", type="any_bridge")
+    bridges = {str(row.get("iface")) for row in rows or []}
     wanted = {guest.side.bridge or guest_config.bridge_of(net) for net in guest_config.nets(config).values()}
-    refusals += [f"there is no bridge {name} at {where}" for name in sorted(wanted - bridges)]
+    if rows is not None:
+        refusals += [f"there is no bridge {name} at {where}" for name in sorted(wanted - bridges)]
     needs: dict[str, int] = {}
     backup = guest.side.backup_storage or guest.side.storage
     if way == decisions.WARM:
@@ -252,7 +260,11 @@ def _archive_room(guest: Guest, way: str, size: int, used: int, copied: bool) ->
         # One is made before the passive guest is, and in the window where that is the way.
         return used if way == decisions.ARCHIVE or not copied else 0
     # In the place of those that the next backup removes.
-    there = sum(int(row.get("size", 0)) for row in prepare.archives(guest, plain=True))
+    try:
+        there = sum(int(row.get("size", 0)) for row in prepare.archives(guest, plain=True))
+    except ApiRefused:
+        # Named with the storage itself.
+        there = 0
     return max(0, _plain_archives(size, copied) - there)
 
 
@@ -263,7 +275,11 @@ def _plain_archives(size: int, copied: bool) -> int:
 
 def _keeping(guest: Guest, size: int, data: dict[str, Any]) -> list[str]:
     """A return first keeps the disk at the fence aside, next to it: its space is counted before the move."""
-    free = int(guest.api.get(f"nodes/{guest.side.node}/storage/{guest.side.storage}/status").get("avail", 0))
+    refusals: list[str] = []
+    status = preflight.ask(guest, refusals, f"nodes/{guest.side.node}/storage/{guest.side.storage}/status")
+    if status is None:
+        return refusals
+    free = int(status.get("avail", 0))
     data.setdefault("storages", {})[f"{guest.side.machine}:{guest.side.storage}"] = {"available": free, "needed": size}
     if free < size:
         return [

@@ -21,7 +21,8 @@ _MAC = re.compile(r"^[0-9A-Fa-f]{2}(?::[0-9A-Fa-f]{2}){5}$")
 _GUARD = "bascule: "
 _BOOTED = "bascule-booted: "
 _SIZE = re.compile(r"^(\d+(?:\.\d+)?)([KMGT]?)$")
-_PASSTHROUGH = re.compile(r"^(?:hostpci|usb|virtiofs)\d+$")
+_PASSTHROUGH = re.compile(r"^(?:hostpci|usb|virtiofs|parallel)\d+$")
+_SERIAL = re.compile(r"^serial\d+$")
 
 
 @dataclass(frozen=True)
@@ -121,8 +122,14 @@ def plugs_network(config: Mapping[str, Any]) -> bool:
 
 
 def passthrough(config: Mapping[str, Any]) -> list[str]:
-    """Return the devices that tie the guest to one node."""
-    return [name for name in sorted(config) if _PASSTHROUGH.match(name)]
+    """Return the devices that tie the guest to one node; a USB port of its screen (spice) is none."""
+    tied = [
+        name
+        for name in sorted(config)
+        if (_PASSTHROUGH.match(name) and "spice" not in options(str(config[name])).values())
+        or (_SERIAL.match(name) and str(config[name]).startswith("/dev/"))
+    ]
+    return tied + [drive.name for drive in drives(config) if not drive.storage]
 
 
 def bridge_of(net: str) -> str:

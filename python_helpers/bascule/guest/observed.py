@@ -13,7 +13,7 @@ from ..guard import state as guard
 from ..guard.state import GuardState
 from . import config as guest_config
 from . import lost
-from .errors import NodeUnreachable, ProxmoxError
+from .errors import ApiRefused, NodeUnreachable, ProxmoxError
 from .guest import Guest
 
 
@@ -45,6 +45,8 @@ class View:
     nets: Mapping[str, str] = field(default_factory=dict)
     disks: tuple[Disk, ...] = ()
     ha_managed: bool = False
+    # Disks that could not be looked at, each with the reason; only the audit goes on without them.
+    unread: tuple[str, ...] = ()
     # What has the number in the cluster where the guest is not at its node.
     elsewhere: str = ""
     # Of the config as it was read: what has changed since is another one.
@@ -71,16 +73,25 @@ class View:
         }
 
 
-def look(guest: Guest) -> View:
-    """Read one side."""
+def look(guest: Guest, all_disks: bool = True) -> View:
+    """Read one side. Without `all_disks` one that the node does not show is named (`unread`), and ends nothing."""
     config = guest.config_if_any()
     state = guest.guard(config)
     if config is None:
         return View(guest.side.machine, False, state, guest.side.vmid, elsewhere=guest.elsewhere())
     current = guest.current()
-    disks = []
+    disks, unread = [], []
     for drive in guest_config.drives(config):
-        volume = guest.volume(drive)
+        if not all_disks and not drive.storage:
+            # A device of the node itself: the audit names it with the others.
+            continue
+        try:
+            volume = guest.volume(drive)
+        except ApiRefused as error:
+            if all_disks:
+                raise
+            unread.append(f"disk {drive.name} ({drive.volid}) is not shown: {error.status} {error.reason}")
+            continue
         disks.append(
             Disk(
                 name=drive.name,
@@ -111,6 +122,7 @@ def look(guest: Guest) -> View:
         agent=agent_enabled(config),
         nets=guest_config.nets(config),
         disks=tuple(disks),
+        unread=tuple(unread),
         digest=str(config.get("digest", "")),
         ha_managed=str((current.get("ha") or {}).get("managed", 0)) == "1",
         config=config,
@@ -133,10 +145,10 @@ def unasked(guest: Guest, config: Mapping[str, Any]) -> str:
     )
 
 
-def look_at_both(source: Guest, target: Guest) -> tuple[View, View]:
+def look_at_both(source: Guest, target: Guest, all_disks: bool = True) -> tuple[View, View]:
     """Read both sides at the same time."""
     with ThreadPoolExecutor(max_workers=2) as pool:
-        first, second = pool.submit(look, source), pool.submit(look, target)
+        first, second = pool.submit(look, source, all_disks), pool.submit(look, target, all_disks)
         return first.result(), second.result()
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from ansible import constants
+from ansible import context as command_line
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible.utils.vars import load_extra_vars
@@ -113,11 +115,16 @@ class Scope:
 
     def journal_targets(self) -> dict[str, Target]:
         """Return how to reach the journal host of each site."""
-        return context.journal_targets(self.get("plan_journal_hosts"), self.hostvars, *ssh_settings())
+        return context.journal_targets(self.get("plan_journal_hosts"), self.hostvars, *ssh_settings(), _user())
 
     def target(self, host: str) -> Target:
         """Return how to reach a machine of the inventory."""
-        return target(host, self.hostvars[host], *ssh_settings())
+        return target(host, self.hostvars[host], *ssh_settings(), _user())
+
+
+def _user() -> str:
+    """Return whom Ansible logs in as where no variable says so: `-u`, or `remote_user` of its configuration."""
+    return str(command_line.CLIARGS.get("remote_user") or constants.DEFAULT_REMOTE_USER or "")
 
 
 def plain(value: Any) -> Any:

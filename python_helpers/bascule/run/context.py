@@ -64,7 +64,7 @@ def dependencies(components: list[str], hostvars: Mapping[str, Any]) -> dict[str
 
 
 def journal_targets(
-    declared: Any, hostvars: Mapping[str, Any], ssh_args: str, control_directory: str
+    declared: Any, hostvars: Mapping[str, Any], ssh_args: str, control_directory: str, user: str = ""
 ) -> dict[str, Target]:
     """Return how to reach the journal host of each site; `declared` is plan_journal_hosts.
 
@@ -85,6 +85,6 @@ def journal_targets(
         )
 
     def reach(host: Any) -> Target:
-        return target(str(host), hostvars[host], ssh_args, control_directory)
+        return target(str(host), hostvars[host], ssh_args, control_directory, user)
 
     return {site: replace(reach(first), spares=tuple(map(reach, spares))) for site, (first, *spares) in named.items()}

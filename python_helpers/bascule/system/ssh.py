@@ -34,7 +34,11 @@ class Target:
         return cls(str(data["host"]), tuple(str(word) for word in data["argv"]))
 
 
-def target(host: str, variables: Mapping[str, Any], ssh_args: str, control_directory: str) -> Target:
+# Says why a way in does not lead to root; nothing is written.
+TRY = '[ "$(id -u)" = 0 ] || { echo "$(id -un) is not root" >&2; exit 1; }'
+
+
+def target(host: str, variables: Mapping[str, Any], ssh_args: str, control_directory: str, user: str = "") -> Target:
     """Return how to reach the machine.
 
     Args:
@@ -42,10 +46,11 @@ def target(host: str, variables: Mapping[str, Any], ssh_args: str, control_direc
         variables: its inventory variables, templated.
         ssh_args: the arguments Ansible is configured with (`ssh_connection.ssh_args`).
         control_directory: where the control sockets lie.
+        user: whom Ansible logs in as where the variables do not say (`-u`, `remote_user` of its configuration).
     """
     connection = str(variables.get("ansible_connection") or "ssh")
     address = str(variables.get("ansible_host") or host)
-    user = str(variables.get("ansible_user") or "")
+    user = str(variables.get("ansible_ssh_user") or variables.get("ansible_user") or user)
     if connection in _LOCAL:
         return Target(host, ("sh", "-c"))
     if connection not in _SSH:

@@ -37,6 +37,8 @@ class FakeNode:
         self.contents: dict[str, dict[str, Any]] = {}
         # Volumes that no guest names.
         self.stray: list[str] = []
+        # The token may not see the storage.
+        self.hidden = False
         # What the storage says that differs.
         self.storage: dict[str, Any] = {}
         # How many backups of a guest the storage keeps; none is all of them.
@@ -263,6 +265,8 @@ class FakeNode:
     def _storage(self, name: str, rest: list[str], values: dict[str, Any]) -> Answer:
         if name != "local":
             return 500, f"storage '{name}' does not exist", None, None
+        if self.hidden:
+            return 403, f"Permission check failed (/storage/{name}, Datastore.Audit)", None, None
         if rest == ["status"]:
             return self._data(
                 {"type": "dir", "content": "images,backup,iso", "avail": 50 << 30, "active": 1, "enabled": 1}

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bascule.guest import audit, decisions, forecast, observed, preflight, transitions
+from bascule.guest.errors import NotPermitted
 from bascule.guest.forecast import Measured
 
 
@@ -34,11 +35,53 @@ def test_audit_refuses_by_name(nodes: Any) -> None:
     found = audit.audit(source, target, *observed.look_at_both(source, target))["refusals"]
     for reason in (
         "disk scsi1 is qcow2; only raw is handled",
-        "hostpci0 ties it to its node",
+        "hostpci0 (0000:01:00.0) ties it to its node",
         "there is no bridge vmbr7 at pve-tls",
         "the number 100 is taken at pve-tls by a guest that is not this component's",
     ):
         assert [line for line in found if reason in line], reason
+
+
+def test_what_ties_a_guest_to_its_node_is_named_with_the_rest(nodes: Any) -> None:
+    here, there, source, target = nodes
+    here.guests[100] |= {
+        "scsi1": "/dev/disk/by-id/wwn-0x5000,size=8G",
+        "serial0": "socket",
+        "serial1": "/dev/ttyS0",
+        "parallel0": "/dev/parport0",
+        "usb0": "host=spice,usb3=1",
+        "usb1": "spice",
+        "usb2": "host=1234:5678",
+    }
+    found = audit.audit(source, target, *observed.look_at_both(source, target, all_disks=False))["refusals"]
+    assert found == [
+        f"the guest 100 at pve-mtp: {name} ({value}) ties it to its node"
+        for name, value in (
+            ("parallel0", "/dev/parport0"),
+            ("serial1", "/dev/ttyS0"),
+            ("usb2", "host=1234:5678"),
+            ("scsi1", "/dev/disk/by-id/wwn-0x5000,size=8G"),
+        )
+    ]
+    assert here.written() == there.written() == []
+
+
+@pytest.mark.parametrize("way", decisions.WAYS)
+def test_a_storage_that_the_token_may_not_see_is_one_finding_among_others(nodes: Any, way: str) -> None:
+    here, _, source, target = nodes
+    here.guests[100] |= {"hostpci0": "0000:01:00.0", "protection": "1"}
+    here.hidden = True
+    found = audit.audit(source, target, *observed.look_at_both(source, target, all_disks=False), way)["refusals"]
+    forbidden = "403 Permission check failed (/storage/local, Datastore.Audit)"
+    for reason in (
+        f"the guest 100 at pve-mtp: disk scsi0 (local:100/vm-100-disk-0.raw) is not shown: {forbidden}",
+        f"pve-mtp: GET nodes/pve-mtp/storage/local/status: {forbidden}",
+        "hostpci0 (0000:01:00.0) ties it to its node",
+    ):
+        assert [line for line in found if reason in line], (reason, found)
+    assert not [line for line in found if "has no disks" in line or "only folders" in line]
+    with pytest.raises(NotPermitted):
+        observed.look_at_both(source, target)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -41,7 +42,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     made = World()
     monkeypatch.setattr(io_dns, "read_server", lambda host, *_, **__: made.read(host))
     monkeypatch.setattr(io_dns, "name_servers", lambda *_: made.names)
-    monkeypatch.setattr(io_dns, "refusal", lambda host, *_: made.refusals.get(host, ""))
+    monkeypatch.setattr(io_dns, "refusal", lambda view, *_: made.refusals.get(view.host, ""))
     monkeypatch.setattr(io_dns, "apply", lambda change, *_, **__: made.write(change))
     resolver = ServerView("resolver", "192.0.2.80", rrsets=made.servers["ns-a"].rrsets)
     monkeypatch.setattr(io_dns, "read_resolver", lambda *_, **__: resolver)
@@ -143,6 +144,19 @@ def test_a_server_that_the_zone_names_and_nobody_asks_is_said(world: World, monk
     assert "names 3 servers (ns1.example.org., ns2.example.org., ns3.example.net.), and 2 are asked" in said[0]
     act("audit", secondaries={"ns-b": "192.0.2.54"})
     assert len(said) == 1
+
+
+def test_servers_that_name_the_same_primary_are_said(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seen with BIND: a secondary that forwards updates takes them like a primary."""
+    said: list[str] = []
+    monkeypatch.setattr("ansible.utils.display.Display.warning", lambda _, text: said.append(text))
+    read = world.read
+    for primaries, count in ((("ns1.", "ns2."), 0), (("", ""), 0), (("ns1.", "ns1."), 1)):
+        named = dict(zip(SIDES, primaries, strict=True))
+        monkeypatch.setattr(io_dns, "read_server", lambda host, *_, n=named, **__: replace(read(host), primary=n[host]))
+        act("audit")
+        assert len(said) == count
+    assert "ns-a and ns-b all name ns1. as the primary in their SOA" in said[0]
 
 
 def test_a_secondary_is_asked_and_never_updated(world: World) -> None:

@@ -5,13 +5,17 @@ from __future__ import annotations
 import socketserver
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import dns.flags
 import dns.message
 import dns.opcode
 import dns.rcode
+import dns.rdataclass
+import dns.rdatatype
 import dns.rrset
+import dns.tsig
 import dns.tsigkeyring
 import dns.update
 import pytest
@@ -19,7 +23,7 @@ import pytest
 from bascule.dns.io import servers as io_dns
 from bascule.dns.io.servers import DnsError, Key
 from bascule.dns.planner import Change, DnsRefused
-from bascule.dns.records import RRset
+from bascule.dns.records import RRset, ServerView
 
 from .world import RECORDS
 
@@ -43,6 +47,8 @@ class Zone:
         self.rcode = dns.rcode.NOERROR
         self.flags = dns.flags.AA
         self.updates: list[dns.update.UpdateMessage] = []
+        # The names that the key may update; None is all.
+        self.allowed: set[str] | None = None
 
     def respond(self, wire: bytes) -> bytes:
         """Answer one message."""
@@ -52,6 +58,8 @@ class Zone:
         response.set_rcode(self.rcode)
         if isinstance(message, dns.update.UpdateMessage):
             if not message.had_tsig:
+                response.set_rcode(dns.rcode.REFUSED)
+            if self.allowed is not None and {rrset.name.to_text() for rrset in message.update} - self.allowed:
                 response.set_rcode(dns.rcode.REFUSED)
             self.updates.append(message)
         else:
@@ -109,6 +117,7 @@ def test_a_server_is_read(zone: Zone, port: int) -> None:
     zone.answers["_bascule.example.org.", "TXT"] = f"_bascule.example.org. 0 IN TXT {parts}"
     view = read(port)
     assert (view.error, view.serial, view.state_text) == ("", 7, '{"a":1}')
+    assert (view.primary, view.to_dict()["primary"]) == ("ns.example.org.", "ns.example.org.")
     assert view.rrsets["www.example.org./CNAME"].values == {"entrance-a.example.org."}
     assert view.rrsets["courses.example.org./A"].ttl == 300
 
@@ -188,27 +197,75 @@ def test_the_zone_names_its_servers(zone: Zone, port: int) -> None:
     assert io_dns.name_servers("127.0.0.1", "example.org", port=port, timeout=1) == []
 
 
-def test_a_primary_would_take_an_update_and_is_told_to_change_nothing(zone: Zone, port: int) -> None:
-    assert io_dns.refusal("ns-a", "127.0.0.1", "example.org", Key("bascule", SECRET), port=port) == ""
+def refusal(port: int, view: ServerView | None = None) -> str:
+    """Ask whether the server would take the updates of a move."""
+    return io_dns.refusal(view or read(port), "example.org", Key("bascule", SECRET), port=port, timeout=1)
+
+
+@pytest.mark.parametrize("state", [None, STATE])
+def test_a_primary_is_asked_for_every_record_that_a_move_changes_and_left_as_it_is(
+    zone: Zone, port: int, state: str | None
+) -> None:
+    """An empty update passes where a policy speaks of names, whatever the key may change of them."""
+    view = replace(read(port), state_text=state)
+    zone.updates.clear()
+    assert refusal(port, view) == ""
     (update,) = zone.updates
-    assert (len(update.prerequisite), len(update.update)) == (1, 0)
+    # What is added is required to be there already, with its time to live.
+    records = [r for r in update.prerequisite if r.rdtype in (dns.rdatatype.A, dns.rdatatype.CNAME)]
+    added = [r for r in update.update if r.rdtype in (dns.rdatatype.A, dns.rdatatype.CNAME)]
+    assert [(r.name, r.to_rdataset()) for r in added] == [(r.name, r.to_rdataset()) for r in records]
+    assert [(r.name.to_text(), r.ttl) for r in added] == [("courses.example.org.", 300), ("www.example.org.", 60)]
+    # What is removed is not there: the state is another one, or there is none.
+    (required,) = [r for r in update.prerequisite if r.name.to_text() == "_bascule.example.org."]
+    (removed,) = [r for r in update.update if r.name.to_text() == "_bascule.example.org."]
+    assert removed.deleting == dns.rdataclass.NONE
+    assert (required.deleting == dns.rdataclass.NONE) is (state is None)
+    assert not set(removed) & set(required)
 
 
-def test_a_secondary_is_told_from_a_wrong_key(zone: Zone, port: int) -> None:
-    zone.rcode = dns.rcode.REFUSED
-    said = io_dns.refusal("ns-b", "127.0.0.1", "example.org", Key("bascule", SECRET), port=port)
-    assert "ns-b takes no update signed with the key bascule (REFUSED): where it is a secondary" in said
-    with pytest.MonkeyPatch.context() as patch:
-
-        def refuse(*_: Any, **__: Any) -> None:
-            raise dns.tsig.PeerBadKey
-
-        patch.setattr("dns.query.tcp", refuse)
-        said = io_dns.refusal("ns-b", "127.0.0.1", "example.org", Key("bascule", SECRET), port=port)
-    assert said == "ns-b does not know the key bascule by this secret (PeerBadKey)"
-    assert "does not answer an update" in io_dns.refusal(
-        "ns-b", "127.0.0.1", "example.org", Key("bascule", SECRET), port=1, timeout=0.2
+def test_what_a_key_may_not_update_is_named(zone: Zone, port: int) -> None:
+    zone.allowed = {"courses.example.org."}
+    assert refusal(port) == (
+        "ns-a takes no update of www.example.org./CNAME, _bascule.example.org./TXT signed with the key bascule"
+        " (REFUSED): let the key update them there"
     )
+    zone.allowed = set()
+    assert "ns-a takes no update signed with the key bascule (REFUSED): where it is a secondary" in refusal(port)
+    assert "its SOA names ns.example.org. as the primary" in refusal(port)
+
+
+def test_a_server_that_changes_while_it_is_asked_is_no_secondary(zone: Zone, port: int) -> None:
+    view = read(port)
+    zone.rcode = dns.rcode.NXRRSET
+    assert refusal(port, view) == "ns-a changed while it was asked (NXRRSET): audit again"
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (dns.tsig.PeerBadKey, "ns-a does not know the key bascule, or lets it update nothing (BADKEY)"),
+        (dns.tsig.PeerBadSignature, "ns-a does not know the key bascule by this secret (PeerBadSignature)"),
+        (
+            dns.tsig.PeerBadTime,
+            "the clock of ns-a and the controller's differ too much for a signed update (PeerBadTime)",
+        ),
+    ],
+)
+def test_a_wrong_key_and_a_wrong_clock_are_told_from_a_secondary(
+    zone: Zone, port: int, monkeypatch: pytest.MonkeyPatch, error: type[Exception], said: str
+) -> None:
+    view = read(port)
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setattr("dns.query.tcp", refuse)
+    assert refusal(port, view) == said
+
+
+def test_a_server_that_takes_no_tcp_is_no_secondary(zone: Zone, port: int) -> None:
+    assert "ns-a does not answer an update" in refusal(1, read(port))
 
 
 def test_a_lost_answer_is_unknown() -> None:

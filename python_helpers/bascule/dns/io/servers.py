@@ -27,6 +27,10 @@ from ..records import Record, RRset, ServerView, normal_value, state_name
 from ..state import split_text
 
 STATE_TTL = 0
+# Knot says so of a key that it knows, too, where it may not update what was sent.
+_BAD_KEY = "BADKEY"
+# What a prerequisite that does not hold is answered with.
+_CHANGED = (dns.rcode.NXRRSET, dns.rcode.YXRRSET, dns.rcode.NXDOMAIN, dns.rcode.YXDOMAIN)
 
 
 @dataclass(frozen=True)
@@ -50,10 +54,15 @@ def read_server(
         soa = _ask(address, port, zone, "SOA", timeout, authoritative=True)
         if soa is None:
             raise DnsError(expected=f"a server of the zone {zone}", found=f"{address} has no SOA record for it")
-        serial = int(next(iter(soa)).serial)
+        start = next(iter(soa))
         text = _ask(address, port, state_name(zone), "TXT", timeout, authoritative=True)
         return ServerView(
-            host, address, serial, _state(text, address), _read(address, port, zone, records, timeout, True)
+            host,
+            address,
+            int(start.serial),
+            _state(text, address),
+            _read(address, port, zone, records, timeout, True),
+            primary=start.mname.to_text().lower(),
         )
     except DnsError as error:
         return ServerView(host, address, error=error.found or error.expected)
@@ -87,7 +96,7 @@ def apply(change: Change, zone: str, key: Key, port: int = 53, timeout: float = 
             next_command="run the same playbook again: it reads the server first",
         ) from error
     code = answer.rcode()
-    if code in (dns.rcode.NXRRSET, dns.rcode.YXRRSET, dns.rcode.NXDOMAIN, dns.rcode.YXDOMAIN):
+    if code in _CHANGED:
         raise DnsRefused(
             expected=f"{change.host} to hold what this change was decided from",
             found=f"the server answered {dns.rcode.to_text(code)}: a record or the state changed in between",
@@ -109,26 +118,67 @@ def name_servers(address: str, zone: str, port: int = 53, timeout: float = 2.0) 
     return sorted(item.to_text().lower() for item in found or ())
 
 
-def refusal(host: str, address: str, zone: str, key: Key, port: int = 53, timeout: float = 5.0) -> str:
-    """Return why a server would not take an update signed with this key; nothing when it would.
+def refusal(view: ServerView, zone: str, key: Key, port: int = 53, timeout: float = 5.0) -> str:
+    """Return why a server would not take the updates of a move signed with this key; nothing when it would.
 
-    It is sent one that asks for nothing to be changed: a primary that the key may update says yes, a secondary refuses.
+    It is sent one that leaves every record as it was just read: each is added as it stands, and of the state a value is
+    removed that it does not have. An empty update would not do: a server whose policy speaks of names lets it pass.
     """
-    message = _unchanged(zone, key)
-    message.present(dns.name.from_text(zone), "SOA")
+    host = view.host
+    everything = [*view.rrsets.values(), None]
     try:
-        answer = dns.query.tcp(message, address, timeout=timeout, port=port)
+        said = _try(view, everything, zone, key, port, timeout)
+        if not said:
+            return ""
+        refused = [one for one in everything if _try(view, [one], zone, key, port, timeout) == said]
+    except dns.tsig.PeerBadTime:
+        return f"the clock of {host} and the controller's differ too much for a signed update (PeerBadTime)"
     except dns.tsig.PeerError as error:
         return f"{host} does not know the key {key.name} by this secret ({type(error).__name__})"
     except (dns.exception.DNSException, OSError) as error:
         why = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         return f"{host} does not answer an update ({why})"
-    if answer.rcode() == dns.rcode.NOERROR:
-        return ""
+    if said in map(dns.rcode.to_text, _CHANGED):
+        return f"{host} changed while it was asked ({said}): audit again"
+    if 0 < len(refused) < len(everything):
+        names = ", ".join(f"{one.name}/{one.type}" if one else f"{state_name(zone)}/TXT" for one in refused)
+        return (
+            f"{host} takes no update of {names} signed with the key {key.name} ({said}): let the key update them there"
+        )
+    if said == _BAD_KEY:
+        return f"{host} does not know the key {key.name}, or lets it update nothing ({said})"
     return (
-        f"{host} takes no update signed with the key {key.name} ({dns.rcode.to_text(answer.rcode())}): where it is a "
-        "secondary, it belongs into dns_switchover_secondaries; else let the key update the zone there"
+        f"{host} takes no update signed with the key {key.name} ({said}): where it is a secondary (its SOA names "
+        f"{view.primary} as the primary), it belongs into dns_switchover_secondaries; else let the key update the zone "
+        "there"
     )
+
+
+def _try(view: ServerView, those: Sequence[RRset | None], zone: str, key: Key, port: int, timeout: float) -> str:
+    """Send an update that leaves these records (None: the state) as they were read; return the refusal, if any."""
+    message = _unchanged(zone, key)
+    message.present(dns.name.from_text(zone), "SOA")
+    own = dns.name.from_text(state_name(zone))
+    for rrset in those:
+        if rrset is None:
+            _require_state(message, own, view.state_text)
+            message.delete(own, _txt("nothing"))
+        else:
+            name, rdatas = dns.name.from_text(rrset.name), _rdatas(rrset)
+            message.present(name, *rdatas)
+            message.add(name, rrset.ttl, *rdatas)
+    try:
+        code = dns.query.tcp(message, view.address, timeout=timeout, port=port).rcode()
+    except dns.tsig.PeerBadKey:
+        return _BAD_KEY
+    return "" if code == dns.rcode.NOERROR else dns.rcode.to_text(code)
+
+
+def _require_state(message: dns.update.UpdateMessage, own: dns.name.Name, text: str | None) -> None:
+    if text is None:
+        message.absent(own, "TXT")
+    else:
+        message.present(own, _txt(text))
 
 
 def _unchanged(zone: str, key: Key) -> dns.update.UpdateMessage:
@@ -149,10 +199,7 @@ def _unchanged(zone: str, key: Key) -> dns.update.UpdateMessage:
 def _message(change: Change, zone: str, key: Key) -> dns.update.UpdateMessage:
     message = _unchanged(zone, key)
     own = dns.name.from_text(state_name(zone))
-    if change.state_before is None:
-        message.absent(own, "TXT")
-    else:
-        message.present(own, _txt(change.state_before))
+    _require_state(message, own, change.state_before)
     for rrset in change.before:
         message.present(dns.name.from_text(rrset.name), *_rdatas(rrset))
     for rrset in change.after:

@@ -1,0 +1,277 @@
+"""One preflight before every phase: gather what is declared, out of Ansible's variables and roles; have it judged."""
+
+from __future__ import annotations
+
+import binascii
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+from ansible import constants
+from ansible.errors import AnsibleError, AnsibleUndefinedVariable
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible.utils.vars import load_extra_vars
+
+from ..errors import JournalError, PlanError
+from ..run import preflight
+from ..run.claims import Claimant
+from ..run.preflight import Declared, Finding
+from ..run.verbs import BACK, FORWARD, VERBS
+from ..system.io import remote, storage
+from ..system.ssh import TRY
+from .action import Scope, plain
+
+GATE = "bascule_gate"
+# Seconds for one component to look at all, and for a machine to answer it.
+_LONGEST = 300.0
+_PATIENCE = 20
+_SPEC = ("type", "elements", "choices", "options")
+
+
+def must_be_right(scope: Scope, templar: Any, loader: Any, phase: str) -> None:
+    """Refuse to begin a phase with a declaration that cannot be right; everything that is wrong is named at once.
+
+    Nothing is written but a note in the playbook's own temporary directory: components run side by side, the first one
+    looks at all and names what it finds, and the others name that one. Only the audit connects to machines, to try the
+    way in.
+
+    Args:
+        scope: the task's component and all others.
+        templar: the action's, which knows the filters and lookups of the play.
+        loader: the action's, which reads the roles' files.
+        phase: which playbook begins.
+
+    Raises:
+        PlanError: with all findings.
+    """
+    note = Path(constants.DEFAULT_LOCAL_TMP) / f"bascule-preflight-{phase}.json"
+    with storage.locked(note.with_suffix(".lock"), _LONGEST):
+        known = storage.read_json(note)
+        if known is None:
+            gathered = Gathered(scope, templar, loader, phase)
+            found = [replace(one, place=gathered.place(one)) for one in gathered.findings()]
+            # The journal and the agents take a way of their own, which is first needed where something changes.
+            found += _no_way_in(scope) if phase == "audit" else []
+            storage.write_json(note, {"by": scope.component, "count": len(found)})
+            preflight.refuse([one.text() for one in found], phase)
+        else:
+            preflight.refuse([""] * int(known["count"]), phase, str(known["by"]))
+
+
+def sampled_by(roles: set[str]) -> dict[str, set[str]]:
+    """Return the gates that roles put samples to, with their units; a unit that is only known in a run is any."""
+    found: dict[str, set[str]] = {}
+    anything: set[str] = set()
+    for role in sorted(roles):
+        for task in _gates_of(role):
+            name, unit = str(task.get("name", "")), str(task.get("unit", ""))
+            found.setdefault(name, set()).add(unit)
+            if "{{" in unit:
+                anything.add(name)
+    return {name: set() if name in anything else units for name, units in found.items()}
+
+
+class Gathered:
+    """What is declared, with the values that the roles would see."""
+
+    def __init__(self, scope: Scope, templar: Any, loader: Any, phase: str) -> None:
+        self._scope, self._templar, self._loader, self._phase = scope, templar, loader, phase
+        hostvars: Any = scope.hostvars
+        self._raw: dict[str, dict[str, Any]] = {name: dict(hostvars.raw_get(name)) for name in scope.components}
+
+    def findings(self) -> list[Finding]:
+        """Return all findings."""
+        scope = self._scope
+        plan, found = self._plan()
+        taking_part = scope.in_play
+        sites = self._sites()
+        declared = [self._declared(name) for name in scope.components]
+        claimed = [
+            claim
+            for one in declared
+            for claim in Claimant(
+                one.name, one.role, one.sides, sites, {host: self._address(host) for host in one.sides}, one.values
+            ).claims()
+        ]
+        present = [one for one in declared if one.name in taking_part]
+        sampled = sampled_by({one.role for one in declared})
+        found += preflight.findings(self._phase, plan, sites, present, claimed, sampled)
+        for one in present:
+            if one.role == "dns_switchover" and not preflight.skips(self._phase, one.role):
+                found += _zone_findings(one)
+        return found
+
+    def place(self, finding: Finding) -> str:
+        """Return the file and the line of the variable that a finding is about; nothing where Ansible does not know."""
+        raw = self._raw.get(finding.subject.partition(" ")[0], self._raw[self._scope.component])
+        name, *inside = finding.key.split(".")
+        value = raw.get(name)
+        found = _origin(value)
+        for key in inside:
+            if not isinstance(value, Mapping) or key not in value:
+                break
+            value = value[key]
+            found = _origin(value) or found
+        path, line = found
+        base = self._scope.inventory
+        return f"{os.path.relpath(path, base) if base and path.startswith(base) else path}:{line}" if path else ""
+
+    def _plan(self) -> tuple[dict[str, Any], list[Finding]]:
+        """Return the plan's variables, and those that have no value."""
+        raw = self._raw[self._scope.component]
+        values, faults = self._templated([name for name in raw if name.startswith("plan_")], raw, {})
+        return values, [Finding("plan", name, "a value", why) for name, why in faults.items()]
+
+    def _sites(self) -> dict[str, Any]:
+        """Return the site of each machine; None where none is known, as `-e site=` of who gives one up hides them."""
+        hostvars, components = self._scope.hostvars, set(self._scope.components)
+        hidden = "site" in load_extra_vars(self._loader)
+        names = [name for name in map(str, hostvars) if name not in components]
+        return {name: None if hidden else plain(hostvars[name].get("site")) for name in names}
+
+    def _address(self, host: str) -> str:
+        known = self._scope.hostvars
+        return str(known[host].get("ansible_host") or host) if host in known else host
+
+    def _declared(self, name: str) -> Declared:
+        raw = self._raw[name]
+        role, sides = str(raw["component_role"]), (str(raw["source_host"]), str(raw["target_host"]))
+        directory = _directory(role)
+        options = self._options(directory)
+        # As the role sees them: its own defaults, and the facts that bascule_begin will give.
+        facts = {"bascule_from": sides[0], "bascule_to": sides[1], "bascule_direction": FORWARD}
+        if self._phase in preflight.WAYS_BACK:
+            facts |= {"bascule_from": sides[1], "bascule_to": sides[0], "bascule_direction": BACK}
+        facts |= {"bascule_phase": self._phase, "bascule_verb": "", "inventory_hostname": name}
+        beside = {
+            **self._file(directory, "defaults/main.yml"),
+            **raw,
+            **self._file(directory, "vars/main.yml"),
+            **facts,
+        }
+        values, faults = self._templated([one for one in options if one in beside], beside, options)
+        for variable in options:
+            if variable in raw and variable in values and (why := _misfit(variable, values[variable], options)):
+                faults[variable] = why
+        lacking = [
+            verb
+            for verb in VERBS
+            if not any(storage.is_file(directory / "tasks" / f"{verb}{suffix}") for suffix in (".yml", ".yaml"))
+        ]
+        return Declared(name, role, sides, values, options, faults, lacking)
+
+    def _templated(
+        self, names: list[str], variables: Mapping[str, Any], options: Mapping[str, Mapping[str, Any]]
+    ) -> tuple[dict[str, Any], dict[str, str]]:
+        """Return the values of variables, and why others have none; what an error says of a secret may quote it."""
+        around = {**variables, "hostvars": self._scope.hostvars}
+        templar = self._templar.copy_with_new_env(available_variables=around)
+        values, faults = {}, {}
+        for name in names:
+            try:
+                values[name] = plain(templar.template(variables[name]))
+            except AnsibleUndefinedVariable as error:
+                faults[name] = f"nothing: {error.message}"
+            except AnsibleError as error:
+                hidden = options.get(name, {}).get("no_log")
+                faults[name] = f"a template that fails ({type(error).__name__ if hidden else error.message})"
+        return values, faults
+
+    def _options(self, directory: Path) -> dict[str, Mapping[str, Any]]:
+        """Return the variables that a role takes; all of its verbs take the same."""
+        entries = self._file(directory, "meta/argument_specs.yml").get("argument_specs") or {}
+        return {name: option for entry in entries.values() for name, option in (entry.get("options") or {}).items()}
+
+    def _file(self, directory: Path, name: str) -> dict[str, Any]:
+        path = directory / name
+        return dict(self._loader.load_from_file(str(path)) or {}) if storage.is_file(path) else {}
+
+
+def _no_way_in(scope: Scope) -> list[Finding]:
+    """Try the way that journal and agents take into every machine; name those where it does not lead in."""
+    sides = [scope.hostvars[name][side] for name in scope.in_play for side in ("source_host", "target_host")]
+    named = scope.get("plan_journal_hosts")
+    for hosts in named.values() if isinstance(named, Mapping) else []:
+        sides += hosts if isinstance(hosts, list) else [hosts]
+    machines = sorted({str(host) for host in sides if str(host) in scope.hostvars})
+    targets, found = {}, {}
+    for host in machines:
+        try:
+            targets[host] = scope.target(host)
+        except JournalError as error:
+            found[host] = error.found
+    answers = remote.run_on(targets, dict.fromkeys(targets, TRY), {}, _PATIENCE)
+    found |= {host: answer.error for host, answer in answers.items() if answer.error}
+    expected = "a way in as root, by SSH with a key and sudo without a password"
+    return [Finding(host, "ansible_user", expected, why) for host, why in sorted(found.items())]
+
+
+def _directory(role: str) -> Path:
+    """Return the role's directory; the inventory plugin has seen that there is one."""
+    paths = [Path(root) / role for root in constants.DEFAULT_ROLES_PATH]
+    return next((path for path in paths if storage.is_directory(path)), Path(role))
+
+
+def _misfit(name: str, value: Any, options: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return why a value is none that the role takes, as Ansible would say it when the role begins."""
+    option = options[name]
+    spec = {key: plain(option[key]) for key in _SPEC if key in option}
+    if value is None or spec.get("type") == "raw":
+        return ""
+    errors = ArgumentSpecValidator({name: spec}).validate({name: value}).error_messages
+    return ("another one (not shown)" if option.get("no_log") else "; ".join(errors)) if errors else ""
+
+
+def _zone_findings(one: Declared) -> list[Finding]:
+    """Name records that cannot be told to any name server, and a key that is none."""
+    try:
+        from ..dns.records import parse_records
+    except ImportError as error:
+        return [Finding(one.name, "dns_switchover_zone", "dnspython on the controller", str(error))]
+    found = []
+    zone, records = one.values.get("dns_switchover_zone"), one.values.get("dns_switchover_records")
+    usable = isinstance(records, list) and all(isinstance(record, Mapping) for record in records)
+    if zone and records and usable:
+        try:
+            parse_records(records, str(zone), one.sides)
+        except PlanError as error:
+            found.append(Finding(one.name, "dns_switchover_records", error.expected, error.found))
+    secret = str(one.values.get("dns_switchover_tsig_secret") or "").strip()
+    try:
+        binascii.a2b_base64(secret.encode(), strict_mode=True)
+    except ValueError:
+        key = "dns_switchover_tsig_secret"
+        found.append(Finding(one.name, key, "a secret in base64", "one that does not decode (not shown)"))
+    return found
+
+
+def _origin(value: Any) -> tuple[str, int]:
+    """Return where a value was written down; Ansible keeps it beside the value."""
+    try:
+        from ansible._internal._datatag._tags import Origin
+    except ImportError:
+        return "", 0
+    origin = Origin.get_tag(value)
+    return (str(origin.path), int(origin.line_num or 0)) if origin is not None and origin.path else ("", 0)
+
+
+def _gates_of(role: str) -> Iterator[Mapping[str, Any]]:
+    directory = _directory(role) / "tasks"
+    for path in sorted(storage.children(directory)) if storage.is_directory(directory) else []:
+        text = storage.read_text(path) or "" if path.suffix in (".yml", ".yaml") else ""
+        if GATE in text:
+            yield from _gates(yaml.safe_load(text))
+
+
+def _gates(value: Any) -> Iterator[Mapping[str, Any]]:
+    if isinstance(value, Mapping):
+        if isinstance(value.get(GATE), Mapping):
+            yield value[GATE]
+        for item in value.values():
+            yield from _gates(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _gates(item)

@@ -1,0 +1,120 @@
+"""What a component has for itself at a place: a tree's path, a guest's number, a zone. No two may claim the same."""
+
+from __future__ import annotations
+
+import ipaddress
+import posixpath
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One thing of one component.
+
+    thing: what it is, as a person says it.
+    place: where it may be only once: a machine, a cluster's API, a site, a name server.
+    key: the variable that says so.
+    """
+
+    component: str
+    thing: str
+    place: str
+    value: str
+    key: str
+
+
+@dataclass(frozen=True)
+class Claimant:
+    """A component, its two machines, each one's site and address, and its role's values, defaults included."""
+
+    name: str
+    role: str
+    sides: tuple[str, str]
+    sites: Mapping[str, Any]
+    addresses: Mapping[str, str]
+    values: Mapping[str, Any]
+
+    def claims(self) -> list[Claim]:
+        """Return what it claims; nothing where its variables say nothing that could be used."""
+        return list(_CLAIMS[self.role](self)) if self.role in _CLAIMS else []
+
+    def table(self, variable: str) -> Mapping[str, Any]:
+        """Return a variable that is keyed by machines; empty when it is no table."""
+        value = self.values.get(variable)
+        return value if isinstance(value, Mapping) else {}
+
+
+def _tree(one: Claimant) -> Iterator[Claim]:
+    path = one.values.get("rsync_delta_sync_path")
+    if isinstance(path, str) and path.startswith("/"):
+        # normpath keeps two leading slashes.
+        tree = "/" + posixpath.normpath(path).lstrip("/")
+        for host in one.sides:
+            yield Claim(one.name, "path", host, tree, "rsync_delta_sync_path")
+
+
+def _cluster(one: Claimant) -> Iterator[Claim]:
+    prefix = "postgresql_replication"
+    for host in one.sides:
+        cluster = f"{one.values.get(f'{prefix}_version')}/{one.values.get(f'{prefix}_cluster')}"
+        yield Claim(one.name, "cluster", host, cluster, f"{prefix}_cluster")
+        yield Claim(one.name, "port", host, str(one.values.get(f"{prefix}_port")), f"{prefix}_port")
+        # One that is there already may serve several clusters.
+        if one.values.get(f"{prefix}_pooler") == "install":
+            port = str(one.values.get(f"{prefix}_pooler_port"))
+            yield Claim(one.name, "port", host, port, f"{prefix}_pooler_port")
+
+
+def _guest(one: Claimant) -> Iterator[Claim]:
+    for host in one.sides:
+        side = one.table("proxmox_guest_sides").get(host)
+        if not isinstance(side, Mapping):
+            continue
+        key = f"proxmox_guest_sides.{host}"
+        if side.get("vmid") not in (None, ""):
+            # A number is unique in a whole cluster: nodes behind one API share it.
+            api = str(side.get("api_host") or host).lower()
+            yield Claim(one.name, "VMID", api, str(side["vmid"]), f"{key}.vmid")
+        for name, text in sorted(side.items()):
+            if str(name).startswith("ipconfig"):
+                for address in _addresses(str(text)):
+                    yield Claim(one.name, "address", str(one.sites.get(host) or host), address, f"{key}.{name}")
+
+
+def _entrance(one: Claimant) -> Iterator[Claim]:
+    for host in one.sides:
+        if path := str(one.values.get("web_entrance_map_file") or ""):
+            yield Claim(one.name, "map of modes", host, path, "web_entrance_map_file")
+        if name := str(one.values.get("web_entrance_name") or "").lower().rstrip("."):
+            port = one.values.get("web_entrance_port", 443)
+            yield Claim(one.name, "name", host, f"{name}:{port}", "web_entrance_name")
+
+
+def _zone(one: Claimant) -> Iterator[Claim]:
+    zone = str(one.values.get("dns_switchover_zone") or "").lower().rstrip(".")
+    servers = one.table("dns_switchover_servers") or {host: one.addresses.get(host, host) for host in one.sides}
+    for address in sorted({str(address) for address in servers.values()}):
+        if zone:
+            yield Claim(one.name, "zone", address, zone, "dns_switchover_zone")
+
+
+_CLAIMS: Mapping[str, Callable[[Claimant], Iterator[Claim]]] = {
+    "rsync_delta_sync": _tree,
+    "postgresql_replication": _cluster,
+    "proxmox_guest": _guest,
+    "web_entrance": _entrance,
+    "dns_switchover": _zone,
+}
+
+
+def _addresses(ipconfig: str) -> Iterator[str]:
+    """Yield the fixed addresses of a card: "ip=10.0.0.5/24,gw=10.0.0.1" has one."""
+    for part in ipconfig.split(","):
+        name, _, value = part.strip().partition("=")
+        if name in ("ip", "ip6"):
+            try:
+                yield str(ipaddress.ip_interface(value).ip)
+            except ValueError:
+                continue

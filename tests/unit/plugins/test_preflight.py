@@ -1,0 +1,196 @@
+"""The preflight in real playbooks: every error of a declaration in one message, before anything is touched."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.unit.plugins.test_lost import are_held
+from tests.unit.plugins.test_play import COMPONENTS, PLAN, ROOT, SIDES, World, left_at_the_sites, play
+
+from bascule.run.preflight import PHASES
+
+# What the project's own roles are to move, with an error of each kind.
+OWN = f"""
+  files: {{{SIDES.replace("toy", "rsync_delta_sync")}, rsync_delta_sync_path: /srv/a}}
+  more: {{{SIDES.replace("toy", "rsync_delta_sync")}, rsync_delta_sync_path: /srv//a/, rsync_delta_sync_port: ssh}}
+  guest:
+    component_role: proxmox_guest
+    source_host: a-mtp
+    target_host: a-tls
+    proxmox_guest_token_secrets: "{{{{ vault_tokens }}}}"
+    proxmox_guest_sides:
+      a-mtp: {{api_host: p.mtp, node: p, vmid: 100, storage: local}}
+      a-tls: {{api_host: p.tls, node: p, storage: local}}
+  names:
+    component_role: dns_switchover
+    source_host: a-mtp
+    target_host: a-tls
+    dns_switchover_zone: example.org
+    dns_switchover_tsig_name: key
+    dns_switchover_tsig_secret: "{{{{ vault_key }}}}"
+    dns_switchover_resolver_wait: "{{{{ dns_switchover_ttl * 3 if bascule_to == 'a-tls' else 1 }}}}"
+    dns_switchover_records:
+      - {{name: www, type: CNAME, values: {{a-mtp: lb.mtp.example.net., a-tls: lb.tls.example.net}}}}
+"""
+# A login that notes what it was asked for: one machine wants a password for sudo, one is not there.
+LOGIN = """#!/bin/sh
+echo "$@" >>"$BASCULE_TEST_HOSTS/../asked"
+while [ "$1" != -- ]; do shift; done
+case $2 in
+a-tls) echo "sudo: a password is required" >&2; exit 1 ;;
+j-tls) echo "no route to j-tls" >&2; exit 255 ;;
+esac
+"""
+VAULT = """
+vault_tokens: "{{ undef(hint='set it in vault.yml') }}"
+vault_key: "s3cr3t!"
+"""
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    """Make a world."""
+    yield World(tmp_path)
+    shutil.rmtree(tmp_path, ignore_errors=True)
+
+
+def refusals(output: str) -> list[list[str]]:
+    """Return the messages of the preflight, each as its lines."""
+    texts = output.split("[ERROR]: Task failed: ")[1:]
+    return [text.split("; state now: ")[0].splitlines() for text in texts if "can begin" in text]
+
+
+def test_every_error_is_named_at_once_and_nothing_is_touched(world: World) -> None:
+    world.environment["ANSIBLE_ROLES_PATH"] = f"{world.path / 'roles'}:{ROOT / 'roles'}"
+    inventory = world.path / "inventory"
+    (inventory / "components.yml").write_text(COMPONENTS + OWN)
+    (inventory / "group_vars/all/plan.yml").write_text(
+        PLAN.replace("tls: j-tls", "tls: j-mtp").replace("min: 5", "min: soon").replace("name: toulouse, ", "")
+    )
+    (inventory / "group_vars/all/vault.yml").write_text(VAULT)
+    for verb in PHASES["audit"]:
+        if verb not in ("thaw", "retire"):
+            (world.path / f"roles/toy/tasks/{verb}.yml").write_text("[]\n")
+    rc, output = world.run(playbook=ROOT / "playbooks/10_audit.yml")
+    assert rc == 2, output
+    *others, (first, *said) = sorted(refusals(output), key=len)
+    assert first == "expected: a plan with which audit can begin; found: 11 findings"
+    assert len(said) == 11
+    for line in (
+        "plan: plan_target_site (group_vars/all/plan.yml:4): expected an entry of plan_sites that has a name; found"
+        " 'tls'",
+        "plan: plan_journal_hosts.tls (group_vars/all/plan.yml:6): expected machines of the site tls; found j-mtp,"
+        " which is of mtp",
+        "plan: plan_gates.speed (group_vars/all/plan.yml:7): expected a gate that a role samples, with a limit that a"
+        " sample can keep; found min is no number: 'soon'",
+        "low: component_role: expected a role with a task file for each verb; found toy with none for thaw, retire",
+        "files and more: rsync_delta_sync_path (components.yml:7): expected path /srv/a of one component alone; found"
+        " both have it at a-mtp and at a-tls",
+        "guest: proxmox_guest_token_secrets (components.yml:13): expected a secret; found nothing: set it in vault.yml",
+        "guest: proxmox_guest_sides.a-tls.vmid (components.yml:16): expected a value; found nothing",
+        "names: dns_switchover_tsig_secret (components.yml:23): expected a secret in base64; found one that does not"
+        " decode (not shown)",
+    ):
+        assert f"- {line}" in said, (line, said)
+    (port,) = [line for line in said if "rsync_delta_sync_port" in line]
+    assert "expected a value of type int; found" in port
+    (records,) = [line for line in said if "dns_switchover_records" in line]
+    assert "'lb.tls.example.net', which would be published as lb.tls.example.net.example.org." in records
+    assert "s3cr3t" not in output
+    named = re.search(r"fatal: \[(\w+)\].*expected: a plan with which audit can begin; found: 11 findings\\n", output)
+    assert named, "one component names them"
+    assert others == [[f"expected: a plan with which audit can begin; found: 11 findings, named at {named[1]}"]]
+    assert output.count("fatal: ") == 6, "none goes on"
+    assert left_at_the_sites(world) == []
+
+
+def test_the_audit_tries_the_way_that_journal_and_agents_take_into_every_machine(world: World) -> None:
+    """With the user of Ansible's own settings, and sudo: both were first used when something was changed."""
+    for verb in PHASES["audit"]:
+        (world.path / f"roles/toy/tasks/{verb}.yml").write_text("[]\n")
+    (world.path / "bin/ssh").write_text(LOGIN)
+    rc, output = world.run(playbook=ROOT / "playbooks/10_audit.yml", arguments=("-u", "ops"))
+    assert rc == 2
+    way = "expected a way in as root, by SSH with a key and sudo without a password; found exit status"
+    ((_, *said),) = [one for one in refusals(output) if len(one) > 1]
+    assert said == [
+        f"- a-tls: ansible_user: {way} 1: sudo: a password is required",
+        f"- j-tls: ansible_user: {way} 255: no route to j-tls",
+    ]
+    asked = (world.path / "asked").read_text()
+    for host in ("a-mtp", "a-tls", "j-mtp", "j-tls"):
+        assert f"-l ops -- {host} sudo -n sh -c" in asked
+
+
+def test_a_secret_that_its_role_cannot_use_is_not_shown(world: World) -> None:
+    tasks = world.path / "roles/toy"
+    (tasks / "meta").mkdir()
+    (tasks / "meta/argument_specs.yml").write_text(
+        "argument_specs: {sync: {options: {toy_key: {type: int, no_log: true, required: true},"
+        " toy_other: {type: str, no_log: true}}}}\n"
+    )
+    (tasks / "tasks/sync.yml").write_text("[]\n")
+    secrets = world.path / "inventory/group_vars/all/secrets.yml"
+    secrets.write_text("""toy_key: s3cr3t\ntoy_other: "{{ 's3cr3t' | from_json }}"\n""")
+    rc, output = world.run(playbook=ROOT / "playbooks/30_sync.yml", arguments=("--limit", "low"))
+    assert rc == 2
+    assert refusals(output) == [
+        [
+            "expected: a plan with which sync can begin; found: 2 findings",
+            "- low: toy_key (group_vars/all/secrets.yml:1): expected a secret; found another one (not shown)",
+            "- low: toy_other (group_vars/all/secrets.yml:2): expected a secret; found a template that fails"
+            " (AnsibleTemplatePluginRuntimeError)",
+        ]
+    ]
+    assert "s3cr3t" not in output
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_no_phase_begins_with_a_verb_that_is_missing(world: World, phase: str) -> None:
+    tasks = world.path / "roles/toy/tasks"
+    (playbook,) = [path for path in (ROOT / "playbooks").glob("*.yml") if path.stem.lstrip("0123456789_") == phase]
+    for verb in PHASES["audit"]:
+        if verb != PHASES[phase][-1]:
+            (tasks / f"{verb}.yml").write_text("[]\n")
+    (tasks / "state.yml").write_text(world.state)
+    words = ("-e", "site=Montpellier", "-e", "by=Nadia", "-e", '{"fenced": "power cut"}')
+    are_held(world)
+    if phase in ("site_lost", "guard_lost"):
+        world.are_down("a-mtp", "j-mtp")
+    before = {path: path.read_text() for path in left_at_the_sites(world) if path.suffix != ".down"}
+    answer = "confirm=montpellier" if phase == "rollback" else "confirm=toulouse"
+    rc, output = world.run(playbook=playbook, arguments=("-e", answer, *words))
+    assert rc != 0, output
+    said = f"expected a role with a task file for each verb; found toy with none for {PHASES[phase][-1]}"
+    assert any(said in line for refusal in refusals(output) for line in refusal), output
+    assert {path: path.read_text() for path in left_at_the_sites(world) if path.suffix != ".down"} == before
+
+
+@pytest.mark.parametrize("name", ["lab", "techcorp"])
+def test_nothing_is_wrong_with_the_inventories_of_the_project(tmp_path: Path, name: str) -> None:
+    """Once their secrets are there."""
+    world = World(tmp_path / "here")
+    world.environment["ANSIBLE_ROLES_PATH"] = str(ROOT / "roles")
+    inventory, secret = world.path / "inventory", "c2VjcmV0"
+    shutil.rmtree(inventory)
+    shutil.copytree(ROOT / "inventories" / name, inventory)
+    for path in inventory.glob("group_vars/all/vault.yml"):
+        path.write_text(re.sub(r'"\{\{ undef.*', secret, path.read_text()))
+    (tmp_path / ".lab/secrets").mkdir(parents=True)
+    for key in ("replication_password", "smoke_token", "pve_token", "tsig.secret"):
+        (tmp_path / ".lab/secrets" / key).write_text(secret)
+    before, _, after = play("audit").replace("phase: cutover", "phase: audit").partition("    - name: Do it")
+    rc, output = world.run(before + after.partition("\n")[2].partition("\n")[2])
+    assert refusals(output) == []
+    assert rc == 0, output
+
+
+def test_status_answers_whatever_is_wrong_with_the_plan(world: World) -> None:
+    (world.path / "inventory/group_vars/all/plan.yml").write_text(PLAN.replace("min: 5", "min: soon"))
+    rc, output = world.move("status.yml")
+    assert rc == 0, output
+    assert refusals(output) == []
