@@ -41,7 +41,7 @@ from ansible import constants, context
 from bascule.errors import PlanError
 from bascule.plugin import ahead, served
 from bascule.plugin.action import ControllerAction, Scope
-from bascule.run import window
+from bascule.run import order
 from bascule.run.verbs import POINTING
 
 
@@ -55,7 +55,7 @@ class ActionModule(ControllerAction):
         folders = (Path(root) / role / "tasks" for root in constants.DEFAULT_ROLES_PATH)
         tasks = next((folder for folder in folders if folder.is_dir()), None)
         # A machine's server has them already.
-        modules = ahead.modules_of(tasks, window.VERBS) if tasks and not served.serves_all() else []
+        modules = ahead.modules_of(tasks, order.VERBS) if tasks and not served.serves_all() else []
         try:
             ahead.build(modules)
         # It saves time and decides nothing: no return waits for it. What was not built now is built when it is sent.

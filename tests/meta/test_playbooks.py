@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bascule.run import preflight, window
+from bascule.run import order, preflight
 from bascule.run.verbs import AWAY, DIRECTIONS, VERBS
 
 from .tree import COMPONENT_ROLES, PLAYBOOKS, ROLES, load
@@ -52,7 +52,7 @@ by_step = pytest.mark.parametrize(
 
 def is_window(path: Path, play: dict[str, Any]) -> bool:
     """Say whether the play is the one of a window in which users wait."""
-    return path.stem in WINDOWS and play["tasks"][0].get("bascule_begin", {}).get("verb") == window.VERBS[0]
+    return path.stem in WINDOWS and play["tasks"][0].get("bascule_begin", {}).get("verb") == order.VERBS[0]
 
 
 def test_there_are_plays() -> None:
@@ -92,7 +92,7 @@ def test_a_verb_is_begin_role_end(path: Path, play: dict[str, Any], step: list[d
     assert announced["direction"] in {*DIRECTIONS, *away}, "the direction is a literal"
     assert [announced["phase"]] == play["tags"]
     # In a window the arguments are not checked again, as they were when both sides were read.
-    unchecked = {"rolespec_validate": False} if path.stem in WINDOWS and announced["verb"] in window.VERBS else {}
+    unchecked = {"rolespec_validate": False} if path.stem in WINDOWS and announced["verb"] in order.VERBS else {}
     assert role[INCLUDE] == {"name": "{{ component_role }}", "tasks_from": announced["verb"], **unchecked}
     # What is open already, while nobody answers for the other side, is only let in again.
     spared = {"when"} if path.stem in WINDOWS and announced["verb"] != "thaw" else set()
@@ -151,7 +151,7 @@ def order_of(name: str) -> list[tuple[str, str]]:
 @pytest.mark.parametrize("name", WINDOWS)
 def test_a_window_is_one_play_and_then_what_points_follows(name: str) -> None:
     *_, moving, pointing = [play for path, play in VERB_PLAYS if path.stem == name]
-    assert [task["bascule_begin"]["verb"] for task in moving["tasks"][::3]] == list(window.VERBS)
+    assert [task["bascule_begin"]["verb"] for task in moving["tasks"][::3]] == list(order.VERBS)
     assert [task["bascule_begin"]["verb"] for task in pointing["tasks"][::3]] == ["thaw"]
 
 
@@ -171,7 +171,7 @@ def test_what_a_window_does_not_check_was_checked_when_both_sides_were_read() ->
         assert read == {"name": "{{ component_role }}", "tasks_from": "state"}
     for role in COMPONENT_ROLES:
         specs = load(ROLES / role / "meta" / "argument_specs.yml")["argument_specs"]
-        for verb in window.VERBS:
+        for verb in order.VERBS:
             assert specs[verb].get("options") == specs["state"].get("options"), f"{role}: {verb}"
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from bascule.run import window
+from bascule.run import order
 
 from .test_roles import ON_CONTROLLER
 from .tree import ROLES, action_of, controller_actions, load, tasks_of
@@ -62,13 +62,13 @@ def counted(kind: str, verb: str) -> tuple[int, int]:
 
 @by_kind
 def test_between_freeze_and_thaw_there_is_no_more_than_before(kind: str) -> None:
-    assert {verb: counted(kind, verb) for verb in window.VERBS} == MOST[kind]
+    assert {verb: counted(kind, verb) for verb in order.VERBS} == MOST[kind]
 
 
 @by_kind
 def test_nothing_sleeps_between_freeze_and_thaw(kind: str) -> None:
     role = kind.split()[0]
-    for verb in window.VERBS:
+    for verb in order.VERBS:
         for task in walked(role, verb, CHOSEN.get(kind, {})):
             assert action_of(task) not in ("ansible.builtin.pause", "ansible.builtin.wait_for"), task["name"]
 
@@ -77,6 +77,6 @@ def test_nothing_sleeps_between_freeze_and_thaw(kind: str) -> None:
 def test_nothing_goes_past_the_module_server_between_freeze_and_thaw(kind: str) -> None:
     """A background task of Ansible is packed, sent and started anew; what takes long is a unit on its machine."""
     role = kind.split()[0]
-    for verb in window.VERBS:
+    for verb in order.VERBS:
         for task in walked(role, verb, CHOSEN.get(kind, {})):
             assert "async" not in task, task["name"]

@@ -11,7 +11,7 @@ from ansible.executor import module_common
 from ansible.plugins.loader import action_loader, init_plugin_loader, module_loader, module_utils_loader
 
 from bascule.plugin import ahead
-from bascule.run import window
+from bascule.run import order
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -41,14 +41,14 @@ def test_a_window_sends_what_its_verbs_name(role: str, sent: set[str], not_sent:
     kind = {"rsync_delta_sync": "filetree", "web_entrance": "entrance", "proxmox_guest": "guest"}.get(
         role, "postgresql"
     )
-    found = set(ahead.modules_of(ROOT / "roles" / role / "tasks", window.VERBS))
+    found = set(ahead.modules_of(ROOT / "roles" / role / "tasks", order.VERBS))
     assert {f"bascule_{kind}_{name}" for name in sent} <= found
     assert not {f"bascule_{kind}_{name}" for name in not_sent} & found
 
 
 def test_what_sends_nothing_has_nothing_to_build() -> None:
-    assert ahead.modules_of(ROOT / "roles/dns_switchover/tasks", window.VERBS) == []
-    assert ahead.modules_of(ROOT / "roles/nowhere/tasks", window.VERBS) == []
+    assert ahead.modules_of(ROOT / "roles/dns_switchover/tasks", order.VERBS) == []
+    assert ahead.modules_of(ROOT / "roles/nowhere/tasks", order.VERBS) == []
 
 
 def test_what_was_built_ahead_is_not_built_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,7 @@ import pytest
 from bascule.guard import state as rule
 from bascule.guard.state import GuardState
 from bascule.run import chain
-from bascule.run.window import VERBS
+from bascule.run.order import VERBS
 
 from .test_play import ROOT, SIDES, STATE, World, world
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from tests.unit.plugins.test_lost import are_held
-from tests.unit.plugins.test_play import COMPONENTS, PLAN, ROOT, SIDES, World, left_at_the_sites, play
+from tests.unit.plugins.test_play import COMPONENTS, PLAN, ROOT, SIDES, World, play
 
 from bascule.run.preflight import PHASES
 
@@ -49,6 +49,11 @@ VAULT = """
 vault_tokens: "{{ undef(hint='set it in vault.yml') }}"
 vault_key: "s3cr3t!"
 """
+
+
+def left_at_the_sites(world: World) -> list[Path]:
+    """Return the files on all machines."""
+    return [path for path in world.hosts.rglob("*") if path.is_file()]
 
 
 @pytest.fixture

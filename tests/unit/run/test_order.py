@@ -8,7 +8,7 @@ import pytest
 
 from bascule.errors import JournalError
 from bascule.run import order
-from bascule.run.window import VERBS, Key
+from bascule.run.order import VERBS, Key
 
 DEPENDS = {"db": [], "files": [], "guest": ["db"], "board": ["files"], "entrance": ["guest", "board"]}
 ALL = list(DEPENDS)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bascule.run import window
+from bascule.run import order, window
 from bascule.run.window import Span, Window
 from bascule.system import work
 
@@ -162,7 +162,7 @@ def windows(draw: st.DrawFn) -> tuple[list[Span], Mapping[str, list[str]]]:
     times = st.integers(0, 40)
     spans = []
     for name in names:
-        for what in window.VERBS:
+        for what in order.VERBS:
             if what == "thaw" or draw(st.booleans()):
                 begin = draw(times)
                 end = begin + draw(st.integers(0, 10))
@@ -192,14 +192,14 @@ def test_the_parts_add_up_and_the_path_has_no_gaps(made: tuple[list[Span], Mappi
 def test_with_nothing_but_work_there_is_no_orchestration(made: tuple[list[Span], Mapping[str, list[str]]]) -> None:
     """Each begins as soon as what it waits for is done."""
     given_spans, depends = made
-    done: dict[window.Key, Span] = {}
+    done: dict[order.Key, Span] = {}
     # Names are in the order in which things open, so that freezes are taken from the end.
     names = list(depends)
     opening = [(names.index(span.component), span) for span in given_spans]
-    order = sorted(
-        opening, key=lambda one: (window.VERBS.index(one[1].verb), -one[0] if one[1].verb == "freeze" else one[0])
+    ordered = sorted(
+        opening, key=lambda one: (order.VERBS.index(one[1].verb), -one[0] if one[1].verb == "freeze" else one[0])
     )
-    for _, span in order:
+    for _, span in ordered:
         before = [done[key].end for key in window._waits_for(span.key, depends, depends) if key in done]
         begin, length = max(before, default=0.0), span.end - span.begin
         done[span.key] = Span(span.component, span.verb, begin, begin + length, length)
