@@ -128,7 +128,9 @@ def test_the_preflight_knows_what_a_phase_calls_and_runs_first_in_each() -> None
             continue
         tasks = [task for play in plays for outer in play["tasks"] for task in outer.get("block", [outer])]
         begun = [task["bascule_begin"] for task in tasks if "bascule_begin" in task]
-        assert [one["verb"] for one in begun] == list(preflight.PHASES[phase]) or phase == "audit"
+        # What only points to a site has a play of its own.
+        verbs = dict.fromkeys(one["verb"] for one in begun)
+        assert list(verbs) == list(preflight.PHASES[phase]) or phase == "audit"
         asked = [number for number, task in enumerate(tasks) if "bascule_go" in task]
         changing = [n for n, task in enumerate(tasks) if task.get("bascule_begin", {}).get("verb", "state") != "state"]
         if asked:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from ansible import constants
+from ansible import constants, context
 from ansible.executor import module_common
 from ansible.plugins.loader import action_loader, init_plugin_loader, module_loader, module_utils_loader
 
@@ -74,6 +75,9 @@ def test_what_cannot_be_built_ahead_holds_up_no_return(monkeypatch: pytest.Monke
 
     monkeypatch.setattr(ahead, "build", other)
     action: Any = object.__new__(action_loader.get("bascule_ready", class_only=True))
-    done = action.act({}, {"component_role": "web_entrance"})
+    monkeypatch.setattr(context, "CLIARGS", {"forks": 1})
+    about = {"component_role": "web_entrance"}
+    scope = SimpleNamespace(get=about.get, in_play=["entrance"], hostvars={"entrance": about})
+    done = action.act({}, scope)
     assert done["modules"] == []
     assert "unexpected keyword" in done["not_built"]
