@@ -160,8 +160,9 @@ def test_what_was_left_out_is_told_by_name_and_reason_and_is_no_doubt() -> None:
 def test_a_passive_entrance_that_serves_or_was_not_asked_is_in_doubt() -> None:
     for mode in ("maintenance", "forward"):
         assert keys("it", {**ENTRANCE, "passive_mode": mode}) == []
-    for mode in ("open", "", None):
-        assert keys("it", {**ENTRANCE, "passive_mode": mode}) == ["passive_mode"]
+    unseen: tuple[str | None, ...] = ("open", "", None)
+    for found in unseen:
+        assert keys("it", {**ENTRANCE, "passive_mode": found}) == ["passive_mode"]
 
 
 def test_a_stateless_guest_has_no_disks_to_compare() -> None:
