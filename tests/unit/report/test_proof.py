@@ -157,6 +157,14 @@ def test_what_was_left_out_is_told_by_name_and_reason_and_is_no_doubt() -> None:
         assert proof.left_out("it", nothing) == []
 
 
+def test_a_passive_entrance_that_serves_or_was_not_asked_is_in_doubt() -> None:
+    for mode in ("maintenance", "forward"):
+        assert keys("it", {**ENTRANCE, "passive_mode": mode}) == []
+    unseen: tuple[str | None, ...] = ("open", "", None)
+    for found in unseen:
+        assert keys("it", {**ENTRANCE, "passive_mode": found}) == ["passive_mode"]
+
+
 def test_a_stateless_guest_has_no_disks_to_compare() -> None:
     assert keys("it", {**GUEST, "disks_compared": 0, "disks_stateless": 1}) == []
 
@@ -238,6 +246,9 @@ def test_a_verification_that_failed_or_never_ended_takes_the_word_of_an_earlier_
         entry(4, "end", "verify", result="failed"),
     ):
         assert proof.last_proof([*green, nothing], "it") == (FILES, [])
+    # What a task or another verb has come to is no end of a verification.
+    for other in (entry(5, "step", "verify", result="ok"), entry(5, "end", "thaw", result="ok")):
+        assert "has come to no end" in proof.last_proof([*green, begun, other], "it")[1][0].why
     silent = [*green, begun, entry(6, "end", "verify", result="ok")]
     assert [doubt.why for doubt in proof.last_proof(silent, "it")[1]] == [
         "the last one, begun 2026-11-20T22:00:04Z, has recorded nothing"
