@@ -36,7 +36,7 @@ def test_where_the_window_went_is_printed_and_kept(world: World) -> None:
     assert rc == 0, output
     (kept,) = [e["data"] for e in world.entries if e["data"].get("event") == "window"]
     assert [(link["verb"], link["component"]) for link in kept["critical_path"]] == [
-        ("freeze", "top"), ("freeze", "low"), ("switch", "low"), ("thaw", "low"), ("thaw", "top")
+        ("freeze", "top"), ("freeze", "low"), ("switch", "low"), ("switch", "top"), ("thaw", "low"), ("thaw", "top")
     ]  # fmt: skip
     assert all(0.2 <= link["work_seconds"] < link["seconds"] for link in kept["critical_path"])
     assert 0 < kept["orchestration_seconds"] < kept["window_seconds"]
