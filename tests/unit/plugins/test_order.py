@@ -160,7 +160,10 @@ def test_a_failure_stops_what_has_not_begun_and_nobody_waits_for_ever(
     assert ("failed", verb, name) in found
     assert {who for what, done, who in found if (what, done) == ("ok", "thaw")} == let_in
     later = [event for event in found[found.index(("failed", verb, name)) :] if event[0] == "begin"]
-    assert [event for event in later if verb != "thaw" or event[2] in ("guest", "door")] == []
+    # Whoever waits for nothing of it may have been about to begin just then; the next line is crossed by nobody.
+    beyond = {"freeze": ("switch", "thaw"), "sync": ("switch", "thaw"), "switch": ("sync", "thaw"), "thaw": VERBS[:3]}
+    assert [event for event in later if event[1] in beyond[verb]] == []
+    assert verb != "thaw" or not {who for _, _, who in later} & {"guest", "door"}
     begun, ended = ({event[1:] for event in found if (event[0] == "begin") is whether} for whether in (True, False))
     assert begun <= ended, "all that was begun has an end in the journal"
     assert world.copy("j-tls") == world.entries
