@@ -21,6 +21,7 @@ author:
 """
 
 import os
+import signal
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -38,6 +39,8 @@ from bascule.run.progress import FAILED
 from bascule.system import work
 
 _LONGEST = 2000
+# How often, and with how many seconds between, the end of what has failed is written before the playbook is given up.
+_TRIES, _PAUSE = 5, 1.0
 
 
 @dataclass
@@ -103,21 +106,19 @@ class CallbackModule(CallbackBase):
         elif ignore_errors:
             self._step(result, "failed, ignored", message)
         else:
-            self._step(result, "failed", message)
-            if host in self._active:
-                self._active[host].failure = f"{result._task.get_name()}: {message}"
-        if not ignore_errors and not _is_rescued(result._task):
-            self._end_failed(host)
+            self._failed(result, "failed", message, ends=not _is_rescued(result._task))
+            return
+        if not ignore_errors:
+            self._end_at_once(host)
 
     def v2_runner_on_unreachable(self, result: Any) -> None:
         """Journal a task whose machine could not be reached."""
         message = _message(result._result)
-        self._step(result, "unreachable", message)
-        host = result._host.get_name()
-        if host in self._active and not result._task.ignore_unreachable:
-            self._active[host].failure = f"{result._task.get_name()}: {message}"
+        if result._task.ignore_unreachable:
+            self._step(result, "unreachable", message)
+        else:
             # No rescue is asked about a machine that does not answer.
-            self._end_failed(host)
+            self._failed(result, "unreachable", message, ends=True)
 
     def v2_playbook_on_stats(self, stats: Any) -> None:
         """End what failed last, bring the sites' copies up to date, say where the journal lies."""
@@ -180,6 +181,29 @@ class CallbackModule(CallbackBase):
         if message:
             data["message"] = message
         journal.append("step", phase=verb.phase, verb=verb.verb, component=host, data=data, durable=outcome == "failed")
+
+    def _failed(self, result: Any, outcome: str, message: str, *, ends: bool) -> None:
+        """Journal a task that failed, and the end of its verb: others may wait for it, whatever became of the step."""
+        host = result._host.get_name()
+        if host in self._active:
+            self._active[host].failure = f"{result._task.get_name()}: {message}"
+        try:
+            self._step(result, outcome, message)
+        finally:
+            if ends:
+                self._end_at_once(host)
+
+    def _end_at_once(self, host: str) -> None:
+        """Write the failed end of a verb; where that cannot be done, end the playbook: others would wait for ever."""
+        for _ in range(_TRIES):
+            try:
+                self._end_failed(host)
+                return
+            except (BasculeError, OSError) as error:
+                self._display.warning(f"The end of {host} could not be written down: {error}")
+                time.sleep(_PAUSE)
+        self._display.warning("Nobody can be told that it failed: the playbook ends here. status says where it stands.")
+        signal.raise_signal(signal.SIGINT)
 
     def _end_failed(self, only: str = "") -> None:
         """Write the failed end of every verb that did not reach bascule_end, or of the one of this component."""

@@ -239,7 +239,7 @@ def adopt_closed(state: GuardState, other: GuardState | None = None, *, empty: b
     of_other_side(state, other)
     promised = gave_way = None
     if other is not None and other.status != UNKNOWN:
-        given_up = other.word is not None
+        given_up = other.word is not None and other.word.about == state.side
         if other.status != OPEN or (given_up and not empty):
             raise GuardRefused(
                 expected=f"{other.side} to be open, so that {state.side} can be taken over as passive",

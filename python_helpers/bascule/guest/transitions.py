@@ -22,6 +22,8 @@ from .observed import agent_enabled, unasked
 Result = dict[str, Any]
 # How long the address of a guest that has just stopped is asked; it answered sooner while the guest ran.
 OUTSIDE_SECONDS = 1.0
+# How long it is asked by a verification, for which nobody waits.
+VERIFIED_SECONDS = 10.0
 
 
 def freeze(
@@ -266,7 +268,7 @@ def outside(passive: Guest, active: Guest) -> tuple[list[str], dict[str, str]]:
         return [], {where: "no health_url is declared for that side: only its node was asked"}
     if url == active.side.health_url:
         return [], {where: "the side that is open answers at the same health_url: only its node was asked"}
-    if passive.serves_within(OUTSIDE_SECONDS):
+    if passive.serves_within(VERIFIED_SECONDS):
         return [f"{url} answers 200, and the guest at {passive.side.machine} is not the one that is open"], {}
     return [], {}
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 from ansible import constants
-from ansible.errors import AnsibleError, AnsibleUndefinedVariable
+from ansible.errors import AnsibleError, AnsibleUndefinedVariable, AnsibleValueOmittedError
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.utils.vars import load_extra_vars
 
@@ -28,6 +28,8 @@ GATE = "bascule_gate"
 # Seconds for one component to look at all, and for a machine to answer it.
 _LONGEST = 300.0
 _PATIENCE = 20
+# What a way back needs of the plan.
+_PLAN_BACK = ("plan_name", "plan_sites", "plan_source_site", "plan_target_site", "plan_journal_hosts")
 _SPEC = ("type", "elements", "choices", "options")
 
 
@@ -87,6 +89,11 @@ class Gathered:
         scope = self._scope
         plan, found = self._plan()
         taking_part = scope.in_play
+        if self._phase in preflight.WAYS_BACK:
+            # Nothing is read that decides nothing there: the site that is gone may be needed to know it.
+            roles = {name: str(self._raw[name]["component_role"]) for name in taking_part}
+            present = [self._declared(name) for name in taking_part if not preflight.skips(self._phase, roles[name])]
+            return found + preflight.findings(self._phase, plan, dict.fromkeys(self._machines()), present, [], {})
         sites = self._sites()
         declared = [self._declared(name) for name in scope.components]
         claimed = [
@@ -122,15 +129,18 @@ class Gathered:
     def _plan(self) -> tuple[dict[str, Any], list[Finding]]:
         """Return the plan's variables, and those that have no value."""
         raw = self._raw[self._scope.component]
-        values, faults = self._templated([name for name in raw if name.startswith("plan_")], raw, {})
+        back = self._phase in preflight.WAYS_BACK
+        names = [name for name in raw if (name in _PLAN_BACK if back else name.startswith("plan_"))]
+        values, faults = self._templated(names, raw, {})
         return values, [Finding("plan", name, "a value", why) for name, why in faults.items()]
 
     def _sites(self) -> dict[str, Any]:
         """Return the site of each machine; None where none is known, as `-e site=` of who gives one up hides them."""
-        hostvars, components = self._scope.hostvars, set(self._scope.components)
         hidden = "site" in load_extra_vars(self._loader)
-        names = [name for name in map(str, hostvars) if name not in components]
-        return {name: None if hidden else plain(hostvars[name].get("site")) for name in names}
+        return {name: None if hidden else plain(self._scope.hostvars[name].get("site")) for name in self._machines()}
+
+    def _machines(self) -> list[str]:
+        return [name for name in map(str, self._scope.hostvars) if name not in self._scope.components]
 
     def _address(self, host: str) -> str:
         known = self._scope.hostvars
@@ -146,6 +156,7 @@ class Gathered:
         if self._phase in preflight.WAYS_BACK:
             facts |= {"bascule_from": sides[1], "bascule_to": sides[0], "bascule_direction": BACK}
         facts |= {"bascule_phase": self._phase, "bascule_verb": "", "inventory_hostname": name}
+        facts |= {"bascule_run": "", "bascule_decision": "", "role_path": str(directory), "role_name": role}
         beside = {
             **self._file(directory, "defaults/main.yml"),
             **raw,
@@ -173,6 +184,9 @@ class Gathered:
         for name in names:
             try:
                 values[name] = plain(templar.template(variables[name]))
+            except AnsibleValueOmittedError:
+                # As if it were not declared.
+                continue
             except AnsibleUndefinedVariable as error:
                 faults[name] = f"nothing: {error.message}"
             except AnsibleError as error:
@@ -239,7 +253,8 @@ def _zone_findings(one: Declared) -> list[Finding]:
             parse_records(records, str(zone), one.sides)
         except PlanError as error:
             found.append(Finding(one.name, "dns_switchover_records", error.expected, error.found))
-    secret = str(one.values.get("dns_switchover_tsig_secret") or "").strip()
+    # A key that was copied may have blanks and line ends in it.
+    secret = "".join(str(one.values.get("dns_switchover_tsig_secret") or "").split())
     try:
         binascii.a2b_base64(secret.encode(), strict_mode=True)
     except ValueError:

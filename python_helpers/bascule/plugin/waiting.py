@@ -23,8 +23,10 @@ def wait(journal: Journal, about: Announced, scope: Scope) -> None:
     depends_on = context.dependencies(scope.components, scope.hostvars)
     entries: list[chain.Entry] = []
     for new in journal.follow():
+        # Only an end decides; the first look finds what was there before.
+        decides = not entries or any(entry["kind"] == "end" for entry in new)
         entries += new
-        if new and not order.awaited(
+        if decides and not order.awaited(
             about.component, about.verb, entries, scope.in_play, depends_on, about.phase, scope.gone
         ):
             return

@@ -146,33 +146,52 @@ def left_out(component: str, facts: Mapping[str, Any]) -> list[str]:
     return [f"{component}: {name}: {why}" for name, why in sorted(told.items())] if isinstance(told, Mapping) else []
 
 
+@dataclass
+class _Verifying:
+    """A verification that has not ended: when it began, whether it was only tried, whether it has recorded anything."""
+
+    begun: str
+    tried: bool
+    told: bool = False
+
+
 def last_proof(entries: Iterable[Mapping[str, Any]], component: str) -> tuple[Mapping[str, Any] | None, list[Doubt]]:
     """Return what the last verification of a component has recorded, and the doubts about it.
 
     It is older than a switch; or a later one has come to no good end, whatever it had recorded until then.
     """
     facts: Mapping[str, Any] | None = None
-    stale = begun = ""
-    told = False
+    stale = since = ""
+    # By controller and decision: two may verify side by side.
+    running: dict[tuple[str, str], _Verifying] = {}
     for entry in sorted(entries, key=lambda one: str(one["time"])):
         if str(entry.get("component")) != component:
             continue
-        data = entry.get("data") or {}
-        kind, verb, at = entry["kind"], entry.get("verb"), f"begun {str(entry['time'])[:19]}Z"
-        if kind == "state" and data.get("event") == VERIFY:
-            facts, stale, told = dict(data.get("found") or {}), "", True
+        data, time = entry.get("data") or {}, str(entry["time"])
+        kind, verb, whose = entry["kind"], entry.get("verb"), (str(entry.get("controller")), str(entry.get("epoch")))
+        mine = running.get(whose)
+        if kind == "state" and data.get("event") == VERIFY and not (mine and mine.tried):
+            facts, stale, since = dict(data.get("found") or {}), "", mine.begun if mine else time
+            if mine:
+                mine.told = True
         elif kind == "begin" and not data.get("check_mode") and verb == "switch":
-            stale = f"it is older than the last switch, {at}"
-        elif kind == "begin" and not data.get("check_mode") and verb == VERIFY:
-            begun, told = at, False
-        elif kind == "end" and begun and verb == VERIFY:
+            stale = f"it is older than the last switch, begun {time[:19]}Z"
+        elif kind == "begin" and verb == VERIFY:
+            running[whose] = _Verifying(time, bool(data.get("check_mode")))
+        elif kind == "end" and verb == VERIFY and mine:
+            del running[whose]
+            if mine.tried:
+                continue
             if data.get("result") != "ok":
-                stale = f"the last one, {begun}, has failed: {data.get('message') or 'no reason given'}"
-            elif not told:
-                stale = f"the last one, {begun}, has recorded nothing"
-            begun = ""
-    if begun:
-        stale = f"the last one, {begun}, has come to no end"
+                stale = (
+                    f"the last one, begun {mine.begun[:19]}Z, has failed: {data.get('message') or 'no reason given'}"
+                )
+            elif not mine.told:
+                stale = f"the last one, begun {mine.begun[:19]}Z, has recorded nothing"
+    # One that was killed is forgotten when a later one has come through.
+    ends_open = max((one.begun for one in running.values() if not one.tried and one.begun >= since), default="")
+    if ends_open:
+        stale = f"the last one, begun {ends_open[:19]}Z, has come to no end"
     return facts, [Doubt(component, VERIFY, stale)] if facts is not None and stale else []
 
 

@@ -75,12 +75,17 @@ def _guest(one: Claimant) -> Iterator[Claim]:
         key = f"proxmox_guest_sides.{host}"
         if side.get("vmid") not in (None, ""):
             # A number is unique in a whole cluster: nodes behind one API share it.
-            api = str(side.get("api_host") or host).lower()
+            api = f"{side.get('api_host') or host}:{side.get('api_port') or 8006}".lower()
             yield Claim(one.name, "VMID", api, str(side["vmid"]), f"{key}.vmid")
+        # An address may be used again in another network of the same site.
+        networks = [
+            str(one.sites.get(host) or host),
+            *(str(side[name]) for name in ("bridge", "tag") if side.get(name)),
+        ]
         for name, text in sorted(side.items()):
             if str(name).startswith("ipconfig"):
                 for address in _addresses(str(text)):
-                    yield Claim(one.name, "address", str(one.sites.get(host) or host), address, f"{key}.{name}")
+                    yield Claim(one.name, "address", " ".join(networks), address, f"{key}.{name}")
 
 
 def _entrance(one: Claimant) -> Iterator[Claim]:
@@ -95,9 +100,10 @@ def _entrance(one: Claimant) -> Iterator[Claim]:
 def _zone(one: Claimant) -> Iterator[Claim]:
     zone = str(one.values.get("dns_switchover_zone") or "").lower().rstrip(".")
     servers = one.table("dns_switchover_servers") or {host: one.addresses.get(host, host) for host in one.sides}
+    port = one.values.get("dns_switchover_port") or 53
     for address in sorted({str(address) for address in servers.values()}):
         if zone:
-            yield Claim(one.name, "zone", address, zone, "dns_switchover_zone")
+            yield Claim(one.name, "zone", f"{address}:{port}", zone, "dns_switchover_zone")
 
 
 _CLAIMS: Mapping[str, Callable[[Claimant], Iterator[Claim]]] = {
@@ -115,6 +121,8 @@ def _addresses(ipconfig: str) -> Iterator[str]:
         name, _, value = part.strip().partition("=")
         if name in ("ip", "ip6"):
             try:
-                yield str(ipaddress.ip_interface(value).ip)
+                address = ipaddress.ip_interface(value).ip
             except ValueError:
                 continue
+            if not address.is_link_local:
+                yield str(address)

@@ -1,7 +1,7 @@
 """Who waits for whom between freeze and thaw, by the journal of one decision. Pure.
 
 What closes goes backwards along `depends_on`, what opens goes along it. Two lines are crossed by all together: nothing
-is switched before all is frozen and carried over, and nobody is let in before all has switched.
+is switched before all is frozen and carried over, and nobody is let in before all has switched or has failed.
 """
 
 from __future__ import annotations
@@ -51,16 +51,13 @@ def awaited(
     The entries are those of this decision in their order; `gone` are components that Ansible has taken out of the play.
 
     Raises:
-        JournalError: what it waits for cannot come any more. Something has failed; once all of it has switched, that
-            stops only what depends on it.
+        JournalError: what it waits for cannot come any more. Something has failed; a thaw is stopped only by what the
+            component depends on: whoever can be served is served.
     """
-    known = list(entries)
+    known = _of_this_run(entries, phase)
     needed = upstream(component, depends_on)
-    failed = {
-        name: failed_verb
-        for name, failed_verb in {**dict.fromkeys(gone, "an earlier play"), **failed_components(known)}.items()
-        if name != component and (verb != THAW or failed_verb != THAW or name in needed)
-    }
+    out = {**dict.fromkeys(gone, "an earlier play"), **failed_components(known)}
+    failed = {name: at for name, at in out.items() if name != component and (verb != THAW or name in needed)}
     if failed:
         refuse(component, verb, failed, f"all that {component} waits for")
     through = {
@@ -69,6 +66,9 @@ def awaited(
         if entry["kind"] == "end" and entry["phase"] == phase and entry["data"].get("result") == OK
     }
     missing = [key for key in before(component, verb, moving, depends_on) if key not in through]
+    if verb == THAW:
+        # What has failed comes to no end any more; that it switches later takes nothing from those who are let in.
+        missing = [key for key in missing if key[0] == component or key[0] not in out]
     # Nobody else does what is its own.
     own = [earlier for name, earlier in missing if name == component]
     if own:
@@ -79,3 +79,13 @@ def awaited(
             next_command="run the whole playbook: it begins with what is done already, which changes nothing",
         )
     return missing
+
+
+def _of_this_run(entries: Iterable[Mapping[str, Any]], phase: str) -> list[Mapping[str, Any]]:
+    """Return what was written since the last GO of the phase: one process may run the same playbook twice."""
+    known = list(entries)
+    for at in range(len(known) - 1, -1, -1):
+        go = known[at]["kind"] == "decision" and known[at]["data"].get("decision") == "GO"
+        if go and known[at]["phase"] == phase:
+            return known[at:]
+    return known

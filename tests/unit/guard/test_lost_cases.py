@@ -217,6 +217,14 @@ def test_both_guards_have_to_be_known_whichever_is_asked_first() -> None:
         lost.must_have_given_way(*pair)
 
 
+def test_a_word_about_a_side_itself_gives_nobody_up() -> None:
+    """A side that was opened again after its own guard was lost; the other one's guard is lost later."""
+    reopened = replace(HERE_OPEN, word=word("here", AFTER))
+    assert rule.adopt_closed(UNKNOWN_THERE, reopened).gave_way is None
+    with pytest.raises(GuardRefused, match="may hold what nobody else has"):
+        rule.adopt_closed(UNKNOWN_THERE, HERE_OPEN)
+
+
 def test_a_side_without_its_guard_gives_way_only_to_one_that_is_open() -> None:
     """It may be the latest: closed for good, it would leave nobody to open."""
     lost.give_way(UNKNOWN_THERE, HERE_OPEN, LATER)

@@ -10,7 +10,7 @@ import pytest
 
 from bascule.agent.__main__ import main as agent
 from bascule.errors import BasculeError
-from bascule.guest.io import disk_digest, disks
+from bascule.guest.io import disk_digest, disks, pull
 from bascule.system.io import storage
 from bascule.system.io.process import Result
 
@@ -20,7 +20,7 @@ class Units:
 
     def __init__(self, knows: bool = True) -> None:
         self.knows = knows
-        self.running = {"bascule-c-pull-delta", disk_digest.unit_name("c")}
+        self.running = {"bascule-c-pull-delta", pull.digest_unit("c")}
         self.stopped: list[str] = []
 
     def __call__(self, argv: Sequence[str], **options: Any) -> Result:

@@ -213,6 +213,37 @@ def test_the_last_verification_counts_and_one_before_a_switch_does_not() -> None
     assert proof.last_proof(entries, "other") == (None, [])
 
 
+def by(controller: str, one: dict[str, Any]) -> dict[str, Any]:
+    """Let an entry be of another controller."""
+    return {**one, "controller": controller, "epoch": f"e-{controller}"}
+
+
+def test_two_verifications_side_by_side_are_told_apart() -> None:
+    """Also one that is only tried: it takes nothing back, and makes nothing good."""
+    ok, failed = {"result": "ok"}, {"result": "failed", "message": "3 ADMITTED"}
+    both = [
+        by("a", entry(1, "begin", "verify")), by("b", entry(2, "begin", "verify")), by("a", verified(3)),
+        by("a", entry(4, "end", "verify", **ok)),
+    ]  # fmt: skip
+    # The other one has not ended; whether it was killed nobody can tell.
+    assert "has come to no end" in proof.last_proof(both, "it")[1][0].why
+    assert "3 ADMITTED" in proof.last_proof([*both, by("b", entry(5, "end", "verify", **failed))], "it")[1][0].why
+    (silent,) = proof.last_proof([*both, by("b", entry(5, "end", "verify", **ok))], "it")[1]
+    assert silent.why == "the last one, begun 2026-11-20T22:00:02Z, has recorded nothing"
+    seen = [*both, by("b", verified(5)), by("b", entry(6, "end", "verify", **ok))]
+    assert proof.last_proof(seen, "it") == (FILES, [])
+    # One that was killed is forgotten when a later one has come through.
+    killed = [by("a", entry(1, "begin", "verify")), by("b", entry(2, "begin", "verify")), by("b", verified(3))]
+    assert proof.last_proof([*killed, by("b", entry(4, "end", "verify", **ok))], "it") == (FILES, [])
+    tried = [
+        by("c", entry(7, "begin", "verify", check_mode=True)), by("c", verified(8)),
+        by("c", entry(9, "end", "verify", **ok)),
+    ]  # fmt: skip
+    for before, why in (([*both, by("b", entry(5, "end", "verify", **failed))], "3 ADMITTED"), (both, "to no end")):
+        assert why in proof.last_proof([*before, *tried], "it")[1][0].why
+    assert proof.last_proof([*seen, *tried], "it") == (FILES, [])
+
+
 def test_a_verification_that_failed_or_never_ended_takes_the_word_of_an_earlier_one_back() -> None:
     """What it has found may be recorded, or nothing: an alarm of the fence ends it before that."""
     green = [entry(1, "begin", "verify"), verified(2), entry(3, "end", "verify", result="ok")]

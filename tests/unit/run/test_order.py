@@ -71,11 +71,31 @@ def test_what_this_playbook_does_not_move_is_not_waited_for() -> None:
     assert awaited("guest", "switch", done("freeze", "sync", names=["guest"]), moving=["guest"]) == set()
 
 
-@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("verb", VERBS[:3])
 @pytest.mark.parametrize("failed", VERBS[:3])
 def test_any_failure_before_the_thaw_stops_all_that_has_not_begun(verb: str, failed: str) -> None:
     with pytest.raises(JournalError, match=f"db failed in {failed}.*{verb} of board was not started"):
         awaited("board", verb, [*done("freeze", "sync", "switch"), end("db", failed, "failed")])
+
+
+def test_whoever_needs_nothing_of_what_has_failed_is_let_in() -> None:
+    """One that never left, whose own host alone answers, as well as one that has moved."""
+    known = [*done("freeze", "sync"), *done("switch", names=["files", "board"]), end("db", "switch", "failed")]
+    assert ("guest", "switch") in awaited("files", "thaw", known)
+    known += [end(name, "switch", "failed") for name in ("guest", "entrance")]
+    assert awaited("files", "thaw", known) == set()
+    assert awaited("board", "thaw", known) == {("files", "thaw")}
+    for name in ("guest", "entrance"):
+        with pytest.raises(JournalError, match="db failed in switch"):
+            awaited(name, "thaw", [*known, end(name, "switch")])
+
+
+def test_the_same_playbook_once_more_in_one_process_begins_anew() -> None:
+    go = {"kind": "decision", "component": "", "verb": "", "phase": "cutover", "data": {"decision": "GO"}}
+    assert awaited("guest", "freeze", [go, *done(*VERBS)]) == set()
+    assert awaited("guest", "freeze", [go, *done(*VERBS), go]) == {("entrance", "freeze")}
+    other = {**go, "phase": "rollback"}, {**go, "data": {"decision": "override"}}
+    assert awaited("guest", "freeze", [go, *done(*VERBS), *other]) == set()
 
 
 def test_a_thaw_that_has_failed_stops_what_depends_on_it() -> None:

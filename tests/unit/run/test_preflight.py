@@ -242,11 +242,11 @@ def entrances(**other: Any) -> tuple[Claimant, Claimant]:
         (clusters(pooler="install", pooler_port=5432), "expected port 5432 of one component alone"),
         (
             zones("Example.org."),
-            "zone example.org of one component alone; found both have it at 10.1.0.1 and at 10.2.0.1",
+            "zone example.org of one component alone; found both have it at 10.1.0.1:53 and at 10.2.0.1:53",
         ),
         (
             zones("example.org", ns="10.2.0.1", hidden="10.9.0.1"),
-            "expected zone example.org of one component alone; found both have it at 10.2.0.1",
+            "expected zone example.org of one component alone; found both have it at 10.2.0.1:53",
         ),
         (entrances(web_entrance_map_file="/etc/one.map"), "expected map of modes /etc/one.map of one component alone"),
         (entrances(web_entrance_name="ONE.example."), "expected name one.example:443 of one component alone"),

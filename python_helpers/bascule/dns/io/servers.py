@@ -27,6 +27,17 @@ from ..records import Record, RRset, ServerView, normal_value, state_name
 from ..state import split_text
 
 STATE_TTL = 0
+# Values that no record of a service has, two of each type: a record may hold one.
+_FOREIGN = {
+    "A": ("192.0.2.1", "192.0.2.2"),
+    "AAAA": ("2001:db8::1", "2001:db8::2"),
+    "CNAME": ("a.bascule.invalid.", "b.bascule.invalid."),
+    "PTR": ("a.bascule.invalid.", "b.bascule.invalid."),
+    "MX": ("65535 a.bascule.invalid.", "65535 b.bascule.invalid."),
+    "SRV": ("65535 0 1 a.bascule.invalid.", "65535 0 1 b.bascule.invalid."),
+    "TXT": ('"bascule: a"', '"bascule: b"'),
+    "CAA": ('0 issue "a.bascule.invalid"', '0 issue "b.bascule.invalid"'),
+}
 # Knot says so of a key that it knows, too, where it may not update what was sent.
 _BAD_KEY = "BADKEY"
 # What a prerequisite that does not hold is answered with.
@@ -121,8 +132,9 @@ def name_servers(address: str, zone: str, port: int = 53, timeout: float = 2.0) 
 def refusal(view: ServerView, zone: str, key: Key, port: int = 53, timeout: float = 5.0) -> str:
     """Return why a server would not take the updates of a move signed with this key; nothing when it would.
 
-    It is sent one that leaves every record as it was just read: each is added as it stands, and of the state a value is
-    removed that it does not have. An empty update would not do: a server whose policy speaks of names lets it pass.
+    It is sent one that leaves every record as it was just read: of each, and of the state, a value is removed that it
+    does not have. An empty update would not do: a server whose policy speaks of names lets it pass. Nor would adding a
+    record as it stands: a server that compares it by its letters writes it anew, with another serial.
     """
     host = view.host
     everything = [*view.rrsets.values(), None]
@@ -166,12 +178,18 @@ def _try(view: ServerView, those: Sequence[RRset | None], zone: str, key: Key, p
         else:
             name, rdatas = dns.name.from_text(rrset.name), _rdatas(rrset)
             message.present(name, *rdatas)
-            message.add(name, rrset.ttl, *rdatas)
+            message.delete(name, _foreign(rrset, rdatas))
     try:
         code = dns.query.tcp(message, view.address, timeout=timeout, port=port).rcode()
     except dns.tsig.PeerBadKey:
         return _BAD_KEY
     return "" if code == dns.rcode.NOERROR else dns.rcode.to_text(code)
+
+
+def _foreign(rrset: RRset, held: Sequence[dns.rdata.Rdata]) -> dns.rdata.Rdata:
+    """Return a value of the record's type that it does not hold, whatever the case of its letters."""
+    values = [dns.rdata.from_text("IN", rrset.type, text) for text in _FOREIGN[rrset.type]]
+    return next(value for value in values if value not in held)
 
 
 def _require_state(message: dns.update.UpdateMessage, own: dns.name.Name, text: str | None) -> None:

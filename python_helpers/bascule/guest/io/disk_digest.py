@@ -18,11 +18,6 @@ Disks = Sequence[Mapping[str, str]]
 _PATIENCE = 3600.0
 
 
-def unit_name(component: str) -> str:
-    """Return the systemd unit that digests the disks."""
-    return f"bascule-{component}-disk-digest"
-
-
 def job_path(component: str) -> Path:
     """Return where it stands which disks are to be read."""
     return Path(directory(component)) / "disk-digest.job.json"
@@ -50,7 +45,7 @@ def position(wanted: Disks) -> dict[str, str]:
 def end_others(component: str, runner: Runner = run) -> None:
     """End what an earlier decision has left running on these disks: a transfer, and what only reads them."""
     pull.end(component, runner=runner)
-    units.stop(unit_name(component), runner)
+    units.stop(pull.digest_unit(component), runner)
 
 
 def begin(component: str, wanted: Disks, runner: Runner = run) -> str:
@@ -59,7 +54,7 @@ def begin(component: str, wanted: Disks, runner: Runner = run) -> str:
     storage.remove(result_path(component))
     job_id = secrets.token_hex(8)
     storage.write_json(job_path(component), {"job_id": job_id, "disks": [dict(disk) for disk in wanted]})
-    units.start(unit_name(component), [*units.AGENT, "guest_digest", component], runner)
+    units.start(pull.digest_unit(component), [*units.AGENT, "guest_digest", component], runner)
     return job_id
 
 
@@ -68,7 +63,7 @@ def collect(component: str, wanted: Disks, job_id: str, runner: Runner = run) ->
 
     A unit that was killed, or whose agent does not know how, leaves no result of that name: the disks are read here.
     """
-    while not units.wait(unit_name(component), _PATIENCE, runner):
+    while not units.wait(pull.digest_unit(component), _PATIENCE, runner):
         pass
     found = storage.read_json(result_path(component)) or {}
     return dict(found["position"]) if found.get("job_id") == job_id else position(wanted)

@@ -21,6 +21,11 @@ AGENT = "/usr/local/lib/bascule/bascule.pyz"
 _WRITE_EVERY = 0.5
 
 
+def digest_unit(component: str) -> str:
+    """Return the systemd unit that digests the disks of a component."""
+    return f"bascule-{component}-disk-digest"
+
+
 def begin(job: Mapping[str, Any], runner: Runner = run) -> tuple[str, bool]:
     """Start the job, or find the one that runs already; return its id and whether it was started now.
 
@@ -35,6 +40,9 @@ def begin(job: Mapping[str, Any], runner: Runner = run) -> tuple[str, bool]:
         if not wanted.disks and found.get("job") == dict(job):
             return str(found["job_id"]), False
         stop(unit, runner)
+    if wanted.disks:
+        # Of an earlier decision: whoever reads a disk keeps it from being written.
+        stop(digest_unit(wanted.component), runner)
     if found.get("job"):
         archive_basis.salvage(found["job"], wanted)
     job_id = secrets.token_hex(8)

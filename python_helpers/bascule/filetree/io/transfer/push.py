@@ -145,10 +145,10 @@ def _nothing_left(side: Side, stands_at: str) -> tuple[dict[str, Any], str]:
     `stands_at` is the state in which the other side was seen, by another way than the link. It is the one that both
     have agreed on last, and nothing has happened here since.
     """
-    now = client.mark(side.component)
-    vouched = by_name.vouched(side, now)
     if not os.statvfs(side.tree).f_flag & os.ST_RDONLY:
         return {}, f"{side.path} is not frozen"
+    now = client.mark(side.component)
+    vouched = by_name.vouched(side, now)
     if not stands_at:
         return {}, "the other side was not seen to hold what both have agreed on"
     if now is None or not vouched:
