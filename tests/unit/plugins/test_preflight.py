@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from tests.unit.plugins.test_lost import are_held
-from tests.unit.plugins.test_play import COMPONENTS, PLAN, ROOT, SIDES, World, play
+from tests.unit.plugins.test_play import COMPONENTS, PLAN, ROOT, SIDES, World, have_moved, play
 
 from bascule.run.preflight import PHASES
 
@@ -200,3 +200,18 @@ def test_status_answers_whatever_is_wrong_with_the_plan(world: World) -> None:
     rc, output = world.move("status.yml")
     assert rc == 0, output
     assert refusals(output) == []
+
+
+def test_what_decides_nothing_on_a_way_back_holds_up_none(world: World) -> None:
+    """Figures and gates that need what is gone; a machine that is declared at another site than it was."""
+    have_moved(world)
+    plan = world.path / "inventory/group_vars/all/plan.yml"
+    plan.write_text(plan.read_text() + "plan_limits: {x: '{{ gone }}'}\nplan_own: '{{ gone }}'\n")
+    hosts = world.path / "inventory/hosts.yml"
+    hosts.write_text(hosts.read_text().replace("a-tls: {}", "a-tls: {site: x}"))
+    rc, output = world.move("60_cutover.yml")
+    assert rc != 0
+    assert "plan_limits" in output
+    assert "a-tls, which is of x" in output
+    rc, output = world.roll_back()
+    assert rc == 0, output

@@ -1,5 +1,6 @@
 from typing import Any
 
+callback_loader: Any
 connection_loader: Any
 module_loader: Any
 action_loader: Any

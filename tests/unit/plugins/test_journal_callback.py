@@ -1,0 +1,67 @@
+"""A component that has failed is said to have failed, or the playbook ends: others may wait for it."""
+
+from __future__ import annotations
+
+import signal
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ansible.plugins.loader import callback_loader
+
+from bascule.errors import StoreError
+
+from .test_play import ROOT
+
+
+@pytest.fixture
+def callback(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The callback, without a playbook."""
+    callback_loader.add_directory(str(ROOT / "plugins/callback"))
+    kind = callback_loader.get("bascule_journal", class_only=True)
+    made = object.__new__(kind)
+    made._active, made._started, made._display = {"db": SimpleNamespace(failure="")}, {}, SimpleNamespace(warning=print)
+    monkeypatch.setitem(kind._end_at_once.__globals__, "_PAUSE", 0)
+    return made
+
+
+def result() -> Any:
+    """Return what Ansible tells of a task that failed."""
+    task = SimpleNamespace(
+        action="debug", get_name=lambda: "Do it", _uuid="1", _parent=None, ignore_unreachable=False, args={}
+    )
+    return SimpleNamespace(_host=SimpleNamespace(get_name=lambda: "db"), _task=task, _result={"msg": "no"})
+
+
+@pytest.mark.parametrize("how", ["v2_runner_on_failed", "v2_runner_on_unreachable"])
+def test_a_step_that_cannot_be_journalled_keeps_no_end_from_being_written(
+    callback: Any, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    ended: list[str] = []
+
+    def fails(*_: Any) -> None:
+        raise StoreError(expected="the journal's lock", found="another process holds it")
+
+    monkeypatch.setattr(callback, "_step", fails)
+    monkeypatch.setattr(callback, "_end_failed", ended.append)
+    with pytest.raises(StoreError):
+        getattr(callback, how)(result())
+    assert ended == ["db"]
+    assert callback._active["db"].failure == "Do it: no"
+
+
+def test_a_playbook_whose_failures_cannot_be_written_down_ends(callback: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[str] = []
+
+    def full(only: str) -> None:
+        tried.append(only)
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(callback, "_step", lambda *_: None)
+    monkeypatch.setattr(callback, "_end_failed", full)
+    raised: list[int] = []
+    monkeypatch.setattr(signal, "raise_signal", raised.append)
+    callback.v2_runner_on_failed(result())
+    assert raised == [signal.SIGINT]
+    assert set(tried) == {"db"}
+    assert len(tried) > 1
