@@ -129,6 +129,9 @@ class Journal:
         Does nothing when it has begun. A run of another plan is refused: its journal would tell of other machines.
         """
         storage.make_directory(self.directory, 0o700)
+        if self.own():
+            # Before the lock: a copy to a slow site may hold it.
+            return []
         with storage.locked(self.directory / "sites.lock"):
             if self.own():
                 return []

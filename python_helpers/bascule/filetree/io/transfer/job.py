@@ -143,7 +143,7 @@ def _request(side: Side, operation: str, options: dict[str, Any]) -> dict[str, A
 
 def _push(side: Side, options: dict[str, Any]) -> Push:
     opened = last_open(side.guard())
-    # For the last transfer everybody waits, and what shares the link has come to rest as well.
+    # For the last transfer everybody waits.
     limit = "0" if options.get("final") else str(options.get("bwlimit") or _share(side, options))
     return Push(
         component=side.component,

@@ -45,7 +45,7 @@ def push(side: Side, request: dict[str, Any], report: Report) -> dict[str, Any]:
     asked = transfer.push_from(request["push"])
     final, retries = bool(request.get("final")), int(request.get("retries", 3))
     if final:
-        # Everybody waits for it; what shares the link has come to rest as well.
+        # Everybody waits for it. Whoever freezes a moment later still sends its last writes over the same link.
         asked = replace(asked, bwlimit="0")
     if recheck.standing(side) is not None and not asked.backup_dir:
         # Which of the two is right nobody has looked at: what is replaced is kept.
