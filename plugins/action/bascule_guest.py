@@ -367,8 +367,7 @@ class ActionModule(ActionBase):
             self._refresh_after = float(self._variable(task_vars, "proxmox_guest_refresh_after"))
             self._proof_command = [str(word) for word in self._variable(task_vars, "proxmox_guest_proof_command")]
             self._window = float(self._variable(task_vars, "proxmox_guest_window"))
-            link = plain(self._templar.template(task_vars.get("plan_link") or {}))
-            self._planned = float(link.get("rate_mbit") or 0) * 1e6 / 8
+            self._link = task_vars.get("plan_link")
             decisions.must_be_declared(self._way, self._stateless)
             self._known = settings
             source, target = (
@@ -408,7 +407,9 @@ class ActionModule(ActionBase):
         )
 
     def _audit(self, source: Guest, target: Guest, args: Mapping[str, Any]) -> dict[str, Any]:
-        measured = {**(args["measured"] or {}), "planned": self._planned}
+        # Only here: a figure of the plan that cannot be read holds up no return.
+        link = plain(self._templar.template(self._link or {}))
+        measured = {**(args["measured"] or {}), "planned": float(link.get("rate_mbit") or 0) * 1e6 / 8}
         views = observed.look_at_both(source, target, all_disks=False)
         found = audit.audit(
             source, target, *views, self._way, self._stateless, measured, self._window, bool(self._proof_command)

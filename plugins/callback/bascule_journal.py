@@ -35,10 +35,13 @@ from bascule.plugin.action import Scope, plain
 from bascule.run import window
 from bascule.run.io import identity
 from bascule.run.io.journal import Journal, read_starts
+from bascule.run.order import VERBS
 from bascule.run.progress import FAILED
 from bascule.system import work
 
 _LONGEST = 2000
+# Phases in which components wait for one another inside a play.
+WINDOWS = ("cutover", "rollback")
 # How often, and with how many seconds between, the end of what has failed is written before the playbook is given up.
 _TRIES, _PAUSE = 5, 1.0
 
@@ -202,8 +205,11 @@ class CallbackModule(CallbackBase):
             except (BasculeError, OSError) as error:
                 self._display.warning(f"The end of {host} could not be written down: {error}")
                 time.sleep(_PAUSE)
-        self._display.warning("Nobody can be told that it failed: the playbook ends here. status says where it stands.")
-        signal.raise_signal(signal.SIGINT)
+        if self._active[host].phase in WINDOWS and self._active[host].verb in VERBS:
+            self._display.warning(
+                "Others wait for it and cannot be told: the playbook ends here. status says where it stands."
+            )
+            signal.raise_signal(signal.SIGINT)
 
     def _end_failed(self, only: str = "") -> None:
         """Write the failed end of every verb that did not reach bascule_end, or of the one of this component."""

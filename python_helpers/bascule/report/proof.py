@@ -161,7 +161,9 @@ def last_proof(entries: Iterable[Mapping[str, Any]], component: str) -> tuple[Ma
     It is older than a switch; or a later one has come to no good end, whatever it had recorded until then.
     """
     facts: Mapping[str, Any] | None = None
-    stale = since = ""
+    since = ""
+    # When what speaks against it began, and why it does.
+    against: list[tuple[str, str]] = []
     # By controller and decision: two may verify side by side.
     running: dict[tuple[str, str], _Verifying] = {}
     for entry in sorted(entries, key=lambda one: str(one["time"])):
@@ -171,28 +173,30 @@ def last_proof(entries: Iterable[Mapping[str, Any]], component: str) -> tuple[Ma
         kind, verb, whose = entry["kind"], entry.get("verb"), (str(entry.get("controller")), str(entry.get("epoch")))
         mine = running.get(whose)
         if kind == "state" and data.get("event") == VERIFY and not (mine and mine.tried):
-            facts, stale, since = dict(data.get("found") or {}), "", mine.begun if mine else time
+            facts, since = dict(data.get("found") or {}), mine.begun if mine else time
             if mine:
                 mine.told = True
         elif kind == "begin" and not data.get("check_mode") and verb == "switch":
-            stale = f"it is older than the last switch, begun {time[:19]}Z"
+            against.append((time, f"it is older than the last switch, begun {time[:19]}Z"))
         elif kind == "begin" and verb == VERIFY:
             running[whose] = _Verifying(time, bool(data.get("check_mode")))
         elif kind == "end" and verb == VERIFY and mine:
             del running[whose]
+            last = f"the last one, begun {mine.begun[:19]}Z,"
             if mine.tried:
                 continue
             if data.get("result") != "ok":
-                stale = (
-                    f"the last one, begun {mine.begun[:19]}Z, has failed: {data.get('message') or 'no reason given'}"
-                )
+                against.append((mine.begun, f"{last} has failed: {data.get('message') or 'no reason given'}"))
             elif not mine.told:
-                stale = f"the last one, begun {mine.begun[:19]}Z, has recorded nothing"
-    # One that was killed is forgotten when a later one has come through.
-    ends_open = max((one.begun for one in running.values() if not one.tried and one.begun >= since), default="")
-    if ends_open:
-        stale = f"the last one, begun {ends_open[:19]}Z, has come to no end"
-    return facts, [Doubt(component, VERIFY, stale)] if facts is not None and stale else []
+                against.append((mine.begun, f"{last} has recorded nothing"))
+    against += [
+        (one.begun, f"the last one, begun {one.begun[:19]}Z, has come to no end")
+        for one in running.values()
+        if not one.tried
+    ]
+    # What began before the verification whose facts count was seen by it, or is over.
+    why = max((one for one in against if one[0] >= since), key=lambda one: one[0], default=None)
+    return facts, [Doubt(component, VERIFY, why[1])] if facts is not None and why else []
 
 
 def same_switch(component: str, facts: Mapping[str, Any] | None, opened: str) -> list[Doubt]:

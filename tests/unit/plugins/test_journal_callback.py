@@ -20,7 +20,8 @@ def callback(monkeypatch: pytest.MonkeyPatch) -> Any:
     callback_loader.add_directory(str(ROOT / "plugins/callback"))
     kind = callback_loader.get("bascule_journal", class_only=True)
     made = object.__new__(kind)
-    made._active, made._started, made._display = {"db": SimpleNamespace(failure="")}, {}, SimpleNamespace(warning=print)
+    made._active = {"db": SimpleNamespace(failure="", phase="cutover", verb="sync")}
+    made._started, made._display = {}, SimpleNamespace(warning=print)
     monkeypatch.setitem(kind._end_at_once.__globals__, "_PAUSE", 0)
     return made
 
@@ -61,6 +62,10 @@ def test_a_playbook_whose_failures_cannot_be_written_down_ends(callback: Any, mo
     monkeypatch.setattr(callback, "_end_failed", full)
     raised: list[int] = []
     monkeypatch.setattr(signal, "raise_signal", raised.append)
+    callback._active["db"].phase = "verify"
+    callback.v2_runner_on_failed(result())
+    assert raised == [], "outside of a window nobody waits for it"
+    callback._active["db"].phase = "cutover"
     callback.v2_runner_on_failed(result())
     assert raised == [signal.SIGINT]
     assert set(tried) == {"db"}

@@ -206,7 +206,9 @@ def test_what_decides_nothing_on_a_way_back_holds_up_none(world: World) -> None:
     """Figures and gates that need what is gone; a machine that is declared at another site than it was."""
     have_moved(world)
     plan = world.path / "inventory/group_vars/all/plan.yml"
-    plan.write_text(plan.read_text() + "plan_limits: {x: '{{ gone }}'}\nplan_own: '{{ gone }}'\n")
+    plan.write_text(
+        plan.read_text() + "plan_limits: {x: '{{ gone }}'}\nplan_link: '{{ gone }}'\nplan_own: '{{ gone }}'\n"
+    )
     hosts = world.path / "inventory/hosts.yml"
     hosts.write_text(hosts.read_text().replace("a-tls: {}", "a-tls: {site: x}"))
     rc, output = world.move("60_cutover.yml")

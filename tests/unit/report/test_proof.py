@@ -232,6 +232,11 @@ def test_two_verifications_side_by_side_are_told_apart() -> None:
     assert silent.why == "the last one, begun 2026-11-20T22:00:02Z, has recorded nothing"
     seen = [*both, by("b", verified(5)), by("b", entry(6, "end", "verify", **ok))]
     assert proof.last_proof(seen, "it") == (FILES, [])
+    # One that began later has failed sooner: what the other one has seen may be older.
+    sooner = [*both[:2], by("b", entry(3, "end", "verify", **failed)), by("a", verified(4)), both[3]]
+    assert "3 ADMITTED" in proof.last_proof(sooner, "it")[1][0].why
+    switched = [*both[:1], entry(2, "begin", "switch"), by("a", verified(3)), both[3]]
+    assert "older than the last switch" in proof.last_proof(switched, "it")[1][0].why
     # One that was killed is forgotten when a later one has come through.
     killed = [by("a", entry(1, "begin", "verify")), by("b", entry(2, "begin", "verify")), by("b", verified(3))]
     assert proof.last_proof([*killed, by("b", entry(4, "end", "verify", **ok))], "it") == (FILES, [])
