@@ -195,7 +195,7 @@ def last_proof(entries: Iterable[Mapping[str, Any]], component: str) -> tuple[Ma
         if not one.tried
     ]
     # What began before the verification whose facts count was seen by it, or is over.
-    why = max((one for one in against if one[0] >= since), key=lambda one: one[0], default=None)
+    why = max((one for one in against if one[0] >= since), default=None)
     return facts, [Doubt(component, VERIFY, why[1])] if facts is not None and why else []
 
 

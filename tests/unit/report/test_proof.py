@@ -237,6 +237,15 @@ def test_two_verifications_side_by_side_are_told_apart() -> None:
     assert "3 ADMITTED" in proof.last_proof(sooner, "it")[1][0].why
     switched = [*both[:1], entry(2, "begin", "switch"), by("a", verified(3)), both[3]]
     assert "older than the last switch" in proof.last_proof(switched, "it")[1][0].why
+    # By controller and by decision: one of the two is not enough.
+    for other in ({"controller": "a", "epoch": "e-b"}, {"controller": "b", "epoch": "e-a"}):
+        mixed = [both[0], {**both[1], **other}, *both[2:], {**entry(5, "end", "verify", **failed), **other}]
+        assert "3 ADMITTED" in proof.last_proof(mixed, "it")[1][0].why
+    # Of several reasons the last one is told.
+    late = [*both, by("b", entry(5, "end", "verify", **failed)), entry(6, "begin", "switch")]
+    assert "begun 2026-11-20T22:00:06Z" in proof.last_proof(late, "it")[1][0].why
+    late = [both[0], entry(2, "begin", "switch"), by("b", entry(3, "begin", "verify")), *both[2:]]
+    assert "begun 2026-11-20T22:00:03Z, has come to no end" in proof.last_proof(late, "it")[1][0].why
     # One that was killed is forgotten when a later one has come through.
     killed = [by("a", entry(1, "begin", "verify")), by("b", entry(2, "begin", "verify")), by("b", verified(3))]
     assert proof.last_proof([*killed, by("b", entry(4, "end", "verify", **ok))], "it") == (FILES, [])
