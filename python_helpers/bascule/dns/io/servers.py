@@ -178,7 +178,8 @@ def _try(view: ServerView, those: Sequence[RRset | None], zone: str, key: Key, p
         else:
             name, rdatas = dns.name.from_text(rrset.name), _rdatas(rrset)
             message.present(name, *rdatas)
-            message.delete(name, _foreign(rrset, rdatas))
+            for value in _foreign(rrset, rdatas)[:1]:
+                message.delete(name, value)
     try:
         code = dns.query.tcp(message, view.address, timeout=timeout, port=port).rcode()
     except dns.tsig.PeerBadKey:
@@ -186,10 +187,10 @@ def _try(view: ServerView, those: Sequence[RRset | None], zone: str, key: Key, p
     return "" if code == dns.rcode.NOERROR else dns.rcode.to_text(code)
 
 
-def _foreign(rrset: RRset, held: Sequence[dns.rdata.Rdata]) -> dns.rdata.Rdata:
-    """Return a value of the record's type that it does not hold, whatever the case of its letters."""
+def _foreign(rrset: RRset, held: Sequence[dns.rdata.Rdata]) -> list[dns.rdata.Rdata]:
+    """Return values of the record's type that it does not hold, whatever the case of its letters."""
     values = [dns.rdata.from_text("IN", rrset.type, text) for text in _FOREIGN[rrset.type]]
-    return next(value for value in values if value not in held)
+    return [value for value in values if value not in held]
 
 
 def _require_state(message: dns.update.UpdateMessage, own: dns.name.Name, text: str | None) -> None:
