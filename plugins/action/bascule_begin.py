@@ -109,10 +109,11 @@ class ActionModule(ControllerAction):
         targets = {} if self.check_mode else scope.journal_targets()
         warnings = journal.start(targets, scope.about_run(about.phase, self.check_mode))
         if args["waits"]:
+            # Stops as well when what it waits for has failed in this playbook.
             waiting.wait(journal, about, scope)
-        refuse_after_failure(
-            about.component, what, journal.own(), context.dependencies(scope.components, scope.hostvars)
-        )
+        else:
+            depends_on = context.dependencies(scope.components, scope.hostvars)
+            refuse_after_failure(about.component, what, journal.own(), depends_on)
         journal_entry(
             journal,
             "begin",
