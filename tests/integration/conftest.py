@@ -11,7 +11,10 @@ import pytest
 from client.setting import read_setting
 from client.watchers import Watchers
 
-from tests.integration.playbooks import ROOT, Controller
+# What a step has found stands in the message of a test that fails, so it is registered before it is imported.
+pytest.register_assert_rewrite("tests.integration.steps")
+
+from tests.integration.playbooks import ROOT, Controller  # noqa: E402
 
 LAB = [sys.executable, str(ROOT / "tests" / "lab" / "lab.py")]
 
