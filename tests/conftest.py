@@ -14,7 +14,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
+import pytest
 from hypothesis import HealthCheck, settings
+
+# What a step has found stands in the message of a test that fails: registered before anybody imports it.
+pytest.register_assert_rewrite("tests.integration.steps")
 
 # A law holds however busy the machine is that tries it.
 settings.register_profile("bascule", deadline=None, suppress_health_check=[HealthCheck.too_slow])

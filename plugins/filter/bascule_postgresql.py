@@ -37,6 +37,7 @@ def bascule_postgresql_decide(source: Mapping[str, Any], to: Mapping[str, Any]) 
     except BasculeError as error:
         raise AnsibleFilterError(error.message()) from error
     active = leader or a.name
+    primary, standby = (source, to) if active == a.name else (to, source)
     return {
         "leader": leader or "",
         "active": active,
@@ -44,6 +45,7 @@ def bascule_postgresql_decide(source: Mapping[str, Any], to: Mapping[str, Any]) 
         "follows": follows,
         "caught_up": decisions.caught_up(source, to),
         "lag_unasked": lag_unasked,
+        "why_silent": decisions.why_silent(primary, standby),
     }
 
 

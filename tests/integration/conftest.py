@@ -11,10 +11,7 @@ import pytest
 from client.setting import read_setting
 from client.watchers import Watchers
 
-# What a step has found stands in the message of a test that fails, so it is registered before it is imported.
-pytest.register_assert_rewrite("tests.integration.steps")
-
-from tests.integration.playbooks import ROOT, Controller  # noqa: E402
+from tests.integration.playbooks import ROOT, Controller
 
 LAB = [sys.executable, str(ROOT / "tests" / "lab" / "lab.py")]
 

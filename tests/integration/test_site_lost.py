@@ -144,6 +144,15 @@ def test_a_dead_host_stops_a_cutover_before_anybody_is_shut_out(first: Controlle
         faults.start("db-tls")
 
 
+def test_a_standby_whose_host_has_booted_is_named_with_the_command_that_helps(first: Controller) -> None:
+    refused = first.run("cutover")
+    assert refused.status != 0
+    assert "PostgreSQL of db-tls does not run" in refused.output, refused.output[-4000:]
+    assert "playbooks/30_sync.yml --limit accounts_db" in refused.output
+    is_served_from(SOURCE)
+    first.succeed("sync", "--limit", "accounts_db")
+
+
 def test_a_host_that_dies_after_the_freeze_leaves_one_command_to_serve_again(first: Controller) -> None:
     kill_when(first, "cutover", sync_of_the_database_begins)
     faults.kill("db-tls")
@@ -157,6 +166,7 @@ def test_a_host_that_dies_after_the_freeze_leaves_one_command_to_serve_again(fir
         faults.start("db-tls")
     first.succeed("rollback")
     is_active_at(first, "Montpellier")
+    first.succeed("sync")
 
 
 def test_the_target_is_lost_after_the_move(first: Controller) -> None:

@@ -155,6 +155,26 @@ def lag_unasked(source: Side, to: Side) -> str:
     return ""
 
 
+def why_silent(primary: Mapping[str, Any], standby: Mapping[str, Any]) -> str:
+    """Return why no lag can be had, by what was read of both sides; nothing when both say that the standby streams.
+
+    Of sides that were not prepared nothing is said here: they have no standby yet.
+    """
+    seen = primary.get("standby") or {}
+    if not (primary.get("prepared") and standby.get("prepared")):
+        return ""
+    if standby.get("streaming") and seen.get("state") == "streaming":
+        return ""
+    if not standby.get("running"):
+        return (
+            f"PostgreSQL of {standby['side']} does not run: once closed it is started by Bascule alone, "
+            "so not when its host boots"
+        )
+    if not standby.get("streaming"):
+        return f"the standby at {standby['side']} runs and receives nothing from {primary['side']}"
+    return f"{primary['side']} knows of no standby that streams (it says {seen.get('state') or 'nothing'})"
+
+
 # Let the closed side follow, or the whole of a switch.
 FOLLOW, WHOLE = "follow", "switch"
 

@@ -150,6 +150,30 @@ def test_the_lag_is_asked_for_those_who_are_served(source: Side, to: Side, why: 
     assert (why in decisions.lag_unasked(source, to)) if why else decisions.lag_unasked(source, to) == ""
 
 
+STREAMS = {"side": "a", "prepared": True, "standby": {"state": "streaming"}}
+STANDBY = {"side": "b", "prepared": True, "running": True, "streaming": True}
+
+
+@pytest.mark.parametrize(
+    ("primary", "standby", "why"),
+    [
+        ({}, {}, ""),
+        # The host has booted: nobody has started the closed side again.
+        ({"standby": None}, {"running": False, "streaming": False}, "PostgreSQL of b does not run"),
+        ({"standby": None}, {"streaming": False}, "the standby at b runs and receives nothing from a"),
+        ({"standby": None}, {}, "a knows of no standby that streams (it says nothing)"),
+        ({"standby": {"state": "catchup"}}, {}, "(it says catchup)"),
+        ({"prepared": False, "standby": None}, {"running": False, "streaming": False}, ""),
+        ({"standby": None}, {"prepared": False, "running": False, "streaming": False}, ""),
+    ],
+)
+def test_a_standby_that_says_no_lag_is_named_with_the_reason(
+    primary: dict[str, Any], standby: dict[str, Any], why: str
+) -> None:
+    said = decisions.why_silent({**STREAMS, **primary}, {**STANDBY, **standby})
+    assert (why in said) if why else said == ""
+
+
 @pytest.mark.parametrize("status", [rule.OPEN, rule.CLOSING, rule.OPENING])
 def test_a_side_is_never_open_beside_another(status: str) -> None:
     """An open side whose other side is not closed is an error."""
