@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -203,3 +204,36 @@ def test_a_policy_that_names_records_is_told_by_them(tmp_path: Path) -> None:
         said = io_dns.refusal(read(server), real.ZONE, KEY, port=server.port)
         assert said.startswith("ns-a takes no update of both.example.org./A, six.example.org./AAAA")
         assert "_bascule.example.org./TXT signed with the key bascule (REFUSED)" in said
+
+
+def test_a_hidden_primary_is_told_and_its_secondary_is_asked(tmp_path: Path) -> None:
+    """BIND: the audit tells a secondary from the primary, and looks at both; the update reaches both."""
+    hidden, seen = "127.0.0.11", "127.0.0.12"
+    with (
+        serve("bind", tmp_path, address=hidden, notify=seen) as primary,
+        serve("bind", tmp_path, address=seen, port=primary.port, primary=hidden) as secondary,
+    ):
+        view = read(secondary, "ns-b")
+        said = io_dns.refusal(view, real.ZONE, KEY, port=secondary.port)
+        assert "ns-b takes no update signed with the key bascule" in said
+        assert "where it is a secondary (its SOA names ns1.example.org. as the primary)" in said
+        prepare(primary)
+        move(primary, "ns-b")
+        deadline = time.monotonic() + 20
+        while planner.wrong_answers(ZONE, view, "ns-b") and time.monotonic() < deadline:
+            time.sleep(0.1)
+            view = read(secondary, "ns-b")
+        assert planner.wrong_answers(ZONE, view, "ns-b") == []
+        assert planner.behind(planner.survey(ZONE, [read(primary)]), [view]) == []
+
+
+def test_a_secondary_that_forwards_updates_is_said_to_be_none(tmp_path: Path) -> None:
+    """BIND answers as the primary does: only that both name one primary tells."""
+    hidden, seen = "127.0.0.13", "127.0.0.14"
+    with (
+        serve("bind", tmp_path, address=hidden, notify=seen) as primary,
+        serve("bind", tmp_path, address=seen, port=primary.port, primary=hidden, forward=True) as secondary,
+    ):
+        views = [read(primary), read(secondary, "ns-b")]
+        assert [io_dns.refusal(view, real.ZONE, KEY, port=primary.port) for view in views] == ["", ""]
+        assert len(planner.one_primary(views)) == 1

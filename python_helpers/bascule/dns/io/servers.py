@@ -178,8 +178,8 @@ def _overtaken(view: ServerView, those: Sequence[RRset], said: str, zone: str, p
         return f"{view.host} changed while it was asked ({said}): audit again"
     names = ", ".join(f"{one.name}/{one.type}" for one in own)
     return (
-        f"{view.host} keeps {names} in a spelling of its own and compares it by its letters ({said}): write it there as "
-        f"{'; '.join(line for one in own for line in one.lines())}"
+        f"{view.host} keeps {names} in a spelling of its own and compares it by its letters ({said}): write it "
+        f"there as {'; '.join(line for one in own for line in one.lines())}"
     )
 
 
