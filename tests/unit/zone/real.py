@@ -59,16 +59,16 @@ def program(kind: str) -> str:
     return shutil.which(PROGRAMS[kind], path="/usr/sbin:/usr/bin:/usr/local/sbin") or ""
 
 
-def free_port(address: str = "127.0.0.1") -> int:
+def free_port() -> int:
     """Return a port at which neither UDP nor TCP is served."""
     while True:
         with (
             socket.socket(socket.AF_INET, socket.SOCK_STREAM) as tcp,
             socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp,
         ):
-            tcp.bind((address, 0))
+            tcp.bind(("127.0.0.1", 0))
             with suppress(OSError):
-                udp.bind((address, tcp.getsockname()[1]))
+                udp.bind(("127.0.0.1", tcp.getsockname()[1]))
                 return int(tcp.getsockname()[1])
 
 
@@ -77,22 +77,21 @@ def serving(
     kind: str,
     folder: Path,
     *,
-    address: str = "127.0.0.1",
     port: int = 0,
     names: str = "ANY",
     signed: bool = False,
-    primary: str = "",
+    primary: int = 0,
     forward: bool = False,
-    notify: str = "",
+    notify: int = 0,
     text: str = TEXT,
 ) -> Iterator[Running]:
     """Serve the zone by one server until the block ends.
 
-    names: BIND's update policy for the key, `zonesub ANY` where it says ANY. primary: the address of which the server
-    is a secondary. forward: a secondary hands updates on. notify: the secondary that is told of a change.
+    names: BIND's update policy for the key, `zonesub ANY` where it says ANY. primary: the port of which the server is
+    a secondary. forward: a secondary hands updates on. notify: the port of the secondary that is told of a change.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    running = Running(kind, address, port or free_port(address), folder)
+    running = Running(kind, "127.0.0.1", port or free_port(), folder)
     (folder / "zone").write_text(text)
     if kind == "bind":
         command = _bind(running, names, signed, primary, forward, notify)
@@ -138,21 +137,21 @@ def _still(running: Running) -> bool:
     return serials[0] == serials[1]
 
 
-def _bind(running: Running, names: str, signed: bool, primary: str, forward: bool, notify: str) -> list[str]:
+def _bind(running: Running, names: str, signed: bool, primary: int, forward: bool, notify: int) -> list[str]:
     folder = running.folder
     policy = "grant bascule zonesub ANY;" if names == "ANY" else names
     own = f'type primary; file "{folder}/zone"; update-policy {{ {policy} }};'
     if signed:
         own += f' dnssec-policy default; inline-signing yes; key-directory "{folder}";'
     if primary:
-        own = f'type secondary; file "{folder}/copy"; primaries {{ {primary} port {running.port}; }};'
+        own = f'type secondary; file "{folder}/copy"; primaries {{ {running.address} port {primary}; }};'
         own += " allow-update-forwarding { any; };" if forward else ""
     if notify:
-        own += f" notify explicit; also-notify {{ {notify} port {running.port}; }};"
+        own += f" notify explicit; also-notify {{ {running.address} port {notify}; }};"
     (folder / "named.conf").write_text(
         f"""options {{ directory "{folder}"; listen-on port {running.port} {{ {running.address}; }};
   listen-on-v6 {{ none; }}; pid-file none; session-keyfile "{folder}/session.key"; recursion no; dnssec-validation no;
-  allow-transfer {{ any; }}; notify-source {running.address}; transfer-source {running.address};
+  allow-transfer {{ any; }};
   managed-keys-directory "{folder}"; empty-zones-enable no; minimal-responses no; }};
 controls {{ }};
 key "bascule" {{ algorithm hmac-sha256; secret "{SECRET}"; }};

@@ -164,7 +164,7 @@ def serve(kind: str, tmp_path: Path, **more: Any) -> AbstractContextManager[Runn
     """Run one server, or skip by its name."""
     if not real.program(kind):
         pytest.skip(f"{real.PROGRAMS[kind]} is not installed here")
-    return real.serving(kind, tmp_path / str(more.get("address", kind)), **more)
+    return real.serving(kind, tmp_path / str(more.get("port", kind)), **more)
 
 
 def test_a_spelling_that_a_server_compares_by_its_letters_is_named(tmp_path: Path) -> None:
@@ -208,10 +208,10 @@ def test_a_policy_that_names_records_is_told_by_them(tmp_path: Path) -> None:
 
 def test_a_hidden_primary_is_told_and_its_secondary_is_asked(tmp_path: Path) -> None:
     """BIND: the audit tells a secondary from the primary, and looks at both; the update reaches both."""
-    hidden, seen = "127.0.0.11", "127.0.0.12"
+    hidden, seen = real.free_port(), real.free_port()
     with (
-        serve("bind", tmp_path, address=hidden, notify=seen) as primary,
-        serve("bind", tmp_path, address=seen, port=primary.port, primary=hidden) as secondary,
+        serve("bind", tmp_path, port=hidden, notify=seen) as primary,
+        serve("bind", tmp_path, port=seen, primary=hidden) as secondary,
     ):
         view = read(secondary, "ns-b")
         said = io_dns.refusal(view, real.ZONE, KEY, port=secondary.port)
@@ -229,11 +229,13 @@ def test_a_hidden_primary_is_told_and_its_secondary_is_asked(tmp_path: Path) -> 
 
 def test_a_secondary_that_forwards_updates_is_said_to_be_none(tmp_path: Path) -> None:
     """BIND answers as the primary does: only that both name one primary tells."""
-    hidden, seen = "127.0.0.13", "127.0.0.14"
+    hidden, seen = real.free_port(), real.free_port()
     with (
-        serve("bind", tmp_path, address=hidden, notify=seen) as primary,
-        serve("bind", tmp_path, address=seen, port=primary.port, primary=hidden, forward=True) as secondary,
+        serve("bind", tmp_path, port=hidden, notify=seen) as primary,
+        serve("bind", tmp_path, port=seen, primary=hidden, forward=True) as secondary,
     ):
         views = [read(primary), read(secondary, "ns-b")]
-        assert [io_dns.refusal(view, real.ZONE, KEY, port=primary.port) for view in views] == ["", ""]
+        assert [
+            io_dns.refusal(view, real.ZONE, KEY, port=port) for view, port in zip(views, (hidden, seen), strict=True)
+        ] == ["", ""]
         assert len(planner.one_primary(views)) == 1
