@@ -229,9 +229,10 @@ class ActionModule(ControllerAction):
                 asked_here = len(args["servers"]) + len(args["secondaries"])
                 for text in planner.unlisted(names, asked_here) + planner.one_primary(found.answering):
                     display.warning(text)
-                result["wrong"] += [
-                    why for view in found.answering if (why := io_dns.refusal(view, zone.name, key, args["port"]))
-                ]
+                for view in found.answering:
+                    why = io_dns.refusal(view, zone.name, key, args["port"])
+                    result["wrong"] += [why] if why else []
+                    result["wrong"] += io_dns.homeless(view, zone.name, records, args["port"], args["timeout"])
             return result
         if self.check_mode and args["verb"] != "prepare" and not apply.look(zone, list(args["servers"]), read).newest:
             return {

@@ -18,8 +18,9 @@ from ansible.utils.vars import load_extra_vars
 from ..errors import JournalError, PlanError
 from ..run import preflight
 from ..run.claims import Claimant
+from ..run.components import upstream
 from ..run.preflight import Declared, Finding
-from ..run.verbs import BACK, FORWARD, VERBS
+from ..run.verbs import BACK, FORWARD, POINTING, VERBS
 from ..system.io import remote, storage
 from ..system.ssh import TRY
 from .action import Scope, plain
@@ -172,7 +173,13 @@ class Gathered:
             for verb in VERBS
             if not any(storage.is_file(directory / "tasks" / f"{verb}{suffix}") for suffix in (".yml", ".yaml"))
         ]
-        return Declared(name, role, sides, values, options, faults, lacking)
+        return Declared(name, role, sides, values, options, faults, lacking, self._beside(name))
+
+    def _beside(self, name: str) -> list[str]:
+        """Return the components that are no names, where this one depends on none of them."""
+        others = [other for other, raw in self._raw.items() if str(raw["component_role"]) not in POINTING]
+        depends = {other: [str(one) for one in raw.get("depends_on") or ()] for other, raw in self._raw.items()}
+        return [] if upstream(name, depends) & set(others) else others
 
     def _templated(
         self, names: list[str], variables: Mapping[str, Any], options: Mapping[str, Mapping[str, Any]]

@@ -86,6 +86,7 @@ class Declared:
     options: the role's argument specs by variable.
     faults: why a variable has no value that could be used, by variable.
     lacking: the verbs for which the role has no file.
+    beside: the components of the plan that are no names, where this one depends on none of them.
     """
 
     name: str
@@ -95,6 +96,7 @@ class Declared:
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     faults: Mapping[str, str] = field(default_factory=dict)
     lacking: Collection[str] = ()
+    beside: Collection[str] = ()
 
 
 def skips(phase: str, role: str) -> bool:
@@ -128,6 +130,7 @@ def findings(
     for one in taking_part:
         found += side_findings(one, plan, sites)
         found += verb_findings(one, phase)
+        found += order_findings(one)
         found += option_findings(one)
         found += table_findings(one)
     return found if phase in WAYS_BACK else found + duplicates(claimed, {one.name for one in taking_part})
@@ -250,6 +253,14 @@ def verb_findings(one: Declared, phase: str) -> list[Finding]:
     lacking = ", ".join(verb for verb in PHASES[phase] if verb in one.lacking)
     expected, found = "a role with a task file for each verb", f"{one.role} with none for {lacking}"
     return [Finding(one.name, "component_role", expected, found)] if lacking else []
+
+
+def order_findings(one: Declared) -> list[Finding]:
+    """Name what only points to a site and waits for nobody: it would move though nothing was switched."""
+    if one.role not in POINTING or not one.beside:
+        return []
+    expected = f"what has to be open before it moves, out of {', '.join(sorted(one.beside))}"
+    return [Finding(one.name, "depends_on", expected, "nothing: it would move though nothing was switched")]
 
 
 def option_findings(one: Declared) -> list[Finding]:

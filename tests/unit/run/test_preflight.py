@@ -299,6 +299,18 @@ def test_a_way_back_is_held_up_by_nothing_that_it_does_not_use() -> None:
     assert len(judged(phase="rollback", plan={**PLAN, "plan_sites": {}, "plan_journal_hosts": {}})) == 4
 
 
+def test_names_wait_for_something_that_is_there() -> None:
+    """Alone in a plan they wait for nobody, as only they move."""
+    names = {"role": "dns_switchover", "name": "names"}
+    assert judged(**names) == []
+    assert judged(beside=["tree", "db"], **names) == [
+        "names: depends_on: expected what has to be open before it moves, out of db, tree; found nothing: it would move"
+        " though nothing was switched"
+    ]
+    assert judged(beside=["tree", "db"], phase="rollback", **names) == [], "it holds up no way back"
+    assert judged(beside=["db"]) == [], "what moves by itself may depend on nothing"
+
+
 def test_all_findings_are_one_message() -> None:
     found = [
         Finding("plan", "plan_name", "a name", "nothing", "plan.yml:3"),

@@ -43,6 +43,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setattr(io_dns, "read_server", lambda host, *_, **__: made.read(host))
     monkeypatch.setattr(io_dns, "name_servers", lambda *_: made.names)
     monkeypatch.setattr(io_dns, "refusal", lambda view, *_: made.refusals.get(view.host, ""))
+    monkeypatch.setattr(io_dns, "homeless", lambda view, *_: made.homeless.get(view.host, []))
     monkeypatch.setattr(io_dns, "apply", lambda change, *_, **__: made.write(change))
     resolver = ServerView("resolver", "192.0.2.80", rrsets=made.servers["ns-a"].rrsets)
     monkeypatch.setattr(io_dns, "read_resolver", lambda *_, **__: resolver)
@@ -127,7 +128,9 @@ def test_the_audit_tells_primaries_from_secondaries(world: World) -> None:
     """Seen: a secondary in the list stopped the window, and the key was blamed."""
     assert act("audit")["wrong"] == []
     world.refusals["ns-b"] = "ns-b takes no update"
-    assert act("audit")["wrong"] == ["ns-b takes no update"]
+    world.homeless["ns-a"] = ["ns-a: a mail host has no address"]
+    assert act("audit")["wrong"] == ["ns-a: a mail host has no address", "ns-b takes no update"]
+    world.homeless.clear()
     assert act("look")["wrong"] == []
     assert world.servers["ns-a"].updates == []
     world.servers["ns-b"].up = False

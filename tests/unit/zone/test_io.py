@@ -45,6 +45,8 @@ class Zone:
             ("www.example.org.", "CNAME"): "www.example.org. 60 IN CNAME Entrance-A.example.org.",
         }
         self.rcode = dns.rcode.NOERROR
+        # What updates are answered with.
+        self.update_rcode: int = dns.rcode.NOERROR
         self.flags = dns.flags.AA
         self.updates: list[dns.update.UpdateMessage] = []
         # The names that the key may update; None is all.
@@ -57,6 +59,8 @@ class Zone:
         response.flags |= self.flags
         response.set_rcode(self.rcode)
         if isinstance(message, dns.update.UpdateMessage):
+            if self.update_rcode:
+                response.set_rcode(dns.rcode.Rcode(self.update_rcode))
             if not message.had_tsig:
                 response.set_rcode(dns.rcode.REFUSED)
             if self.allowed is not None and {rrset.name.to_text() for rrset in message.update} - self.allowed:
@@ -238,8 +242,11 @@ def test_what_a_key_may_not_update_is_named(zone: Zone, port: int) -> None:
 
 def test_a_server_that_changes_while_it_is_asked_is_no_secondary(zone: Zone, port: int) -> None:
     view = read(port)
-    zone.rcode = dns.rcode.NXRRSET
+    zone.update_rcode = dns.rcode.NXRRSET
+    zone.answers["courses.example.org.", "A"] = "courses.example.org. 300 IN A 192.0.2.9"
     assert refusal(port, view) == "ns-a changed while it was asked (NXRRSET): audit again"
+    zone.rcode = dns.rcode.SERVFAIL
+    assert "ns-a does not answer any more (127.0.0.1 answers SERVFAIL" in refusal(port, view)
 
 
 @pytest.mark.parametrize(

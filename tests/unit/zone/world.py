@@ -63,6 +63,8 @@ class World:
         self.names = ["ns-a.example.org.", "ns-b.example.org."]
         # Why a server would take no update.
         self.refusals: dict[str, str] = {}
+        # Mail hosts without an address at a server.
+        self.homeless: dict[str, list[str]] = {}
 
     def read(self, host: str) -> ServerView:
         """Ask one."""

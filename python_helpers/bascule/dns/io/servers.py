@@ -27,19 +27,21 @@ from ..records import Record, RRset, ServerView, normal_value, state_name
 from ..state import split_text
 
 STATE_TTL = 0
-# Values that no record of a service has, two of each type: a record may hold one.
+# Values that no record of a service has, as many of each type as are needed: a record may hold some.
 _FOREIGN = {
-    "A": ("192.0.2.1", "192.0.2.2"),
-    "AAAA": ("2001:db8::1", "2001:db8::2"),
-    "CNAME": ("a.bascule.invalid.", "b.bascule.invalid."),
-    "PTR": ("a.bascule.invalid.", "b.bascule.invalid."),
-    "MX": ("65535 a.bascule.invalid.", "65535 b.bascule.invalid."),
-    "SRV": ("65535 0 1 a.bascule.invalid.", "65535 0 1 b.bascule.invalid."),
-    "TXT": ('"bascule: a"', '"bascule: b"'),
-    "CAA": ('0 issue "a.bascule.invalid"', '0 issue "b.bascule.invalid"'),
+    "A": "192.0.2.{}",
+    "AAAA": "2001:db8::{}",
+    "CNAME": "a{}.bascule.invalid.",
+    "PTR": "a{}.bascule.invalid.",
+    "MX": "65535 a{}.bascule.invalid.",
+    "SRV": "65535 0 1 a{}.bascule.invalid.",
+    "TXT": '"bascule: {}"',
+    "CAA": '0 issue "a{}.bascule.invalid"',
 }
 # Knot says so of a key that it knows, too, where it may not update what was sent.
 _BAD_KEY = "BADKEY"
+# PowerDNS answers so where it does not know the key.
+_UNSIGNED = "an answer without a signature"
 # What a prerequisite that does not hold is answered with.
 _CHANGED = (dns.rcode.NXRRSET, dns.rcode.YXRRSET, dns.rcode.NXDOMAIN, dns.rcode.YXDOMAIN)
 
@@ -151,19 +153,67 @@ def refusal(view: ServerView, zone: str, key: Key, port: int = 53, timeout: floa
         why = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         return f"{host} does not answer an update ({why})"
     if said in map(dns.rcode.to_text, _CHANGED):
-        return f"{host} changed while it was asked ({said}): audit again"
+        return _overtaken(view, [one for one in refused if one], said, zone, port, timeout)
     if 0 < len(refused) < len(everything):
         names = ", ".join(f"{one.name}/{one.type}" if one else f"{state_name(zone)}/TXT" for one in refused)
         return (
             f"{host} takes no update of {names} signed with the key {key.name} ({said}): let the key update them there"
         )
-    if said == _BAD_KEY:
+    if said in (_BAD_KEY, _UNSIGNED):
         return f"{host} does not know the key {key.name}, or lets it update nothing ({said})"
     return (
         f"{host} takes no update signed with the key {key.name} ({said}): where it is a secondary (its SOA names "
         f"{view.primary} as the primary), it belongs into dns_switchover_secondaries; else let the key update the zone "
         "there"
     )
+
+
+def _overtaken(view: ServerView, those: Sequence[RRset], said: str, zone: str, port: int, timeout: float) -> str:
+    """Say why a server calls records another than it has just told: they changed, or it compares them by letters."""
+    try:
+        own = [one for one in those if _values(view.address, port, zone, one.name, one.type, timeout) == one.values]
+    except DnsError as error:
+        return f"{view.host} does not answer any more ({error.found})"
+    if not own or own != those:
+        return f"{view.host} changed while it was asked ({said}): audit again"
+    names = ", ".join(f"{one.name}/{one.type}" for one in own)
+    return (
+        f"{view.host} keeps {names} in a spelling of its own and compares it by its letters ({said}): write it "
+        f"there as {'; '.join(line for one in own for line in one.lines())}"
+    )
+
+
+def _values(address: str, port: int, zone: str, name: str, kind: str, timeout: float) -> frozenset[str]:
+    """Ask an authoritative server for one record set and return its values in one spelling."""
+    rrset = _ask(address, port, name, kind, timeout, authoritative=True)
+    return frozenset(normal_value(kind, item.to_text(), zone) for item in rrset or ())
+
+
+def homeless(view: ServerView, zone: str, records: Sequence[Record], port: int = 53, timeout: float = 2.0) -> list[str]:
+    """Name the mail hosts in the zone that have no address of their own: BIND refuses an update that points to one.
+
+    Both sides' values are looked at; a host whose address is one of the records that move has one on either side.
+    """
+    origin = dns.name.from_text(zone)
+    moving = {record.name for record in records if record.type in ("A", "AAAA")}
+    found = []
+    for record in (one for one in records if one.type == "MX"):
+        for side, values in sorted(record.values.items()):
+            for host in sorted(value.split()[-1] for value in values):
+                name = dns.name.from_text(host)
+                if host in moving or name == dns.name.root or not name.is_subdomain(origin):
+                    continue
+                try:
+                    if any(_values(view.address, port, zone, host, kind, timeout) for kind in ("A", "AAAA")):
+                        continue
+                except DnsError as error:
+                    found.append(f"{view.host}: {error.found or error.expected}")
+                    continue
+                found.append(
+                    f"{view.host}: {record.key} names {host} for {side}, which has no address there (or is an alias): "
+                    "mail could not get there, and BIND refuses such an update"
+                )
+    return found
 
 
 def _try(view: ServerView, those: Sequence[RRset | None], zone: str, key: Key, port: int, timeout: float) -> str:
@@ -178,19 +228,20 @@ def _try(view: ServerView, those: Sequence[RRset | None], zone: str, key: Key, p
         else:
             name, rdatas = dns.name.from_text(rrset.name), _rdatas(rrset)
             message.present(name, *rdatas)
-            for value in _foreign(rrset, rdatas)[:1]:
-                message.delete(name, value)
+            message.delete(name, _foreign(rrset.type, rdatas))
     try:
         code = dns.query.tcp(message, view.address, timeout=timeout, port=port).rcode()
     except dns.tsig.PeerBadKey:
         return _BAD_KEY
+    except dns.exception.FormError:
+        return _UNSIGNED
     return "" if code == dns.rcode.NOERROR else dns.rcode.to_text(code)
 
 
-def _foreign(rrset: RRset, held: Sequence[dns.rdata.Rdata]) -> list[dns.rdata.Rdata]:
-    """Return values of the record's type that it does not hold, whatever the case of its letters."""
-    values = [dns.rdata.from_text("IN", rrset.type, text) for text in _FOREIGN[rrset.type]]
-    return [value for value in values if value not in held]
+def _foreign(kind: str, held: Sequence[dns.rdata.Rdata]) -> dns.rdata.Rdata:
+    """Return a value of the record's type that it does not hold, whatever the case of its letters."""
+    some = (dns.rdata.from_text("IN", kind, _FOREIGN[kind].format(number)) for number in range(1, len(held) + 2))
+    return next(value for value in some if value not in held)
 
 
 def _require_state(message: dns.update.UpdateMessage, own: dns.name.Name, text: str | None) -> None:
@@ -222,7 +273,10 @@ def _message(change: Change, zone: str, key: Key) -> dns.update.UpdateMessage:
     for rrset in change.before:
         message.present(dns.name.from_text(rrset.name), *_rdatas(rrset))
     for rrset in change.after:
-        message.replace(dns.name.from_text(rrset.name), rrset.ttl, *_rdatas(rrset))
+        # A CNAME that is added takes the place of the one before (RFC 2136, 3.4.2.2). One that is removed first may not
+        # come again: Knot 3.2 ignores it beside the signatures of a signed zone, and the name is gone.
+        put = message.add if rrset.type == "CNAME" else message.replace
+        put(dns.name.from_text(rrset.name), rrset.ttl, *_rdatas(rrset))
     message.replace(own, STATE_TTL, _txt(change.state_after))
     return message
 
