@@ -20,15 +20,15 @@ description:
 options:
   disks:
     description:
-      - The disks, each with C(name) and C(path); C(format) and C(volid) as the API states them, and C(length), the bytes
-        that are compared, where a volume may be larger than its disk.
+      - The disks, each with C(name) and C(path); C(format) and C(volid) as the API states them, and C(length), the
+        bytes that are compared, where a volume may be larger than its disk.
     type: list
     elements: dict
     required: true
   stamp:
     description:
-      - Return a stamp of the disks' state instead of their digests. Of a file it is size and time of change; a device is
-        read for it.
+      - Return a stamp of the disks' state instead of their digests. Of a file it is size and time of change; a device
+        is read for it.
     type: bool
     default: false
   begin:

@@ -36,7 +36,7 @@ def ready(source: Guest, target: Guest, left: View, entered: View, way: str) -> 
     if way in (decisions.DELTA, decisions.WARM) and entered.guard.status == guard.CLOSED:
         mapped = {*source.side.overrides, *target.side.overrides}
         names = (left.machine, entered.machine)
-        disks = prepare.disks_differ(left, entered)
+        disks = prepare.disks_differ(left, entered, exact=way == decisions.DELTA)
         refusals += [f"the passive guest {entered.vmid} at {entered.machine}: {w}" for w in prepare.loose(entered)]
         refusals += [
             f"disk {line}: remove the guest {target.side.vmid} at {entered.machine} ('qm destroy {target.side.vmid}' "

@@ -1,7 +1,7 @@
 """Read the disk of a stopped guest, whatever it lies on: a file, a block device, or an image that QEMU reads.
 
-A volume of a block storage may be inactive while its guest is stopped. Proxmox's own library activates it (as `qm start`
-does: LVM, LVM-thin, ZFS, Ceph mapped by the kernel), and it is left as it was found.
+A volume of a block storage may be inactive while its guest is stopped. Proxmox's own library activates it, as it does
+for a start (LVM, LVM-thin, ZFS, Ceph mapped by the kernel), and it is left as it was found.
 """
 
 from __future__ import annotations
