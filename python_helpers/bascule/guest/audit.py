@@ -7,7 +7,7 @@ from typing import Any, Optional
 
 from ..guard import state as guard
 from . import config as guest_config
-from . import decisions, disk_kinds, forecast, preflight, prepare, storages
+from . import config_keys, decisions, disk_kinds, forecast, preflight, prepare, storages
 from .errors import ApiRefused
 from .guest import Guest
 from .observed import View, agent_enabled, unasked
@@ -88,7 +88,7 @@ def audit(
     notes += preflight.notes(source, target, config)
     if way in (decisions.ARCHIVE, decisions.WARM):
         notes += storages.spread(source, target, source_view)
-    on_devices = sum(disk.size for disk in source_view.disks if not disk_kinds.is_file(disk.path))
+    on_devices = sum(disk.size for disk in source_view.disks if not disk_kinds.lies_in_file(disk.path))
     known, assumed = forecast.measured(size, used, measured or {}, on_devices)
     expected = forecast.forecast(known)
     recommended = forecast.recommend(expected, stateless, storages.in_files(source_view))
@@ -169,7 +169,7 @@ def _movable(guest: Guest, view: View, config: Mapping[str, Any]) -> list[str]:
         refusals.append(f"{where} has no disks")
     tied = guest_config.passthrough(config)
     refusals += [f"{where}: {name} ({config[name]}) ties it to its node" for name in tied]
-    refusals += [f"{where}: {line}" for line in view.unread]
+    refusals += [f"{where}: {line}" for line in (*view.unread, *config_keys.refused(config))]
     rows = preflight.ask(guest, refusals, f"{guest.path}/snapshot") or []
     snapshots = [row["name"] for row in rows if row.get("name") != "current"]
     if snapshots:
@@ -194,7 +194,7 @@ def _room(guest: Guest, view: View, config: Mapping[str, Any], size: int, data: 
         refusals.append(f"the guest {guest.side.vmid} at {where} is managed by Proxmox HA")
     rows = preflight.ask(guest, refusals, f"nodes/{guest.side.node}/network", type="any_bridge")
     bridges = {str(row.get("iface")) for row in rows or []}
-    wanted = {guest.side.bridge or guest_config.bridge_of(net) for net in guest_config.nets(config).values()}
+    wanted = {guest.side.bridge_for(card, net) for card, net in guest_config.nets(config).items()}
     if rows is not None:
         refusals += [f"there is no bridge {name} at {where}" for name in sorted(wanted - bridges)]
     needs: dict[str, int] = {}

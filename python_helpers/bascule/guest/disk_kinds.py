@@ -20,7 +20,7 @@ def read_as(path: str, disk_format: str) -> str:
     return BLOCK if path.startswith("/dev/") else FILE
 
 
-def is_file(path: str) -> bool:
+def lies_in_file(path: str) -> bool:
     """Say whether the disk lies in a file, whatever its format."""
     return path.startswith("/") and not path.startswith("/dev/")
 
@@ -30,7 +30,7 @@ def is_kept_as_copy(volid: str, path: str) -> bool:
 
     Not on block devices; nor on btrfs, where the file lies in a subvolume that is removed with the disk.
     """
-    return is_file(path) and path.rpartition("/")[2] == volid.rpartition(":")[2].rpartition("/")[2]
+    return lies_in_file(path) and path.rpartition("/")[2] == volid.rpartition(":")[2].rpartition("/")[2]
 
 
 def compared_length(name: str, *sizes: int) -> int:

@@ -270,11 +270,11 @@ def passive_nets(guest: Guest, source: Config, home: Optional[Mapping[str, str]]
     """
     result, own = {}, guest_config.nets(home or {})
     for name, net in guest_config.nets(source).items():
-        bridge, tag = guest.side.bridge, guest.side.tag
+        bridge, tag = (guest.side.declared(option, name) for option in ("bridge", "tag"))
         if name in own:
             bridge = bridge or guest_config.bridge_of(own[name])
             tag = guest_config.tag_of(own[name]) if tag is None else tag
-        result[name] = guest_config.with_link(net, up=False, bridge=bridge or None, tag=tag)
+        result[name] = guest_config.with_link(net, up=False, bridge=bridge, tag=tag)
     return result
 
 

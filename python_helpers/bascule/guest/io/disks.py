@@ -113,7 +113,7 @@ def stamp(wanted: Sequence[Mapping[str, Any]], runner: Runner = run) -> str:
     sha = hashlib.sha256()
     for disk in wanted:
         path = str(disk["path"])
-        if disk_kinds.is_file(path):
+        if disk_kinds.lies_in_file(path):
             found = os.stat(path)
             sha.update(f"{path} {found.st_ino} {found.st_size} {found.st_mtime_ns}\n".encode())
         else:
