@@ -11,18 +11,24 @@ short_description: Digest the disks of a stopped guest
 description:
   - Reads each disk whole and returns its digest (a tree of SHA-256 over chunks of 4 MiB; holes count as the zeros they
     are). Refuses a disk that any process of the node has open, before and after reading it.
+  - Read is what the guest sees, from a file, a block device, or an image of QEMU (qcow2, vmdk, Ceph; by C(qemu-nbd),
+    read-only). A volume that is inactive is activated by Proxmox's own library, and left as it was found.
   - Ends what an earlier decision has left running on this component's disks.
   - With O(begin) a transient systemd unit reads the disks, and nothing is waited for; with O(job_id) the digests of
     that unit are waited for. Where it has left none, the disks are read then.
-  - With O(stamp) nothing is read; what comes back only tells whether the disks were written since they were last asked.
+  - What comes back with O(stamp) only tells whether the disks were written since they were last asked.
 options:
   disks:
-    description: The disks, each with C(name) and C(path).
+    description:
+      - The disks, each with C(name) and C(path); C(format) and C(volid) as the API states them, and C(length), the
+        bytes that are compared, where a volume may be larger than its disk.
     type: list
     elements: dict
     required: true
   stamp:
-    description: Return a stamp of the disks' size and time of change instead of their digests.
+    description:
+      - Return a stamp of the disks' state instead of their digests. Of a file it is size and time of change; a device
+        is read for it.
     type: bool
     default: false
   begin:
@@ -80,7 +86,7 @@ def main(module: AnsibleModule) -> dict[str, Any]:
     began = time.monotonic()
     component, wanted, job_id = (module.params[name] for name in ("component", "disks", "job_id"))
     if module.params["stamp"]:
-        return {"changed": False, "stamp": disks.stamp([disk["path"] for disk in wanted])}
+        return {"changed": False, "stamp": disks.stamp(wanted)}
     if module.check_mode:
         return {"changed": False} if module.params["begin"] else _said(disk_digest.position(wanted), began)
     if module.params["begin"]:

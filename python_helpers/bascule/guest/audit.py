@@ -7,13 +7,10 @@ from typing import Any, Optional
 
 from ..guard import state as guard
 from . import config as guest_config
-from . import decisions, forecast, preflight, prepare
+from . import config_keys, decisions, disk_kinds, forecast, preflight, prepare, storages
 from .errors import ApiRefused
 from .guest import Guest
 from .observed import View, agent_enabled, unasked
-
-FORMATS = ("raw",)
-STORAGES = ("dir", "nfs", "cifs")
 
 
 def audit(
@@ -50,6 +47,7 @@ def audit(
         "agent": agent_enabled(config),
     }
     refusals += _movable(source, source_view, config)
+    refusals += storages.disks(source, source_view, way)
     for guest, seen in ((source, source_view), (target, target_view)):
         if guest is source or seen.guard.status != guard.UNKNOWN:
             refusals += preflight.left_behind(seen, guest.side.vmid, way)
@@ -69,8 +67,10 @@ def audit(
     size = sum(disk.size for disk in source_view.disks)
     refusals += _room(target, target_view, config, size, data, way)
     used = sum(disk.used or disk.size for disk in source_view.disks)
+    # A return restores there.
+    refusals += storages.room(source, way, source.side.storage, "images", 0, data)
     refusals += _archives(source, way, _archive_room(source, way, size, used, target_view.exists), data)
-    refusals += _keeping(source, size, data)
+    refusals += storages.kept(source, source_view, data)
     refusals += preflight.retention(source, way)
     for guest in (source, target):
         major = int(versions[guest.side.machine].partition(".")[0] or 8)
@@ -86,9 +86,12 @@ def audit(
     refusals += preflight.clashes(target, config)
     refusals += preflight.room(target, config)
     notes += preflight.notes(source, target, config)
-    known, assumed = forecast.measured(size, used, measured or {})
+    if way in (decisions.ARCHIVE, decisions.WARM):
+        notes += storages.spread(source, target, source_view)
+    on_devices = sum(disk.size for disk in source_view.disks if not disk_kinds.lies_in_file(disk.path))
+    known, assumed = forecast.measured(size, used, measured or {}, on_devices)
     expected = forecast.forecast(known)
-    recommended = forecast.recommend(expected, stateless)
+    recommended = forecast.recommend(expected, stateless, storages.in_files(source_view))
     data["forecast"] = {
         "disk_bytes": size,
         "read_bytes_in_window": 0 if way == decisions.WARM else 2 * size,
@@ -115,7 +118,7 @@ def audit(
             f"{way} {expected[way]['seconds']:g} s"
         )
     data["summary"] = _summary(expected, way, recommended, notes)
-    return {**data, "refusals": refusals, "notes": notes}
+    return {**data, "refusals": list(dict.fromkeys(refusals)), "notes": notes}
 
 
 def _too_long(
@@ -164,21 +167,9 @@ def _movable(guest: Guest, view: View, config: Mapping[str, Any]) -> list[str]:
         refusals.append(f"{where} is a template")
     if not guest_config.drives(config):
         refusals.append(f"{where} has no disks")
-    refusals += [
-        f"{where}: disk {d.name} is {d.format}; only raw is handled" for d in view.disks if d.format not in FORMATS
-    ]
     tied = guest_config.passthrough(config)
     refusals += [f"{where}: {name} ({config[name]}) ties it to its node" for name in tied]
-    refusals += [f"{where}: {line}" for line in view.unread]
-    for drive in guest_config.drives(config):
-        if drive.name in tied:
-            continue
-        status = preflight.ask(guest, refusals, f"nodes/{guest.side.node}/storage/{drive.storage}/status")
-        kind = str((status or {}).get("type", "?"))
-        if status is not None and kind not in STORAGES:
-            refusals.append(
-                f"{where}: disk {drive.name} is on '{drive.storage}' of type {kind}; only folders are handled"
-            )
+    refusals += [f"{where}: {line}" for line in (*view.unread, *config_keys.refused(config))]
     rows = preflight.ask(guest, refusals, f"{guest.path}/snapshot") or []
     snapshots = [row["name"] for row in rows if row.get("name") != "current"]
     if snapshots:
@@ -203,7 +194,7 @@ def _room(guest: Guest, view: View, config: Mapping[str, Any], size: int, data: 
         refusals.append(f"the guest {guest.side.vmid} at {where} is managed by Proxmox HA")
     rows = preflight.ask(guest, refusals, f"nodes/{guest.side.node}/network", type="any_bridge")
     bridges = {str(row.get("iface")) for row in rows or []}
-    wanted = {guest.side.bridge or guest_config.bridge_of(net) for net in guest_config.nets(config).values()}
+    wanted = {guest.side.bridge_for(card, net) for card, net in guest_config.nets(config).items()}
     if rows is not None:
         refusals += [f"there is no bridge {name} at {where}" for name in sorted(wanted - bridges)]
     needs: dict[str, int] = {}
@@ -218,40 +209,15 @@ def _room(guest: Guest, view: View, config: Mapping[str, Any], size: int, data: 
         (guest.side.storage, "images"),
         (backup, "backup"),
     ):
-        refusals += _storage(guest, storage, content, needs.get(storage, 0), data)
+        refusals += storages.room(guest, way, storage, content, needs.get(storage, 0), data)
     return list(dict.fromkeys(refusals))
-
-
-def _storage(guest: Guest, storage: str, content: str, needed: int, data: dict[str, Any]) -> list[str]:
-    """Say why a storage cannot take this content, or not so much of it."""
-    where = guest.side.machine
-    try:
-        status = guest.api.get(f"nodes/{guest.side.node}/storage/{storage}/status")
-    except ApiRefused as error:
-        return [f"storage '{storage}' at {where}: {error.status} {error.reason}"]
-    free = int(status.get("avail", 0))
-    data.setdefault("storages", {})[f"{where}:{storage}"] = {
-        "type": status.get("type"),
-        "available": free,
-        "needed": needed,
-    }
-    refusals = []
-    if str(status.get("type")) not in STORAGES:
-        refusals.append(f"storage '{storage}' at {where} is of type {status.get('type')}; only folders are handled")
-    if content not in str(status.get("content", "")).split(","):
-        refusals.append(f"storage '{storage}' at {where} does not take {content}")
-    if str(status.get("active", 0)) != "1":
-        refusals.append(f"storage '{storage}' at {where} is not active")
-    elif free < needed:
-        refusals.append(f"storage '{storage}' at {where} has {free} bytes free; {needed} may be needed")
-    return refusals
 
 
 def _archives(guest: Guest, way: str, used: int, data: dict[str, Any]) -> list[str]:
     """The storage that takes the archives at the side we come from: there, and with room for one more."""
     if way == decisions.REMOTE:
         return []
-    return _storage(guest, guest.side.backup_storage or guest.side.storage, "backup", used, data)
+    return storages.room(guest, way, guest.side.backup_storage or guest.side.storage, "backup", used, data)
 
 
 def _archive_room(guest: Guest, way: str, size: int, used: int, copied: bool) -> int:
@@ -271,19 +237,3 @@ def _archive_room(guest: Guest, way: str, size: int, used: int, copied: bool) ->
 def _plain_archives(size: int, copied: bool) -> int:
     """What a warm guest needs at each side: not compressed, and each is the basis of the next, which needs room too."""
     return forecast.plain_archive(size) * (1 if copied else 2)
-
-
-def _keeping(guest: Guest, size: int, data: dict[str, Any]) -> list[str]:
-    """A return first keeps the disk at the fence aside, next to it: its space is counted before the move."""
-    refusals: list[str] = []
-    status = preflight.ask(guest, refusals, f"nodes/{guest.side.node}/storage/{guest.side.storage}/status")
-    if status is None:
-        return refusals
-    free = int(status.get("avail", 0))
-    data.setdefault("storages", {})[f"{guest.side.machine}:{guest.side.storage}"] = {"available": free, "needed": size}
-    if free < size:
-        return [
-            f"storage '{guest.side.storage}' at {guest.side.machine} has {free} bytes free; a return keeps "
-            f"{size} bytes aside before its first write"
-        ]
-    return []

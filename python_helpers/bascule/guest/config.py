@@ -147,6 +147,11 @@ def home(config: Mapping[str, Any]) -> dict[str, str]:
     return {name: str(config[name]) for name in sorted(config) if _NET.match(name) or _ADDRESS.match(name)}
 
 
+def is_net(name: str) -> bool:
+    """Say whether a setting is a network interface."""
+    return bool(_NET.match(name))
+
+
 def is_address(name: str) -> bool:
     """Say whether a setting tells the guest an address or its resolver: such a one may be declared for each side."""
     return bool(_ADDRESS.match(name))

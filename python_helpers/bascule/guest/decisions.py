@@ -17,7 +17,7 @@ from ..errors import GuardRefused
 from ..guard import lost as guard_lost
 from ..guard import state as guard
 from ..guard.todo import NOTHING, Todo
-from . import lost
+from . import disk_kinds, lost, prepare
 from .errors import ProxmoxError
 from .lost import Copies, no_copies
 from .observed import View, leading
@@ -148,6 +148,8 @@ def _warm(source: View, target: View) -> GuestTodo:
 
 
 def _pairs(source: View, target: View) -> tuple[tuple[str, str], ...]:
+    _must_be_files(source)
+    _must_be_files(target)
     matched = {disk.name: disk for disk in target.disks}
     for disk in source.disks:
         other = matched.pop(disk.name, None)
@@ -168,6 +170,18 @@ def _pairs(source: View, target: View) -> tuple[tuple[str, str], ...]:
         )
     there = {disk.name: disk.path for disk in target.disks}
     return tuple((disk.path, there[disk.name]) for disk in source.disks)
+
+
+def _must_be_files(side: View) -> None:
+    """Refuse changed blocks of what is no file that could be kept aside, and written to, in its place."""
+    others = [disk for disk in side.disks if not disk_kinds.is_kept_as_copy(disk.volid, disk.path)]
+    if others:
+        raise ProxmoxError(
+            expected=f"the disks of the guest at {side.machine} in files, whose changed blocks can be carried over",
+            found=", ".join(f"{disk.name} ({disk.volid}) at {disk.path}" for disk in others),
+            state="nothing was copied",
+            next_command="set proxmox_guest_move: archive for this guest, then run the same command again",
+        )
 
 
 def switch_todo(source: View, target: View, way: str = DELTA, copies: Copies = no_copies) -> GuestTodo:
@@ -210,4 +224,18 @@ def switch_todo(source: View, target: View, way: str = DELTA, copies: Copies = n
         return GuestTodo("switch", f"{target.machine} holds the latest data already")
     if way == WARM:
         return GuestTodo("switch", f"stateless: {target.machine} needs nothing of {source.machine}", stateless=True)
+    _must_hold(source, target)
     return GuestTodo("switch", f"{source.machine} holds the latest data", digests=True)
+
+
+def _must_hold(source: View, target: View) -> None:
+    """Refuse a copy whose disks are not large enough: only what both volumes have is compared."""
+    found = prepare.disks_differ(source, target)
+    if found:
+        raise GuardRefused(
+            expected=f"the guest at {target.machine} with the disks of the one at {source.machine}",
+            found="; ".join(f"disk {line}" for line in found),
+            state="nothing was closed and nothing was opened",
+            next_command="run the same playbook again: it carries the guest over anew; if it says the same, "
+            "ansible-playbook playbooks/status.yml",
+        )

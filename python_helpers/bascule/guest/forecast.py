@@ -34,6 +34,8 @@ class Measured:
     archive: Optional[int] = None
     changed: Optional[int] = None
     refreshed: Optional[int] = None
+    # So many bytes lie where only their content tells whether they were written: they are read once more to archive.
+    on_devices: int = 0
 
 
 def plain_archive(size: int) -> int:
@@ -67,6 +69,7 @@ def forecast(known: Measured) -> dict[str, dict[str, float]]:
         + archive / known.rate
         + archive / RATES["verify"]
         + known.used / RATES["restore"]
+        + known.on_devices / RATES["read"]
         + compared,
         # rsync reads both disks whole, one after the other; then both are digested at the same time.
         decisions.DELTA: fixed + 2 * compared + changed / known.rate + compared,
@@ -77,19 +80,23 @@ def forecast(known: Measured) -> dict[str, dict[str, float]]:
     return {way: {"bytes": sent[way], "seconds": round(seconds[way], 1)} for way in decisions.WAYS}
 
 
-def recommend(expected: Mapping[str, Mapping[str, float]], stateless: bool) -> str:
+def recommend(expected: Mapping[str, Mapping[str, float]], stateless: bool, in_files: bool = True) -> str:
     """Return the way that costs the window least; the classic one when it costs no more than changed blocks.
+
+    Changed blocks are carried only of disks that lie in files.
 
     `remote_migrate` is never recommended: Proxmox calls it experimental, and whether clusters reach each other is asked
     only where it is chosen.
     """
     if stateless:
         return decisions.WARM
+    if not in_files:
+        return decisions.ARCHIVE
     archive, delta = (expected[way]["seconds"] for way in (decisions.ARCHIVE, decisions.DELTA))
     return decisions.ARCHIVE if archive <= delta else decisions.DELTA
 
 
-def measured(size: int, used: int, given: Mapping[str, Any]) -> tuple[Measured, list[str]]:
+def measured(size: int, used: int, given: Mapping[str, Any], on_devices: int = 0) -> tuple[Measured, list[str]]:
     """Read what was measured before (`rate` in bytes per second; `archive`, `changed`, `refreshed`), and name what is
     assumed.
     """
@@ -103,5 +110,7 @@ def measured(size: int, used: int, given: Mapping[str, Any]) -> tuple[Measured, 
         assumed.append(f"archive: {COMPRESSED:.0%} of what is used")
     if changed is None:
         assumed.append(f"changed blocks: {CHANGED:.0%} of what is used")
-    known = (None if value is None else int(value) for value in (archive, changed, given.get("refreshed")))
-    return Measured(size, used, rate, *known), assumed
+    archive, changed, refreshed = (
+        None if value is None else int(value) for value in (archive, changed, given.get("refreshed"))
+    )
+    return Measured(size, used, rate, archive, changed, refreshed, on_devices), assumed

@@ -45,10 +45,24 @@ class Side:
     vmid: int
     storage: str
     backup_storage: str = ""
+    # For every interface that is not named in `cards`.
     bridge: str = ""
     tag: Optional[str] = None
+    # Interface → its `bridge` and `tag` at this side, where these are declared.
+    cards: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     overrides: Mapping[str, str] = field(default_factory=dict)
     health_url: str = ""
+
+    def declared(self, option: str, card: str) -> Optional[str]:
+        """Return the `bridge` or `tag` declared for an interface at this side; None when none is."""
+        own = self.cards.get(card, {})
+        if option in own:
+            return own[option]
+        return (self.bridge or None) if option == "bridge" else self.tag
+
+    def bridge_for(self, card: str, net: str) -> str:
+        """Return the bridge that an interface is plugged into at this side."""
+        return self.declared("bridge", card) or guest_config.bridge_of(net)
 
 
 @dataclass(frozen=True)

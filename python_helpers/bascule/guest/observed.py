@@ -5,14 +5,14 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Optional, Union
 
 from ..errors import BasculeError
 from ..guard import state as guard
 from ..guard.state import GuardState
 from . import config as guest_config
-from . import lost
+from . import disk_kinds, lost
 from .errors import ApiRefused, NodeUnreachable, ProxmoxError
 from .guest import Guest
 
@@ -27,6 +27,8 @@ class Disk:
     format: str
     size: int
     used: int = 0
+    # So many bytes are compared with the other side's.
+    length: int = 0
 
 
 @dataclass(frozen=True)
@@ -149,7 +151,20 @@ def look_at_both(source: Guest, target: Guest, all_disks: bool = True) -> tuple[
     """Read both sides at the same time."""
     with ThreadPoolExecutor(max_workers=2) as pool:
         first, second = pool.submit(look, source, all_disks), pool.submit(look, target, all_disks)
-        return first.result(), second.result()
+        return with_lengths(first.result(), second.result())
+
+
+def with_lengths(source: View, target: View) -> tuple[View, View]:
+    """Return both with the length up to which each disk is compared: a storage may have rounded a volume up."""
+    sizes: dict[str, list[int]] = {}
+    for disk in (*source.disks, *target.disks):
+        sizes.setdefault(disk.name, []).append(disk.size)
+    lengths = {name: disk_kinds.compared_length(name, *found) for name, found in sizes.items()}
+    first, second = (
+        replace(side, disks=tuple(replace(disk, length=lengths[disk.name]) for disk in side.disks))
+        for side in (source, target)
+    )
+    return first, second
 
 
 def guards(

@@ -90,7 +90,7 @@ def plugged(guest: Guest, findings: list[str], config: Mapping[str, Any]) -> set
     """Return the bridges of this node that the guest is, or will be, plugged into; those of SDN have other paths."""
     rows = ask(guest, findings, f"nodes/{guest.side.node}/network", type="any_local_bridge") or []
     local = {str(row.get("iface")) for row in rows}
-    return {guest.side.bridge or guest_config.bridge_of(net) for net in guest_config.nets(config).values()} & local
+    return {guest.side.bridge_for(card, net) for card, net in guest_config.nets(config).items()} & local
 
 
 def clashes(guest: Guest, source: Mapping[str, Any]) -> list[str]:
@@ -194,10 +194,12 @@ def interfaces(source: Guest, target: Guest, view: View) -> list[str]:
     passive = view.guard.status in (guard.CLOSING, guard.CLOSED)
     if not passive and not guest_config.links_up(config):
         findings.append(f"{where} has no interface that is connected")
+    findings += _cards(source, target, nets)
     for name, of in (("bridge", guest_config.bridge_of), ("tag", guest_config.tag_of)):
-        found = {of(net) for net in nets.values()}
-        shown = ", ".join(f"{key} {of(net) or 'none'}" for key, net in nets.items())
         for guest in (source, target):
+            others = {key: net for key, net in nets.items() if name not in guest.side.cards.get(key, {})}
+            found = {of(net) for net in others.values()}
+            shown = ", ".join(f"{key} {of(net) or 'none'}" for key, net in others.items())
             wanted = getattr(guest.side, name)
             if wanted in (None, "") and not (name == "tag" and wanted == ""):
                 continue
@@ -225,6 +227,25 @@ def interfaces(source: Guest, target: Guest, view: View) -> list[str]:
         f"{target.side.machine}"
         for name in missing
     ]
+    return findings
+
+
+def _cards(source: Guest, target: Guest, nets: Mapping[str, str]) -> list[str]:
+    """Name what is declared for single interfaces and does not fit the guest."""
+    findings = []
+    where = f"the guest {source.side.vmid} at {source.side.machine}"
+    for guest in (source, target):
+        for card, own in sorted(guest.side.cards.items()):
+            if card not in nets:
+                findings.append(f"{card} is declared for {guest.side.machine}, and {where} has no such interface")
+                continue
+            has = {"bridge": guest_config.bridge_of(nets[card]), "tag": guest_config.tag_of(nets[card])}
+            findings += [
+                f"{option} {value or 'none'} is declared for {card} at {source.side.machine}, and {where} has "
+                f"{has[option] or 'none'}: a return would not bring it back to where it is"
+                for option, value in sorted(own.items())
+                if guest is source and value != has[option]
+            ]
     return findings
 
 
@@ -314,9 +335,15 @@ def notes(source: Guest, target: Guest, config: Mapping[str, Any]) -> list[str]:
         if models[0] != models[1]:
             result.append(f"CPU type {cpu}: the guest sees '{models[1]}' instead of '{models[0]}' after the move")
     for name, net in guest_config.nets(config).items():
-        tag = target.side.tag if target.side.tag is not None else guest_config.options(net).get("tag", "")
+        declared = target.side.declared("tag", name)
+        tag = guest_config.tag_of(net) if declared is None else declared
         if tag:
             result.append(
                 f"{name} is in VLAN {tag} at {target.side.machine}: its switch has to carry it, which no API tells"
+            )
+        if guest_config.options(net).get("firewall") == "1":
+            result.append(
+                f"{name} has firewall=1: compare the guest's rules at {target.side.machine} before the window, with "
+                "the groups, aliases and IP sets of its datacenter, which do not travel"
             )
     return result

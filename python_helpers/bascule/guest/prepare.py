@@ -11,10 +11,10 @@ from ..errors import GuardRefused
 from ..guard import state as guard
 from ..guard.state import GuardState
 from . import config as guest_config
-from . import drift, leftovers, lost
+from . import disk_kinds, drift, leftovers, lost
 from .errors import ApiRefused, ProxmoxError, TaskFailed
 from .guest import Config, Guest
-from .observed import View, leading, look_at_both
+from .observed import View, leading, look, look_at_both
 
 Result = dict[str, Any]
 _CREATED = re.compile(r"creating vzdump archive '([^']+)'")
@@ -138,6 +138,23 @@ def back_up(
     return {"changed": changed, "archive": {**facts, "ctime": int(found.get("ctime", 0))}}
 
 
+def keep_fence(guest: Guest) -> Optional[Result]:
+    """Keep what the disks of a side that was open hold since its fence, before they are written or removed.
+
+    Files are copied beside themselves by their node before. Where such a copy would not outlive its disk (a block
+    device, Ceph, btrfs) an archive of the guest is made, once per receipt: no retention removes it, nor does Bascule.
+    """
+    config = guest.config_if_any()
+    state = guest.guard(config)
+    if config is None or state.opened is None or state.receipt is None:
+        return None
+    disks = look(guest).disks
+    if all(disk_kinds.is_kept_as_copy(disk.volid, disk.path) for disk in disks):
+        return None
+    guest.report("its disks as they were at the fence are kept by an archive")
+    return back_up(guest, mark=f"fence-{state.receipt.epoch}", protected=True)
+
+
 def _must_be_archivable(guest: Guest) -> None:
     """Refuse a guest of which an archive would not have all disks, before it is made and carried over."""
     left_out = guest_config.left_out(guest.config())
@@ -224,6 +241,7 @@ def restore(
     if check:
         return {"changed": True, "guard": state.to_dict(), "cleaned": leftover}
     must_be_listed(guest, archive)
+    keep_fence(guest)
     guest.report(f"restore from {archive}")
     over = config is not None and not leftover
     if config is not None and over and guest_config.nets(config):
@@ -252,11 +270,11 @@ def passive_nets(guest: Guest, source: Config, home: Optional[Mapping[str, str]]
     """
     result, own = {}, guest_config.nets(home or {})
     for name, net in guest_config.nets(source).items():
-        bridge, tag = guest.side.bridge, guest.side.tag
+        bridge, tag = (guest.side.declared(option, name) for option in ("bridge", "tag"))
         if name in own:
             bridge = bridge or guest_config.bridge_of(own[name])
             tag = guest_config.tag_of(own[name]) if tag is None else tag
-        result[name] = guest_config.with_link(net, up=False, bridge=bridge or None, tag=tag)
+        result[name] = guest_config.with_link(net, up=False, bridge=bridge, tag=tag)
     return result
 
 
@@ -354,10 +372,17 @@ def loose(entered: View) -> list[str]:
     return [words for words, is_so in found.items() if is_so]
 
 
-def disks_differ(left: View, entered: View) -> list[str]:
-    """Say which disks differ, by their volumes: what a config tells of a size may be another unit, or old."""
-    here, there = ({disk.name: f"{disk.size} bytes" for disk in side.disks} for side in (left, entered))
-    return drift.differences(here, there, left.machine, entered.machine)
+def disks_differ(left: View, entered: View, exact: bool = False) -> list[str]:
+    """Say which disks differ, by their volumes: what a config tells of a size may be another unit, or old.
+
+    Unless it has to be `exact`, a copy may be larger by what its storage has rounded up.
+    """
+    here, there = ({disk.name: disk.size for disk in side.disks} for side in (left, entered))
+    if not exact:
+        fits = [name for name in here if name in there and disk_kinds.is_large_enough(name, here[name], there[name])]
+        here, there = ({name: size for name, size in side.items() if name not in fits} for side in (here, there))
+    told = [{name: f"{size} bytes" for name, size in side.items()} for side in (here, there)]
+    return drift.differences(told[0], told[1], left.machine, entered.machine)
 
 
 def _refuse_copy(left: View, entered: View, wrong: list[str]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..guard import state as guard
-from . import decisions, drift, preflight, prepare
+from . import config_keys, decisions, drift, preflight, prepare
 from .guest import Guest
 from .observed import View, leading
 
@@ -28,6 +28,7 @@ def ready(source: Guest, target: Guest, left: View, entered: View, way: str) -> 
     brought = way in (decisions.ARCHIVE, decisions.REMOTE)
     for node, starts in ((source, left), *([(target, left)] if brought else sides[1:])):
         refusals += [line for line in preflight.lent(node, starts, way) if line not in refusals]
+    refusals += [f"the guest {left.vmid} at {left.machine}: {line}" for line in config_keys.refused(left.config)]
     for guest, seen in sides:
         refusals += preflight.left_behind(seen, guest.side.vmid, way)
         refusals += preflight.connects(seen, guest.side.vmid, way)
@@ -36,7 +37,7 @@ def ready(source: Guest, target: Guest, left: View, entered: View, way: str) -> 
     if way in (decisions.DELTA, decisions.WARM) and entered.guard.status == guard.CLOSED:
         mapped = {*source.side.overrides, *target.side.overrides}
         names = (left.machine, entered.machine)
-        disks = prepare.disks_differ(left, entered)
+        disks = prepare.disks_differ(left, entered, exact=way == decisions.DELTA)
         refusals += [f"the passive guest {entered.vmid} at {entered.machine}: {w}" for w in prepare.loose(entered)]
         refusals += [
             f"disk {line}: remove the guest {target.side.vmid} at {entered.machine} ('qm destroy {target.side.vmid}' "

@@ -18,7 +18,7 @@ from . import config as guest_config
 from . import leftovers, lost
 from .errors import ApiRefused, ProxmoxError, TaskFailed
 from .guest import Config, Guest
-from .prepare import active_task, addresses, passive_nets, prove_passive
+from .prepare import active_task, addresses, keep_fence, passive_nets, prove_passive
 
 Result = dict[str, Any]
 # The last figure of a copy; the ones before it on the same line are its progress.
@@ -83,6 +83,7 @@ def put_aside(
     if source is not None:
         source.wait_unlocked()
     if not check:
+        keep_fence(guest)
         guest.report(f"removing the passive guest {guest.side.vmid}: its disks are kept aside")
         leftovers.remove_guest(guest)
     return {"changed": True, "reason": "removed; its disks are kept aside"}

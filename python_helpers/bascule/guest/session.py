@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .api import Api, Transport
-from .config import is_address
+from .config import is_address, is_net
 from .errors import ProxmoxError
 from .guest import Guest, Limits, Probe, Side
 from .remote import Endpoint
@@ -70,8 +70,27 @@ def side(machine: str, settings: Settings) -> Side:
         backup_storage=str(values.get("backup_storage") or ""),
         bridge=str(values.get("bridge") or ""),
         tag=None if values.get("tag") is None else str(values["tag"]),
+        cards=_cards(machine, values.get("nets") or {}),
         overrides={name: str(value) for name, value in values.items() if value and is_address(name)},
         health_url=str(values.get("health_url") or ""),
+    )
+
+
+def _cards(machine: str, given: Any) -> dict[str, dict[str, str]]:
+    """Read what is declared for single interfaces: `nets: {net1: {bridge: vmbr1, tag: 20}}`; a tag of '' is none."""
+    if isinstance(given, Mapping) and all(
+        is_net(str(card)) and isinstance(own, Mapping) and set(own) <= {"bridge", "tag"} and own.get("bridge", "x")
+        for card, own in given.items()
+    ):
+        return {
+            str(card): {name: str(value) for name, value in own.items() if value is not None}
+            for card, own in given.items()
+        }
+    raise ProxmoxError(
+        expected=f"interfaces with their bridge and tag for {machine} in proxmox_guest_sides, such as nets: {{net1: "
+        "{bridge: vmbr1, tag: 20}}",
+        found=str(given),
+        state="nothing was changed",
     )
 
 

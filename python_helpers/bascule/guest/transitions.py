@@ -12,7 +12,7 @@ from ..guard import state as guard
 from ..guard.state import Epoch, GuardState, Receipt, Word
 from ..guard.todo import Todo
 from . import config as guest_config
-from . import lost, tasks
+from . import lost, prepare, tasks
 from .decisions import STATELESS
 from .errors import ProxmoxError
 from .guest import Config, Guest
@@ -301,6 +301,7 @@ def boot_apart(guest: Guest, check: bool = False) -> Result:
     _must_be_passive(guest, config, state)
     if guest.running() or check:
         return _said(not guest.running(), state, "runs, cut from its network" if guest.running() else "would be booted")
+    prepare.keep_fence(guest)
     guest.report("booting, cut from the network")
     guest.start()
     return _said(True, state, "booted, cut from its network")

@@ -41,6 +41,10 @@ class FakeNode:
         self.hidden = False
         # What the storage says that differs.
         self.storage: dict[str, Any] = {}
+        # Further storages: name → type.
+        self.storages: dict[str, str] = {}
+        # Sizes of volumes that a restore has made.
+        self.volumes: dict[str, int] = {}
         # How many backups of a guest the storage keeps; none is all of them.
         self.keeps: Optional[int] = None
         self.fail_next: list[tuple[str, str, Answer | Exception]] = []
@@ -250,7 +254,7 @@ class FakeNode:
 
         def act() -> None:
             kept = {k: v for k, v in archive["_config"].items() if ",backup=0" not in str(v)}
-            self.guests[vmid] = {**kept, **overrides}
+            self.guests[vmid] = {**kept, **self._made(vmid, str(values.get("storage", "")), kept), **overrides}
 
         return self.task("qmrestore", vmid, act, ("progress 100% (read 1073741824 bytes, duration 2 sec)",))
 
@@ -263,6 +267,8 @@ class FakeNode:
         return self._data(None)
 
     def _storage(self, name: str, rest: list[str], values: dict[str, Any]) -> Answer:
+        if name in self.storages:
+            return self._further_storage(name, rest)
         if name != "local":
             return 500, f"storage '{name}' does not exist", None, None
         if self.hidden:
@@ -291,6 +297,49 @@ class FakeNode:
             {"path": path, "format": "raw", "size": (told or [1 << 30])[0] or 1 << 30, "used": 1 << 20}
             | self.contents.get(volid, {})
         )
+
+    def _further_storage(self, name: str, rest: list[str]) -> Answer:
+        kind = self.storages[name]
+        if rest == ["status"]:
+            content = "images,backup" if kind in ("dir", "btrfs") else "backup" if kind == "pbs" else "images,rootdir"
+            return self._data({"type": kind, "content": content, "avail": 90 << 30, "active": 1, "enabled": 1})
+        if rest == ["content"]:
+            return self._data([])
+        volid = "/".join(rest[1:])
+        told = [
+            drive.size
+            for config in self.guests.values()
+            for drive in guest_config.drives(config)
+            if drive.volid == volid
+        ]
+        size = self.volumes.get(volid) or (told or [0])[0] or 1 << 30
+        volume = volid.partition(":")[2]
+        # As PVE::Storage states them: what LVM and Ceph use is not told.
+        path, used = {
+            "lvm": (f"/dev/vg0/{volume}", 0),
+            "lvmthin": (f"/dev/pve/{volume}", 0),
+            "zfspool": (f"/dev/zvol/rpool/data/{volume}", 1 << 20),
+            "rbd": (f"rbd:{name}/{volume}:conf=/etc/pve/ceph.conf:id=admin", 0),
+            "btrfs": (f"/mnt/{name}/images/{volume.removesuffix('.raw')}/disk.raw", 1 << 20),
+        }.get(kind, (f"/mnt/{name}/images/{volume}", 1 << 20))
+        image = "raw" if "." not in volume else volume.rpartition(".")[2]
+        return self._data({"path": path, "format": image, "size": size, "used": used} | self.contents.get(volid, {}))
+
+    def _made(self, vmid: int, storage: str, config: Mapping[str, Any]) -> dict[str, Any]:
+        """The drives of an archive on the storage that a restore names, with sizes as it rounds them up."""
+        kind, made = self.storages.get(storage, "dir"), {}
+        if storage == "local" or not storage:
+            return {}
+        for number, drive in enumerate(guest_config.drives(config)):
+            grain = {"lvm": 4 << 20, "lvmthin": 4 << 20, "zfspool": 1 << 20, "rbd": 1 << 20}.get(kind, 1)
+            # The archive has of an EFI disk what QEMU maps.
+            size = 540672 if drive.name == "efidisk0" else drive.size
+            size = -(-size // grain) * grain
+            name = f"vm-{vmid}-disk-{number}"
+            volid = f"{storage}:{vmid}/{name}.raw" if grain == 1 else f"{storage}:{name}"
+            self.volumes[volid] = size
+            made[drive.name] = f"{volid},size={size >> 10}K"
+        return made
 
     def _tasks(self, rest: list[str], values: dict[str, Any]) -> Answer:
         if not rest:

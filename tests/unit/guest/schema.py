@@ -65,6 +65,11 @@ def parameters(version: str, key: str) -> set[str]:
     return set(_load(version)[key]["parameters"].get("properties", {}))
 
 
+def returned(version: str, key: str) -> set[str]:
+    """Return what an endpoint answers with, as far as its schema tells."""
+    return set(_load(version)[key]["returns"].get("properties", {}))
+
+
 def _wire(value: Any) -> Any:
     assert not isinstance(value, bool), "a boolean goes over the wire as 0 or 1"
     return str(value)

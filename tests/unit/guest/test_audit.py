@@ -27,14 +27,14 @@ def test_audit_refuses_by_name(nodes: Any) -> None:
     here, there, source, target = nodes
     here.guests[100] |= {
         "hostpci0": "0000:01:00.0",
-        "scsi1": "local:100/vm-100-disk-1.qcow2,size=8G",
+        "scsi1": "local:100/vm-100-disk-1.qed,size=8G",
         "net0": "virtio=BC:24:11:03:07:C1,bridge=vmbr7",
     }
-    here.contents["local:100/vm-100-disk-1.qcow2"] = {"format": "qcow2", "size": 8 << 30}
+    here.contents["local:100/vm-100-disk-1.qed"] = {"format": "qed", "size": 8 << 30}
     there.guests[100] = {"name": "mail"}
     found = audit.audit(source, target, *observed.look_at_both(source, target))["refusals"]
     for reason in (
-        "disk scsi1 is qcow2; only raw is handled",
+        "disk scsi1 is qed; handled are raw, qcow2, vmdk",
         "hostpci0 (0000:01:00.0) ties it to its node",
         "there is no bridge vmbr7 at pve-tls",
         "the number 100 is taken at pve-tls by a guest that is not this component's",

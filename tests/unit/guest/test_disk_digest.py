@@ -51,7 +51,7 @@ def test_what_the_unit_has_read_is_the_position(disk: Path) -> None:
     units = Units()
     job = disk_digest.begin("c", wanted(disk), units)
     assert len(units.stopped) == 2, "neither a transfer nor a reader of an earlier decision goes on"
-    expected = {"disk:scsi0": disks.digest(str(disk))}
+    expected = {"disk:scsi0": disks.digest({"path": str(disk)})}
     disk.write_bytes(b"read by the unit, not again")
     assert disk_digest.collect("c", wanted(disk), job, units) == expected
 
@@ -65,13 +65,13 @@ def test_the_result_of_another_question_is_not_taken(disk: Path) -> None:
     assert later != earlier
     assert storage.read_json(disk_digest.result_path("c")) is None
     storage.write_json(disk_digest.result_path("c"), kept)
-    assert disk_digest.collect("c", wanted(disk), later, units) == {"disk:scsi0": disks.digest(str(disk))}
+    assert disk_digest.collect("c", wanted(disk), later, units) == {"disk:scsi0": disks.digest({"path": str(disk)})}
 
 
 def test_an_agent_of_an_earlier_version_costs_time_only(disk: Path) -> None:
     units = Units(knows=False)
     job = disk_digest.begin("c", wanted(disk), units)
-    assert disk_digest.collect("c", wanted(disk), job, units) == {"disk:scsi0": disks.digest(str(disk))}
+    assert disk_digest.collect("c", wanted(disk), job, units) == {"disk:scsi0": disks.digest({"path": str(disk)})}
 
 
 def test_a_disk_that_somebody_has_open_has_no_position(disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from bascule.errors import BasculeError
 from bascule.guest.chunks import CHUNK, PREFIX, Tree
-from bascule.guest.io import disks, health, ssh_key
+from bascule.guest.io import disk_source, disks, health, ssh_key
 from bascule.guest.io import pull as guest_pull
 from bascule.system import rsync
 from bascule.system.io.process import Result
@@ -41,25 +41,27 @@ def test_a_digest_counts_content_not_holes(tmp_path: Path, size: int) -> None:
         for offset in range(0, size, CHUNK + 12345):
             handle.seek(offset)
             handle.write(content[offset : offset + 3])
-    assert disks.digest(str(dense)) == disks.digest(str(sparse)) == _plain(bytes(content))
+    assert (
+        disk_source.digest({"path": str(dense)}) == disk_source.digest({"path": str(sparse)}) == _plain(bytes(content))
+    )
 
 
 def test_a_digest_of_holes_alone(tmp_path: Path) -> None:
     empty = tmp_path / "disk"
     with empty.open("wb") as handle:
         handle.truncate(5 * CHUNK + 512)
-    assert disks.digest(str(empty)) == _plain(bytes(5 * CHUNK + 512))
+    assert disk_source.digest({"path": str(empty)}) == _plain(bytes(5 * CHUNK + 512))
 
 
 def test_one_flipped_bit_is_another_digest(tmp_path: Path) -> None:
     content = random.Random(1).randbytes(2 * CHUNK + 100)
     path = tmp_path / "disk"
     path.write_bytes(content)
-    before = disks.digest(str(path))
+    before = disk_source.digest({"path": str(path)})
     with path.open("r+b") as handle:
         handle.seek(CHUNK + 7)
         handle.write(bytes([content[CHUNK + 7] ^ 1]))
-    assert disks.digest(str(path)) != before
+    assert disk_source.digest({"path": str(path)}) != before
 
 
 def test_a_tree_takes_every_chunk_once() -> None:

@@ -66,15 +66,34 @@ def test_digest_that_is_taken_beside_others(place: Path, monkeypatch: pytest.Mon
 def test_keep(place: Path) -> None:
     path = place / "disk"
     path.write_bytes(b"abc")
-    arguments: dict[str, Any] = {"disks": [str(path)], "mark": "3.aa", "state": "kept"}
+    other = place / "other"
+    other.write_bytes(b"def")
+    given = [{"path": str(each), "volid": f"local:100/{each.name}"} for each in (path, other)]
+    arguments: dict[str, Any] = {"disks": given, "mark": "3.aa", "state": "kept"}
     assert call("bascule_guest_disk_keep", check=True, **arguments)["changed"] is True
-    assert [p.name for p in place.iterdir()] == ["disk"]
+    assert sorted(p.name for p in place.iterdir()) == ["disk", "other"]
     assert call("bascule_guest_disk_keep", **arguments)["changed"] is True
     assert (place / "disk.bascule-kept").read_bytes() == b"abc"
     assert call("bascule_guest_disk_keep", **arguments)["changed"] is False
     arguments |= {"state": "absent", "mark": None}
     assert call("bascule_guest_disk_keep", **arguments)["changed"] is True
+    assert sorted(p.name for p in place.iterdir()) == ["disk", "other"]
     assert call("bascule_guest_disk_keep", **arguments)["changed"] is False
+
+
+@pytest.mark.parametrize(
+    ("volid", "path"),
+    [
+        ("local-lvm:vm-100-disk-0", "/dev/pve/vm-100-disk-0"),
+        ("ceph:vm-100-disk-0", "rbd:vms/vm-100-disk-0:conf=/etc/pve/ceph.conf"),
+        ("fast:100/vm-100-disk-0.raw", "{}/images/100/vm-100-disk-0/disk.raw"),
+    ],
+)
+def test_a_disk_whose_copy_would_not_outlive_it_is_left_alone_and_named(place: Path, volid: str, path: str) -> None:
+    disks = [{"path": path.format(place), "volid": volid}]
+    kept = call("bascule_guest_disk_keep", disks=disks, mark="3.aa", state="kept")
+    assert kept == {"changed": False, "kept": [], "not_copied": [volid]}
+    assert call("bascule_guest_disk_keep", disks=disks, mark=None, state="absent")["changed"] is False
 
 
 def _archive(**params: Any) -> dict[str, Any]:

@@ -5,46 +5,78 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+import re
+import stat
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from ...errors import BasculeError
 from ...system.io import storage
 from ...system.io.process import Runner, run
-from ..chunks import Tree
+from .. import disk_kinds
+from . import disk_source
 
-Progress = Callable[[int, int], None]
 KEPT = ".bascule-kept"
 
 
-def _quiet(done: int, size: int) -> None:
-    del done, size
-
-
 def held_by(path: str) -> list[str]:
-    """Return the processes that have the file open: what the node itself sees, whoever started them."""
-    wanted = os.stat(path)
+    """Return the processes that have the disk open: what the node itself sees, whoever started them.
+
+    A block device is the same by any of its names; a mount of it, or a device on top of it, is told as the kernel's. An
+    image of Ceph has no file: who names it in its command line counts.
+    """
+    image = None if path.startswith("/") else re.compile(rf"\b{re.escape(_image_name(path))}\b")
+    wanted = None if image else os.stat(path)
     holders = []
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit() or int(entry.name) == os.getpid():
             continue
         try:
-            opened = list((entry / "fd").iterdir())
+            holds = _names(entry, image) if image else wanted is not None and _has_open(entry, wanted)
         except PermissionError:
             # What cannot be looked at is not proved to be harmless.
             holders.append(f"perhaps {_name(entry)} (process {entry.name}, which cannot be looked at)")
             continue
         except OSError:
             continue
-        for link in opened:
-            try:
-                found = os.stat(link)
-            except OSError:
-                continue
-            if (found.st_dev, found.st_ino) == (wanted.st_dev, wanted.st_ino):
-                holders.append(f"{_name(entry)} (process {entry.name})")
-                break
+        if holds:
+            holders.append(f"{_name(entry)} (process {entry.name})")
+    if wanted is not None and not holders and stat.S_ISBLK(wanted.st_mode) and _is_claimed(path):
+        holders.append("the kernel (it is mounted, or part of another device)")
     return sorted(holders)
+
+
+def _has_open(process: Path, wanted: os.stat_result) -> bool:
+    for link in list((process / "fd").iterdir()):
+        try:
+            found = os.stat(link)
+        except OSError:
+            continue
+        if (found.st_dev, found.st_ino) == (wanted.st_dev, wanted.st_ino):
+            return True
+        if stat.S_ISBLK(wanted.st_mode) and stat.S_ISBLK(found.st_mode) and found.st_rdev == wanted.st_rdev:
+            return True
+    return False
+
+
+def _names(process: Path, image: re.Pattern[str]) -> bool:
+    return bool(image.search((process / "cmdline").read_bytes().decode("utf-8", "replace")))
+
+
+def _image_name(path: str) -> str:
+    """Return the name of the image in `rbd:pool/namespace/image:option=...`."""
+    return path.partition(":")[2].partition(":")[0].rpartition("/")[2]
+
+
+def _is_claimed(path: str) -> bool:
+    try:
+        os.close(os.open(path, os.O_RDONLY | os.O_EXCL | os.O_CLOEXEC))
+    except OSError as error:
+        if error.errno == errno.EBUSY:
+            return True
+        raise
+    return False
 
 
 def must_be_quiet(path: str) -> None:
@@ -59,33 +91,33 @@ def must_be_quiet(path: str) -> None:
         )
 
 
-def digest(path: str, progress: Progress = _quiet) -> str:
-    """Return the disk's digest; holes are skipped, their zeros count."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        size = os.lseek(descriptor, 0, os.SEEK_END)
-        tree = Tree(size)
-        while tree.next_length():
-            data = _next_data(descriptor, tree.offset, size)
-            while tree.next_length() and tree.offset + tree.next_length() <= data:
-                tree.zeros()
-            if tree.next_length():
-                tree.data(_read(descriptor, tree.offset, tree.next_length(), path))
-                progress(tree.offset, size)
-        return tree.digest()
-    finally:
-        os.close(descriptor)
+def digest(disk: Mapping[str, Any], runner: Runner = run) -> str:
+    """Return the digest of a stopped disk (see `disk_source.digest`).
+
+    Raises:
+        BasculeError: a process of the node has the disk open, before or after it was read.
+    """
+    with disk_source.activated(disk, runner):
+        must_be_quiet(str(disk["path"]))
+        found = disk_source.digest(disk, runner=runner)
+        must_be_quiet(str(disk["path"]))
+    return found
 
 
-def stamp(paths: Sequence[str]) -> str:
+def stamp(wanted: Sequence[Mapping[str, Any]], runner: Runner = run) -> str:
     """Return a short name of the state of stopped disks: another one after anything was written to them.
 
-    It saves work, it proves nothing: what was carried over is compared by digests.
+    It saves work, it proves nothing: what was carried over is compared by digests. Of a file the time of its last
+    change tells; nothing tells of a device whether it was written, so its content is read.
     """
     sha = hashlib.sha256()
-    for path in paths:
-        found = os.stat(path)
-        sha.update(f"{path} {found.st_ino} {found.st_size} {found.st_mtime_ns}\n".encode())
+    for disk in wanted:
+        path = str(disk["path"])
+        if disk_kinds.lies_in_file(path):
+            found = os.stat(path)
+            sha.update(f"{path} {found.st_ino} {found.st_size} {found.st_mtime_ns}\n".encode())
+        else:
+            sha.update(f"{path} {digest(disk, runner)}\n".encode())
     return sha.hexdigest()[:16]
 
 
@@ -134,26 +166,6 @@ def _sync(path: str) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _next_data(descriptor: int, offset: int, size: int) -> int:
-    try:
-        return os.lseek(descriptor, offset, os.SEEK_DATA)
-    except OSError as error:
-        if error.errno == errno.ENXIO:
-            return size
-        raise
-
-
-def _read(descriptor: int, offset: int, length: int, path: str) -> bytes:
-    parts = []
-    while length:
-        part = os.pread(descriptor, length, offset)
-        if not part:
-            raise BasculeError(expected=f"{length} more bytes in {path}", found="the end: it shrank while it was read")
-        parts.append(part)
-        offset, length = offset + len(part), length - len(part)
-    return b"".join(parts)
 
 
 def _name(process: Path) -> str:

@@ -1,0 +1,44 @@
+"""How a disk is read and kept where it lies, and how far two volumes of one disk are compared."""
+
+from __future__ import annotations
+
+# A file of the disk's bytes, a block device, or an image of which QEMU alone knows what the guest sees.
+FILE = "file"
+BLOCK = "block"
+IMAGE = "image"
+
+# Of the disk with EFI variables QEMU maps so many bytes at most (the size of OVMF_VARS_4M); a volume may be larger.
+EFI_BYTES = 540672
+# Storages round up: LVM to its extents, ZFS and Ceph to megabytes. What is larger by more is another disk.
+ROUNDED_UP = 64 << 20
+
+
+def read_as(path: str, disk_format: str) -> str:
+    """Return how a disk is read: by its path at the node, and its format, as the API states them."""
+    if disk_format != "raw" or not path.startswith("/"):
+        return IMAGE
+    return BLOCK if path.startswith("/dev/") else FILE
+
+
+def lies_in_file(path: str) -> bool:
+    """Say whether the disk lies in a file, whatever its format."""
+    return path.startswith("/") and not path.startswith("/dev/")
+
+
+def is_kept_as_copy(volid: str, path: str) -> bool:
+    """Say whether a copy of the disk's file, put beside it, outlives the disk.
+
+    Not on block devices; nor on btrfs, where the file lies in a subvolume that is removed with the disk.
+    """
+    return lies_in_file(path) and path.rpartition("/")[2] == volid.rpartition(":")[2].rpartition("/")[2]
+
+
+def compared_length(name: str, *sizes: int) -> int:
+    """Return how many bytes of a disk are compared: those that all its volumes have, and the guest can see."""
+    length = min([size for size in sizes if size] or [0])
+    return min(length, EFI_BYTES) if name == "efidisk0" else length
+
+
+def is_large_enough(name: str, source: int, target: int) -> bool:
+    """Say whether a volume can hold a copy of the disk, by the sizes of both: it is never smaller, and not another."""
+    return name == "efidisk0" or 0 <= target - source < ROUNDED_UP

@@ -1,0 +1,148 @@
+"""Read the disk of a stopped guest, whatever it lies on: a file, a block device, or an image that QEMU reads.
+
+A volume of a block storage may be inactive while its guest is stopped. Proxmox's own library activates it, as it does
+for a start (LVM, LVM-thin, ZFS, Ceph mapped by the kernel), and it is left as it was found.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Protocol
+
+from ...errors import BasculeError, CommandFailed
+from ...system.io.process import Runner, run
+from .. import disk_kinds
+from ..chunks import CHUNK, Tree
+from . import qemu_image
+
+Progress = Callable[[int, int], None]
+_ZEROS = bytes(CHUNK)
+_ACTIVATE = "PVE::Storage::activate_volumes(PVE::Storage::config(), [@ARGV])"
+_DEACTIVATE = "PVE::Storage::deactivate_volumes(PVE::Storage::config(), [@ARGV])"
+
+
+class Source(Protocol):
+    """What can be read of a disk."""
+
+    size: int
+
+    def next_data(self, offset: int) -> int:
+        """Return where data may begin at or after `offset`; what lies before that is zeros. The size at the end."""
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Return exactly so many bytes."""
+
+
+class Raw:
+    """A file of the disk's bytes, or a block device."""
+
+    def __init__(self, descriptor: int, path: str) -> None:
+        self._descriptor = descriptor
+        self._path = path
+        self.size = os.lseek(descriptor, 0, os.SEEK_END)
+
+    def next_data(self, offset: int) -> int:
+        """Return where data begins at or after `offset`; a block device knows of no holes."""
+        try:
+            return os.lseek(self._descriptor, offset, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno == errno.ENXIO:
+                return self.size
+            if error.errno == errno.EINVAL:
+                return offset
+            raise
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Return exactly so many bytes; raise BasculeError at the end of the disk."""
+        parts = []
+        while length:
+            part = os.pread(self._descriptor, length, offset)
+            if not part:
+                raise BasculeError(
+                    expected=f"{length} more bytes in {self._path}", found="the end: it shrank while it was read"
+                )
+            parts.append(part)
+            offset, length = offset + len(part), length - len(part)
+        return b"".join(parts)
+
+
+def quiet(done: int, size: int) -> None:
+    """Tell no progress."""
+    del done, size
+
+
+@contextlib.contextmanager
+def activated(disk: Mapping[str, Any], runner: Runner = run) -> Iterator[None]:
+    """Have the disk's device at the node, and leave the volume as it was found.
+
+    Raises:
+        BasculeError: Proxmox could not activate the volume, or it has no device then.
+    """
+    path, volid = str(disk["path"]), str(disk.get("volid", ""))
+    if not path.startswith("/dev/") or os.path.exists(path):
+        yield
+        return
+    try:
+        runner(["perl", "-MPVE::Storage", "-e", _ACTIVATE, volid], timeout=120)
+    except CommandFailed as error:
+        raise _inactive(path, volid, error.found) from error
+    try:
+        if not os.path.exists(path):
+            raise _inactive(path, volid, "it says that it has, and there is no device")
+        yield
+    finally:
+        # One that somebody has begun to use meanwhile is not deactivated: the storage refuses.
+        runner(["perl", "-MPVE::Storage", "-e", _DEACTIVATE, volid], timeout=120, check=False)
+
+
+def _inactive(path: str, volid: str, found: str) -> BasculeError:
+    return BasculeError(
+        expected=f"Proxmox to activate the volume {volid}, so that {path} can be read",
+        found=found,
+        state="the disk was not read",
+        next_command=f"look at the storage ('pvesm path {volid}', 'pvesm status'), then run the same command again",
+    )
+
+
+@contextlib.contextmanager
+def opened(disk: Mapping[str, Any], runner: Runner = run) -> Iterator[Source]:
+    """Open a disk for reading: `path` and `format` as the API states them (no format is raw)."""
+    path, disk_format = str(disk["path"]), str(disk.get("format") or "raw")
+    if disk_kinds.read_as(path, disk_format) == disk_kinds.IMAGE:
+        with qemu_image.opened(path, disk_format, runner) as client:
+            yield client
+        return
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        yield Raw(descriptor, path)
+    finally:
+        os.close(descriptor)
+
+
+def digest(disk: Mapping[str, Any], progress: Progress = quiet, runner: Runner = run) -> str:
+    """Return the digest of what the guest sees of its disk; holes are skipped, their zeros count.
+
+    Of a disk with a `length` (in bytes) so much is read: a volume may be larger than the disk it holds.
+    """
+    with opened(disk, runner) as source:
+        length = int(disk.get("length") or 0) or source.size
+        if source.size < length:
+            raise BasculeError(
+                expected=f"{length} bytes in {disk['path']}", found=f"{source.size}", state="the disk was not read"
+            )
+        tree = Tree(length)
+        while tree.next_length():
+            data = source.next_data(tree.offset)
+            while tree.next_length() and tree.offset + tree.next_length() <= data:
+                tree.zeros()
+            if tree.next_length():
+                chunk = source.read(tree.offset, tree.next_length())
+                if chunk == _ZEROS:
+                    tree.zeros()
+                else:
+                    tree.data(chunk)
+                progress(tree.offset, length)
+        return tree.digest()

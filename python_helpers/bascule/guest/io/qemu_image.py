@@ -1,0 +1,152 @@
+"""Read what a guest sees of an image that only QEMU understands (qcow2, vmdk, Ceph), through `qemu-nbd`, read-only.
+
+Protocol: https://github.com/NetworkBlockDevice/nbd/blob/master/doc/proto.md (fixed newstyle, simple replies).
+QEMU itself refuses to open an image that another QEMU has open for writing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import struct
+import tempfile
+import time
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Optional
+
+from ...errors import BasculeError
+from ...system import polling
+from ...system.io import storage
+from ...system.io.process import Runner, run
+
+_HELLO = b"NBDMAGICIHAVEOPT"
+_OPTION = b"IHAVEOPT"
+_FIXED_NEWSTYLE = 1
+_NO_ZEROES = 2
+_EXPORT_NAME = 1
+_REQUEST = 0x25609513
+_REPLY = 0x67446698
+_READ = 0
+_DISCONNECT = 2
+# Seconds without a byte after which the image counts as unreadable.
+_TIMEOUT = 300.0
+# Seconds that a server without a client may take to end.
+_END = 30.0
+
+
+class Client:
+    """One connection to an NBD server that has one export without a name; it only reads."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._handle = 0
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.settimeout(_TIMEOUT)
+        try:
+            self._socket.connect(path)
+            self.size = self._negotiate()
+        except BaseException:
+            self._socket.close()
+            raise
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self, kind: Optional[type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
+    ) -> None:
+        with contextlib.suppress(OSError):
+            self._socket.sendall(struct.pack(">IHHQQI", _REQUEST, 0, _DISCONNECT, 0, 0, 0))
+        self._socket.close()
+
+    def next_data(self, offset: int) -> int:
+        """Return where data may begin at or after `offset`: here, as nothing is known of holes."""
+        return offset
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Return `length` bytes of the disk from `offset` on; raise BasculeError where the server has none."""
+        self._handle += 1
+        self._socket.sendall(struct.pack(">IHHQQI", _REQUEST, 0, _READ, self._handle, offset, length))
+        magic, error, handle = struct.unpack(">IIQ", self._receive(16))
+        if magic != _REPLY or error or handle != self._handle:
+            raise BasculeError(
+                expected=f"{length} bytes of the disk from byte {offset} on, from qemu-nbd",
+                found=f"error {error}" if magic == _REPLY else f"an answer that is none (0x{magic:08x})",
+                state="the disk was only read",
+            )
+        return bytes(self._receive(length))
+
+    def _negotiate(self) -> int:
+        hello = bytes(self._receive(len(_HELLO)))
+        (flags,) = struct.unpack(">H", self._receive(2))
+        if hello != _HELLO or not flags & _FIXED_NEWSTYLE:
+            raise BasculeError(expected=f"an NBD server at {self._path}", found=repr(hello), state="nothing was read")
+        zeroes = 0 if flags & _NO_ZEROES else 124
+        self._socket.sendall(struct.pack(">I", _FIXED_NEWSTYLE | (flags & _NO_ZEROES)))
+        self._socket.sendall(_OPTION + struct.pack(">II", _EXPORT_NAME, 0))
+        size, _ = struct.unpack(">QH", self._receive(10))
+        self._receive(zeroes)
+        return int(size)
+
+    def _receive(self, length: int) -> bytearray:
+        found = bytearray(length)
+        view, done = memoryview(found), 0
+        while done < length:
+            count = self._socket.recv_into(view[done:])
+            if not count:
+                raise BasculeError(
+                    expected="qemu-nbd to answer until the disk is read",
+                    found=f"it has ended the connection after {done} of {length} bytes",
+                    state="the disk was only read",
+                )
+            done += count
+        return found
+
+
+@contextlib.contextmanager
+def opened(path: str, disk_format: str, runner: Runner = run) -> Iterator[Client]:
+    """Serve the image read-only to this process alone, for as long as it is read.
+
+    Args:
+        path: of a file or a device, or a name that QEMU knows, such as `rbd:pool/image:conf=...`.
+        disk_format: the format the storage states; it is never guessed from the content.
+
+    Raises:
+        BasculeError: there is no qemu-nbd, or it cannot open the image; the message has its words.
+    """
+    if shutil.which("qemu-nbd") is None:
+        raise BasculeError(
+            expected=f"qemu-nbd, which reads what the guest sees of {path} ({disk_format})",
+            found="no such program (on Proxmox it comes with pve-qemu-kvm)",
+            state="the disk was not read",
+        )
+    folder = tempfile.mkdtemp(prefix="bascule-nbd-")
+    place, pid = os.path.join(folder, "socket"), os.path.join(folder, "pid")
+    try:
+        # --fork: it returns when the socket is there. Without --persistent it ends with the one connection.
+        runner(
+            ["qemu-nbd", "--read-only", "--fork", f"--pid-file={pid}", f"--socket={place}", f"--format={disk_format}",
+             "--", path],
+            timeout=60,
+        )  # fmt: skip
+        with Client(place) as client:
+            yield client
+    finally:
+        _end(storage.read_text(pid))
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _end(pid: Optional[str]) -> None:
+    """End the server and wait for it: while it lives it has the disk open."""
+    if pid is None or not pid.strip().isdigit():
+        return
+    began = time.monotonic()
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(int(pid), signal.SIGTERM)
+        while (spent := time.monotonic() - began) < _END:
+            os.kill(int(pid), 0)
+            time.sleep(polling.pause(spent, 0.3))

@@ -1,0 +1,153 @@
+"""Which storages and formats of disks each way can serve, and whether a storage has room; asked by the audit.
+
+Types of storages: PVE::Storage::Plugin, as the API names them in a storage's status.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from . import config as guest_config
+from . import decisions, disk_kinds, preflight
+from .errors import ApiRefused
+from .guest import Guest
+from .observed import Disk, View
+
+FOLDERS = ("dir", "nfs", "cifs")
+# vzdump reads and a restore writes disks on each of these, and their node can read them where they lie.
+IMAGES = (*FOLDERS, "btrfs", "lvm", "lvmthin", "zfspool", "rbd")
+# An archive travels as a file, from folder to folder.
+ARCHIVES = (*FOLDERS, "btrfs", "cephfs")
+FORMATS: Mapping[str, tuple[str, ...]] = {
+    decisions.ARCHIVE: ("raw", "qcow2", "vmdk"),
+    decisions.WARM: ("raw", "qcow2", "vmdk"),
+    # A file of these formats, carried over by its changed blocks, is the same disk.
+    decisions.DELTA: ("raw", "qcow2"),
+    decisions.REMOTE: ("raw",),
+}
+IN_FOLDERS_ONLY = (decisions.DELTA, decisions.REMOTE)
+
+
+def unserved(way: str, kind: str, content: str = "images") -> str:
+    """Return why a storage of this type cannot take disks, or archives, of a guest moved so; empty when it can."""
+    if content == "backup":
+        if kind in ARCHIVES:
+            return ""
+        return f"of type {kind}, and archives travel as files: name one of {', '.join(ARCHIVES)} in backup_storage"
+    if kind not in IMAGES:
+        return f"of type {kind}; handled are {', '.join(IMAGES)}"
+    if way in IN_FOLDERS_ONLY and kind not in FOLDERS:
+        return f"of type {kind}; {way} handles {', '.join(FOLDERS)} only: use way archive"
+    return ""
+
+
+def unreadable(way: str, disk: Disk) -> str:
+    """Return why a disk of this format cannot be moved so; empty when it can."""
+    handled, all_formats = FORMATS[way], FORMATS[decisions.ARCHIVE]
+    if disk.format not in all_formats:
+        return f"{disk.format}; handled are {', '.join(all_formats)}"
+    if disk.format not in handled:
+        return f"{disk.format}; {way} handles {', '.join(handled)} only: use way archive"
+    if way == decisions.DELTA and is_linked_clone(disk):
+        return f"a linked clone ({disk.volid}), and its file is not the whole disk: use way archive"
+    return ""
+
+
+def is_linked_clone(disk: Disk) -> bool:
+    """Say whether the disk is what has changed since another one: Proxmox names that one in the volume's name."""
+    return "/base-" in "/" + disk.volid.partition(":")[2]
+
+
+def disks(guest: Guest, view: View, way: str) -> list[str]:
+    """Name the disks of a guest that this way cannot move, by format and storage."""
+    where = f"the guest {view.vmid} at {view.machine}"
+    tied = guest_config.passthrough(view.config)
+    findings = [f"{where}: disk {d.name} is {words}" for d in view.disks if (words := unreadable(way, d))]
+    for drive in guest_config.drives(view.config):
+        if drive.name in tied:
+            continue
+        status = preflight.ask(guest, findings, f"nodes/{guest.side.node}/storage/{drive.storage}/status")
+        words = "" if status is None else unserved(way, str(status.get("type", "?")))
+        if words:
+            findings.append(f"{where}: disk {drive.name} is on '{drive.storage}' {words}")
+    return findings
+
+
+def in_files(view: View) -> bool:
+    """Say whether changed blocks could be carried of all disks."""
+    return all(
+        disk_kinds.is_kept_as_copy(disk.volid, disk.path) and not unreadable(decisions.DELTA, disk)
+        for disk in view.disks
+    )
+
+
+def room(guest: Guest, way: str, storage: str, content: str, needed: int, data: dict[str, Any]) -> list[str]:
+    """Say why a storage cannot take this content, or not so many bytes of it."""
+    where = guest.side.machine
+    try:
+        status = guest.api.get(f"nodes/{guest.side.node}/storage/{storage}/status")
+    except ApiRefused as error:
+        return [f"storage '{storage}' at {where}: {error.status} {error.reason}"]
+    free = int(status.get("avail", 0))
+    data.setdefault("storages", {})[f"{where}:{storage}"] = {
+        "type": status.get("type"),
+        "available": free,
+        "needed": needed,
+    }
+    refusals = []
+    if words := unserved(way, str(status.get("type")), content):
+        refusals.append(f"storage '{storage}' at {where} is {words}")
+    elif content not in str(status.get("content", "")).split(","):
+        advice = ": name one that does in backup_storage" if content == "backup" else ""
+        refusals.append(f"storage '{storage}' at {where} does not take {content}{advice}")
+    if str(status.get("active", 0)) != "1":
+        refusals.append(f"storage '{storage}' at {where} is not active")
+    elif free < needed:
+        refusals.append(f"storage '{storage}' at {where} has {free} bytes free; {needed} may be needed")
+    return refusals
+
+
+def kept(guest: Guest, view: View, data: dict[str, Any]) -> list[str]:
+    """Name a storage without room for what a return keeps, before its first write, of the disks at the fence.
+
+    A file is copied beside itself; where a copy would not outlive its disk, an archive of all disks is made.
+    """
+    size = sum(disk.size for disk in view.disks)
+    by_copy = all(disk_kinds.is_kept_as_copy(disk.volid, disk.path) for disk in view.disks)
+    needs: dict[str, int] = {}
+    for disk in view.disks:
+        storage = disk.volid.partition(":")[0] if by_copy else guest.side.backup_storage or guest.side.storage
+        needs[storage] = needs.get(storage, 0) + disk.size
+    refusals: list[str] = []
+    for storage, needed in needs.items():
+        status = preflight.ask(guest, refusals, f"nodes/{guest.side.node}/storage/{storage}/status")
+        if status is None:
+            continue
+        free = int(status.get("avail", 0))
+        data.setdefault("storages", {}).setdefault(
+            f"{guest.side.machine}:{storage}", {"type": status.get("type"), "available": free, "needed": needed}
+        )
+        if free < needed:
+            refusals.append(
+                f"storage '{storage}' at {guest.side.machine} has {free} bytes free; a return keeps {needed} bytes "
+                "aside before its first write"
+            )
+    data["kept_aside"] = {"by": "copy" if by_copy else "archive", "bytes_at_most": size}
+    return refusals
+
+
+def spread(source: Guest, target: Guest, view: View) -> list[str]:
+    """Note disks that come to lie on another storage: a restore puts all of them on the one that is declared."""
+    return [
+        f"the disks of the guest {view.vmid} lie on {', '.join(there)} at {view.machine}; they all come to lie on "
+        f"'{target.side.storage}' at {target.side.machine}, and after a return on '{source.side.storage}' at "
+        f"{source.side.machine}"
+        for there in [names(disk.volid.partition(":")[0] for disk in view.disks)]
+        if there and there != [f"'{source.side.storage}'"]
+    ]
+
+
+def names(found: Iterable[str]) -> list[str]:
+    """Return each name once, quoted."""
+    return [f"'{name}'" for name in sorted(set(found))]
