@@ -9,6 +9,7 @@ type: aggregate
 short_description: Journal what the playbook does
 description:
   - Chooses the decision id of this ansible-playbook process before the first task, and the run at the first play.
+  - With C(--check), says first that nothing will be changed.
   - Journals the result of every task between C(bascule_begin) and C(bascule_end), never its output.
   - When a playbook has frozen components and let everybody in again, journals and prints where that window went. Says
     of each component how long it worked, waited for others, or was held up by orchestration, and the critical path.
@@ -27,6 +28,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ansible import context
 from ansible.errors import AnsibleError
 from ansible.plugins.callback import CallbackBase
 
@@ -40,6 +42,7 @@ from bascule.run.progress import FAILED
 from bascule.system import work
 
 _LONGEST = 2000
+CHECK = "CHECK: nothing will be changed at either site. What follows says what would be done."
 # Phases in which components wait for one another inside a play.
 WINDOWS = ("cutover", "rollback")
 # How often, and with how many seconds between, the end of what has failed is written before the playbook is given up.
@@ -69,6 +72,11 @@ class CallbackModule(CallbackBase):
         self._started: dict[tuple[str, str], float] = {}
         self._written = False
         identity.begin()
+
+    def v2_playbook_on_start(self, playbook: Any) -> None:
+        """Say that nothing will be changed, if so."""
+        if context.CLIARGS.get("check"):
+            self._display.display(CHECK, color="bright blue")
 
     def v2_playbook_on_play_start(self, play: Any) -> None:
         """Choose the run; end what failed in the play, or the layer, before."""

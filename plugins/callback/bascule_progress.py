@@ -25,6 +25,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from ansible import context
 from ansible.plugins.callback.default import CallbackModule as Default
 from ansible.utils.display import Display
 
@@ -73,7 +74,7 @@ class CallbackModule(Default):
         super().__init__()
         self._screen = self._display
         self._display = LogDisplay(self._screen, os.environ.get("BASCULE_PROGRESS_LOG"))
-        self._progress = Progress(clock=time.monotonic)
+        self._progress = Progress(clock=time.monotonic, check_mode=lambda: bool(context.CLIARGS.get("check")))
 
     def v2_playbook_on_play_start(self, play: Any) -> None:
         self._say(self._progress.play(play.get_name().strip()))
