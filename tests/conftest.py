@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import importlib.abc
 import importlib.machinery
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,6 +24,9 @@ pytest.register_assert_rewrite("tests.integration.steps")
 # A law holds however busy the machine is that tries it.
 settings.register_profile("bascule", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("bascule")
+
+# Tests read Ansible's own output, whatever people see.
+os.environ["ANSIBLE_STDOUT_CALLBACK"] = "default"
 
 ROOT = Path(__file__).resolve().parent.parent
 _ALIAS = "ansible.module_utils.bascule"

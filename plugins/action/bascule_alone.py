@@ -74,13 +74,14 @@ class ActionModule(ControllerAction):
             )
         if alone:
             alone += [c.name for c in moving if c.points_only]
+        follows, only = ("would follow", "would only be") if self.check_mode else ("follows", "is only")
         for component in components:
             if component.name in alone and component.points_only:
-                Display().display(f"  {component.name} only points: it follows, without servers that are silent")
+                Display().display(f"  {component.name} only points: it {follows}, without servers that are silent")
             elif component.name in alone:
                 Display().display(
                     f"  {component.name} is open at {component.entered.host}, and {component.left.host} or a site's"
-                    " journal does not answer: it is only let in again"
+                    f" journal does not answer: it {only} let in again"
                 )
         if alone:
             Journal.current().append("decision", phase=phase, data={"decision": "alone", "components": alone})

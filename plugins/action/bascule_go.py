@@ -9,8 +9,10 @@ short_description: Ask for the name of the site that shall be active afterwards
 description:
   - Stands first in every playbook that opens or destroys something. Runs on the controller and connects to no host.
   - Refuses a declaration that cannot be right, with every finding in one message, before anything is read or changed.
-  - Compares what was typed with the name of the site that the direction leads to (C(plan_sites)).
-  - Says what the decision gives up (C(component_go_note) of each component that has one) and journals it all.
+  - Says what takes part and what C(--limit) leaves out, what the decision gives up (C(component_go_note) of each
+    component that has one) and, where users will wait, the forecast of that. Asks for the name of the site after it.
+  - Compares what was typed with the name of the site that the direction leads to (C(plan_sites)), and journals it all.
+  - With C(--check) nobody is asked.
 options:
   phase:
     description: Name of the phase.
@@ -22,9 +24,10 @@ options:
     required: true
     choices: [forward, back, away]
   confirm:
-    description: What was typed. Case does not matter.
+    description:
+      - The name of the site, exactly as the plan has it. Where it is empty, it is asked for at the terminal.
     type: str
-    required: true
+    default: ""
 author:
   - The Bascule authors
 """
@@ -34,7 +37,7 @@ EXAMPLES = r"""
   bascule_go:
     phase: cutover
     direction: forward
-    confirm: "{{ confirm }}"
+    confirm: "{{ confirm | default('') }}"
 """
 
 RETURN = r"""
@@ -52,16 +55,23 @@ given_up:
 
 from typing import Any, ClassVar
 
+from ansible.errors import AnsiblePromptInterrupt, AnsiblePromptNoninteractive
 from ansible.utils.display import Display
 
+from bascule.plugin import outlook
 from bascule.plugin.action import ControllerAction, Scope
 from bascule.plugin.preflight import must_be_right
+from bascule.report import forecast
 from bascule.run import context
-from bascule.run.approval import confirm, given_up
+from bascule.run.approval import confirm, destination, given_up, preview
 from bascule.run.io.journal import Journal
 from bascule.run.verbs import AWAY, DIRECTIONS
 
 display = Display()
+
+QUESTION = "Type the name of the site that shall be active afterwards:"
+# Phases in which users wait.
+WINDOWS = ("cutover", "rollback")
 
 
 class ActionModule(ControllerAction):
@@ -70,18 +80,27 @@ class ActionModule(ControllerAction):
     ARGUMENTS: ClassVar[dict[str, Any]] = {
         "phase": {"type": "str", "required": True},
         "direction": {"type": "str", "required": True, "choices": [*DIRECTIONS, AWAY]},
-        "confirm": {"type": "str", "required": True},
+        "confirm": {"type": "str", "default": ""},
     }
 
     def act(self, args: dict[str, Any], scope: Scope) -> dict[str, Any]:
         """Look at the declaration, compare and journal."""
         must_be_right(scope, self._templar, self._loader, args["phase"])
         plan = {name: scope.get(name) for name in ("plan_sites", "plan_source_site", "plan_target_site")}
-        notes = given_up({name: scope.hostvars[name] for name in scope.components})
-        for note in notes:
-            display.display(f"  GO includes: {note}")
+        notes = given_up({name: scope.hostvars[name] for name in scope.in_play})
         direction = scope.direction(args["direction"])
-        site = confirm(plan, direction, args["phase"], args["confirm"])
+        journal = Journal.current()
+        left_out = [name for name in scope.components if name not in scope.in_play]
+        site = destination(plan, direction)
+        lines = preview(args["phase"], site, scope.in_play, left_out, notes, self.check_mode)
+        if args["phase"] in WINDOWS:
+            entries = journal.read().entries
+            found = outlook.outlook(scope, self._loader, entries, scope.in_play)
+            lines += forecast.lines(found, outlook.limit(scope), forecast.last_window(entries))
+        for line in lines:
+            display.display(f"  {line}")
+        if args["confirm"] or not self.check_mode:
+            confirm(plan, direction, args["phase"], args["confirm"] or _asked())
         lost = {}
         if args["phase"] == "site_lost":
             hosts = {
@@ -89,7 +108,6 @@ class ActionModule(ControllerAction):
                 for name in scope.in_play
             }
             lost = {"lost": {**scope.get("bascule_given_up"), "hosts": hosts}}
-        journal = Journal.current()
         targets = {} if self.check_mode else scope.journal_targets()
         warnings = journal.start(targets, scope.about_run(args["phase"], self.check_mode))
         journal.append(
@@ -105,3 +123,11 @@ class ActionModule(ControllerAction):
             },
         )
         return {"site": site, "given_up": notes, **({"warnings": warnings} if warnings else {})}
+
+
+def _asked() -> str:
+    """Ask at the terminal; nothing where nobody can be asked, or who was asked has ended it."""
+    try:
+        return bytes(display.prompt_until(QUESTION)).decode("utf-8", "replace").rstrip("\r\n")
+    except (AnsiblePromptInterrupt, AnsiblePromptNoninteractive):
+        return ""

@@ -10,6 +10,7 @@ description:
   - Adds to a verification the component's role and the epoch under which its active side was opened, which
     C(bascule_judge) asks for.
   - Journals the data and stores it as C(runs/RUN/facts/COMPONENT.KIND.json) for reports. Runs on the controller.
+  - With C(--check) it goes to C(runs/RUN/facts/check), so that what was found for real stays.
   - The last task of a role's audit and verify.
 options:
   kind:
@@ -72,4 +73,4 @@ class ActionModule(ControllerAction):
             args["data"] = {**args["data"], **about}
         journal = Journal.current()
         journal_entry(journal, "state", scope.announced, {"event": args["kind"], "found": args["data"]})
-        return {"path": str(journal.write_facts(scope.component, args["kind"], args["data"]))}
+        return {"path": str(journal.write_facts(scope.component, args["kind"], args["data"], tried=self.check_mode))}

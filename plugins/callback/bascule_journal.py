@@ -9,9 +9,12 @@ type: aggregate
 short_description: Journal what the playbook does
 description:
   - Chooses the decision id of this ansible-playbook process before the first task, and the run at the first play.
+  - With C(--check), says first that nothing will be changed.
   - Journals the result of every task between C(bascule_begin) and C(bascule_end), never its output.
   - When a playbook has frozen components and let everybody in again, journals and prints where that window went. Says
     of each component how long it worked, waited for others, or was held up by orchestration, and the critical path.
+  - Ends an audit with one screen. It says whether the plan fits, how long the outage is expected to be, what should be
+    known, what was not looked at, and the next command.
   - Ends a verb as failed when its component failed or could not be reached. Such an end is written at once, so that
     what waits for it stops; only where a rescue of the role's own follows, it is written when that has failed as well.
 requirements:
@@ -21,17 +24,21 @@ author:
 """
 
 import os
+import shlex
 import signal
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ansible import constants, context
 from ansible.errors import AnsibleError
 from ansible.plugins.callback import CallbackBase
 
 from bascule.errors import BasculeError
+from bascule.plugin import outlook
 from bascule.plugin.action import Scope, plain
+from bascule.report import audited
 from bascule.run import window
 from bascule.run.io import identity
 from bascule.run.io.journal import Journal, read_starts
@@ -40,6 +47,7 @@ from bascule.run.progress import FAILED
 from bascule.system import work
 
 _LONGEST = 2000
+CHECK = "CHECK: nothing will be changed at either site. What follows says what would be done."
 # Phases in which components wait for one another inside a play.
 WINDOWS = ("cutover", "rollback")
 # How often, and with how many seconds between, the end of what has failed is written before the playbook is given up.
@@ -68,7 +76,14 @@ class CallbackModule(CallbackBase):
         self._active: dict[str, _Verb] = {}
         self._started: dict[tuple[str, str], float] = {}
         self._written = False
+        # The plan of the last play, and what reads the defaults of its roles.
+        self._seen: tuple[Scope, Any] | None = None
         identity.begin()
+
+    def v2_playbook_on_start(self, playbook: Any) -> None:
+        """Say that nothing will be changed, if so."""
+        if context.CLIARGS.get("check"):
+            self._display.display(CHECK, color="bright blue")
 
     def v2_playbook_on_play_start(self, play: Any) -> None:
         """Choose the run; end what failed in the play, or the layer, before."""
@@ -76,6 +91,7 @@ class CallbackModule(CallbackBase):
         scope = _scope(play)
         if scope is None:
             return
+        self._seen = scope, play.get_loader()
         try:
             _, said = identity.choose_run(scope.plan, lambda: self._starts(scope))
             if said:
@@ -126,10 +142,11 @@ class CallbackModule(CallbackBase):
     def v2_playbook_on_stats(self, stats: Any) -> None:
         """End what failed last, bring the sites' copies up to date, say where the journal lies."""
         self._end_failed()
-        if not self._written:
-            return
         journal = self._journal()
         if journal is None:
+            return
+        self._say_audit(journal)
+        if not self._written:
             return
         self._say_window(journal)
         try:
@@ -138,6 +155,21 @@ class CallbackModule(CallbackBase):
         except (BasculeError, OSError) as error:
             self._display.warning(f"The journal's copies could not be brought up to date: {error}")
         self._display.display(f"Journal: {journal.path}")
+
+    def _say_audit(self, journal: Journal) -> None:
+        """Say what an audit has come to, if this process had one."""
+        try:
+            seen = audited.audited(journal.own())
+            if not seen or self._seen is None:
+                return
+            scope, loader = self._seen
+            forecast = outlook.outlook(scope, loader, journal.read().entries, scope.components)
+            lines = audited.screen(scope.plan, seen, scope.components, forecast, outlook.limit(scope), _inventories())
+        except (AnsibleError, BasculeError, OSError, ValueError) as error:
+            self._display.warning(f"The audit's screen could not be made: {error}")
+            return
+        for line in lines:
+            self._display.display(line)
 
     def _say_window(self, journal: Journal) -> None:
         """Journal and say where the window went, if this process had one and everybody is in again."""
@@ -239,6 +271,15 @@ def _scope(play: Any) -> Scope | None:
     manager = play.get_variable_manager()
     hosts = manager._inventory.get_hosts(play.hosts)
     return Scope(manager.get_vars(play=play, host=hosts[0])) if hosts else None
+
+
+def _inventories() -> str:
+    """Return how the inventories of this command are given to the next one; nothing for those of the configuration."""
+    given = [str(path) for path in context.CLIARGS.get("inventory") or []]
+    if given == [str(path) for path in constants.DEFAULT_HOST_LIST]:
+        return ""
+    short = [min(path, os.path.relpath(path), key=len) if os.path.isabs(path) else path for path in given]
+    return " ".join(f"-i {shlex.quote(path)}" for path in short)
 
 
 def _is_rescued(task: Any) -> bool:

@@ -399,6 +399,7 @@ class Pair:
             "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
             "ANSIBLE_SSH_CONTROL_PATH_DIR": str(self._control),
             "ANSIBLE_NOCOLOR": "1",
+            "ANSIBLE_STDOUT_CALLBACK": "default",
             "BASCULE_RUNS": str(self.work / "runs"),
             "BASCULE_RUN": "fault",
         }

@@ -67,7 +67,7 @@ def loses_power_and_is_given_up(controller: Controller, loss: Loss) -> None:
     output = controller.succeed("status").output
     assert "if it is lost for good: docs/runbooks/site_lost.md" in next_of(output), output
     given = ("-e", f"site={loss.lost.title}", "-e", "by=Nadia", "-e", '{"fenced": "power cut at the PDU"}')
-    said = controller.succeed("site_lost", *given, confirm=loss.left.title).output
+    said = controller.succeed("site_lost", *given, confirm=loss.left.title.lower()).output
     for component in ("accounts_db", "course_files", "courses_guest", "login_guest", "board_guest", "entrance"):
         assert f"  {component}: everything written at the other side after 2" in said, said
     is_active_at(controller, loss.left.title)

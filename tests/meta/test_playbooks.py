@@ -14,7 +14,7 @@ from bascule.run.verbs import AWAY, DIRECTIONS, VERBS
 from .tree import COMPONENT_ROLES, PLAYBOOKS, ROLES, load
 
 PLAY_KEYS = {
-    "name", "hosts", "gather_facts", "strategy", "order", "serial", "tags", "tasks", "any_errors_fatal", "vars_prompt",
+    "name", "hosts", "gather_facts", "strategy", "order", "serial", "tags", "tasks", "any_errors_fatal",
     "ignore_unreachable",
 }  # fmt: skip
 # Samples that disturb one another are taken one layer after the other: a proof boot slows the link that is measured.

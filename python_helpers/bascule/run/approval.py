@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ..errors import PlanError
@@ -27,7 +27,7 @@ def destination(plan: Mapping[str, Any], direction: str) -> str:
             state="nothing was changed",
             next_command="mend group_vars/all/plan.yml of the inventory",
         )
-    return str(name)
+    return name.strip()
 
 
 def give_up(plan: Mapping[str, Any], site: str, by: str, fenced: str) -> dict[str, str]:
@@ -56,16 +56,36 @@ def give_up(plan: Mapping[str, Any], site: str, by: str, fenced: str) -> dict[st
 
 
 def confirm(plan: Mapping[str, Any], direction: str, phase: str, typed: str) -> str:
-    """Return the name of the site when it was typed as it stands in the plan (case does not matter), or refuse."""
+    """Return the name of the site when exactly that was typed, as it stands in the plan, or refuse."""
     name = destination(plan, direction)
-    if typed.strip().casefold() != name.casefold():
+    if typed != name:
         raise PlanError(
-            expected=f"the name of the site that shall be active after {phase}: {name}",
+            expected=f"the name of the site that shall be active after {phase}, exactly: {name}",
             found=repr(typed) if typed.strip() else "nothing",
             state="NO-GO: nothing was changed",
             next_command=f"run the same playbook again and type {name}, or add -e confirm={name}",
         )
     return name
+
+
+def preview(
+    phase: str, site: str, taking_part: Sequence[str], left_out: Sequence[str], notes: Iterable[str], check_mode: bool
+) -> list[str]:
+    """Return what a GO decides, as lines for who is about to give it.
+
+    Args:
+        site: the name of the site that is active afterwards.
+        taking_part: the components of this run of the playbook.
+        left_out: those that `--limit` leaves out.
+        notes: what the components say that a GO gives up.
+        check_mode: whether nothing is asked and nothing is done.
+    """
+    would = "would " if check_mode else ""
+    said = [f"{phase}: the active site afterwards {'would be' if check_mode else 'is'} {site}"]
+    said.append(f"{would}take part: {', '.join(taking_part)}" if taking_part else f"{would}take part: none")
+    if left_out:
+        said.append(f"left out by --limit: {', '.join(left_out)}")
+    return said + [f"GO {would}include{'' if check_mode else 's'}: {note}" for note in notes]
 
 
 def given_up(components: Mapping[str, Mapping[str, Any]]) -> list[str]:

@@ -22,8 +22,9 @@ class _Doing:
 class Progress:
     """Follows a playbook and gives the lines to print."""
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(self, clock: Callable[[], float], check_mode: Callable[[], bool] = lambda: False) -> None:
         self._clock = clock
+        self._check_mode = check_mode
         self._doing: dict[str, _Doing] = {}
         self._play = ""
         self._anybody = False
@@ -57,6 +58,8 @@ class Progress:
         if doing is None:
             return []
         tone, word = ("changed", "changed") if doing.changed else ("good", "unchanged")
+        if self._check_mode():
+            word = "would change" if doing.changed else "would change nothing"
         return [(tone, f"  {component:<16}{doing.verb:<9}{self._clock() - doing.since:7.1f} s  {word}")]
 
     def waiting(self, component: str, said: Any) -> list[Line]:

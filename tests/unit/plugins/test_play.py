@@ -175,6 +175,7 @@ class World:
             "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
             "ANSIBLE_ROLES_PATH": str(self.path / "roles"),
             "ANSIBLE_NOCOLOR": "1",
+            "ANSIBLE_STDOUT_CALLBACK": "default",
             "BASCULE_TEST_HOSTS": str(self.hosts),
             **self.environment,
         }

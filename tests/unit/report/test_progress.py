@@ -28,6 +28,15 @@ def test_a_line_per_verb_and_component() -> None:
     assert progress.finished(2, []) == [("good", "done: 2 components, 2.5 s")]
 
 
+def test_a_look_says_what_would_be() -> None:
+    progress = Progress(Clock(), check_mode=lambda: True)
+    for changed, words in ((True, "would change"), (False, "would change nothing")):
+        progress.begin("db", "freeze")
+        progress.step("db", changed=changed)
+        ((_, line),) = progress.end("db")
+        assert line.endswith(f"s  {words}")
+
+
 def test_a_play_in_batches_is_announced_once() -> None:
     progress = Progress(Clock())
     assert progress.play("open")

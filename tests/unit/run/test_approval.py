@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from bascule.errors import PlanError
-from bascule.run.approval import confirm, destination, give_up, given_up
+from bascule.run.approval import confirm, destination, give_up, given_up, preview
 
 PLAN = {
     "plan_source_site": "mtp",
@@ -19,10 +19,12 @@ PLAN = {
 @pytest.mark.parametrize(("direction", "name"), [("forward", "toulouse"), ("back", "montpellier")])
 def test_the_name_of_the_destination_is_accepted(direction: str, name: str) -> None:
     assert destination(PLAN, direction) == name
-    assert confirm(PLAN, direction, "cutover", f" {name.upper()} ") == name
+    assert confirm(PLAN, direction, "cutover", name) == name
 
 
-@pytest.mark.parametrize("typed", ["", "  ", "yes", "montpellier", "toulouse!", "tls"])
+@pytest.mark.parametrize(
+    "typed", ["", "  ", "yes", "montpellier", "toulouse!", "tls", "Toulouse", " toulouse", "toulouse "]
+)
 def test_anything_else_is_no_go(typed: str) -> None:
     with pytest.raises(PlanError) as caught:
         confirm(PLAN, "forward", "cutover", typed)
@@ -77,3 +79,18 @@ def test_a_site_is_given_up_by_name(site: str, direction: str) -> None:
 def test_a_site_is_given_up_only_by_somebody_who_has_fenced_it(site: str, by: str, fenced: str, words: str) -> None:
     with pytest.raises(PlanError, match=words):
         give_up(PLAN, site, by, fenced)
+
+
+def test_what_takes_part_and_what_does_not_is_said_before_the_answer() -> None:
+    told = preview("cutover", "toulouse", ["db", "guest"], ["names"], ["guest: local writes are dropped"], False)
+    assert told == [
+        "cutover: the active site afterwards is toulouse",
+        "take part: db, guest",
+        "left out by --limit: names",
+        "GO includes: guest: local writes are dropped",
+    ]
+    assert preview("cutover", "toulouse", ["db"], [], ["guest: local writes are dropped"], True) == [
+        "cutover: the active site afterwards would be toulouse",
+        "would take part: db",
+        "GO would include: guest: local writes are dropped",
+    ]

@@ -218,9 +218,9 @@ class Journal:
         state = storage.read_json(self._state) or {}
         return {site: Target.from_dict(data) for site, data in state.get("targets", {}).items()}
 
-    def write_facts(self, component: str, verb: str, data: Mapping[str, Any]) -> Path:
-        """Keep what a verb found, for reports."""
-        path = self.directory / "facts" / f"{component}.{verb}.json"
+    def write_facts(self, component: str, verb: str, data: Mapping[str, Any], *, tried: bool = False) -> Path:
+        """Keep what a verb found, for reports; what was tried with --check stands beside what was found for real."""
+        path = self.directory / "facts" / ("check" if tried else "") / f"{component}.{verb}.json"
         storage.write_json(path, data)
         return path
 

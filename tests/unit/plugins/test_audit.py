@@ -1,0 +1,81 @@
+"""An audit in a real playbook ends with one screen, whatever has become of it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.unit.plugins.test_play import PLAN, ROOT, World
+
+from bascule.run.preflight import PHASES
+
+AUDIT = """
+- name: Fail where the test wants it
+  ansible.builtin.fail:
+    msg: "expected: room; found: none; state now: nothing was changed; next safe command: make some"
+  when: fail_at | default('') == inventory_hostname
+- name: Record
+  bascule_record:
+    kind: audit
+    data: {notes: ["{{ inventory_hostname }} should be known"], refusals: []}
+"""
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    """Make a world whose role has all verbs."""
+    made = World(tmp_path)
+    (tmp_path / "inventory/group_vars/all/plan.yml").write_text(PLAN + "plan_limits: {write_outage_seconds: 60}\n")
+    for verb in PHASES["audit"]:
+        (tmp_path / f"roles/toy/tasks/{verb}.yml").write_text("[]\n")
+    (tmp_path / "roles/toy/tasks/audit.yml").write_text(AUDIT)
+    (tmp_path / "roles/toy/tasks/check.yml").write_text(made.verb)
+    yield made
+    shutil.rmtree(tmp_path, ignore_errors=True)
+
+
+def screen(output: str) -> list[str]:
+    """Return the screen, which is the end of what a playbook says."""
+    assert output.count("AUDIT of plan toy: ") == 1, output
+    return ("AUDIT of plan toy: " + output.split("AUDIT of plan toy: ")[1]).splitlines()
+
+
+def test_it_says_that_the_plan_fits_and_what_comes_next(world: World) -> None:
+    rc, output = world.run(playbook=ROOT / "playbooks/10_audit.yml")
+    assert rc == 0, output
+    assert screen(output)[:8] == [
+        "AUDIT of plan toy: fits as far as it is known, with no figure yet of low, top",
+        "  forecast of the outage: not known; the plan allows 60 s",
+        "    low             not known  the role toy has no forecast",
+        "    top             not known  the role toy has no forecast",
+        "  to be known:",
+        "    - low: low should be known",
+        "    - top: top should be known",
+        "  next: ansible-playbook -i inventory playbooks/20_prepare.yml --check --diff",
+    ]
+
+
+def test_one_that_cannot_move_does_not_hide_the_rest(world: World) -> None:
+    rc, output = world.run(playbook=ROOT / "playbooks/10_audit.yml", arguments=("-e", "fail_at=low"))
+    assert rc == 2
+    lines = screen(output)
+    assert lines[:3] == [
+        "AUDIT of plan toy: DOES NOT FIT, 1 of 2 components cannot move as declared",
+        "  low cannot move:",
+        "    - none",
+    ]
+    assert "    - low: nothing was measured, as it ended before" in lines
+    command = "  next: mend what is named, then ansible-playbook -i inventory playbooks/10_audit.yml --limit low"
+    assert command in lines
+
+
+def test_a_declaration_that_is_refused_has_its_screen_too(world: World) -> None:
+    (world.path / "inventory/group_vars/all/plan.yml").write_text(PLAN.replace("min: 5", "min: soon"))
+    rc, output = world.run(playbook=ROOT / "playbooks/10_audit.yml")
+    assert rc == 2
+    lines = screen(output)
+    assert lines[0] == "AUDIT of plan toy: DOES NOT FIT, 2 of 2 components cannot move as declared"
+    assert any("plan_gates.speed" in line for line in lines)
+    assert "  next: mend what is named, then ansible-playbook -i inventory playbooks/10_audit.yml" in lines

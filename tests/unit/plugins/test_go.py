@@ -1,0 +1,133 @@
+"""GO in real playbooks: what is said before the answer, an answer at a real terminal, and a look that asks nobody."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.unit.plugins.test_play import ELSEWHERE, PLAN, ROOT, World, never_left, verbs_said
+
+from bascule.run import chain
+
+CUTOVER = ROOT / "playbooks/60_cutover.yml"
+QUESTION = "Type the name of the site that shall be active afterwards"
+BANNER = "CHECK: nothing will be changed at either site."
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    """Make a world whose plan allows two hours."""
+    made = World(tmp_path)
+    (tmp_path / "inventory/group_vars/all/plan.yml").write_text(PLAN + "plan_limits: {write_outage_seconds: 7200}\n")
+    # Where nothing of a role's is skipped with --check.
+    made.state = ELSEWHERE
+    made.answer_verbs()
+    never_left(made, frozen=False)
+    yield made
+    shutil.rmtree(tmp_path, ignore_errors=True)
+
+
+def at_a_terminal(world: World, answer: str, *arguments: str, playbook: Path = CUTOVER) -> tuple[int, str]:
+    """Run a playbook at a terminal of its own and type the answer when the question is there."""
+    terminal, its_end = pty.openpty()
+    # A session of its own makes the terminal the one that it is asked at.
+    process = subprocess.Popen(
+        ["setsid", "--ctty", "--wait", "ansible-playbook", "-i", "inventory", str(playbook), *arguments],
+        cwd=world.path,
+        env=world.surroundings(),
+        stdin=its_end,
+        stdout=its_end,
+        stderr=its_end,
+    )
+    os.close(its_end)
+    output, typed, deadline = "", False, time.monotonic() + 180
+    while time.monotonic() < deadline:
+        try:
+            output += os.read(terminal, 65536).decode("utf-8", "replace")
+        except OSError:
+            # The other end is closed.
+            break
+        if QUESTION in output and not typed:
+            # What was typed before the question is thrown away.
+            time.sleep(1.0)
+            os.write(terminal, f"{answer}\r".encode())
+            typed = True
+    status = process.wait(timeout=30)
+    os.close(terminal)
+    return status, output.replace("\r", "")
+
+
+def test_what_takes_part_is_shown_before_the_question_and_the_name_is_the_go(world: World) -> None:
+    rc, output = at_a_terminal(world, "toulouse", "--limit", "low")
+    assert rc == 0, output
+    shown, _, after = output.partition(QUESTION)
+    assert "  cutover: the active site afterwards is toulouse\n" in shown
+    assert "  take part: low\n" in shown
+    assert "  left out by --limit: top\n" in shown
+    assert "  forecast of the outage: not known; the plan allows 7200 s\n" in shown
+    assert "toulouse" in after
+    assert ("low", "switch") in verbs_said(output)
+    assert BANNER not in output
+
+
+@pytest.mark.parametrize("answer", ["Toulouse", "toulouse "])
+def test_any_other_answer_changes_nothing(world: World, answer: str) -> None:
+    rc, output = at_a_terminal(world, answer)
+    assert rc == 2, output
+    assert "NO-GO: nothing was changed" in " ".join(output.split())
+    assert verbs_said(output) == []
+    assert not (world.path / "runs/latest").exists()
+
+
+def test_where_nobody_can_be_asked_nothing_is_changed(world: World) -> None:
+    rc, output = world.run(playbook=CUTOVER)
+    assert rc == 2
+    assert "the name of the site that shall be active after cutover, exactly: toulouse; found: nothing" in " ".join(
+        output.split()
+    )
+    assert verbs_said(output) == []
+
+
+@pytest.mark.parametrize("name", ["60_cutover", "rollback"])
+def test_a_look_asks_nobody_and_says_would(world: World, name: str) -> None:
+    rc, output = at_a_terminal(world, "nobody asks", "--check", playbook=ROOT / f"playbooks/{name}.yml")
+    assert rc == 0, output
+    assert QUESTION not in output
+    assert output.index(BANNER) < output.index("would take part: low, top")
+    assert f"the active site afterwards would be {'montpellier' if name == 'rollback' else 'toulouse'}\n" in output
+    assert "forecast of the outage: not known" in output
+    assert "from freeze to thaw" not in output, "a window that was not"
+
+
+def test_a_look_moves_nothing(world: World) -> None:
+    rc, output = world.move("60_cutover.yml", "-e", "fail_at=top.switch")
+    assert rc == 2, output
+    before = os.readlink(world.path / "runs/latest")
+    left = {path: path.read_bytes() for path in world.hosts.rglob("*") if path.is_file()}
+    facts = (world.path / "runs/latest/facts/low.verify.json").read_bytes()
+    for given in ({}, {"BASCULE_RUN": "another"}):
+        world.environment = dict(given)
+        rc, output = world.run(playbook=CUTOVER, arguments=("--check", "-e", '{"seen": 9}'))
+        assert rc == 0, output
+        assert os.readlink(world.path / "runs/latest") == before
+        assert {path: path.read_bytes() for path in world.hosts.rglob("*") if path.is_file()} == left
+    assert (world.path / "runs/latest/facts/low.verify.json").read_bytes() == facts, "what was found for real stays"
+    assert (world.path / "runs/latest/facts/check/low.verify.json").exists()
+    tried = chain.parse((world.path / "runs/another/journal.jsonl").read_text()).entries
+    assert {bool(entry["data"].get("check_mode")) for entry in tried if entry["kind"] == "begin"} == {True}
+
+
+def test_what_is_alone_would_only_be_let_in(world: World) -> None:
+    world.are_down("a-tls", "j-tls")
+    rc, output = world.run(playbook=ROOT / "playbooks/rollback.yml", arguments=("--check",))
+    assert rc == 0, output
+    assert re.search(
+        r"low is open at a-mtp, and a-tls or a site's journal does not answer: it would only be let", output
+    )
