@@ -26,6 +26,10 @@ options:
     description: Look as well for what no log carries to the other side.
     type: bool
     default: false
+  leaving:
+    description: Name as well what a return would leave behind here; a database that does not answer is named too.
+    type: bool
+    default: false
 extends_documentation_fragment:
   - bascule.spec
 """
@@ -55,10 +59,17 @@ not_replicated:
   description: What its databases hold that no log carries to the other side; nothing when nobody looked.
   returned: always
   type: list
+left_behind:
+  description: >-
+    What no log carries and a return would lose, by name; null when nobody looked, or this side is not open. From here
+    M(bascule_alone) takes it.
+  returned: always
+  type: list
 """
 
 from typing import Any
 
+from ansible.module_utils.bascule.guard.state import GuardState
 from ansible.module_utils.bascule.plugin.module import run_module
 from ansible.module_utils.bascule.postgresql import decisions
 from ansible.module_utils.bascule.postgresql.io.standby import audit, state
@@ -79,6 +90,9 @@ def main(module: AnsibleModule) -> dict[str, Any]:
         "state": found,
         "loss": decisions.may_lack(found),
         "not_replicated": audit.not_replicated(spec) if module.params["unlogged"] else [],
+        "left_behind": (
+            audit.left_behind(spec, GuardState.from_dict(found["guard"])) if module.params["leaving"] else None
+        ),
     }
 
 
@@ -90,6 +104,7 @@ if __name__ == "__main__":
             "seconds": {"type": "float", "default": 2.0},
             "controller_time": {"type": "float"},
             "unlogged": {"type": "bool", "default": False},
+            "leaving": {"type": "bool", "default": False},
         },
         main,
     )

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ....errors import BasculeError
+from ....guard import state as rule
+from ....guard.state import GuardState
 from ....system.io import storage
 from ....system.io.process import run
 from ... import compatibility, conf, hba, lsn
@@ -97,6 +99,29 @@ def not_replicated(spec: Spec) -> list[str]:
     for name in names:
         with cluster.session(database=name) as session:
             found += compatibility.unlogged({"name": name, **_unlogged(session)})
+    return found
+
+
+def left_behind(spec: Spec, guard: GuardState) -> list[str] | None:
+    """Return, in words, what a return would leave behind at this side, which it closes; None where it is not open.
+
+    A return is a way out of an emergency: a database that does not answer is named, and stops nothing.
+    """
+    cluster = Cluster(spec)
+    if guard.status != rule.OPEN or cluster.postmaster() is None:
+        return None
+    try:
+        with cluster.session() as session:
+            names = databases.names(session)
+    except BasculeError as error:
+        return [f"what is in no log of the databases at {spec.side}, which did not tell: {error.found}"]
+    found = []
+    for name in names:
+        try:
+            with cluster.session(database=name) as session:
+                found += compatibility.left_behind({"name": name, **_unlogged(session)}, spec.side)
+        except BasculeError as error:
+            found.append(f"what is in no log of database {name} at {spec.side}, which did not tell: {error.found}")
     return found
 
 
@@ -236,7 +261,10 @@ def _database(cluster: Cluster, name: str) -> dict[str, Any]:
 
 def _unlogged(session: Session) -> dict[str, Any]:
     return {
-        "unlogged": session.value("SELECT count(*) FROM pg_class WHERE relpersistence = 'u' AND relkind = 'r'"),
+        "unlogged_tables": session.query(
+            "SELECT c.oid::regclass::text AS name, pg_relation_size(c.oid) AS bytes FROM pg_class c "
+            "WHERE c.relpersistence = 'u' AND c.relkind = 'r' ORDER BY 1"
+        ),
         "unlogged_sequences": [
             str(row["name"])
             for row in session.query(
