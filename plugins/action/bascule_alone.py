@@ -41,7 +41,6 @@ ansible_facts:
 
 from typing import Any
 
-from ansible import constants
 from ansible.utils.display import Display
 
 from bascule.errors import BasculeError
@@ -88,12 +87,12 @@ class ActionModule(ControllerAction):
                 )
         if alone:
             Journal.current().append("decision", phase=phase, data={"decision": "alone", "components": alone})
-        lost = {name: lines for name, lines in standing.left_behind(scope).items() if name not in alone}
-        for name, lines in lost.items():
+        behind = {name: lines for name, lines in standing.left_behind(scope).items() if name not in alone}
+        for name, lines in behind.items():
             data = {"event": proof.LEFT_BEHIND, "found": {proof.LEFT_BEHIND: lines}}
             Journal.current().append("state", phase=phase, verb="state", component=name, data=data)
             for line in lines:
-                Display().display(f"  {name}: this return leaves behind {line}", color=constants.COLOR_WARN)
+                Display().display(f"  {name}: this return leaves behind {line}", color="yellow")
         return {"ansible_facts": {"bascule_alone": alone}}
 
 

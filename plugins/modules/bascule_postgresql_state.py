@@ -26,6 +26,12 @@ options:
     description: Look as well for what no log carries to the other side.
     type: bool
     default: false
+  places:
+    description: >-
+      First refuse a cluster that is not where it is declared to be, a major version that is not moved, and a host that
+      lacks what it needs.
+    type: bool
+    default: false
   leaving:
     description: Name as well what a return would leave behind here; a database that does not answer is named too.
     type: bool
@@ -72,6 +78,7 @@ from typing import Any
 from ansible.module_utils.bascule.guard.state import GuardState
 from ansible.module_utils.bascule.plugin.module import run_module
 from ansible.module_utils.bascule.postgresql import decisions
+from ansible.module_utils.bascule.postgresql.io.cluster import settings
 from ansible.module_utils.bascule.postgresql.io.standby import audit, state
 from ansible.module_utils.bascule.postgresql.spec import Spec
 from ansible.module_utils.basic import AnsibleModule
@@ -80,6 +87,8 @@ from ansible.module_utils.basic import AnsibleModule
 def main(module: AnsibleModule) -> dict[str, Any]:
     """Do what the arguments say."""
     spec = Spec.from_dict(module.params["spec"])
+    if module.params["places"]:
+        settings.require_read(spec)
     if module.params["audit"]:
         found = audit.audit(spec, module.params["seconds"], module.params["controller_time"])
     else:
@@ -104,6 +113,7 @@ if __name__ == "__main__":
             "seconds": {"type": "float", "default": 2.0},
             "controller_time": {"type": "float"},
             "unlogged": {"type": "bool", "default": False},
+            "places": {"type": "bool", "default": False},
             "leaving": {"type": "bool", "default": False},
         },
         main,

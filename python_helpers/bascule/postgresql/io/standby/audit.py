@@ -15,13 +15,13 @@ from ....system.io import storage
 from ....system.io.process import run
 from ... import compatibility, conf, hba, lsn
 from ...spec import STREAMING, Spec
-from ..cluster import databases, settings, tls
+from ..cluster import databases, host, settings, tls
 from ..cluster.cluster import Cluster
 from ..cluster.psql import Session
 from ..dump import safety_dump
 from . import before, data_directory, restore_point, slot, state
 from .follow import size_of
-from .prepare import free_bytes, managers, user_databases
+from .prepare import free_bytes, user_databases
 
 _SETTINGS = (
     "archive_mode",
@@ -50,7 +50,7 @@ def audit(spec: Spec, seconds: float, controller_time: float | None = None) -> d
     partial = Path(f"{spec.data}.bascule-seed")
     found = {
         **state.read(spec, keep=False),
-        "managers": managers(spec.data),
+        "managers": host.managers(spec),
         "libc": run(["getconf", "GNU_LIBC_VERSION"], timeout=20, check=False).stdout.strip(),
         "icu": _icu(),
         "architecture": platform.machine(),
@@ -82,6 +82,8 @@ def audit(spec: Spec, seconds: float, controller_time: float | None = None) -> d
     }
     if found["running"]:
         with cluster.session() as session:
+            # For whoever looks for a log or a socket later; what Bascule goes by was compared with the plan.
+            found["layout"] = {**settings.says(session), **host.process(spec.data)}
             found["misplaced_files"] = settings.unread_by_server(session, spec)
             found.update(_measure(session, spec, seconds))
             found["left_out"] = databases.left_out(cluster, session)
@@ -277,7 +279,7 @@ def _unlogged(session: Session) -> dict[str, Any]:
 
 def _extensions(spec: Spec) -> dict[str, list[str]]:
     """Return which versions of which extensions can be installed here."""
-    directory = Path(f"/usr/share/postgresql/{spec.version}/extension")
+    directory = Path(_asked(spec, "--sharedir", f"/usr/share/postgresql/{spec.version}")) / "extension"
     found: dict[str, set[str]] = {}
     if not directory.is_dir():
         return {}
@@ -293,8 +295,15 @@ def _extensions(spec: Spec) -> dict[str, list[str]]:
 
 
 def _libraries(spec: Spec) -> list[str]:
-    directory = Path(f"/usr/lib/postgresql/{spec.version}/lib")
+    directory = Path(_asked(spec, "--pkglibdir", f"/usr/lib/postgresql/{spec.version}/lib"))
     return sorted(path.stem for path in directory.glob("*.so")) if directory.is_dir() else []
+
+
+def _asked(spec: Spec, option: str, debian: str) -> str:
+    """Return a directory of the installation; only one that is not Debian's has to be asked for it."""
+    if not spec.layout.get("programs"):
+        return debian
+    return run([f"{spec.programs}/pg_config", option], timeout=20).stdout.strip()
 
 
 def _minor(spec: Spec) -> str:
@@ -315,6 +324,6 @@ def _major(cluster: Cluster) -> str:
         raise BasculeError(
             expected=f"a PostgreSQL cluster {cluster.spec.version}/{cluster.spec.cluster} on {cluster.spec.side}",
             found=f"no {cluster.data}",
-            next_command=f"pg_createcluster {cluster.spec.version} {cluster.spec.cluster}",
+            next_command=f"an empty cluster there, with {cluster.spec.config_file}; then audit again",
         )
     return text.strip()
