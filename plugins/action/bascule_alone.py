@@ -17,6 +17,8 @@ description:
   - Any other component needs both sides and both copies, and a way into both machines. Where one is silent, or a
     decommission has begun to remove the way, all of it is refused while users are still served, and who would have been
     cut off is named.
+  - What a role's C(state) has named as C(left_behind), which a return would lose, is said and journalled; the judge
+    names it after the return. A return is a way out of an emergency, so it is not refused.
   - What only points to a site holds up nobody. Where anything is alone it follows in the same way, without the servers
     that are silent.
 options: {}
@@ -46,6 +48,7 @@ from bascule.guard import state as guard
 from bascule.plugin import standing
 from bascule.plugin.action import ControllerAction, Scope
 from bascule.plugin.standing import Component
+from bascule.report import proof
 from bascule.run.io.journal import Journal
 from bascule.system.io import remote
 
@@ -85,6 +88,12 @@ class ActionModule(ControllerAction):
                 )
         if alone:
             Journal.current().append("decision", phase=phase, data={"decision": "alone", "components": alone})
+        behind = {name: lines for name, lines in standing.left_behind(scope).items() if name not in alone}
+        for name, lines in behind.items():
+            data = {"event": proof.LEFT_BEHIND, "found": {proof.LEFT_BEHIND: lines}}
+            Journal.current().append("state", phase=phase, verb="state", component=name, data=data)
+            for line in lines:
+                Display().display(f"  {name}: this return leaves behind {line}", color="yellow")
         return {"ansible_facts": {"bascule_alone": alone}}
 
 

@@ -7,8 +7,8 @@ DOCUMENTATION = r"""
 name: bascule_record
 short_description: Keep what an audit, a check, a transfer or a verification has found
 description:
-  - Adds to a verification the component's role and the epoch under which its active side was opened, which
-    C(bascule_judge) asks for.
+  - Adds to a verification the component's role, the epoch under which its active side was opened, and what the last
+    return has left behind, which C(bascule_judge) asks for.
   - Journals the data and stores it as C(runs/RUN/facts/COMPONENT.KIND.json) for reports. Runs on the controller.
   - With C(--check) it goes to C(runs/RUN/facts/check), so that what was found for real stays.
   - The last task of a role's audit and verify.
@@ -70,7 +70,11 @@ class ActionModule(ControllerAction):
                 proof.ROLE: scope.get("component_role"),
                 proof.OPENED: standing.opened_under(scope, scope.component),
             }
-            args["data"] = {**args["data"], **about}
+            behind = []
+            if scope.announced.verb == proof.VERIFY and not self.check_mode:
+                # Another controller may have brought it back.
+                behind = proof.left_behind(standing.entries(scope), scope.component)
+            args["data"] = {**args["data"], **about, **({proof.LEFT_BEHIND: behind} if behind else {})}
         journal = Journal.current()
         journal_entry(journal, "state", scope.announced, {"event": args["kind"], "found": args["data"]})
         return {"path": str(journal.write_facts(scope.component, args["kind"], args["data"], tried=self.check_mode))}

@@ -26,6 +26,16 @@ options:
     description: Look as well for what no log carries to the other side.
     type: bool
     default: false
+  places:
+    description: >-
+      First refuse a cluster that is not where it is declared to be, a major version that is not moved, and a host that
+      lacks what it needs.
+    type: bool
+    default: false
+  leaving:
+    description: Name as well what a return would leave behind here; a database that does not answer is named too.
+    type: bool
+    default: false
 extends_documentation_fragment:
   - bascule.spec
 """
@@ -55,12 +65,20 @@ not_replicated:
   description: What its databases hold that no log carries to the other side; nothing when nobody looked.
   returned: always
   type: list
+left_behind:
+  description: >-
+    What no log carries and a return would lose, by name; null when nobody looked, or this side is not open. From here
+    M(bascule_alone) takes it.
+  returned: always
+  type: list
 """
 
 from typing import Any
 
+from ansible.module_utils.bascule.guard.state import GuardState
 from ansible.module_utils.bascule.plugin.module import run_module
 from ansible.module_utils.bascule.postgresql import decisions
+from ansible.module_utils.bascule.postgresql.io.cluster import settings
 from ansible.module_utils.bascule.postgresql.io.standby import audit, state
 from ansible.module_utils.bascule.postgresql.spec import Spec
 from ansible.module_utils.basic import AnsibleModule
@@ -69,6 +87,8 @@ from ansible.module_utils.basic import AnsibleModule
 def main(module: AnsibleModule) -> dict[str, Any]:
     """Do what the arguments say."""
     spec = Spec.from_dict(module.params["spec"])
+    if module.params["places"]:
+        settings.require_read(spec)
     if module.params["audit"]:
         found = audit.audit(spec, module.params["seconds"], module.params["controller_time"])
     else:
@@ -79,6 +99,9 @@ def main(module: AnsibleModule) -> dict[str, Any]:
         "state": found,
         "loss": decisions.may_lack(found),
         "not_replicated": audit.not_replicated(spec) if module.params["unlogged"] else [],
+        "left_behind": (
+            audit.left_behind(spec, GuardState.from_dict(found["guard"])) if module.params["leaving"] else None
+        ),
     }
 
 
@@ -90,6 +113,8 @@ if __name__ == "__main__":
             "seconds": {"type": "float", "default": 2.0},
             "controller_time": {"type": "float"},
             "unlogged": {"type": "bool", "default": False},
+            "places": {"type": "bool", "default": False},
+            "leaving": {"type": "bool", "default": False},
         },
         main,
     )

@@ -158,6 +158,19 @@ def losses(scope: Scope) -> dict[tuple[str, str], str]:
     return found
 
 
+def left_behind(scope: Scope) -> dict[str, list[str]]:
+    """Return what the roles' verb `state` has said that a return would leave behind, by component that was asked."""
+    found: dict[str, list[str]] = {}
+    for name in scope.in_play:
+        variables = scope.hostvars[name]
+        prefix = f"__{variables['component_role']}"
+        for key in [key for key in variables if str(key).startswith(prefix)]:
+            value = plain(variables[key])
+            if isinstance(value, dict) and isinstance(value.get(proof.LEFT_BEHIND), list):
+                found.setdefault(name, []).extend(str(line) for line in value[proof.LEFT_BEHIND])
+    return found
+
+
 def _registered(scope: Scope, name: str) -> dict[str, GuardState]:
     variables = scope.hostvars[name]
     prefix = f"__{variables['component_role']}"

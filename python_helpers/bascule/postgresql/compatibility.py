@@ -149,14 +149,34 @@ def databases(source: Mapping[str, Any], target: Mapping[str, Any]) -> list[str]
 def unlogged(database: Mapping[str, Any]) -> list[str]:
     """Return what of a database no standby has, as it is in no log."""
     found = []
-    if database["unlogged"]:
-        found.append(f"{database['unlogged']} unlogged tables in {database['name']}: they are not replicated")
+    if database["unlogged_tables"]:
+        names = ", ".join(str(one["name"]) for one in database["unlogged_tables"])
+        found.append(f"unlogged tables in {database['name']} are not replicated: {names}")
     if database["unlogged_sequences"]:
         found.append(
             f"unlogged sequences in {database['name']} are not replicated and would give values again: "
             f"{', '.join(database['unlogged_sequences'])}: ALTER SEQUENCE … SET LOGGED, or drop them"
         )
     return found
+
+
+def left_behind(database: Mapping[str, Any], side: str) -> list[str]:
+    """Return what a return would lose of a database of the side that it leaves: by name, and only what holds something.
+
+    An empty unlogged table is lost by nobody: it is there at the other side as well, as empty.
+    """
+    return [
+        *(
+            f"unlogged table {database['name']}.{one['name']} ({one['bytes']} bytes) at {side}"
+            for one in database["unlogged_tables"]
+            # Gone since it was listed, or empty.
+            if one["bytes"]
+        ),
+        *(
+            f"unlogged sequence {database['name']}.{name} at {side}: it gives values again"
+            for name in database["unlogged_sequences"]
+        ),
+    ]
 
 
 def _settings(source: Mapping[str, Any], target: Mapping[str, Any]) -> list[str]:

@@ -13,6 +13,8 @@ POOLERS = ("none", "install", "existing")
 # How the passive side comes to its data: it follows the log, or a dump is restored in the window.
 STREAMING, DUMP_RESTORE = "streaming", "dump_restore"
 METHODS = (STREAMING, DUMP_RESTORE)
+# What of a side may lie, or be called, otherwise than Debian has it; its data directory has a variable of its own.
+LAYOUT = ("config_file", "hba_file", "unit", "programs")
 NUMBERS = {
     "port",
     "slot_hours",
@@ -58,6 +60,10 @@ class Spec:
     name: str = ""
     # Where the data lies; empty: where the distribution puts it. The server is asked whether it is so.
     data_directory: str = ""
+    # Where the rest of the cluster is, by LAYOUT; what has no entry is where Debian puts it.
+    layout: Mapping[str, str] = field(default_factory=dict)
+    # The major version that is moved although no test has run it, see majors.py.
+    untested_major: str = ""
     # Whether the side that a switch closes dumps what it had, and proves the dump.
     safety_dump: bool = False
     # By what it keeps its state at the fence, see restore_point.py: auto, copy or dump.
@@ -115,7 +121,12 @@ class Spec:
     @property
     def unit(self) -> str:
         """The systemd unit of the cluster."""
-        return f"postgresql@{self.version}-{self.cluster}.service"
+        return self.layout.get("unit") or f"postgresql@{self.version}-{self.cluster}.service"
+
+    @property
+    def starts_by_start_conf(self) -> bool:
+        """Whether Debian's start.conf says if it starts at boot; else its unit is enabled or not."""
+        return self.unit.startswith("postgresql@")
 
     @property
     def data(self) -> str:
@@ -124,13 +135,24 @@ class Spec:
 
     @property
     def config(self) -> str:
-        """The directory of the configuration files."""
-        return f"/etc/postgresql/{self.version}/{self.cluster}"
+        """The directory of the configuration files, and of what Bascule puts beside them."""
+        place = self.layout.get("config_file", "").rpartition("/")[0]
+        return place or f"/etc/postgresql/{self.version}/{self.cluster}"
+
+    @property
+    def config_file(self) -> str:
+        """The server's own configuration file."""
+        return self.layout.get("config_file") or f"{self.config}/postgresql.conf"
+
+    @property
+    def hba_file(self) -> str:
+        """The file that says who is let in."""
+        return self.layout.get("hba_file") or f"{self.config}/pg_hba.conf"
 
     @property
     def programs(self) -> str:
         """The directory of the server's programs."""
-        return f"/usr/lib/postgresql/{self.version}/bin"
+        return self.layout.get("programs") or f"/usr/lib/postgresql/{self.version}/bin"
 
     @property
     def slot(self) -> str:
@@ -154,6 +176,7 @@ class Spec:
     def to_dict(self) -> dict[str, Any]:
         """Return plain types."""
         value = asdict(self)
+        value["layout"] = dict(self.layout)
         value["clients"] = [dict(client) for client in self.clients]
         value["peer_clients"] = [dict(client) for client in self.peer_clients]
         value["pooler_clients"] = [dict(client) for client in self.pooler_clients]
@@ -169,6 +192,7 @@ class Spec:
                 expected=f"a side described by {', '.join(sorted(known))}", found=f"also {', '.join(odd)}"
             )
         value = dict(data)
+        value["layout"] = _layout(value.get("layout") or {}, str(value.get("side")))
         for name in ("clients", "peer_clients", "pooler_clients"):
             value[name] = tuple({str(k): str(v) for k, v in client.items()} for client in value.get(name) or ())
             for client in value[name]:
@@ -195,3 +219,17 @@ class Spec:
             return cls(**value)
         except (KeyError, TypeError, ValueError) as error:
             raise BasculeError(expected="a whole description of a side", found=str(error)) from error
+
+
+def _layout(given: Any, side: str) -> dict[str, str]:
+    """Read where a side's cluster is; a path is absolute, a unit is one of systemd's, and nothing else is known."""
+    variable = f"postgresql_replication_layouts of {side}"
+    if not isinstance(given, Mapping) or set(given) - set(LAYOUT):
+        raise BasculeError(expected=f"{variable} with {', '.join(LAYOUT)}", found=repr(given))
+    found = {str(name): str(value) for name, value in given.items() if value}
+    for name, value in found.items():
+        right = value.endswith(".service") if name == "unit" else value.startswith("/") and not value.endswith("/")
+        if not right:
+            wanted = "a unit that ends in .service" if name == "unit" else "an absolute path, without a final /"
+            raise BasculeError(expected=f"{name} in {variable} to be {wanted}", found=repr(value))
+    return found

@@ -16,6 +16,8 @@ ROLE, OPENED = "role", "opened"
 ADOPTED = "0.adopted"
 # What a comparison did not look at, by name, each with the reason: no doubt by itself, but a reader has to see it.
 NOT_COMPARED = "not_compared"
+# What a return has left at the side that it closed, by name: in no log and in no dump. bascule_alone journals it.
+LEFT_BEHIND = "left_behind"
 # Of these, a figure of a role that is not known here has to have looked at something.
 _LOOKED = ("_compared", "_checked", "_passed")
 _NONE_OF = ("_different", "_not_proved")
@@ -126,6 +128,10 @@ def doubts(component: str, facts: Mapping[str, Any] | None) -> list[Doubt]:
             if facts.get(name) is not True
         ),
     ]
+    if facts.get(LEFT_BEHIND):
+        found.append(
+            Doubt(component, LEFT_BEHIND, f"not carried by the return: {'; '.join(map(str, facts[LEFT_BEHIND]))}")
+        )
     if not facts.get(OPENED):
         found.append(Doubt(component, OPENED, "which switch was verified is not known"))
     for group in rule.some:
@@ -144,6 +150,27 @@ def left_out(component: str, facts: Mapping[str, Any]) -> list[str]:
     """Return lines about what the comparison of a component did not look at."""
     told = facts.get(NOT_COMPARED)
     return [f"{component}: {name}: {why}" for name, why in sorted(told.items())] if isinstance(told, Mapping) else []
+
+
+def left_behind(entries: Iterable[Mapping[str, Any]], component: str) -> list[str]:
+    """Return what the last return of a component has left behind, until it moves forward again.
+
+    It was read before the freeze, so it counts from the switch of a return on.
+    """
+    lines: list[str] = []
+    lost = False
+    for entry in sorted(entries, key=lambda one: str(one["time"])):
+        data = entry.get("data") or {}
+        if str(entry.get("component")) != component:
+            continue
+        if entry["kind"] == "state" and data.get("event") == LEFT_BEHIND:
+            lines, lost = [str(line) for line in (data.get("found") or {}).get(LEFT_BEHIND) or []], False
+        elif entry["kind"] == "begin" and entry.get("verb") == "switch" and not data.get("check_mode"):
+            if data.get("direction") == "back":
+                lost = True
+            else:
+                lines = []
+    return lines if lost else []
 
 
 @dataclass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -102,3 +103,44 @@ def test_a_verification_that_compared_nothing_fails_and_names_the_component(worl
     assert rc == 2
     assert "low.rows_compared: 0: nothing was looked at; top.rows_compared: 0: nothing was looked at" in output
     assert "nothing was changed" in output
+
+
+LEFT = """
+- name: Read what no log carries
+  ansible.builtin.set_fact:
+    __toy_left: {left_behind: "{{ left | default([]) }}"}
+  when: bascule_phase == 'rollback' and inventory_hostname == 'low'
+"""
+
+
+def test_what_a_return_leaves_behind_is_said_before_the_freeze_and_by_the_judge_after_it(world: World) -> None:
+    have_moved(world)
+    world.state += LEFT
+    line = "unlogged table courses.app.cache (8192 bytes) at a-tls"
+    rc, output = world.roll_back("-e", json.dumps({"left": [line]}))
+    assert rc == 0, output
+    warned = re.sub(r"\s+", " ", output).index(f"low: this return leaves behind {line}")
+    assert warned < re.sub(r"\s+", " ", output).index("low freeze")
+    assert [world.copy(host) for host in ("j-mtp", "j-tls")] == [world.entries] * 2
+    kinds = [(e["component"], e["data"].get("event") or e["verb"]) for e in world.entries]
+    assert kinds.index(("low", "left_behind")) < kinds.index(("low", "freeze"))
+    assert ("top", "left_behind") not in kinds
+    # Another controller verifies.
+    shutil.rmtree(world.path / "runs")
+    rc, output = world.move("70_verify.yml")
+    assert rc == 2
+    assert f"low.left_behind: not carried by the return: {line}" in re.sub(r"\s+", " ", output)
+    assert "top." not in output
+    override = json.dumps({"proof_overrides": {"low.left_behind": "a cache"}})
+    rc, output = world.move("70_verify.yml", "-e", override)
+    assert rc == 0, output
+
+
+def test_a_return_that_leaves_nothing_says_nothing(world: World) -> None:
+    have_moved(world)
+    world.state += LEFT
+    rc, output = world.roll_back()
+    assert rc == 0, output
+    assert "leaves behind" not in output
+    rc, output = world.move("70_verify.yml")
+    assert rc == 0, output

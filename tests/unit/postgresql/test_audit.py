@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bascule.errors import CommandFailed
-from bascule.postgresql.io.cluster import settings
+from bascule.guard import state as rule
+from bascule.guard.state import GuardState
+from bascule.postgresql.io.cluster import databases, settings
+from bascule.postgresql.io.cluster.psql import SqlError
 from bascule.postgresql.io.standby import audit
 
 from .test_files import make_spec
@@ -61,3 +66,77 @@ def test_files_that_the_server_refuses_say_nothing(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(settings, "setting", refuse)
     assert settings.own(make_spec()) == {}
+
+
+class Databases:
+    """A cluster whose databases hold what no log carries; one of them may not answer."""
+
+    def __init__(self, silent: str = "") -> None:
+        self.silent = silent
+
+    def __call__(self, spec: object) -> Any:
+        return self
+
+    def postmaster(self) -> object:
+        return object()
+
+    @contextlib.contextmanager
+    def session(self, *, database: str = "postgres", timeout: float = 10) -> Iterator[Any]:
+        if database == self.silent:
+            raise SqlError(expected="a connection", found="sorry, too many clients already")
+        yield Holds(database)
+
+
+class Holds:
+    """A session in one of them."""
+
+    def __init__(self, database: str) -> None:
+        self.database = database
+
+    def value(self, sql: str) -> Any:
+        return False
+
+    def query(self, sql: str) -> list[dict[str, Any]]:
+        if self.database != "courses":
+            return []
+        if "relkind = 'S'" in sql:
+            return [{"name": "app.ids"}]
+        return [{"name": "app.cache", "bytes": 8192}, {"name": "app.nothing", "bytes": 0}]
+
+
+@pytest.fixture
+def holding(monkeypatch: pytest.MonkeyPatch) -> Databases:
+    """Let the side hold something."""
+    held = Databases()
+    monkeypatch.setattr(audit, "Cluster", held)
+    monkeypatch.setattr(databases, "names", lambda session: ["courses", "billing"])
+    return held
+
+
+def test_what_no_log_carries_is_refused_by_name_before_a_cutover(holding: Databases) -> None:
+    found = audit.not_replicated(make_spec())
+    assert found[0] == "unlogged tables in courses are not replicated: app.cache, app.nothing"
+    assert "app.ids" in found[1]
+    holding.silent = "billing"
+    with pytest.raises(SqlError):
+        audit.not_replicated(make_spec())
+
+
+def test_what_a_return_would_leave_behind_is_named_and_stops_nothing(holding: Databases) -> None:
+    side = make_spec().side
+    assert audit.left_behind(make_spec(), rule.adopt_open(GuardState("x", side))) == [
+        f"unlogged table courses.app.cache (8192 bytes) at {side}",
+        f"unlogged sequence courses.app.ids at {side}: it gives values again",
+    ]
+    # A closed side has nothing to lose any more: what was read before it closed stays true.
+    assert audit.left_behind(make_spec(), rule.adopt_closed(GuardState("x", side))) is None
+    holding.silent = "postgres"
+    assert audit.left_behind(make_spec(), rule.adopt_open(GuardState("x", side))) == [
+        f"what is in no log of the databases at {side}, which did not tell: sorry, too many clients already"
+    ]
+    holding.silent = "billing"
+    found = audit.left_behind(make_spec(), rule.adopt_open(GuardState("x", side)))
+    assert found is not None
+    assert found[-1] == (
+        f"what is in no log of database billing at {side}, which did not tell: sorry, too many clients already"
+    )

@@ -44,7 +44,12 @@ def test_the_log_need_not_be_fit_for_a_standby() -> None:
         ({}, {"version_major": "16"}, "there would be no way back"),
         ({"version_major": "16"}, {}, "there would be no way back"),
         ({}, {"locales": ["C"]}, "locale C.UTF-8 of database courses"),
-        ({"databases": database(unlogged=2)}, {}, "2 unlogged tables in courses"),
+        (
+            {"databases": database(unlogged_tables=[{"name": "app.cache", "bytes": 0}])},
+            {},
+            "unlogged tables in courses",
+        ),
+        ({"databases": database(unlogged_tables=[{"name": "app.cache", "bytes": 0}])}, {}, "replicated: app.cache"),
         ({"databases": database(unlogged_sequences=["app.ids"])}, {}, "give values again: app.ids"),
         ({"databases": database(extensions={"postgis": "3.3"})}, {}, "extension postgis 3.3"),
         ({"left_out": ["model (a template)"]}, {}, "database model (a template) would be in no dump: ALTER DATABASE"),

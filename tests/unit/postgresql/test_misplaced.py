@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
@@ -55,8 +53,8 @@ def test_a_mount_point_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 def test_prepare_refuses_it_whatever_streams(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "conf").mkdir()
     (tmp_path / "main").symlink_to(tmp_path)
-    spec: Any = SimpleNamespace(
-        **{**dataclasses.asdict(make_spec()), "config": str(tmp_path / "conf"), "data": str(tmp_path / "main")}
+    spec = make_spec(
+        data_directory=str(tmp_path / "main"), layout={"config_file": str(tmp_path / "conf/postgresql.conf")}
     )
     with pytest.raises(BasculeError, match=r"symbolic link.*nothing was changed.*mount the volume at .* or above"):
         prepare.configure(spec, "secret", False, {}, {})
@@ -68,8 +66,8 @@ def test_prepare_refuses_the_cluster_of_another_component(tmp_path: Path, monkey
     (tmp_path / "main").mkdir()
     monkeypatch.setattr(prepare, "HOME", tmp_path / "lib")
     fence_settings.keep("other_db", "db-mtp", "postgresql", str(tmp_path / "main"), base=tmp_path / "lib")
-    spec: Any = SimpleNamespace(
-        **{**dataclasses.asdict(make_spec()), "config": str(tmp_path / "conf"), "data": str(tmp_path / "main")}
+    spec = make_spec(
+        data_directory=str(tmp_path / "main"), layout={"config_file": str(tmp_path / "conf/postgresql.conf")}
     )
     with pytest.raises(GuardRefused, match="other_db has control of it"):
         prepare.configure(spec, "secret", True, {}, {})

@@ -17,9 +17,10 @@ from bascule_lab import credentials
 
 from bascule.errors import BasculeError, CommandFailed
 from bascule.postgresql import conf, hba
-from bascule.postgresql.io.cluster import settings, tls
+from bascule.postgresql.io.cluster import host, settings, tls
 from bascule.postgresql.io.standby import before, prepare
 from bascule.postgresql.spec import Spec
+from bascule.system.io import units
 
 from .test_files import OTHERS, make_spec
 
@@ -31,15 +32,23 @@ def spec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Spec:
     (config / "conf.d").mkdir(parents=True)
     (tmp_path / "data").mkdir()
     (config / "postgresql.conf").write_text("include_dir = 'conf.d'\n")
-    monkeypatch.setattr(Spec, "config", property(lambda self: str(config)))
+    monkeypatch.setattr(host, "missing", lambda spec: [])
+    monkeypatch.setattr(units, "shown", lambda unit, *_: {"LoadState": "loaded"})
     for module in (before, prepare):
         monkeypatch.setattr(module, "HOME", tmp_path / "lib")
-    return make_spec(data_directory=str(tmp_path / "data"))
+    layout = {"config_file": str(config / "postgresql.conf")}
+    return make_spec(data_directory=str(tmp_path / "data"), layout=layout)
 
 
 def program(monkeypatch: pytest.MonkeyPatch, spec: Spec, **values: str) -> None:
     """Stand in for the server's program: what it says a setting would be."""
-    known = {"data_directory": spec.data, "hba_file": f"{spec.config}/pg_hba.conf", "port": "5432", **values}
+    known = {
+        "data_directory": spec.data,
+        "hba_file": spec.hba_file,
+        "port": "5432",
+        "unix_socket_directories": "/var/run/postgresql",
+        **values,
+    }
 
     def said(spec: Spec, name: str) -> str:
         if name not in known:
@@ -229,6 +238,7 @@ def test_a_side_that_stays_gets_back_what_it_was(spec: Spec, monkeypatch: pytest
     cluster: Any = SimpleNamespace(
         spec=spec,
         config=config,
+        hba=config / "pg_hba.conf",
         hba_now=(config / "pg_hba.conf").read_text,
         write=write,
         reload=lambda: reloaded.append("now"),

@@ -385,3 +385,32 @@ def test_the_report_counts_every_doubt() -> None:
     ]
     assert reasons[0].text("fr").startswith("forward : non prouvé : ")
     assert verdict(reasons) == "failed"
+
+
+def behind(second: int, *lines: str) -> dict[str, Any]:
+    """Make what is written before a return freezes."""
+    return entry(second, "state", "state", event="left_behind", found={"left_behind": list(lines)})
+
+
+def test_what_a_return_left_behind_is_in_doubt_until_the_component_moves_forward_again() -> None:
+    line = "unlogged table courses.app.cache (8192 bytes) at db-tls"
+    back = entry(2, "begin", "switch", direction="back")
+    forward = entry(3, "begin", "switch", direction="forward")
+    assert proof.left_behind([behind(1, line), back], "it") == [line]
+    # Whoever was not closed has left nothing yet; what was only tried has not either.
+    assert proof.left_behind([behind(1, line)], "it") == []
+    tried = entry(2, "begin", "switch", direction="back", check_mode=True)
+    assert proof.left_behind([behind(1, line), tried], "it") == []
+    # The next decision of the same return reads nothing of a side that is closed by then.
+    assert proof.left_behind([behind(1, line), back, entry(4, "begin", "switch", direction="back")], "it") == [line]
+    assert proof.left_behind([behind(1, line), back, forward], "it") == []
+    later = [behind(3), entry(4, "begin", "switch", direction="back")]
+    assert proof.left_behind([behind(1, line), back, *later], "it") == []
+    assert proof.left_behind([back, behind(1, line)], "it") == [line], "by time, whoever wrote it"
+    assert proof.left_behind([behind(1, line), back], "other") == []
+    assert [one.text() for one in proof.doubts("it", {**DB, "left_behind": [line, "b"]})] == [
+        f"it.left_behind: not carried by the return: {line}; b"
+    ]
+    assert keys("it", {**DB, "left_behind": []}) == keys("it", {**DB, "left_behind": None}) == []
+    early = {**DB, "opened": proof.ADOPTED, "left_behind": [line]}
+    assert keys("it", early) == ["left_behind"]

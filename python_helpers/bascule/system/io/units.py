@@ -55,3 +55,27 @@ def last_messages(unit: str, runner: Runner = run) -> str:
 def restart(unit: str, runner: Runner = run) -> None:
     """Restart a unit that is running."""
     runner(["systemctl", "try-restart", unit], timeout=120)
+
+
+def is_enabled(unit: str, runner: Runner = run) -> bool:
+    """Tell whether a unit starts at boot; `unit` is its whole name."""
+    done = runner(["systemctl", "is-enabled", unit], timeout=20, check=False)
+    return done.stdout.strip() in ("enabled", "enabled-runtime")
+
+
+def set_enabled(unit: str, *, enabled: bool, runner: Runner = run) -> None:
+    """Have a unit start at boot, or not."""
+    runner(["systemctl", "enable" if enabled else "disable", unit], timeout=60)
+
+
+def active(runner: Runner = run) -> list[str]:
+    """Return the services that run or start, by their whole names."""
+    argv = ["systemctl", "list-units", "--type=service", "--state=active,activating,reloading", "--plain"]
+    done = runner([*argv, "--no-legend", "--no-pager"], timeout=20)
+    return [line.split()[0] for line in done.stdout.splitlines() if line.strip()]
+
+
+def shown(unit: str, *properties: str, runner: Runner = run) -> dict[str, str]:
+    """Return what systemd shows of a unit, by property; `unit` is its whole name."""
+    done = runner(["systemctl", "show", f"--property={','.join(properties)}", unit], timeout=20, check=False)
+    return {name: value for name, found, value in (line.partition("=") for line in done.stdout.splitlines()) if found}

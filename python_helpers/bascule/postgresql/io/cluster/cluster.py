@@ -16,7 +16,7 @@ from typing import Any
 from ....errors import BasculeError
 from ....guard import state as rule
 from ....guard.io import fence_settings, store
-from ....system.io import storage
+from ....system.io import storage, units
 from ....system.io.process import run
 from ... import conf, control, hba, knocks
 from ...control import Control
@@ -105,6 +105,7 @@ class Cluster:
         self.spec = spec
         self.data = Path(spec.data)
         self.config = Path(spec.config)
+        self.hba = Path(spec.hba_file)
 
     # What is there
 
@@ -156,11 +157,13 @@ class Cluster:
 
     def hba_now(self) -> str:
         """Return pg_hba.conf as it is."""
-        return storage.read_text(self.config / "pg_hba.conf") or ""
+        return storage.read_text(self.hba) or ""
 
     def start_mode(self) -> str:
         """Whether it starts at boot."""
-        return conf.start_mode(storage.read_text(self.config / "start.conf"))
+        if self.spec.starts_by_start_conf:
+            return conf.start_mode(storage.read_text(self.config / "start.conf"))
+        return "auto" if units.is_enabled(self.spec.unit) else "manual"
 
     # Its files
 
@@ -195,7 +198,7 @@ class Cluster:
 
     def admit(self, mode: str) -> bool:
         """Let clients in, or keep them out; return whether the file changed. A running server reads it again."""
-        changed = self.write(self.config / "pg_hba.conf", self.hba_text(mode))
+        changed = self.write(self.hba, self.hba_text(mode))
         self.reload()
         return changed
 
@@ -205,11 +208,13 @@ class Cluster:
 
     def set_start(self, mode: str) -> bool:
         """Set whether it starts at boot."""
-        path = self.config / "start.conf"
-        text = storage.read_text(path) or ""
-        if conf.start_mode(text) == mode:
+        if self.start_mode() == mode:
             return False
-        return self.write(path, conf.start_conf(text, mode), 0o644)
+        if not self.spec.starts_by_start_conf:
+            units.set_enabled(self.spec.unit, enabled=mode == "auto")
+            return True
+        path = self.config / "start.conf"
+        return self.write(path, conf.start_conf(storage.read_text(path) or "", mode), 0o644)
 
     # Its process
 
@@ -339,7 +344,7 @@ class Cluster:
         """Write what closes the cluster's next start; a server that runs does not hear of it before a reload."""
         fence_settings.write(self.spec.component, self.spec.side, KIND, self.spec.data, base=HOME)
         self.set_start("manual")
-        self.write(self.config / "pg_hba.conf", self.hba_text(hba.CLOSED))
+        self.write(self.hba, self.hba_text(hba.CLOSED))
         if self.exists() and not self.has_signal():
             self.follow_conf(connect=False)
             self.write(self.data / "standby.signal", "", 0o600)

@@ -8,10 +8,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from ....errors import BasculeError, CommandFailed
-from ....system.io import storage
+from ....system.io import storage, units
 from ....system.io.process import run
-from ... import compatibility, conf
+from ... import compatibility, conf, layout, majors
 from ...spec import Spec
+from . import host
 from .psql import Session
 
 _DEEPEST = 10
@@ -20,7 +21,10 @@ _PENDING = "setting could not be applied"
 
 def setting(spec: Spec, name: str, **tried: str) -> str:
     """Ask what a setting would be; `tried` is set on top. An impossible value is an error."""
-    argv = [f"{spec.programs}/postgres", "-C", name, "-c", f"config_file={spec.config}/postgresql.conf"]
+    argv = [f"{spec.programs}/postgres", "-C", name, "-c", f"config_file={spec.config_file}"]
+    if spec.layout.get("config_file"):
+        # Debian's file names the data directory; another one may leave that to the unit.
+        argv += ["-D", spec.data]
     for key, value in tried.items():
         argv += ["-c", f"{key}={value}"]
     return run(argv, timeout=20, user=spec.owner, cwd="/").stdout.strip()
@@ -70,15 +74,18 @@ def require(spec: Spec, needed: Mapping[str, int]) -> None:
 
 def unread(spec: Spec) -> list[str]:
     """Name what Bascule writes, or goes by, where this cluster's server does not look; its files are asked."""
-    main = Path(spec.config) / "postgresql.conf"
+    main = Path(spec.config_file)
     if not main.is_file():
-        return [f"no {main}: pg_createcluster {spec.version} {spec.cluster}"]
-    found = []
+        return [layout.no_cluster(spec, host.clusters())]
+    found = [*layout.inside_data(spec), *_versions(spec)]
+    found += layout.unit_findings(spec, units.shown(spec.unit, *layout.PROPERTIES))
     directory = Path(spec.config) / "conf.d"
     if os.path.realpath(directory) not in {os.path.realpath(one) for one in _directories(main, 0)}:
         found.append(f"{main} does not read {directory}: add include_dir = 'conf.d' to it")
     try:
-        found += _elsewhere(spec, {name: setting(spec, name) for name in ("data_directory", "hba_file")}, str(main))
+        said = {name: setting(spec, name) for name in ("data_directory", "hba_file")}
+        found += layout.differences(spec, said, str(main), host.same_place)
+        found += layout.no_sockets(spec, setting(spec, "unix_socket_directories"), host.same_place)
         if (port := setting(spec, "port")) != str(spec.port):
             found.append(
                 f"port is {port}, not {spec.port}, says {main}; postgresql_replication_port is alike at both sides"
@@ -92,16 +99,24 @@ def unread(spec: Spec) -> list[str]:
 
 def unread_by_server(session: Session, spec: Spec) -> list[str]:
     """Name what the server that runs on this port goes by in place of what Bascule writes."""
-    names = ("config_file", "data_directory", "hba_file")
-    listed = ", ".join(f"'{name}'" for name in names)
+    said = says(session)
+    compared = {
+        **{name: said.get(name, "") for name in layout.COMPARED},
+        **host.process(said.get("data_directory", "")),
+    }
+    return layout.differences(spec, compared, f"the server on port {spec.port}", host.same_place)
+
+
+def says(session: Session) -> dict[str, str]:
+    """Return where the running server says that its files are."""
+    listed = ", ".join(f"'{name}'" for name in layout.ASKED)
     rows = session.query(f"SELECT name, setting FROM pg_settings WHERE name IN ({listed})")
-    said = {str(row["name"]): str(row["setting"]) for row in rows}
-    return _elsewhere(spec, {name: said.get(name, "") for name in names}, f"the server on port {spec.port}")
+    return {str(row["name"]): str(row["setting"]) for row in rows}
 
 
 def require_read(spec: Spec) -> None:
     """Refuse a side whose server does not read what Bascule writes, before anything is changed."""
-    if found := unread(spec):
+    if found := host.missing(spec) or unread(spec):
         raise BasculeError(
             expected=f"the server of {spec.side} to read its configuration where Bascule writes it",
             found="; ".join(found),
@@ -171,21 +186,13 @@ def not_taken(session: Session, spec: Spec, settings: Mapping[str, str]) -> list
     ]
 
 
-def _elsewhere(spec: Spec, said: Mapping[str, str], who: str) -> list[str]:
-    wanted = {
-        "config_file": f"{spec.config}/postgresql.conf",
-        "data_directory": spec.data,
-        "hba_file": f"{spec.config}/pg_hba.conf",
-    }
-    way_out = {
-        "data_directory": f"; set postgresql_replication_data_directories for {spec.side}",
-        "hba_file": f"; move its lines to {wanted['hba_file']} and let hba_file name that",
-    }
-    return [
-        f"{name} is {value!r}, not {wanted[name]}, says {who}{way_out.get(name, '')}"
-        for name, value in said.items()
-        if os.path.realpath(value) != os.path.realpath(wanted[name])
-    ]
+def _versions(spec: Spec) -> list[str]:
+    """Name a cluster of another major version than the declared one, and one that is not moved."""
+    major = (storage.read_text(Path(spec.data) / "PG_VERSION") or spec.version).strip()
+    found = [text] if (text := majors.finding(major, spec.untested_major)) else []
+    if major != spec.version:
+        found.append(f"{spec.data} is of PostgreSQL {major}, not {spec.version} (postgresql_replication_version)")
+    return found
 
 
 def _directories(path: Path, depth: int) -> Iterator[Path]:

@@ -9,17 +9,19 @@ from pathlib import Path
 from typing import Any
 
 from ....errors import BasculeError
+from ....guard import state as rule
+from ....guard.state import GuardState
 from ....system.io import storage
 from ....system.io.process import run
 from ... import compatibility, conf, hba, lsn
 from ...spec import STREAMING, Spec
-from ..cluster import databases, settings, tls
+from ..cluster import databases, host, settings, tls
 from ..cluster.cluster import Cluster
 from ..cluster.psql import Session
 from ..dump import safety_dump
 from . import before, data_directory, restore_point, slot, state
 from .follow import size_of
-from .prepare import free_bytes, managers, user_databases
+from .prepare import free_bytes, user_databases
 
 _SETTINGS = (
     "archive_mode",
@@ -48,7 +50,7 @@ def audit(spec: Spec, seconds: float, controller_time: float | None = None) -> d
     partial = Path(f"{spec.data}.bascule-seed")
     found = {
         **state.read(spec, keep=False),
-        "managers": managers(spec.data),
+        "managers": host.managers(spec),
         "libc": run(["getconf", "GNU_LIBC_VERSION"], timeout=20, check=False).stdout.strip(),
         "icu": _icu(),
         "architecture": platform.machine(),
@@ -80,6 +82,8 @@ def audit(spec: Spec, seconds: float, controller_time: float | None = None) -> d
     }
     if found["running"]:
         with cluster.session() as session:
+            # For whoever looks for a log or a socket later; what Bascule goes by was compared with the plan.
+            found["layout"] = {**settings.says(session), **host.process(spec.data)}
             found["misplaced_files"] = settings.unread_by_server(session, spec)
             found.update(_measure(session, spec, seconds))
             found["left_out"] = databases.left_out(cluster, session)
@@ -97,6 +101,29 @@ def not_replicated(spec: Spec) -> list[str]:
     for name in names:
         with cluster.session(database=name) as session:
             found += compatibility.unlogged({"name": name, **_unlogged(session)})
+    return found
+
+
+def left_behind(spec: Spec, guard: GuardState) -> list[str] | None:
+    """Return, in words, what a return would leave behind at this side, which it closes; None where it is not open.
+
+    A return is a way out of an emergency: a database that does not answer is named, and stops nothing.
+    """
+    cluster = Cluster(spec)
+    if guard.status != rule.OPEN or cluster.postmaster() is None:
+        return None
+    try:
+        with cluster.session() as session:
+            names = databases.names(session)
+    except BasculeError as error:
+        return [f"what is in no log of the databases at {spec.side}, which did not tell: {error.found}"]
+    found = []
+    for name in names:
+        try:
+            with cluster.session(database=name) as session:
+                found += compatibility.left_behind({"name": name, **_unlogged(session)}, spec.side)
+        except BasculeError as error:
+            found.append(f"what is in no log of database {name} at {spec.side}, which did not tell: {error.found}")
     return found
 
 
@@ -236,7 +263,10 @@ def _database(cluster: Cluster, name: str) -> dict[str, Any]:
 
 def _unlogged(session: Session) -> dict[str, Any]:
     return {
-        "unlogged": session.value("SELECT count(*) FROM pg_class WHERE relpersistence = 'u' AND relkind = 'r'"),
+        "unlogged_tables": session.query(
+            "SELECT c.oid::regclass::text AS name, pg_relation_size(c.oid) AS bytes FROM pg_class c "
+            "WHERE c.relpersistence = 'u' AND c.relkind = 'r' ORDER BY 1"
+        ),
         "unlogged_sequences": [
             str(row["name"])
             for row in session.query(
@@ -249,7 +279,7 @@ def _unlogged(session: Session) -> dict[str, Any]:
 
 def _extensions(spec: Spec) -> dict[str, list[str]]:
     """Return which versions of which extensions can be installed here."""
-    directory = Path(f"/usr/share/postgresql/{spec.version}/extension")
+    directory = Path(_asked(spec, "--sharedir", f"/usr/share/postgresql/{spec.version}")) / "extension"
     found: dict[str, set[str]] = {}
     if not directory.is_dir():
         return {}
@@ -265,8 +295,15 @@ def _extensions(spec: Spec) -> dict[str, list[str]]:
 
 
 def _libraries(spec: Spec) -> list[str]:
-    directory = Path(f"/usr/lib/postgresql/{spec.version}/lib")
+    directory = Path(_asked(spec, "--pkglibdir", f"/usr/lib/postgresql/{spec.version}/lib"))
     return sorted(path.stem for path in directory.glob("*.so")) if directory.is_dir() else []
+
+
+def _asked(spec: Spec, option: str, debian: str) -> str:
+    """Return a directory of the installation; only one that is not Debian's has to be asked for it."""
+    if not spec.layout.get("programs"):
+        return debian
+    return run([f"{spec.programs}/pg_config", option], timeout=20).stdout.strip()
 
 
 def _minor(spec: Spec) -> str:
@@ -287,6 +324,6 @@ def _major(cluster: Cluster) -> str:
         raise BasculeError(
             expected=f"a PostgreSQL cluster {cluster.spec.version}/{cluster.spec.cluster} on {cluster.spec.side}",
             found=f"no {cluster.data}",
-            next_command=f"pg_createcluster {cluster.spec.version} {cluster.spec.cluster}",
+            next_command=f"an empty cluster there, with {cluster.spec.config_file}; then audit again",
         )
     return text.strip()

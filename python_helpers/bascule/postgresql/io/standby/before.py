@@ -69,7 +69,7 @@ def give_back(cluster: Cluster) -> None:
         return
     rest = hba.without(cluster.hba_now(), cluster.spec.component)
     if hba.lets_in(rest, cluster.spec.owner):
-        cluster.write(cluster.config / "pg_hba.conf", rest)
+        cluster.write(cluster.hba, rest)
     for path in traces(cluster):
         if path.is_dir():
             continue

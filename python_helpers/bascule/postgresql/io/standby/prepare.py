@@ -15,10 +15,9 @@ from ....guard import state as rule
 from ....guard.io import fence_settings, store
 from ....guard.state import GuardState
 from ....system.io import storage, units
-from ....system.io.process import run
 from ... import conf, hba, lsn, scram
 from ...spec import STREAMING, Spec
-from ..cluster import peer, tls
+from ..cluster import host, peer, tls
 from ..cluster import settings as cluster_settings
 from ..cluster.cluster import HOME, KIND, RETIRED_FILE, SPEC_FILE, Cluster, world
 from ..cluster.psql import Session
@@ -27,6 +26,7 @@ from .follow import FOLLOW_FILE
 
 SEED_FILE = "seed.json"
 FIRST_USER_OID = 16384
+_DISTRIBUTION = "postgresql.service"
 
 
 class Changes:
@@ -97,13 +97,14 @@ def configure(
     if adopted:
         changes.names.append("guard")
     admitted = hba.OPEN if state.status == rule.OPEN and not state.frozen else hba.CLOSED
-    changes.file(cluster, cluster.config / "pg_hba.conf", cluster.hba_text(admitted))
+    changes.file(cluster, cluster.hba, cluster.hba_text(admitted))
     if changes.names and not check:
         cluster.reload()
-    if run(["systemctl", "is-enabled", "postgresql.service"], timeout=20, check=False).stdout.strip() != "enabled":
-        changes.names.append("postgresql.service enabled at boot")
+    # It starts what start.conf lets start; any other unit is enabled, or not, by itself.
+    if spec.starts_by_start_conf and not units.is_enabled(_DISTRIBUTION):
+        changes.names.append(f"{_DISTRIBUTION} enabled at boot")
         if not check:
-            run(["systemctl", "enable", "postgresql.service"], timeout=60)
+            units.set_enabled(_DISTRIBUTION, enabled=True)
     return cluster, changes
 
 
@@ -157,11 +158,11 @@ def publish(spec: Spec, password: str, *, other: GuardState | None = None, check
             size = int(session.value("SELECT sum(pg_database_size(oid)) FROM pg_database"))
             errors = session.query("SELECT line_number, error FROM pg_hba_file_rules WHERE error IS NOT NULL")
             if errors:
-                raise BasculeError(expected=f"a valid {cluster.config}/pg_hba.conf", found=repr(errors))
+                raise BasculeError(expected=f"a valid {cluster.hba}", found=repr(errors))
             role = f"SELECT count(*) FROM pg_hba_file_rules WHERE '{spec.replication_user}' = ANY(user_name)"
             if not check and not session.value(role):
                 raise BasculeError(
-                    expected=f"the server of {spec.side} to read {cluster.config}/pg_hba.conf",
+                    expected=f"the server of {spec.side} to read {cluster.hba}",
                     found=f"it knows no rule for {spec.replication_user}",
                     state=f"{spec.side} serves as before; nothing was copied",
                     next_command="SHOW hba_file; then prepare again",
@@ -272,7 +273,7 @@ def stage(
             cluster_settings.require_standing(spec, {conf.MARK: spec.side, "ssl": "on"})
             cluster_settings.require(spec, settings)
         if cluster.start_mode() != "manual":
-            changes.names.append("start.conf")
+            changes.names.append("start.conf" if spec.starts_by_start_conf else f"{spec.unit} disabled")
             if not check:
                 cluster.set_start("manual")
         if seeded:
@@ -383,18 +384,6 @@ def user_databases(cluster: Cluster) -> list[str]:
     return sorted(name for name in os.listdir(base) if name.isdigit() and int(name) >= FIRST_USER_OID)
 
 
-def managers(data: str) -> list[str]:
-    """Name whatever else decides who is primary on this host."""
-    found = []
-    for unit in ("patroni", "pacemaker", "corosync", "repmgrd", "pgautofailover", "keepalived"):
-        state = run(["systemctl", "is-active", unit], timeout=20, check=False).stdout.strip()
-        if state in ("active", "activating"):
-            found.append(unit)
-    if (Path(data) / "patroni.dynamic.json").exists() and "patroni" not in found:
-        found.append("patroni")
-    return found
-
-
 def _settings(session: Session) -> dict[str, int]:
     return {name: int(session.value(f"SELECT current_setting('{name}')")) for name in conf.NOT_SMALLER}
 
@@ -407,8 +396,7 @@ def _running_settings(cluster: Cluster) -> dict[str, int]:
 
 
 def _managed(spec: Spec) -> None:
-    names = managers(spec.data)
-    if names:
+    if names := host.managers(spec):
         raise BasculeError(
             expected=f"nothing else to manage the cluster on {spec.side}",
             found=", ".join(names),

@@ -282,7 +282,7 @@ class Entering(Part):
         storage.remove(cluster.config / "conf.d" / conf.STANDBY)
         cluster.unmark()
         cluster.set_start("auto")
-        cluster.write(cluster.config / "pg_hba.conf", cluster.hba_text(hba.OPEN))
+        cluster.write(cluster.hba, cluster.hba_text(hba.OPEN))
         opened.result()
         pointed.result()
 

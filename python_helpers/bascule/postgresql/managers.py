@@ -1,0 +1,86 @@
+"""What else on a host decides which database serves: named with what shows it. Pure.
+
+What only watches something else is no reason to refuse: a keepalived or a Pacemaker is one where its configuration
+names the database or its address, and where that cannot be read.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+# Whose only purpose is to decide that, by how their units are called: patroni@15-main, repmgr-15, repmgrd.
+_DECIDES = {
+    "patroni": r"patroni(@.*)?",
+    "repmgr": r"repmgrd?(-?[0-9]+)?",
+    "pg_auto_failover": r"pg_?auto_?failover.*|pgautofailover.*",
+    "stolon": r"stolon-?(keeper|sentinel).*",
+}
+_SYSTEM = ("/bin/", "/sbin/", "/usr/bin/", "/usr/sbin/")
+# Who moves whatever it is told to.
+WATCHES = {"keepalived": "keepalived", "pacemaker": "pacemaker"}
+_DATABASE = r"postgres\w*|pgsql|\bpsql|\bpg_|pgbouncer|patroni|repmgr"
+
+
+def deciding(units: Sequence[str]) -> list[str]:
+    """Return what decides by its nature, with the active unit that shows it."""
+    return [
+        f"{name} ({unit})"
+        for name, pattern in _DECIDES.items()
+        for unit in units
+        if re.fullmatch(pattern, unit.removesuffix(".service"), re.IGNORECASE)
+    ]
+
+
+def watching(units: Sequence[str]) -> list[str]:
+    """Return who may decide, by its configuration."""
+    running = {unit.removesuffix(".service") for unit in units}
+    return [name for name, unit in WATCHES.items() if unit in running]
+
+
+def why(name: str, texts: Mapping[str, str | None], addresses: Sequence[str], ports: Sequence[int]) -> str:
+    """Return what makes a watcher one that decides about the database, or an empty text.
+
+    `texts` are its files and the programs they name, by path; None where one could not be read.
+    """
+    unread = [path for path, text in texts.items() if text is None]
+    if unread or not texts:
+        return f"{name} (what it watches is not known: {', '.join(unread) or 'no configuration was found'})"
+    words = [
+        _DATABASE,
+        *(rf"\b{port}\b" for port in ports),
+        *(rf"(?<![\d.]){re.escape(a)}(?![\d.])" for a in addresses),
+    ]
+    pattern = re.compile("|".join(words), re.IGNORECASE)
+    for path, text in texts.items():
+        for number, line in enumerate((text or "").splitlines(), 1):
+            if found := pattern.search(_code(line) if path.endswith(".conf") else _spoken(line)):
+                return f"{name} ({path}:{number} names {found.group()})"
+    return ""
+
+
+def programs(text: str) -> list[str]:
+    """Return the programs that a configuration of keepalived runs, by path; none of the distribution's own."""
+    found = []
+    for line in text.splitlines():
+        match = re.match(r".*?\b(?:script|notify\w*)\s+(.*)", _code(line))
+        words = re.split(r"[\s\"']+", match.group(1)) if match else []
+        found += [word for word in words if word.startswith("/") and not word.startswith(_SYSTEM)]
+    return found
+
+
+def includes(text: str) -> list[str]:
+    """Return the patterns of further files that a configuration of keepalived reads."""
+    lines = (re.match(r"\s*include[rmwb]*\s+[\"']?([^\s\"']+)", _code(line)) for line in text.splitlines())
+    return [match.group(1) for match in lines if match]
+
+
+def _code(line: str) -> str:
+    """Return a line of a configuration without its comment; within quotes there is none."""
+    match = re.match(r"(?:\"[^\"]*\"|'[^']*'|[^\"'#!]|(?<=\S)[#!])*", line)
+    return match.group() if match else line
+
+
+def _spoken(line: str) -> str:
+    """Return a line of a program; where a comment after words begins, only its language knows."""
+    return "" if line.lstrip().startswith("#") else line
