@@ -107,6 +107,16 @@ class Client:
         return found
 
 
+def must_be_there(path: str, disk_format: str) -> None:
+    """Refuse a node without qemu-nbd."""
+    if shutil.which("qemu-nbd") is None:
+        raise BasculeError(
+            expected=f"qemu-nbd, which reads what the guest sees of {path} ({disk_format})",
+            found="no such program (on Proxmox it comes with pve-qemu-kvm)",
+            state="the disk was not read",
+        )
+
+
 @contextlib.contextmanager
 def opened(path: str, disk_format: str, runner: Runner = run) -> Iterator[Client]:
     """Serve the image read-only to this process alone, for as long as it is read.
@@ -118,12 +128,7 @@ def opened(path: str, disk_format: str, runner: Runner = run) -> Iterator[Client
     Raises:
         BasculeError: there is no qemu-nbd, or it cannot open the image; the message has its words.
     """
-    if shutil.which("qemu-nbd") is None:
-        raise BasculeError(
-            expected=f"qemu-nbd, which reads what the guest sees of {path} ({disk_format})",
-            found="no such program (on Proxmox it comes with pve-qemu-kvm)",
-            state="the disk was not read",
-        )
+    must_be_there(path, disk_format)
     folder = tempfile.mkdtemp(prefix="bascule-nbd-")
     place, pid = os.path.join(folder, "socket"), os.path.join(folder, "pid")
     try:
