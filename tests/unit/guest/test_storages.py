@@ -184,6 +184,18 @@ def test_what_cannot_be_kept_is_not_written_over(nodes: Any) -> None:
         assert 100 not in here.running
 
 
+@pytest.mark.parametrize("side", [0, 1])
+def test_before_the_window_a_disk_that_was_moved_to_a_device_since(prepared: Any, side: int) -> None:
+    *nodes, source, target = prepared
+    node = nodes[side]
+    node.storages = {"fast": "lvmthin"}
+    node.guests[100]["scsi0"] = "fast:vm-100-disk-0,size=1G"
+    said = f"the guest 100 at {('pve-mtp', 'pve-tls')[side]}: disk scsi0 is on 'fast' of type lvmthin; "
+    for way, count in ((decisions.DELTA, 1), (decisions.ARCHIVE, 0)):
+        found = ready.ready(source, target, *observed.look_at_both(source, target), way)["refusals"]
+        assert [line.startswith(said) for line in found] == [True] * count
+
+
 def test_changed_blocks_are_never_written_into_a_device(prepared: Any) -> None:
     *_, source, target = prepared
     _on(prepared, "lvmthin")
