@@ -31,6 +31,10 @@ options:
         is read for it.
     type: bool
     default: false
+  readable:
+    description: Read nothing; refuse a node without the programs that read these disks.
+    type: bool
+    default: false
   begin:
     description: Begin to read the disks, and return what names the result.
     type: bool
@@ -56,7 +60,7 @@ EXAMPLES = r"""
 RETURN = r"""
 position:
   description: The digest of each disk, as a receipt carries it.
-  returned: without O(stamp) and O(begin)
+  returned: without O(stamp), O(readable) and O(begin)
   type: dict
   sample: {"disk:scsi0": "tree-sha256:5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef"}
 job_id:
@@ -69,14 +73,14 @@ stamp:
   type: str
 seconds:
   description: How long it took.
-  returned: without O(stamp) and O(begin)
+  returned: without O(stamp), O(readable) and O(begin)
   type: float
 """
 
 import time
 from typing import Any
 
-from ansible.module_utils.bascule.guest.io import disk_digest, disks
+from ansible.module_utils.bascule.guest.io import disk_digest, disk_source, disks
 from ansible.module_utils.bascule.plugin.module import COMPONENT, run_module
 from ansible.module_utils.basic import AnsibleModule
 
@@ -85,6 +89,9 @@ def main(module: AnsibleModule) -> dict[str, Any]:
     """Digest every disk, or begin to, or wait for the digests."""
     began = time.monotonic()
     component, wanted, job_id = (module.params[name] for name in ("component", "disks", "job_id"))
+    if module.params["readable"]:
+        disk_source.must_be_readable(wanted)
+        return {"changed": False}
     if module.params["stamp"]:
         return {"changed": False, "stamp": disks.stamp(wanted)}
     if module.check_mode:
@@ -107,6 +114,7 @@ if __name__ == "__main__":
             **COMPONENT,
             "disks": {"type": "list", "elements": "dict", "required": True},
             "stamp": {"type": "bool", "default": False},
+            "readable": {"type": "bool", "default": False},
             "begin": {"type": "bool", "default": False},
             "job_id": {"type": "str"},
         },

@@ -326,6 +326,12 @@ def room(guest: Guest, config: Mapping[str, Any]) -> list[str]:
 def notes(source: Guest, target: Guest, config: Mapping[str, Any]) -> list[str]:
     """Return what does not forbid a move but should be known."""
     result = []
+    for row in ask(source, [], "cluster/resources", type="vm") or []:
+        if str(row.get("vmid", "")) == str(source.side.vmid) and row.get("pool"):
+            result.append(
+                f"the guest is in the pool {row['pool']}: its copy at {target.side.machine} is in none until somebody "
+                "puts it into one, and Proxmox takes a guest that it removes out of its pool"
+            )
     cpu = guest_config.options(str(config.get("cpu", ""))).get("", "") or str(config.get("cpu", ""))
     if cpu.partition(",")[0] in ("host", "max"):
         models = []

@@ -151,8 +151,12 @@ def keep_fence(guest: Guest) -> Optional[Result]:
     disks = look(guest).disks
     if all(disk_kinds.is_kept_as_copy(disk.volid, disk.path) for disk in disks):
         return None
+    mark = f"fence-{state.receipt.epoch}"
+    if archives(guest, mark):
+        # The first is the one: what came later, a restore that was cut short may have written to.
+        return {"changed": False, "archive": None}
     guest.report("its disks as they were at the fence are kept by an archive")
-    return back_up(guest, mark=f"fence-{state.receipt.epoch}", protected=True)
+    return back_up(guest, mark=mark, protected=True)
 
 
 def _must_be_archivable(guest: Guest) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..guard import state as guard
-from . import config_keys, decisions, drift, preflight, prepare
+from . import config_keys, decisions, drift, preflight, prepare, storages
 from .guest import Guest
 from .observed import View, leading
 
@@ -30,6 +30,7 @@ def ready(source: Guest, target: Guest, left: View, entered: View, way: str) -> 
         refusals += [line for line in preflight.lent(node, starts, way) if line not in refusals]
     refusals += [f"the guest {left.vmid} at {left.machine}: {line}" for line in config_keys.refused(left.config)]
     for guest, seen in sides:
+        refusals += storages.disks(guest, seen, way)
         refusals += preflight.left_behind(seen, guest.side.vmid, way)
         refusals += preflight.connects(seen, guest.side.vmid, way)
         refusals += preflight.protection(seen, guest.side.vmid, way)[0]

@@ -64,6 +64,8 @@ class FakeNode:
         # Containers, and guests at other nodes of the cluster.
         self.elsewhere: list[dict[str, Any]] = []
         self.pending: list[dict[str, Any]] = []
+        # The pool that all guests are in.
+        self.pool = ""
         # Interfaces as a running guest has them that only takes others at its next start.
         self.applied: dict[str, Any] = {}
         self.jobs: dict[str, dict[str, Any]] = {}
@@ -100,6 +102,7 @@ class FakeNode:
             return self._data({values["path"]: dict.fromkeys(self.privileges - gone, 1)})
         if path == "cluster/resources":
             row = {"type": "qemu", "node": self.node}
+            row |= {"pool": self.pool} if self.pool else {}
             here = [{**row, "id": f"qemu/{n}", "vmid": n, "name": c.get("name")} for n, c in self.guests.items()]
             return self._data(here + self.elsewhere)
         if path == "cluster/replication":

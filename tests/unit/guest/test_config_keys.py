@@ -152,6 +152,14 @@ def test_a_firewall_is_told(nodes: Any) -> None:
     assert not [note for note in notes if "net2 is in VLAN" in note]
 
 
+def test_a_pool_is_told(nodes: Any) -> None:
+    here, _, source, target = nodes
+    for pool, count in (("", 0), ("teaching", 1)):
+        here.pool = pool
+        notes = audit.audit(source, target, *observed.look_at_both(source, target), decisions.ARCHIVE)["notes"]
+        assert len([note for note in notes if note.startswith("the guest is in the pool teaching: its copy")]) == count
+
+
 def _side(nets: Any) -> Any:
     values = {"node": "pve-tls", "vmid": 100, "storage": "local", "api_host": "x", "nets": nets}
     known = session.Settings("courses_guest", {"pve-tls": values}, "a@b!c", {}, "", session.limits({}), 1)

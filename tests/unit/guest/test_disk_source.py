@@ -202,6 +202,21 @@ def test_an_image_without_qemu_nbd_is_refused_by_name(tmp_path: Path, monkeypatc
         disks.digest({"path": str(path), "format": "qcow2"})
 
 
+def test_what_reads_the_disks_is_looked_for_before_anybody_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    file = {"path": "/var/lib/vz/images/1/vm-1-disk-0.raw", "format": "raw"}
+    device = {"path": "/dev/pve/vm-1-disk-0", "format": "raw", "volid": "local-lvm:vm-1-disk-0"}
+    runner = Commands()
+    disk_source.must_be_readable([file], runner)
+    assert runner.ran == []
+    disk_source.must_be_readable([file, device], runner)
+    assert [argv[:3] for argv in runner.ran] == [["perl", "-MPVE::Storage", "-e"]]
+    with pytest.raises(CommandFailed, match=r"Can't locate PVE/Storage.pm"):
+        disk_source.must_be_readable([device], Commands("Can't locate PVE/Storage.pm"))
+    with pytest.raises(BasculeError, match="expected: qemu-nbd"):
+        disk_source.must_be_readable([{"path": "rbd:vms/vm-1-disk-0", "format": "raw"}], runner)
+
+
 @pytest.fixture
 def qemu() -> None:
     """The real programs of QEMU."""

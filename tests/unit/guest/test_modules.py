@@ -35,7 +35,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def _digest(disks: list[dict[str, str]], check: bool = False, **params: Any) -> dict[str, Any]:
-    given = {"component": "courses_guest", "disks": disks, "stamp": False, "begin": False, "job_id": None, **params}
+    given = {"component": "courses_guest", "disks": disks, "stamp": False, "begin": False, "job_id": None}
+    given |= {"readable": False, **params}
     return call("bascule_guest_disk_digest", check=check, **given)
 
 

@@ -157,7 +157,8 @@ def test_it_is_kept_once_and_a_side_that_never_was_open_has_nothing_to_keep(node
     _switch(source, target, Epoch(1, "aaaa"))
     kept = [prepare.keep_fence(source) or {} for _ in range(2)]
     assert [result["changed"] for result in kept] == [True, False]
-    assert kept[0]["archive"] == kept[1]["archive"]
+    here.guests[100]["memory"] = "128"
+    assert (prepare.keep_fence(source) or {})["changed"] is False, "nor of what a restore that was cut short has left"
     assert len([a for a in here.archives if "fence-1.aaaa" in a["notes"]]) == 1
 
 
@@ -181,6 +182,18 @@ def test_what_cannot_be_kept_is_not_written_over(nodes: Any) -> None:
             undo()
         assert here.guests[100] == before
         assert 100 not in here.running
+
+
+@pytest.mark.parametrize("side", [0, 1])
+def test_before_the_window_a_disk_that_was_moved_to_a_device_since(prepared: Any, side: int) -> None:
+    *nodes, source, target = prepared
+    node = nodes[side]
+    node.storages = {"fast": "lvmthin"}
+    node.guests[100]["scsi0"] = "fast:vm-100-disk-0,size=1G"
+    said = f"the guest 100 at {('pve-mtp', 'pve-tls')[side]}: disk scsi0 is on 'fast' of type lvmthin; "
+    for way, count in ((decisions.DELTA, 1), (decisions.ARCHIVE, 0)):
+        found = ready.ready(source, target, *observed.look_at_both(source, target), way)["refusals"]
+        assert [line.startswith(said) for line in found] == [True] * count
 
 
 def test_changed_blocks_are_never_written_into_a_device(prepared: Any) -> None:

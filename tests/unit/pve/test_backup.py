@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from pve.pve_standin import vzdump, vzdump_write
-from pve.pve_standin.errors import ApiError
+from pve.pve_standin import qemu, vzdump, vzdump_write
+from pve.pve_standin.errors import ApiError, Failure
 from pve.pve_standin.node import Node
 from pve.pve_standin.vzdump_text import clock, human, progress, whole_size
 from pve.pve_standin.vzdump_write import clusters
@@ -96,6 +96,27 @@ def test_backup_and_restore(ask: Ask, node: Node, guest: int, finished: Finished
     disk = node.paths.images / "200/vm-200-disk-0.raw"
     assert disk.read_bytes() == DISK
     assert disk.stat().st_blocks * 512 < len(DISK), "holes stay holes"
+
+
+def test_what_is_not_in_the_archive_is_a_comment_and_an_efi_disk_comes_through(
+    ask: Ask, node: Node, guest: int, finished: Finished
+) -> None:
+    for number, content in ((1, b"left out"), (2, b"efi" + bytes(1 << 17))):
+        (node.paths.images / f"100/vm-100-disk-{number}.raw").write_bytes(content)
+    with node.paths.config(100).open("a") as config:
+        config.write("scsi1: local:100/vm-100-disk-1.raw,backup=0,size=8\n")
+        config.write("efidisk0: local:100/vm-100-disk-2.raw,efitype=4m,size=128K\n")
+    assert finished(back_up(ask, vmid="100"))[0] == "OK"
+    upid = ask("POST", "/nodes/pve1/qemu", vmid="200", archive=archive_of(ask), storage="local")
+    assert finished(upid)[0] == "OK"
+    found = ask("GET", "/nodes/pve1/qemu/200/config")
+    assert "scsi1" not in found
+    assert "scsi1: local:100/vm-100-disk-1.raw,backup=0,size=8" in found["description"]
+    assert found["efidisk0"].startswith("local:200/vm-200-disk-")
+    path = node.paths.volume(found["efidisk0"].partition(",")[0])
+    assert path.read_bytes() == b"efi" + bytes(1 << 17)
+    with pytest.raises(Failure, match="archives and restores efidisk0, and starts no guest that has one"):
+        qemu.command_line(node.paths, 200, node.store.load(200))
 
 
 def test_restore_refuses_an_existing_guest_unless_forced(ask: Ask, node: Node, guest: int, finished: Finished) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from ...errors import BasculeError, CommandFailed
@@ -105,6 +105,20 @@ def _inactive(path: str, volid: str, found: str) -> BasculeError:
         state="the disk was not read",
         next_command=f"look at the storage ('pvesm path {volid}', 'pvesm status'), then run the same command again",
     )
+
+
+def must_be_readable(wanted: Sequence[Mapping[str, Any]], runner: Runner = run) -> None:
+    """Refuse a node without what reads these disks, before anybody waits for it. Nothing is read yet.
+
+    Raises:
+        BasculeError: there is no qemu-nbd for an image, or no library of Proxmox that activates a volume.
+    """
+    for disk in wanted:
+        path, disk_format = str(disk["path"]), str(disk.get("format") or "raw")
+        if disk_kinds.read_as(path, disk_format) == disk_kinds.IMAGE:
+            qemu_image.must_be_there(path, disk_format)
+    if any(str(disk["path"]).startswith("/dev/") for disk in wanted):
+        runner(["perl", "-MPVE::Storage", "-e", "PVE::Storage->can('activate_volumes') or die"], timeout=60)
 
 
 @contextlib.contextmanager

@@ -34,6 +34,8 @@ _READ = 0
 _DISCONNECT = 2
 # Seconds without a byte after which the image counts as unreadable.
 _TIMEOUT = 300.0
+# Some versions of qemu-nbd keep what they write errors to open in the background: whoever reads a pipe would wait.
+_INTO_FILE = 'exec "$@" > /dev/null 2> "$0"'
 # Seconds that a server without a client may take to end.
 _END = 30.0
 
@@ -107,6 +109,16 @@ class Client:
         return found
 
 
+def must_be_there(path: str, disk_format: str) -> None:
+    """Refuse a node without qemu-nbd."""
+    if shutil.which("qemu-nbd") is None:
+        raise BasculeError(
+            expected=f"qemu-nbd, which reads what the guest sees of {path} ({disk_format})",
+            found="no such program (on Proxmox it comes with pve-qemu-kvm)",
+            state="the disk was not read",
+        )
+
+
 @contextlib.contextmanager
 def opened(path: str, disk_format: str, runner: Runner = run) -> Iterator[Client]:
     """Serve the image read-only to this process alone, for as long as it is read.
@@ -118,21 +130,23 @@ def opened(path: str, disk_format: str, runner: Runner = run) -> Iterator[Client
     Raises:
         BasculeError: there is no qemu-nbd, or it cannot open the image; the message has its words.
     """
-    if shutil.which("qemu-nbd") is None:
-        raise BasculeError(
-            expected=f"qemu-nbd, which reads what the guest sees of {path} ({disk_format})",
-            found="no such program (on Proxmox it comes with pve-qemu-kvm)",
-            state="the disk was not read",
-        )
+    must_be_there(path, disk_format)
     folder = tempfile.mkdtemp(prefix="bascule-nbd-")
-    place, pid = os.path.join(folder, "socket"), os.path.join(folder, "pid")
+    place, pid, errors = (os.path.join(folder, name) for name in ("socket", "pid", "errors"))
     try:
         # --fork: it returns when the socket is there. Without --persistent it ends with the one connection.
-        runner(
-            ["qemu-nbd", "--read-only", "--fork", f"--pid-file={pid}", f"--socket={place}", f"--format={disk_format}",
-             "--", path],
-            timeout=60,
+        done = runner(
+            ["sh", "-c", _INTO_FILE, errors, "qemu-nbd", "--read-only", "--fork", f"--pid-file={pid}",
+             f"--socket={place}", f"--format={disk_format}", "--", path],
+            timeout=60, check=False,
         )  # fmt: skip
+        if done.rc:
+            raise BasculeError(
+                expected=f"qemu-nbd to open {path} ({disk_format}) for reading",
+                found=(storage.read_text(errors) or "").strip()[-500:] or f"exit status {done.rc}",
+                state="the disk was not read",
+                next_command="look at the guest and its disk, then run the same command again",
+            )
         with Client(place) as client:
             yield client
     finally:

@@ -98,7 +98,7 @@ def nets(config: Config) -> list[str]:
     return sorted(key for key in config if re.fullmatch(r"net\d+", key))
 
 
-DISK_KEY = re.compile(r"(scsi|virtio|sata|ide)\d+$")
+DISK_KEY = re.compile(r"(?:(scsi|virtio|sata|ide)\d+|efidisk0|tpmstate0)$")
 
 
 def drives(config: Config) -> dict[str, dict[str, str]]:

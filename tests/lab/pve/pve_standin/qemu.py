@@ -202,6 +202,8 @@ def command_line(paths: Paths, vmid: int, config: Config, diskless: bool = False
         ]  # fmt: skip
     order = boot_order(config)
     for key, drive in guest_config.drives(config).items():
+        if key in ("efidisk0", "tpmstate0"):
+            raise Failure(f"this stand-in archives and restores {key}, and starts no guest that has one")
         command += _drive(paths, key, drive, 100 + order.index(key) if key in order else None)[
             : 2 if diskless else None
         ]

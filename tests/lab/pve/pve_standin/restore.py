@@ -187,8 +187,9 @@ class Restore:
             elif cloudinit.is_drive(drive):
                 drive["file"] = self._volumes.cloudinit(vmid)
             elif drive.get("media") != "cdrom":
-                # Left out of the backup: Proxmox keeps the line only for what it restored.
-                del config[key]
+                # Left out of the backup: Proxmox keeps the line as a comment, which is read as part of the Notes.
+                comment = f"{key}: {config.pop(key)}"
+                config["description"] = "\n".join(filter(None, (config.get("description", ""), comment)))
                 continue
             config[key] = guest_config.render_options(drive, "file")
         config["vmgenid"] = str(uuid.uuid4())
