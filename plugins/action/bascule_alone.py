@@ -91,7 +91,8 @@ class ActionModule(ControllerAction):
         behind = {name: lines for name, lines in standing.left_behind(scope).items() if name not in alone}
         for name, lines in behind.items():
             data = {"event": proof.LEFT_BEHIND, "found": {proof.LEFT_BEHIND: lines}}
-            Journal.current().append("state", phase=phase, verb="state", component=name, data=data)
+            if not self.check_mode:
+                Journal.current().append("state", phase=phase, verb="state", component=name, data=data)
             for line in lines:
                 Display().display(f"  {name}: this return leaves behind {line}", color="yellow")
         return {"ansible_facts": {"bascule_alone": alone}}

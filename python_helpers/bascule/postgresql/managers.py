@@ -16,6 +16,8 @@ _DECIDES = {
     "pg_auto_failover": r"pg_?auto_?failover.*|pgautofailover.*",
     "stolon": r"stolon-?(keeper|sentinel).*",
 }
+# By which a keepalived speaks to its like; what it moves is elsewhere.
+_OWN_ADDRESS = re.compile(r"\b(?:unicast|mcast)_src_ip\s+\S+")
 _SYSTEM = ("/bin/", "/sbin/", "/usr/bin/", "/usr/sbin/")
 # Who moves whatever it is told to.
 WATCHES = {"keepalived": "keepalived", "pacemaker": "pacemaker"}
@@ -54,7 +56,7 @@ def why(name: str, texts: Mapping[str, str | None], addresses: Sequence[str], po
     pattern = re.compile("|".join(words), re.IGNORECASE)
     for path, text in texts.items():
         for number, line in enumerate((text or "").splitlines(), 1):
-            if found := pattern.search(_code(line) if path.endswith(".conf") else _spoken(line)):
+            if found := pattern.search(_OWN_ADDRESS.sub("", _code(line) if path.endswith(".conf") else _spoken(line))):
                 return f"{name} ({path}:{number} names {found.group()})"
     return ""
 

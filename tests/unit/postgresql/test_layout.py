@@ -211,18 +211,6 @@ def test_a_unit_that_would_not_do_what_it_is_told_is_named(own: bool, shown: dic
         assert part in text
 
 
-def test_what_systemd_shows_is_read_by_property() -> None:
-    asked: list[list[str]] = []
-
-    def run(argv: list[str], **_: Any) -> Any:
-        asked.append(argv)
-        return type("Done", (), {"stdout": "LoadState=loaded\nRestart=no\nUnitFileState=\n"})
-
-    found: Any = units.shown("pg.service", "LoadState", "Restart", runner=run)  # type: ignore[arg-type]
-    assert found == {"LoadState": "loaded", "Restart": "no", "UnitFileState": ""}
-    assert asked == [["systemctl", "show", "--property=LoadState,Restart", "pg.service"]]
-
-
 def test_a_major_that_is_not_moved_and_one_that_is_not_declared_are_named(files: Files) -> None:
     (files.data / "PG_VERSION").write_text("17\n")
     untested, other = settings.unread(files.spec)

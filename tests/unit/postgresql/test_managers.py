@@ -47,6 +47,8 @@ def why(text: str | None, **more: str | None) -> str:
 def test_a_keepalived_that_watches_something_else_is_no_reason() -> None:
     assert why(FRONT) == ""
     assert why(FRONT, script="#!/bin/sh\nexec curl -fs http://127.0.0.1:15432/\n") == ""
+    # It speaks from the address that the database has as well.
+    assert why("unicast_src_ip 198.18.1.10\nmcast_src_ip 198.18.1.10\n") == ""
     assert why("! psql\n# psql\na # 'psql'\n  !psql") == ""
     # The address of the database is not a part of another one.
     assert why("virtual_ipaddress { 198.18.1.100 198.18.1.10.5 }") == ""

@@ -26,7 +26,7 @@ def managers(spec: Spec) -> list[str]:
     mark = Path(spec.data) / "patroni.dynamic.json"
     if mark.exists() and not any(name.startswith("patroni") for name in found):
         found.append(f"patroni ({mark})")
-    addresses = [one for one in (spec.address, spec.peer_address) if one]
+    addresses = [spec.address] if spec.address else []
     for name in rule.watching(running):
         texts = _keepalived(KEEPALIVED) if name == rule.WATCHES["keepalived"] else {str(PACEMAKER): _text(PACEMAKER)}
         found += [why] if (why := rule.why(name, texts, addresses, [spec.port, spec.pooler_port])) else []
