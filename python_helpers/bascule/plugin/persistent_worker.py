@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import signal
 import sys
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
@@ -111,6 +112,19 @@ class _Unpickler(pickle.Unpickler):
         return self._hosts(name[1]) if isinstance(name, tuple) else self._shared[name]
 
 
+def _undisturbed(put: Callable[[Any], None]) -> Callable[[Any], None]:
+    """Let no signal end this process while it holds the lock of the queue, for which the controller would wait."""
+
+    def putting(value: Any) -> None:
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+        try:
+            put(value)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    return putting
+
+
 class PersistentWorker(WorkerProcess):
     """A worker that stays until the controller ends it, or is gone."""
 
@@ -161,6 +175,7 @@ class PersistentWorker(WorkerProcess):
         for giver in self._strategy.givers():
             # Who holds another one's end would keep it alive when the controller is gone.
             giver.close()
+        self._final_q.put = _undisturbed(self._final_q.put)
         self._execute(self._host, self._task, self._task_vars)
         del self._task_vars
         while (order := self._next()) is not None:

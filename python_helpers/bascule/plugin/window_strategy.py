@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-import threading
+import queue
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -53,7 +53,8 @@ class StrategyModule(HostPinned):
     def __init__(self, tqm: Any) -> None:
         super().__init__(tqm)
         self._results = _Results(self)
-        self._woken = threading.Event()
+        # A mark for each result that came. An interrupt leaves it usable, which it would not leave a lock.
+        self._woken: queue.SimpleQueue[None] = queue.SimpleQueue()
         # Host → the place of the worker that has its task.
         self._at_work: dict[str, int] = {}
         self._changes: list[bytes] = []
@@ -70,6 +71,8 @@ class StrategyModule(HostPinned):
             Display().vvv(f"bascule_window is host_pinned here: {why}")
             return super().run(iterator, play_context)
         self._play = iterator._play
+        # Callbacks ask for it: what they are told comes in the order of that strategy.
+        self._play.strategy = "host_pinned"
         plays = {id(play): play for play in (iterator._play, *(block._play for block in iterator._blocks))}
         shared = [self._loader, self._variable_manager, self._inventory, play_context, *plays.values()]
         self._codec = TaskCodec(shared, self._inventory.get_host)
@@ -117,7 +120,7 @@ class StrategyModule(HostPinned):
 
     def wake(self) -> None:
         """Let the play go on: something has come."""
-        self._woken.set()
+        self._woken.put(None)
 
     def _execute_meta(self, task: Any, play_context: Any, iterator: Any, target_host: Any = None) -> Any:
         self._moved = True
@@ -138,9 +141,14 @@ class StrategyModule(HostPinned):
     def _await(self) -> None:
         """Wait until there is a result to handle; a worker that is gone gives its own."""
         while self._pending_results and not self._results and not self._tqm._terminated:
-            if not self._woken.wait(_LOOK):
-                self._fail_dead()
-            self._woken.clear()
+            self._sleep()
+
+    def _sleep(self) -> None:
+        """Wait until something has come; after a while without it look for dead workers."""
+        try:
+            self._woken.get(timeout=_LOOK)
+        except queue.Empty:
+            self._fail_dead()
 
     def _queue_task(self, host: Any, task: Any, task_vars: Any, play_context: Any) -> None:
         if not self._codec:
@@ -188,8 +196,7 @@ class StrategyModule(HostPinned):
                     return place
             if free:
                 return free[0]
-            self._woken.wait(_LOOK)
-            self._woken.clear()
+            self._sleep()
 
     def _forget(self, place: int) -> None:
         one = self._workers[place]
@@ -216,7 +223,10 @@ class StrategyModule(HostPinned):
 
     def _fail(self, host: str, one: PersistentWorker) -> None:
         (queued,) = (entry for (name, _), entry in self._queued_task_cache.items() if name == host)
-        task = queued["task"]
+        task = queued["task"].copy(exclude_parent=True, exclude_tasks=True)
+        task._parent = queued["task"]._parent
+        # Nobody has computed these; what came to no end is ignored by nobody.
+        task.ignore_errors = task.run_once = False
         message = (
             f"The process that executed the task has ended without a result (status {one.exitcode}). "
             "What the task has done is not known."
@@ -267,4 +277,4 @@ def stays_not() -> str:
 
 def _changes_inventory(data: Any) -> bool:
     found = [data, *(data.get("results") or [])]
-    return any("add_host" in one or "add_group" in one for one in found if isinstance(one, dict))
+    return any("add_group" in one for one in found if isinstance(one, dict))
