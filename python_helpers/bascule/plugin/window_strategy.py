@@ -204,6 +204,7 @@ class StrategyModule(HostPinned):
             return
         one.end()
         self._ended.append(one)
+        self._workers[place] = None
 
     def _renew(self) -> None:
         """Let every worker end with its task: it does not know what has changed."""
@@ -219,6 +220,7 @@ class StrategyModule(HostPinned):
         for host, place in at_work:
             if place in dead & self._missed:
                 self._fail(host, self._workers[place])
+                self._forget(place)
         self._missed = dead
 
     def _fail(self, host: str, one: PersistentWorker) -> None:

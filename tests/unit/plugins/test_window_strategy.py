@@ -217,21 +217,10 @@ EVERYTHING = """
       ansible.builtin.set_fact: {at_last: "{{ lookup('pipe', 'echo $PPID') }}"}
 """
 UNLIKE = frozenset(
-    [
-        "start",
-        "end",
-        "delta",
-        "exception",
-        "ansible_job_id",
-        "results_file",
-        "finished",
-        "at_first",
-        "at_last",
-        "src",
-        "_original_basename",
-        "before_header",
-        "after_header",
-    ]
+    (
+        *("start", "end", "delta", "exception", "ansible_job_id", "results_file", "finished"),
+        *("at_first", "at_last", "src", "_original_basename", "before_header", "after_header"),
+    )
 )
 Event = tuple[str, str, str, str, Any, Any]
 
