@@ -110,7 +110,7 @@ class ActionModule(ControllerAction):
         warnings = journal.start(targets, scope.about_run(about.phase, self.check_mode))
         if args["waits"]:
             # Stops as well when what it waits for has failed in this playbook.
-            waiting.wait(journal, about, scope)
+            waiting.wait(journal, about, scope, lambda: targets and journal.copy_to(targets, insist=False))
         else:
             depends_on = context.dependencies(scope.components, scope.hostvars)
             refuse_after_failure(about.component, what, journal.own(), depends_on)

@@ -8,8 +8,9 @@ name: bascule_end
 short_description: Record that a verb has come to its end
 description:
   - Stands after the role in every play of a phase. Runs on the controller.
-  - Writes the outcome to the local journal and to the journal host of both sites. The end of a verb that failed is
-    written by the callback C(bascule_journal).
+  - Writes the outcome to the local journal and to the journal host of both sites. Between freeze and thaw it comes to
+    the sites with the next begin, or while that waits for others.
+  - The end of a verb that failed is written by the callback C(bascule_journal).
 options: {}
 author:
   - The Bascule authors
@@ -25,6 +26,7 @@ RETURN = r"""# """
 from typing import Any
 
 from bascule.plugin.action import ControllerAction, Scope, journal_entry
+from bascule.run import order
 from bascule.run.io.journal import Journal
 from bascule.run.progress import OK
 
@@ -38,6 +40,8 @@ class ActionModule(ControllerAction):
         about = scope.announced
         journal_entry(journal, "end", about, {"result": OK, "check_mode": self.check_mode})
         if self.check_mode:
+            return {}
+        if order.goes_on(about.phase, about.verb):
             return {}
         # The deed is done: a copy that is missing is said loudly, and brought with the next one.
         failed = journal.copy_to(scope.journal_targets(), insist=False)

@@ -65,13 +65,12 @@ from bascule.report import forecast
 from bascule.run import context
 from bascule.run.approval import confirm, destination, given_up, preview
 from bascule.run.io.journal import Journal
+from bascule.run.order import WINDOWS
 from bascule.run.verbs import AWAY, DIRECTIONS
 
 display = Display()
 
 QUESTION = "Type the name of the site that shall be active afterwards:"
-# Phases in which users wait.
-WINDOWS = ("cutover", "rollback")
 
 
 class ActionModule(ControllerAction):

@@ -42,14 +42,12 @@ from bascule.report import audited
 from bascule.run import window
 from bascule.run.io import identity
 from bascule.run.io.journal import Journal, read_starts
-from bascule.run.order import VERBS
+from bascule.run.order import VERBS, WINDOWS
 from bascule.run.progress import FAILED
 from bascule.system import work
 
 _LONGEST = 2000
 CHECK = "CHECK: nothing will be changed at either site. What follows says what would be done."
-# Phases in which components wait for one another inside a play.
-WINDOWS = ("cutover", "rollback")
 # How often, and with how many seconds between, the end of what has failed is written before the playbook is given up.
 _TRIES, _PAUSE = 5, 1.0
 

@@ -100,7 +100,7 @@ def test_a_verb_is_begin_role_end(path: Path, play: dict[str, Any], step: list[d
     assert role.get("when", SPARED) == SPARED
     assert set(begin) == {"name", "bascule_begin"}
     assert set(end) == {"name", "bascule_end"}
-    assert play["strategy"] == "host_pinned"
+    assert play["strategy"] == ("bascule_window" if is_window(path, play) else "host_pinned")
 
 
 @by_verb_play

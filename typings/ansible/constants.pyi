@@ -5,3 +5,4 @@ DEFAULT_REMOTE_USER: str | None
 DEFAULT_ROLES_PATH: list[str]
 config: Any
 _ACTION_SETUP: frozenset[str]
+CACHE_PLUGIN: str

@@ -5,23 +5,29 @@ from __future__ import annotations
 import multiprocessing
 import os
 import time
+from collections.abc import Callable
 
 from ..errors import JournalError
 from ..run import chain, context, order
 from ..run.context import Announced
 from ..run.io.journal import Journal
-from ..system import polling
 from .action import Scope
 
+# Seconds between two looks at the end of a file on this machine.
+_LOOK = 0.01
 
-def wait(journal: Journal, about: Announced, scope: Scope) -> None:
+
+def wait(journal: Journal, about: Announced, scope: Scope, meanwhile: Callable[[], object]) -> None:
     """Wait for what the announced verb rests on; the journal tells each end at once.
+
+    Whoever has to wait does `meanwhile` first, once.
 
     Raises:
         JournalError: it cannot come any more.
     """
     depends_on = context.dependencies(scope.components, scope.hostvars)
     entries: list[chain.Entry] = []
+    waits = False
     for new in journal.follow():
         # Only an end decides; the first look finds what was there before.
         decides = not entries or any(entry["kind"] == "end" for entry in new)
@@ -31,7 +37,11 @@ def wait(journal: Journal, about: Announced, scope: Scope) -> None:
         ):
             return
         _must_have_playbook(about)
-        time.sleep(polling.SHORTEST)
+        if waits:
+            time.sleep(_LOOK)
+        else:
+            waits = True
+            meanwhile()
 
 
 def _must_have_playbook(about: Announced) -> None:

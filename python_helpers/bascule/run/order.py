@@ -15,6 +15,8 @@ from .progress import OK, failed_components, refuse
 
 # In the order in which a component goes through them.
 VERBS = FREEZE, SYNC, SWITCH, THAW = "freeze", "sync", "switch", "thaw"
+# The phases whose components wait for one another inside a play.
+WINDOWS = ("cutover", "rollback")
 # A component and a verb.
 Key = tuple[str, str]
 
@@ -35,6 +37,11 @@ def before(component: str, verb: str, moving: Iterable[str], depends_on: Mapping
         found = [(name, SWITCH) for name in (component, *others)]
         found += [(name, THAW) for name in others if name in needed]
     return found
+
+
+def goes_on(phase: str, verb: str) -> bool:
+    """Say whether the component of a verb begins with its next one as soon as this one has ended."""
+    return phase in WINDOWS and verb in VERBS[:-1]
 
 
 def awaited(

@@ -219,6 +219,11 @@ def until(seen: Callable[[], bool], why: str) -> None:
         time.sleep(0.05)
 
 
+def ends_at(world: World, host: str) -> bool:
+    """Say whether a site knows that a component which waits has come through its verb."""
+    return ("end", "sync", "board") in {(e["kind"], e["verb"], e["component"]) for e in world.copy(host)}
+
+
 def test_a_controller_that_is_killed_leaves_nobody_waiting_and_the_next_one_goes_on(world: World) -> None:
     world.answer_verbs()
     # Only its main process is killed: what it has begun goes on by itself, what waits for others must not.
@@ -230,6 +235,7 @@ def test_a_controller_that_is_killed_leaves_nobody_waiting_and_the_next_one_goes
     )  # fmt: skip
     journal = world.path / "runs/latest/journal.jsonl"
     until(lambda: journal.exists() and ("ok", "sync", "board") in events(world), "it did not come to the moment")
+    until(lambda: all(ends_at(world, host) for host in ("j-mtp", "j-tls")), "a site is not told while board waits")
     process.send_signal(signal.SIGKILL)
     process.wait()
     (world.path / "killed").touch()

@@ -72,6 +72,38 @@ def test_who_follows_is_told_each_entry_once_and_none_that_is_half_written(journ
     assert [e["kind"] for e in next(followed)] == ["end"]
 
 
+def test_who_follows_is_not_told_of_steps(journal: Callable[[str], Journal]) -> None:
+    one = journal("d1")
+    followed = one.follow()
+    one.append("begin", component="db", data={"epoch": "d1", "kind": "step"})
+    one.append("step", component="db", data={"kind": "end"})
+    one.append("end", component="db", data={"text": '"epoch":"d1","kind":"step"'})
+    assert [entry["kind"] for entry in next(followed)] == ["begin", "end"]
+
+
+def test_a_long_journal_is_not_read_whole_again_and_again(
+    journal: Callable[[str], Journal], sites: dict[str, Target], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = journal("d1")
+    one.start(sites, {})
+    for number in range(600):
+        one.append("step", component="db", data={"text": "x" * 200, "number": number}, durable=False)
+    assert one.copy_to(sites) == {}
+
+    journal("d2").append("begin", component="files")
+
+    def whole(_: Journal) -> list[chain.Entry]:
+        raise AssertionError("the whole file was read")
+
+    monkeypatch.setattr(Journal, "own", whole)
+    assert one.start(sites, {}) == []
+    one.append("end", component="db")
+    assert one.copy_to(sites) == {}
+    for site in sites:
+        copied = chain.parse((tmp_path / site / "copies/r1/ctl-d1.jsonl").read_text()).entries
+        assert [entry["n"] for entry in copied] == list(range(1, 603))
+
+
 def test_both_sites_get_what_they_miss_and_nothing_twice(
     journal: Callable[[str], Journal], sites: dict[str, Target], tmp_path: Path
 ) -> None:

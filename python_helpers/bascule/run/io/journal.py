@@ -88,14 +88,17 @@ class Journal:
         return chain.chains(chain.parse(text).entries).get((self.controller, self.decision), [])
 
     def follow(self) -> Iterator[list[Entry]]:
-        """Yield this decision's entries, each time those that were written since; without an end."""
+        """Yield this decision's entries without its steps, each time those that were written since; without an end."""
         mark = f'"epoch":"{self.decision}"'.encode()
+        # As `chain.line` writes one: most entries are steps, and nobody waits for one.
+        step = mark + b',"kind":"step"'
         rest = b""
         with self.path.open("rb") as stream:
             while True:
                 *lines, rest = (rest + stream.read()).split(b"\n")
-                text = b"\n".join(line for line in lines if mark in line).decode("utf-8", "replace")
-                yield [entry for entry in chain.parse(text).entries if entry["controller"] == self.controller]
+                text = b"\n".join(line for line in lines if mark in line and step not in line.partition(b',"data":')[0])
+                entries = chain.parse(text.decode("utf-8", "replace")).entries
+                yield [entry for entry in entries if entry["controller"] == self.controller]
 
     def _last(self) -> Entry | None:
         """Return this decision's last entry; the end of the file is nearly always enough to find it."""
@@ -107,6 +110,17 @@ class Journal:
                 return entries[0] if entries[0]["controller"] == self.controller else None
         own = self.own()
         return own[-1] if own else None
+
+    def _since(self, number: int) -> list[Entry]:
+        """Return this decision's entries after that number; nearly always the end of the file has them."""
+        mark = f'"epoch":"{self.decision}"'
+        found: list[Entry] = []
+        for line in reversed(storage.read_tail(self.path, _TAIL).splitlines()[1:]):
+            if mark in line and (entries := chain.parse(line).entries) and entries[0]["controller"] == self.controller:
+                if entries[0]["n"] <= number:
+                    return found[::-1]
+                found += entries
+        return [entry for entry in self.own() if entry["n"] > number]
 
     def read(self) -> chain.Reading:
         """Return everything in the local file."""
@@ -129,11 +143,11 @@ class Journal:
         Does nothing when it has begun. A run of another plan is refused: its journal would tell of other machines.
         """
         storage.make_directory(self.directory, 0o700)
-        if self.own():
+        if self._last():
             # Before the lock: a copy to a slow site may hold it.
             return []
         with storage.locked(self.directory / "sites.lock"):
-            if self.own():
+            if self._last():
                 return []
             asked = _ask_copies(self.run, targets)
             readings, errors = _readings(asked)
@@ -179,7 +193,7 @@ class Journal:
             chosen = state.get("chosen", {})
             targets = {site: _named(where, str(chosen.get(site, ""))) for site, where in targets.items()}
             sent = {site: int(count) for site, count in state.get("sent", {}).items()}
-            own = self.own()
+            own = self._since(min((sent.get(site, 0) for site in targets), default=0))
             waiting = {
                 site: "".join(chain.line(entry) for entry in own if entry["n"] > sent.get(site, 0)) for site in targets
             }

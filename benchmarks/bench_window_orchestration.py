@@ -1,0 +1,109 @@
+"""What a task of a window costs beside its work: the window's strategy against the one of Ansible that it stands for.
+
+Ten components go through the same task files at their own pace, as in a window: facts, files that are included, actions
+on the controller, tasks that are skipped. None of them does any work, so all that is measured is orchestration.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from pathlib import Path
+
+from benchmarks.harness import LOWER, Benchmark, Measurement, Settings, alternate
+
+ROOT = Path(__file__).resolve().parents[1]
+COMPONENTS, VERBS = 10, ("freeze", "sync", "switch", "thaw")
+# What a verb runs for each component, with the two that include.
+TASKS = 6
+FILES = {
+    "inventory.yml": f"""
+components:
+  hosts: {{{", ".join(f"c{number}: {{}}" for number in range(COMPONENTS))}}}
+  vars: {{ansible_host: component-has-no-machine.invalid, component_role: toy}}
+""",
+    "action/toy.py": """
+from bascule.plugin.action import ControllerAction
+
+
+class ActionModule(ControllerAction):
+    ARGUMENTS = {"number": {"type": "int"}}
+
+    def act(self, args, scope):
+        return {"role": scope.get("component_role"), "number": args["number"]}
+""",
+    "roles/toy/tasks/main.yml": """
+- name: Keep
+  ansible.builtin.set_fact: {kept: "{{ inventory_hostname }}"}
+- name: Choose
+  ansible.builtin.include_tasks: "{{ component_role }}.yml"
+""",
+    "roles/toy/tasks/toy.yml": """
+- name: Act
+  toy: {number: 3}
+  register: acted
+- name: Skip
+  toy: {number: 4}
+  when: acted.number == 4
+- name: Act with what was found
+  toy: {number: "{{ acted.role | length }}"}
+  delegate_to: localhost
+""",
+    "play.yml": "- hosts: components\n  gather_facts: false\n  strategy: '{{ with }}'\n  tasks:\n"
+    + "".join(
+        f"    - name: {verb}\n      ansible.builtin.include_role: {{name: '{{{{ component_role }}}}'}}\n"
+        for verb in VERBS
+    ),
+    "nothing.yml": "- hosts: components\n  gather_facts: false\n  tasks: []\n",
+}
+
+
+def run(place: Path, book: str, strategy: str) -> tuple[float, str]:
+    """Run a playbook; return the seconds it took, and what it said at its end of each component."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("ANSIBLE_", "BASCULE_"))}
+    environment |= {
+        "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
+        "ANSIBLE_INVENTORY_ENABLED": "ansible.builtin.yaml",
+        "ANSIBLE_ROLES_PATH": str(place / "roles"),
+        "ANSIBLE_ACTION_PLUGINS": f"{ROOT / 'plugins/action'}:{place / 'action'}",
+        "ANSIBLE_CALLBACKS_ENABLED": "",
+    }
+    command = ["ansible-playbook", "-i", "inventory.yml", book, "-e", f"with={strategy}"]
+    began = time.monotonic()
+    done = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, check=True)
+    return time.monotonic() - began, done.stdout.partition("PLAY RECAP")[2]
+
+
+def measure(settings: Settings) -> Measurement:
+    """Run the same play with both."""
+    place = settings.scratch
+    for name, text in FILES.items():
+        (place / name).parent.mkdir(parents=True, exist_ok=True)
+        (place / name).write_text(text)
+    said: dict[str, str] = {}
+
+    def seconds(strategy: str) -> float:
+        start, _ = run(place, "nothing.yml", strategy)
+        whole, said[strategy] = run(place, "play.yml", strategy)
+        return whole - start
+
+    found = alternate(lambda: seconds("bascule_window"), lambda: seconds("host_pinned"), settings.rounds)
+    tasks = COMPONENTS * len(VERBS) * TASKS
+    figures = {
+        **found.figures("bascule_window", "host_pinned"),
+        "tasks": tasks,
+        "bascule_window_ms_per_task": round(1000 * found.our_median / tasks, 2),
+        "host_pinned_ms_per_task": round(1000 * found.their_median / tasks, 2),
+    }
+    return Measurement(found.ratio, figures, {"same_outcome": said["bascule_window"] == said["host_pinned"] != ""})
+
+
+BENCHMARK = Benchmark(
+    "window_orchestration",
+    "a play of ten components whose tasks do nothing, by the window's strategy",
+    "the same by host_pinned",
+    0.6,
+    LOWER,
+    measure,
+)

@@ -1,0 +1,3 @@
+from typing import Any
+
+def result_dict_from_exception(exception: BaseException) -> dict[str, Any]: ...

@@ -1,0 +1,6 @@
+from contextlib import AbstractContextManager
+from typing import Any
+
+class TaskContext(AbstractContextManager[Any]):
+    def __init__(self, task: Any) -> None: ...
+    def __exit__(self, *_: Any) -> None: ...

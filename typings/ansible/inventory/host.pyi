@@ -1,0 +1,2 @@
+class Host:
+    name: str

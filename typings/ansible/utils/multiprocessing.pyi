@@ -1,0 +1,3 @@
+from multiprocessing.context import ForkContext
+
+context: ForkContext
