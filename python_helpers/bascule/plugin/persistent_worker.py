@@ -46,6 +46,8 @@ class Order(NamedTuple):
     changes: list[bytes]
     host: str
     task: bytes
+    # Roles that were included since then, as bytes.
+    roles: bytes
     removed: list[str]
     failed: list[str]
     unreachable: list[str]
@@ -60,7 +62,7 @@ class TaskCodec:
         self._hosts = hosts
 
     def dump(self, task: Any) -> bytes:
-        """Return a task with all that it inherits from, but without the tasks beside it.
+        """Return a task, or roles, with all that it inherits from, but without the tasks beside it.
 
         Raises:
             pickle.PicklingError, TypeError, AttributeError: it holds something that only a fork can hand over.
@@ -70,7 +72,7 @@ class TaskCodec:
         return into.getvalue()
 
     def load(self, content: bytes) -> Any:
-        """Return the task."""
+        """Return what was turned into bytes."""
         return _Unpickler(io.BytesIO(content), self._shared, self._hosts).load()
 
 
@@ -128,8 +130,10 @@ def _undisturbed(put: Callable[[Any], None]) -> Callable[[Any], None]:
 class PersistentWorker(WorkerProcess):
     """A worker that stays until the controller ends it, or is gone."""
 
-    def __init__(self, strategy: Any, codec: TaskCodec, task_play_context: Any, seen: int, **options: Any) -> None:
-        """Prepare a worker whose first task comes with the fork; `seen`: changes that it begins with."""
+    def __init__(
+        self, strategy: Any, codec: TaskCodec, task_play_context: Any, seen: tuple[int, int], **options: Any
+    ) -> None:
+        """Prepare a worker whose first task comes with the fork; `seen`: changes and roles that it begins with."""
         super().__init__(play_context=task_play_context, **options)
         self._strategy = strategy
         self._codec = codec
@@ -148,15 +152,19 @@ class PersistentWorker(WorkerProcess):
         """Whether it can be given a task, once it has none."""
         return not self.is_spent and not self._ended and self.is_alive()
 
-    def give(self, host: Host, task: Any, changes: Sequence[bytes], gone: tuple[list[str], ...]) -> bool:
+    def give(
+        self, host: Host, task: Any, changes: Sequence[bytes], roles: Sequence[Role], gone: tuple[list[str], ...]
+    ) -> bool:
         """Hand over a task; False when it was not, and will not be executed."""
+        seen, included = self._seen
         try:
-            order = Order(list(changes[self._seen :]), host.name, self._codec.dump(task), *gone)
+            new = self._codec.dump(list(roles[included:]))
+            order = Order(list(changes[seen:]), host.name, self._codec.dump(task), new, *gone)
             self.giver.send_bytes(pickle.dumps(order, pickle.HIGHEST_PROTOCOL))
         except (pickle.PicklingError, TypeError, AttributeError, OSError) as error:
             Display().vvv(f"a process is forked for {task.get_name()}: {error}", host=host.name)
             return False
-        self._seen = len(changes)
+        self._seen = len(changes), len(roles)
         self._task = task
         return True
 
