@@ -7,6 +7,7 @@ hosts are out of the play. Its variables are computed from these here, as the co
 
 from __future__ import annotations
 
+import gc
 import io
 import pickle
 import signal
@@ -180,6 +181,8 @@ class PersistentWorker(WorkerProcess):
 
     def _run(self) -> None:
         worker.current_worker = self
+        # What was inherited stays: looking through it again and again would copy all of it.
+        gc.freeze()
         for giver in self._strategy.givers():
             # Who holds another one's end would keep it alive when the controller is gone.
             giver.close()
@@ -190,16 +193,16 @@ class PersistentWorker(WorkerProcess):
             self._follow(order)
 
     def _next(self) -> Optional[Order]:
+        # What is unpickled comes from the process that forked this one, over a pipe that no other program has.
         try:
             content = self._orders.recv_bytes()
         except EOFError:
             return None
-        # From the process that forked this one, over a pipe that nobody else has.
-        return Order(*pickle.loads(content))  # noqa: S301
+        return Order(*pickle.loads(content))
 
     def _follow(self, order: Order) -> None:
         for change in order.changes:
-            name, values = pickle.loads(change)  # noqa: S301
+            name, values = pickle.loads(change)
             getattr(type(self._variable_manager), name)(self._variable_manager, *values)
         self._loader._tempfiles = set()
         self._host = self._variable_manager._inventory.get_host(order.host)
