@@ -7,6 +7,7 @@ hosts are out of the play. Its variables are computed from these here, as the co
 
 from __future__ import annotations
 
+import gc
 import io
 import pickle
 import signal
@@ -46,6 +47,8 @@ class Order(NamedTuple):
     changes: list[bytes]
     host: str
     task: bytes
+    # Roles that were included since then, as bytes.
+    roles: bytes
     removed: list[str]
     failed: list[str]
     unreachable: list[str]
@@ -60,7 +63,7 @@ class TaskCodec:
         self._hosts = hosts
 
     def dump(self, task: Any) -> bytes:
-        """Return a task with all that it inherits from, but without the tasks beside it.
+        """Return a task, or roles, with all that it inherits from, but without the tasks beside it.
 
         Raises:
             pickle.PicklingError, TypeError, AttributeError: it holds something that only a fork can hand over.
@@ -70,7 +73,7 @@ class TaskCodec:
         return into.getvalue()
 
     def load(self, content: bytes) -> Any:
-        """Return the task."""
+        """Return what was turned into bytes."""
         return _Unpickler(io.BytesIO(content), self._shared, self._hosts).load()
 
 
@@ -128,8 +131,10 @@ def _undisturbed(put: Callable[[Any], None]) -> Callable[[Any], None]:
 class PersistentWorker(WorkerProcess):
     """A worker that stays until the controller ends it, or is gone."""
 
-    def __init__(self, strategy: Any, codec: TaskCodec, task_play_context: Any, seen: int, **options: Any) -> None:
-        """Prepare a worker whose first task comes with the fork; `seen`: changes that it begins with."""
+    def __init__(
+        self, strategy: Any, codec: TaskCodec, task_play_context: Any, seen: tuple[int, int], **options: Any
+    ) -> None:
+        """Prepare a worker whose first task comes with the fork; `seen`: changes and roles that it begins with."""
         super().__init__(play_context=task_play_context, **options)
         self._strategy = strategy
         self._codec = codec
@@ -148,15 +153,19 @@ class PersistentWorker(WorkerProcess):
         """Whether it can be given a task, once it has none."""
         return not self.is_spent and not self._ended and self.is_alive()
 
-    def give(self, host: Host, task: Any, changes: Sequence[bytes], gone: tuple[list[str], ...]) -> bool:
+    def give(
+        self, host: Host, task: Any, changes: Sequence[bytes], roles: Sequence[Role], gone: tuple[list[str], ...]
+    ) -> bool:
         """Hand over a task; False when it was not, and will not be executed."""
+        seen, included = self._seen
         try:
-            order = Order(list(changes[self._seen :]), host.name, self._codec.dump(task), *gone)
+            new = self._codec.dump(list(roles[included:]))
+            order = Order(list(changes[seen:]), host.name, self._codec.dump(task), new, *gone)
             self.giver.send_bytes(pickle.dumps(order, pickle.HIGHEST_PROTOCOL))
         except (pickle.PicklingError, TypeError, AttributeError, OSError) as error:
             Display().vvv(f"a process is forked for {task.get_name()}: {error}", host=host.name)
             return False
-        self._seen = len(changes)
+        self._seen = len(changes), len(roles)
         self._task = task
         return True
 
@@ -172,6 +181,8 @@ class PersistentWorker(WorkerProcess):
 
     def _run(self) -> None:
         worker.current_worker = self
+        # What was inherited stays: looking through it again and again would copy all of it.
+        gc.freeze()
         for giver in self._strategy.givers():
             # Who holds another one's end would keep it alive when the controller is gone.
             giver.close()
@@ -182,16 +193,16 @@ class PersistentWorker(WorkerProcess):
             self._follow(order)
 
     def _next(self) -> Optional[Order]:
+        # What is unpickled comes from the process that forked this one, over a pipe that no other program has.
         try:
             content = self._orders.recv_bytes()
         except EOFError:
             return None
-        # From the process that forked this one, over a pipe that nobody else has.
-        return Order(*pickle.loads(content))  # noqa: S301
+        return Order(*pickle.loads(content))
 
     def _follow(self, order: Order) -> None:
         for change in order.changes:
-            name, values = pickle.loads(change)  # noqa: S301
+            name, values = pickle.loads(change)
             getattr(type(self._variable_manager), name)(self._variable_manager, *values)
         self._loader._tempfiles = set()
         self._host = self._variable_manager._inventory.get_host(order.host)

@@ -7,7 +7,7 @@ import queue
 import time
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 from typing import Any, Optional
 
@@ -59,7 +59,9 @@ class StrategyModule(HostPinned):
         self._at_work: dict[str, int] = {}
         self._changes: list[bytes] = []
         self._ended: list[PersistentWorker] = []
+        # Places whose process was gone when it was looked at last, and when that was.
         self._missed: set[int] = set()
+        self._looked = time.monotonic()
         self._codec: Optional[TaskCodec] = None
         self._play: Any = None
         self._moved = False
@@ -100,6 +102,7 @@ class StrategyModule(HostPinned):
 
     def variables(self, host: Any, task: Any, order: Order) -> dict[str, Any]:
         """Return a task's variables, in a worker."""
+        self._play.roles += self._codec.load(order.roles) if self._codec else []
         self._play._removed_hosts[:] = order.removed
         self._tqm._failed_hosts = dict.fromkeys(order.failed, True)
         self._tqm._unreachable_hosts = dict.fromkeys(order.unreachable, True)
@@ -144,11 +147,12 @@ class StrategyModule(HostPinned):
             self._sleep()
 
     def _sleep(self) -> None:
-        """Wait until something has come; after a while without it look for dead workers."""
-        try:
+        """Wait until something has come; now and then look for dead workers."""
+        with suppress(queue.Empty):
             self._woken.get(timeout=_LOOK)
-        except queue.Empty:
+        if time.monotonic() - self._looked >= _LOOK:
             self._fail_dead()
+            self._looked = time.monotonic()
 
     def _queue_task(self, host: Any, task: Any, task_vars: Any, play_context: Any) -> None:
         if not self._codec:
@@ -166,15 +170,16 @@ class StrategyModule(HostPinned):
         self._at_work[host.name] = place
         self._pending_results += 1
         gone = (list(self._play._removed_hosts), list(self._tqm._failed_hosts), list(self._tqm._unreachable_hosts))
+        roles = self._play.roles
         one = self._workers[place]
-        if one is not None and one.is_ready() and one.give(host, task, self._changes, gone):
+        if one is not None and one.is_ready() and one.give(host, task, self._changes, roles, gone):
             return
         self._forget(place)
         self._workers[place] = one = PersistentWorker(
             self,
             self._codec,
             play_context,
-            len(self._changes),
+            (len(self._changes), len(roles)),
             final_q=self._final_q,
             task_vars=task_vars,
             host=host,
@@ -214,6 +219,8 @@ class StrategyModule(HostPinned):
 
     def _fail_dead(self) -> None:
         """Give a failure for a task whose process is gone: nobody else would say that it came to no end."""
+        if not self._final_q.empty():
+            return
         at_work = list(self._at_work.items())
         dead = {place for _, place in at_work if not self._workers[place].is_alive()}
         # What one has sent before it ended may still be on its way: it is looked at twice.

@@ -121,6 +121,10 @@ EVERYTHING = """
     - name: Include a role
       ansible.builtin.include_role: {name: toy, tasks_from: "{{ 'verb' }}"}
       vars: {given_to_role: "{{ kept }}"}
+    - name: Include a role for all that follows
+      ansible.builtin.include_role: {name: public, tasks_from: main, public: true}
+    - name: See what it has left
+      ansible.builtin.debug: {msg: "{{ of_public }} {{ 'public' in ansible_play_role_names }}"}
     - name: Block
       when: name_of != 'd'
       become: false
@@ -242,7 +246,9 @@ class Books:
             "- ansible.builtin.import_tasks: deeper.yml\n",
             "roles/toy/tasks/deeper.yml": "- name: Deeper\n  ansible.builtin.command: echo {{ of_role }}\n"
             "  changed_when: true\n",
-            "ssh": "#!/bin/sh\necho no route >&2\nexit 255\n",
+            "roles/public/defaults/main.yml": "of_public: left by {{ name_of }}\n",
+            "roles/public/tasks/main.yml": "- name: Public\n  ansible.builtin.debug: {msg: public}\n",
+            "ssh": "#!/bin/sh\ntimeout 5 cat > /dev/null\necho no route >&2\nexit 255\n",
         }.items():
             (path / name).parent.mkdir(parents=True, exist_ok=True)
             (path / name).write_text(text)
