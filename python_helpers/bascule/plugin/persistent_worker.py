@@ -148,6 +148,8 @@ class PersistentWorker(WorkerProcess):
         """Fork."""
         super().start()
         self._orders.close()
+        # The process has them; here they would only be kept.
+        self._task_vars = {}
 
     def is_ready(self) -> bool:
         """Whether it can be given a task, once it has none."""
@@ -178,6 +180,14 @@ class PersistentWorker(WorkerProcess):
         if not self._ended:
             self._ended = True
             self.giver.close()
+
+    def let_go(self) -> bool:
+        """Give back what the controller holds of a process that has ended; False while it has not."""
+        if self.is_alive():
+            return False
+        self.close()
+        self.worker_queue.close()
+        return True
 
     def _run(self) -> None:
         worker.current_worker = self

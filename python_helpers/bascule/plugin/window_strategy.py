@@ -210,6 +210,8 @@ class StrategyModule(HostPinned):
         one.end()
         self._ended.append(one)
         self._workers[place] = None
+        # A play in which much fails and is ignored would otherwise run out of descriptors.
+        self._ended = [one for one in self._ended if not one.let_go()]
 
     def _renew(self) -> None:
         """Let every worker end with its task: it does not know what has changed."""
