@@ -134,7 +134,7 @@ def _still(running: Running) -> bool:
         answer = dns.query.udp(dns.message.make_query(ZONE, "SOA"), running.address, timeout=2, port=running.port)
         serials.append(answer.answer[0][0].serial)
         time.sleep(1)
-    return serials[0] == serials[1]
+    return len(set(serials)) == 1
 
 
 def _bind(running: Running, names: str, signed: bool, primary: int, forward: bool, notify: int) -> list[str]:
