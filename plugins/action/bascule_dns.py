@@ -71,6 +71,17 @@ options:
   captured:
     description: What capture kept; V(look) and V(await) then want the serials to have moved since, if the records did.
     type: dict
+  update:
+    description:
+      - V(signed) updates the servers. V(manual) says what a person has to change, and waits until the servers say so;
+        it needs no key.
+    type: str
+    choices: [signed, manual]
+    default: signed
+  manual_wait:
+    description: Seconds that V(manual) waits for one server.
+    type: float
+    default: 900
   allow_unreachable:
     description: Whether V(switch) and V(await) go on without a server that does not answer.
     type: bool
@@ -158,9 +169,9 @@ from typing import Any, ClassVar
 
 from ansible.utils.display import Display
 
-from bascule.dns import apply, planner
+from bascule.dns import apply, by_hand, planner
 from bascule.dns.io import servers as io_dns
-from bascule.dns.planner import Survey, Zone
+from bascule.dns.planner import Change, Survey, Zone
 from bascule.dns.records import ServerView, parse_records
 from bascule.errors import BasculeError
 from bascule.plugin.action import ControllerAction, Scope, plain
@@ -187,6 +198,8 @@ class ActionModule(ControllerAction):
         "timeout": {"type": "float", "default": 2},
         "wait": {"type": "float", "default": 30},
         "captured": {"type": "dict"},
+        "update": {"type": "str", "choices": ["signed", "manual"], "default": "signed"},
+        "manual_wait": {"type": "float", "default": 900},
         "allow_unreachable": {"type": "bool", "default": False},
     }
 
@@ -220,7 +233,6 @@ class ActionModule(ControllerAction):
             found = apply.look(zone, list(args["servers"]), read)
             result = self._look(zone, args, found, ask, now)
             if args["verb"] == "audit":
-                key = self._key()
                 names = [
                     name
                     for view in found.answering[:1]
@@ -229,8 +241,9 @@ class ActionModule(ControllerAction):
                 asked_here = len(args["servers"]) + len(args["secondaries"])
                 for text in planner.unlisted(names, asked_here) + planner.one_primary(found.answering):
                     display.warning(text)
+                key = self._key() if args["update"] == "signed" else None
                 for view in found.answering:
-                    why = io_dns.refusal(view, zone.name, key, args["port"])
+                    why = io_dns.refusal(view, zone.name, key, args["port"]) if key else ""
                     result["wrong"] += [why] if why else []
                     result["wrong"] += io_dns.homeless(view, zone.name, records, args["port"], args["timeout"])
             return result
@@ -255,18 +268,21 @@ class ActionModule(ControllerAction):
             ),
             "retire": functools.partial(planner.plan_retire, zone, stays=args["to"]),
         }[args["verb"]]
-        key = self._key()
+        write = self._writer(zone, args, read)
         outcome = apply.carry_out(
             zone,
             list(args["servers"]),
             read,
-            lambda change: io_dns.apply(change, zone.name, key, port=args["port"]),
+            write,
             plan,
             allow_unreachable=args["verb"] == "switch" and args["allow_unreachable"],
             check_mode=self.check_mode,
         )
         for text in outcome.warnings:
             display.warning(text)
+        if self.check_mode and args["update"] == "manual":
+            for change in outcome.done:
+                display.display(f"A person would have to do this. {by_hand.instruction(change, zone.name)}")
         return {
             **_facts(zone, outcome.found, now),
             "changed": bool(outcome.done),
@@ -305,6 +321,21 @@ class ActionModule(ControllerAction):
             "late": planner.late(zone, found),
             "resolvers": [view.to_dict() for view in resolvers],
         }
+
+    def _writer(self, zone: Zone, args: dict[str, Any], read: apply.Reader) -> apply.Writer:
+        """Return what carries out a change: a signed update, or a person."""
+        if args["update"] == "manual":
+
+            def wait(change: Change) -> None:
+                by_hand.await_hand(change, zone.name, read, display.display, args["manual_wait"])
+
+            return wait
+        key = self._key()
+
+        def send(change: Change) -> None:
+            io_dns.apply(change, zone.name, key, port=args["port"])
+
+        return send
 
     def _key(self) -> io_dns.Key:
         """Read the key from variables: an argument of a task can be shown, a variable is not."""

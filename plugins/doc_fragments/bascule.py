@@ -43,26 +43,35 @@ author:
     ENTRANCE = r"""
 options:
   entrance:
-    description: How HAProxy is driven at this side, and how the side is reached from outside.
+    description: How the entrance is driven at this side, and how the side is reached from outside.
     type: dict
     required: true
     suboptions:
+      kind:
+        description: What serves at the entrance.
+        type: str
+        choices: [haproxy, nginx]
+        default: haproxy
       map_file:
-        description: The map file from which HAProxy reads the mode.
+        description: The map file from which HAProxy reads the mode; needed for V(haproxy).
         type: path
-        required: true
       socket:
-        description: The runtime socket of HAProxy, with level admin.
+        description: The runtime socket of HAProxy, with level admin; needed for V(haproxy).
         type: path
-        required: true
       key:
         description: The key of the mode in the map.
         type: str
         default: mode
       backend:
-        description: The backend of the service itself, which is drained.
+        description: The backend of the service itself, which is drained; needed for V(haproxy).
         type: str
-        required: true
+        default: ""
+      folder:
+        description: The folder of the two files by which nginx knows the mode; needed for V(nginx).
+        type: path
+      status:
+        description: The address of nginx's stub_status, as this host reaches it; needed for V(nginx).
+        type: str
       address:
         description: The address at which users reach this side.
         type: str
@@ -80,7 +89,7 @@ options:
         type: path
         required: true
       forwarded_header:
-        description: The header by which HAProxy knows a request that another entrance has forwarded.
+        description: The header by which an entrance knows a request that another entrance has forwarded.
         type: str
         required: true
 """

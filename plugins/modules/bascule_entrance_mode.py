@@ -82,7 +82,7 @@ def main(module: AnsibleModule) -> dict[str, Any]:
     side = entrance_side.Side(params["component"], params["side"], params["entrance"], check=module.check_mode)
     if params["state"] == "prepared":
         changed = side.prepare()
-        return {"changed": changed, "guard": side.guard().to_dict(), "mode": side.haproxy.mode()}
+        return {"changed": changed, "guard": side.guard().to_dict(), "mode": side.driver.mode()}
     if params["state"] == "frozen":
         return side.freeze(params["drain_timeout"], params["drain_cut"])
     if params["state"] == "thawed":

@@ -157,6 +157,8 @@ def parse_records(declared: Sequence[Mapping[str, Any]], zone: str, sides: Seque
         record = Record(name, kind, normal)
         if any(not found for found in normal.values()):
             faults.append(f"{label}: a side without a value")
+        if kind == "CNAME" and any(len(found) > 1 for found in normal.values()):
+            faults.append(f"{label}: a side with several values, and an alias has one")
         if record.key in records:
             faults.append(f"{label}: declared twice")
         if record.name == state_name(zone):

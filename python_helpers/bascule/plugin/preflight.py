@@ -260,6 +260,14 @@ def _zone_findings(one: Declared) -> list[Finding]:
             parse_records(records, str(zone), one.sides)
         except PlanError as error:
             found.append(Finding(one.name, "dns_switchover_records", error.expected, error.found))
+    if one.values.get("dns_switchover_update") == "manual":
+        return found
+    kinds = {"dns_switchover_tsig_name": "a value of type str", "dns_switchover_tsig_secret": "a secret"}
+    found += [
+        Finding(one.name, name, kind, "nothing")
+        for name, kind in kinds.items()
+        if name not in one.faults and not one.values.get(name)
+    ]
     # A key that was copied may have blanks and line ends in it.
     secret = "".join(str(one.values.get("dns_switchover_tsig_secret") or "").split())
     try:

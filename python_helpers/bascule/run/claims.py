@@ -90,8 +90,10 @@ def _guest(one: Claimant) -> Iterator[Claim]:
 
 def _entrance(one: Claimant) -> Iterator[Claim]:
     for host in one.sides:
-        if path := str(one.values.get("web_entrance_map_file") or ""):
-            yield Claim(one.name, "map of modes", host, path, "web_entrance_map_file")
+        nginx = one.values.get("web_entrance_kind") == "nginx"
+        variable = "web_entrance_nginx_folder" if nginx else "web_entrance_map_file"
+        if path := str(one.values.get(variable) or ""):
+            yield Claim(one.name, "folder of modes" if nginx else "map of modes", host, path, variable)
         if name := str(one.values.get("web_entrance_name") or "").lower().rstrip("."):
             port = one.values.get("web_entrance_port", 443)
             yield Claim(one.name, "name", host, f"{name}:{port}", "web_entrance_name")

@@ -203,12 +203,13 @@ def test_a_thaw_that_fails_leaves_the_side_frozen(make: Make, haproxy: FakeHapro
         side.thaw()
     assert store.read("entrance", "gw-a").frozen
     assert "mode maintenance" in haproxy.map_file.read_text()
-    side.haproxy.socket = str(tmp_path / "none.sock")
+    assert isinstance(side.driver, Haproxy)
+    side.driver.socket = str(tmp_path / "none.sock")
     with pytest.raises(EntranceError, match="when it answers again, run the same playbook again"):
         side.thaw()
     assert store.read("entrance", "gw-a").frozen
     assert "mode maintenance" in haproxy.map_file.read_text()
-    haproxy.stubborn, side.haproxy.socket = False, str(haproxy.socket)
+    haproxy.stubborn, side.driver.socket = False, str(haproxy.socket)
     assert side.thaw()["changed"]
     assert (haproxy.mode, store.read("entrance", "gw-a").frozen) == ("open", False)
 
@@ -219,14 +220,15 @@ def test_a_haproxy_that_dies_in_the_thaw_starts_with_the_page(
     """It had answered a moment ago; the command that lets users in was not taken."""
     side = make()
     side.freeze(1, cut=False)
-    command = side.haproxy.command
+    assert isinstance(side.driver, Haproxy)
+    command = side.driver.command
 
     def dies(text: str, timeout: float = 5.0) -> str:
         if text.startswith("set"):
             raise ConnectionResetError
         return command(text, timeout)
 
-    monkeypatch.setattr(side.haproxy, "command", dies)
+    monkeypatch.setattr(side.driver, "command", dies)
     with pytest.raises(ConnectionResetError):
         side.thaw()
     assert "mode maintenance" in haproxy.map_file.read_text()

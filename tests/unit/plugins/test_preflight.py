@@ -11,7 +11,8 @@ import pytest
 from tests.unit.plugins.test_lost import are_held
 from tests.unit.plugins.test_play import COMPONENTS, PLAN, ROOT, SIDES, World, have_moved, play
 
-from bascule.run.preflight import PHASES
+from bascule.plugin import preflight
+from bascule.run.preflight import PHASES, Declared
 
 # What the project's own roles are to move, with an error of each kind.
 OWN = f"""
@@ -219,3 +220,13 @@ def test_what_decides_nothing_on_a_way_back_holds_up_none(world: World) -> None:
     assert "a-tls, which is of x" in output
     rc, output = world.roll_back()
     assert rc == 0, output
+
+
+def test_a_key_is_asked_for_only_where_updates_are_signed() -> None:
+    def said(**values: str) -> list[str]:
+        declared = Declared("names", "dns_switchover", ("a-mtp", "a-tls"), values)
+        return [finding.key for finding in preflight._zone_findings(declared)]
+
+    assert said(dns_switchover_update="manual") == []
+    assert said(dns_switchover_update="signed") == ["dns_switchover_tsig_name", "dns_switchover_tsig_secret"]
+    assert said(dns_switchover_tsig_name="key", dns_switchover_tsig_secret="c2VjcmV0") == []

@@ -301,7 +301,7 @@ def test_a_way_back_is_held_up_by_nothing_that_it_does_not_use() -> None:
 
 def test_names_wait_for_something_that_is_there() -> None:
     """Alone in a plan they wait for nobody, as only they move."""
-    names = {"role": "dns_switchover", "name": "names"}
+    names: dict[str, Any] = {"role": "dns_switchover", "name": "names"}
     assert judged(**names) == []
     assert judged(beside=["tree", "db"], **names) == [
         "names: depends_on: expected what has to be open before it moves, out of db, tree; found nothing: it would move"

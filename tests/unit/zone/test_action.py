@@ -11,9 +11,7 @@ from typing import Any
 import pytest
 
 from bascule.dns.io import servers as io_dns
-from bascule.dns.records import ServerView
 from bascule.errors import BasculeError
-from bascule.run.io import identity
 
 from .world import SIDES, World
 
@@ -34,21 +32,6 @@ def plugin() -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
-
-
-@pytest.fixture
-def world(monkeypatch: pytest.MonkeyPatch) -> World:
-    """Name servers in memory in place of the network."""
-    made = World()
-    monkeypatch.setattr(io_dns, "read_server", lambda host, *_, **__: made.read(host))
-    monkeypatch.setattr(io_dns, "name_servers", lambda *_: made.names)
-    monkeypatch.setattr(io_dns, "refusal", lambda view, *_: made.refusals.get(view.host, ""))
-    monkeypatch.setattr(io_dns, "homeless", lambda view, *_: made.homeless.get(view.host, []))
-    monkeypatch.setattr(io_dns, "apply", lambda change, *_, **__: made.write(change))
-    resolver = ServerView("resolver", "192.0.2.80", rrsets=made.servers["ns-a"].rrsets)
-    monkeypatch.setattr(io_dns, "read_resolver", lambda *_, **__: resolver)
-    monkeypatch.setenv(identity.DECISION, "d1")
-    return made
 
 
 def act(verb: str, *, check: bool = False, variables: dict[str, str] | None = None, **more: Any) -> dict[str, Any]:
@@ -75,6 +58,8 @@ def act(verb: str, *, check: bool = False, variables: dict[str, str] | None = No
         "ttl": 5,
         "timeout": 1.0,
         "wait": 0.0,
+        "update": "signed",
+        "manual_wait": 900.0,
         "captured": None,
         "allow_unreachable": False,
         **more,

@@ -103,11 +103,13 @@ def test_every_fault_is_named_at_once() -> None:
         {"name": "d", "type": "a", "values": {"ns-a": "192.0.2.1", "ns-b": "192.0.2.2"}},
         {"name": "d", "type": "A", "values": {"ns-a": "192.0.2.1", "ns-b": "192.0.2.2"}},
         {"name": "_bascule", "type": "TXT", "values": {"ns-a": "x", "ns-b": "y"}},
+        {"name": "e", "type": "CNAME", "values": {"ns-a": "x", "ns-b": ["y", "z"]}},
     ]
     with pytest.raises(PlanError) as caught:
         records.parse_records(declared, ZONE, SIDES)
     for text in ("NAPTR", "exactly the keys ns-a, ns-b", "a side without a value", "declared twice", "keeps the state"):
         assert text in caught.value.found
+    assert "(e): a side with several values, and an alias has one" in caught.value.found
 
 
 def test_nothing_declared_is_refused() -> None:

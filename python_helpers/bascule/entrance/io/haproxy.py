@@ -6,12 +6,15 @@ import contextlib
 import hashlib
 import socket
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from ...system.io import storage
 from ...system.io.process import Runner, run
 from .. import mode as modes
 from ..mode import EntranceError
+from .workers import main_and_children
 
 _ANSWER_LIMIT = 4 * 1024 * 1024
 _UNKNOWN = "?"
@@ -21,13 +24,20 @@ class Haproxy:
     """The entrance's HAProxy: what its map says durably and what the running process does."""
 
     def __init__(
-        self, map_file: str, runtime_socket: str, key: str, runner: Runner = run, proc: Path = Path("/proc")
+        self,
+        map_file: str,
+        runtime_socket: str,
+        key: str,
+        runner: Runner = run,
+        proc: Path = Path("/proc"),
+        backend: str = "",
     ) -> None:
         self.map_file = map_file
         self.socket = runtime_socket
         self.key = key
         self._run = runner
         self._proc = proc
+        self._backend = backend
 
     def command(self, text: str, timeout: float = 5.0) -> str:
         """Send one command to the runtime socket and return the answer."""
@@ -98,12 +108,12 @@ class Haproxy:
         with contextlib.suppress(EntranceError):
             self.set_mode(modes.MAINTENANCE)
 
-    def drain(self, backend: str, seconds: float, cut: bool) -> tuple[int, float]:
+    def drain(self, seconds: float, cut: bool) -> tuple[int, float]:
         """Wait until the backend works on nothing and no worker of before a reload is left; return (first, seconds).
 
         A worker that outlived a reload follows the map as it was then: until it is gone the entrance is not closed.
         """
-        begun = time.monotonic()
+        begun, backend = time.monotonic(), self._backend
         first = left = modes.in_flight(self.stat(), backend)
         while left or self.old_workers():
             waited = time.monotonic() - begun
@@ -123,11 +133,9 @@ class Haproxy:
 
     def old_workers(self) -> int:
         """Return how many workers of before a reload are still there."""
-        done = self._run(["systemctl", "show", "--property", "MainPID", "--value", "haproxy.service"], check=False)
-        master = done.stdout.strip()
-        if not master.isdigit() or master == "0":
+        master, children = main_and_children("haproxy.service", self._run, self._proc)
+        if not master:
             return 0
-        children = (storage.read_text(self._proc / f"{master}/task/{master}/children") or "").split()
         own = self._program(master)
         # The master may run programs beside its workers; they hold no user's connection, and stay over a reload.
         workers = [pid for pid in children if self._program(pid) in (own, _UNKNOWN) or own == _UNKNOWN]
@@ -141,6 +149,22 @@ class Haproxy:
             return ""
         except OSError:
             return _UNKNOWN
+
+    def measure(self, backends: Sequence[str], cut: bool) -> tuple[dict[str, Any], list[str]]:
+        """Return what was measured and what keeps this HAProxy from being moved; nothing is changed."""
+        info, rows = self.info(), self.stat()
+        durable, runtime = self.durable(), self.runtime()
+        faults = [f"HAProxy has no backend {name}" for name in backends if name not in modes.backends(rows)]
+        if durable != runtime:
+            faults.append(f"the map file says {durable}, the running HAProxy {runtime}")
+        return {
+            "version": info.get("Version", ""),
+            "mode": runtime or modes.MAINTENANCE,
+            "mode_durable": durable or modes.MAINTENANCE,
+            "servers": [server.to_dict() for server in modes.servers(rows)],
+            "in_flight": modes.in_flight(rows, self._backend),
+            "config_sha256": self.config_digest(),
+        }, faults
 
     def config_digest(self, config: str = "/etc/haproxy/haproxy.cfg") -> str:
         """Return the digest of the configuration, empty when there is none."""

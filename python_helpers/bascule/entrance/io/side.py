@@ -21,13 +21,17 @@ from ..requests import Answer, Request
 from . import https
 from .haproxy import Haproxy
 from .https import Target
+from .nginx import Nginx, mode_in, write_mode
 
-# What every entrance module takes as `entrance`: how HAProxy is driven at this side, and how users reach it.
+# What every entrance module takes as `entrance`: how it is driven at this side, and how users reach it.
 OPTIONS: dict[str, dict[str, Any]] = {
-    "map_file": {"type": "path", "required": True},
-    "socket": {"type": "path", "required": True},
+    "kind": {"type": "str", "choices": ["haproxy", "nginx"], "default": "haproxy"},
+    "map_file": {"type": "path"},
+    "socket": {"type": "path"},
     "key": {"type": "str", "default": "mode"},
-    "backend": {"type": "str", "required": True},
+    "backend": {"type": "str", "default": ""},
+    "folder": {"type": "path"},
+    "status": {"type": "str"},
     "address": {"type": "str", "required": True},
     "port": {"type": "int", "default": 443},
     "name": {"type": "str", "required": True},
@@ -49,8 +53,8 @@ class Side:
     ask: Ask = https.request
 
     def __post_init__(self) -> None:
-        """Find the entrance's HAProxy and its address."""
-        self.haproxy = Haproxy(self.options["map_file"], self.options["socket"], self.options["key"])
+        """Find what serves here, and its address."""
+        self.driver = driver(self.options)
         self.target = target(self.options)
 
     def guard(self) -> GuardState:
@@ -58,17 +62,19 @@ class Side:
         return store.read(self.component, self.side)
 
     def prepare(self) -> bool:
-        """Give the map file an entry and leave what the boot fence needs; never change what users get."""
+        """Write down the mode in effect and leave what the boot fence needs; never change what users get."""
+        nginx = self.options.get("kind") == "nginx"
+        more = {"driver": "nginx"} if nginx else {"key": self.options["key"]}
         changed = fence_settings.keep(
             self.component,
             self.side,
             "entrance",
-            self.options["map_file"],
+            self.options["folder" if nginx else "map_file"],
             base=store.GUARD_DIRECTORY.parent,
             check=self.check,
-            key=self.options["key"],
+            **more,
         )
-        return self.haproxy.set_mode(self.haproxy.mode(), check=self.check) or changed
+        return self.driver.set_mode(self.driver.mode(), check=self.check) or changed
 
     def freeze(self, seconds: float, cut: bool) -> dict[str, Any]:
         """Show the maintenance page at the active side, let the requests in flight end, prove it."""
@@ -77,28 +83,28 @@ class Side:
             raise GuardRefused(
                 expected=f"a guard state of {self.component} at {self.side}",
                 found="none: this side has not been taken over",
-                state=f"nothing was changed, the mode here is {self.haproxy.mode()}",
+                state=f"nothing was changed, the mode here is {self.driver.mode()}",
                 next_command=f"ansible-playbook playbooks/20_prepare.yml --limit {self.component}",
             )
         if state.status == rule.UNKNOWN:
-            state = rule.adopt_open(state) if self.haproxy.mode() == modes.OPEN else rule.adopt_closed(state)
+            state = rule.adopt_open(state) if self.driver.mode() == modes.OPEN else rule.adopt_closed(state)
             return {"changed": state.status == rule.OPEN, "guard": state.to_dict(), "active": state.status == rule.OPEN}
         if state.status != rule.OPEN:
             # Not the active side: nothing to freeze, but whatever the guard calls not open must not serve either.
             with self._locked():
                 state = self.guard()
-                serves = state.status != rule.OPEN and self.haproxy.mode() == modes.OPEN
-                changed = serves and self.haproxy.set_mode(modes.MAINTENANCE, self.check)
-            return {"changed": changed, "guard": state.to_dict(), "active": False, "mode": self.haproxy.mode()}
+                serves = state.status != rule.OPEN and self.driver.mode() == modes.OPEN
+                changed = serves and self.driver.set_mode(modes.MAINTENANCE, self.check)
+            return {"changed": changed, "guard": state.to_dict(), "active": False, "mode": self.driver.mode()}
         state, marked = store.frozen(self.component, self.side, True, check=self.check)
         with self._locked():
             now = self.guard()
             if not self.check and (now.status != rule.OPEN or not now.frozen):
                 raise self._taken_over(now)
-            changed = self.haproxy.set_mode(modes.MAINTENANCE, self.check) or marked
+            changed = self.driver.set_mode(modes.MAINTENANCE, self.check) or marked
         result: dict[str, Any] = {"changed": changed, "guard": state.to_dict(), "active": True}
         if not self.check:
-            first, waited = self.haproxy.drain(self.options["backend"], seconds, cut)
+            first, waited = self.driver.drain(seconds, cut)
             self._prove_closed()
             result["drained"] = {"requests": first, "seconds": waited}
         return {**result, "mode": modes.MAINTENANCE}
@@ -119,8 +125,8 @@ class Side:
         )
         with closing as guard:
             before = guard.was_closed
-            changed = self.haproxy.set_mode(modes.MAINTENANCE) or not before
-            self.haproxy.drain(self.options["backend"], seconds, cut)
+            changed = self.driver.set_mode(modes.MAINTENANCE) or not before
+            self.driver.drain(seconds, cut)
             self._prove_closed()
             receipt = guard.closed({})
         return {"changed": changed, "guard": guard.state.to_dict(), "receipt": receipt.to_dict()}
@@ -147,7 +153,7 @@ class Side:
         with store.opening(
             self.component, self.side, epoch, receipt, reached=lambda: self._other_refuses(other)
         ) as guard:
-            changed = self.haproxy.set_mode(modes.MAINTENANCE) or not guard.was_open
+            changed = self.driver.set_mode(modes.MAINTENANCE) or not guard.was_open
             state = guard.opened(frozen=True)
         return {"changed": changed, "guard": state.to_dict(), "smoke": passed}
 
@@ -172,7 +178,7 @@ class Side:
                 next_command="fence it, or use cutover and rollback; then run the same playbook again",
             )
         with store.opening_by_word(self.component, self.side, word) as guard:
-            changed = self.haproxy.set_mode(modes.MAINTENANCE) or not guard.was_open
+            changed = self.driver.set_mode(modes.MAINTENANCE) or not guard.was_open
             state = guard.opened(frozen=True)
         return {"changed": changed, "guard": state.to_dict(), "smoke": passed}
 
@@ -181,16 +187,16 @@ class Side:
         if self.check:
             # Check mode goes through the verbs without doing them: the switch that comes first was not done.
             state = self.guard()
-            served = state.status == rule.OPEN and not state.frozen and self.haproxy.mode() == modes.OPEN
+            served = state.status == rule.OPEN and not state.frozen and self.driver.mode() == modes.OPEN
             return {"changed": not served, "guard": state.to_dict(), "mode": modes.OPEN}
         # One that does not answer lets nobody in: it fails here, where nothing was changed yet.
-        self.haproxy.runtime()
+        self.driver.runtime()
         with store.thawing(self.component, self.side) as (state, was_frozen):
             try:
-                changed = self.haproxy.set_mode(modes.OPEN)
+                changed = self.driver.set_mode(modes.OPEN)
             except BaseException:
                 if was_frozen:
-                    self.haproxy.keep_out()
+                    self.driver.keep_out()
                 raise
         return {"changed": changed or was_frozen, "guard": state.to_dict(), "mode": modes.OPEN}
 
@@ -202,14 +208,14 @@ class Side:
         active = GuardState.from_dict(other)
         if self.check:
             state = self.guard()
-            changed = state.opened is not None and self.haproxy.mode() != modes.FORWARD
+            changed = state.opened is not None and self.driver.mode() != modes.FORWARD
             return {"changed": changed, "guard": state.to_dict(), "mode": modes.FORWARD}
         with self._locked():
             state = self.guard()
             may_forward(state, active)
             if state.opened is None:
-                return {"changed": False, "guard": state.to_dict(), "mode": self.haproxy.mode()}
-            changed = self.haproxy.set_mode(modes.FORWARD)
+                return {"changed": False, "guard": state.to_dict(), "mode": self.driver.mode()}
+            changed = self.driver.set_mode(modes.FORWARD)
         return {"changed": changed, "guard": state.to_dict(), "mode": modes.FORWARD}
 
     def stop_forwarding(self) -> dict[str, Any]:
@@ -223,7 +229,7 @@ class Side:
                     state="nothing was changed",
                     next_command="ansible-playbook playbooks/status.yml",
                 )
-            changed = self.haproxy.set_mode(modes.MAINTENANCE, self.check)
+            changed = self.driver.set_mode(modes.MAINTENANCE, self.check)
         return {"changed": changed, "guard": state.to_dict(), "mode": modes.MAINTENANCE}
 
     def smoke(self, requests: Sequence[Request], token: tuple[str, str], wait: float) -> list[dict[str, Any]]:
@@ -240,7 +246,7 @@ class Side:
                 raise EntranceError(
                     expected=f"every smoke request to pass at {self.side} within {wait:g} s",
                     found="; ".join(faults),
-                    state=f"{self.guard().describe()}; nothing was opened, the mode here is {self.haproxy.mode()}",
+                    state=f"{self.guard().describe()}; nothing was opened, the mode here is {self.driver.mode()}",
                     next_command="look at what stands behind the entrance, then run the same playbook again",
                 )
             time.sleep(polling.pause(waited, 0.2))
@@ -263,7 +269,7 @@ class Side:
         return GuardRefused(
             expected=f"{self.side} to be open and frozen",
             found=state.describe(),
-            state=f"the mode here is {self.haproxy.mode()}; another run took over in between",
+            state=f"the mode here is {self.driver.mode()}; another run took over in between",
             next_command="ansible-playbook playbooks/status.yml",
         )
 
@@ -273,13 +279,26 @@ class Side:
             raise EntranceError(
                 expected=f"the maintenance page (503 with Retry-After) at {self.side}",
                 found=fault,
-                state=f"mode file: {self.haproxy.durable()}, running: {self.haproxy.mode()}; no receipt was given",
-                next_command="run the same playbook again; if it fails again: systemctl status haproxy",
+                state=f"mode file: {self.driver.durable()}, running: {self.driver.mode()}; no receipt was given",
+                next_command="run the same playbook again; if it fails again: systemctl status "
+                f"{self.options.get('kind') or 'haproxy'}",
             )
 
     def _other_refuses(self, other: Target) -> bool | str:
         fault = entrance_requests.refusal_fault(self.ask(other))
         return f"the entrance at {other.address}, asked from {self.side}: {fault}" if fault else True
+
+
+def driver(options: Mapping[str, Any]) -> Haproxy | Nginx:
+    """Return what serves at this entrance."""
+    kind = options.get("kind") or "haproxy"
+    needed = ("folder", "status") if kind == "nginx" else ("map_file", "socket", "backend")
+    missing = [name for name in needed if not options.get(name)]
+    if missing:
+        raise EntranceError(expected=f"{', '.join(missing)} of an entrance of kind {kind}", found="nothing")
+    if kind == "nginx":
+        return Nginx(options)
+    return Haproxy(options["map_file"], options["socket"], options["key"], backend=options["backend"])
 
 
 def target(options: Mapping[str, Any]) -> Target:
@@ -321,7 +340,7 @@ def make(
 
 
 def fence(component: str) -> str:
-    """Close an entrance whose guard does not say open, at boot, before HAProxy reads its mode.
+    """Close an entrance whose guard does not say open, at boot, before what serves there reads its mode.
 
     Only the file is looked at, as nothing runs yet. A closed side may forward, which serves nobody by itself; whatever
     else is not the maintenance page is taken back to it.
@@ -333,12 +352,18 @@ def fence(component: str) -> str:
     if spec is None:
         return f"{component}: no entrance was prepared here"
     guard = store.read(component, spec["side"])
-    mode = modes.parse_map(storage.read_text(spec["controls"]), spec["key"]) or modes.MAINTENANCE
+    nginx = spec.get("driver") == "nginx"
+    place = str(spec["controls"])
+    said = mode_in(place) if nginx else modes.parse_map(storage.read_text(place), spec["key"])
+    mode = said or modes.MAINTENANCE
     allowed = {
         rule.OPEN: (modes.MAINTENANCE,) if guard.frozen else modes.MODES[:2],
         rule.CLOSED: (modes.MAINTENANCE, modes.FORWARD),
     }.get(guard.status, (modes.MAINTENANCE,))
     if mode in allowed:
         return f"{component}: mode {mode} stays, {guard.describe()}"
-    storage.write_durably(spec["controls"], modes.render_map(spec["key"], modes.MAINTENANCE), 0o644)
+    if nginx:
+        write_mode(place, modes.MAINTENANCE)
+    else:
+        storage.write_durably(place, modes.render_map(spec["key"], modes.MAINTENANCE), 0o644)
     return f"{component}: mode {mode} became {modes.MAINTENANCE}, {guard.describe()}"

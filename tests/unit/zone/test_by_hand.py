@@ -1,0 +1,96 @@
+"""A person changes the records: what to do is said exactly, and only what the server says then counts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from bascule.dns import by_hand, planner
+from bascule.dns.by_hand import NotDone
+from bascule.dns.planner import Change
+
+from .test_action import act
+from .world import SIDES, ZONE, World
+
+MANUAL: dict[str, Any] = {"update": "manual", "variables": {}}
+
+
+def change(made: World) -> Change:
+    """Return what prepare wants of the first server."""
+    found = planner.survey(ZONE, [made.read(host) for host in SIDES])
+    return planner.plan_prepare(ZONE, found, *SIDES, 5, 1000)[0]
+
+
+def test_what_to_do_is_said_as_lines_of_a_zone_file() -> None:
+    wanted = change(World())
+    first, *records, state = by_hand.instruction(wanted, "example.org").splitlines()
+    assert first.startswith("At ns-a (192.0.2.53), in the zone example.org, make these record sets say")
+    assert records == [
+        "  courses.example.org. 5 A 192.0.2.1",
+        "  www.example.org. 5 CNAME entrance-a.example.org.",
+    ]
+    assert state.startswith('  _bascule.example.org. 0 TXT "{\\"format\\":1,')
+    one = replace(wanted, after=(wanted.after[0], wanted.before[1]), state_before=wanted.state_after)
+    assert by_hand.instruction(one, "example.org").splitlines()[1:] == records[:1], "what stays is not named"
+
+
+def test_it_is_waited_for_with_a_line_every_half_minute() -> None:
+    """The clock is the test's; a half-made change is not taken for the whole."""
+    made, now = World(), [0.0]
+    said: list[str] = []
+    wanted = change(made)
+
+    def sleep(seconds: float) -> None:
+        now[0] += seconds
+        if now[0] == 40:
+            made.servers["ns-a"].state = wanted.state_after
+        elif now[0] == 70:
+            made.write(replace(wanted, state_before=wanted.state_after))
+
+    by_hand.await_hand(wanted, "example.org", made.read, said.append, 900, sleep, lambda: now[0])
+    assert [line.partition(":")[0] for line in said[1:-1]] == ["Waiting since 30 of 900 s", "Waiting since 60 of 900 s"]
+    assert "_bascule is not what" in said[1]
+    assert "_bascule" not in said[2]
+    assert "courses.example.org./A is not 192.0.2.1 (TTL 5)" in said[2]
+    assert said[-1] == "ns-a says so."
+
+
+def test_what_was_not_seen_in_time_is_named() -> None:
+    made = World()
+    wanted = change(made)
+    made.servers["ns-a"].up = False
+    with pytest.raises(NotDone, match="ns-a: does not answer"):
+        by_hand.await_hand(wanted, "example.org", made.read, lambda _: None, 0)
+
+
+def test_a_move_by_hand_needs_no_key_and_asks_every_server(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The person does at once what is said; the same verbs, facts and refusals as with signed updates."""
+    said: list[str] = []
+    monkeypatch.setattr("ansible.utils.display.Display.display", lambda _, text, **__: said.append(text))
+    asked: list[Change] = []
+    instruction = by_hand.instruction
+
+    def does(wanted: Change, zone: str) -> str:
+        asked.append(wanted)
+        return instruction(wanted, zone)
+
+    monkeypatch.setattr(by_hand, "instruction", does)
+    assert act("audit", **MANUAL)["wrong"] == []
+    assert act("prepare", check=True, **MANUAL)["changed"]
+    assert len(said) == len(asked) == 2
+    assert said[0].startswith("A person would have to do this. At ns-a")
+    assert [server.updates for server in world.servers.values()] == [[], []]
+    with pytest.raises(planner.DnsRefused, match="by hand within 0 s"):
+        act("prepare", manual_wait=0.0, **MANUAL)
+
+    def does_it(wanted: Change, zone: str) -> str:
+        world.write(wanted)
+        return instruction(wanted, zone)
+
+    monkeypatch.setattr(by_hand, "instruction", does_it)
+    assert act("prepare", manual_wait=0.0, **MANUAL)["active"] == "ns-a"
+    assert act("switch", manual_wait=0.0, **MANUAL)["active"] == "ns-b"
+    assert not act("switch", manual_wait=0.0, **MANUAL)["changed"]
+    assert world.values("ns-b") == {"198.51.100.1", "entrance-b.example.org."}
