@@ -98,7 +98,10 @@ def test_a_site_is_not_given_up_without_who_and_how(world: World) -> None:
             ("-e", "site=montpellier", "-e", "by=Nadia"),
             "how it was made sure that nothing at montpellier accepts writes",
         ),
-        ((*GIVEN, "-e", "confirm=montpellier"), "the name of the site that shall be active after site_lost: toulouse"),
+        (
+            (*GIVEN, "-e", "confirm=montpellier"),
+            "the name of the site that shall be active after site_lost, exactly: toulouse",
+        ),
     ):
         rc, output = world.move("site_lost.yml", *given)
         assert rc == 2, output
