@@ -88,7 +88,7 @@ def main(module: AnsibleModule) -> dict[str, Any]:
     """Do what the arguments say."""
     spec = Spec.from_dict(module.params["spec"])
     if module.params["places"]:
-        settings.require_read(spec)
+        settings.require_places(spec)
     if module.params["audit"]:
         found = audit.audit(spec, module.params["seconds"], module.params["controller_time"])
     else:

@@ -12,6 +12,7 @@ from bascule.errors import BasculeError, CommandFailed
 from bascule.postgresql import layout
 from bascule.postgresql.io.cluster import host, settings
 from bascule.postgresql.io.cluster.cluster import Cluster
+from bascule.postgresql.io.cluster.psql import SqlError
 from bascule.postgresql.spec import Spec
 from bascule.system.io import units
 
@@ -264,3 +265,40 @@ def test_debians_own_tools_name_the_clusters_of_a_host(monkeypatch: pytest.Monke
 
     monkeypatch.setattr(host, "run", none)
     assert host.clusters() == []
+
+
+class OnThePort:
+    """Whoever answers on the port, or nobody."""
+
+    def __init__(self, said: dict[str, str] | None) -> None:
+        self.said = said
+
+    def __call__(self, port: int, **_: Any) -> Any:
+        if self.said is None:
+            raise SqlError(expected="a connection to the local server", found="no such file")
+        return self
+
+    def __enter__(self) -> Any:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def query(self, sql: str) -> list[dict[str, Any]]:
+        return [{"name": name, "setting": value} for name, value in (self.said or {}).items()]
+
+
+def test_another_cluster_that_answers_on_the_port_is_named_before_anything_is_read(
+    files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The files of a stale cluster are in order: only the server that runs says that it is not theirs."""
+    places = {name: value for name, value in layout.declared(files.spec).items() if name in layout.COMPARED}
+    for said in (None, places):
+        monkeypatch.setattr(settings, "Session", OnThePort(said))
+        settings.require_places(files.spec)
+    monkeypatch.setattr(settings, "Session", OnThePort({**places, "config_file": "/etc/other/postgresql.conf"}))
+    with pytest.raises(BasculeError, match=r"config_file is '/etc/other/postgresql.conf'.*nothing was changed"):
+        settings.require_places(files.spec)
+    files.unit["Restart"] = "always"
+    with pytest.raises(BasculeError, match="Restart=always"):
+        settings.require_places(files.spec)

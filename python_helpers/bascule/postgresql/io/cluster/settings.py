@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ....errors import BasculeError, CommandFailed
@@ -13,7 +13,7 @@ from ....system.io.process import run
 from ... import compatibility, conf, layout, majors
 from ...spec import Spec
 from . import host
-from .psql import Session
+from .psql import Session, SqlError
 
 _DEEPEST = 10
 _PENDING = "setting could not be applied"
@@ -116,7 +116,25 @@ def says(session: Session) -> dict[str, str]:
 
 def require_read(spec: Spec) -> None:
     """Refuse a side whose server does not read what Bascule writes, before anything is changed."""
-    if found := host.missing(spec) or unread(spec):
+    _refuse(spec, host.missing(spec) or unread(spec))
+
+
+def require_places(spec: Spec) -> None:
+    """Refuse as well a side on whose port another cluster answers: files that nobody uses may be in order too."""
+    _refuse(spec, host.missing(spec) or unread(spec) or _another(spec))
+
+
+def _another(spec: Spec) -> list[str]:
+    try:
+        with Session(spec.port, owner=spec.owner, timeout=5) as session:
+            return unread_by_server(session, spec)
+    except SqlError:
+        # Nobody answers; whether somebody should is for others to say.
+        return []
+
+
+def _refuse(spec: Spec, found: Sequence[str]) -> None:
+    if found:
         raise BasculeError(
             expected=f"the server of {spec.side} to read its configuration where Bascule writes it",
             found="; ".join(found),
