@@ -1,5 +1,6 @@
 from typing import Any
 
+DEFAULT_HOST_LIST: list[str]
 DEFAULT_LOCAL_TMP: str
 DEFAULT_REMOTE_USER: str | None
 DEFAULT_ROLES_PATH: list[str]
