@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .digests import row_digests
+from .dumps import FIGURE as SAFETY_DUMPS
+from .dumps import safety_dumps
 from .intervals import longest_gap, unended
 from .proof import NOT_COMPARED, doubts, left_out
 from .records import ClientAccount, Leg, Lookup, ProbeAccount
@@ -93,6 +95,7 @@ def leg_figures(given: LegInput) -> dict[str, Any]:
         figures[name] = fact_sum(given.facts.values(), name)
     figures["guests_moved"] = guests_moved(given.facts.values())
     figures["row_digests"] = row_digests(given.facts)
+    figures[SAFETY_DUMPS] = safety_dumps(given.facts)
     figures["full_scans"] = [dict(one) for one in given.scans]
     figures.update(given.window)
     figures["phases"] = {name: dict(times) for name, times in given.phases.items()}

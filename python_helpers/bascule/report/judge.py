@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from .french import french
+from .words import number, word
+
 LEAST_WRITES = 500
 
 # What no plan may allow.
@@ -46,11 +49,9 @@ class Reason:
 
     def text(self, lang: str = "en") -> str:
         """One line; the English one stands in summary.json."""
+        if lang == "fr":
+            return self._french()
         where = f"{self.leg}.{self.figure}"
-        if lang == "fr" and self.rule == "proof":
-            return f"{self.leg} : non prouvé : {self.found}"
-        if lang == "fr" and self.rule != "unreached":
-            return f"{where} : {self._french()}"
         if self.rule == "unreached":
             return f"{self.leg}: this leg was not reached"
         if self.rule == "missing":
@@ -66,15 +67,25 @@ class Reason:
         return f"{where}: {self.found}, the plan's limit is {self.limit}"
 
     def _french(self) -> str:
+        leg, label = word(self.leg, "fr"), word(self.figure, "fr")
+        if self.rule == "unreached":
+            return f"{leg} : cette étape n'a pas été atteinte"
+        if self.rule == "proof":
+            return f"{leg}, non prouvé : {french(str(self.found))}"
+        return f"{leg}, {label[:1].lower()}{label[1:]} : {self._french_rule()}"
+
+    def _french_rule(self) -> str:
+        unit = "s" if self.figure.endswith("_seconds") else ""
+        found, limit = number(self.found, "fr", unit), number(self.limit, "fr", unit)
         if self.rule == "missing":
             return "aucune mesure"
         if self.rule == "zero":
-            return f"{self.found}, doit être 0"
+            return f"{found}, doit être 0"
         if self.rule == "some":
-            return f"{self.found}, rien n'a été comparé"
+            return f"{found}, rien n'a été comparé"
         if self.rule == "few":
-            return f"{self.found}, il en faut au moins {self.limit} pour que l'exécution soit valable"
-        return f"{self.found}, la limite du plan est {self.limit}"
+            return f"{found}, il en faut au moins {limit} pour que l'exécution soit valable"
+        return f"{found}, la limite du plan est {limit}"
 
 
 def leg_reasons(leg: str, figures: Mapping[str, Any], limits: Mapping[str, float]) -> list[Reason]:

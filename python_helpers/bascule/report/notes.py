@@ -6,16 +6,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from .digests import digest_lines
+from .dumps import FIGURE, dump_lines
 from .proof import NOT_COMPARED
 from .scans import scan_lines
 from .windows import slow_lines, window_lines
 
 
-def note_lines(summary: Mapping[str, Any]) -> dict[str, list[str]]:
+def note_lines(summary: Mapping[str, Any], lang: str = "en") -> dict[str, list[str]]:
     """Return the lines under each title, in the order they are shown; a title may have none."""
     return {
         "slow": slow_lines(summary),
         "windows": window_lines(summary),
+        FIGURE: dump_lines(summary, lang),
         "row_digests": digest_lines(summary),
         "full_scans": scan_lines(summary),
         NOT_COMPARED: [

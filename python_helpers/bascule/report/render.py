@@ -33,7 +33,7 @@ def summary_panel(summary: Mapping[str, Any], lang: str = "en") -> RenderableTyp
         for row in phases:
             table.add_row(Text(row.leg, style="dim"), row.name, Text(row.expected, style="dim"), row.measured)
         parts += [Text(), table]
-    for title, lines in note_lines(summary).items():
+    for title, lines in note_lines(summary, lang).items():
         if lines:
             parts += [Text(), Text(word(title, lang), style="dim")]
             parts += [Text(f"  {line}") for line in lines]

@@ -80,7 +80,7 @@ def phase_rows(summary: Mapping[str, Any], lang: str) -> list[PhaseRow]:
     for leg in ("forward", "back"):
         for name, times in summary.get(leg, {}).get("phases", {}).items():
             expected = number(times.get("expected"), lang, "s") if times.get("expected") is not None else "-"
-            rows.append(PhaseRow(word(leg, lang), name, expected, number(times.get("measured"), lang, "s")))
+            rows.append(PhaseRow(word(leg, lang), word(name, lang), expected, number(times.get("measured"), lang, "s")))
     return rows
 
 

@@ -30,6 +30,6 @@ def report_markdown(summary: Mapping[str, Any], lang: str = "en") -> str:
         reasons=reason_lines(summary, lang),
         rows=figure_rows(summary, lang),
         phases=phase_rows(summary, lang),
-        notes=note_lines(summary),
+        notes=note_lines(summary, lang),
         word=partial(word, lang=lang),
     )

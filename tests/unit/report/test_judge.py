@@ -109,23 +109,35 @@ def test_every_doubt_is_a_reason() -> None:
 @pytest.mark.parametrize(
     ("figures", "english", "french"),
     [
-        ({"probes": None}, "forward.probes: no sample stands behind it", "forward.probes : aucune mesure"),
+        (
+            {"probes": None},
+            "forward.probes: no sample stands behind it",
+            "Aller, tentatives d'écriture sur les deux sites : aucune mesure",
+        ),
         (
             {"not_proved": ["db.service: null, must be true"]},
             "forward: not proved: db.service: null, must be true",
-            "forward : non prouvé : db.service: null, must be true",
+            "Aller, non prouvé : db, service : aucune valeur, doit être vrai",
         ),
-        ({"lost_writes": 2}, "forward.lost_writes: 2, must be 0", "forward.lost_writes : 2, doit être 0"),
-        ({"probes": 0}, "forward.probes: 0, nothing was compared", "forward.probes : 0, rien n'a été comparé"),
+        (
+            {"lost_writes": 2},
+            "forward.lost_writes: 2, must be 0",
+            "Aller, écritures confirmées perdues : 2, doit être 0",
+        ),
+        (
+            {"probes": 0},
+            "forward.probes: 0, nothing was compared",
+            "Aller, tentatives d'écriture sur les deux sites : 0, rien n'a été comparé",
+        ),
         (
             {"acknowledged_writes": 7},
             "forward.acknowledged_writes: 7, at least 500 make a run valid",
-            "forward.acknowledged_writes : 7, il en faut au moins 500 pour que l'exécution soit valable",
+            "Aller, écritures confirmées : 7, il en faut au moins 500 pour que l'exécution soit valable",
         ),
         (
             {"maintenance_pages": 9},
             "forward.maintenance_pages: 9, the plan's limit is 3",
-            "forward.maintenance_pages : 9, la limite du plan est 3",
+            "Aller, pages de maintenance affichées : 9, la limite du plan est 3",
         ),
     ],
 )
@@ -135,10 +147,13 @@ def test_a_reason_says_what_was_found_and_what_is_wanted(figures: dict[str, Any]
     assert reason.text("fr") == french
 
 
-@pytest.mark.parametrize("lang", ["en", "fr"])
-def test_a_leg_that_was_not_reached_is_one_reason_and_no_failure(lang: str) -> None:
+@pytest.mark.parametrize(
+    ("lang", "said"),
+    [("en", "back: this leg was not reached"), ("fr", "Retour : cette étape n'a pas été atteinte")],
+)
+def test_a_leg_that_was_not_reached_is_one_reason_and_no_failure(lang: str, said: str) -> None:
     reason = Reason("back", "all", "unreached", None)
-    assert reason.text(lang) == "back: this leg was not reached"
+    assert reason.text(lang) == said
     assert verdict([reason]) == "invalid"
 
 

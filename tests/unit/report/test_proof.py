@@ -383,7 +383,7 @@ def test_the_report_counts_every_doubt() -> None:
     assert [reason.text() for reason in reasons] == [
         "forward: not proved: accounts_db.safety_dump: not_proved, must be proved or off"
     ]
-    assert reasons[0].text("fr").startswith("forward : non prouvé : ")
+    assert reasons[0].text("fr").startswith("Aller, non prouvé : ")
     assert verdict(reasons) == "failed"
 
 

@@ -90,7 +90,8 @@ def test_french_for_those_who_read_french() -> None:
     assert "12,3" in text
     page = report_markdown(summary({"lost_writes": 2}), "fr")
     assert "**Résultat : ÉCHEC.**" in page
-    assert "- back.lost_writes : 2, doit être 0" in page
+    assert "- Retour, écritures confirmées perdues : 2, doit être 0" in page
+    assert "| Aller | bascule | 60\N{NO-BREAK SPACE}s | 41,5\N{NO-BREAK SPACE}s |" in page
     assert "| Écritures confirmées perdues | 0 | 2 (!) | 0 |" in page
 
 

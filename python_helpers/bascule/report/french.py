@@ -1,0 +1,55 @@
+"""Doubts about a proof as a French reader would write them; what has no translation stays as it was written. Pure."""
+
+from __future__ import annotations
+
+import re
+
+from .words import word
+
+# What the judge of proofs says (`proof.Doubt`), in the order of its rules.
+_WHY: tuple[tuple[str, str], ...] = (
+    (r"nothing was verified", "aucune vérification n'a eu lieu"),
+    (r"null: nobody has (?:counted|looked)", "personne n'a regardé"),
+    (r"(.+): nobody has (?:counted|looked)", r"\1, ce qui n'est pas un compte"),
+    (r"null: nothing was looked at", "rien n'a été regardé"),
+    (r"(.+): nothing was looked at", r"\1, rien n'a été regardé"),
+    (r"nothing is recorded", "rien n'a été consigné"),
+    (r"which switch was verified is not known", "on ne sait pas quel basculement a été vérifié"),
+    (r"null: nobody has said what was not compared", "personne n'a dit ce qui n'a pas été comparé"),
+    (r"nobody has said why these were not compared: (.+)", r"personne n'a dit pourquoi ceci n'a pas été comparé : \1"),
+    (r"it is older than the last switch, begun (.+)", r"elle précède le dernier basculement, commencé le \1"),
+    (r"the last one, begun (.+), has come to no end", r"la dernière, commencée le \1, n'est pas arrivée à son terme"),
+    (r"the last one, begun (.+), has recorded nothing", r"la dernière, commencée le \1, n'a rien consigné"),
+    (r"the last one, begun (.+), has failed: (.+)", r"la dernière, commencée le \1, a échoué : \2"),
+)
+_VALUES = {
+    "null": "aucune valeur", "proved": "prouvée", "not_proved": "non prouvée", "off": "non prévue",
+    "refused": "refusée", "maintenance": "maintenance", "forward": "renvoi", "true": "vrai", "True": "vrai",
+    "False": "faux", "pending": "en cours",
+}  # fmt: skip
+
+
+def french(doubt: str) -> str:
+    """Return a doubt (`COMPONENT.FIGURE: WHY`) in French."""
+    found = re.fullmatch(r"(\w+)\.(\w+): (.+)", doubt, re.S)
+    if not found:
+        return doubt
+    component, what, why = found.groups()
+    label = word(what, "fr").replace("_", " ")
+    return f"{component}, {label[:1].lower()}{label[1:]} : {_why(why)}"
+
+
+def _why(text: str) -> str:
+    for pattern, words in _WHY:
+        if re.fullmatch(pattern, text, re.S):
+            return re.sub(rf"(?s)\A{pattern}\Z", words, text)
+    found = re.fullmatch(r"(\S+)(?: \((.+)\))?, must be (.+)", text, re.S)
+    if not found:
+        return text
+    value, reason, wanted = found.groups()
+    must = " ou ".join(_value(one) for one in wanted.split(" or "))
+    return f"{_value(value)}{f' ({reason})' if reason else ''}, doit être {must}"
+
+
+def _value(text: str) -> str:
+    return _VALUES.get(text, text.replace(".", ",") if re.fullmatch(r"-?\d+\.\d+", text) else text)
