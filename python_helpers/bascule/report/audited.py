@@ -85,7 +85,9 @@ def screen(
         limit: the seconds that the plan allows, or nothing.
         options: what the next command needs beside the playbook, as it was typed for this one (`-i inventories/mine`).
     """
-    refused = {name: seen[name].refusals for name in components if name in seen and seen[name].result != OK}
+    # As the plan has them, in whatever order they came to their end.
+    seen = {name: seen[name] for name in components if name in seen}
+    refused = {name: one.refusals for name, one in seen.items() if one.result != OK}
     absent = [name for name in components if name not in seen]
     slow = forecast.too_long(outlook, limit)
     lines = [f"AUDIT of plan {plan}: {_verdict(len(components), refused, absent, slow, outlook.unknown)}"]

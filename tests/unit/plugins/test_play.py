@@ -172,10 +172,8 @@ class World:
         environment = {key: value for key, value in os.environ.items() if not key.startswith(("ANSIBLE_", "BASCULE_"))}
         return environment | {
             "PATH": f"{self.path / 'bin'}:{environment['PATH']}",
-            "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
             "ANSIBLE_ROLES_PATH": str(self.path / "roles"),
-            "ANSIBLE_NOCOLOR": "1",
-            "ANSIBLE_STDOUT_CALLBACK": "default",
+            **{"ANSIBLE_NOCOLOR": "1", "ANSIBLE_STDOUT_CALLBACK": "default", "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")},
             "BASCULE_TEST_HOSTS": str(self.hosts),
             **self.environment,
         }
