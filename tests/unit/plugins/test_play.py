@@ -169,11 +169,12 @@ class World:
 
     def surroundings(self) -> dict[str, str]:
         """Return the environment of a playbook."""
-        environment = {key: value for key, value in os.environ.items() if not key.startswith(("ANSIBLE_", "BASCULE_"))}
-        return environment | {
-            "PATH": f"{self.path / 'bin'}:{environment['PATH']}",
+        return {key: value for key, value in os.environ.items() if not key.startswith(("ANSIBLE_", "BASCULE_"))} | {
+            "PATH": f"{self.path / 'bin'}:{os.environ['PATH']}",
+            "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
             "ANSIBLE_ROLES_PATH": str(self.path / "roles"),
-            **{"ANSIBLE_NOCOLOR": "1", "ANSIBLE_STDOUT_CALLBACK": "default", "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")},
+            "ANSIBLE_NOCOLOR": "1",
+            "ANSIBLE_STDOUT_CALLBACK": "default",
             "BASCULE_TEST_HOSTS": str(self.hosts),
             **self.environment,
         }
