@@ -23,6 +23,8 @@ _BOOTED = "bascule-booted: "
 _SIZE = re.compile(r"^(\d+(?:\.\d+)?)([KMGT]?)$")
 _PASSTHROUGH = re.compile(r"^(?:hostpci|usb|virtiofs|parallel)\d+$")
 _SERIAL = re.compile(r"^serial\d+$")
+# PVE::QemuServer::Drive, drive_is_cloudinit: the name of the volume tells, never that of its storage.
+_CLOUDINIT = re.compile(r"[:/](?:vm-\d+-)?cloudinit(?:\.(?:raw|qcow2?|qed|vmdk|cloop))?$")
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,11 @@ def options(text: str) -> dict[str, str]:
     return result
 
 
+def is_cloudinit(volid: str) -> bool:
+    """Say whether a volume is a cloud-init drive, which the node makes anew at each start."""
+    return bool(_CLOUDINIT.search(volid))
+
+
 def drives(config: Mapping[str, Any]) -> list[Drive]:
     """Return the guest's disks that carry data: no CD drives, no cloud-init drive (the node makes it at each start)."""
     found = []
@@ -71,7 +78,7 @@ def drives(config: Mapping[str, Any]) -> list[Drive]:
             continue
         parts = options(str(config[name]))
         volid = parts.get("file", parts.get("", ""))
-        if parts.get("media") == "cdrom" or "cloudinit" in volid or volid in ("", "none"):
+        if parts.get("media") == "cdrom" or is_cloudinit(volid) or volid in ("", "none"):
             continue
         storage, colon, volume = volid.partition(":")
         if not colon:
@@ -101,7 +108,7 @@ def lent(config: Mapping[str, Any]) -> dict[str, str]:
     for name in sorted(config):
         parts = options(str(config[name]))
         volid = parts.get("file", parts.get("", ""))
-        if _DRIVE.match(name) and parts.get("media") == "cdrom" and "cloudinit" not in volid and volid != "none":
+        if _DRIVE.match(name) and parts.get("media") == "cdrom" and not is_cloudinit(volid) and volid != "none":
             found[name] = volid
         elif name == "hookscript":
             found[name] = str(config[name])
