@@ -51,6 +51,7 @@ def audit(
     for guest, seen in ((source, source_view), (target, target_view)):
         if guest is source or seen.guard.status != guard.UNKNOWN:
             refusals += preflight.left_behind(seen, guest.side.vmid, way)
+            refusals += preflight.snapshots(guest, seen)
             refusals += preflight.connects(seen, guest.side.vmid, way)
             found, said = preflight.protection(seen, guest.side.vmid, way)
             refusals += found
@@ -170,10 +171,6 @@ def _movable(guest: Guest, view: View, config: Mapping[str, Any]) -> list[str]:
     tied = guest_config.passthrough(config)
     refusals += [f"{where}: {name} ({config[name]}) ties it to its node" for name in tied]
     refusals += [f"{where}: {line}" for line in (*view.unread, *config_keys.refused(config))]
-    rows = preflight.ask(guest, refusals, f"{guest.path}/snapshot") or []
-    snapshots = [row["name"] for row in rows if row.get("name") != "current"]
-    if snapshots:
-        refusals.append(f"{where} has snapshots ({', '.join(sorted(snapshots))}): they do not travel")
     others = guest_config.foreign_guard(config.get("description"), guest.component)
     if others:
         refusals.append(f"{where} is marked as belonging to {', '.join(others)}")

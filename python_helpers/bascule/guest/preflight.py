@@ -164,6 +164,17 @@ def left_behind(view: View, vmid: int, way: str) -> list[str]:
     return findings
 
 
+def snapshots(guest: Guest, view: View) -> list[str]:
+    """Name the snapshots of a guest: no copy brings them along, and they go with disks that are written over."""
+    try:
+        found = guest.snapshots() if view.exists else []
+    except ApiRefused as error:
+        return [f"{guest.side.machine}: its snapshots are not shown: {error.status} {error.reason}"]
+    where = f"the guest {guest.side.vmid} at {guest.side.machine}"
+    told = "they do not travel, and go where its disks are written over: remove them"
+    return [f"{where} has snapshots ({', '.join(found)}): {told}"] if found else []
+
+
 def lent(node: Guest, view: View, way: str) -> list[str]:
     """Name what the guest of `view` needs and the node at which it is to start has not: Proxmox would not start it."""
     where = f"the guest {view.vmid} at {view.machine}"

@@ -60,6 +60,8 @@ class FakeNode:
         self.withdrawn: set[str] = set()
         # Privileges that are granted on the guest itself and nowhere above it: Proxmox deletes them with it.
         self.on_guest: set[str] = set()
+        # Snapshots of a guest that its config does not name.
+        self.snapshots: dict[int, list[str]] = {}
         self.replication: list[dict[str, Any]] = []
         # Containers, and guests at other nodes of the cluster.
         self.elsewhere: list[dict[str, Any]] = []
@@ -172,7 +174,8 @@ class FakeNode:
         if what == "pending":
             return self._data(self.pending)
         if what == "snapshot":
-            return self._data([{"name": "current", "description": "You are here!"}])
+            names = [*self.snapshots.get(vmid, []), *([config["parent"]] if "parent" in config else [])]
+            return self._data([*({"name": n} for n in names), {"name": "current", "description": "You are here!"}])
         if what == "status/current":
             status = "running" if vmid in self.running else "stopped"
             lock = {"lock": config["lock"]} if "lock" in config else {}
