@@ -83,7 +83,8 @@ def audit(
     for guest in (source, target):
         refusals += [line for line in preflight.lent(guest, source_view, way) if line not in refusals]
     refusals += preflight.interfaces(source, target, source_view)
-    refusals += preflight.managed(source)
+    refusals += preflight.managed(source, source_view) + preflight.pending(source)
+    refusals += preflight.managed(target, target_view) if target_view.exists else []
     refusals += preflight.clashes(target, config)
     refusals += preflight.room(target, config)
     notes += preflight.notes(source, target, config)
@@ -162,8 +163,6 @@ def _version(guest: Guest) -> str:
 def _movable(guest: Guest, view: View, config: Mapping[str, Any]) -> list[str]:
     refusals: list[str] = []
     where = f"the guest {guest.side.vmid} at {guest.side.machine}"
-    if view.ha_managed:
-        refusals.append(f"{where} is managed by Proxmox HA: take it out, or HA may start it behind the guard's back")
     if str(config.get("template", "0")) == "1":
         refusals.append(f"{where} is a template")
     if not guest_config.drives(config):
@@ -187,8 +186,6 @@ def _room(guest: Guest, view: View, config: Mapping[str, Any], size: int, data: 
         refusals.append(f"the number {guest.side.vmid} is taken at {where} by a guest that is not this component's")
     if view.elsewhere:
         refusals.append(f"the number {guest.side.vmid} is taken in the cluster of {where}: {view.elsewhere} has it")
-    if view.ha_managed:
-        refusals.append(f"the guest {guest.side.vmid} at {where} is managed by Proxmox HA")
     rows = preflight.ask(guest, refusals, f"nodes/{guest.side.node}/network", type="any_bridge")
     bridges = {str(row.get("iface")) for row in rows or []}
     wanted = {guest.side.bridge_for(card, net) for card, net in guest_config.nets(config).items()}

@@ -11,6 +11,7 @@ from typing import Any, Optional
 
 from ..errors import GuardRefused
 from ..guard.state import GuardState
+from . import disk_kinds
 from .errors import ProxmoxError
 
 _DRIVE = re.compile(r"^(?:ide|sata|scsi|virtio)\d+$|^(?:efidisk0|tpmstate0)$")
@@ -97,9 +98,19 @@ def protected(config: Mapping[str, Any]) -> bool:
     return str(config.get("protection", "0")) == "1"
 
 
-def left_out(config: Mapping[str, Any]) -> list[str]:
-    """Return the disks that no archive of the guest has, because they are marked so."""
-    return [drive.name for drive in drives(config) if drive.options.get("backup", "1") == "0"]
+def efi_seen(config: Mapping[str, Any]) -> int:
+    """Return how many bytes of its EFI disk the guest sees; 0 when nobody knows, or there is none."""
+    if "efidisk0" not in config:
+        return 0
+    return disk_kinds.efi_bytes(options(str(config["efidisk0"])).get("efitype", ""), str(config.get("arch", "")))
+
+
+def left_out(config: Mapping[str, Any]) -> dict[str, str]:
+    """Return the disks that no archive of the guest has, and why (PVE::QemuConfig, get_backup_volumes)."""
+    found = {drive.name: "backup=0" for drive in drives(config) if drive.options.get("backup", "1") == "0"}
+    if "efidisk0" in config and config.get("bios") != "ovmf":
+        found["efidisk0"] = "an EFI disk, and the guest has no bios: ovmf"
+    return found
 
 
 def lent(config: Mapping[str, Any]) -> dict[str, str]:

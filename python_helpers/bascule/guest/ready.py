@@ -33,6 +33,7 @@ def ready(source: Guest, target: Guest, left: View, entered: View, way: str) -> 
         refusals += storages.disks(guest, seen, way)
         refusals += preflight.left_behind(seen, guest.side.vmid, way)
         refusals += preflight.snapshots(guest, seen)
+        refusals += preflight.managed(guest, seen)
         refusals += preflight.connects(seen, guest.side.vmid, way)
         refusals += preflight.protection(seen, guest.side.vmid, way)[0]
     differs: list[str] = []
