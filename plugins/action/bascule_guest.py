@@ -126,6 +126,10 @@ options:
     description: With V(backup), make a new archive when the one there is has become old.
     type: bool
     default: false
+  returns:
+    description: With V(guards), name what would stop a return that is about to begin.
+    type: bool
+    default: false
 author:
   - The Bascule authors
 """
@@ -172,6 +176,11 @@ differences:
   returned: with operation V(ready)
   type: list
   elements: str
+stops:
+  description: What would stop a return once the guest is shut down.
+  returned: with operation V(guards)
+  type: list
+  elements: str
 unread:
   description: Why the guard of a side could not be read, by machine.
   returned: with operation V(guards)
@@ -197,6 +206,7 @@ from ansible.utils.display import Display
 from bascule.errors import BasculeError
 from bascule.guard import state as guard
 from bascule.guard.state import Epoch, Receipt
+from bascule.guard.todo import NOTHING
 from bascule.guest import (
     audit,
     backup_jobs,
@@ -247,6 +257,7 @@ SPEC: dict[str, Any] = {
     "jobs": {"type": "list", "elements": "str", "default": []},
     "enabled": {"type": "bool", "default": False},
     "fresh": {"type": "bool", "default": False},
+    "returns": {"type": "bool", "default": False},
 }
 UNTRIED = ("proof_boot", "close_begin", "close_finish", "open", "take_over", "give_way", "settle")
 REQUIRED_IF = [
@@ -289,14 +300,7 @@ class ActionModule(ActionBase):
                 plain=self._way == decisions.WARM,
             ),
             "restore": lambda source, target, args: prepare.restore(
-                target,
-                source,
-                args["archive"],
-                args["began"],
-                self._check,
-                args["replace"],
-                args["kept"],
-                args["home"],
+                target, source, args["archive"], args["began"], self._check, args["replace"], args["kept"], args["home"]
             ),
             "left_behind": lambda source, target, args: remote.left_behind(source, target, args["began"]),
             "unfinished": lambda source, target, args: recover.unfinished(source, target, self._way),
@@ -313,14 +317,7 @@ class ActionModule(ActionBase):
                 self._check,
                 args["home"],
             ),
-            "backup_jobs": lambda source, target, args: {
-                "changed": False,
-                "nodes": {
-                    side.side.machine: backup_jobs.jobs_of(side)
-                    for side in (source, target)
-                    if args["machine"] in (None, side.side.machine)
-                },
-            },
+            "backup_jobs": lambda source, target, args: backup_jobs.of_nodes(args["machine"], source, target),
             "set_backup_jobs": lambda source, target, args: backup_jobs.set_enabled(
                 at(args["machine"], source, target), args["jobs"], args["enabled"], self._check
             ),
@@ -395,6 +392,7 @@ class ActionModule(ActionBase):
             "guards": {machine: found.to_dict() for machine, found in read.items()},
             "unread": unread,
             "gone": "".join(missing),
+            "stops": ready.stops(source, target, self._way) if args["returns"] and not unread else [],
         }
 
     def _state(self, source: Guest, target: Guest) -> tuple[dict[str, Any], observed.View, observed.View]:
@@ -445,7 +443,10 @@ class ActionModule(ActionBase):
 
     def _plan_sync(self, source: Guest, target: Guest, args: Mapping[str, Any]) -> dict[str, Any]:
         state, left, entered = self._state(source, target)
-        return {**state, **decisions.sync_todo(left, entered, self._way, self._copies).to_dict()}
+        todo = decisions.sync_todo(left, entered, self._way, self._copies)
+        if entered.exists and todo.action not in (NOTHING, "boot"):
+            leftovers.must_have_no_snapshots(target)
+        return {**state, **todo.to_dict()}
 
     def _plan_switch(self, source: Guest, target: Guest, args: Mapping[str, Any]) -> dict[str, Any]:
         state, left, entered = self._state(source, target)

@@ -51,6 +51,7 @@ def audit(
     for guest, seen in ((source, source_view), (target, target_view)):
         if guest is source or seen.guard.status != guard.UNKNOWN:
             refusals += preflight.left_behind(seen, guest.side.vmid, way)
+            refusals += preflight.snapshots(guest, seen)
             refusals += preflight.connects(seen, guest.side.vmid, way)
             found, said = preflight.protection(seen, guest.side.vmid, way)
             refusals += found
@@ -82,7 +83,8 @@ def audit(
     for guest in (source, target):
         refusals += [line for line in preflight.lent(guest, source_view, way) if line not in refusals]
     refusals += preflight.interfaces(source, target, source_view)
-    refusals += preflight.managed(source)
+    refusals += preflight.managed(source, source_view) + preflight.pending(source)
+    refusals += preflight.managed(target, target_view) if target_view.exists else []
     refusals += preflight.clashes(target, config)
     refusals += preflight.room(target, config)
     notes += preflight.notes(source, target, config)
@@ -161,8 +163,6 @@ def _version(guest: Guest) -> str:
 def _movable(guest: Guest, view: View, config: Mapping[str, Any]) -> list[str]:
     refusals: list[str] = []
     where = f"the guest {guest.side.vmid} at {guest.side.machine}"
-    if view.ha_managed:
-        refusals.append(f"{where} is managed by Proxmox HA: take it out, or HA may start it behind the guard's back")
     if str(config.get("template", "0")) == "1":
         refusals.append(f"{where} is a template")
     if not guest_config.drives(config):
@@ -170,10 +170,6 @@ def _movable(guest: Guest, view: View, config: Mapping[str, Any]) -> list[str]:
     tied = guest_config.passthrough(config)
     refusals += [f"{where}: {name} ({config[name]}) ties it to its node" for name in tied]
     refusals += [f"{where}: {line}" for line in (*view.unread, *config_keys.refused(config))]
-    rows = preflight.ask(guest, refusals, f"{guest.path}/snapshot") or []
-    snapshots = [row["name"] for row in rows if row.get("name") != "current"]
-    if snapshots:
-        refusals.append(f"{where} has snapshots ({', '.join(sorted(snapshots))}): they do not travel")
     others = guest_config.foreign_guard(config.get("description"), guest.component)
     if others:
         refusals.append(f"{where} is marked as belonging to {', '.join(others)}")
@@ -190,8 +186,6 @@ def _room(guest: Guest, view: View, config: Mapping[str, Any], size: int, data: 
         refusals.append(f"the number {guest.side.vmid} is taken at {where} by a guest that is not this component's")
     if view.elsewhere:
         refusals.append(f"the number {guest.side.vmid} is taken in the cluster of {where}: {view.elsewhere} has it")
-    if view.ha_managed:
-        refusals.append(f"the guest {guest.side.vmid} at {where} is managed by Proxmox HA")
     rows = preflight.ask(guest, refusals, f"nodes/{guest.side.node}/network", type="any_bridge")
     bridges = {str(row.get("iface")) for row in rows or []}
     wanted = {guest.side.bridge_for(card, net) for card, net in guest_config.nets(config).items()}

@@ -6,7 +6,7 @@ A node runs one vzdump at a time, so every job of the node stands in the way, wh
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Optional
 
 from .errors import ApiRefused
 from .guest import Guest
@@ -37,3 +37,11 @@ def set_enabled(guest: Guest, wanted: Iterable[str], enabled: bool, check: bool 
             guest.api.put(f"cluster/backup/{name}", enabled=enabled)
             guest.report(f"backup job {name} switched {'on again' if enabled else 'off for the window'}")
     return {"changed": bool(due), "jobs": due}
+
+
+def of_nodes(machine: Optional[str], *sides: Guest) -> Result:
+    """Return the jobs of each side's node, by machine; of one machine alone where it is named."""
+    return {
+        "changed": False,
+        "nodes": {side.side.machine: jobs_of(side) for side in sides if machine in (None, side.side.machine)},
+    }

@@ -11,6 +11,7 @@ from typing import Any, Optional
 
 from ..errors import GuardRefused
 from ..guard.state import GuardState
+from . import disk_kinds
 from .errors import ProxmoxError
 
 _DRIVE = re.compile(r"^(?:ide|sata|scsi|virtio)\d+$|^(?:efidisk0|tpmstate0)$")
@@ -23,6 +24,8 @@ _BOOTED = "bascule-booted: "
 _SIZE = re.compile(r"^(\d+(?:\.\d+)?)([KMGT]?)$")
 _PASSTHROUGH = re.compile(r"^(?:hostpci|usb|virtiofs|parallel)\d+$")
 _SERIAL = re.compile(r"^serial\d+$")
+# PVE::QemuServer::Drive, drive_is_cloudinit: the name of the volume tells, never that of its storage.
+_CLOUDINIT = re.compile(r"[:/](?:vm-\d+-)?cloudinit(?:\.(?:raw|qcow2?|qed|vmdk|cloop))?$")
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,11 @@ def options(text: str) -> dict[str, str]:
     return result
 
 
+def is_cloudinit(volid: str) -> bool:
+    """Say whether a volume is a cloud-init drive, which the node makes anew at each start."""
+    return bool(_CLOUDINIT.search(volid))
+
+
 def drives(config: Mapping[str, Any]) -> list[Drive]:
     """Return the guest's disks that carry data: no CD drives, no cloud-init drive (the node makes it at each start)."""
     found = []
@@ -71,7 +79,7 @@ def drives(config: Mapping[str, Any]) -> list[Drive]:
             continue
         parts = options(str(config[name]))
         volid = parts.get("file", parts.get("", ""))
-        if parts.get("media") == "cdrom" or "cloudinit" in volid or volid in ("", "none"):
+        if parts.get("media") == "cdrom" or is_cloudinit(volid) or volid in ("", "none"):
             continue
         storage, colon, volume = volid.partition(":")
         if not colon:
@@ -90,9 +98,19 @@ def protected(config: Mapping[str, Any]) -> bool:
     return str(config.get("protection", "0")) == "1"
 
 
-def left_out(config: Mapping[str, Any]) -> list[str]:
-    """Return the disks that no archive of the guest has, because they are marked so."""
-    return [drive.name for drive in drives(config) if drive.options.get("backup", "1") == "0"]
+def efi_seen(config: Mapping[str, Any]) -> int:
+    """Return how many bytes of its EFI disk the guest sees; 0 when nobody knows, or there is none."""
+    if "efidisk0" not in config:
+        return 0
+    return disk_kinds.efi_bytes(options(str(config["efidisk0"])).get("efitype", ""), str(config.get("arch", "")))
+
+
+def left_out(config: Mapping[str, Any]) -> dict[str, str]:
+    """Return the disks that no archive of the guest has, and why (PVE::QemuConfig, get_backup_volumes)."""
+    found = {drive.name: "backup=0" for drive in drives(config) if drive.options.get("backup", "1") == "0"}
+    if "efidisk0" in config and config.get("bios") != "ovmf":
+        found["efidisk0"] = "an EFI disk, and the guest has no bios: ovmf"
+    return found
 
 
 def lent(config: Mapping[str, Any]) -> dict[str, str]:
@@ -101,7 +119,7 @@ def lent(config: Mapping[str, Any]) -> dict[str, str]:
     for name in sorted(config):
         parts = options(str(config[name]))
         volid = parts.get("file", parts.get("", ""))
-        if _DRIVE.match(name) and parts.get("media") == "cdrom" and "cloudinit" not in volid and volid != "none":
+        if _DRIVE.match(name) and parts.get("media") == "cdrom" and not is_cloudinit(volid) and volid != "none":
             found[name] = volid
         elif name == "hookscript":
             found[name] = str(config[name])

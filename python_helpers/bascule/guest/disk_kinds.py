@@ -7,8 +7,10 @@ FILE = "file"
 BLOCK = "block"
 IMAGE = "image"
 
-# Of the disk with EFI variables QEMU maps so many bytes at most (the size of OVMF_VARS_4M); a volume may be larger.
-EFI_BYTES = 540672
+# Of the disk with EFI variables QEMU maps so many bytes, by its efitype: the sizes of Proxmox's OVMF_VARS_4M.fd and
+# OVMF_VARS.fd, and on ARM of AAVMF_VARS.fd (PVE::QemuServer::OVMF). A volume may be larger.
+EFI_BYTES = {"4m": 540672, "2m": 131072}
+EFI_BYTES_ON_ARM = 64 << 20
 # Storages round up: LVM to its extents, ZFS and Ceph to megabytes. What is larger by more is another disk.
 ROUNDED_UP = 64 << 20
 
@@ -33,10 +35,20 @@ def is_kept_as_copy(volid: str, path: str) -> bool:
     return lies_in_file(path) and path.rpartition("/")[2] == volid.rpartition(":")[2].rpartition("/")[2]
 
 
-def compared_length(name: str, *sizes: int) -> int:
-    """Return how many bytes of a disk are compared: those that all its volumes have, and the guest can see."""
+def efi_bytes(efitype: str, arch: str = "") -> int:
+    """Return how many bytes of its EFI disk a guest sees (no type is 2m); 0 for a type that nobody knows."""
+    if arch == "aarch64":
+        return EFI_BYTES_ON_ARM
+    return EFI_BYTES.get(efitype or "2m", 0) if arch in ("", "x86_64") else 0
+
+
+def compared_length(*sizes: int, seen: int = 0) -> int:
+    """Return how many bytes of a disk are compared: those that all its volumes have, and the guest can see.
+
+    `seen` is what the guest sees of it at most; 0 where that is all.
+    """
     length = min([size for size in sizes if size] or [0])
-    return min(length, EFI_BYTES) if name == "efidisk0" else length
+    return min(length, seen) if seen else length
 
 
 def is_large_enough(name: str, source: int, target: int) -> bool:

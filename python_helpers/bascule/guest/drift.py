@@ -13,7 +13,7 @@ from . import config as guest_config
 # What belongs to one place or moment, or to the guard; and what a person may well have made different on purpose.
 _NOT_COMPARED = frozenset(
     {"description", "digest", "onboot", "lock", "protection", "tags", "affinity"}
-    | {"meta", "vmgenid", "smbios1", "parent", "snaptime", "vmstate", "runningmachine", "runningcpu"}
+    | {"meta", "vmgenid", "smbios1", "snaptime", "vmstate", "runningmachine", "runningcpu"}
 )
 # What differs from network to network.
 _OF_A_NETWORK = frozenset({"bridge", "tag", "trunks", "link_down"})

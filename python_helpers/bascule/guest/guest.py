@@ -155,6 +155,11 @@ class Guest:
             )
         return bool(status == "running")
 
+    def snapshots(self) -> list[str]:
+        """Return the names of the guest's snapshots; the config names only one of them, and not always."""
+        rows = self.api.get(f"{self.path}/snapshot") or []
+        return sorted(str(row["name"]) for row in rows if row.get("name") != "current")
+
     def guard(self, config: Optional[Config]) -> GuardState:
         """Return the guard state kept in the guest's description."""
         if config is None:

@@ -48,8 +48,22 @@ def remove_guest(guest: Guest) -> None:
         )
 
 
+def must_have_no_snapshots(guest: Guest) -> None:
+    """Refuse to write over, or to remove, a guest with snapshots: no copy has them, and they would go with it."""
+    if found := guest.snapshots():
+        raise ProxmoxError(
+            expected=f"no snapshots of the guest {guest.side.vmid} at {guest.side.machine}, whose disks are to be "
+            "written over or removed",
+            found=", ".join(found),
+            state="nothing was changed there",
+            next_command=f"when nobody needs them, remove them ('qm delsnapshot {guest.side.vmid} NAME' at "
+            f"{guest.side.machine}); else keep what they hold elsewhere first; then run the same command again",
+        )
+
+
 def must_be_replaceable(guest: Guest, config: Config) -> None:
-    """Refuse to touch a guest that is protected, before Proxmox does it in the middle."""
+    """Refuse to touch a guest that is protected or has snapshots, before Proxmox does it in the middle."""
+    must_have_no_snapshots(guest)
     if guest_config.protected(config):
         raise ProxmoxError(
             expected=f"the guest {guest.side.vmid} at {guest.side.machine} without protection: it is to be replaced or "

@@ -159,7 +159,11 @@ def with_lengths(source: View, target: View) -> tuple[View, View]:
     sizes: dict[str, list[int]] = {}
     for disk in (*source.disks, *target.disks):
         sizes.setdefault(disk.name, []).append(disk.size)
-    lengths = {name: disk_kinds.compared_length(name, *found) for name, found in sizes.items()}
+    # Where the two say otherwise the larger one counts: then more is compared, not less.
+    efi = max(guest_config.efi_seen(side.config) for side in (source, target))
+    lengths = {
+        name: disk_kinds.compared_length(*found, seen=efi if name == "efidisk0" else 0) for name, found in sizes.items()
+    }
     first, second = (
         replace(side, disks=tuple(replace(disk, length=lengths[disk.name]) for disk in side.disks))
         for side in (source, target)

@@ -119,18 +119,27 @@ def clashes(guest: Guest, source: Mapping[str, Any]) -> list[str]:
     return findings
 
 
-def managed(guest: Guest) -> list[str]:
-    """Name what else moves or copies this guest: replication jobs; pending changes, which do not travel."""
+def managed(guest: Guest, view: View) -> list[str]:
+    """Name what else starts, moves or copies this guest: Proxmox HA and replication jobs."""
     findings: list[str] = []
     where = f"the guest {guest.side.vmid} at {guest.side.machine}"
+    if view.ha_managed:
+        findings.append(f"{where} is managed by Proxmox HA: take it out, or HA may start it behind the guard's back")
     rows = ask(guest, findings, "cluster/replication") or []
     findings += [
         f"{where} is replicated by the job {row.get('id')}: remove it, it holds the disks of the guest"
         for row in rows
         if int(row.get("guest", 0)) == guest.side.vmid
     ]
-    pending = ask(guest, findings, f"{guest.path}/pending") or []
-    waiting = sorted(str(row.get("key")) for row in pending if "pending" in row or row.get("delete"))
+    return findings
+
+
+def pending(guest: Guest) -> list[str]:
+    """Name changes of the guest that wait for its next start: they do not travel."""
+    findings: list[str] = []
+    where = f"the guest {guest.side.vmid} at {guest.side.machine}"
+    rows = ask(guest, findings, f"{guest.path}/pending") or []
+    waiting = sorted(str(row.get("key")) for row in rows if "pending" in row or row.get("delete"))
     if waiting:
         findings.append(f"{where} has changes that wait for its next start ({', '.join(waiting)}): they do not travel")
     return findings
@@ -160,8 +169,22 @@ def left_behind(view: View, vmid: int, way: str) -> list[str]:
         for name, volid in guest_config.detached(view.config).items()
     ]
     if way != decisions.REMOTE:
-        findings += [f"{where}: disk {name} is in no archive (backup=0)" for name in guest_config.left_out(view.config)]
+        findings += [
+            f"{where}: disk {name} is in no archive ({why})"
+            for name, why in sorted(guest_config.left_out(view.config).items())
+        ]
     return findings
+
+
+def snapshots(guest: Guest, view: View) -> list[str]:
+    """Name the snapshots of a guest: no copy brings them along, and they go with disks that are written over."""
+    try:
+        found = guest.snapshots() if view.exists else []
+    except ApiRefused as error:
+        return [f"{guest.side.machine}: its snapshots are not shown: {error.status} {error.reason}"]
+    where = f"the guest {guest.side.vmid} at {guest.side.machine}"
+    told = "they do not travel, and go where its disks are written over: remove them"
+    return [f"{where} has snapshots ({', '.join(found)}): {told}"] if found else []
 
 
 def lent(node: Guest, view: View, way: str) -> list[str]:
@@ -332,6 +355,12 @@ def notes(source: Guest, target: Guest, config: Mapping[str, Any]) -> list[str]:
                 f"the guest is in the pool {row['pool']}: its copy at {target.side.machine} is in none until somebody "
                 "puts it into one, and Proxmox takes a guest that it removes out of its pool"
             )
+    if config.get("hookscript"):
+        result.append(
+            f"the guest has a hook script ({config['hookscript']}): Proxmox runs it at each start and stop, and when a "
+            "stopped guest is archived; so it runs at the side that is closed too, by a proof boot and by what keeps "
+            "its disks, and has to be harmless there"
+        )
     cpu = guest_config.options(str(config.get("cpu", ""))).get("", "") or str(config.get("cpu", ""))
     if cpu.partition(",")[0] in ("host", "max"):
         models = []

@@ -165,10 +165,10 @@ def _must_be_archivable(guest: Guest) -> None:
     if left_out:
         raise ProxmoxError(
             expected=f"every disk of the guest {guest.side.vmid} at {guest.side.machine} in its archive",
-            found=f"{', '.join(left_out)} marked backup=0: no archive has it",
+            found="no archive has " + ", ".join(f"{name} ({why})" for name, why in sorted(left_out.items())),
             state="nothing was archived",
             next_command=f"set backup=1 on it (Hardware, Hard Disk, Backup) at {guest.side.machine}, or take the "
-            "disk out of the guest, then run the same command again",
+            "disk out of the guest (an EFI disk is used with bios: ovmf only), then run the same command again",
         )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from ..guard import state as guard
 from . import config_keys, decisions, drift, preflight, prepare, storages
 from .guest import Guest
-from .observed import View, leading
+from .observed import View, leading, look_at_both
 
 
 def ready(source: Guest, target: Guest, left: View, entered: View, way: str) -> dict[str, Any]:
@@ -32,6 +32,8 @@ def ready(source: Guest, target: Guest, left: View, entered: View, way: str) -> 
     for guest, seen in sides:
         refusals += storages.disks(guest, seen, way)
         refusals += preflight.left_behind(seen, guest.side.vmid, way)
+        refusals += preflight.snapshots(guest, seen)
+        refusals += preflight.managed(guest, seen)
         refusals += preflight.connects(seen, guest.side.vmid, way)
         refusals += preflight.protection(seen, guest.side.vmid, way)[0]
     differs: list[str] = []
@@ -47,3 +49,25 @@ def ready(source: Guest, target: Guest, left: View, entered: View, way: str) -> 
         ]
         differs = drift.differences(drift.settings(left.config, mapped), drift.settings(entered.config, mapped), *names)
     return {**result, "asked": True, "refusals": refusals, "differences": differs}
+
+
+def stops(source: Guest, target: Guest, way: str) -> list[str]:
+    """Name what would stop a return once the guest is shut down; asked of it before anything is frozen.
+
+    A return asks less than a cutover, for which `ready` is: what stands in its way now, and nothing that might.
+    """
+    left, entered = look_at_both(source, target, all_disks=False)
+    serves = left.guard.status == guard.OPEN and not left.guard.frozen
+    if not serves or entered.guard.status != guard.CLOSED:
+        return []
+    found = [
+        f"the guest {view.vmid} at {view.machine} is managed by Proxmox HA: take it out"
+        for view in (left, entered)
+        if view.ha_managed
+    ]
+    found += preflight.protection(entered, target.side.vmid, way)[0]
+    if way != decisions.WARM:
+        found += preflight.snapshots(target, entered)
+    if way == decisions.REMOTE:
+        found += preflight.left_behind(entered, target.side.vmid, way)
+    return found

@@ -312,6 +312,7 @@ def proof_boot(guest: Guest, stays: bool = False, command: Sequence[str] = ()) -
 
     Its agent has to answer, and to run the command with success: it asks the application from inside, as nobody can
     from outside. The boot changes the passive disk; the final delta repairs that, digests are compared after the delta.
+    What the disks held at the side's fence is kept before.
     """
     config = guest.config_if_any()
     state = guest.guard(config)
@@ -321,6 +322,8 @@ def proof_boot(guest: Guest, stays: bool = False, command: Sequence[str] = ()) -
     _must_be_passive(guest, config, state)
     if not stays:
         quiesce(guest)
+    if not guest.running():
+        prepare.keep_fence(guest)
     reason = ""
     seconds = 0.0
     try:

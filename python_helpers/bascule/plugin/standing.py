@@ -17,6 +17,9 @@ from ..run.position import Side
 from ..run.verbs import POINTING
 from .action import Scope, journal_entry, plain
 
+# Under this key a role's verb `state` names what would stop a move after it is frozen.
+STOPS = "stops"
+
 
 @dataclass(frozen=True)
 class Component:
@@ -29,6 +32,8 @@ class Component:
     retired: bool
     # The side that was given up as lost, and has not been closed since.
     given_up: str
+    # What its role's verb `state` has named that would stop its move after it is frozen.
+    stops: tuple[str, ...] = ()
 
     @property
     def unread(self) -> list[str]:
@@ -58,7 +63,8 @@ def read(scope: Scope) -> tuple[list[Component], Mapping[str, str]]:
             for host in (about.from_host, about.to_host)
         )
         pointing = variables["component_role"] in POINTING
-        found.append(Component(name, left, entered, pointing, name in gone, given_up.get(name, "")))
+        stops = tuple(_lines(scope, STOPS).get(name, ()))
+        found.append(Component(name, left, entered, pointing, name in gone, given_up.get(name, ""), stops))
     return found, silent
 
 
@@ -137,6 +143,8 @@ def obstacle(component: Component, silent: bool) -> str:
         )
     if component.unread:
         return f"{component.name}: no answer for {' and '.join(component.unread)}"
+    if component.stops:
+        return f"{component.name}: {'; '.join(component.stops)}"
     return f"{component.name}: has to move" if silent else ""
 
 
@@ -160,14 +168,19 @@ def losses(scope: Scope) -> dict[tuple[str, str], str]:
 
 def left_behind(scope: Scope) -> dict[str, list[str]]:
     """Return what the roles' verb `state` has said that a return would leave behind, by component that was asked."""
+    return _lines(scope, proof.LEFT_BEHIND)
+
+
+def _lines(scope: Scope, key_wanted: str) -> dict[str, list[str]]:
+    """Return the lines under this key in what the roles' verb `state` has registered, by component that has it."""
     found: dict[str, list[str]] = {}
     for name in scope.in_play:
         variables = scope.hostvars[name]
         prefix = f"__{variables['component_role']}"
         for key in [key for key in variables if str(key).startswith(prefix)]:
             value = plain(variables[key])
-            if isinstance(value, dict) and isinstance(value.get(proof.LEFT_BEHIND), list):
-                found.setdefault(name, []).extend(str(line) for line in value[proof.LEFT_BEHIND])
+            if isinstance(value, dict) and isinstance(value.get(key_wanted), list):
+                found.setdefault(name, []).extend(str(line) for line in value[key_wanted])
     return found
 
 

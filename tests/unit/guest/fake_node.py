@@ -60,6 +60,9 @@ class FakeNode:
         self.withdrawn: set[str] = set()
         # Privileges that are granted on the guest itself and nowhere above it: Proxmox deletes them with it.
         self.on_guest: set[str] = set()
+        self.in_ha: set[int] = set()
+        # Snapshots of a guest that its config does not name.
+        self.snapshots: dict[int, list[str]] = {}
         self.replication: list[dict[str, Any]] = []
         # Containers, and guests at other nodes of the cluster.
         self.elsewhere: list[dict[str, Any]] = []
@@ -172,11 +175,20 @@ class FakeNode:
         if what == "pending":
             return self._data(self.pending)
         if what == "snapshot":
-            return self._data([{"name": "current", "description": "You are here!"}])
+            names = [*self.snapshots.get(vmid, []), *([config["parent"]] if "parent" in config else [])]
+            return self._data([*({"name": n} for n in names), {"name": "current", "description": "You are here!"}])
         if what == "status/current":
             status = "running" if vmid in self.running else "stopped"
             lock = {"lock": config["lock"]} if "lock" in config else {}
-            return self._data({"status": status, "qmpstatus": status, "vmid": vmid, "ha": {"managed": 0}, **lock})
+            return self._data(
+                {
+                    "status": status,
+                    "qmpstatus": status,
+                    "vmid": vmid,
+                    "ha": {"managed": int(vmid in self.in_ha)},
+                    **lock,
+                }
+            )
         if what == "agent/ping":
             return self._ping(vmid)
         if what == "agent/exec":
@@ -336,12 +348,13 @@ class FakeNode:
         for number, drive in enumerate(guest_config.drives(config)):
             grain = {"lvm": 4 << 20, "lvmthin": 4 << 20, "zfspool": 1 << 20, "rbd": 1 << 20}.get(kind, 1)
             # The archive has of an EFI disk what QEMU maps.
-            size = 540672 if drive.name == "efidisk0" else drive.size
+            size = guest_config.efi_seen(config) if drive.name == "efidisk0" else drive.size
             size = -(-size // grain) * grain
             name = f"vm-{vmid}-disk-{number}"
             volid = f"{storage}:{vmid}/{name}.raw" if grain == 1 else f"{storage}:{name}"
             self.volumes[volid] = size
-            made[drive.name] = f"{volid},size={size >> 10}K"
+            others = [f"{k}={v}" for k, v in drive.options.items() if k not in ("", "file", "size", "format")]
+            made[drive.name] = ",".join([volid, *others, f"size={size >> 10}K"])
         return made
 
     def _tasks(self, rest: list[str], values: dict[str, Any]) -> Answer:

@@ -80,3 +80,13 @@ def test_and_before_the_window_what_was_put_in_since(prepared: Any, way: str, si
         assert [line for line in found if "ide0 is" in line] == found
         assert bool(found) is (number == side), found
         del prepared[number].guests[100]["ide0"]
+
+
+def test_a_hook_script_runs_at_the_closed_side_too_and_that_is_told(nodes: Any) -> None:
+    *_, source, target = nodes
+    for node in nodes[:2]:
+        node.contents["local:snippets/start.pl"] = {"size": 1}
+    nodes[0].guests[100]["hookscript"] = "local:snippets/start.pl"
+    found = audit.audit(source, target, *observed.look_at_both(source, target))
+    assert found["refusals"] == []
+    assert [note for note in found["notes"] if "local:snippets/start.pl" in note and "proof boot" in note]

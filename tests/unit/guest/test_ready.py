@@ -9,7 +9,7 @@ import yaml
 
 from bascule.guard.state import Epoch
 from bascule.guard.todo import NOTHING, Todo
-from bascule.guest import decisions, observed, prepare, ready, transitions
+from bascule.guest import audit, decisions, observed, prepare, ready, transitions
 from bascule.guest.errors import ProxmoxError
 
 from .schema import ROOT
@@ -164,3 +164,21 @@ def test_what_the_message_about_a_lost_capture_names_exists_and_is_asked_before_
     given += [task["bascule_guest"] for task in _role("tasks/switch_open.yml") if "bascule_guest" in task]
     for arguments in given:
         assert "captured.onboot | default(proxmox_guest_onboot)" in arguments["onboot"]
+
+
+@pytest.mark.parametrize("side", [0, 1])
+@pytest.mark.parametrize("way", decisions.WAYS)
+def test_what_else_starts_or_copies_the_guest_is_named_at_either_side(prepared: Any, side: int, way: str) -> None:
+    """Somebody may have put it under HA, or have it replicated, since the audit."""
+    machine = ("pve-mtp", "pve-tls")[side]
+    prepared[side].replication = [{"id": "100-0", "guest": 100, "target": "pve2"}]
+    prepared[side].in_ha.add(100)
+    assert [line for line in _refused(prepared, way) if f"the guest 100 at {machine} is managed by Proxmox HA" in line]
+    assert [line for line in _refused(prepared, way) if f"100 at {machine} is replicated by the job 100-0" in line]
+    *_, source, target = prepared
+    found = audit.audit(source, target, *observed.look_at_both(source, target), way, stateless=True)["refusals"]
+    assert [line for line in found if f"100 at {machine} is replicated by the job 100-0" in line]
+    assert [line for line in found if f"the guest 100 at {machine} is managed by Proxmox HA" in line]
+    prepared[side].replication[0]["guest"] = 101
+    prepared[side].in_ha.clear()
+    assert _refused(prepared, way) == []

@@ -124,7 +124,8 @@ def test_a_return_needs_a_storage_that_takes_disks_at_the_source_too(nodes: Any)
 @pytest.mark.parametrize(("kind", "there"), [*((kind, kind) for kind in KINDS), ("lvmthin", "dir"), ("dir", "zfspool")])
 def test_forward_and_back_on_any_storage(nodes: Any, kind: str, there: str) -> None:
     here, other, source, target = nodes
-    _on(nodes, kind, there, efidisk0=f"fast:{'100/vm-100-disk-1.raw' if kind == 'dir' else 'vm-100-disk-1'},size=528K")
+    efi = f"fast:{'100/vm-100-disk-1.raw' if kind == 'dir' else 'vm-100-disk-1'},efitype=4m,size=528K"
+    _on(nodes, kind, there, bios="ovmf", efidisk0=efi)
     here.volumes["fast:vm-100-disk-1"] = 4 << 20
     prepare.adopt(source)
     _carry(source, target, nodes, "state1")
@@ -224,12 +225,12 @@ def test_before_the_window_a_copy_for_changed_blocks_has_to_be_exact(prepared: A
         assert len([line for line in found if line.startswith("disk scsi0")]) == count
 
 
-@pytest.mark.parametrize(("name", "sizes", "length"), [
-    ("scsi0", (100, 120), 100), ("scsi0", (100, 0), 100), ("scsi0", (), 0),
-    ("efidisk0", (4 << 20, 540672), 540672), ("efidisk0", (4 << 20, 4 << 20), 540672), ("efidisk0", (131072,), 131072),
+@pytest.mark.parametrize(("sizes", "seen", "length"), [
+    ((100, 120), 0, 100), ((100, 0), 0, 100), ((), 0, 0), ((4 << 20, 540672), 540672, 540672),
+    ((4 << 20, 4 << 20), 540672, 540672), ((4 << 20, 4 << 20), 131072, 131072), ((131072,), 540672, 131072),
 ])  # fmt: skip
-def test_how_much_of_a_disk_is_compared(name: str, sizes: tuple[int, ...], length: int) -> None:
-    assert disk_kinds.compared_length(name, *sizes) == length
+def test_how_much_of_a_disk_is_compared(sizes: tuple[int, ...], seen: int, length: int) -> None:
+    assert disk_kinds.compared_length(*sizes, seen=seen) == length
 
 
 def test_a_device_is_read_once_more_to_be_archived() -> None:
