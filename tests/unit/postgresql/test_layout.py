@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bascule.errors import BasculeError, CommandFailed
-from bascule.postgresql import layout
+from bascule.postgresql import hba, layout
+from bascule.postgresql.io.cluster import cluster as cluster_module
 from bascule.postgresql.io.cluster import host, settings
 from bascule.postgresql.io.cluster.cluster import Cluster
 from bascule.postgresql.io.cluster.psql import SqlError
@@ -253,6 +255,35 @@ def test_a_unit_of_its_own_starts_at_boot_where_it_is_enabled(files: Files, monk
     assert cluster.set_start("manual")
     assert states == [("pg.service", False)]
     assert not (cluster.config / "start.conf").exists()
+
+
+@pytest.mark.parametrize("how", [Cluster.fence, Cluster.lay_fence])
+def test_a_systemd_that_fails_leaves_the_files_of_the_fence_in_place(
+    files: Files, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, how: Callable[[Cluster], None]
+) -> None:
+    """At boot this is all that keeps the closed side shut."""
+    shut: list[bool] = []
+
+    def fail(unit: str, *, enabled: bool) -> None:
+        raise CommandFailed(expected="success", found="Failed to disable unit")
+
+    def write(cluster: Cluster, path: Path, text: str, mode: int = 0o640) -> bool:
+        return bool(path.write_text(text))
+
+    monkeypatch.setattr(cluster_module, "HOME", tmp_path / "lib")
+    monkeypatch.setattr(units, "is_enabled", lambda unit: True)
+    monkeypatch.setattr(units, "set_enabled", fail)
+    monkeypatch.setattr(Cluster, "write", write)
+    monkeypatch.setattr(Cluster, "firewall", lambda self, *, closed: shut.append(closed))
+    (files.data / "PG_VERSION").write_text("15\n")
+    Path(files.spec.hba_file).write_text("local all all peer\n")
+    cluster = Cluster(files.spec)
+    with pytest.raises(CommandFailed):
+        how(cluster)
+    assert cluster.has_signal()
+    assert not cluster.connects()
+    assert cluster.hba_mode() == hba.CLOSED
+    assert shut == ([True] if how is Cluster.fence else [])
 
 
 def test_debians_own_tools_name_the_clusters_of_a_host(monkeypatch: pytest.MonkeyPatch) -> None:

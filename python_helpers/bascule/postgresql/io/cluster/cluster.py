@@ -336,14 +336,22 @@ class Cluster:
 
         A running primary goes on until it is stopped; a standby that follows goes on following.
         """
-        self.lay_fence()
+        self._lay_files()
         self.reload()
-        self.firewall(closed=True)
+        # Neither of those that can fail keeps the other from being tried.
+        try:
+            self.firewall(closed=True)
+        finally:
+            self.set_start("manual")
 
     def lay_fence(self) -> None:
         """Write what closes the cluster's next start; a server that runs does not hear of it before a reload."""
-        fence_settings.write(self.spec.component, self.spec.side, KIND, self.spec.data, base=HOME)
+        self._lay_files()
+        # Of a unit of its own systemd is told, which can fail: the files that close a start stand by then.
         self.set_start("manual")
+
+    def _lay_files(self) -> None:
+        fence_settings.write(self.spec.component, self.spec.side, KIND, self.spec.data, base=HOME)
         self.write(self.hba, self.hba_text(hba.CLOSED))
         if self.exists() and not self.has_signal():
             self.follow_conf(connect=False)
