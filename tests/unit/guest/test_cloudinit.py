@@ -37,7 +37,7 @@ def test_the_drive_that_the_node_makes_at_each_start_is_no_disk_and_nothing_lent
 )
 def test_a_disk_is_a_disk_whatever_its_storage_is_called(volid: str) -> None:
     assert [drive.volid for drive in config.drives({"scsi1": f"{volid},size=900G"})] == [volid]
-    assert config.left_out({"scsi1": f"{volid},size=900G,backup=0"}) == ["scsi1"]
+    assert list(config.left_out({"scsi1": f"{volid},size=900G,backup=0"})) == ["scsi1"]
 
 
 @pytest.mark.parametrize("volid", ["cloudinit-images:iso/debian.iso", "local:iso/cloudinit.iso"])

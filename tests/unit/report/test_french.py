@@ -58,7 +58,7 @@ def test_doubts(doubt: str, said: str) -> None:
 
 
 def test_the_verdict_on_the_safety_dump_is_shown() -> None:
-    facts = {
+    facts: dict[str, dict[str, Any]] = {
         "db": {"safety_dump": "not_proved", "safety_dump_reason": "no room"},
         "other": {"safety_dump": "proved"},
         "tree": {"files_compared": 3},
