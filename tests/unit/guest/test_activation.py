@@ -11,6 +11,7 @@ import textwrap
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -86,7 +87,7 @@ def test_a_volume_that_was_active_before_stays_so(device: Path, activated: Path)
 
 
 def test_one_that_could_not_be_activated_is_not_taken_for_ours(device: Path, activated: Path) -> None:
-    def refuses(*given: object, **more: object) -> None:
+    def refuses(*given: Any, **more: Any) -> Any:
         raise CommandFailed(expected="perl to end well", found="no such volume group")
 
     with (

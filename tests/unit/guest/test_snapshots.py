@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bascule.guard.state import Epoch, Receipt
+from bascule.guard.state import Epoch, GuardState, Receipt
 from bascule.guest import audit, decisions, drift, observed, prepare, ready, remote, transitions
 from bascule.guest.errors import ProxmoxError
 from bascule.plugin import standing
@@ -57,8 +57,8 @@ def test_a_return_is_told_while_the_guest_still_serves(prepared: Any, way: str) 
 
 
 def test_what_would_stop_a_return_keeps_it_from_beginning() -> None:
-    serves = prepare.GuardState(component="c", side="b")
-    sides = (Side("b", "Toulouse", serves), Side("a", "Montpellier", prepare.GuardState(component="c", side="a")))
+    serves = GuardState(component="c", side="b")
+    sides = (Side("b", "Toulouse", serves), Side("a", "Montpellier", GuardState(component="c", side="a")))
     assert standing.obstacle(standing.Component("c", *sides, False, False, ""), False) == ""
     stopped = standing.Component("c", *sides, False, False, "", ("it has snapshots",))
     assert standing.obstacle(stopped, False) == "c: it has snapshots"
