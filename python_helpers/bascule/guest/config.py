@@ -284,12 +284,23 @@ def guard_line(state: GuardState) -> str:
 
 
 def with_mark(description: Optional[str], mark: str) -> str:
-    """Return the description with the mark of a boot, in the place of an earlier one; the next guard takes it away.
+    """Return the description with the mark of what has written to the disks; the next guard takes it away.
 
     It changes the digest of the config, so that an opening sees that the disks are not those that were compared.
     """
     lines = [line for line in (description or "").splitlines() if not line.startswith(_BOOTED)]
     return "\n".join([*lines, _BOOTED + mark])
+
+
+def is_marked(description: Optional[str]) -> bool:
+    """Say whether the disks were written to since this side's guard was set: by a boot, or by a copy."""
+    return any(line.startswith(_BOOTED) for line in (description or "").splitlines())
+
+
+def archived(text: str) -> set[str]:
+    """Return the disks an archive has, by the config in it (`#qmdump#map:`, PVE::VZDump::QemuServer)."""
+    lines = [line.split(":") for line in text.splitlines() if line.startswith("#qmdump#map:")]
+    return {words[1] for words in lines}
 
 
 def with_guard(description: Optional[str], state: Optional[GuardState]) -> str:

@@ -138,6 +138,15 @@ def back_up(
     return {"changed": changed, "archive": {**facts, "ctime": int(found.get("ctime", 0))}}
 
 
+def keeps_by_archive(guest: Guest, view: View) -> bool:
+    """Say whether an archive has still to be made of what this side's disks hold since its fence."""
+    state = view.guard
+    if state.opened is None or state.receipt is None or guest_config.is_marked(view.config.get("description")):
+        return False
+    by_copy = all(disk_kinds.is_kept_as_copy(disk.volid, disk.path) for disk in view.disks)
+    return not by_copy and not archives(guest, f"fence-{state.receipt.epoch}")
+
+
 def keep_fence(guest: Guest) -> Optional[Result]:
     """Keep what the disks of a side that was open hold since its fence, before they are written or removed.
 
@@ -152,11 +161,48 @@ def keep_fence(guest: Guest) -> Optional[Result]:
     if all(disk_kinds.is_kept_as_copy(disk.volid, disk.path) for disk in disks):
         return None
     mark = f"fence-{state.receipt.epoch}"
-    if archives(guest, mark):
-        # The first is the one: what came later, a restore that was cut short may have written to.
+    there = archives(guest, mark)
+    if guest_config.is_marked(config.get("description")):
+        # What a copy that was cut short has left is not what was there at the fence.
+        guest.report("its disks were written to since its fence: what was kept of it before is all there is")
+        return {"changed": False, "archive": None}
+    if there:
+        # The first is the one.
+        first = min(there, key=lambda row: int(row.get("ctime", 0)))
+        _must_be_whole(guest, config, {"volid": str(first["volid"]), "size": int(first.get("size", 0))})
         return {"changed": False, "archive": None}
     guest.report("its disks as they were at the fence are kept by an archive")
-    return back_up(guest, mark=mark, protected=True)
+    kept = back_up(guest, mark=mark, protected=True)
+    _must_be_whole(guest, config, kept["archive"])
+    return kept
+
+
+def _must_be_whole(guest: Guest, config: Config, archive: Mapping[str, Any]) -> None:
+    """Have the node read the archive, before anything is written where it was made of.
+
+    It reads the archive's head, which tells of every disk in it; the backup's own task tells of the rest.
+    """
+    path = f"nodes/{guest.side.node}/vzdump/extractconfig"
+    wanted = {drive.name for drive in guest_config.drives(config)}
+    try:
+        missing = wanted - guest_config.archived(str(guest.api.get(path, volume=archive["volid"])))
+        found = f"{archive['size']} bytes" + (f", without {', '.join(sorted(missing))}" if missing else "")
+    except ApiRefused as error:
+        missing, found = wanted, f"{error.status} {error.reason}"
+    if missing or not archive["size"]:
+        raise ProxmoxError(
+            expected=f"the archive {archive['volid']} whole, with {', '.join(sorted(wanted))} as at the fence",
+            found=found,
+            state="nothing was written to the disks it was made of",
+            next_command=f"look at the storage, remove that archive (it is protected) at {guest.side.machine}, then "
+            "run the same command again",
+        )
+
+
+def described(description: Optional[str], state: GuardState) -> str:
+    """Return the description of a guest that holds a copy: its disks are not those of the fence this side stands at."""
+    text = guest_config.with_guard(description, state)
+    return guest_config.with_mark(text, "a copy was restored") if state.opened and state.receipt else text
 
 
 def _must_be_archivable(guest: Guest) -> None:
@@ -258,7 +304,7 @@ def restore(
             storage=guest.side.storage,
             force=True if over else None,
             onboot=0,
-            description=guest_config.with_guard(source.get("description"), state),
+            description=described(source.get("description"), state),
             **passive_nets(guest, source, home),
             **addresses(guest, home),
         )

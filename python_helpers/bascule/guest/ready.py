@@ -36,6 +36,7 @@ def ready(source: Guest, target: Guest, left: View, entered: View, way: str) -> 
         refusals += preflight.managed(guest, seen)
         refusals += preflight.connects(seen, guest.side.vmid, way)
         refusals += preflight.protection(seen, guest.side.vmid, way)[0]
+    refusals += _room(source, target, left, entered, way)
     differs: list[str] = []
     if way in (decisions.DELTA, decisions.WARM) and entered.guard.status == guard.CLOSED:
         mapped = {*source.side.overrides, *target.side.overrides}
@@ -49,6 +50,30 @@ def ready(source: Guest, target: Guest, left: View, entered: View, way: str) -> 
         ]
         differs = drift.differences(drift.settings(left.config, mapped), drift.settings(entered.config, mapped), *names)
     return {**result, "asked": True, "refusals": refusals, "differences": differs}
+
+
+def _room(source: Guest, target: Guest, left: View, entered: View, way: str) -> list[str]:
+    """Name storages without room for all archives that the window puts there: its own, and that of the fence."""
+    needs: list[tuple[Guest, int]] = []
+    if way == decisions.ARCHIVE:
+        used = sum(disk.used or disk.size for disk in left.disks)
+        needs += [(source, used), (target, used)]
+    if prepare.keeps_by_archive(target, entered):
+        needs.append((target, sum(disk.used or disk.size for disk in entered.disks)))
+    total: dict[tuple[str, str], int] = {}
+    for guest, needed in needs:
+        place = (guest.side.machine, guest.side.backup_storage or guest.side.storage)
+        total[place] = total.get(place, 0) + needed
+    found: list[str] = []
+    for (machine, storage), needed in total.items():
+        guest = source if machine == source.side.machine else target
+        status = preflight.ask(guest, found, f"nodes/{guest.side.node}/storage/{storage}/status")
+        if status is not None and int(status.get("avail", 0)) < needed:
+            found.append(
+                f"storage '{storage}' at {machine} has {int(status.get('avail', 0))} bytes free; the archives of the "
+                f"window may need {needed}"
+            )
+    return found
 
 
 def stops(source: Guest, target: Guest, way: str) -> list[str]:

@@ -20,7 +20,7 @@ from .decisions import REMOTE
 from .errors import TaskFailed
 from .guest import Config, Guest
 from .lost import Copies, no_copies
-from .prepare import active_task
+from .prepare import active_task, described
 
 Result = dict[str, Any]
 _EMPTY_MEMORY = 16
@@ -114,7 +114,7 @@ def take_back(
 def _cut(config: Config, wanted: GuardState) -> Mapping[str, Any]:
     nets = guest_config.nets(config)
     return {
-        "description": guest_config.with_guard(config.get("description"), wanted),
+        "description": described(config.get("description"), wanted),
         "onboot": 0,
         **{name: guest_config.with_link(net, up=False) for name, net in nets.items()},
     }

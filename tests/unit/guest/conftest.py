@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 
 from bascule.guest import prepare
+from bascule.guest.io import disk_source
 
 from . import fake_node
 from . import schema as official
@@ -42,6 +44,13 @@ def checked() -> Callable[[str, str, Mapping[str, Any]], None]:
 def nodes(checked: Any) -> Any:
     """Two nodes, a running guest at the first."""
     return fake_node.pair(checked)
+
+
+@pytest.fixture(autouse=True)
+def activated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where it stands which volumes were activated to be read."""
+    monkeypatch.setattr(disk_source, "ACTIVATED", tmp_path / "activated")
+    return tmp_path / "activated"
 
 
 @pytest.fixture

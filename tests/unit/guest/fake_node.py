@@ -61,6 +61,8 @@ class FakeNode:
         # Privileges that are granted on the guest itself and nowhere above it: Proxmox deletes them with it.
         self.on_guest: set[str] = set()
         self.in_ha: set[int] = set()
+        # Disks that an archive should have and has not.
+        self.lost: set[str] = set()
         # Snapshots of a guest that its config does not name.
         self.snapshots: dict[int, list[str]] = {}
         self.replication: list[dict[str, Any]] = []
@@ -128,6 +130,12 @@ class FakeNode:
         if rest == ["vzdump", "defaults"]:
             keep = "keep-all=1" if self.keeps is None else f"keep-last={self.keeps}"
             return self._data({"storage": values["storage"], "prune-backups": keep})
+        if rest == ["vzdump", "extractconfig"]:
+            made_of = next(a["_config"] for a in self.archives if a["volid"] == values["volume"])
+            has = [
+                d for d in guest_config.drives(made_of) if d.name not in {*guest_config.left_out(made_of), *self.lost}
+            ]
+            return self._data("".join(f"#qmdump#map:{d.name}:drive-{d.name}:{d.storage}:raw:\n" for d in has))
         if rest[0] == "vzdump":
             return self._vzdump(values)
         if rest == ["status"]:

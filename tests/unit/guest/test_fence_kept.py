@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from bascule.guard.state import Epoch, Receipt
-from bascule.guest import prepare, transitions
+from bascule.guest import decisions, observed, prepare, ready, recover, transitions
 from bascule.guest.errors import ProxmoxError
 
 from .schema import ROOT
@@ -84,3 +84,64 @@ def test_the_proof_boot_keeps_the_files_of_disks_too() -> None:
         task.get("ansible.builtin.include_tasks") or task.get("bascule_guest", {}).get("operation") for task in tasks
     ]
     assert done.index("keep_aside.yml") < done.index("used.yml") < done.index("proof_boot")
+
+
+def test_an_archive_without_all_disks_keeps_nothing_and_nothing_is_written_over(returned: Any) -> None:
+    here, there, source, target = returned
+    transitions.freeze(source, force=False)
+    archive = prepare.back_up(source, mark="state3")["archive"]
+    there.archives = [*there.archives, *here.archives]
+    before = dict(there.guests[100])
+    there.lost.add("scsi0")
+    with pytest.raises(ProxmoxError, match="bytes, without scsi0"):
+        prepare.restore(target, source, archive["volid"], began=True, replace=True)
+    with pytest.raises(ProxmoxError, match="bytes, without scsi0"):
+        prepare.restore(target, source, archive["volid"], began=True, replace=True)
+    there.archives = [row for row in there.archives if row not in _fences(there)]
+    there.lost.clear()
+    there.fail_next.append(("GET", "vzdump/extractconfig", (500, "vma: unable to open archive", None, None)))
+    with pytest.raises(ProxmoxError, match="vma: unable to open archive"):
+        prepare.restore(target, source, archive["volid"], began=True, replace=True)
+    assert there.guests[100] == before
+    assert not [path for method, path, _ in there.written() if (method, path) == ("POST", "nodes/pve-tls/qemu")]
+
+
+@pytest.mark.parametrize("cut_short", [False, True])
+def test_what_a_copy_has_left_is_not_kept_as_the_fence(returned: Any, cut_short: bool) -> None:
+    """The fence was in files, which were kept beside themselves; what was restored since lies on block devices."""
+    _, there, source, target = returned
+    noted = target.guard(target.config()).to_dict()
+    transitions.freeze(source, force=False)
+    there.guests[100]["scsi0"] = "local:100/vm-100-disk-0.raw,size=1G"
+    _carry(source, target, returned, "state3", replace=True)
+    assert _fences(there) == []
+    if cut_short:
+        there.guests[100] = {"scsi0": there.guests[100]["scsi0"], "memory": "512"}
+        recover.take_back(target, source, True, noted)
+    assert target.guard(target.config()).receipt is not None
+    assert (prepare.keep_fence(target) or {})["changed"] is False
+    assert _fences(there) == []
+    _switch(source, target, Epoch(3, "cccc"))
+    _switch(target, source, Epoch(4, "dddd"))
+    assert (prepare.keep_fence(target) or {})["changed"] is True, "it has been open since, and stands at a new fence"
+
+
+def test_room_for_it_is_asked_before_the_window_with_that_for_the_archive_that_comes(returned: Any) -> None:
+    _, there, source, target = returned
+    (disk,) = observed.look(source).disks
+    needed = disk.used or disk.size
+    there.storage = {"avail": 2 * needed - 1}
+
+    def refused(way: str) -> list[str]:
+        found = ready.ready(source, target, *observed.look_at_both(source, target), way)["refusals"]
+        return [line for line in found if "bytes free" in line]
+
+    assert refused(decisions.ARCHIVE) == [
+        f"storage 'local' at pve-tls has {2 * needed - 1} bytes free; the archives of the window may need {2 * needed}"
+    ]
+    assert refused(decisions.WARM) == []
+    there.storage = {"avail": needed - 1}
+    assert refused(decisions.WARM), "the copy is booted, and its fence is kept before"
+    there.storage = {"avail": needed}
+    prepare.keep_fence(target)
+    assert refused(decisions.ARCHIVE) == []

@@ -182,3 +182,16 @@ def test_what_else_starts_or_copies_the_guest_is_named_at_either_side(prepared: 
     prepared[side].replication[0]["guest"] = 101
     prepared[side].in_ha.clear()
     assert _refused(prepared, way) == []
+
+
+@pytest.mark.parametrize("side", [0, 1])
+def test_room_for_the_archive_of_the_window_is_asked_at_either_side(prepared: Any, side: int) -> None:
+    """Prepare's own archive may have eaten the rest."""
+    machine = ("pve-mtp", "pve-tls")[side]
+    used = sum(disk.used or disk.size for disk in observed.look(prepared[2]).disks)
+    prepared[side].storage = {"avail": used - 1}
+    said = f"storage 'local' at {machine} has {used - 1} bytes free; the archives of the window may need {used}"
+    assert _refused(prepared, decisions.ARCHIVE) == [said]
+    assert _refused(prepared, decisions.DELTA) == []
+    prepared[side].storage = {"avail": used}
+    assert _refused(prepared, decisions.ARCHIVE) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -66,7 +67,18 @@ def collect(component: str, wanted: Disks, job_id: str, runner: Runner = run) ->
 
 
 def work(component: str) -> int:
-    """Digest the disks that a job names, and write the digests down when all were read."""
+    """Digest the disks that a job names, and write the digests down when all were read.
+
+    When the unit is stopped, what was opened and activated to be read is closed and deactivated first.
+    """
+    before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    try:
+        return _work(component)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _work(component: str) -> int:
     job = storage.read_json(job_path(component))
     try:
         found = position(job["disks"])

@@ -10,7 +10,9 @@ import contextlib
 import errno
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol
+from urllib.parse import quote
 
 from ...errors import BasculeError, CommandFailed
 from ...system.io.process import Runner, run
@@ -20,6 +22,8 @@ from . import qemu_image
 
 Progress = Callable[[int, int], None]
 _ZEROS = bytes(CHUNK)
+# The volumes that we have activated and not deactivated yet; none outlives a start of the node.
+ACTIVATED = Path("/run/bascule-activated")
 _ACTIVATE = "PVE::Storage::activate_volumes(PVE::Storage::config(), [@ARGV])"
 _DEACTIVATE = "PVE::Storage::deactivate_volumes(PVE::Storage::config(), [@ARGV])"
 
@@ -78,16 +82,23 @@ def quiet(done: int, size: int) -> None:
 def activated(disk: Mapping[str, Any], runner: Runner = run) -> Iterator[None]:
     """Have the disk's device at the node, and leave the volume as it was found.
 
+    What was activated stands in a file until it is deactivated: where that did not happen, as this was killed, the next
+    one to read the volume finds it active, knows by whom, and deactivates it.
+
     Raises:
         BasculeError: Proxmox could not activate the volume, or it has no device then.
     """
     path, volid = str(disk["path"]), str(disk.get("volid", ""))
-    if not path.startswith("/dev/") or os.path.exists(path):
+    ours = ACTIVATED / quote(volid, safe="")
+    if not path.startswith("/dev/") or (os.path.exists(path) and not ours.exists()):
         yield
         return
+    ACTIVATED.mkdir(mode=0o700, parents=True, exist_ok=True)
+    ours.touch()
     try:
         runner(["perl", "-MPVE::Storage", "-e", _ACTIVATE, volid], timeout=120)
     except CommandFailed as error:
+        ours.unlink()
         raise _inactive(path, volid, error.found) from error
     try:
         if not os.path.exists(path):
@@ -96,6 +107,7 @@ def activated(disk: Mapping[str, Any], runner: Runner = run) -> Iterator[None]:
     finally:
         # One that somebody has begun to use meanwhile is not deactivated: the storage refuses.
         runner(["perl", "-MPVE::Storage", "-e", _DEACTIVATE, volid], timeout=120, check=False)
+        ours.unlink(missing_ok=True)
 
 
 def _inactive(path: str, volid: str, found: str) -> BasculeError:
