@@ -28,7 +28,7 @@ import shlex
 import signal
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ansible import constants, context
@@ -39,7 +39,7 @@ from bascule.errors import BasculeError
 from bascule.plugin import outlook
 from bascule.plugin.action import Scope, plain
 from bascule.report import audited
-from bascule.run import window
+from bascule.run import failures, window
 from bascule.run.io import identity
 from bascule.run.io.journal import Journal, read_starts
 from bascule.run.order import VERBS, WINDOWS
@@ -59,6 +59,8 @@ class _Verb:
     phase: str
     verb: str
     failure: str = ""
+    # Of a loop, why each item failed.
+    items: list[dict[str, str]] = field(default_factory=list)
 
 
 class CallbackModule(CallbackBase):
@@ -220,6 +222,7 @@ class CallbackModule(CallbackBase):
         host = result._host.get_name()
         if host in self._active:
             self._active[host].failure = f"{result._task.get_name()}: {message}"
+            self._active[host].items = _items(result._result)
         try:
             self._step(result, outcome, message)
         finally:
@@ -253,7 +256,11 @@ class CallbackModule(CallbackBase):
                     phase=verb.phase,
                     verb=verb.verb,
                     component=host,
-                    data={"result": FAILED, "message": verb.failure or "the verb did not come to its end"},
+                    data={
+                        "result": FAILED,
+                        "message": verb.failure or "the verb did not come to its end",
+                        **({"items": verb.items} if verb.items else {}),
+                    },
                 )
             del self._active[host]
 
@@ -292,5 +299,13 @@ def _is_rescued(task: Any) -> bool:
 
 def _message(result: Any) -> str:
     """Return why a task failed; Ansible has already censored what no_log hides."""
-    text = result.get("msg") or result.get("censored") or "no reason given"
-    return str(plain(text))[:_LONGEST]
+    of_items = [f"{one['item']}: {one['message']}" for one in _items(result)]
+    return ("\n".join(of_items) or str(plain(failures.message(result))) or "no reason given")[:_LONGEST]
+
+
+def _items(result: Any) -> list[dict[str, str]]:
+    """Return why each item of a loop failed; nothing where there was none."""
+    return [
+        {"item": str(plain(label)), "message": str(plain(failures.message(one)) or "no reason given")[:_LONGEST]}
+        for label, one in failures.items(result)
+    ]

@@ -121,6 +121,10 @@ class CallbackModule(Default):
         self._ended(result)
         super().v2_runner_on_ok(result)
 
+    def v2_runner_item_on_ok(self, result: Any) -> None:
+        self._speak(result)
+        super().v2_runner_item_on_ok(result)
+
     def v2_runner_on_failed(self, result: Any, ignore_errors: bool = False) -> None:
         self._keep_in_run(result)
         if not ignore_errors:
@@ -178,8 +182,13 @@ class CallbackModule(Default):
             self._progress.step(host, bool(result.result.get("changed", False)))
             if action == "bascule_gate":
                 self._say(self._progress.gate(host, result.result.get("gate")))
-            if action in SPEAKING:
-                self._say(self._progress.message(host, result.result.get("msg")))
+            # Of a loop each item has spoken already, and Ansible's own words for all of them say nothing.
+            if "results" not in result.result:
+                self._speak(result)
+
+    def _speak(self, result: Any) -> None:
+        if str(result.task.action).rpartition(".")[2] in SPEAKING:
+            self._say(self._progress.message(result.host.get_name(), result.result.get("msg")))
 
     def _say(self, lines: list[tuple[str, str]]) -> None:
         for tone, text in lines:

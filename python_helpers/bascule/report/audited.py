@@ -26,11 +26,13 @@ class Audited:
     result: how the verb ended; nothing where it has not.
     message: why it failed, as Ansible said it.
     found: what it has recorded; None where it came to nothing.
+    items: of a loop that failed, `item` and `message` of each.
     """
 
     result: str
     message: str = ""
     found: Optional[Mapping[str, Any]] = None
+    items: Sequence[Mapping[str, str]] = ()
 
     @property
     def refusals(self) -> list[str]:
@@ -40,9 +42,9 @@ class Audited:
         told = [line for name in _REFUSALS for line in _texts((self.found or {}).get(name))]
         if told:
             return list(dict.fromkeys(told))
-        _, _, after = self.message.partition("found: ")
-        words = (after or self.message).partition("; state now")[0].strip()
-        return [line.removeprefix("- ") for line in words.splitlines()] or ["it did not come to its end"]
+        if self.items:
+            return [f"{one['item']}: {line}" for one in self.items for line in _reasons(one["message"])]
+        return _reasons(self.message) or ["it did not come to its end"]
 
 
 def audited(entries: Iterable[Mapping[str, Any]]) -> dict[str, Audited]:
@@ -61,7 +63,10 @@ def audited(entries: Iterable[Mapping[str, Any]]) -> dict[str, Audited]:
             found[name] = data["found"]
     return {
         name: Audited(
-            str(ends.get(name, {}).get("result", "")), str(ends.get(name, {}).get("message", "")), found.get(name)
+            str(ends.get(name, {}).get("result", "")),
+            str(ends.get(name, {}).get("message", "")),
+            found.get(name),
+            tuple(ends.get(name, {}).get("items", ())),
         )
         for name in begun
     }
@@ -139,6 +144,13 @@ def _listed(head: str, lines: Sequence[str]) -> list[str]:
     cut = [line if len(line) <= _WIDEST else f"{line[: _WIDEST - 1]}…" for line in lines[:_MOST]]
     more = len(lines) - _MOST
     return [head, *cut, *([f"    … and {more} more: runs/latest/facts/COMPONENT.audit.json"] if more > 0 else [])]
+
+
+def _reasons(message: str) -> list[str]:
+    """Return what a message says was found, line by line; all of it where it names nothing so."""
+    _, _, after = message.partition("found: ")
+    words = (after or message).partition("; state now")[0].strip()
+    return [line.removeprefix("- ") for line in words.splitlines()]
 
 
 def _texts(value: Any) -> list[str]:

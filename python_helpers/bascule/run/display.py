@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from . import failures
+
 Line = tuple[str, str]
 
 # The fields of an error, in the order a reader needs them.
@@ -90,17 +92,10 @@ class Progress:
         doing_what = f" in {doing.verb} after {self._clock() - doing.since:.1f} s" if doing is not None else ""
         word = "FAILED" if reached else "NO ANSWER"
         lines: list[Line] = [("bad", f"  {component:<16}{word}{doing_what}: {task}")]
-        fields = [(label, str(result[name]).strip()) for name, label in FIELDS if result.get(name)]
-        if not fields:
-            fields = [("found", str(result.get("msg") or "no message").strip())]
-        for name in ("stderr", "module_stderr"):
-            if result.get(name) and not result.get("expected"):
-                fields.append((name.replace("_", " "), str(result[name]).strip()))
-        for label, text in fields:
-            first, *rest = text.splitlines() or [""]
-            lines.append(("bad", f"      {label + ':':<19}{first}"))
-            lines += [("bad", " " * 25 + line) for line in rest]
-        return lines
+        told = failures.items(result)
+        for item, one in told:
+            lines += [("bad", f"    item {item}"), *_why(one)]
+        return lines if told else [*lines, *_why(result)]
 
     def finished(self, components: int, bad: list[str]) -> list[Line]:
         """The playbook is over."""
@@ -108,3 +103,19 @@ class Progress:
         if bad:
             return [("bad", f"stopped after {took}: {', '.join(bad)}")]
         return [("good", f"done: {components} component{'s' if components != 1 else ''}, {took}")]
+
+
+def _why(result: Mapping[str, Any]) -> list[Line]:
+    """Return why a task failed, or an item of its loop."""
+    fields = [(label, str(result[name]).strip()) for name, label in FIELDS if result.get(name)]
+    if not fields:
+        fields = [("found", failures.message(result) or "no message")]
+    for name in ("stderr", "module_stderr"):
+        if result.get(name) and not result.get("expected"):
+            fields.append((name.replace("_", " "), str(result[name]).strip()))
+    lines: list[Line] = []
+    for label, text in fields:
+        first, *rest = text.splitlines() or [""]
+        lines.append(("bad", f"      {label + ':':<19}{first}"))
+        lines += [("bad", " " * 25 + line) for line in rest]
+    return lines

@@ -62,8 +62,8 @@ class ActionModule(ActionBase):
 """
 
 
-def play(tmp_path: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    (tmp_path / "playbook.yml").write_text(PLAYBOOK)
+def play(tmp_path: Path, playbook: str = PLAYBOOK, **environment: str) -> subprocess.CompletedProcess[str]:
+    (tmp_path / "playbook.yml").write_text(playbook)
     (tmp_path / "ansible.cfg").write_text("[defaults]\n")
     (tmp_path / "action").mkdir(exist_ok=True)
     for name in ("bascule_begin", "bascule_end", "bascule_gate", "speak"):
@@ -127,3 +127,52 @@ def test_it_works_without_a_log(tmp_path: Path) -> None:
     done = play(tmp_path)
     assert done.returncode == 2
     assert "TASK [" not in done.stdout + done.stderr
+
+
+LOOPS = """
+- name: Loops
+  hosts: localhost
+  gather_facts: false
+  tasks:
+    - name: Say something of each
+      ansible.builtin.debug: {msg: "hello {{ item }}"}
+      loop: [one, two]
+    - name: Fail where it does not matter
+      ansible.builtin.fail: {msg: "not {{ item }}"}
+      loop: [quiet]
+      ignore_errors: true
+    - name: Fail and be rescued
+      block:
+        - name: Ask of each
+          ansible.builtin.fail: {msg: "no {{ item }}"}
+          loop: [wine, bread]
+      rescue:
+        - name: Say why
+          ansible.builtin.debug: {msg: "rescued of {{ ansible_failed_result.results | length }}"}
+    - name: Wait for each
+      ansible.builtin.fail: {msg: "no {{ item }}"}
+      loop: [moon]
+      register: asked
+      until: false
+      retries: 1
+      delay: 0
+"""
+
+
+def test_a_loop_hides_nothing(tmp_path: Path) -> None:
+    done = play(tmp_path, playbook=LOOPS)
+    assert done.returncode == 2
+    lines = [line.strip() for line in done.stdout.splitlines()]
+    assert [line for line in lines if line.startswith(("hello", "rescued", "item", "found:"))] == [
+        "hello one",
+        "hello two",
+        "item wine",
+        "found:             no wine",
+        "item bread",
+        "found:             no bread",
+        "rescued of 2",
+        "item moon",
+        "found:             no moon, after 1 attempt",
+    ]
+    for hidden in ("All items completed", "One or more items failed", "not quiet"):
+        assert hidden not in done.stdout

@@ -16,6 +16,11 @@ AUDIT = """
   ansible.builtin.fail:
     msg: "expected: room; found: none; state now: nothing was changed; next safe command: make some"
   when: fail_at | default('') == inventory_hostname
+- name: Fail for some of a loop
+  ansible.builtin.fail:
+    msg: "expected: {{ item }}; found: no {{ item }}; state now: nothing was changed; next safe command: make some"
+  loop: [room, light]
+  when: loop_at | default('') == inventory_hostname
 - name: Record
   bascule_record:
     kind: audit
@@ -69,6 +74,12 @@ def test_one_that_cannot_move_does_not_hide_the_rest(world: World) -> None:
     assert "    - low: nothing was measured, as it ended before" in lines
     command = "  next: mend what is named, then ansible-playbook -i inventory playbooks/10_audit.yml --limit low"
     assert command in lines
+
+
+def test_what_fails_in_a_loop_is_named_with_each_reason(world: World) -> None:
+    rc, output = world.run(playbook=ROOT / "playbooks/10_audit.yml", arguments=("-e", "loop_at=low"))
+    assert rc == 2
+    assert screen(output)[1:4] == ["  low cannot move:", "    - room: no room", "    - light: no light"]
 
 
 def test_a_declaration_that_is_refused_has_its_screen_too(world: World) -> None:

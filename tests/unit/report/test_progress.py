@@ -103,3 +103,53 @@ def test_a_play_without_components_is_an_error_where_there_were_none_before() ->
     assert progress.nobody() == [("bad", "no component matched: look at --limit")]
     progress.begin("accounts_db", "freeze")
     assert progress.nobody() == []
+
+
+LOOPED = {
+    "msg": "One or more items failed",
+    "results": [
+        {"item": "a", "changed": True},
+        {
+            "item": {"name": "b"},
+            "_ansible_item_label": "b",
+            "failed": True,
+            "msg": "long",
+            "expected": "room",
+            "found": "none",
+            "state": "nothing was changed",
+            "next_command": "make some",
+        },
+        {"ansible_loop_var": "disk", "disk": "c", "failed": True, "msg": "boom", "stderr": "why"},
+        {"item": "d", "unreachable": True, "msg": "no route"},
+        {"item": "e", "failed": True, "censored": "the output has been hidden"},
+        {"item": "f", "skipped": True},
+    ],
+}
+
+
+def test_a_failure_in_a_loop_is_told_of_each_item() -> None:
+    lines = Progress(Clock()).failed("names", "Ask", LOOPED)
+    assert [text for _, text in lines] == [
+        "  names           FAILED: Ask",
+        "    item b",
+        "      expected:          room",
+        "      found:             none",
+        "      state now:         nothing was changed",
+        "      next safe command: make some",
+        "    item c",
+        "      found:             boom",
+        "      stderr:            why",
+        "    item d",
+        "      found:             no route",
+        "    item e",
+        "      found:             the output has been hidden",
+    ]
+
+
+def test_a_wait_that_ran_out_says_so() -> None:
+    lines = Progress(Clock()).failed("names", "Ask", {"failed": True, "attempts": 3})
+    assert [text for _, text in lines][1:] == [
+        "      found:             what the task waits for had not come after 3 attempts"
+    ]
+    lines = Progress(Clock()).failed("names", "Ask", {"failed": True, "attempts": 3, "msg": "busy"})
+    assert [text for _, text in lines][1:] == ["      found:             busy, after 3 attempts"]
