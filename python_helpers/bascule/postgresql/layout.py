@@ -21,6 +21,8 @@ PROPERTIES = ("LoadState", "Restart", "UnitFileState")
 _CAN_BE_ENABLED = ("enabled", "enabled-runtime", "disabled")
 # After a clean stop too; one after a crash is the owner's matter.
 _RESTARTS = ("always", "on-success")
+# As long as a unit is in one of these, a stop of it reaches the server.
+_STOPPED_BY_SYSTEMD = ("active", "activating", "reloading", "deactivating")
 # A server that somebody has started from a session is in that session's service.
 _SESSIONS = ("ssh.service", "sshd.service", "cron.service", "user@")
 
@@ -66,6 +68,38 @@ def way_out(name: str, value: str, side: str) -> str:
     if name == "data_directory":
         return f"set postgresql_replication_data_directories for {side}"
     return f"set {VARIABLE} for {side}: {{{name}: {value}}}"
+
+
+def beside_debian(spec: Spec, same: Callable[[str, str], bool]) -> list[str]:
+    """Name a file beside which Debian's unit does not look for start.conf and conf.d; `same` compares two paths."""
+    if not spec.starts_by_start_conf:
+        return []
+    instance = spec.unit.partition("@")[2].removesuffix(".service")
+    directory = "/etc/postgresql/" + instance.replace("-", "/", 1)
+    if same(spec.config, directory) and spec.config_file.endswith("/postgresql.conf"):
+        return []
+    return [
+        f"config_file is declared as {spec.config_file}, but {spec.unit} reads {directory}/postgresql.conf, and "
+        f"start.conf and conf.d beside that: {way_out('config_file', f'{directory}/postgresql.conf', spec.side)} (a "
+        "link there may lead to the file), or declare a unit of its own"
+    ]
+
+
+def by_hand(spec: Spec, ran: Mapping[str, str], active: str) -> list[str]:
+    """Name a server that its unit would not stop.
+
+    `ran` is what its process says, empty where no process was found; `active` is systemd's ActiveState of the unit.
+    """
+    if not ran:
+        return []
+    how = f"stop it as it was started, then systemctl start {spec.unit}"
+    if "unit" not in ran:
+        return [f"the server runs in no unit of systemd (it was started by hand): {spec.unit} would not stop it; {how}"]
+    if ran["unit"] == spec.unit and active not in _STOPPED_BY_SYSTEMD:
+        return [
+            f"the server runs while {spec.unit} is {active or 'unknown'} to systemd, which would not stop it; {how}"
+        ]
+    return []
 
 
 def inside_data(spec: Spec) -> list[str]:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
+from .manager_programs import of_configuration, of_script
+
 # Whose only purpose is to decide that, by how their units are called: patroni@15-main, repmgr-15, repmgrd.
 _DECIDES = {
     "patroni": r"patroni(@.*)?",
@@ -18,7 +20,6 @@ _DECIDES = {
 }
 # By which a keepalived speaks to its like; what it moves is elsewhere.
 _OWN_ADDRESS = re.compile(r"\b(?:unicast|mcast)_src_ip\s+\S+")
-_SYSTEM = ("/bin/", "/sbin/", "/usr/bin/", "/usr/sbin/")
 # Who moves whatever it is told to.
 WATCHES = {"keepalived": "keepalived", "pacemaker": "pacemaker"}
 _DATABASE = r"postgres\w*|pgsql|\bpsql|\bpg_|pgbouncer|patroni|repmgr"
@@ -43,11 +44,9 @@ def watching(units: Sequence[str]) -> list[str]:
 def why(name: str, texts: Mapping[str, str | None], addresses: Sequence[str], ports: Sequence[int]) -> str:
     """Return what makes a watcher one that decides about the database, or an empty text.
 
-    `texts` are its files and the programs they name, by path; None where one could not be read.
+    `texts` are its files and the programs they name, by path; None where one could not be read, or where what a
+    key says in words could not be followed.
     """
-    unread = [path for path, text in texts.items() if text is None]
-    if unread or not texts:
-        return f"{name} (what it watches is not known: {', '.join(unread) or 'no configuration was found'})"
     words = [
         _DATABASE,
         *(rf"\b{port}\b" for port in ports),
@@ -58,17 +57,19 @@ def why(name: str, texts: Mapping[str, str | None], addresses: Sequence[str], po
         for number, line in enumerate((text or "").splitlines(), 1):
             if found := pattern.search(_OWN_ADDRESS.sub("", _code(line) if path.endswith(".conf") else _spoken(line))):
                 return f"{name} ({path}:{number} names {found.group()})"
+    unread = [path for path, text in texts.items() if text is None]
+    if unread or not texts:
+        return (
+            f"{name} (what it watches is not known: {', '.join(unread) or 'no configuration was found'}; have it run "
+            "only shell scripts that are read whole and call nothing but what looks, or stop it)"
+        )
     return ""
 
 
-def programs(text: str) -> list[str]:
-    """Return the programs that a configuration of keepalived runs, by path; none of the distribution's own."""
-    found = []
-    for line in text.splitlines():
-        match = re.match(r".*?\b(?:script|notify\w*)\s+(.*)", _code(line))
-        words = re.split(r"[\s\"']+", match.group(1)) if match else []
-        found += [word for word in words if word.startswith("/") and not word.startswith(_SYSTEM)]
-    return found
+def followed(path: str, text: str, *, script: bool) -> tuple[list[str], list[str]]:
+    """Return the programs that a configuration or a script runs, by path, and what of it cannot be followed."""
+    found = of_script(text) if script else of_configuration("\n".join(_code(line) for line in text.splitlines()))
+    return found.paths, [f"{path}: {what}" for what in found.lost]
 
 
 def includes(text: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -128,6 +129,46 @@ def test_configuration_inside_the_data_is_refused() -> None:
     assert [text.split()[0] for text in found] == ["config_file", "hba_file"]
     assert "a copy of db-tls's would take its place" in found[0]
     assert layout.inside_data(make_spec(data_directory="/srv/pg", layout={"config_file": "/srv/pg.conf"})) == []
+
+
+def test_beside_debians_unit_only_the_directory_that_it_reads_is_taken(files: Files) -> None:
+    """Start.conf and conf.d beside the target of a link would be read by nobody."""
+    place = "/etc/postgresql/15/main/postgresql.conf"
+    linked = dataclasses.replace(files.spec, layout={"config_file": files.spec.config_file})
+    (found,) = [text for text in settings.unread(linked) if text.startswith("config_file is")]
+    assert f"postgresql@15-main.service reads {place}" in found
+    assert f"set postgresql_replication_layouts for db-mtp: {{config_file: {place}}}" in found
+    assert layout.beside_debian(make_spec(layout={"config_file": "/etc/postgresql/15/main/x.conf"}), same)
+    assert layout.beside_debian(make_spec(layout={"unit": "postgresql@15-a-b.service"}), same)
+    for right in ({}, {"config_file": place}, OWN):
+        assert layout.beside_debian(make_spec(layout=right), same) == []
+    # The whole directory may be a link.
+    assert layout.beside_debian(linked, lambda one, other: True) == []
+
+
+@pytest.mark.parametrize(
+    ("cgroup", "active", "said"),
+    [
+        ("0::/user.slice/user-0.slice/session-3.scope\n", "inactive", "in no unit of systemd"),
+        ("0::/user.slice/user-0.slice/session-3.scope\n", "active", "in no unit of systemd"),
+        ("0::/\n", "active", "in no unit of systemd"),
+        ("0::/system.slice/pg.service\n", "inactive", "while pg.service is inactive"),
+        ("0::/system.slice/pg.service\n", "active", ""),
+    ],
+)
+def test_a_server_that_its_unit_would_not_stop_is_named(
+    files: Files, monkeypatch: pytest.MonkeyPatch, cgroup: str, active: str, said: str
+) -> None:
+    files.unit["ActiveState"] = active
+    ran = layout.of_process(cgroup, f"{files.spec.programs}/postgres")
+    monkeypatch.setattr(host, "process", lambda data: ran)
+    places = {name: value for name, value in layout.declared(files.spec).items() if name in layout.COMPARED}
+    monkeypatch.setattr(settings, "Session", OnThePort(places))
+    if not said:
+        settings.require_places(files.spec)
+        return
+    with pytest.raises(BasculeError, match=f"{said}.*systemctl start pg.service.*nothing was changed"):
+        settings.require_places(files.spec)
 
 
 def test_where_there_is_no_cluster_the_command_that_makes_one_is_named() -> None:

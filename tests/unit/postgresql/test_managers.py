@@ -76,16 +76,103 @@ def test_what_its_script_does_counts_and_what_cannot_be_read_is_not_believed() -
     assert why(FRONT, check="# psql is not asked\ncurl -fs http://127.0.0.1/\n") == ""
     assert "/check" in why(FRONT, check=None)
     assert "not known" in why(None)
-    assert managers.why("pacemaker", {}, [], []) == (
-        "pacemaker (what it watches is not known: no configuration was found)"
+    assert managers.why("pacemaker", {}, [], []).startswith(
+        "pacemaker (what it watches is not known: no configuration was found; "
     )
 
 
-def test_the_programs_and_files_of_a_configuration_are_found() -> None:
-    text = 'script "/opt/a b"\n notify_master /opt/c\n# script /opt/d\nnotify "/opt/e x" root\n'
-    assert managers.programs(text) == ["/opt/a", "/opt/c", "/opt/e"]
-    assert managers.programs('x { script "/usr/bin/python3 /opt/check.py --url http://127.0.0.1/" }') == [
-        "/opt/check.py"
-    ]
-    assert managers.programs("script_user /usr/bin/x\n") == []
+def test_the_files_that_a_configuration_includes_are_found() -> None:
     assert managers.includes("include conf.d/*.conf\n!include no\ninclude_dir x\n") == ["conf.d/*.conf"]
+
+
+@pytest.mark.parametrize(
+    ("text", "paths"),
+    [
+        (
+            'script "/opt/a b"\n notify_master /opt/c\n# script /opt/d\nnotify "/opt/e x" root\n',
+            ["/opt/a", "/opt/c", "/opt/e"],
+        ),
+        ("vrrp_notify_fifo_script /etc/x/run\nvrrp_notify_fifo /run/x\n", ["/etc/x/run", "/run/x"]),
+        ('notify_master {\n  /opt/a master\n}\nnotify_fault {\n "/opt/b x"\n root\n}\n', ["/opt/a", "/opt/b"]),
+        ("MISC_CHECK {\n misc_path /opt/m\n}\nquorum_up /opt/q\n", ["/opt/m", "/opt/q"]),
+        ("script_user root\ntrack_script { chk }\nnotify_priority_changes on\nvrrp_script chk { weight 1 }\n", []),
+        # What a program that only looks is given is no program.
+        ('script "/usr/bin/test ! -e /run/away"\nscript "cat /run/flag"', []),
+        ("script \"/bin/sh -c 'test ! -e /run/`hostname`.flag'\"\n", []),
+        ('script "/usr/bin/curl -fs http://127.0.0.1/"\nscript "killall -0 haproxy"', []),
+        ('script "/usr/bin/systemctl -q is-active nginx"', []),
+        ('script "/bin/bash /opt/x y"', ["/opt/x"]),
+    ],
+)
+def test_the_programs_of_a_configuration_are_followed(text: str, paths: list[str]) -> None:
+    assert managers.followed(CONF, text, script=False) == (paths, [])
+
+
+@pytest.mark.parametrize(
+    ("text", "lost"),
+    [
+        ("notify_master run.sh\n", "run.sh"),
+        ("notify_master ./run\n", "./run"),
+        ("notify_master $DIR/run\n", "$DIR/run"),
+        ("$DIR=/opt\n", "definitions"),
+        ("notify_master {\n}\n", "notify_master"),
+        ("script \"/bin/sh -c '$RUN'\"", "$RUN"),
+        ('script "/usr/bin/systemctl start standby-to-main"', "systemctl start"),
+        ('script "curl -XPOST http://198.18.9.9/promote"', "curl -XPOST"),
+        ('script "killall haproxy"', "killall"),
+    ],
+)
+def test_what_of_a_configuration_cannot_be_followed_is_named(text: str, lost: str) -> None:
+    _, (found,) = managers.followed(CONF, text, script=False)
+    assert found.startswith(f"{CONF}: ")
+    assert lost in found
+
+
+@pytest.mark.parametrize(
+    ("text", "paths"),
+    [
+        ("# a comment, don't\nexec /opt/failover/run master\n", ["/opt/failover/run"]),
+        ("if ! curl -fs http://127.0.0.1/ >/dev/null 2>&1; then exit 1; fi\n", []),
+        ('case "$3" in\n  MASTER) logger "now master" ;;\n  *) /opt/other ;;\nesac\n', ["/opt/other"]),
+        ("test -x /opt/a && /opt/a || /opt/b\nfor x in /opt/c; do echo $x; done\n", ["/opt/a", "/opt/b"]),
+        ("A=$(cat /run/x)\nB=`/opt/d`\nPATH=/usr/bin:/bin:$PATH\n. /opt/e\n", ["/opt/d", "/opt/e"]),
+        ("echo a \\\n  /opt/no\n", []),
+        ("(/opt/a; true)\n", ["/opt/a"]),
+    ],
+)
+def test_a_shell_script_is_followed(text: str, paths: list[str]) -> None:
+    assert managers.followed("/x", f"#!/bin/sh\n{text}", script=True) == (paths, [])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "promote-db now",
+        "./promote",
+        "$RUN now",
+        "`cat /run/x` now",
+        "eval x",
+        "cat <<X\nX",
+        "echo now > /run/promote",
+        "PATH=/opt/x:$PATH",
+        "env x",
+        "echo 'a",
+        "(\npromote )",
+        "X=$(\npromote )",
+        "X=`\npromote`",
+        "promote ')'",
+        "systemctl start x",
+        "find / -exec x",
+        "echo $'a\\'; promote #'",
+        "cat <(promote)",
+    ],
+)
+def test_a_shell_script_that_does_more_than_look_is_not_followed(text: str) -> None:
+    paths, lost = managers.followed("/x", f"#!/bin/sh\n{text}\n", script=True)
+    assert not paths
+    assert lost
+
+
+@pytest.mark.parametrize("text", ["#!/usr/bin/python3\n", "", "\x7fELF", "#!/usr/bin/env -S sh\n"])
+def test_a_program_in_another_language_is_not_followed(text: str) -> None:
+    assert managers.followed("/x", text, script=True) == ([], ["/x: no shell script"])

@@ -33,10 +33,10 @@ def spec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Spec:
     (tmp_path / "data").mkdir()
     (config / "postgresql.conf").write_text("include_dir = 'conf.d'\n")
     monkeypatch.setattr(host, "missing", lambda spec: [])
-    monkeypatch.setattr(units, "shown", lambda unit, *_: {"LoadState": "loaded"})
+    monkeypatch.setattr(units, "shown", lambda unit, *_: {"LoadState": "loaded", "UnitFileState": "enabled"})
     for module in (before, prepare):
         monkeypatch.setattr(module, "HOME", tmp_path / "lib")
-    layout = {"config_file": str(config / "postgresql.conf")}
+    layout = {"config_file": str(config / "postgresql.conf"), "unit": "pg.service"}
     return make_spec(data_directory=str(tmp_path / "data"), layout=layout)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -117,7 +118,78 @@ def test_a_host_with_a_keepalived_for_something_else_is_free(running: list[str],
     check.write_text("#!/bin/sh\nexec pg_isready\n")
     assert host.managers(spec) == [f"keepalived ({check}:2 names pg_)"]
     check.unlink()
-    assert host.managers(spec) == [f"keepalived (what it watches is not known: {check})"]
+    (found,) = host.managers(spec)
+    assert found.startswith(f"keepalived (what it watches is not known: {check}; have it run only shell scripts")
+
+
+def test_a_pipe_for_notifications_is_never_opened(running: list[str], tmp_path: Path) -> None:
+    """Whoever opens it takes what is meant for its reader, and waits for ever."""
+    running.append("keepalived.service")
+    pipe = tmp_path / "notify"
+    os.mkfifo(pipe)
+    (tmp_path / "keepalived.conf").write_text(f"vrrp_notify_fifo {pipe}\n")
+    # A writer that goes on while nobody reads is refused at once: nobody came to read.
+    (found,) = host.managers(make_spec())
+    assert f"not known: {pipe};" in found
+    with pytest.raises(OSError, match="No such device"):
+        os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
+
+
+def test_only_a_regular_file_of_some_size_is_read(
+    running: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running.append("pacemaker.service")
+    for text in (b"<x/>" * 30, b"\xff\xfe"):
+        monkeypatch.setattr(host, "_LARGEST", 100)
+        (tmp_path / "cib.xml").write_bytes(text)
+        assert "not known" in host.managers(make_spec())[0]
+    (tmp_path / "cib.xml").unlink()
+    (tmp_path / "cib.xml").mkdir()
+    assert "not known" in host.managers(make_spec())[0]
+    (tmp_path / "cib.xml").rmdir()
+    (tmp_path / "cib.xml").symlink_to("/dev/zero")
+    assert "not known" in host.managers(make_spec())[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("vrrp_notify_fifo_script {path}/run\n", "{path}/really"),
+        ("vrrp_instance a {{\n notify_master {{\n  {path}/run master\n }}\n}}\n", "{path}/really"),
+        ("notify_master scripts/promote\n", "scripts/promote"),
+        ("notify_master {path}/missing\n", "{path}/missing"),
+        ("notify_master /usr/sbin/promote-db\n", "/usr/sbin/promote-db"),
+        ("include */*.conf\n", "{path}/really"),
+        ("include deep.conf\n", "deep.conf (included too deep)"),
+        ("script {path}/other\n", "{path}/other: no shell script"),
+    ],
+)
+def test_a_keepalived_that_cannot_be_followed_is_refused_by_name(
+    running: list[str], tmp_path: Path, text: str, named: str
+) -> None:
+    running.append("keepalived.service")
+    (tmp_path / "run").write_text(f"#!/bin/sh\nexec {tmp_path}/really master\n")
+    (tmp_path / "other").write_text("#!/usr/bin/python3\n")
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d/x.conf").write_text(f"notify {tmp_path}/run\n")
+    for number, further in enumerate(["1.conf", "2.conf", "3.conf", "deep2.conf", "5.conf"]):
+        name = ["deep.conf", "1.conf", "2.conf", "3.conf", "deep2.conf"][number]
+        (tmp_path / name).write_text(f"include {further}\n")
+    (tmp_path / "5.conf").touch()
+    (tmp_path / "keepalived.conf").write_text(text.format(path=tmp_path))
+    (found,) = host.managers(make_spec())
+    assert "not known" in found
+    assert named.format(path=tmp_path).replace("deep.conf (", "conf (") in found
+    # Read whole, it passes.
+    (tmp_path / "really").write_text("#!/bin/sh\nlogger now master\n")
+    assert (host.managers(make_spec()) == []) is named.endswith("really")
+
+
+def test_a_script_that_calls_itself_is_read_once(running: list[str], tmp_path: Path) -> None:
+    running.append("keepalived.service")
+    (tmp_path / "run").write_text(f"#!/bin/sh\n{tmp_path}/run again\n")
+    (tmp_path / "keepalived.conf").write_text(f"notify {tmp_path}/run\n")
+    assert host.managers(make_spec()) == []
 
 
 def test_a_pacemaker_is_asked_for_its_resources(running: list[str], tmp_path: Path) -> None:

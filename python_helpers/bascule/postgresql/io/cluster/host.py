@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import shutil
+import stat
 from pathlib import Path
 
 from ....errors import CommandFailed
@@ -16,6 +18,8 @@ from ...spec import Spec
 
 KEEPALIVED = Path("/etc/keepalived/keepalived.conf")
 PACEMAKER = Path("/var/lib/pacemaker/cib/cib.xml")
+# Bytes; more is no configuration and no script that anybody wrote.
+_LARGEST = 4 * 1024 * 1024
 _OS_RELEASE = "/etc/os-release"
 
 
@@ -78,17 +82,39 @@ def _keepalived(main: Path, deepest: int = 4) -> dict[str, str | None]:
     if text is None:
         return found
     for pattern in rule.includes(text):
-        place = main.parent / pattern
-        for path in sorted(place.parent.glob(place.name)):
-            if deepest and str(path) not in found:
-                found.update(_keepalived(path, deepest - 1))
-    found.update({path: _text(Path(path)) for path in rule.programs(text)})
+        for path in sorted(glob.glob(str(main.parent / pattern))):
+            if not deepest:
+                found[f"{path} (included too deep)"] = None
+            elif path not in found:
+                found.update(_keepalived(Path(path), deepest - 1))
+    _follow(str(main), text, found, script=False)
     return found
 
 
+def _follow(path: str, text: str, found: dict[str, str | None], *, script: bool) -> None:
+    """Add the programs that a file runs, and those that they run; what cannot be followed stands there without text."""
+    paths, lost = rule.followed(path, text, script=script)
+    found.update(dict.fromkeys(lost))
+    for one in paths:
+        if one not in found:
+            found[one] = read = _text(Path(one))
+            if read is not None:
+                _follow(one, read, found, script=True)
+
+
 def _text(path: Path) -> str | None:
-    """Return the text of a file; None where there is none, or where it cannot be read."""
+    """Return the text of a regular file; None where there is none, or where it cannot be read whole.
+
+    A pipe is never opened: whoever reads from one takes what is meant for somebody else.
+    """
     try:
-        return storage.read_text(path)
-    except (OSError, UnicodeDecodeError):
+        real = os.path.realpath(path)
+        if not stat.S_ISREG(os.lstat(real).st_mode):
+            return None
+        with os.fdopen(os.open(real, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                return None
+            data = file.read(_LARGEST + 1)
+        return data.decode() if len(data) <= _LARGEST else None
+    except (OSError, ValueError):
         return None

@@ -77,7 +77,7 @@ def unread(spec: Spec) -> list[str]:
     main = Path(spec.config_file)
     if not main.is_file():
         return [layout.no_cluster(spec, host.clusters())]
-    found = [*layout.inside_data(spec), *_versions(spec)]
+    found = [*layout.inside_data(spec), *layout.beside_debian(spec, host.same_place), *_versions(spec)]
     found += layout.unit_findings(spec, units.shown(spec.unit, *layout.PROPERTIES))
     directory = Path(spec.config) / "conf.d"
     if os.path.realpath(directory) not in {os.path.realpath(one) for one in _directories(main, 0)}:
@@ -100,11 +100,13 @@ def unread(spec: Spec) -> list[str]:
 def unread_by_server(session: Session, spec: Spec) -> list[str]:
     """Name what the server that runs on this port goes by in place of what Bascule writes."""
     said = says(session)
-    compared = {
-        **{name: said.get(name, "") for name in layout.COMPARED},
-        **host.process(said.get("data_directory", "")),
-    }
-    return layout.differences(spec, compared, f"the server on port {spec.port}", host.same_place)
+    ran = host.process(said.get("data_directory", ""))
+    compared = {**{name: said.get(name, "") for name in layout.COMPARED}, **ran}
+    active = units.shown(spec.unit, "ActiveState").get("ActiveState", "") if ran else ""
+    return [
+        *layout.differences(spec, compared, f"the server on port {spec.port}", host.same_place),
+        *layout.by_hand(spec, ran, active),
+    ]
 
 
 def says(session: Session) -> dict[str, str]:
