@@ -12,6 +12,7 @@ description:
   - Says what takes part and what C(--limit) leaves out, what the decision gives up (C(component_go_note) of each
     component that has one) and, where users will wait, the forecast of that. Asks for the name of the site after it.
   - Compares what was typed with the name of the site that the direction leads to (C(plan_sites)), and journals it all.
+  - The name comes with C(-e confirm=), or is asked for at the terminal. One in the inventory is nobody's answer.
   - With C(--check) nobody is asked.
 options:
   phase:
@@ -23,11 +24,6 @@ options:
     type: str
     required: true
     choices: [forward, back, away]
-  confirm:
-    description:
-      - The name of the site, exactly as the plan has it. Where it is empty, it is asked for at the terminal.
-    type: str
-    default: ""
 author:
   - The Bascule authors
 """
@@ -37,7 +33,6 @@ EXAMPLES = r"""
   bascule_go:
     phase: cutover
     direction: forward
-    confirm: "{{ confirm | default('') }}"
 """
 
 RETURN = r"""
@@ -61,7 +56,6 @@ from ansible.utils.display import Display
 from bascule.plugin import outlook
 from bascule.plugin.action import ControllerAction, Scope
 from bascule.plugin.preflight import must_be_right
-from bascule.report import forecast
 from bascule.run import context
 from bascule.run.approval import confirm, destination, given_up, preview
 from bascule.run.io.journal import Journal
@@ -79,7 +73,6 @@ class ActionModule(ControllerAction):
     ARGUMENTS: ClassVar[dict[str, Any]] = {
         "phase": {"type": "str", "required": True},
         "direction": {"type": "str", "required": True, "choices": [*DIRECTIONS, AWAY]},
-        "confirm": {"type": "str", "default": ""},
     }
 
     def act(self, args: dict[str, Any], scope: Scope) -> dict[str, Any]:
@@ -93,13 +86,12 @@ class ActionModule(ControllerAction):
         site = destination(plan, direction)
         lines = preview(args["phase"], site, scope.in_play, left_out, notes, self.check_mode)
         if args["phase"] in WINDOWS:
-            entries = journal.read().entries
-            found = outlook.outlook(scope, self._loader, entries, scope.in_play)
-            lines += forecast.lines(found, outlook.limit(scope), forecast.last_window(entries))
+            lines += outlook.lines(scope, self._loader, journal, scope.in_play)
         for line in lines:
             display.display(f"  {line}")
-        if args["confirm"] or not self.check_mode:
-            confirm(plan, direction, args["phase"], args["confirm"] or _asked())
+        typed = self.typed("confirm")
+        if typed or not self.check_mode:
+            confirm(plan, direction, args["phase"], typed or _asked())
         lost = {}
         if args["phase"] == "site_lost":
             hosts = {

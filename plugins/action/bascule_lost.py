@@ -9,19 +9,9 @@ short_description: Take a person's word that a site is lost
 description:
   - Stands first in C(site_lost). Runs on the controller and connects to nothing.
   - Nothing opens by it alone. It says who answers for what, and which direction leads away from the lost site.
-options:
-  site:
-    description: Name of the site that is lost. Case does not matter.
-    type: str
-    required: true
-  by:
-    description: Name of the person who decides.
-    type: str
-    required: true
-  fenced:
-    description: How it was made sure that nothing at the lost site accepts writes, now and when it comes back.
-    type: str
-    required: true
+  - What a person has to say comes with C(-e) and from nowhere else. C(site) is the name of the site that is lost, where
+    case does not matter; C(by) is the name of who decides; C(fenced) says how it was made sure that nothing at the lost
+    site accepts writes, now and when it comes back.
 author:
   - The Bascule authors
 """
@@ -29,9 +19,6 @@ author:
 EXAMPLES = r"""
 - name: Take the word of a person
   bascule_lost:
-    site: "{{ site | default('') }}"
-    by: "{{ by | default('') }}"
-    fenced: "{{ fenced | default('') }}"
 """
 
 RETURN = r"""
@@ -41,7 +28,7 @@ ansible_facts:
   type: dict
 """
 
-from typing import Any, ClassVar
+from typing import Any
 
 from bascule.plugin.action import ControllerAction, Scope
 from bascule.run.approval import give_up
@@ -50,9 +37,11 @@ from bascule.run.approval import give_up
 class ActionModule(ControllerAction):
     """See DOCUMENTATION."""
 
-    ARGUMENTS: ClassVar[dict[str, Any]] = {name: {"type": "str", "required": True} for name in ("site", "by", "fenced")}
-
     def act(self, args: dict[str, Any], scope: Scope) -> dict[str, Any]:
         """Check and keep the word."""
         plan = {name: scope.get(name) for name in ("plan_sites", "plan_source_site", "plan_target_site")}
-        return {"ansible_facts": {"bascule_given_up": give_up(plan, args["site"], args["by"], args["fenced"])}}
+        return {
+            "ansible_facts": {
+                "bascule_given_up": give_up(plan, self.typed("site"), self.typed("by"), self.typed("fenced"))
+            }
+        }

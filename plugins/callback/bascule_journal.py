@@ -159,12 +159,17 @@ class CallbackModule(CallbackBase):
     def _say_audit(self, journal: Journal) -> None:
         """Say what an audit has come to, if this process had one."""
         try:
-            seen = audited.audited(journal.own())
-            if not seen or self._seen is None:
+            seen = audited.audited(own := journal.own())
+            # What came after the audit has a next command of its own.
+            if not seen or any(entry["phase"] not in ("", audited.PHASE) for entry in own) or self._seen is None:
                 return
             scope, loader = self._seen
-            forecast = outlook.outlook(scope, loader, journal.read().entries, scope.components)
-            lines = audited.screen(scope.plan, seen, scope.components, forecast, outlook.limit(scope), _inventories())
+            try:
+                forecast = outlook.outlook(scope, loader, journal.read().entries, scope.components)
+                limit = outlook.limit(scope)
+            except Exception as error:
+                forecast, limit = outlook.unknown(error, scope.components), None
+            lines = audited.screen(scope.plan, seen, scope.components, forecast, limit, _inventories())
         except (AnsibleError, BasculeError, OSError, ValueError) as error:
             self._display.warning(f"The audit's screen could not be made: {error}")
             return

@@ -44,6 +44,11 @@ class ControllerAction(ActionBase):
         """Do the work and return the result."""
         raise AnsibleActionFail(f"{type(self).__module__} has no act()")
 
+    def typed(self, name: str) -> str:
+        """Return what this command was given with -e, or an empty text: no inventory decides in a person's place."""
+        value = plain(load_extra_vars(self._loader).get(name))
+        return "" if value is None else str(value)
+
     @property
     def check_mode(self) -> bool:
         """Whether the playbook runs with --check."""

@@ -7,11 +7,39 @@ from pathlib import Path
 from typing import Any
 
 from ansible import constants
+from ansible.errors import AnsibleError
 
+from ..errors import BasculeError
 from ..report import forecast
-from ..report.forecast import Forecast, Known
+from ..report.forecast import Forecast, Known, Part
+from ..run.io.journal import Journal
 from ..system.io import storage
 from .action import Scope
+
+
+def lines(scope: Scope, loader: Any, journal: Journal, names: Iterable[str]) -> list[str]:
+    """Return what is said of a window before it begins; why, where that is not known.
+
+    It decides nothing, so nothing that is wrong with it keeps a phase from going on.
+    """
+    try:
+        entries = journal.read().entries
+        found = outlook(scope, loader, entries, names)
+        return forecast.lines(found, limit(scope), forecast.last_window(entries))
+    except Exception as error:
+        return [f"forecast of the outage: not known: {why(error)}"]
+
+
+def unknown(error: Exception, names: Iterable[str]) -> Forecast:
+    """Return the forecast where it could not be made."""
+    return Forecast(0.0, {name: Part(None, why(error)) for name in names}, ())
+
+
+def why(error: Exception) -> str:
+    """Return what kept a forecast from being made, as one line."""
+    name = "" if isinstance(error, (AnsibleError, BasculeError)) else f"{type(error).__name__}: "
+    text = error.message if isinstance(error, AnsibleError) else error
+    return " ".join(f"{name}{text}".split())
 
 
 def outlook(scope: Scope, loader: Any, entries: Sequence[Mapping[str, Any]], names: Iterable[str]) -> Forecast:

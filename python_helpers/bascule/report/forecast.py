@@ -6,6 +6,7 @@ chain of components that wait for one another (`depends_on`). What nobody knows 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Optional
@@ -138,6 +139,8 @@ def lines(found: Forecast, limit: Any, last: Optional[tuple[str, float]] = None)
     """Return the forecast as a person reads it; `limit` is the plan's, in seconds, or nothing."""
     allowed = _number(limit)
     beside = f"; the plan allows {allowed:g} s" if allowed is not None else ""
+    if limit is not None and allowed is None:
+        beside = f"; the plan's limit is no number: {limit}"
     said = [f"forecast of the outage: {found.figure}{beside}"]
     said += [f"  {name:<16}{_seconds(one):>9}  {one.why}" for name, one in found.parts.items()]
     if len(found.chain) > 1:
@@ -192,9 +195,10 @@ def _number(value: Any) -> Optional[float]:
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         return None
     try:
-        return float(value)
+        number = float(value)
     except ValueError:
         return None
+    return number if math.isfinite(number) else None
 
 
 def _by_time(entries: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.unit.plugins.test_play import PLAN, ROOT, World
+from tests.unit.plugins.test_play import PLAN, ROOT, World, play
 
 from bascule.run.preflight import PHASES
 
@@ -80,6 +80,27 @@ def test_what_fails_in_a_loop_is_named_with_each_reason(world: World) -> None:
     rc, output = world.run(playbook=ROOT / "playbooks/10_audit.yml", arguments=("-e", "loop_at=low"))
     assert rc == 2
     assert screen(output)[1:4] == ["  low cannot move:", "    - room: no room", "    - light: no light"]
+
+
+def test_what_comes_after_an_audit_has_the_last_word(world: World) -> None:
+    plays = play("audit").replace("phase: cutover", "phase: audit"), play("switch")
+    (world.path / "roles/toy/tasks/verb.yml").write_text("[]\n")
+    rc, output = world.run(plays[0])
+    assert rc == 0, output
+    assert screen(output)
+    rc, output = world.run(*plays)
+    assert any(entry["phase"] == "cutover" for entry in world.entries), output
+    assert "AUDIT of plan" not in output
+
+
+def test_a_forecast_that_cannot_be_made_keeps_no_screen_away(world: World) -> None:
+    (world.path / "roles/toy/tasks/verb.yml").write_text("[]\n")
+    (world.path / "inventory/group_vars/all/plan.yml").write_text(PLAN + "plan_limits: '{{ nowhere }}'\n")
+    _, output = world.run(play("audit").replace("phase: cutover", "phase: audit"))
+    lines = screen(output)
+    assert "  forecast of the outage: not known" in lines
+    assert any("'nowhere' is undefined" in line for line in lines)
+    assert any(line.startswith("  next: ") for line in lines)
 
 
 def test_a_declaration_that_is_refused_has_its_screen_too(world: World) -> None:

@@ -95,6 +95,27 @@ def test_where_nobody_can_be_asked_nothing_is_changed(world: World) -> None:
     assert verbs_said(output) == []
 
 
+@pytest.mark.parametrize(
+    ("name", "site"), [("60_cutover", "toulouse"), ("rollback", "montpellier"), ("90_decommission", "toulouse")]
+)
+def test_a_name_in_the_inventory_is_nobodys_go(world: World, name: str, site: str) -> None:
+    (world.path / "inventory/group_vars/all/go.yml").write_text(f"confirm: {site}\n")
+    rc, output = world.run(playbook=ROOT / f"playbooks/{name}.yml")
+    assert rc == 2
+    assert f"exactly: {site}; found: nothing; state now: NO-GO" in " ".join(output.split())
+    assert verbs_said(output) == []
+
+
+@pytest.mark.parametrize("limit", ["'{{ nowhere }}'", "soon"])
+def test_a_forecast_that_cannot_be_made_keeps_nobody_from_going_back(world: World, limit: str) -> None:
+    plan = PLAN + f"plan_limits: {{write_outage_seconds: {limit}}}\n"
+    (world.path / "inventory/group_vars/all/plan.yml").write_text(plan)
+    rc, output = world.move("rollback.yml")
+    assert rc == 0, output
+    assert "forecast of the outage: not known" in output
+    assert ("'nowhere' is undefined" if "nowhere" in limit else "the plan's limit is no number: soon") in output
+
+
 @pytest.mark.parametrize("name", ["60_cutover", "rollback"])
 def test_a_look_asks_nobody_and_says_would(world: World, name: str) -> None:
     rc, output = at_a_terminal(world, "nobody asks", "--check", playbook=ROOT / f"playbooks/{name}.yml")

@@ -10,7 +10,7 @@ from bascule.guard import lost
 from bascule.guard import state as rule
 from bascule.guard.state import Epoch, GuardState, Word
 
-from .test_play import World, have_moved, never_left, said, verbs_said, world
+from .test_play import ROOT, World, have_moved, never_left, said, verbs_said, world
 
 __all__ = ["world"]
 GIVEN = ("-e", "site=Montpellier", "-e", "by=Nadia", "-e", '{"fenced": "power cut at the PDU"}')
@@ -70,6 +70,22 @@ def test_a_lost_site_is_given_up_by_a_persons_word(world: World) -> None:
     assert world.copy("j-tls") == world.entries
     assert '\\"about\\": \\"a-mtp\\"' in output
     assert re.search(r'\\"epoch\\": \\"1001\.', output), "above what the lost side may have promised"
+
+
+def test_words_in_the_inventory_are_nobodys(world: World) -> None:
+    are_held(world)
+    world.are_down("a-mtp", "j-mtp")
+    world.answer_verbs()
+    (world.path / "inventory/group_vars/all/go.yml").write_text("{confirm: toulouse, by: Nadia, fenced: power cut}\n")
+    for playbook in ("site_lost.yml", "guard_lost.yml"):
+        rc, output = world.run(playbook=ROOT / "playbooks" / playbook, arguments=("-e", "site=montpellier"))
+        assert rc == 2
+        assert "by '', fenced ''" in " ".join(output.split())
+        assert verbs_said(output) == []
+    rc, output = world.run(playbook=ROOT / "playbooks/site_lost.yml", arguments=GIVEN)
+    assert rc == 2
+    assert "exactly: toulouse; found: nothing; state now: NO-GO" in " ".join(output.split())
+    assert verbs_said(output) == []
 
 
 def test_what_answers_is_not_given_up(world: World) -> None:
