@@ -43,6 +43,7 @@ components:
   top: {{{SIDES}, depends_on: [low]}}
   low: {{{SIDES}, depends_on: []}}
 """
+NAMES = "  names: {component_role: dns_switchover, source_host: a-mtp, target_host: a-tls, depends_on: [top]}\n"
 PLAN = """
 plan_name: toy
 plan_source_site: mtp
@@ -437,8 +438,7 @@ def test_names_follow_what_is_let_in_without_the_site_that_is_silent(world: Worl
     (tasks / "thaw.yml").write_text(VERB)
     for verb in ("check", "capture", "freeze", "sync", "switch"):
         (tasks / f"{verb}.yml").write_text("- ansible.builtin.fail: {msg: a name server of the silent site}\n")
-    names = f"  names: {{{SIDES}, depends_on: [top]}}\n".replace("toy", "dns_switchover")
-    (world.path / "inventory/components.yml").write_text(COMPONENTS + names)
+    (world.path / "inventory/components.yml").write_text(COMPONENTS + NAMES)
     rc, output = world.move("60_cutover.yml")
     assert rc == 0, output
     assert re.findall(r'"msg": "(\w+ \w+) a-mtp a-tls', output) == ["low thaw", "top thaw", "names thaw"]

@@ -9,7 +9,7 @@ import pytest
 from bascule.guard import state as rule
 from bascule.guard.state import GuardState
 
-from .test_play import COMPONENTS, SIDES, VERB, World, never_left, play, world
+from .test_play import COMPONENTS, NAMES, VERB, World, never_left, play, world
 
 __all__ = ["world"]
 WORK = """
@@ -51,12 +51,11 @@ def test_where_the_window_went_is_printed_and_kept(world: World) -> None:
 
 
 def with_names(world: World) -> None:
-    """Let there be names that depend on nothing: nothing but the order of the plays keeps them behind the others."""
+    """Let there be names that point to what the others are."""
     role = world.path / "roles/dns_switchover/tasks"
     role.parent.mkdir()
     role.symlink_to(world.path / "roles/toy/tasks")
-    declared = COMPONENTS + f"  names: {{{SIDES.replace('toy', 'dns_switchover')}, depends_on: []}}\n"
-    (world.path / "inventory/components.yml").write_text(declared)
+    (world.path / "inventory/components.yml").write_text(COMPONENTS + NAMES)
     never_left(world)
     for host, guard in (
         ("a-mtp", rule.adopt_open(GuardState("names", "a-mtp"))),

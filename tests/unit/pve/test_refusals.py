@@ -31,7 +31,7 @@ def guest(world: World) -> Callable[[], Guest]:
 
 def test_a_disk_marked_backup_0(world: World, guest: Callable[[], Guest]) -> None:
     world.node.store.change(100, scsi0=f"{world.node.store.load(100)['scsi0']},backup=0")
-    with pytest.raises(ProxmoxError, match="scsi0 marked backup=0: no archive has it; state now: nothing was archived"):
+    with pytest.raises(ProxmoxError, match=r"no archive has scsi0 \(backup=0\); state now: nothing was archived"):
         prepare.back_up(guest())
     assert world.api().get(path("storage/local/content"), content="backup") == []
 
