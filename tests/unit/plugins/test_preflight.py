@@ -224,7 +224,8 @@ def test_what_decides_nothing_on_a_way_back_holds_up_none(world: World) -> None:
 
 def test_a_key_is_asked_for_only_where_updates_are_signed() -> None:
     def said(**values: str) -> list[str]:
-        declared = Declared("names", "dns_switchover", ("a-mtp", "a-tls"), values)
+        options = {"dns_switchover_tsig_secret": {"no_log": True}}
+        declared = Declared("names", "dns_switchover", ("a-mtp", "a-tls"), values, options)
         return [finding.key for finding in preflight._zone_findings(declared)]
 
     assert said(dns_switchover_update="manual") == []
