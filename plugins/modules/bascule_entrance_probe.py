@@ -66,6 +66,11 @@ reachable:
   description: Whether an answer came, over verified TLS 1.3, that an entrance gives.
   returned: always
   type: bool
+faults:
+  description: What was wrong with the answers, a sentence each.
+  returned: always
+  type: list
+  elements: str
 answers:
   description: Name, status, TLS version and duration of every request.
   returned: always
