@@ -240,7 +240,8 @@ class StrategyModule(HostPinned):
         task.ignore_errors = task.run_once = False
         message = (
             f"The process that executed the task has ended without a result (status {one.exitcode}). "
-            "What the task has done is not known."
+            "What the task has done is not known: ansible-playbook playbooks/status.yml reads both sides "
+            "and says what comes next."
         )
         self._results.append(
             _RawTaskResult(

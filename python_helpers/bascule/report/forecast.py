@@ -6,11 +6,11 @@ chain of components that wait for one another (`depends_on`). What nobody knows 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Optional
 
+from ..run.gates import number_of
 from ..run.verbs import POINTING
 from ..run.window import EVENT as WINDOW
 
@@ -124,7 +124,7 @@ def part(known: Known) -> Part:
     if known.role in POINTING:
         return Part(0.0, "moves when everybody is in")
     if known.role == "web_entrance":
-        drain = _number(known.variables.get(DRAIN))
+        drain = number_of(known.variables.get(DRAIN))
         return Part(0.0, f"closes first, opens last; requests under way may take up to {drain or 0:g} s")
     if known.role == "proxmox_guest":
         return _guest(known.found)
@@ -137,7 +137,7 @@ def part(known: Known) -> Part:
 
 def lines(found: Forecast, limit: Any, last: Optional[tuple[str, float]] = None) -> list[str]:
     """Return the forecast as a person reads it; `limit` is the plan's, in seconds, or nothing."""
-    allowed = _number(limit)
+    allowed = number_of(limit)
     beside = f"; the plan allows {allowed:g} s" if allowed is not None else ""
     if limit is not None and allowed is None:
         beside = f"; the plan's limit is no number: {limit}"
@@ -152,7 +152,7 @@ def lines(found: Forecast, limit: Any, last: Optional[tuple[str, float]] = None)
 
 def too_long(found: Forecast, limit: Any) -> bool:
     """Say whether the forecast is above the plan's limit; a lower bound that is below says nothing."""
-    allowed = _number(limit)
+    allowed = number_of(limit)
     return allowed is not None and found.seconds > allowed
 
 
@@ -168,9 +168,11 @@ def _guest(found: Optional[Mapping[str, Any]]) -> Part:
 
 
 def _tree(known: Known) -> Part:
-    changed = _number(known.samples.get("file_delta"))
+    changed = number_of(known.samples.get("file_delta"))
     link = (known.found or {}).get("link")
-    rate = _number(known.samples.get("link_rate")) or _number(link.get("mbit") if isinstance(link, Mapping) else None)
+    rate = number_of(known.samples.get("link_rate")) or number_of(
+        link.get("mbit") if isinstance(link, Mapping) else None
+    )
     if changed is None:
         return Part(None, "a pretest says how much has changed since the last copy")
     if not rate:
@@ -180,25 +182,15 @@ def _tree(known: Known) -> Part:
 
 def _database(known: Known) -> Part:
     if known.variables.get(METHOD) == "dump_restore":
-        rehearsed = _number(known.samples.get("dump_window"))
+        rehearsed = number_of(known.samples.get("dump_window"))
         why = "dump, transfer, restore and comparison as rehearsed" if rehearsed else "no rehearsal was proved yet"
         return Part(rehearsed or None, why)
-    budget = _number(known.variables.get(BUDGET))
+    budget = number_of(known.variables.get(BUDGET))
     return Part(budget, "at most: the switch's budget; beyond it the old side serves again")
 
 
 def _seconds(one: Part) -> str:
     return "not known" if one.seconds is None else f"{one.seconds:.0f} s"
-
-
-def _number(value: Any) -> Optional[float]:
-    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-        return None
-    try:
-        number = float(value)
-    except ValueError:
-        return None
-    return number if math.isfinite(number) else None
 
 
 def _by_time(entries: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

@@ -103,7 +103,7 @@ def _limit_problems(limit: Any, units: Collection[str]) -> list[str]:
     unit = str(limit.get("unit", ""))
     if units and unit not in units:
         found.append(f"it is in {unit or 'no unit'}, the samples in {' or '.join(one or 'no unit' for one in units)}")
-    bounds = {key: _number(limit[key]) for key in ("min", "max", "max_age") if key in limit}
+    bounds = {key: number_of(limit[key]) for key in ("min", "max", "max_age") if key in limit}
     found += [f"{key} is no number: {limit[key]!r}" for key, bound in bounds.items() if bound is None]
     low, high, oldest = bounds.get("min"), bounds.get("max"), bounds.get("max_age")
     if low is not None and high is not None and low > high:
@@ -128,14 +128,14 @@ def _problem(name: str, value: Any, unit: str, sampled_at: Any, limit: Any, now:
     wanted_unit = str(limit.get("unit", ""))
     if unit != wanted_unit:
         return f"the sample is in {unit or 'no unit'}, the limit in {wanted_unit or 'no unit'}"
-    number = _number(value)
+    number = number_of(value)
     if unit in _NEVER_NEGATIVE and number is not None and number < 0:
         return f"{number:g} {unit} is below zero, which nothing can be: it was measured wrong"
     return _age_problem(sampled_at, limit, now) or _value_problem(value, limit)
 
 
 def _age_problem(sampled_at: Any, limit: Mapping[str, Any], now: float) -> str:
-    taken, oldest = _number(sampled_at), _number(limit.get("max_age", MAX_AGE))
+    taken, oldest = number_of(sampled_at), number_of(limit.get("max_age", MAX_AGE))
     if taken is None:
         return f"when the sample was taken is not known: {sampled_at!r}"
     if oldest is None or oldest <= 0:
@@ -152,13 +152,13 @@ def _value_problem(value: Any, limit: Mapping[str, Any]) -> str:
         return f"{value} is not {limit['equals']}"
     if "min" not in limit and "max" not in limit:
         return ""
-    number = _number(value)
+    number = number_of(value)
     if number is None:
         return f"{value!r} is no number"
     for key in ("min", "max"):
         if key not in limit:
             continue
-        bound = _number(limit[key])
+        bound = number_of(limit[key])
         if bound is None:
             return f"the plan's {key} is no number: {limit[key]!r}"
         if key == "min" and number < bound:
@@ -168,7 +168,8 @@ def _value_problem(value: Any, limit: Mapping[str, Any]) -> str:
     return ""
 
 
-def _number(value: Any) -> float | None:
+def number_of(value: Any) -> float | None:
+    """Return a value that was measured or declared as a number; None where it is none, or has no end."""
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         return None
     try:
@@ -182,8 +183,8 @@ def _same(value: Any, wanted: Any) -> bool:
     if isinstance(wanted, bool) or isinstance(value, bool):
         # A template hands over "True" for true; nothing else counts as true.
         return str(value).strip().lower() == str(wanted).strip().lower()
-    if (number := _number(wanted)) is not None:
-        return _number(value) == number
+    if (number := number_of(wanted)) is not None:
+        return number_of(value) == number
     return str(value) == str(wanted)
 
 

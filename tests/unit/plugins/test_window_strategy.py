@@ -92,6 +92,7 @@ PLAY = """
   tasks:
 TASKS
 """
+# Failures that are ignored are among what has to be told in the same way.
 EVERYTHING = """
     - name: Who executes
       ansible.builtin.set_fact: {at_first: "{{ lookup('pipe', 'echo $PPID') }}"}
