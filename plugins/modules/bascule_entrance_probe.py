@@ -38,6 +38,12 @@ options:
     type: str
     choices: [service, maintenance, otherwise, answer]
     required: true
+  patience:
+    description:
+      - For how many seconds V(otherwise) and V(answer) ask again what did not answer as wanted. What is behind a busy
+        entrance may be slow for a moment, and asking changes nothing.
+    type: int
+    default: 0
   requests:
     description: The requests, as web_entrance_verify declares them.
     type: list
@@ -83,13 +89,25 @@ sampled_at:
 """
 
 import time
-from typing import Any
+from typing import Any, Optional
 
 from ansible.module_utils.bascule.entrance.io import https, side
 from ansible.module_utils.bascule.entrance.mode import EntranceError
-from ansible.module_utils.bascule.entrance.requests import open_fault, parse_requests, refusal_fault
+from ansible.module_utils.bascule.entrance.requests import Answer, open_fault, parse_requests, refusal_fault
 from ansible.module_utils.bascule.plugin.module import run_module
 from ansible.module_utils.basic import AnsibleModule
+
+# Seconds between two questions.
+_PAUSE = 1.0
+
+
+def fault_of(expect: str, answer: Answer) -> Optional[str]:
+    """Return what is wrong with an answer."""
+    if expect == "otherwise":
+        return open_fault(answer)
+    if expect == "answer" and not answer.error and answer.status < 500:
+        return None
+    return refusal_fault(answer)
 
 
 def main(module: AnsibleModule) -> dict[str, Any]:
@@ -100,12 +118,13 @@ def main(module: AnsibleModule) -> dict[str, Any]:
     if params["expect"] == "service":
         results = side.make(parse_requests(params["requests"], "verify"), where, headers)
     else:
-        answer = https.request(where, headers=headers)
-        fault = refusal_fault(answer)
-        if params["expect"] == "otherwise":
-            fault = open_fault(answer)
-        elif params["expect"] == "answer" and not answer.error and answer.status < 500:
-            fault = None
+        until = time.monotonic() + (params["patience"] if params["expect"] != "maintenance" else 0)
+        while True:
+            answer = https.request(where, headers=headers)
+            fault = fault_of(params["expect"], answer)
+            if not fault or time.monotonic() >= until:
+                break
+            time.sleep(_PAUSE)
         results = [
             {
                 "name": params["expect"],
@@ -134,6 +153,7 @@ if __name__ == "__main__":
             "name": {"type": "str", "required": True},
             "ca_file": {"type": "path", "required": True},
             "expect": {"type": "str", "choices": ["service", "maintenance", "otherwise", "answer"], "required": True},
+            "patience": {"type": "int", "default": 0},
             "requests": {"type": "list", "elements": "dict", "default": []},
             "headers": {"type": "dict", "default": {}},
         },

@@ -20,6 +20,8 @@ from typing import Any
 import yaml
 from bascule_lab import bundle, credentials, podman, shell
 
+from tests.output import failures
+
 ROOT = Path(__file__).resolve().parents[2]
 IMAGE = "localhost/bascule-lab:latest"
 SIDES = ("source", "target")
@@ -253,7 +255,7 @@ class Pair:
     def must(self, *verbs: str, direction: str = "forward", extra: Mapping[str, Any] | None = None) -> VerbResult:
         """Run verbs that have to succeed."""
         done = self.verb(*verbs, direction=direction, extra=extra)
-        assert done.ok, done.stdout[-8000:]
+        assert done.ok, f"{done.stdout[-8000:]}\n{failures(done.stdout)}"
         return done
 
     def fact(self, kind: str) -> dict[str, Any]:

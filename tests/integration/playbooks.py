@@ -8,6 +8,8 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.output import failures
+
 ROOT = Path(__file__).resolve().parents[2]
 PLAYBOOKS = {
     "audit": "10_audit.yml",
@@ -43,6 +45,10 @@ class Outcome:
     def changed_components(self) -> set[str]:
         """Names of the components in which at least one task reported a change."""
         return {name for name, count in self.changed.items() if count}
+
+    def told(self) -> str:
+        """Return the end of what was printed, and once more the failures: the end is what a log keeps."""
+        return f"{self.output[-8000:]}\n{failures(self.output)}"
 
     def changed_tasks(self) -> list[str]:
         """Headings of the tasks that reported a change, for the message of a failing test."""
@@ -121,7 +127,7 @@ class Controller:
     def succeed(self, phase: str, *arguments: str, confirm: str | None = None) -> Outcome:
         """Run a phase and demand that it ends well."""
         outcome = self.run(phase, *arguments, confirm=confirm)
-        assert outcome.status == 0, f"{phase} failed:\n{outcome.output[-8000:]}"
+        assert outcome.status == 0, f"{phase} failed:\n{outcome.told()}"
         assert outcome.changed, f"{phase} touched no component:\n{outcome.output[-4000:]}"
         return outcome
 

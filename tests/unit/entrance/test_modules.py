@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -153,12 +154,39 @@ def test_probe(monkeypatch: pytest.MonkeyPatch, expect: str, answer: Answer, rea
         "expect": expect,
         "requests": [{"name": "health", "path": "/healthz"}],
         "headers": {},
+        "patience": 0,
     }
     if reachable is None:
         with pytest.raises(EntranceError):
             call("bascule_entrance_probe", **params)
     else:
         assert call("bascule_entrance_probe", **params)["reachable"] is reachable
+
+
+@pytest.mark.parametrize(
+    ("expect", "patience", "asked"), [("otherwise", 60, 3), ("answer", 60, 3), ("answer", 0, 1), ("maintenance", 60, 1)]
+)
+def test_a_busy_entrance_is_asked_again(
+    monkeypatch: pytest.MonkeyPatch, expect: str, patience: int, asked: int
+) -> None:
+    """What is asked before anything changes may answer late; a proof that it is closed is not waited for."""
+    answers = [Answer(error="timed out"), Answer(error="timed out"), Answer(status=200)]
+    left = list(answers)
+    monkeypatch.setattr(https, "request", lambda *_, **__: left.pop(0))
+    monkeypatch.setattr("time.sleep", lambda _seconds: None)
+    ask: dict[str, Any] = {
+        "address": "192.0.2.1",
+        "port": 443,
+        "name": "courses.example.org",
+        "ca_file": "/none",
+        "expect": expect,
+        "requests": [],
+        "headers": {},
+        "patience": patience,
+    }
+    with suppress(EntranceError):
+        call("bascule_entrance_probe", **ask)
+    assert len(answers) - len(left) == asked
 
 
 def test_info_names_faults(haproxy: FakeHaproxy, monkeypatch: pytest.MonkeyPatch) -> None:
