@@ -38,8 +38,8 @@ test-all: install ## Run every test there is, also long sets of faults; goes on 
 lint: install ## Run ansible-lint, yamllint, ruff and mypy
 	@tests/lint.sh
 
-unit: install ## Run the unit tests
-	@$(BIN)/pytest -q -n 2 tests/unit
+unit: install ## Run the unit tests, without the long sets of `make test-all`
+	@$(BIN)/pytest -q -n 2 -m "not long" tests/unit
 
 meta: install ## Run the tests of the repository's own rules
 	@$(BIN)/pytest -q tests/meta

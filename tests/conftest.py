@@ -25,6 +25,10 @@ pytest.register_assert_rewrite("tests.integration.steps")
 settings.register_profile("bascule", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("bascule")
 
+# Some two hundred playbooks are started: without compiled files each of their processes would compile all it imports.
+os.environ["PYTHONDONTWRITEBYTECODE"] = ""
+sys.dont_write_bytecode = False
+
 # Tests read Ansible's own output, whatever people see.
 os.environ["ANSIBLE_STDOUT_CALLBACK"] = "default"
 

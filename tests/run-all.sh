@@ -25,7 +25,7 @@ trap 'kill "$image" $chain 2>/dev/null || true; python tests/lab/lab.py down >bu
 stage "lint"
 tests/lint.sh
 stage "unit and meta tests"
-pytest -q -n 2 --durations=10 tests/unit tests/meta
+pytest -q -n 2 --durations=10 "${chosen[@]}" tests/unit tests/meta
 stage "images of the lab"
 wait "$image" || { cat build/image.log; exit 1; }
 tail -n 3 build/image.log

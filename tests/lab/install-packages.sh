@@ -1,5 +1,5 @@
 #!/bin/bash
-# Install the Debian packages this machine needs for the lab (Debian 12 and 13, as root). Quick when all are present.
+# Install the Debian packages this machine needs for lab and tests (Debian 12 and 13, as root). Quick when all are present.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 
@@ -7,6 +7,10 @@ packages=(
     aardvark-dns b3sum ca-certificates debian-archive-keyring e2fsprogs git iproute2 iptables make mmdebstrap netavark nftables
     openssh-client openssl podman procps python3 python3-venv rsync runc zstd
 )
+# What unit tests start for themselves: name servers, a web server, QEMU's tools, loop devices.
+packages+=(bind9 knot mount nginx pdns-backend-sqlite3 pdns-server qemu-utils)
+# Debian starts these when they are installed, and at each boot. Who has one already has it for a reason: it is left alone.
+declare -A units=([bind9]=named [knot]=knot [nginx]=nginx [pdns-server]=pdns)
 # What building the guest's disk takes.
 mapfile -t -O "${#packages[@]}" packages < <(grep -v '^#' "$here/pve/host-packages.txt")
 
@@ -27,6 +31,24 @@ if [ "$(id -u)" -ne 0 ]; then
 fi
 echo "Installing ${#missing[@]} packages: ${missing[*]}"
 export DEBIAN_FRONTEND=noninteractive
+
+# While packages are installed, invoke-rc.d and deb-systemd-invoke ask this and start nothing (101: forbidden).
+policy=/usr/sbin/policy-rc.d
+kept=$(mktemp -d)
+if [ -e "$policy" ] || [ -L "$policy" ]; then
+    mv "$policy" "$kept/"
+fi
+restore() {
+    rm -f "$policy"
+    if [ -e "$kept/policy-rc.d" ] || [ -L "$kept/policy-rc.d" ]; then
+        mv "$kept/policy-rc.d" "$policy"
+    fi
+    rmdir "$kept"
+}
+trap restore EXIT
+printf '#!/bin/sh\nexit 101\n' >"$policy"
+chmod 0755 "$policy"
+
 if ! apt-get install -y -q --no-install-recommends "${missing[@]}" >/tmp/bascule-packages.log 2>&1; then
     # The lists may be old or absent.
     apt-get update -q >/tmp/bascule-packages.log 2>&1
@@ -35,5 +57,12 @@ if ! apt-get install -y -q --no-install-recommends "${missing[@]}" >/tmp/bascule
         echo "apt-get install failed: the whole output is in /tmp/bascule-packages.log" >&2
         exit 1
     }
+fi
+# A unit that is disabled is started neither at a boot nor by an upgrade.
+if command -v systemctl >/dev/null; then
+    for package in "${missing[@]}"; do
+        unit=${units[$package]:-}
+        [ -z "$unit" ] || systemctl disable --quiet "$unit.service"
+    done
 fi
 rm -f /tmp/bascule-packages.log

@@ -150,8 +150,7 @@ def free_port() -> int:
 @pytest.fixture
 def real(tmp_path: Path) -> Iterator[Real]:
     """Run nginx as the README says."""
-    if not PROGRAM:
-        pytest.skip("nginx is not installed here")
+    assert PROGRAM, "nginx is not installed: make packages"
     running = Real(tmp_path, free_port(), free_port(), certificate(tmp_path), 0)
 
     class Handler(http.server.BaseHTTPRequestHandler):

@@ -288,15 +288,15 @@ def test_rsync_is_asked_for_names_and_the_other_side_lets_in_what_both_were_set_
     ):
         with pytest.raises(TransferError, match="a transfer into"):
             transfer.parse_request(command, TREE, KEPT, owners)
-    if shutil.which("rsync"):
-        spy = tmp_path / "spy"
-        spy.write_text(f'#!/bin/sh\nfor last; do :; done\necho "$@" >{tmp_path}/words\nexit 1\n')
-        spy.chmod(0o755)
-        words = transfer.rsync_command(push(owners=NAMES, source=str(tmp_path)))
-        spied = [f"--rsh={spy}" if word.startswith("--rsh=") else word for word in words]
-        subprocess.run(spied, check=False, capture_output=True, timeout=30, env={**os.environ, "LC_ALL": "C"})
-        got = (tmp_path / "words").read_text()
-        assert transfer.parse_request(got[got.index(transfer.RECEIVE) :], TREE, KEPT, NAMES).argv[0] == "rsync"
+    assert shutil.which("rsync"), "rsync is not installed: make packages"
+    spy = tmp_path / "spy"
+    spy.write_text(f'#!/bin/sh\nfor last; do :; done\necho "$@" >{tmp_path}/words\nexit 1\n')
+    spy.chmod(0o755)
+    words = transfer.rsync_command(push(owners=NAMES, source=str(tmp_path)))
+    spied = [f"--rsh={spy}" if word.startswith("--rsh=") else word for word in words]
+    subprocess.run(spied, check=False, capture_output=True, timeout=30, env={**os.environ, "LC_ALL": "C"})
+    got = (tmp_path / "words").read_text()
+    assert transfer.parse_request(got[got.index(transfer.RECEIVE) :], TREE, KEPT, NAMES).argv[0] == "rsync"
 
 
 @pytest.fixture

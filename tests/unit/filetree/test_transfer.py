@@ -52,8 +52,7 @@ def test_what_is_not_known_is_refused() -> None:
 
 def test_a_real_rsync_asks_for_what_is_let_in(tmp_path: Path) -> None:
     """The rsync of this machine, with the command above, up to the words the other side would get."""
-    if shutil.which("rsync") is None:
-        pytest.skip("rsync is not installed here; the Molecule scenario runs it")
+    assert shutil.which("rsync"), "rsync is not installed: make packages"
     spy = tmp_path / "spy"
     spy.write_text(f'#!/bin/sh\nfor last; do :; done\necho "$@" >{tmp_path}/words\nexit 1\n')
     spy.chmod(0o755)

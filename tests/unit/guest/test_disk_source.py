@@ -41,8 +41,9 @@ def raw(tmp_path: Path) -> Path:
 @pytest.fixture
 def device(raw: Path) -> Iterator[str]:
     """The same as a real block device."""
-    if os.geteuid() or shutil.which("losetup") is None:
-        pytest.skip("needs root and losetup: no block device can be made here")
+    assert shutil.which("losetup"), "losetup is not installed: make packages"
+    if os.geteuid():
+        pytest.skip("only root makes a block device")
     done = subprocess.run(["losetup", "--find", "--show", str(raw)], capture_output=True, text=True, check=False)
     if done.returncode:
         pytest.skip(f"no loop device can be had here: {done.stderr.strip()}")
@@ -220,8 +221,8 @@ def test_what_reads_the_disks_is_looked_for_before_anybody_waits(monkeypatch: py
 @pytest.fixture
 def qemu() -> None:
     """The real programs of QEMU."""
-    if shutil.which("qemu-nbd") is None or shutil.which("qemu-img") is None:
-        pytest.skip("needs qemu-nbd and qemu-img (qemu-utils)")
+    for program in ("qemu-nbd", "qemu-img"):
+        assert shutil.which(program), f"{program} is not installed: make packages"
 
 
 @pytest.mark.usefixtures("qemu")

@@ -46,7 +46,9 @@ def check(path: Path, overrides: Any) -> tuple[int, str]:
     return done.returncode, " ".join(done.stdout.split())
 
 
-@pytest.mark.parametrize("overrides", [None, {"link_rate": "agreed", "replication_lag": " "}])
+@pytest.mark.parametrize(
+    "overrides", [{"link_rate": "agreed", "replication_lag": " "}, pytest.param(None, marks=pytest.mark.long)]
+)
 def test_a_standby_that_does_not_stream_stops_the_check(tmp_path: Path, overrides: Any) -> None:
     rc, output = check(tmp_path, overrides)
     assert rc == 2

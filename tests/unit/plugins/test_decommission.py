@@ -17,7 +17,8 @@ def world(tmp_path: Path) -> Iterator[World]:
     shutil.rmtree(tmp_path, ignore_errors=True)
 
 
-@pytest.mark.parametrize("moved", [(), ("top",)])
+# What may be removed is decided in tests/unit/run/test_position.py.
+@pytest.mark.parametrize("moved", [("top",), pytest.param((), marks=pytest.mark.long)])
 def test_a_decommission_removes_nothing_while_something_stands_elsewhere(world: World, moved: tuple[str, ...]) -> None:
     have_moved(world, names=moved)
     rc, output = world.move("90_decommission.yml")

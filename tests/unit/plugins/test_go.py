@@ -77,7 +77,8 @@ def test_what_takes_part_is_shown_before_the_question_and_the_name_is_the_go(wor
     assert BANNER not in output
 
 
-@pytest.mark.parametrize("answer", ["Toulouse", "toulouse "])
+# What else is no GO stands in tests/unit/run/test_approval.py, this answer among it.
+@pytest.mark.parametrize("answer", ["toulouse ", pytest.param("Toulouse", marks=pytest.mark.long)])
 def test_any_other_answer_changes_nothing(world: World, answer: str) -> None:
     rc, output = at_a_terminal(world, answer)
     assert rc == 2, output
@@ -96,7 +97,12 @@ def test_where_nobody_can_be_asked_nothing_is_changed(world: World) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "site"), [("60_cutover", "toulouse"), ("rollback", "montpellier"), ("90_decommission", "toulouse")]
+    ("name", "site"),
+    [
+        ("60_cutover", "toulouse"),
+        ("90_decommission", "toulouse"),
+        pytest.param("rollback", "montpellier", marks=pytest.mark.long),
+    ],
 )
 def test_a_name_in_the_inventory_is_nobodys_go(world: World, name: str, site: str) -> None:
     (world.path / "inventory/group_vars/all/go.yml").write_text(f"confirm: {site}\n")
@@ -116,7 +122,7 @@ def test_a_forecast_that_cannot_be_made_keeps_nobody_from_going_back(world: Worl
     assert ("'nowhere' is undefined" if "nowhere" in limit else "the plan's limit is no number: soon") in output
 
 
-@pytest.mark.parametrize("name", ["60_cutover", "rollback"])
+@pytest.mark.parametrize("name", ["60_cutover", pytest.param("rollback", marks=pytest.mark.long)])
 def test_a_look_asks_nobody_and_says_would(world: World, name: str) -> None:
     rc, output = at_a_terminal(world, "nobody asks", "--check", playbook=ROOT / f"playbooks/{name}.yml")
     assert rc == 0, output

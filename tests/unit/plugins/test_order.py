@@ -145,7 +145,8 @@ def test_each_component_goes_on_as_soon_as_what_it_waits_for_is_done(world: Worl
 @pytest.mark.parametrize(
     ("how", "where", "let_in"),
     [
-        ("fail_at", "guest.freeze", set()),
+        # Which verb has failed makes no difference: tests/unit/run/test_order.py.
+        pytest.param("fail_at", "guest.freeze", set(), marks=pytest.mark.long),
         ("silent_at", "board.sync", set()),
         ("lost_at", "db.sync", set()),
         # These need nothing of it; whether they had switched by then is a matter of moments.

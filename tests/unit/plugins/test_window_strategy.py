@@ -312,7 +312,14 @@ def comparable(value: Any, strategy: str) -> Any:
     return value.replace(strategy, "STRATEGY") if isinstance(value, str) else value
 
 
-@pytest.mark.parametrize("arguments", [(), ("--check", "--diff")], ids=["in earnest", "check and diff"])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        pytest.param((), id="in earnest"),
+        # Check mode is an option that Ansible's own code hands to each task, as it does its others.
+        pytest.param(("--check", "--diff"), marks=pytest.mark.long, id="check and diff"),
+    ],
+)
 def test_all_that_a_play_can_do_has_the_same_results(books: Books, arguments: tuple[str, ...]) -> None:
     found = {}
     for strategy in (THEIRS, OURS):
@@ -393,7 +400,7 @@ def alive(process: str) -> bool:
         return False
 
 
-@pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.long)])
 def test_a_playbook_that_is_stopped_leaves_no_process_and_no_further_task(books: Books, by: signal.Signals) -> None:
     # One is in the middle of a task, the others wait for nothing.
     tasks = f"""

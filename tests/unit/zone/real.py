@@ -55,8 +55,10 @@ class Running:
 
 
 def program(kind: str) -> str:
-    """Return the path of a server's program, empty when it is not installed."""
-    return shutil.which(PROGRAMS[kind], path="/usr/sbin:/usr/bin:/usr/local/sbin") or ""
+    """Return the path of a server's program."""
+    found = shutil.which(PROGRAMS[kind], path="/usr/sbin:/usr/bin:/usr/local/sbin")
+    assert found, f"{PROGRAMS[kind]} is not installed: make packages"
+    return found
 
 
 def free_port() -> int:
