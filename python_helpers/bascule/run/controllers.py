@@ -68,7 +68,8 @@ def at_work(noted: Iterable[Noted], entries: Iterable[Entry], controller: str, n
             found.append(
                 AtWork(
                     [f"Controller: AT WORK: {about}{where}" + (f"; now {left}" if left else "")],
-                    f"none while process {one.pid} is at work; wait until it has ended, then ask again",
+                    f"none while process {one.pid} is at work; wait until it has ended (kill -INT {one.pid} ends it, "
+                    "and what it started on the machines goes on), then ask again",
                     "under way",
                 )
             )
@@ -78,14 +79,9 @@ def at_work(noted: Iterable[Noted], entries: Iterable[Entry], controller: str, n
             found.append(AtWork([line + rest], "", "NOT ENDED: its controller is dead"))
     if newest is not None and newest not in told and (left := _left(chains[newest])):
         heard = str(chains[newest][-1]["time"])
-        who = "a process that has left no note" if newest[0] == controller else f"only {newest[0]} itself knows"
-        found.append(
-            AtWork(
-                [f"Controller: {newest[0]}, heard of last {_second(heard)} (it is {_second(now)}), left {left}; "
-                 f"whether it is still at work: {who}"],
-                "" if newest[0] == controller else f"ask on {newest[0]} as well whether it is still at work; if not: ",
-            )
-        )  # fmt: skip
+        asked = "it has left no note" if newest[0] == controller else f"ask on {newest[0]} before you go on"
+        line = f"Controller: {newest[0]}, heard of last {_second(heard)} (it is {_second(now)}), left {left}"
+        found.append(AtWork([f"{line}; whether it is still at work is not known here: {asked}"]))
     return AtWork(
         [line for one in found for line in one.lines],
         next((one.first for one in found if one.first), ""),

@@ -438,7 +438,7 @@ def _next(standings: Sequence[Standing], command: str, work: AtWork) -> str:
     if where & {"both", "back"}:
         return command
     if work.first:
-        return work.first + (command if work.first.endswith(": ") else f": ansible-playbook {_STATUS}")
+        return f"{work.first}: ansible-playbook {_STATUS}"
     if where <= {"source", "target"} and any(standing.apart for standing in standings):
         # Nobody waits, so what would be lost with this side comes first.
         return f"mend what is not carried over, and ask again: ansible-playbook {_STATUS}; then: {command}"

@@ -53,8 +53,8 @@ def test_one_that_lives_is_named_with_what_it_does_and_is_waited_for() -> None:
     assert told[1].endswith(": under way")
     assert told[2] == found.lines[0]
     assert told[-1] == (
-        "Next: none while process 77 is at work; wait until it has ended, then ask again: "
-        "ansible-playbook playbooks/status.yml"
+        "Next: none while process 77 is at work; wait until it has ended (kill -INT 77 ends it, and what it started on "
+        "the machines goes on), then ask again: ansible-playbook playbooks/status.yml"
     )
     # Whatever is at work, two open sides come first.
     both = position.report("r", [sides(SOURCE_OPEN, TARGET_OPEN)], Last(), {}, [], NAMES, work=found)
@@ -84,9 +84,13 @@ def test_what_another_machine_has_begun_is_told_with_when_it_was_heard_of() -> N
     found = said([], other)
     (line,) = found.lines
     assert "there, heard of last 2026-12-01T20:16:00Z (it is 2026-12-01T20:20:00Z)" in line
-    assert "left switch of db, freeze of files; whether it is still at work: only there itself knows" in line
+    assert (
+        "left switch of db, freeze of files; whether it is still at work is not known here: ask on there before" in line
+    )
     told = position.report("r", [sides(SOURCE_OPEN, TARGET_CLOSED)], Last(), {}, [], NAMES, work=found)
-    assert told[-1].startswith("Next: ask on there as well whether it is still at work; if not: ansible-playbook")
+    assert told[-1].startswith("Next: ansible-playbook"), "the opening rule does not rest on who is at work"
+    (mine,) = said([], LEFT).lines
+    assert mine.endswith("whether it is still at work is not known here: it has left no note")
     # A live one here counts although the other has begun later.
     late = [entry(17, "begin", "freeze", "db", "d9", "there")]
     assert [line[:22] for line in said([NOTE], [*LEFT, *late]).lines] == [
