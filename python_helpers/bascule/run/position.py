@@ -202,14 +202,16 @@ def retired(entries: Iterable[Mapping[str, Any]]) -> set[str]:
 def standing(sides: Sides, retired: bool = False) -> Standing:
     """Return where the component stands; `retired`: a decommission may have removed the guard of the side left."""
     found = _standing(sides, retired)
+    # After a decommission there is nowhere to carry anything.
+    apart = "" if retired else sides.apart
     guards = [side.guard for side in (sides.source, sides.target) if side.guard is not None]
     return replace(
         found,
         words=found.words
         + (f"; STILL SENDS USERS ELSEWHERE: {sides.late}" if sides.late else "")
-        + (f"; NOT CARRIED OVER: {sides.apart}" if sides.apart else ""),
+        + (f"; NOT CARRIED OVER: {apart}" if apart else ""),
         late=bool(sides.late),
-        apart=bool(sides.apart),
+        apart=bool(apart),
         by_word=any(guard.status == rule.OPEN and _by_word(guard) for guard in guards),
         given_up=any(sides.given_up == side.host and side.guard is None for side in (sides.source, sides.target)),
     )
@@ -439,8 +441,8 @@ def _next(standings: Sequence[Standing], command: str, work: AtWork) -> str:
         return command
     if work.first:
         return f"{work.first}: ansible-playbook {_STATUS}"
-    if where <= {"source", "target"} and any(standing.apart for standing in standings):
-        # Nobody waits, so what would be lost with this side comes first.
+    if command.startswith("none is needed") and any(standing.apart for standing in standings):
+        # What would be lost with this side is not all fine; a phase that is next sees to it, or refuses, by itself.
         return f"mend what is not carried over, and ask again: ansible-playbook {_STATUS}; then: {command}"
     return command
 

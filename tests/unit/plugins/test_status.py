@@ -89,4 +89,3 @@ def test_copies_that_lack_entries_and_a_side_that_nobody_follows_are_told(world:
     assert f"Copies: tls LACKS {len(entries) - 3} entries that others hold" in told
     assert re.search(r"low +active at Toulouse .*; NOT CARRIED OVER: nobody streams from it", told)
     assert "Users: served at Toulouse since before this run" in told
-    assert "Next: mend what is not carried over, and ask again" in told

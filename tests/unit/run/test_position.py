@@ -418,6 +418,11 @@ def test_what_does_not_come_to_the_other_side_is_not_all_fine() -> None:
     assert told[-2].endswith("; NOT CARRIED OVER: nobody streams from db-tls")
     first = "mend what is not carried over, and ask again: ansible-playbook playbooks/status.yml"
     assert told[-1].startswith(f"Next: {first}; then: none is needed")
+    gone = position.report("r", [cut], Last("verify", "verify", "db", "t", "c", "ok"), {}, [], NAMES, gone={"db"})
+    assert "NOT CARRIED" not in "".join(gone), "after a decommission there is nowhere to carry anything"
+    # What is next sees to it by itself.
+    back = position.report("r", [cut], Last("site_back", "give_way", "db", "t", "c", "ok"), {}, [], NAMES)
+    assert back[-1] == "Next: ansible-playbook playbooks/20_prepare.yml"
     # Users who wait come first.
     waits = replace(sides(replace(SOURCE_OPEN, frozen=True), TARGET_CLOSED), apart="the link is cut")
     assert "mend" not in position.report("r", [waits], Last(), {}, [], NAMES)[-1]
