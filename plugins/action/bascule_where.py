@@ -11,6 +11,10 @@ description:
     A host without one is not prepared, unless the verb itself failed, or says in C(unread) that it could not read it.
   - Reads the journal here and at every site that can be reached, checks its chains, and prints about ten lines that end
     with the next safe command. Changes nothing.
+  - Says which controller is at work and since when, by the lock of its process in the run's folder, and which one
+    has died; of another machine's, when it was heard of last. Says what users see and since when, which copies of the
+    journal lack entries, what a side holds whose other side is silent (C(loss) of the verb C(state)), and why what is
+    written at the open side does not come to the other one (C(apart)).
 options: {}
 author:
   - The Bascule authors
@@ -30,17 +34,20 @@ lines:
   elements: str
 """
 
+import datetime
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from ansible.utils.display import Display
 
 from bascule.errors import BasculeError
+from bascule.guard import state as rule
 from bascule.guard.io.store import GUARD_DIRECTORY
 from bascule.guard.state import GuardState
 from bascule.plugin.action import ControllerAction, Scope, plain
-from bascule.run import chain, context, position, runs
-from bascule.run.io import identity
+from bascule.run import chain, context, controllers, position, runs, users
+from bascule.run.io import identity, presence
 from bascule.run.io.journal import Journal, read_copies, read_starts
 from bascule.system.io import remote
 
@@ -61,15 +68,21 @@ class ActionModule(ControllerAction):
         read = {"here": local, **readings}
         copies = {place: chain.describe(reading) for place, reading in read.items()}
         copies |= {site: f"NOT READ ({error})" for site, error in errors.items()}
+        sides = self._sides(scope, position.given_up(entries))
+        now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="milliseconds")
+        work = controllers.at_work(presence.read(journal.directory), entries, journal.controller, now)
         lines = position.report(
             journal.run,
-            self._sides(scope, position.given_up(entries)),
+            sides,
             position.last_verb(entries),
             copies,
             chain.problems(read),
             (_site_name(scope, "plan_source_site"), _site_name(scope, "plan_target_site")),
             position.retired(entries),
             bool(errors),
+            work,
+            users.line(sides, entries),
+            _lacks(entries, read) if not work.first else [],
         )
         own = runs.describe(runs.starts(entries))
         if other := [name for name in runs.plans(runs.starts(entries)) if name != scope.plan]:
@@ -87,15 +100,21 @@ class ActionModule(ControllerAction):
         errors: dict[tuple[str, str], str] = {}
         failures: dict[str, str] = {}
         late: dict[str, str] = {}
+        apart: dict[str, str] = {}
+        holds: dict[tuple[str, str], str] = {}
         for name in scope.components:
             variables = scope.hostvars[name]
             prefix = f"__{variables['component_role']}"
             for registered in [plain(variables[key]) for key in variables if str(key).startswith(prefix)]:
-                found |= {(name, guard.side): guard for guard in position.find_guards(registered)}
+                guards = position.find_guards(registered)
+                found |= {(name, guard.side): guard for guard in guards}
                 # A guard that does not lie on a machine cannot be asked for there.
                 if not isinstance(registered, dict):
                     continue
                 late[name] = "; ".join(registered.get("late") or []) or late.get(name, "")
+                if any(guard.status == rule.OPEN for guard in guards):
+                    apart[name] = str(registered.get("apart") or "") or apart.get(name, "")
+                holds |= {(name, guard.side): str(registered.get("loss") or "") for guard in guards}
                 unread = registered.get("unread") or {}
                 errors |= {(name, host): str(reason) for host, reason in unread.items()}
                 if registered.get("failed") is True:
@@ -109,10 +128,13 @@ class ActionModule(ControllerAction):
             site = str(scope.hostvars[host].get("site", "")) if host in scope.hostvars else ""
             plan_sites = scope.get("plan_sites") or {}
             title = plan_sites.get(site, {}).get("title") or site or host
-            return position.Side(host, str(title), found.get((name, host)), errors.get((name, host), ""))
+            key = (name, host)
+            return position.Side(host, str(title), found.get(key), errors.get(key, ""), holds.get(key, ""))
 
         return [
-            position.Sides(name, side(name, a), side(name, b), given_up.get(name, ""), late.get(name, ""))
+            position.Sides(
+                name, side(name, a), side(name, b), given_up.get(name, ""), late.get(name, ""), apart.get(name, "")
+            )
             for name, (a, b) in declared.items()
         ]
 
@@ -143,6 +165,15 @@ class ActionModule(ControllerAction):
             except (BasculeError, ValueError) as error:
                 errors[name, host] = str(error)
         return found, errors
+
+
+def _lacks(entries: list[chain.Entry], read: Mapping[str, chain.Reading]) -> list[str]:
+    """Return which copies lack entries that others hold; what a site's machines hold counts together."""
+    held: dict[str, list[chain.Entry]] = {}
+    for place, reading in read.items():
+        held.setdefault(place.partition(" (")[0], []).extend(reading.entries)
+    missing = {place: chain.lacking(entries, there) for place, there in held.items()}
+    return [f"{place} LACKS {len(lost)} entries that others hold" for place, lost in missing.items() if lost]
 
 
 def _site_name(scope: Scope, variable: str) -> str:

@@ -9,12 +9,15 @@ type: aggregate
 short_description: Journal what the playbook does
 description:
   - Chooses the decision id of this ansible-playbook process before the first task, and the run at the first play.
+  - Notes in the run's folder that this process is at work, and holds that note until it ends.
   - With C(--check), says first that nothing will be changed.
   - Journals the result of every task between C(bascule_begin) and C(bascule_end), never its output.
   - When a playbook has frozen components and let everybody in again, journals and prints where that window went. Says
     of each component how long it worked, waited for others, or was held up by orchestration, and the critical path.
   - Ends an audit with one screen. It says whether the plan fits, how long the outage is expected to be, what should be
     known, what was not looked at, and the next command.
+  - When a playbook has moved something, or verified what was moved, makes the report of the run. Says where it is, and
+    which command makes it again. With C(--check) there is none.
   - Ends a verb as failed when its component failed or could not be reached. Such an end is written at once, so that
     what waits for it stops; only where a rescue of the role's own follows, it is written when that has failed as well.
 requirements:
@@ -36,17 +39,20 @@ from ansible.errors import AnsibleError
 from ansible.plugins.callback import CallbackBase
 
 from bascule.errors import BasculeError
-from bascule.plugin import outlook
+from bascule.plugin import outlook, reporting
 from bascule.plugin.action import Scope, plain
-from bascule.report import audited
-from bascule.run import failures, window
+from bascule.report import audited, legs
+from bascule.run import chain, failures, window
 from bascule.run.io import identity
 from bascule.run.io.journal import Journal, read_starts
+from bascule.run.io.presence import Presence
 from bascule.run.order import VERBS, WINDOWS
 from bascule.run.progress import FAILED
 from bascule.system import work
 
 _LONGEST = 2000
+# After these a report is made: something has moved, or was proved.
+REPORTED = frozenset({"cutover", "rollback", "verify", "site_lost"})
 CHECK = "CHECK: nothing will be changed at either site. What follows says what would be done."
 # How often, and with how many seconds between, the end of what has failed is written before the playbook is given up.
 _TRIES, _PAUSE = 5, 1.0
@@ -76,18 +82,24 @@ class CallbackModule(CallbackBase):
         self._active: dict[str, _Verb] = {}
         self._started: dict[tuple[str, str], float] = {}
         self._written = False
+        self._book, self._play = "playbook", ""
+        self._presence: Presence | None = None
         # The plan of the last play, and what reads the defaults of its roles.
         self._seen: tuple[Scope, Any] | None = None
         identity.begin()
 
     def v2_playbook_on_start(self, playbook: Any) -> None:
         """Say that nothing will be changed, if so."""
+        self._book = os.path.basename(str(playbook._file_name))
         if context.CLIARGS.get("check"):
             self._display.display(CHECK, color="bright blue")
 
     def v2_playbook_on_play_start(self, play: Any) -> None:
         """Choose the run; end what failed in the play, or the layer, before."""
         self._end_failed()
+        self._play = play.get_name().strip()
+        if self._presence is not None:
+            self._presence.play(self._play)
         scope = _scope(play)
         if scope is None:
             return
@@ -110,6 +122,7 @@ class CallbackModule(CallbackBase):
             facts = result._result.get("ansible_facts", {})
             if facts.get("bascule_verb") != "state":
                 self._written = True
+                self._note()
                 self._active[host] = _Verb(str(facts.get("bascule_phase")), str(facts.get("bascule_verb")))
         elif action == "bascule_end":
             self._active.pop(host, None)
@@ -141,6 +154,13 @@ class CallbackModule(CallbackBase):
 
     def v2_playbook_on_stats(self, stats: Any) -> None:
         """End what failed last, bring the sites' copies up to date, say where the journal lies."""
+        try:
+            self._finish()
+        finally:
+            if self._presence is not None:
+                self._presence.end()
+
+    def _finish(self) -> None:
         self._end_failed()
         journal = self._journal()
         if journal is None:
@@ -155,6 +175,16 @@ class CallbackModule(CallbackBase):
         except (BasculeError, OSError) as error:
             self._display.warning(f"The journal's copies could not be brought up to date: {error}")
         self._display.display(f"Journal: {journal.path}")
+        self._say_report(journal)
+
+    def _note(self) -> None:
+        """Note in the run's folder that this process is at work, so that `status` can tell whether it lives."""
+        if self._presence is not None or context.CLIARGS.get("check") or (journal := self._journal()) is None:
+            return
+        try:
+            self._presence = Presence(journal.directory, journal.decision, self._book, self._play)
+        except (BasculeError, OSError) as error:
+            self._display.warning(f"Others cannot see whether this process is at work: {error}")
 
     def _say_audit(self, journal: Journal) -> None:
         """Say what an audit has come to, if this process had one."""
@@ -189,6 +219,32 @@ class CallbackModule(CallbackBase):
             return
         for line in window.lines(kept):
             self._display.display(f"  {line}")
+
+    def _say_report(self, journal: Journal) -> None:
+        """Make the report of the run, if this process has moved or verified something for real, and say where it is."""
+        try:
+            own = journal.own()
+            reported = {entry["phase"] for entry in own} & REPORTED
+            if context.CLIARGS.get("check") or not reported or self._seen is None:
+                return
+            scope, _ = self._seen
+            lang = reporting.language(scope)
+            copies = reporting.gathered(scope, journal)
+            if not legs.read(chain.merge(*(one.entries for one in copies.values()))):
+                # Nothing has moved: there is nothing to report of.
+                return
+            made = reporting.make(scope, journal.run, copies)
+            page = reporting.write(journal.directory, made, lang)
+        except Exception as error:
+            # A report changes nothing: whatever is wrong with it, the playbook has ended as it has.
+            self._display.warning(f"The report could not be made: {outlook.why(error)}")
+            lines = []
+        else:
+            lines = reporting.lines(made, page, lang)
+        options = f"{_inventories()} ".lstrip()
+        again = f"ansible-playbook {options}playbooks/report.yml -e run={journal.run}"
+        for line in [*lines, f"Report again: {again}"]:
+            self._display.display(line)
 
     def _starts(self, scope: Scope) -> Sequence[Mapping[str, Any]]:
         """Ask the sites which runs they know; when they cannot be asked, bascule_begin says why."""

@@ -45,6 +45,14 @@ options:
     description: The other side's address over the link; then what is known of its rate is returned as well.
     type: str
     default: ""
+  reach:
+    description: The other side's address over the link; then it is tried whether a connection to O(port) comes about.
+    type: str
+    default: ""
+  port:
+    description: The port at O(reach).
+    type: int
+    default: 22
   outside:
     description:
       - Write to the tree through the other side's service with O(write_from_outside) and remove it again. V(look), from
@@ -106,6 +114,10 @@ link_mbit:
   description: What the link to O(address) was measured to carry lately, in Mbit/s; 0 when it was not measured.
   returned: when an address was given
   type: float
+apart:
+  description: Why no connection to O(reach) comes about; empty where one does.
+  returned: when an address was given
+  type: str
 survey:
   description:
     - Counts, room, versions and clock, what would stop a transfer, and what no transfer carries and no manifest
@@ -126,6 +138,7 @@ from ansible.module_utils.bascule.filetree.io.fence import outside
 from ansible.module_utils.bascule.filetree.io.fence import side as fence_side
 from ansible.module_utils.bascule.filetree.io.transfer import receivers
 from ansible.module_utils.bascule.plugin.module import SIDE, run_module
+from ansible.module_utils.bascule.system.io import reach
 from ansible.module_utils.basic import AnsibleModule
 
 
@@ -153,6 +166,8 @@ def main(module: AnsibleModule) -> dict[str, Any]:
             result["outside"] = outside.proof(side, *asked)
         else:
             outside.look(side, *asked)
+    if module.params["reach"]:
+        result["apart"] = reach.why_not(module.params["reach"], module.params["port"])
     return result
 
 
@@ -167,6 +182,8 @@ if __name__ == "__main__":
             "owners_there": {"type": "dict", "default": {}},
             "attributes_there": {"type": "dict", "default": {}},
             "address": {"type": "str", "default": ""},
+            "reach": {"type": "str", "default": ""},
+            "port": {"type": "int", "default": 22},
             "outside": {"type": "str", "choices": ["look", "proof"]},
             "write_from_outside": {"type": "list", "elements": "str", "default": []},
         },

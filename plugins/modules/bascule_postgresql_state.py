@@ -61,6 +61,10 @@ state:
   description: What the side is.
   returned: always
   type: dict
+apart:
+  description: Why what is written here does not come to the other side; empty where it does, or need not.
+  returned: always
+  type: str
 not_replicated:
   description: What its databases hold that no log carries to the other side; nothing when nobody looked.
   returned: always
@@ -93,15 +97,15 @@ def main(module: AnsibleModule) -> dict[str, Any]:
         found = audit.audit(spec, module.params["seconds"], module.params["controller_time"])
     else:
         found = state.read(spec, keep=not module.check_mode)
+    guard = GuardState.from_dict(found["guard"])
     return {
         "changed": False,
+        "apart": decisions.not_followed(found, guard),
         "guard": found["guard"],
         "state": found,
         "loss": decisions.may_lack(found),
         "not_replicated": audit.not_replicated(spec) if module.params["unlogged"] else [],
-        "left_behind": (
-            audit.left_behind(spec, GuardState.from_dict(found["guard"])) if module.params["leaving"] else None
-        ),
+        "left_behind": (audit.left_behind(spec, guard) if module.params["leaving"] else None),
     }
 
 

@@ -10,6 +10,7 @@ from ..errors import BasculeError
 from ..guard import state as rule
 from ..guard.state import GuardState
 from ..report import proof
+from ..report.overrides import ALLOWED
 from ..run import chain, context, position
 from ..run.chain import Entry
 from ..run.io.journal import Journal, read_copies
@@ -81,7 +82,7 @@ def must_be_proved(scope: Scope, entries: Iterable[Mapping[str, Any]], opened: M
         if name in opened:
             found += proof.same_switch(name, facts, opened[name])
     verdict = proof.decide(found, scope.get("proof_overrides"))
-    passed = [f"{doubt.text()}; let pass: {reason}" for doubt, reason in verdict.overridden]
+    passed = [f"{doubt.text()}{ALLOWED}{reason}" for doubt, reason in verdict.overridden]
     if passed:
         journal_entry(Journal.current(), "decision", scope.announced, {"decision": "proof override", "passed": passed})
     if not verdict.ok:

@@ -108,6 +108,20 @@ def may_lack(state: Mapping[str, Any]) -> str:
     return ", ".join(parts)
 
 
+def not_followed(state: Mapping[str, Any], guard: GuardState) -> str:
+    """Return why what is written at this side does not come to the other one; nothing where it does, or need not.
+
+    Only an open side that was prepared, runs as a primary and moves by its log has somebody who follows.
+    """
+    leads = guard.status == rule.OPEN and state.get("running") and not state.get("in_recovery")
+    if not leads or not state.get("prepared") or state.get("method") == DUMP_RESTORE:
+        return ""
+    standby = state.get("standby")
+    if not standby:
+        return f"no standby streams from {guard.side}"
+    return "" if standby.get("state") == "streaming" else f"its standby does not stream: {standby.get('state')}"
+
+
 def follows(source: Side, to: Side) -> bool:
     """Return whether `to` has something to follow before a switch: the open side, or one that a crash has left ahead.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Optional
@@ -14,6 +15,8 @@ PHASE = "audit"
 # A screen has some forty lines, so each list of it has at most these.
 _MOST = 8
 _WIDEST = 150
+# Where all is that an audit has recorded, and what stands in the way where it has recorded nothing.
+_FACTS, _JOURNAL = "runs/latest/facts/COMPONENT.audit.json", "runs/latest/journal.jsonl"
 # Where the roles' audits keep what stands in the way, and what should be known.
 _REFUSALS = ("refusals", "differences", "wrong", "faults")
 _NOTES = "notes"
@@ -97,7 +100,8 @@ def screen(
     slow = forecast.too_long(outlook, limit)
     lines = [f"AUDIT of plan {plan}: {_verdict(len(components), refused, absent, slow, outlook.unknown)}"]
     for name, reasons in refused.items():
-        lines += _listed(f"  {name} cannot move:", [f"    - {reason}" for reason in reasons])
+        rest = _FACTS if seen[name].found else _JOURNAL
+        lines += _listed(f"  {name} cannot move:", [f"    - {reason}" for reason in reasons], rest)
     lines += [f"  {line}" for line in forecast.lines(outlook, limit)]
     notes = [
         f"    - {name}: {note}" for name, one in seen.items() for note in _texts((one.found or {}).get(_NOTES)) if note
@@ -137,13 +141,21 @@ def _unseen(seen: Mapping[str, Audited], absent: Sequence[str]) -> list[str]:
     return lines
 
 
-def _listed(head: str, lines: Sequence[str]) -> list[str]:
-    """Return a list below its head, cut to what fits on a screen; nothing where there is nothing."""
+def _listed(head: str, lines: Sequence[str], rest: str = _FACTS) -> list[str]:
+    """Return a list below its head, of as many as fit on a screen, each whole; nothing where there is nothing.
+
+    `rest` names the file in which those are that do not fit.
+    """
     if not lines:
         return []
-    cut = [line if len(line) <= _WIDEST else f"{line[: _WIDEST - 1]}…" for line in lines[:_MOST]]
+    told = [part for line in lines[:_MOST] for part in _wrapped(line)]
     more = len(lines) - _MOST
-    return [head, *cut, *([f"    … and {more} more: runs/latest/facts/COMPONENT.audit.json"] if more > 0 else [])]
+    return [head, *told, *([f"    … and {more} more: {rest}"] if more > 0 else [])]
+
+
+def _wrapped(line: str) -> list[str]:
+    """Return a line in as many as it takes; a command that it names is parted at its blanks alone, if it can be."""
+    return textwrap.wrap(line, _WIDEST, subsequent_indent="      ", break_on_hyphens=False)
 
 
 def _reasons(message: str) -> list[str]:

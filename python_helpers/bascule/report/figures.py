@@ -14,7 +14,10 @@ from .digests import row_digests
 from .dumps import FIGURE as SAFETY_DUMPS
 from .dumps import safety_dumps
 from .intervals import longest_gap, unended
-from .proof import NOT_COMPARED, doubts, left_out
+from .judge import BROKEN, MEASURED_OUTSIDE, NOT_ASKED
+from .overrides import ALLOWED
+from .overrides import FIGURE as OVERRIDES
+from .proof import NOT_COMPARED, Doubt, doubts, left_out
 from .records import ClientAccount, Leg, Lookup, ProbeAccount
 from .writers import divergent_operations, divergent_probes, largest_probe_gap, two_writers_seconds
 
@@ -39,6 +42,9 @@ class LegInput:
     `lookup` is the one that speaks for this leg's writes; `carried` names writes acknowledged before this leg that must
     still be found at its end. `data` is the account of the client of the database alone, `scans`
     are the transfers that looked at a whole tree, `window` says where the time between freeze and thaw went.
+    `outside` says whether anybody outside kept an account. `asked` are the comparisons that the run's components have
+    to state; None: all of them. `stale` are doubts about when something was verified, `passed` those that a person let
+    pass, `overrides` all that a person let pass, `broken` the verbs that did not come through.
     """
 
     leg: Leg
@@ -51,10 +57,43 @@ class LegInput:
     data: ClientAccount = field(default_factory=ClientAccount)
     scans: Sequence[Mapping[str, str]] = ()
     window: Mapping[str, Any] = field(default_factory=dict)
+    outside: bool = True
+    asked: frozenset[str] | None = None
+    stale: Sequence[Doubt] = ()
+    passed: Sequence[str] = ()
+    overrides: Sequence[str] = ()
+    broken: Sequence[str] = ()
 
 
 def leg_figures(given: LegInput) -> dict[str, Any]:
     """All figures of one leg."""
+    figures = _outside(given)
+    if not given.outside:
+        # Nobody has counted: no figure is zero.
+        figures = {**dict.fromkeys(figures), "unended_outages": [], "divergent_writes": _found_divergent(given.facts)}
+    for name in COMPARISONS:
+        figures[name] = fact_sum(given.facts.values(), name)
+    spared = set() if given.outside else {name for name, value in _outside(given).items() if name != "unended_outages"}
+    spared |= set() if given.asked is None else {*COMPARISONS, "guests_moved"} - given.asked
+    figures[MEASURED_OUTSIDE] = given.outside
+    figures[NOT_ASKED] = sorted(spared)
+    found = [*(doubt for name in sorted(given.facts) for doubt in doubts(name, given.facts[name])), *given.stale]
+    proofs = [text for text in (doubt.text() for doubt in found) if not _is_passed(text, given.passed)]
+    figures["not_proved"] = proofs if given.facts else None
+    figures[NOT_COMPARED] = [line for name in sorted(given.facts) for line in left_out(name, given.facts[name])]
+    figures[OVERRIDES] = list(given.overrides)
+    figures[BROKEN] = list(given.broken)
+    figures["guests_moved"] = guests_moved(given.facts.values())
+    figures["row_digests"] = row_digests(given.facts)
+    figures[SAFETY_DUMPS] = safety_dumps(given.facts)
+    figures["full_scans"] = [dict(one) for one in given.scans]
+    figures.update(given.window)
+    figures["phases"] = {name: dict(times) for name, times in given.phases.items()}
+    return figures
+
+
+def _outside(given: LegInput) -> dict[str, Any]:
+    """The figures that come from accounts of somebody outside."""
     start, end = given.client.window(given.leg)
     inside = [one for one in given.client.operations if start <= one.sent < end]
     writes = [one for one in inside if one.op == "write"]
@@ -69,7 +108,7 @@ def leg_figures(given: LegInput) -> dict[str, Any]:
         "write_outage_seconds": (_answered(given.client), start, end),
         "data_layer_seconds": (_answered(given.data), data_start, data_end),
     }
-    figures: dict[str, Any] = {
+    return {
         **{name: _rounded(longest_gap(*outage)) for name, outage in outages.items()},
         "unended_outages": [name for name, outage in outages.items() if unended(*outage)],
         "data_layer_writes": data["ack"] if data else None,
@@ -88,18 +127,6 @@ def leg_figures(given: LegInput) -> dict[str, Any]:
         "probes": len(probes),
         "largest_probe_gap_seconds": _rounded(largest_probe_gap(given.probes.probes, probe_start, probe_end)),
     }
-    proofs = [doubt.text() for name in sorted(given.facts) for doubt in doubts(name, given.facts[name])]
-    figures["not_proved"] = proofs if given.facts else None
-    figures[NOT_COMPARED] = [line for name in sorted(given.facts) for line in left_out(name, given.facts[name])]
-    for name in COMPARISONS:
-        figures[name] = fact_sum(given.facts.values(), name)
-    figures["guests_moved"] = guests_moved(given.facts.values())
-    figures["row_digests"] = row_digests(given.facts)
-    figures[SAFETY_DUMPS] = safety_dumps(given.facts)
-    figures["full_scans"] = [dict(one) for one in given.scans]
-    figures.update(given.window)
-    figures["phases"] = {name: dict(times) for name, times in given.phases.items()}
-    return figures
 
 
 def data_window(data: ClientAccount, leg: Leg) -> tuple[float, float]:
@@ -147,9 +174,18 @@ def divergent_writes(given: LegInput) -> int | None:
     found = len(divergent_operations(given.client.operations, start, end))
     found += len(divergent_operations(given.data.operations, *given.data.window(given.leg)))
     found += len(divergent_probes(given.probes.probes, probe_start, probe_end))
-    found += sum(bool(fact.get("divergent_bytes")) for fact in given.facts.values())
-    found += sum(fact.get("kept_side_as_at_its_receipt") is False for fact in given.facts.values())
-    return found + (fact_sum(given.facts.values(), "divergent_writes") or 0)
+    return found + (_found_divergent(given.facts) or 0)
+
+
+def _found_divergent(facts: Mapping[str, Mapping[str, Any]]) -> int | None:
+    """What the components found on the closed side; None when they found nothing, as that is not all there may be."""
+    found = sum(bool(fact.get("divergent_bytes")) for fact in facts.values())
+    found += sum(fact.get("kept_side_as_at_its_receipt") is False for fact in facts.values())
+    return found + (fact_sum(facts.values(), "divergent_writes") or 0) or None
+
+
+def _is_passed(doubt: str, passed: Sequence[str]) -> bool:
+    return any(line.startswith(f"{doubt}{ALLOWED}") for line in passed)
 
 
 def fact_sum(facts: Iterable[Mapping[str, Any]], name: str) -> int | None:

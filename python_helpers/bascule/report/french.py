@@ -39,6 +39,15 @@ def french(doubt: str) -> str:
     return f"{component}, {label[:1].lower()}{label[1:]} : {_why(why)}"
 
 
+def broken(text: str) -> str:
+    """Return what the report says of a verb that did not come through (`legs`) in French."""
+    found = re.fullmatch(r"(\S+) of (\S+) (has not ended|did not come through: (.+))", text, re.S)
+    if not found:
+        return text
+    verb, component, _, why = found.groups()
+    return f"{verb} de {component} : " + (f"n'a pas abouti : {why}" if why else "n'est pas arrivé à son terme")
+
+
 def _why(text: str) -> str:
     for pattern, words in _WHY:
         if re.fullmatch(pattern, text, re.S):

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .french import french
+from .french import broken, french
 from .words import number, word
 
 LEAST_WRITES = 500
@@ -28,6 +28,8 @@ MORE_THAN_ZERO = ("probes", "rows_compared", "files_compared", "disks_compared")
 # What a busy machine makes worse: the plan's limits on these are reported, and condemn no run. An outage that never
 # ended is no matter of speed.
 SPEED = ("write_outage_seconds", "data_layer_seconds")
+# Whether somebody outside has measured, which figures nobody of this run could state, and what did not come through.
+MEASURED_OUTSIDE, NOT_ASKED, BROKEN = "measured_outside", "not_asked", "broken"
 STATED = (
     "write_outage_seconds",
     "data_layer_seconds",
@@ -39,7 +41,7 @@ STATED = (
 
 @dataclass(frozen=True)
 class Reason:
-    """Why a run is not good. `rule` is one of unreached, missing, proof, zero, some, few, limit."""
+    """Why a run is not good. `rule` is one of unreached, unmeasured, broken, missing, proof, zero, some, few, limit."""
 
     leg: str
     figure: str
@@ -54,6 +56,10 @@ class Reason:
         where = f"{self.leg}.{self.figure}"
         if self.rule == "unreached":
             return f"{self.leg}: this leg was not reached"
+        if self.rule == "unmeasured":
+            return f"{self.leg}: nobody outside measured"
+        if self.rule == "broken":
+            return f"{self.leg}: {self.found}"
         if self.rule == "missing":
             return f"{where}: no sample stands behind it"
         if self.rule == "proof":
@@ -70,6 +76,10 @@ class Reason:
         leg, label = word(self.leg, "fr"), word(self.figure, "fr")
         if self.rule == "unreached":
             return f"{leg} : cette étape n'a pas été atteinte"
+        if self.rule == "unmeasured":
+            return f"{leg} : personne n'a mesuré de l'extérieur"
+        if self.rule == "broken":
+            return f"{leg}, {broken(str(self.found))}"
         if self.rule == "proof":
             return f"{leg}, non prouvé : {french(str(self.found))}"
         return f"{leg}, {label[:1].lower()}{label[1:]} : {self._french_rule()}"
@@ -89,11 +99,19 @@ class Reason:
 
 
 def leg_reasons(leg: str, figures: Mapping[str, Any], limits: Mapping[str, float]) -> list[Reason]:
-    """Everything that is wrong with one leg."""
-    reasons = []
+    """Everything that is wrong with one leg.
+
+    A figure that nobody of this run could state (`not_asked`) need not be there; where it is, it is judged.
+    """
+    reasons = [Reason(leg, "not_ended", "broken", text) for text in figures.get(BROKEN) or ()]
+    if figures.get(MEASURED_OUTSIDE) is False:
+        reasons.append(Reason(leg, MEASURED_OUTSIDE, "unmeasured", None))
+    spared = figures.get(NOT_ASKED) or ()
     named = [*ZERO, *MORE_THAN_ZERO, *STATED, "acknowledged_writes", *limits]
     for name in dict.fromkeys(named):
         value = figures.get(name)
+        if value is None and name in spared:
+            continue
         if isinstance(value, bool) or not isinstance(value, (int, float)) or math.isnan(value):
             reasons.append(Reason(leg, name, "missing", value))
         elif name in ZERO and value != 0:
@@ -112,15 +130,22 @@ def leg_reasons(leg: str, figures: Mapping[str, Any], limits: Mapping[str, float
     return reasons
 
 
+def unreached(leg: str) -> Reason:
+    """The reason that a leg which the run should have was not reached."""
+    return Reason(leg, "probes", "unreached", None)
+
+
 def judged(name: str, figures: Mapping[str, Any]) -> bool:
     """Whether the plan's limit on a figure may condemn the run; on a speed it is only reported."""
     return name not in SPEED or name in (figures.get("unended_outages") or ())
 
 
 def verdict(reasons: list[Reason]) -> str:
-    """`ok`; `invalid` when the run proves too little to be called anything; `failed` otherwise."""
+    """`ok`; `inside` when all is proved but nobody outside measured; `invalid` when too little is; else `failed`."""
     if not reasons:
         return "ok"
-    if all(reason.rule in ("unreached", "few", "missing", "some") for reason in reasons):
+    if all(reason.rule == "unmeasured" for reason in reasons):
+        return "inside"
+    if all(reason.rule in ("unreached", "unmeasured", "few", "missing", "some") for reason in reasons):
         return "invalid"
     return "failed"

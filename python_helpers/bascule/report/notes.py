@@ -7,6 +7,8 @@ from typing import Any
 
 from .digests import digest_lines
 from .dumps import FIGURE, dump_lines
+from .overrides import FIGURE as OVERRIDES
+from .overrides import override_lines
 from .proof import NOT_COMPARED
 from .scans import scan_lines
 from .windows import slow_lines, window_lines
@@ -17,6 +19,8 @@ def note_lines(summary: Mapping[str, Any], lang: str = "en") -> dict[str, list[s
     return {
         "slow": slow_lines(summary),
         "windows": window_lines(summary),
+        "not_moved": [str(name) for name in summary.get("not_moved") or ()],
+        OVERRIDES: override_lines(summary),
         FIGURE: dump_lines(summary, lang),
         "row_digests": digest_lines(summary),
         "full_scans": scan_lines(summary),

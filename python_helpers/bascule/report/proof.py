@@ -146,6 +146,17 @@ def doubts(component: str, facts: Mapping[str, Any] | None) -> list[Doubt]:
     return found
 
 
+def asked(facts: Iterable[Mapping[str, Any]]) -> frozenset[str]:
+    """Return the figures that the roles of these components have to state."""
+    found: set[str] = set()
+    for one in facts:
+        rule = RULES.get(str(one.get(ROLE))) or _unknown(one)
+        found |= set(rule.zero)
+        # Where another of a group was seen, the first one need not be.
+        found |= {group[0] for group in rule.some if not any(_above_zero(one.get(name)) for name in group[1:])}
+    return frozenset(found)
+
+
 def left_out(component: str, facts: Mapping[str, Any]) -> list[str]:
     """Return lines about what the comparison of a component did not look at."""
     told = facts.get(NOT_COMPARED)
@@ -259,6 +270,10 @@ def _number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
+def _above_zero(value: Any) -> bool:
+    return _number(value) and bool(value > 0)
+
+
 def _not_zero(value: Any) -> str:
     if not _number(value):
         return f"{_shown(value)}: nobody has counted"
@@ -281,7 +296,7 @@ def _untold(value: Any) -> str:
 
 def _none_above_zero(component: str, group: tuple[str, ...], facts: Mapping[str, Any]) -> list[Doubt]:
     values: list[Any] = [facts.get(name) for name in group]
-    if any(_number(value) and value > 0 for value in values):
+    if any(_above_zero(value) for value in values):
         return []
     return [Doubt(component, group[0], f"{_shown(values[0])}: nothing was looked at")]
 

@@ -14,7 +14,7 @@ from .notes import note_lines
 from .rows import figure_rows, phase_rows, reason_lines
 from .words import word
 
-_COLOUR = {"ok": "green", "failed": "red", "invalid": "yellow"}
+_COLOUR = {"ok": "green", "failed": "red", "inside": "yellow", "invalid": "yellow"}
 
 
 def summary_panel(summary: Mapping[str, Any], lang: str = "en") -> RenderableType:

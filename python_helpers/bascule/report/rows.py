@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .judge import LEAST_WRITES, MORE_THAN_ZERO, ZERO, judged, leg_reasons
+from .judge import LEAST_WRITES, MORE_THAN_ZERO, NOT_ASKED, ZERO, judged, leg_reasons, unreached
 from .words import number, word
 
 # A dash between names puts several figures on one row.
@@ -33,6 +34,7 @@ _ORDER: tuple[tuple[str, tuple[str, ...], str], ...] = (
 
 
 # Stated by those components that can be in doubt, or not known when a phase was interrupted and went on.
+LEGS = ("forward", "back")
 OPTIONAL = ("files_not_proved", "window_seconds", "orchestration_seconds")
 
 
@@ -59,12 +61,16 @@ class PhaseRow:
 
 
 def figure_rows(summary: Mapping[str, Any], lang: str) -> list[Row]:
-    """Every figure of both legs."""
+    """Every figure of both legs, without those that nobody of this run could state."""
     limits: Mapping[str, Any] = summary.get("limits", {})
     rows = []
+    legs = summary.get("legs", LEGS)
     for label, names, unit in _ORDER:
-        cells = {leg: _cell(summary.get(leg, {}), names, unit, lang) for leg in ("forward", "back")}
-        good = {leg: _good(summary.get(leg, {}), names, limits) for leg in ("forward", "back")}
+        if all(_spared(summary.get(leg, {}), name) for leg in legs for name in names):
+            continue
+        # A leg that this run need not have says nothing.
+        cells = {leg: _cell(summary.get(leg, {}), names, unit, lang) if leg in legs else "" for leg in LEGS}
+        good = {leg: leg not in legs or _good(summary.get(leg, {}), names, limits) for leg in LEGS}
         limit = next((f"≤ {number(limits[name], lang, unit)}" for name in names if name in limits), "")
         if names[0] == "acknowledged_writes":
             limit = f"≥ {LEAST_WRITES}"
@@ -77,7 +83,7 @@ def figure_rows(summary: Mapping[str, Any], lang: str) -> list[Row]:
 def phase_rows(summary: Mapping[str, Any], lang: str) -> list[PhaseRow]:
     """Every phase of both legs."""
     rows = []
-    for leg in ("forward", "back"):
+    for leg in LEGS:
         for name, times in summary.get(leg, {}).get("phases", {}).items():
             expected = number(times.get("expected"), lang, "s") if times.get("expected") is not None else "-"
             rows.append(PhaseRow(word(leg, lang), word(name, lang), expected, number(times.get("measured"), lang, "s")))
@@ -89,10 +95,18 @@ def reason_lines(summary: Mapping[str, Any], lang: str) -> list[str]:
     limits: Mapping[str, Any] = summary.get("limits", {})
     known = {
         reason.text(): reason.text(lang)
-        for leg in ("forward", "back")
-        for reason in leg_reasons(leg, summary.get(leg, {}), limits)
+        for leg in LEGS
+        for reason in [*leg_reasons(leg, summary.get(leg, {}), limits), unreached(leg)]
     }
-    return [known.get(text, text) for text in summary.get("reasons", [])]
+    return [known.get(text) or _site_line(text, lang) for text in summary.get("reasons", [])]
+
+
+def _site_line(text: str, lang: str) -> str:
+    found = re.fullmatch(r"active_site: (.+), expected (.+)", text)
+    if lang == "en" or not found:
+        return text
+    site = word("unknown_site", lang) if found[1] == word("unknown_site", "en") else found[1]
+    return f"{word('active_site', lang)} : {site}, attendu : {found[2]}"
 
 
 def _cell(figures: Mapping[str, Any], names: tuple[str, ...], unit: str, lang: str) -> str:
@@ -102,10 +116,15 @@ def _cell(figures: Mapping[str, Any], names: tuple[str, ...], unit: str, lang: s
     return " / ".join(number(figures.get(name), lang, unit) for name in names)
 
 
+def _spared(figures: Mapping[str, Any], name: str) -> bool:
+    """Say whether nobody could state the figure, and nobody has."""
+    return figures.get(name) is None and name in (figures.get(NOT_ASKED) or ())
+
+
 def _good(figures: Mapping[str, Any], names: tuple[str, ...], limits: Mapping[str, Any]) -> bool:
     for name in names:
         value = figures.get(name)
-        if value is None and name in OPTIONAL:
+        if value is None and (name in OPTIONAL or name in (figures.get(NOT_ASKED) or ())):
             continue
         if value is None:
             return False

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .judge import Reason, leg_reasons, verdict
+from .judge import Reason, leg_reasons, unreached, verdict
 
 LEGS = ("forward", "back")
 
@@ -18,18 +18,20 @@ def build(
     limits: Mapping[str, float],
     *,
     expected_site: str | None = None,
+    expected_legs: Sequence[str] = LEGS,
     started: str = "",
     ended: str = "",
     failure: str | None = None,
 ) -> dict[str, Any]:
     """Judge the legs and lay the summary out.
 
+    `expected_legs` are those that the run should have: one that nobody began is no reason otherwise.
     `failure` is what stopped the run, if something did: then the result is `failed` whatever the figures say.
     """
     reasons: list[Reason] = []
-    for leg in LEGS:
+    for leg in expected_legs:
         # A leg that was not reached is one reason, not one for each of its figures.
-        reasons += leg_reasons(leg, legs[leg], limits) if leg in legs else [Reason(leg, "probes", "unreached", None)]
+        reasons += leg_reasons(leg, legs[leg], limits) if leg in legs else [unreached(leg)]
     texts = [reason.text() for reason in reasons]
     result = verdict(reasons)
     if expected_site is not None and active_site != expected_site:
@@ -47,5 +49,6 @@ def build(
         "ended": ended,
         "reasons": texts,
         "limits": dict(limits),
+        "legs": list(expected_legs),
         **{leg: dict(legs.get(leg, {})) for leg in LEGS},
     }

@@ -8,8 +8,9 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
+from .judge import MEASURED_OUTSIDE
 from .notes import note_lines
-from .rows import figure_rows, phase_rows, reason_lines
+from .rows import LEGS, figure_rows, phase_rows, reason_lines
 from .words import LANGUAGES, word
 
 
@@ -31,5 +32,6 @@ def report_markdown(summary: Mapping[str, Any], lang: str = "en") -> str:
         rows=figure_rows(summary, lang),
         phases=phase_rows(summary, lang),
         notes=note_lines(summary, lang),
+        outside=any(summary.get(leg, {}).get(MEASURED_OUTSIDE) is not False for leg in summary.get("legs", LEGS)),
         word=partial(word, lang=lang),
     )

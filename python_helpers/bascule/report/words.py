@@ -8,9 +8,15 @@ _WORDS: dict[str, dict[str, str]] = {
     "title": {"en": "Run {run}", "fr": "Exécution {run}"},
     "ok": {"en": "OK", "fr": "OK"},
     "failed": {"en": "FAILED", "fr": "ÉCHEC"},
+    "inside": {
+        "en": "PROVED, nobody outside measured",
+        "fr": "PROUVÉ, personne n'a mesuré de l'extérieur",
+    },
     "invalid": {"en": "INVALID: it proves too little", "fr": "NON VALABLE : elle prouve trop peu"},
     "active_site": {"en": "Active site", "fr": "Site actif"},
     "unknown_site": {"en": "not known", "fr": "inconnu"},
+    "report": {"en": "Report", "fr": "Rapport"},
+    "not_moved": {"en": "What has not been moved", "fr": "Ce qui n'a pas été déplacé"},
     "result": {"en": "Result", "fr": "Résultat"},
     "figure": {"en": "Figure", "fr": "Mesure"},
     "forward": {"en": "Forward", "fr": "Aller"},
@@ -32,6 +38,10 @@ _WORDS: dict[str, dict[str, str]] = {
     "window": {
         "en": "From freeze to thaw / of that orchestration",
         "fr": "Du gel à la réouverture / dont orchestration",
+    },
+    "overrides": {
+        "en": "What a person let pass, and why",
+        "fr": "Ce qu'une personne a laissé passer, et pourquoi",
     },
     "windows": {
         "en": "Where the time between freeze and thaw went",

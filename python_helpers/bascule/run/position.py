@@ -10,6 +10,7 @@ from ..errors import BasculeError
 from ..guard import lost
 from ..guard import state as rule
 from ..guard.state import GuardState
+from .controllers import NOBODY, AtWork
 from .progress import OK
 
 NEXT_PHASE = {
@@ -30,6 +31,7 @@ PLAYBOOKS = {
     "decommission": "playbooks/90_decommission.yml",
     "site_back": "playbooks/site_back.yml",
 }
+_STATUS = "playbooks/status.yml"
 # A side that is open, and nobody answers for the other.
 _ALONE = frozenset({"source-alone", "source-frozen-alone", "target-alone", "target-frozen-alone"})
 # Both sides answer, and one of them, or neither, is open.
@@ -38,19 +40,24 @@ _ANSWERS = frozenset({"source", "source-frozen", "target", "target-frozen", "hel
 
 @dataclass(frozen=True)
 class Side:
-    """One side of a component as it was read: a guard, or the reason why there is none."""
+    """One side of a component as it was read: a guard, or the reason why there is none.
+
+    holds: what it says that it may lack of the other side's data, for whom the other one is silent.
+    """
 
     host: str
     site: str
     guard: GuardState | None
     error: str = ""
+    holds: str = ""
 
 
 @dataclass(frozen=True)
 class Sides:
     """Both sides of a component; `given_up` is the one that the journal says was given up, and has not closed since.
 
-    late: which of its servers still say what was before, where a component only points.
+    late: which of its servers still say what was before, where a component only points. apart: why what is written at
+    the open side does not come to the other one.
     """
 
     component: str
@@ -58,6 +65,7 @@ class Sides:
     target: Side
     given_up: str = ""
     late: str = ""
+    apart: str = ""
 
 
 @dataclass(frozen=True)
@@ -65,7 +73,8 @@ class Standing:
     """Where one component stands: `where` is one word, `words` is for people.
 
     late: one of its servers still sends users to where they were. by_word: it is open by a person's word, and the other
-    side has nothing that it could be compared with. given_up: the side that is silent was given up as lost.
+    side has nothing that it could be compared with. given_up: the side that is silent was given up as lost. apart: what
+    is written where it is open does not come to the other side.
     """
 
     component: str
@@ -74,6 +83,7 @@ class Standing:
     late: bool = False
     by_word: bool = False
     given_up: bool = False
+    apart: bool = False
 
 
 @dataclass(frozen=True)
@@ -192,11 +202,16 @@ def retired(entries: Iterable[Mapping[str, Any]]) -> set[str]:
 def standing(sides: Sides, retired: bool = False) -> Standing:
     """Return where the component stands; `retired`: a decommission may have removed the guard of the side left."""
     found = _standing(sides, retired)
+    # After a decommission there is nowhere to carry anything.
+    apart = "" if retired else sides.apart
     guards = [side.guard for side in (sides.source, sides.target) if side.guard is not None]
     return replace(
         found,
-        words=found.words + (f"; STILL SENDS USERS ELSEWHERE: {sides.late}" if sides.late else ""),
+        words=found.words
+        + (f"; STILL SENDS USERS ELSEWHERE: {sides.late}" if sides.late else "")
+        + (f"; NOT CARRIED OVER: {apart}" if apart else ""),
         late=bool(sides.late),
+        apart=bool(apart),
         by_word=any(guard.status == rule.OPEN and _by_word(guard) for guard in guards),
         given_up=any(sides.given_up == side.host and side.guard is None for side in (sides.source, sides.target)),
     )
@@ -218,7 +233,8 @@ def _standing(sides: Sides, retired: bool) -> Standing:
             return Standing(sides.component, f"{where}-alone", words)
     if first is None or second is None:
         words = "; ".join(
-            _unread(side) if side.guard is None else f"{side.host} {_status(side)}" for side in (source, target)
+            _unread(side) if side.guard is None else f"{side.host} {_status(side)}{_holds(side)}"
+            for side in (source, target)
         )
         return Standing(sides.component, "unread", words)
     both = f"{source.host} {_status(source)}, {target.host} {_status(target)}"
@@ -375,6 +391,9 @@ def report(
     names: tuple[str, str],
     gone: Collection[str] = (),
     silent: bool = False,
+    work: AtWork = NOBODY,
+    users: str = "",
+    lacks: Sequence[str] = (),
 ) -> list[str]:
     """Return about ten lines that say where the run stands.
 
@@ -387,12 +406,19 @@ def report(
         names: what a person types to confirm the source and the target site.
         gone: components whose way back a decommission has begun to remove.
         silent: whether a site's journal could not be read.
+        work: who is at work in the run, or has died in it.
+        users: what users see, as a line.
+        lacks: which copies of the journal lack entries that others hold.
     """
     standings = [standing(one, one.component in gone) for one in sides]
     width = max((len(s.component) for s in standings), default=0)
     if last.phase:
         doing = f"{last.phase}/{last.verb} of {last.component}, begun {last.time[:19]}Z by {last.controller}"
-        how = {OK: "came through", "failed": "FAILED", "not ended": "NOT ENDED: interrupted or under way"}
+        how = {
+            OK: "came through",
+            "failed": "FAILED",
+            "not ended": work.last_words or "NOT ENDED: interrupted or under way",
+        }
         line = f"{doing}: {how.get(last.outcome, last.outcome)}"
     else:
         line = "nothing was run yet"
@@ -402,8 +428,23 @@ def report(
         f"Journal: {', '.join(f'{place} {what}' for place, what in copies.items())}; "
         + (f"CHAIN BROKEN: {'; '.join(problems[:3])}" if problems else "chains hold"),
     ]
+    lines[2:2] = [*work.lines, *([users] if users else [])]
+    lines += [f"Copies: {'; '.join(lacks)}"] if lacks else []
     lines += [f"  {s.component:<{width}}  {s.words}" for s in standings]
-    return [*lines, f"Next: {next_command(standings, last, *names, gone, silent)}"]
+    return [*lines, f"Next: {_next(standings, next_command(standings, last, *names, gone, silent), work)}"]
+
+
+def _next(standings: Sequence[Standing], command: str, work: AtWork) -> str:
+    """Return what is to be done next, by what is in its way: another controller, or a link that is cut."""
+    where = {standing.where for standing in standings}
+    if where & {"both", "back"}:
+        return command
+    if work.first:
+        return f"{work.first}: ansible-playbook {_STATUS}"
+    if command.startswith("none is needed") and any(standing.apart for standing in standings):
+        # What would be lost with this side is not all fine; a phase that is next sees to it, or refuses, by itself.
+        return f"mend what is not carried over, and ask again: ansible-playbook {_STATUS}; then: {command}"
+    return command
 
 
 def _is_back(sides: Sides, side: Side, other: Side) -> bool:
@@ -429,6 +470,10 @@ def _told(side: Side) -> str:
 
 def _unread(side: Side) -> str:
     return f"{side.host} NOT READ: {side.error or 'no answer'}"
+
+
+def _holds(side: Side) -> str:
+    return f" (of what was written elsewhere: {side.holds})" if side.holds else ""
 
 
 def _status(side: Side) -> str:

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from bascule.report.figures import LegInput, acknowledged_idents, leg_figures
-from bascule.report.records import ClientAccount, Leg, Lookup, client_account, probe_account
+from bascule.report.io import accounts
+from bascule.report.records import Leg, Lookup
 from bascule.report.scans import full_scans
 from bascule.report.windows import leg_window
 
@@ -62,14 +63,11 @@ def keep_facts(run_directory: Path, leg: str) -> dict[str, Any]:
 
 def figures(clients: Path, legs: list[LegEvidence], now: float) -> dict[str, dict[str, Any]]:
     """The figures of every leg that began."""
-    with (clients / "user.jsonl").open(encoding="utf-8", errors="replace") as lines:
-        client = client_account(lines)
-    with (clients / "prober.jsonl").open(encoding="utf-8", errors="replace") as lines:
-        probes = probe_account(lines)
-    data = ClientAccount()
-    if (clients / "data.jsonl").exists():
-        with (clients / "data.jsonl").open(encoding="utf-8", errors="replace") as lines:
-            data = client_account(lines)
+    # A report that is made of them later, by playbooks/report.yml -e client=…, is of the same legs.
+    bounds = {one.name: [one.start, one.end if one.end is not None else now] for one in legs}
+    (clients / accounts.LEGS).write_text(json.dumps(bounds), encoding="utf-8")
+    kept = accounts.read(clients)
+    client, probes, data = kept.client, kept.probes, kept.data
     journal = clients.parent / "journal.jsonl"
     entries = journal.read_text(encoding="utf-8", errors="replace").splitlines() if journal.exists() else []
     found: dict[str, dict[str, Any]] = {}

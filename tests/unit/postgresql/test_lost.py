@@ -187,3 +187,20 @@ def test_what_may_be_lost_is_said_in_figures_of_the_log() -> None:
     assert "not known" in decisions.may_lack({"end_lsn": "0/5000", "running": False})
     assert "runs as a primary" in decisions.may_lack({**state, "in_recovery": False})
     assert decisions.may_lack({}) == "there is no cluster"
+
+
+def test_an_open_side_whose_log_goes_to_nobody_says_so() -> None:
+    guard = rule.adopt_open(GuardState("db", "db-mtp"))
+    state = {"prepared": True, "running": True, "in_recovery": False, "method": "streaming", "standby": None}
+    assert decisions.not_followed(state, guard) == "no standby streams from db-mtp"
+    behind = {**state, "standby": {"state": "catchup"}}
+    assert decisions.not_followed(behind, guard) == "its standby does not stream: catchup"
+    need_not = [
+        ({**state, "standby": {"state": "streaming"}}, guard),
+        ({**state, "in_recovery": True}, guard),
+        ({**state, "prepared": False}, guard),
+        ({**state, "running": False}, guard),
+        ({**state, "method": "dump_restore"}, guard),
+        (state, rule.adopt_closed(GuardState("db", "db-tls"))),
+    ]
+    assert [decisions.not_followed(*one) for one in need_not] == [""] * len(need_not)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import takewhile
 from typing import Any
 
 import pytest
@@ -88,6 +89,25 @@ def test_it_stays_one_screen() -> None:
     assert len(lines) <= 40
     assert max(map(len, lines)) <= 150
     assert "    … and 42 more: runs/latest/facts/COMPONENT.audit.json" in lines
+
+
+def test_what_is_longer_than_a_line_goes_on_in_the_next_and_loses_nothing() -> None:
+    reason = f"the volume cannot be read: {' '.join(f'word-{n}' for n in range(60))}; type: pvesm set {'x' * 200} --end"
+    for seen in (Audited("failed", "", {"refusals": [reason]}), Audited("failed", f"found: {reason}; state now: none")):
+        lines = screen("mine", {"guest": seen}, ["guest"], OUTLOOK, None)
+        head = lines.index("  guest cannot move:")
+        told = list(takewhile(lambda line: line.startswith("    "), lines[head + 1 :]))
+        assert "".join("".join(told).split()) == "".join(f"- {reason}".split())
+        assert told[0].startswith("    - the volume")
+        assert all(line.startswith("      ") for line in told[1:]), "it is seen where a reason begins"
+        assert max(map(len, told)) <= 150
+        assert not any("…" in line for line in lines)
+
+
+def test_where_nothing_was_recorded_the_rest_of_the_reasons_is_in_the_journal() -> None:
+    message = "found: " + "\n".join(f"- reason {number}" for number in range(10))
+    lines = screen("mine", {"guest": Audited("failed", message)}, ["guest"], OUTLOOK, None)
+    assert "    … and 2 more: runs/latest/journal.jsonl" in lines
 
 
 @pytest.mark.parametrize(

@@ -168,3 +168,12 @@ def test_a_reason_stands_as_it_was_given() -> None:
     for name in ("rule", "found"):
         with pytest.raises(FrozenInstanceError):
             setattr(Reason("back", "a", "zero", 1), name, "few")
+
+
+def test_what_nobody_could_state_is_no_reason_and_what_is_stated_is_judged() -> None:
+    nobody = {**GOOD, "lost_writes": None, "measured_outside": False, "not_asked": ["lost_writes", "probes"]}
+    found = leg_reasons("forward", nobody, {"lost_writes": 0})
+    assert [(reason.figure, reason.rule) for reason in found] == [("measured_outside", "unmeasured")]
+    assert verdict(found) == "inside"
+    assert reasons({**nobody, "probes": 0}) == [("measured_outside", "unmeasured"), ("probes", "some")]
+    assert reasons({**nobody, "reads": None, "rows_compared": None})[-1] == ("rows_compared", "missing")

@@ -410,3 +410,27 @@ def test_a_side_stays_given_up_until_it_was_closed() -> None:
     assert position.given_up([tried, failed, given]) == {"db": "db-mtp", "files": "f-mtp"}
     assert position.given_up([given, noted("3", "end", "give_way", result="ok")]) == {"files": "f-mtp"}
     assert position.given_up([noted("4", "decision", "", lost={"hosts": {"db": "x"}}, check_mode=True)]) == {}
+
+
+def test_what_does_not_come_to_the_other_side_is_not_all_fine() -> None:
+    cut = replace(sides(SOURCE_CLOSED, TARGET_OPEN), apart="nobody streams from db-tls")
+    told = position.report("r", [cut], Last("verify", "verify", "db", "t", "c", "ok"), {}, [], NAMES)
+    assert told[-2].endswith("; NOT CARRIED OVER: nobody streams from db-tls")
+    first = "mend what is not carried over, and ask again: ansible-playbook playbooks/status.yml"
+    assert told[-1].startswith(f"Next: {first}; then: none is needed")
+    gone = position.report("r", [cut], Last("verify", "verify", "db", "t", "c", "ok"), {}, [], NAMES, gone={"db"})
+    assert "NOT CARRIED" not in "".join(gone), "after a decommission there is nowhere to carry anything"
+    # What is next sees to it by itself.
+    back = position.report("r", [cut], Last("site_back", "give_way", "db", "t", "c", "ok"), {}, [], NAMES)
+    assert back[-1] == "Next: ansible-playbook playbooks/20_prepare.yml"
+    # Users who wait come first.
+    waits = replace(sides(replace(SOURCE_OPEN, frozen=True), TARGET_CLOSED), apart="the link is cut")
+    assert "mend" not in position.report("r", [waits], Last(), {}, [], NAMES)[-1]
+
+
+def test_what_the_other_side_holds_is_said_where_one_is_silent() -> None:
+    silent = sides(None, TARGET_CLOSED)
+    silent = replace(silent, target=replace(silent.target, holds="replayed up to 0/5000060"))
+    told = position.report("r", [silent], Last(), {}, [], NAMES, users="Users: wait", lacks=["tls LACKS 3 entries"])
+    assert told[-2].endswith("db-tls closed (of what was written elsewhere: replayed up to 0/5000060)")
+    assert told[2:5:2] == ["Users: wait", "Copies: tls LACKS 3 entries"]

@@ -1,0 +1,161 @@
+"""Makes the report of a run, out of its journal and of what the inventory says of its plan."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..errors import PlanError
+from ..report import legs
+from ..report.figures import acknowledged_idents
+from ..report.io import accounts
+from ..report.judge import MEASURED_OUTSIDE
+from ..report.legs import Moved
+from ..report.rows import reason_lines
+from ..report.summary import build
+from ..report.text import report_markdown
+from ..report.words import LANGUAGES, word
+from ..run import chain, runs
+from ..run.chain import Reading
+from ..run.io.journal import Journal, read_copies
+from ..system.io import storage
+from .action import Scope
+
+SUMMARY = "summary.json"
+# Where the controller's own copy of the journal lies.
+HERE = "here"
+# The variable that says in which language an operator reads it.
+LANGUAGE = "report_language"
+# What an account from outside stands behind is kept under this mark when a report without one is made.
+_MEASURED = "measured"
+
+
+def make(scope: Scope, run: str, copies: Mapping[str, Reading], given: str = "") -> dict[str, Any]:
+    """Return the summary of a run, judged.
+
+    Args:
+        scope: the variables of the run's plan.
+        run: its name.
+        copies: its journal, by the place where each copy lies; each is looked at by itself.
+        given: the directory of what somebody outside has written; without it the report says that nobody measured.
+    """
+    entries = chain.merge(*(one.entries for one in copies.values()))
+    if other := [name for name in runs.plans(runs.starts(entries)) if name != scope.plan]:
+        raise PlanError(
+            expected=f"run {run} to be one of plan {scope.plan}, as this inventory is",
+            found=f"a run of plan {', '.join(other)}",
+            state="no report was made",
+            next_command="name the inventory of that plan (-i), or a run of this one (-e run=RUN)",
+        )
+    moved = legs.read(entries)
+    outside = accounts.read(Path(given)) if given else None
+    expected = scope.get("plan_expected_seconds") or {}
+    figures: dict[str, dict[str, Any]] = {}
+    carried: frozenset[str] = frozenset()
+    for name, one in moved.items():
+        figures[name] = legs.figures(one, entries, expected, outside, carried)
+        if outside:
+            carried |= acknowledged_idents(outside.client, outside.probes, legs.seen_leg(one, outside), outside.data)
+    broken = chain.problems(copies)
+    made = build(
+        run=run,
+        plan=scope.plan,
+        legs=figures,
+        active_site=_active_site(scope, legs.active(entries)),
+        limits=scope.get("plan_limits") or {},
+        expected_site=_expected_site(scope, moved),
+        expected_legs=list(moved) or [legs.FORWARD_LEG],
+        started=_words(min((one.leg.start for one in moved.values()), default=None)),
+        ended=_words(max((one.leg.end for one in moved.values()), default=None)),
+        failure=f"journal: the chain is broken: {'; '.join(broken[:3])}" if broken else None,
+    )
+    return {**made, "not_moved": [name for name in scope.components if name not in legs.active(entries)]}
+
+
+def gathered(scope: Scope, journal: Journal) -> dict[str, Reading]:
+    """Return the copies of the run's journal; the sites are asked only where another controller's are not here."""
+    local = journal.read()
+    here = {str(entry["hash"]) for entry in local.entries}
+    seen = {
+        str(head)
+        for entry in runs.starts(local.entries)
+        for heads in (entry["data"].get("heads") or {}).values()
+        for head in heads.values()
+    }
+    return {HERE: local, **(read_copies(journal.run, scope.journal_targets())[0] if seen - here else {})}
+
+
+def write(directory: Path, summary: Mapping[str, Any], lang: str) -> Path:
+    """Write summary.json and a page in each language; return the page in this one."""
+    storage.make_directory(directory, 0o700)
+    before = storage.read_json(directory / SUMMARY)
+    if isinstance(before, Mapping) and _was_measured(before) and not _was_measured(summary):
+        _write(directory, before, f".{_MEASURED}")
+    return _write(directory, summary)[lang]
+
+
+def language(scope: Scope) -> str:
+    """Return the language in which the operator reads a report.
+
+    Raises:
+        PlanError: there is no report in that language.
+    """
+    lang = str(scope.get(LANGUAGE) or LANGUAGES[0])
+    if lang not in LANGUAGES:
+        raise PlanError(
+            expected=f"{LANGUAGE}: one of {', '.join(LANGUAGES)}",
+            found=lang,
+            state="no report was made",
+            next_command=f"the same command with -e {LANGUAGE}={LANGUAGES[0]}",
+        )
+    return lang
+
+
+def lines(summary: Mapping[str, Any], page: Path, lang: str) -> list[str]:
+    """Return what an operator is told: the verdict, why not, and where all of it is."""
+    colon = "\N{NO-BREAK SPACE}:" if lang == "fr" else ":"
+    said = [f"{word('report', lang)}{colon} {os.path.relpath(page)}{colon} {word(str(summary['result']), lang)}"]
+    return said + [f"  {line}" for line in reason_lines(summary, lang)]
+
+
+def _write(directory: Path, summary: Mapping[str, Any], mark: str = "") -> dict[str, Path]:
+    text = json.dumps(summary, indent=2, ensure_ascii=False) + "\n"
+    storage.write_durably(directory / SUMMARY.replace(".", f"{mark}.", 1), text)
+    pages = {lang: directory / f"report{mark}{'' if lang == 'en' else f'.{lang}'}.md" for lang in LANGUAGES}
+    for lang, page in pages.items():
+        storage.write_durably(page, report_markdown(summary, lang))
+    return pages
+
+
+def _was_measured(summary: Mapping[str, Any]) -> bool:
+    found = [summary.get(name) or {} for name in (legs.FORWARD_LEG, legs.BACK_LEG)]
+    return any(one.get(MEASURED_OUTSIDE) is True for one in found)
+
+
+def _active_site(scope: Scope, hosts: Mapping[str, str]) -> str | None:
+    """Return the name of the site where users were let in to all that was moved; None where it is not one."""
+    keys = {str(scope.hostvars[host].get("site", "")) if host in scope.hostvars else "" for host in hosts.values()}
+    return _name(scope, keys.pop()) if len(keys) == 1 else None
+
+
+def _expected_site(scope: Scope, moved: Mapping[str, Moved]) -> str | None:
+    """Return the name of the site where the last leg leads; None where nothing has moved."""
+    if not moved:
+        return None
+    variable = "plan_source_site" if legs.BACK_LEG in moved else "plan_target_site"
+    return _name(scope, str(scope.get(variable)))
+
+
+def _name(scope: Scope, site: str) -> str | None:
+    about = (scope.get("plan_sites") or {}).get(site) or {}
+    return str(about.get("name") or site) or None
+
+
+def _words(at: float | None) -> str:
+    if at is None:
+        return ""
+    return datetime.datetime.fromtimestamp(at, datetime.timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC")

@@ -1,0 +1,219 @@
+"""The way there and the way back of a real run, from the entries of its journal alone. Pure.
+
+A leg is all that was moved in one direction until something was moved in the other one: a move that broke off and went
+on is one leg. A run may go there and back several times; its report is about the last way there and the way back from
+it. What was only tried with --check, or refused before anything was frozen, is no move.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..run import chain
+from ..run.order import VERBS
+from ..run.progress import OK
+from ..run.verbs import BACK
+from . import proof
+from .figures import LegInput, leg_figures
+from .overrides import gates_passed, proofs_passed
+from .proof import Doubt
+from .records import ClientAccount, Leg, Lookup, ProbeAccount
+from .scans import full_scans
+from .windows import leg_window
+
+Entry = Mapping[str, Any]
+# What moves a component: the verbs of a window, and a person's word where a site is lost.
+MOVING = (*VERBS, "take_over")
+# Those that begin a move: what is only carried over beforehand stops nobody.
+_FIRST = frozenset(MOVING) - {"sync"}
+FORWARD_LEG, BACK_LEG = "forward", "back"
+
+
+@dataclass(frozen=True)
+class Moved:
+    """One leg: its bounds in wall time, what was verified in it by component, and what did not come through.
+
+    stale: doubts about when something was verified. broken: the verbs that did not come through, in words. passed: the
+    doubts that a person let pass.
+    """
+
+    leg: Leg
+    facts: Mapping[str, Mapping[str, Any]]
+    stale: Sequence[Doubt] = ()
+    broken: Sequence[str] = ()
+    passed: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Outside:
+    """What somebody outside has measured: the accounts, the look-up after each leg, and the legs' bounds.
+
+    The look-up speaks for the writes until it began, so who has looked up says when each leg ended.
+    """
+
+    client: ClientAccount
+    probes: ProbeAccount
+    data: ClientAccount
+    lookups: Mapping[str, Lookup] = field(default_factory=dict)
+    bounds: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+
+
+def read(entries: Iterable[Entry]) -> dict[str, Moved]:
+    """Return the legs that the entries tell of, `forward` and `back`; nothing where nothing has moved."""
+    known = _real(entries)
+    moves: list[tuple[str, float, float]] = []
+    for entry in known:
+        if entry["verb"] in _FIRST and entry["kind"] == "begin":
+            name = BACK_LEG if entry["data"].get("direction") == BACK else FORWARD_LEG
+            at = _at(entry)
+            if not moves or moves[-1][0] != name:
+                moves.append((name, at, at))
+            moves[-1] = (name, moves[-1][1], at)
+    if not moves:
+        return {}
+    last = moves[-1:] if moves[-1][0] == FORWARD_LEG else moves[-2:]
+    before = moves[: -len(last)]
+    # What was prepared since the way back before belongs to the way there.
+    start = _end_of(known, before[-1][2]) if before else _at(known[0])
+    end = _at(known[-1]) + 1.0
+    found = {}
+    for number, (name, begun, _) in enumerate(last):
+        until = last[number + 1][1] if number + 1 < len(last) else end
+        found[name] = _moved(Leg(name, start, until), [e for e in known if begun <= _at(e) < until])
+        start = until
+    return found
+
+
+def figures(
+    moved: Moved,
+    entries: Iterable[Entry],
+    expected: Mapping[str, Any],
+    outside: Outside | None = None,
+    carried: frozenset[str] = frozenset(),
+) -> dict[str, Any]:
+    """Return the figures of a leg.
+
+    Args:
+        moved: the leg.
+        entries: the journal's entries.
+        expected: how many seconds the plan expects of each phase, by its name.
+        outside: what somebody outside has measured; without it the figures say that nobody has.
+        carried: writes acknowledged before this leg that must still be found at its end.
+    """
+    inside = [entry for entry in _real(entries) if moved.leg.start <= _at(entry) < moved.leg.end]
+    lines = [chain.line(entry) for entry in inside]
+    own = moved.leg
+    measured = outside or Outside(ClientAccount(), ProbeAccount(), ClientAccount())
+    return leg_figures(
+        LegInput(
+            leg=seen_leg(moved, outside),
+            client=measured.client,
+            probes=measured.probes,
+            lookup=measured.lookups.get(own.name),
+            facts=moved.facts if any(moved.facts.values()) else {},
+            phases=_phases(inside, expected),
+            carried=carried,
+            data=measured.data,
+            scans=full_scans(lines, own),
+            window=leg_window(lines, own),
+            outside=outside is not None,
+            asked=proof.asked(moved.facts.values()),
+            stale=moved.stale,
+            passed=moved.passed,
+            overrides=[*gates_passed(inside), *moved.passed],
+            broken=moved.broken,
+        )
+    )
+
+
+def seen_leg(moved: Moved, outside: Outside | None) -> Leg:
+    """Return the leg with the bounds that who has measured outside gives it."""
+    bounds = outside.bounds.get(moved.leg.name) if outside else None
+    return Leg(moved.leg.name, *bounds) if bounds else moved.leg
+
+
+def active(entries: Iterable[Entry]) -> dict[str, str]:
+    """Return at which host users were let in last, by component that was moved; empty where they were not."""
+    return {
+        name: str(begin["data"].get("to") or "") if not why and begin["verb"] == "thaw" else ""
+        for name, (begin, why) in _last(_real(entries)).items()
+    }
+
+
+def _moved(leg: Leg, entries: Sequence[Entry]) -> Moved:
+    """Return what the entries since the leg's first move tell."""
+    last = _last(entries)
+    facts, stale = {}, []
+    for name in last:
+        found, doubts = proof.last_proof(entries, name)
+        facts[name] = found or {}
+        stale += doubts
+    broken = [f"{begin['phase']}/{begin['verb']} of {name} {why}" for name, (begin, why) in sorted(last.items()) if why]
+    return Moved(leg, facts, stale, broken, proofs_passed(entries))
+
+
+def _last(entries: Iterable[Entry]) -> dict[str, tuple[Entry, str]]:
+    """Return the last moving verb of each component, and why it did not come through; nothing where it did."""
+    found: dict[str, tuple[Entry, str]] = {}
+    for entry in entries:
+        name, verb = str(entry["component"]), entry["verb"]
+        if entry["kind"] == "begin" and (verb in _FIRST or (verb in MOVING and name in found)):
+            if verb != "sync" or entry["phase"] == found[name][0]["phase"]:
+                found[name] = (entry, "has not ended")
+        elif entry["kind"] == "end" and name in found and _same(entry, begin := found[name][0]):
+            result, message = entry["data"].get("result"), entry["data"].get("message") or "no reason given"
+            found[name] = (begin, "" if result == OK else f"did not come through: {message}")
+    return found
+
+
+def _same(entry: Entry, begin: Entry) -> bool:
+    return all(entry[key] == begin[key] for key in ("controller", "epoch", "phase", "verb"))
+
+
+def _phases(entries: Iterable[Entry], expected: Mapping[str, Any]) -> dict[str, dict[str, float | None]]:
+    """Return what each phase was expected to take and took when it was run last, from its first entry to its last."""
+    found: dict[str, tuple[tuple[str, str], float, float]] = {}
+    for entry in entries:
+        phase = str(entry["phase"])
+        if not phase or not entry["verb"]:
+            continue
+        whose, at = (str(entry["controller"]), str(entry["epoch"])), _at(entry)
+        known = found.get(phase)
+        found[phase] = (whose, known[1] if known and known[0] == whose else at, at)
+    return {
+        phase: {"expected": _number(expected.get(phase)), "measured": round(end - begin, 1)}
+        for phase, (_, begin, end) in found.items()
+    }
+
+
+def _end_of(entries: Sequence[Entry], moved: float) -> float:
+    """Return when what followed a move ended: its own verbs, and the verifications after it."""
+    end = moved
+    for entry in entries:
+        if _at(entry) >= moved:
+            if entry["verb"] and entry["verb"] not in (*MOVING, "verify"):
+                break
+            end = _at(entry)
+    return end
+
+
+def _real(entries: Iterable[Entry]) -> list[Entry]:
+    """Return the entries of chains that were not only tried, in the order of their time."""
+    known = list(entries)
+    tried = {_whose(entry) for entry in known if entry["data"].get("check_mode")}
+    return sorted((e for e in known if _whose(e) not in tried), key=lambda e: (str(e["time"]), int(e["n"])))
+
+
+def _whose(entry: Entry) -> tuple[str, str]:
+    return str(entry["controller"]), str(entry["epoch"])
+
+
+def _at(entry: Entry) -> float:
+    return datetime.datetime.fromisoformat(str(entry["time"])).timestamp()
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None

@@ -1,0 +1,40 @@
+"""What a person has let pass with a reason, as the journal has kept it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from .proof import VERIFY
+
+FIGURE = "overrides"
+# What stands in the journal between a doubt and the reason why a person let it pass.
+ALLOWED = "; let pass: "
+
+
+def gates_passed(entries: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return the gates that were let pass, in words."""
+    found = [
+        f"gate {entry['data'].get('name')} of {entry['component']}: {entry['data']['override']} "
+        f"({entry['data'].get('reason')})"
+        for entry in entries
+        if entry["kind"] == "sample" and entry["data"].get("override")
+    ]
+    return list(dict.fromkeys(found))
+
+
+def proofs_passed(entries: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return the doubts that were let pass, each with the reason; a later verification asks for the word again."""
+    passed: list[str] = []
+    for entry in entries:
+        data = entry["data"]
+        if entry["kind"] == "decision" and isinstance(data.get("passed"), list):
+            passed += [str(line) for line in data["passed"]]
+        elif entry["kind"] == "state" and data.get("event") == VERIFY:
+            passed = [line for line in passed if not line.startswith(f"{entry['component']}.")]
+    return list(dict.fromkeys(passed))
+
+
+def override_lines(summary: Mapping[str, Any]) -> list[str]:
+    """Return them for both legs as a person reads them."""
+    return [f"{leg}: {line}" for leg in ("forward", "back") for line in summary.get(leg, {}).get(FIGURE) or []]

@@ -1,0 +1,91 @@
+"""What status says of controllers that live or died, and of what does not reach the other side."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.unit.plugins.test_play import ROOT, World, have_moved, play
+
+from bascule.run import chain
+
+WAITS = """
+- name: Wait until somebody has looked
+  ansible.builtin.wait_for: {path: "{{ lookup('env', 'BASCULE_TEST_HOSTS') }}/looked", timeout: 600}
+  delegate_to: localhost
+  vars: {ansible_connection: local}
+"""
+CUT = """
+- name: Tell that nobody follows
+  ansible.builtin.set_fact:
+    __toy_open:
+      guard: "{{ __toy_guards | selectattr('status', 'equalto', 'open') | first }}"
+      apart: nobody streams from it
+"""
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    """Make a world."""
+    yield World(tmp_path)
+    shutil.rmtree(tmp_path, ignore_errors=True)
+
+
+def status(world: World) -> str:
+    rc, output = world.run(playbook=ROOT / "playbooks/status.yml")
+    assert rc == 0, output
+    return output
+
+
+def test_a_controller_is_seen_while_it_lives_and_named_when_it_was_killed(world: World) -> None:
+    (world.path / "roles/toy/tasks/verb.yml").write_text(WAITS)
+    (world.path / "play.yml").write_text(play("freeze"))
+    process = subprocess.Popen(
+        ["ansible-playbook", "-i", "inventory", "play.yml"],
+        cwd=world.path, env=world.surroundings(), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    try:
+        deadline = time.monotonic() + 300
+        while not list(world.path.glob("runs/*/controllers/*.json")) and time.monotonic() < deadline:
+            time.sleep(0.2)
+        told = status(world)
+        at_work = (
+            rf"Controller: AT WORK: play\.yml, process {process.pid} of \w+ on \S+, begun \S+Z, in play \"freeze\"; "
+        )
+        assert re.search(at_work + "now freeze of top", told), told
+        assert re.search(r"Last verb: cutover/freeze of top.*: under way", told)
+        assert f"Next: none while process {process.pid} is at work" in told
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        told = status(world)
+        assert re.search(rf"Controller: DEAD: play\.yml, process {process.pid} .*it left freeze of top", told), told
+        assert re.search(r"Last verb: .*NOT ENDED: its controller is dead", told)
+        assert "Next: ansible-playbook" in told
+    finally:
+        # What the killed one has left goes as well.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def test_copies_that_lack_entries_and_a_side_that_nobody_follows_are_told(world: World) -> None:
+    have_moved(world)
+    rc, output = world.run(play("freeze"))
+    assert rc == 0, output
+    (copy,) = world.hosts.glob("j-tls/journal/*/*.jsonl")
+    entries = chain.parse(copy.read_text()).entries
+    copy.write_text("".join(map(chain.line, entries[:3])))
+    (world.path / "roles/toy/tasks/state.yml").write_text(world.state + CUT)
+    told = status(world)
+    assert "Controller:" not in told, "it has ended by itself"
+    assert f"Copies: tls LACKS {len(entries) - 3} entries that others hold" in told
+    assert re.search(r"low +active at Toulouse .*; NOT CARRIED OVER: nobody streams from it", told)
+    assert "Users: served at Toulouse since before this run" in told

@@ -1,0 +1,223 @@
+"""The legs of a real run, out of its journal alone: what moved, what was verified, what stands where."""
+
+from __future__ import annotations
+
+import datetime
+from typing import Any
+
+import pytest
+
+from bascule.report import legs
+from bascule.report.judge import leg_reasons, verdict
+from bascule.report.records import ClientAccount, Lookup, ProbeAccount
+from bascule.report.rows import figure_rows
+from bascule.report.summary import build
+from bascule.report.text import report_markdown
+
+from .test_figures import FACTS
+
+START = datetime.datetime(2026, 12, 1, 20, 0, tzinfo=datetime.timezone.utc)
+
+
+class Book:
+    """A journal that grows by the second."""
+
+    def __init__(self) -> None:
+        self.entries: list[dict[str, Any]] = []
+        self.epoch = "d0"
+
+    def add(self, kind: str, phase: str, verb: str, component: str, **data: Any) -> None:
+        time = (START + datetime.timedelta(seconds=len(self.entries))).isoformat()
+        self.entries.append(
+            {
+                "n": len(self.entries) + 1, "time": time, "run": "r", "controller": "c", "epoch": self.epoch,
+                "kind": kind, "phase": phase, "verb": verb, "component": component, "data": data, "prev": "",
+                "hash": str(len(self.entries)),
+            }
+        )  # fmt: skip
+
+    def verb(self, phase: str, verb: str, component: str, result: str = "ok", **begin: Any) -> None:
+        back = phase == "rollback"
+        sides = {"from": "a-tls", "to": "a-mtp"} if back else {"from": "a-mtp", "to": "a-tls"}
+        self.add(
+            "begin", phase, verb, component, direction="back" if back else "forward", **sides,
+            **({"role": FACTS[component]["role"]} if component in FACTS else {}), **begin,
+        )  # fmt: skip
+        if verb == "verify" and not begin.get("check_mode"):
+            self.add("state", phase, verb, component, event="verify", found=FACTS[component])
+        if result:
+            self.add("end", phase, verb, component, result=result, **({"message": "no way"} if result != "ok" else {}))
+
+    def move(self, phase: str, *components: str, check_mode: bool = False) -> None:
+        self.epoch = f"d{len(self.entries)}"
+        for verb in ("freeze", "sync", "switch", "thaw"):
+            for component in components:
+                self.verb(phase, verb, component, check_mode=check_mode)
+
+    def verify(self, *components: str) -> None:
+        self.epoch = f"d{len(self.entries)}"
+        for component in components:
+            self.verb("verify", "verify", component)
+
+
+@pytest.fixture
+def book() -> Book:
+    return Book()
+
+
+def names(found: dict[str, legs.Moved]) -> list[str]:
+    return list(found)
+
+
+def judged(book: Book, **more: Any) -> dict[str, Any]:
+    """Return the summary of what the journal tells."""
+    found = legs.read(book.entries)
+    return build(
+        run="r", plan="toy", limits={}, active_site=None, expected_legs=list(found) or ["forward"],
+        legs={name: legs.figures(one, book.entries, {}) for name, one in found.items()}, **more,
+    )  # fmt: skip
+
+
+def test_a_move_that_was_proved_is_not_called_ok_without_anybody_outside(book: Book) -> None:
+    book.move("cutover", *FACTS)
+    book.verify(*FACTS)
+    made = judged(book)
+    assert made["result"] == "inside"
+    assert made["reasons"] == ["forward: nobody outside measured"]
+    assert made["forward"]["rows_compared"] == 1000
+    assert made["forward"]["write_outage_seconds"] is None
+    assert made["forward"]["probes"] is None, "nobody has tried, so it is not zero"
+    assert made["legs"] == ["forward"], "nobody had to come back"
+    assert list(made["forward"]["phases"]) == ["cutover", "verify"]
+    page = report_markdown(made, "en")
+    assert "**Result: PROVED, nobody outside measured.**" in page
+    assert "Nobody outside measured" in page.rpartition("|")[2]
+    assert "(!)" not in page
+    assert "Acknowledged writes lost" not in page, "a figure that nobody could have"
+    assert "PROUVÉ" in report_markdown(made, "fr")
+    assert "Aller : personne n'a mesuré de l'extérieur" in report_markdown(made, "fr")
+
+
+def test_what_a_component_found_stays_a_reason(book: Book) -> None:
+    book.move("cutover", *FACTS)
+    book.verify(*FACTS)
+    book.entries[-2]["data"]["found"] = {**FACTS["names"], "details": ["ns1 differs"]}
+    assert judged(book)["result"] == "failed"
+    found = book.entries[-5]["data"]
+    assert found["found"]["role"] == "proxmox_guest"
+    found["found"] = {**found["found"], "disks_different": 1}
+    assert "forward.disks_different: 1, must be 0" in judged(book)["reasons"]
+
+
+def test_what_was_moved_and_not_verified_is_named_and_one_without_any_verification_proves_too_little(
+    book: Book,
+) -> None:
+    book.move("cutover", "accounts_db", "names")
+    assert judged(book)["result"] == "invalid"
+    book.verify("accounts_db")
+    made = judged(book)
+    assert "forward: not proved: names.verify: nothing was verified" in made["reasons"]
+    assert made["result"] == "failed"
+    book.verify("names")
+    assert judged(book)["result"] == "inside"
+
+
+def test_figures_of_kinds_that_the_plan_does_not_have_are_not_asked_for(book: Book) -> None:
+    book.move("cutover", "course_files")
+    book.verify("course_files")
+    made = judged(book)
+    assert made["result"] == "inside"
+    assert {row.label for row in figure_rows(made, "en")} == {
+        "Files compared / different / not proved", "From freeze to thaw / of that orchestration",
+    }  # fmt: skip
+    # But a number that is there counts, whoever has stated it.
+    figures = {**made["forward"], "rows_different": 2}
+    assert [reason.figure for reason in leg_reasons("forward", figures, {})] == ["measured_outside", "rows_different"]
+    assert verdict(leg_reasons("forward", figures, {})) == "failed"
+
+
+def test_a_verification_before_the_last_move_proves_nothing_about_it(book: Book) -> None:
+    book.move("cutover", "names")
+    book.verify("names")
+    book.move("rollback", "names")
+    found = legs.read(book.entries)
+    assert names(found) == ["forward", "back"]
+    assert found["forward"].facts["names"] == FACTS["names"]
+    assert not found["back"].facts.get("names")
+    book.verify("names")
+    assert judged(book)["result"] == "inside"
+    # The next way there begins a report of its own, in which the old way back is no part.
+    book.move("cutover", "names")
+    assert names(legs.read(book.entries)) == ["forward"]
+
+
+def test_a_move_that_went_on_is_one_leg_and_one_that_did_not_come_through_is_a_reason(book: Book) -> None:
+    book.verb("cutover", "freeze", "accounts_db", "failed")
+    made = judged(book)
+    assert made["result"] == "failed"
+    assert "forward: cutover/freeze of accounts_db did not come through: no way" in made["reasons"]
+    assert legs.active(book.entries) == {"accounts_db": ""}
+    book.move("cutover", "accounts_db")
+    book.verify("accounts_db")
+    assert names(legs.read(book.entries)) == ["forward"]
+    assert judged(book)["result"] == "inside"
+    assert legs.active(book.entries) == {"accounts_db": "a-tls"}
+    book.verb("rollback", "freeze", "accounts_db", "")
+    made = judged(book)
+    assert "back: rollback/freeze of accounts_db has not ended" in made["reasons"]
+    assert any(
+        "retour, rollback/freeze de accounts_db" in line.lower() for line in report_markdown(made, "fr").splitlines()
+    )
+
+
+def test_what_was_only_tried_and_what_was_refused_before_the_freeze_is_no_move(book: Book) -> None:
+    book.move("cutover", "names", check_mode=True)
+    book.epoch = "real"
+    book.verb("cutover", "check", "names", "failed")
+    assert legs.read(book.entries) == {}
+    made = judged(book)
+    assert made["result"] == "invalid"
+    assert made["reasons"] == ["forward: this leg was not reached"]
+    assert "- Aller : cette étape n'a pas été atteinte" in report_markdown(made, "fr")
+
+
+def test_what_a_person_let_pass_is_said_and_condemns_no_run(book: Book) -> None:
+    book.verb("cutover", "check", "accounts_db")
+    book.add("sample", "cutover", "check", "accounts_db", name="lag", go=False, reason="9 s", override="quiet night")
+    book.move("cutover", "accounts_db")
+    book.verb("verify", "verify", "accounts_db")
+    book.entries[-2]["data"]["found"] = {**FACTS["accounts_db"], "safety_dump": "pending"}
+    doubt = "accounts_db.safety_dump: pending, must be proved or off"
+    assert f"forward: not proved: {doubt}" in judged(book)["reasons"]
+    passed = [f"{doubt}; let pass: Nadia read the dump"]
+    book.add("decision", "verify", "verify", "accounts_db", decision="proof override", passed=passed)
+    made = judged(book)
+    assert made["result"] == "inside"
+    page = report_markdown(made, "en")
+    assert "- forward: gate lag of accounts_db: quiet night (9 s)" in page
+    assert f"- forward: {passed[0]}" in page
+    book.verify("accounts_db")
+    book.entries[-2]["data"]["found"] = {**FACTS["accounts_db"], "safety_dump": "pending"}
+    assert judged(book)["result"] == "failed", "what was verified again has to be let pass again"
+
+
+def test_what_a_closed_side_found_of_its_own_is_seen_without_anybody_outside(book: Book) -> None:
+    book.move("cutover", "accounts_db")
+    book.verify("accounts_db")
+    assert judged(book)["forward"]["divergent_writes"] is None
+    book.entries[-2]["data"]["found"] = {**FACTS["accounts_db"], "kept_side_as_at_its_receipt": False}
+    made = judged(book)
+    assert made["forward"]["divergent_writes"] == 1
+    assert "forward.divergent_writes: 1, must be 0" in made["reasons"]
+
+
+def test_with_an_account_from_outside_all_figures_are_asked_for(book: Book) -> None:
+    book.move("cutover", *FACTS)
+    book.verify(*FACTS)
+    found = legs.read(book.entries)["forward"]
+    outside = legs.Outside(ClientAccount(), ProbeAccount(), ClientAccount(), {"forward": Lookup("tls")}, {})
+    figures = legs.figures(found, book.entries, {"cutover": 9.0}, outside)
+    rules = {(reason.figure, reason.rule) for reason in leg_reasons("forward", figures, {})}
+    assert ("acknowledged_writes", "missing") in rules
+    assert ("probes", "some") in rules
+    assert figures["phases"]["cutover"]["expected"] == 9.0

@@ -1,0 +1,70 @@
+"""What users see, and since when."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from bascule.guard.state import GuardState
+from bascule.run import users
+from bascule.run.position import Sides
+
+from .test_position import SOURCE_CLOSED, SOURCE_OPEN, TARGET_CLOSED, TARGET_OPEN, sides
+
+FROZEN = replace(SOURCE_OPEN, frozen=True)
+
+
+def entry(minute: int, kind: str, verb: str, component: str = "db", **data: Any) -> Any:
+    return {
+        "time": f"2026-12-01T20:{minute:02}:00.000+00:00", "kind": kind, "verb": verb, "component": component,
+        "data": data,
+    }  # fmt: skip
+
+
+FREEZE = [entry(1, "begin", "freeze"), entry(2, "end", "freeze", result="ok")]
+SWITCH = [*FREEZE, entry(3, "begin", "switch"), entry(4, "end", "switch", result="ok")]
+THAW = [*SWITCH, entry(5, "begin", "thaw"), entry(6, "end", "thaw", result="ok")]
+FAILED = [*SWITCH, entry(5, "begin", "thaw"), entry(6, "end", "thaw", result="failed")]
+
+
+@pytest.mark.parametrize(
+    ("one", "entries", "said"),
+    [
+        (sides(SOURCE_OPEN, TARGET_CLOSED), [], "served at Montpellier since before this run"),
+        (sides(SOURCE_OPEN, None), [], "served at Montpellier since before this run"),
+        (sides(FROZEN, TARGET_CLOSED), FREEZE, "WAIT since 2026-12-01T20:01:00Z for db"),
+        (sides(FROZEN, TARGET_CLOSED), [], "WAIT since nobody knows when for db"),
+        (sides(SOURCE_CLOSED, TARGET_CLOSED), SWITCH, "WAIT since 2026-12-01T20:01:00Z for db"),
+        (sides(SOURCE_CLOSED, TARGET_OPEN), SWITCH, "WAIT since 2026-12-01T20:01:00Z for db"),
+        (sides(SOURCE_CLOSED, TARGET_OPEN), FAILED, "WAIT since 2026-12-01T20:01:00Z for db"),
+        (sides(SOURCE_CLOSED, TARGET_OPEN), THAW, "served at Toulouse since 2026-12-01T20:06:00Z"),
+        (sides(SOURCE_OPEN, TARGET_OPEN), THAW, "BOTH SIDES ACCEPT THEM at db"),
+        (sides(None, None), THAW, "not known of db"),
+        (sides(SOURCE_CLOSED, None), THAW, "not known of db"),
+        (sides(GuardState("db", "db-mtp"), GuardState("db", "db-tls")), [], "not known of db"),
+        (
+            sides(SOURCE_OPEN, TARGET_CLOSED),
+            [entry(1, "begin", "freeze", check_mode=True)],
+            "served at Montpellier since before this run",
+        ),
+    ],
+)
+def test_one_component(one: Sides, entries: list[Any], said: str) -> None:
+    assert users.line([one], entries) == f"Users: {said}"
+
+
+def test_several_are_told_apart_and_what_only_points_is_left_out() -> None:
+    all_of_it = [
+        sides(SOURCE_CLOSED, TARGET_OPEN), sides(FROZEN, TARGET_CLOSED, "files"),
+        sides(None, TARGET_CLOSED, "guest"), sides(SOURCE_OPEN, TARGET_CLOSED, "names"),
+    ]  # fmt: skip
+    entries = [
+        *THAW, entry(7, "begin", "freeze", "files"), entry(8, "begin", "thaw", "names", role="dns_switchover")
+    ]  # fmt: skip
+    assert users.line(all_of_it, entries) == (
+        "Users: not known of guest; WAIT since 2026-12-01T20:07:00Z for files; "
+        "served at Toulouse since 2026-12-01T20:06:00Z (db)"
+    )
+    assert users.line([], []) == "Users: nothing that they would use is declared"
