@@ -86,11 +86,7 @@ web_entrance_drain_cut: false
 """
 LOST, SURVIVOR = "a-mtp", "a-tls"
 ROLES = ("postgresql_replication", "rsync_delta_sync", "web_entrance")
-by_role = pytest.mark.parametrize(
-    # What the entrance's files do at a return is looked at by the test after it.
-    "role",
-    [pytest.param(role, marks=[pytest.mark.long] if role == "web_entrance" else []) for role in ROLES],
-)
+by_role = pytest.mark.parametrize("role", ROLES)
 
 
 def plays(world: World, role: str) -> None:

@@ -314,11 +314,7 @@ def comparable(value: Any, strategy: str) -> Any:
 
 @pytest.mark.parametrize(
     "arguments",
-    [
-        pytest.param((), id="in earnest"),
-        # Check mode is an option that Ansible's own code hands to each task, as it does its others.
-        pytest.param(("--check", "--diff"), marks=pytest.mark.long, id="check and diff"),
-    ],
+    [pytest.param((), id="in earnest"), pytest.param(("--check", "--diff"), id="check and diff")],
 )
 def test_all_that_a_play_can_do_has_the_same_results(books: Books, arguments: tuple[str, ...]) -> None:
     found = {}
@@ -400,7 +396,7 @@ def alive(process: str) -> bool:
         return False
 
 
-@pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.long)])
+@pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGKILL, signal.SIGTERM])
 def test_a_playbook_that_is_stopped_leaves_no_process_and_no_further_task(books: Books, by: signal.Signals) -> None:
     # One is in the middle of a task, the others wait for nothing.
     tasks = f"""
