@@ -387,6 +387,32 @@ def test_the_report_counts_every_doubt() -> None:
     assert verdict(reasons) == "failed"
 
 
+def test_what_the_components_of_a_run_have_to_state() -> None:
+    db = proof.asked([{"role": "postgresql_replication"}])
+    assert db == {"rows_different", "rows_not_proved", "fence_admitted", "rows_compared", "fence_refused"}
+    assert proof.asked([]) == frozenset()
+    both = proof.asked([{"role": "rsync_delta_sync"}, {"role": "dns_switchover"}])
+    assert both == {"files_different", "files_not_proved", "files_compared", "answers_checked"}
+    other = {"role": "of_another", "rows_checked": 0, "rows_different": 0}
+    assert proof.asked([other]) == {"rows_different", "rows_checked"}
+
+
+@pytest.mark.parametrize(
+    ("facts", "asked"),
+    [
+        ({}, True),
+        ({"disks_compared": 3}, True),
+        ({"disks_stateless": 0}, True),
+        ({"disks_stateless": "one"}, True),
+        ({"disks_stateless": 1}, False),
+        ({"disks_stateless": 2}, False),
+    ],
+)
+def test_a_stateless_guest_need_not_compare_its_disks(facts: dict[str, Any], asked: bool) -> None:
+    assert ("disks_compared" in proof.asked([{"role": "proxmox_guest", **facts}])) is asked
+    assert "disks_different" in proof.asked([{"role": "proxmox_guest", **facts}])
+
+
 def behind(second: int, *lines: str) -> dict[str, Any]:
     """Make what is written before a return freezes."""
     return entry(second, "state", "state", event="left_behind", found={"left_behind": list(lines)})
@@ -408,6 +434,9 @@ def test_what_a_return_left_behind_is_in_doubt_until_the_component_moves_forward
     assert proof.left_behind([behind(1, line), back, *later], "it") == []
     assert proof.left_behind([back, behind(1, line)], "it") == [line], "by time, whoever wrote it"
     assert proof.left_behind([behind(1, line), back], "other") == []
+    # What else a component's side says of itself is no word on it.
+    guard = entry(2, "state", "state", event="guard", found={"left_behind": []})
+    assert proof.left_behind([behind(1, line), back, guard], "it") == [line]
     assert [one.text() for one in proof.doubts("it", {**DB, "left_behind": [line, "b"]})] == [
         f"it.left_behind: not carried by the return: {line}; b"
     ]
