@@ -1,6 +1,8 @@
 #!/bin/bash
 # Install the Debian packages this machine needs for lab and tests (Debian 12 and 13, as root). Quick when all are present.
 set -euo pipefail
+# A test gives another root.
+root=${BASCULE_ROOT:-}
 here=$(cd "$(dirname "$0")" && pwd)
 
 packages=(
@@ -32,21 +34,51 @@ fi
 echo "Installing ${#missing[@]} packages: ${missing[*]}"
 export DEBIAN_FRONTEND=noninteractive
 
+# Two at once would take each other's policy for the user's.
+mkdir -p "$root/run/lock"
+exec 9>"$root/run/lock/bascule-packages.lock"
+flock 9
+
 # While packages are installed, invoke-rc.d and deb-systemd-invoke ask this and start nothing (101: forbidden).
-policy=/usr/sbin/policy-rc.d
-kept=$(mktemp -d)
-if [ -e "$policy" ] || [ -L "$policy" ]; then
-    mv "$policy" "$kept/"
-fi
-restore() {
-    rm -f "$policy"
-    if [ -e "$kept/policy-rc.d" ] || [ -L "$kept/policy-rc.d" ]; then
-        mv "$kept/policy-rc.d" "$policy"
+policy=$root/usr/sbin/policy-rc.d
+kept=$policy.before-bascule
+mark="# bascule: nothing is started while packages for the lab are installed"
+# Also after a run that was killed: what bears the mark is nobody else's.
+give_back() {
+    if grep -qsF "$mark" "$policy"; then
+        rm -f "$policy"
     fi
-    rmdir "$kept"
+    if [ -e "$kept" ] || [ -L "$kept" ]; then
+        mv "$kept" "$policy"
+    fi
 }
-trap restore EXIT
-printf '#!/bin/sh\nexit 101\n' >"$policy"
+give_back
+
+has_unit() {
+    [ -e "$root/etc/systemd/system/$1" ] || [ -e "$root/usr/lib/systemd/system/$1" ] || [ -e "$root/lib/systemd/system/$1" ]
+}
+# What a machine has under such a name already, from wherever, stays as it is.
+new_units=()
+if command -v systemctl >/dev/null; then
+    for package in "${missing[@]}"; do
+        unit=${units[$package]:-}
+        [ -z "$unit" ] || has_unit "$unit.service" || new_units+=("$unit.service")
+    done
+fi
+# A unit that is disabled is started neither at a boot nor by an upgrade. Also when the installation has failed half way.
+finish() {
+    give_back
+    for unit in "${new_units[@]}"; do
+        if has_unit "$unit"; then
+            systemctl disable --quiet "$unit" || echo "Disable $unit yourself: it was installed for the tests" >&2
+        fi
+    done
+}
+trap finish EXIT
+if [ -e "$policy" ] || [ -L "$policy" ]; then
+    mv "$policy" "$kept"
+fi
+printf '#!/bin/sh\n%s\nexit 101\n' "$mark" >"$policy"
 chmod 0755 "$policy"
 
 if ! apt-get install -y -q --no-install-recommends "${missing[@]}" >/tmp/bascule-packages.log 2>&1; then
@@ -57,12 +89,5 @@ if ! apt-get install -y -q --no-install-recommends "${missing[@]}" >/tmp/bascule
         echo "apt-get install failed: the whole output is in /tmp/bascule-packages.log" >&2
         exit 1
     }
-fi
-# A unit that is disabled is started neither at a boot nor by an upgrade.
-if command -v systemctl >/dev/null; then
-    for package in "${missing[@]}"; do
-        unit=${units[$package]:-}
-        [ -z "$unit" ] || systemctl disable --quiet "$unit.service"
-    done
 fi
 rm -f /tmp/bascule-packages.log

@@ -174,11 +174,7 @@ HAPPENS = {
 
 @pytest.mark.parametrize(
     ("epochs", "writes", "states"),
-    [
-        (3, 1, 8_000),
-        pytest.param(3, 2, 25_000, marks=pytest.mark.long),
-        pytest.param(4, 1, 50_000, marks=pytest.mark.long),
-    ],
+    [(3, 1, 8_000), (3, 2, 25_000), (4, 1, 50_000)],
 )
 def test_every_state_of_two_sides(guards: Guards, epochs: int, writes: int, states: int) -> None:
     seen, happens = search(guards, Moves(guards, EPOCHS[:epochs], writes))
@@ -202,9 +198,9 @@ SITE_LOST = {
     [
         (2, 1, 0, 4_500),
         (1, 0, 1, 8_500),
-        pytest.param(1, 2, 0, 11_000, marks=pytest.mark.long),
-        pytest.param(2, 0, 1, 25_000, marks=pytest.mark.long),
-        pytest.param(1, 1, 1, 65_000, marks=pytest.mark.long),
+        (1, 2, 0, 11_000),
+        (2, 0, 1, 25_000),
+        (1, 1, 1, 65_000),
     ],
 )
 def test_every_state_after_a_loss(guards: Guards, epochs: int, lost_guards: int, lost_sites: int, states: int) -> None:

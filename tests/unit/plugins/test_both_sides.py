@@ -48,7 +48,7 @@ def test_where_both_sides_answer_all_of_the_way_runs(world: World, playbook: str
     [
         ("a-mtp",),
         ("j-tls",),
-        pytest.param(("j-mtp",), marks=pytest.mark.long),
+        ("j-mtp",),
         pytest.param(("a-mtp", "j-mtp"), marks=pytest.mark.long),
     ],
 )

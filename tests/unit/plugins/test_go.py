@@ -101,7 +101,7 @@ def test_where_nobody_can_be_asked_nothing_is_changed(world: World) -> None:
     [
         ("60_cutover", "toulouse"),
         ("90_decommission", "toulouse"),
-        pytest.param("rollback", "montpellier", marks=pytest.mark.long),
+        ("rollback", "montpellier"),
     ],
 )
 def test_a_name_in_the_inventory_is_nobodys_go(world: World, name: str, site: str) -> None:
@@ -122,7 +122,7 @@ def test_a_forecast_that_cannot_be_made_keeps_nobody_from_going_back(world: Worl
     assert ("'nowhere' is undefined" if "nowhere" in limit else "the plan's limit is no number: soon") in output
 
 
-@pytest.mark.parametrize("name", ["60_cutover", pytest.param("rollback", marks=pytest.mark.long)])
+@pytest.mark.parametrize("name", ["60_cutover", "rollback"])
 def test_a_look_asks_nobody_and_says_would(world: World, name: str) -> None:
     rc, output = at_a_terminal(world, "nobody asks", "--check", playbook=ROOT / f"playbooks/{name}.yml")
     assert rc == 0, output

@@ -419,8 +419,7 @@ def test_what_never_left_is_let_in_again_without_the_site_that_is_silent(world: 
     assert asked <= 5, "one that is silent is not waited for by every verb of every component"
 
 
-# Who is alone is decided in tests/unit/run/test_position.py, whichever journal is the silent one.
-@pytest.mark.parametrize("silent", ["a-tls", "j-tls", pytest.param("j-mtp", marks=pytest.mark.long)])
+@pytest.mark.parametrize("silent", ["a-tls", "j-tls", "j-mtp"])
 def test_a_part_of_a_silent_site_is_enough_to_stay(world: World, silent: str) -> None:
     never_left(world)
     world.are_down(silent)
