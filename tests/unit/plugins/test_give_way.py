@@ -79,6 +79,8 @@ rsync_delta_sync_path: /srv/x
 rsync_delta_sync_sentinel: x
 rsync_delta_sync_owners: number
 __rsync_delta_sync_address_of_to: x
+__rsync_delta_sync_address_of_from: x
+rsync_delta_sync_port: 8730
 __web_entrance_at_from: {}
 __web_entrance_at_to: {}
 web_entrance_drain_timeout: 1
