@@ -71,6 +71,7 @@ class ActionModule(ControllerAction):
         sides = self._sides(scope, position.given_up(entries))
         now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="milliseconds")
         work = controllers.at_work(presence.read(journal.directory), entries, journal.controller, now)
+        seen = users.read(sides, entries)
         lines = position.report(
             journal.run,
             sides,
@@ -81,8 +82,9 @@ class ActionModule(ControllerAction):
             position.retired(entries),
             bool(errors),
             work,
-            users.line(sides, entries),
+            seen.line,
             _lacks(entries, read) if not work.first else [],
+            seen.wait,
         )
         own = runs.describe(runs.starts(entries))
         if other := [name for name in runs.plans(runs.starts(entries)) if name != scope.plan]:

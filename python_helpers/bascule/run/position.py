@@ -306,10 +306,12 @@ def next_command(
     target_name: str,
     gone: Collection[str] = (),
     silent: bool = False,
+    waits: bool = False,
 ) -> str:
     """Return the next safe command, or what a person has to do first; `gone` are components without a way back.
 
-    Where a site's journal is `silent`, nothing moves: what is open is let in again where it is.
+    Where a site's journal is `silent`, nothing moves: what is open is let in again where it is. While somebody waits to
+    be let in (`waits`), it is the command that does so: a guard may say open before.
     """
     where = {standing.where for standing in standings}
     go, back = (
@@ -328,7 +330,7 @@ def next_command(
     )
     if (silent and not where & {"unprepared", "guard-lost"}) or where & {"unread", *_ALONE}:
         moving = ("cutover", "rollback") if last.outcome == OK else ("cutover", "rollback", "site_lost")
-        waiting = any("frozen" in word for word in where) or last.phase in moving
+        waiting = waits or any("frozen" in word for word in where) or last.phase in moving
         for site, command in (("source", back), ("target", go)):
             # What stands elsewhere and answers at both sides moves there with the copies of both sites.
             moves = set() if silent or gone else _ANSWERS
@@ -349,6 +351,11 @@ def next_command(
     if "unprepared" in where:
         done = last.phase == "audit" and last.outcome == OK
         return f"ansible-playbook playbooks/{'20_prepare' if done or last.phase == 'prepare' else '10_audit'}.yml"
+    if waits and where == {"source"}:
+        return f"{back} to go on, which lets users in; to move: {go}"
+    if waits and where == {"target"}:
+        on = f"{back} to go on; to stay: {go}"
+        return on if last.phase == "rollback" else f"{go} to go on, which lets users in; to return: {back}"
     if last.outcome == OK and any(s.late for s in standings):
         return f"ansible-playbook {PLAYBOOKS['site_back']}{_limit(standings)}"
     if where in ({"source"}, {"target"}) and last.phase == "site_back":
@@ -369,7 +376,6 @@ def next_command(
         if last.phase == "verify" and last.outcome == OK:
             return f"none is needed; to return: {back}"
         if last.phase == "cutover" and last.outcome != OK:
-            # The guard may say open before users are let in.
             return f"{go} to go on, which lets users in; to return: {back}"
         if last.phase == "rollback" and last.outcome != OK:
             return f"{back} to go on; to stay: {go}"
@@ -394,6 +400,7 @@ def report(
     work: AtWork = NOBODY,
     users: str = "",
     lacks: Sequence[str] = (),
+    waits: bool = False,
 ) -> list[str]:
     """Return about ten lines that say where the run stands.
 
@@ -409,6 +416,7 @@ def report(
         work: who is at work in the run, or has died in it.
         users: what users see, as a line.
         lacks: which copies of the journal lack entries that others hold.
+        waits: whether users wait to be let in.
     """
     standings = [standing(one, one.component in gone) for one in sides]
     width = max((len(s.component) for s in standings), default=0)
@@ -431,7 +439,7 @@ def report(
     lines[2:2] = [*work.lines, *([users] if users else [])]
     lines += [f"Copies: {'; '.join(lacks)}"] if lacks else []
     lines += [f"  {s.component:<{width}}  {s.words}" for s in standings]
-    return [*lines, f"Next: {_next(standings, next_command(standings, last, *names, gone, silent), work)}"]
+    return [*lines, f"Next: {_next(standings, next_command(standings, last, *names, gone, silent, waits), work)}"]
 
 
 def _next(standings: Sequence[Standing], command: str, work: AtWork) -> str:
