@@ -14,7 +14,8 @@ description:
   - Says which controller is at work and since when, by the lock of its process in the run's folder, and which one
     has died; of another machine's, when it was heard of last. Says what users see and since when, which copies of the
     journal lack entries, what a side holds whose other side is silent (C(loss) of the verb C(state)), and why what is
-    written at the open side does not come to the other one (C(apart)).
+    written at the open side does not come to the other one (C(apart)), and why an open one was not seen to serve
+    (C(unseen)).
 options: {}
 author:
   - The Bascule authors
@@ -49,6 +50,7 @@ from bascule.plugin.action import ControllerAction, Scope, plain
 from bascule.run import chain, context, controllers, position, runs, users
 from bascule.run.io import identity, presence
 from bascule.run.io.journal import Journal, read_copies, read_starts
+from bascule.run.last import last_verb
 from bascule.system.io import remote
 
 _LONGEST = 300
@@ -75,7 +77,7 @@ class ActionModule(ControllerAction):
         lines = position.report(
             journal.run,
             sides,
-            position.last_verb(entries),
+            last_verb(entries),
             copies,
             chain.problems(read),
             (_site_name(scope, "plan_source_site"), _site_name(scope, "plan_target_site")),
@@ -103,6 +105,7 @@ class ActionModule(ControllerAction):
         failures: dict[str, str] = {}
         late: dict[str, str] = {}
         apart: dict[str, str] = {}
+        unseen: dict[str, str] = {}
         holds: dict[tuple[str, str], str] = {}
         for name in scope.components:
             variables = scope.hostvars[name]
@@ -116,6 +119,7 @@ class ActionModule(ControllerAction):
                 late[name] = "; ".join(registered.get("late") or []) or late.get(name, "")
                 if any(guard.status == rule.OPEN for guard in guards):
                     apart[name] = str(registered.get("apart") or "") or apart.get(name, "")
+                    unseen[name] = str(registered.get("unseen") or "") or unseen.get(name, "")
                 holds |= {(name, guard.side): str(registered.get("loss") or "") for guard in guards}
                 unread = registered.get("unread") or {}
                 errors |= {(name, host): str(reason) for host, reason in unread.items()}
@@ -135,7 +139,10 @@ class ActionModule(ControllerAction):
 
         return [
             position.Sides(
-                name, side(name, a), side(name, b), given_up.get(name, ""), late.get(name, ""), apart.get(name, "")
+                name,
+                side(name, a),
+                side(name, b),
+                *(known.get(name, "") for known in (given_up, late, apart, unseen)),
             )
             for name, (a, b) in declared.items()
         ]

@@ -45,6 +45,8 @@ def read(sides: Sequence[Sides], entries: Iterable[Entry]) -> Users:
         opened = [(side, guard) for side, guard in guards if guard is not None and guard.status == rule.OPEN]
         if len(opened) > 1:
             others.setdefault("BOTH SIDES ACCEPT THEM at", []).append(one.component)
+        elif opened and not opened[0][1].frozen and not inside and one.unseen:
+            others.setdefault("not known of", []).append(one.component)
         elif opened and not opened[0][1].frozen and not inside:
             served.setdefault(opened[0][0].site, []).append(one.component)
             let_in[opened[0][0].site] = max(let_in.get(opened[0][0].site, ""), since)

@@ -14,7 +14,7 @@ import pytest
 from bascule.run import controllers, position
 from bascule.run.controllers import Noted
 from bascule.run.io import presence
-from bascule.run.position import Last
+from bascule.run.last import Last
 
 from .test_position import NAMES, SOURCE_CLOSED, SOURCE_OPEN, TARGET_CLOSED, TARGET_OPEN, sides
 

@@ -9,7 +9,8 @@ import pytest
 
 from bascule.guard.state import GuardState
 from bascule.run import position, users
-from bascule.run.position import Last, Sides
+from bascule.run.last import Last
+from bascule.run.position import Sides
 
 from .test_position import NAMES, SOURCE_CLOSED, SOURCE_OPEN, TARGET_CLOSED, TARGET_OPEN, sides
 
@@ -93,3 +94,19 @@ def test_while_users_wait_the_next_command_is_the_one_that_lets_them_in(last: La
     turned = Last("rollback", "switch", "db", outcome="ok")
     assert told(sides(SOURCE_CLOSED, TARGET_OPEN), SWITCH, turned).startswith(f"{back} to go on; to stay")
     assert "which lets users in" not in told(sides(SOURCE_CLOSED, TARGET_OPEN), THAW)
+
+
+def test_nobody_is_served_by_what_was_not_seen_to_serve() -> None:
+    why = "PostgreSQL of db-tls does not answer: FATAL: too many connections"
+    blind = replace(sides(SOURCE_CLOSED, TARGET_OPEN), unseen=why)
+    found = users.read([blind, sides(SOURCE_CLOSED, TARGET_OPEN, "files")], THAW)
+    assert found.line == "Users: not known of db; served at Toulouse since before this run (files)"
+    verified = Last("verify", "verify", "db", outcome="ok")
+    told = position.report("r", [blind], verified, {}, [], NAMES, users=found.line)
+    assert told[-2].endswith(f"; NOT SEEN TO SERVE: {why}")
+    assert told[-1].startswith(
+        "Next: find out why it was not seen to serve, and ask again: ansible-playbook playbooks/status.yml; then: none"
+    )
+    # What waits anyhow is let in first, which starts what does not run.
+    assert users.read([blind], SWITCH).wait
+    assert users.read([replace(blind, target=replace(blind.target, guard=None))], THAW).line.endswith("not known of db")
