@@ -19,6 +19,7 @@ class Last:
     time: str = ""
     controller: str = ""
     outcome: str = ""
+    decision: str = ""
 
 
 def last_verb(entries: Sequence[Mapping[str, Any]]) -> Last:
@@ -51,4 +52,5 @@ def last_verb(entries: Sequence[Mapping[str, Any]]) -> Last:
         str(entry["time"]),
         str(entry["controller"]),
         outcome,
+        str(entry["epoch"]),
     )

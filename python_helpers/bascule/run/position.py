@@ -385,7 +385,7 @@ def report(
         how = {
             OK: "came through",
             "failed": "FAILED",
-            "not ended": work.last_words or "NOT ENDED: interrupted or under way",
+            "not ended": work.last_words.get((last.controller, last.decision), "NOT ENDED: interrupted or under way"),
         }
         line = f"{doing}: {how.get(last.outcome, last.outcome)}"
     else:
@@ -409,6 +409,7 @@ def _next(standings: Sequence[Standing], command: str, work: AtWork) -> str:
         return command
     if work.first:
         return f"{work.first}: ansible-playbook {_STATUS}"
+    beside = f"; {work.beside}" if work.beside else ""
     fine = command.startswith("none is needed")
     wrong = {
         "find out why it was not seen to serve": command.startswith("none") and any(s.unseen for s in standings),
@@ -417,8 +418,8 @@ def _next(standings: Sequence[Standing], command: str, work: AtWork) -> str:
     if any(wrong.values()):
         # This is not all fine; a phase that is next sees to it, or refuses, by itself.
         first = ", ".join(what for what, is_so in wrong.items() if is_so)
-        return f"{first}, and ask again: ansible-playbook {_STATUS}; then: {command}"
-    return command
+        return f"{first}, and ask again: ansible-playbook {_STATUS}; then: {command}{beside}"
+    return f"{command}{beside}"
 
 
 def _is_back(sides: Sides, side: Side, other: Side) -> bool:
