@@ -11,7 +11,7 @@ description:
     A host without one is not prepared, unless the verb itself failed, or says in C(unread) that it could not read it.
   - Reads the journal here and at every site that can be reached, checks its chains, and prints about ten lines that end
     with the next safe command. Changes nothing.
-  - Says which controller is at work and since when, by the lock of its process in the run's folder, and which one
+  - Says which controller is at work and since when, by its note in the run's folder and its process, and which one
     has died; of another machine's, when it was heard of last. Says what users see and since when, which copies of the
     journal lack entries, what a side holds whose other side is silent (C(loss) of the verb C(state)), and why what is
     written at the open side does not come to the other one (C(apart)), and why an open one was not seen to serve
