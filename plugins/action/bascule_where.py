@@ -85,7 +85,7 @@ class ActionModule(ControllerAction):
             bool(errors),
             work,
             seen.line,
-            _lacks(entries, read) if not work.first else [],
+            _lacks(entries, read) if not (work.first or work.beside) else [],
             seen.wait,
         )
         own = runs.describe(runs.starts(entries))
