@@ -11,10 +11,11 @@ description:
     A host without one is not prepared, unless the verb itself failed, or says in C(unread) that it could not read it.
   - Reads the journal here and at every site that can be reached, checks its chains, and prints about ten lines that end
     with the next safe command. Changes nothing.
-  - Says which controller is at work and since when, by the lock of its process in the run's folder, and which one
+  - Says which controller is at work and since when, by its note in the run's folder and its process, and which one
     has died; of another machine's, when it was heard of last. Says what users see and since when, which copies of the
     journal lack entries, what a side holds whose other side is silent (C(loss) of the verb C(state)), and why what is
-    written at the open side does not come to the other one (C(apart)).
+    written at the open side does not come to the other one (C(apart)), and why an open one was not seen to serve
+    (C(unseen)).
 options: {}
 author:
   - The Bascule authors
@@ -49,6 +50,7 @@ from bascule.plugin.action import ControllerAction, Scope, plain
 from bascule.run import chain, context, controllers, position, runs, users
 from bascule.run.io import identity, presence
 from bascule.run.io.journal import Journal, read_copies, read_starts
+from bascule.run.last import last_verb
 from bascule.system.io import remote
 
 _LONGEST = 300
@@ -71,18 +73,20 @@ class ActionModule(ControllerAction):
         sides = self._sides(scope, position.given_up(entries))
         now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="milliseconds")
         work = controllers.at_work(presence.read(journal.directory), entries, journal.controller, now)
+        seen = users.read(sides, entries)
         lines = position.report(
             journal.run,
             sides,
-            position.last_verb(entries),
+            last_verb(entries),
             copies,
             chain.problems(read),
             (_site_name(scope, "plan_source_site"), _site_name(scope, "plan_target_site")),
             position.retired(entries),
             bool(errors),
             work,
-            users.line(sides, entries),
-            _lacks(entries, read) if not work.first else [],
+            seen.line,
+            _lacks(entries, read) if not (work.first or work.beside) else [],
+            seen.wait,
         )
         own = runs.describe(runs.starts(entries))
         if other := [name for name in runs.plans(runs.starts(entries)) if name != scope.plan]:
@@ -101,6 +105,7 @@ class ActionModule(ControllerAction):
         failures: dict[str, str] = {}
         late: dict[str, str] = {}
         apart: dict[str, str] = {}
+        unseen: dict[str, str] = {}
         holds: dict[tuple[str, str], str] = {}
         for name in scope.components:
             variables = scope.hostvars[name]
@@ -114,6 +119,7 @@ class ActionModule(ControllerAction):
                 late[name] = "; ".join(registered.get("late") or []) or late.get(name, "")
                 if any(guard.status == rule.OPEN for guard in guards):
                     apart[name] = str(registered.get("apart") or "") or apart.get(name, "")
+                    unseen[name] = str(registered.get("unseen") or "") or unseen.get(name, "")
                 holds |= {(name, guard.side): str(registered.get("loss") or "") for guard in guards}
                 unread = registered.get("unread") or {}
                 errors |= {(name, host): str(reason) for host, reason in unread.items()}
@@ -133,7 +139,10 @@ class ActionModule(ControllerAction):
 
         return [
             position.Sides(
-                name, side(name, a), side(name, b), given_up.get(name, ""), late.get(name, ""), apart.get(name, "")
+                name,
+                side(name, a),
+                side(name, b),
+                *(known.get(name, "") for known in (given_up, late, apart, unseen)),
             )
             for name, (a, b) in declared.items()
         ]

@@ -9,7 +9,7 @@ type: aggregate
 short_description: Journal what the playbook does
 description:
   - Chooses the decision id of this ansible-playbook process before the first task, and the run at the first play.
-  - Notes in the run's folder that this process is at work, and holds that note until it ends.
+  - Notes in the run's folder that this process is at work, and that it has ended.
   - With C(--check), says first that nothing will be changed.
   - Journals the result of every task between C(bascule_begin) and C(bascule_end), never its output.
   - When a playbook has frozen components and let everybody in again, journals and prints where that window went. Says
@@ -30,7 +30,7 @@ import os
 import shlex
 import signal
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -98,8 +98,7 @@ class CallbackModule(CallbackBase):
         """Choose the run; end what failed in the play, or the layer, before."""
         self._end_failed()
         self._play = play.get_name().strip()
-        if self._presence is not None:
-            self._presence.play(self._play)
+        self._tell(lambda note: note.play(self._play))
         scope = _scope(play)
         if scope is None:
             return
@@ -157,8 +156,7 @@ class CallbackModule(CallbackBase):
         try:
             self._finish()
         finally:
-            if self._presence is not None:
-                self._presence.end()
+            self._tell(lambda note: note.end())
 
     def _finish(self) -> None:
         self._end_failed()
@@ -185,6 +183,14 @@ class CallbackModule(CallbackBase):
             self._presence = Presence(journal.directory, journal.decision, self._book, self._play)
         except (BasculeError, OSError) as error:
             self._display.warning(f"Others cannot see whether this process is at work: {error}")
+
+    def _tell(self, change: Callable[[Presence], None]) -> None:
+        """Change the note, where there is one; a full disk must not keep the playbook from going on."""
+        try:
+            if self._presence is not None:
+                change(self._presence)
+        except (BasculeError, OSError) as error:
+            self._display.warning(f"Others cannot see what this process is at: {error}")
 
     def _say_audit(self, journal: Journal) -> None:
         """Say what an audit has come to, if this process had one."""

@@ -65,6 +65,10 @@ apart:
   description: Why what is written here does not come to the other side; empty where it does, or need not.
   returned: always
   type: str
+unseen:
+  description: Why this side, which its guard says is open, was not seen to serve; empty where it was, or serves nobody.
+  returned: always
+  type: str
 not_replicated:
   description: What its databases hold that no log carries to the other side; nothing when nobody looked.
   returned: always
@@ -101,6 +105,7 @@ def main(module: AnsibleModule) -> dict[str, Any]:
     return {
         "changed": False,
         "apart": decisions.not_followed(found, guard),
+        "unseen": decisions.unseen(found, guard),
         "guard": found["guard"],
         "state": found,
         "loss": decisions.may_lack(found),

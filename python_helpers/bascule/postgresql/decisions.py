@@ -122,6 +122,24 @@ def not_followed(state: Mapping[str, Any], guard: GuardState) -> str:
     return "" if standby.get("state") == "streaming" else f"its standby does not stream: {standby.get('state')}"
 
 
+def unseen(state: Mapping[str, Any], guard: GuardState) -> str:
+    """Return why this side, open by its guard, was not seen to serve; nothing where it was, or serves nobody.
+
+    Args:
+        state: what was read of this side.
+        guard: its guard.
+    """
+    if guard.status != rule.OPEN:
+        return ""
+    if not state.get("exists"):
+        return f"there is no cluster at {guard.side}"
+    if state.get("error"):
+        return f"PostgreSQL of {guard.side} does not answer: {state['error']}"
+    if not state.get("running"):
+        return f"PostgreSQL of {guard.side} does not run"
+    return f"PostgreSQL of {guard.side} runs as a standby" if state.get("in_recovery") else ""
+
+
 def follows(source: Side, to: Side) -> bool:
     """Return whether `to` has something to follow before a switch: the open side, or one that a crash has left ahead.
 

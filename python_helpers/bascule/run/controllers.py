@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Optional
 
+from . import verbs
+
 Entry = Mapping[str, Any]
+# Controller and decision.
+Whose = tuple[str, str]
+# Whoever is at work in these alone moves and changes nothing.
+LOOKING = frozenset({"audit", "verify", "report", "status"})
 
 
 @dataclass(frozen=True)
 class Noted:
-    """A playbook of this machine, as it has noted itself.
+    """A playbook, as it has noted itself.
 
-    alive: whether its process still holds its note. ended: when it ended by itself; empty where it did not.
+    alive: whether its process still lives; nothing where that is not known, and why. ended: when it ended by itself;
+    empty where it did not. host: the machine it was begun on.
     """
 
     decision: str
@@ -23,19 +30,23 @@ class Noted:
     started: str
     play: str
     ended: str
-    alive: bool
+    alive: Optional[bool]
+    host: str
+    why: str = ""
 
 
 @dataclass(frozen=True)
 class AtWork:
     """What `status` says of the controllers: lines, and what is to be done before anything else is.
 
-    first: nothing where nobody is in the way. last_words: how a verb that has not ended is to be read.
+    first: nothing where nobody is in the way. beside: who is at work and in nobody's way. last_words: how a verb that
+    has not ended is to be read, by whose it is.
     """
 
     lines: Sequence[str] = ()
     first: str = ""
-    last_words: str = ""
+    beside: str = ""
+    last_words: Mapping[Whose, str] = field(default_factory=dict)
 
 
 NOBODY = AtWork()
@@ -44,61 +55,122 @@ NOBODY = AtWork()
 def at_work(noted: Iterable[Noted], entries: Iterable[Entry], controller: str, now: str) -> AtWork:
     """Return who is at work and who has died.
 
-    Only what was begun last counts: whoever has begun after a dead one has seen what it left, and went on with it. One
-    that lives always counts.
+    A dead one is told until what it left has been begun again by somebody who knew of it and changes things: a look, a
+    trial, or another machine's clock ends nothing. One that lives is always told.
 
     Args:
-        noted: what the playbooks of this machine have noted in the run.
+        noted: what the playbooks have noted in the run.
         entries: the journal's entries, from here and from the sites.
         controller: this machine's name as the journal has it.
         now: the time, in UTC, as the journal writes it.
     """
-    known = [entry for entry in entries if not entry["data"].get("check_mode")]
-    chains: dict[tuple[str, str], list[Entry]] = {}
-    for entry in sorted(known, key=lambda one: str(one["time"])):
-        chains.setdefault((str(entry["controller"]), str(entry["epoch"])), []).append(entry)
-    newest = max(chains, key=lambda whose: str(chains[whose][0]["time"]), default=None)
+    chains = _real(entries)
     found: list[AtWork] = []
-    told = {(controller, one.decision): one for one in noted}
+    told = {(one.host, one.decision): one for one in noted}
     for whose, one in told.items():
-        left = _left(chains.get(whose, []))
-        about = f"{one.playbook}, process {one.pid} of {one.user} on {controller}, begun {_second(one.started)}"
+        left, taken_on = _left(whose, chains)
+        about = f"{one.playbook}, process {one.pid} of {one.user} on {one.host}, begun {_second(one.started)}"
         where = f', in play "{one.play}"' if one.play else ""
         if one.alive:
             found.append(
-                AtWork(
-                    [f"Controller: AT WORK: {about}{where}" + (f"; now {left}" if left else "")],
-                    f"none while process {one.pid} is at work; wait until it has ended (kill -INT {one.pid} ends it, "
-                    "and what it started on the machines goes on), then ask again",
-                    "under way",
-                )
+                _live(one, chains.get(whose, []), f"{about}{where}" + (f"; now {left}" if left else ""), whose)
             )
-        elif not one.ended and whose == newest:
+        elif one.alive is None:
+            if one.pid and taken_on:
+                continue
+            who = f"{about}{where}" if one.pid else f"decision {one.decision}"
+            rest = f", left {left}" if left else ""
+            line = f"Controller: {who}{rest}; whether it is still at work is not known here: {one.why}"
+            found.append(AtWork([line]))
+        elif not one.ended and not taken_on:
             line = f"Controller: DEAD: {about}, is gone and has not ended by itself{where}"
             rest = f"; it left {left}, and what it started on the machines goes on" if left else ""
-            found.append(AtWork([line + rest], "", "NOT ENDED: its controller is dead"))
-    if newest is not None and newest not in told and (left := _left(chains[newest])):
-        heard = str(chains[newest][-1]["time"])
-        asked = "it has left no note" if newest[0] == controller else f"ask on {newest[0]} before you go on"
-        line = f"Controller: {newest[0]}, heard of last {_second(heard)} (it is {_second(now)}), left {left}"
+            found.append(AtWork([line + rest], last_words={whose: "NOT ENDED: its controller is dead"}))
+    for whose, chain in chains.items():
+        left, _ = _left(whose, chains)
+        if whose in told or not left:
+            continue
+        heard = str(chain[-1]["time"])
+        asked = "it has left no note" if whose[0] == controller else f"ask on {whose[0]} before you go on"
+        line = f"Controller: {whose[0]}, heard of last {_second(heard)} (it is {_second(now)}), left {left}"
         found.append(AtWork([f"{line}; whether it is still at work is not known here: {asked}"]))
     return AtWork(
         [line for one in found for line in one.lines],
         next((one.first for one in found if one.first), ""),
-        next((one.last_words for one in found if one.last_words), ""),
+        ", and ".join(one.beside for one in found if one.beside),
+        {whose: words for one in found for whose, words in one.last_words.items()},
     )
 
 
-def _left(entries: Iterable[Entry]) -> str:
-    """Return the verbs of a chain that have begun and not ended, in words."""
-    begun: dict[tuple[str, str, str], Optional[Entry]] = {}
-    for entry in entries:
+def _live(one: Noted, chain: Sequence[Entry], about: str, whose: Whose) -> AtWork:
+    line, words = f"Controller: AT WORK: {about}", {whose: "under way"}
+    phases = {str(entry["phase"]) for entry in chain if entry["kind"] == "begin"}
+    if phases and phases <= LOOKING:
+        looks = f"process {one.pid} is at work as well and changes nothing ({one.playbook})"
+        return AtWork([line], beside=looks, last_words=words)
+    first = (
+        f"none while process {one.pid} is at work; wait until it has ended (kill -INT {one.pid} ends it, "
+        "and what it started on the machines goes on), then ask again"
+    )
+    return AtWork([line], first, last_words=words)
+
+
+def _real(entries: Iterable[Entry]) -> dict[Whose, list[Entry]]:
+    """Return the chains of what was not only tried, in the order of their time."""
+    chains: dict[Whose, list[Entry]] = {}
+    for entry in sorted(entries, key=lambda one: str(one["time"])):
+        chains.setdefault((str(entry["controller"]), str(entry["epoch"])), []).append(entry)
+    return {whose: one for whose, one in chains.items() if not any(entry["data"].get("check_mode") for entry in one)}
+
+
+def _left(whose: Whose, chains: Mapping[Whose, Sequence[Entry]]) -> tuple[str, bool]:
+    """Return what a chain has begun and not ended and nobody has begun again, and whether nothing is left."""
+    own = chains.get(whose, [])
+    begun: dict[tuple[str, str, str], int] = {}
+    last: dict[str, int] = {}
+    for at, entry in enumerate(own):
         key = (str(entry["phase"]), str(entry["verb"]), str(entry["component"]))
         if entry["kind"] == "begin":
-            begun[key] = entry
+            begun[key] = last[key[2]] = at
         elif entry["kind"] == "end":
             begun.pop(key, None)
-    return ", ".join(f"{verb} of {component}" for _, verb, component in begun)
+    open_verbs = {key: at for key, at in begun.items() if not _taken_on(whose, at, chains)}
+    left = ", ".join(f"{verb} of {component}" for _, verb, component in open_verbs)
+    # One that died between two verbs has left its components there.
+    places = begun.values() or last.values()
+    return left, bool(places) and all(_taken_on(whose, at, chains) for at in places)
+
+
+def _taken_on(whose: Whose, at: int, chains: Mapping[Whose, Sequence[Entry]]) -> bool:
+    """Say whether what was begun at this place of a chain was begun again by one that knew of it."""
+    begin = chains[whose][at]
+    for other, chain in chains.items():
+        near = other[0] == whose[0]
+        if other == whose or not (near or _knew(chain, whose, chains[whose][at:])):
+            continue
+        for entry in chain:
+            # Clocks of two machines are not compared.
+            later = not near or str(entry["time"]) > str(begin["time"])
+            same = entry["kind"] == "begin" and entry["component"] == begin["component"] and later
+            if same and (_changes(entry) or not _changes(begin)):
+                return True
+    return False
+
+
+def _knew(chain: Sequence[Entry], whose: Whose, since: Sequence[Entry]) -> bool:
+    """Say whether a chain's start says that it has seen one of these entries of another machine's chain."""
+    seen = {str(entry["hash"]) for entry in since if "hash" in entry}
+    for entry in chain:
+        data = entry["data"]
+        if data.get("event") == "start":
+            heads = [data.get("local") or {}, *(data.get("heads") or {}).values()]
+            return any(one.get("-".join(whose)) in seen for one in heads)
+    return False
+
+
+def _changes(entry: Entry) -> bool:
+    known = verbs.VERBS.get(str(entry["verb"]))
+    return known is not None and known.mutates
 
 
 def _second(time: str) -> str:

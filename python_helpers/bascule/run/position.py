@@ -11,6 +11,7 @@ from ..guard import lost
 from ..guard import state as rule
 from ..guard.state import GuardState
 from .controllers import NOBODY, AtWork
+from .last import Last
 from .progress import OK
 
 NEXT_PHASE = {
@@ -57,7 +58,7 @@ class Sides:
     """Both sides of a component; `given_up` is the one that the journal says was given up, and has not closed since.
 
     late: which of its servers still say what was before, where a component only points. apart: why what is written at
-    the open side does not come to the other one.
+    the open side does not come to the other one. unseen: why the open side was not seen to serve.
     """
 
     component: str
@@ -66,6 +67,7 @@ class Sides:
     given_up: str = ""
     late: str = ""
     apart: str = ""
+    unseen: str = ""
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ class Standing:
 
     late: one of its servers still sends users to where they were. by_word: it is open by a person's word, and the other
     side has nothing that it could be compared with. given_up: the side that is silent was given up as lost. apart: what
-    is written where it is open does not come to the other side.
+    is written where it is open does not come to the other side. unseen: where it is open it was not seen to serve.
     """
 
     component: str
@@ -84,18 +86,7 @@ class Standing:
     by_word: bool = False
     given_up: bool = False
     apart: bool = False
-
-
-@dataclass(frozen=True)
-class Last:
-    """The last verb the journal knows of, and how it ended."""
-
-    phase: str = ""
-    verb: str = ""
-    component: str = ""
-    time: str = ""
-    controller: str = ""
-    outcome: str = ""
+    unseen: bool = False
 
 
 def find_guards(value: Any, depth: int = 4) -> list[GuardState]:
@@ -209,9 +200,11 @@ def standing(sides: Sides, retired: bool = False) -> Standing:
         found,
         words=found.words
         + (f"; STILL SENDS USERS ELSEWHERE: {sides.late}" if sides.late else "")
-        + (f"; NOT CARRIED OVER: {apart}" if apart else ""),
+        + (f"; NOT CARRIED OVER: {apart}" if apart else "")
+        + (f"; NOT SEEN TO SERVE: {sides.unseen}" if sides.unseen else ""),
         late=bool(sides.late),
         apart=bool(apart),
+        unseen=bool(sides.unseen),
         by_word=any(guard.status == rule.OPEN and _by_word(guard) for guard in guards),
         given_up=any(sides.given_up == side.host and side.guard is None for side in (sides.source, sides.target)),
     )
@@ -266,39 +259,6 @@ def _standing(sides: Sides, retired: bool) -> Standing:
     return Standing(sides.component, "held", f"{what}: no side is open, latest data at {latest} ({both})")
 
 
-def last_verb(entries: Sequence[Mapping[str, Any]]) -> Last:
-    """Return the last verb that was begun for real, the worst of what ran side by side first.
-
-    In a window one component may be a verb ahead of another: the last one of each counts.
-    """
-    begins: dict[tuple[str, str, str, str], Mapping[str, Any]] = {}
-    ends: dict[tuple[str, str, str, str], Mapping[str, Any]] = {}
-    for entry in entries:
-        key = (str(entry["epoch"]), str(entry["phase"]), str(entry["verb"]), str(entry["component"]))
-        if entry["kind"] == "begin" and not entry["data"].get("check_mode"):
-            begins[key] = entry
-            ends.pop(key, None)
-        elif entry["kind"] == "end":
-            ends[key] = entry
-    if not begins:
-        return Last()
-    newest = max(begins.values(), key=lambda entry: str(entry["time"]))
-    batch = {
-        str(entry["component"]): (entry, str(ends[key]["data"].get("result")) if key in ends else "not ended")
-        for key, entry in begins.items()
-        if key[:2] == (newest["epoch"], newest["phase"])
-    }
-    entry, outcome = next(((e, o) for e, o in batch.values() if o != OK), (newest, OK))
-    return Last(
-        str(entry["phase"]),
-        str(entry["verb"]),
-        str(entry["component"]),
-        str(entry["time"]),
-        str(entry["controller"]),
-        outcome,
-    )
-
-
 def next_command(
     standings: Sequence[Standing],
     last: Last,
@@ -306,10 +266,12 @@ def next_command(
     target_name: str,
     gone: Collection[str] = (),
     silent: bool = False,
+    waits: bool = False,
 ) -> str:
     """Return the next safe command, or what a person has to do first; `gone` are components without a way back.
 
-    Where a site's journal is `silent`, nothing moves: what is open is let in again where it is.
+    Where a site's journal is `silent`, nothing moves: what is open is let in again where it is. While somebody waits to
+    be let in (`waits`), it is the command that does so: a guard may say open before.
     """
     where = {standing.where for standing in standings}
     go, back = (
@@ -328,7 +290,7 @@ def next_command(
     )
     if (silent and not where & {"unprepared", "guard-lost"}) or where & {"unread", *_ALONE}:
         moving = ("cutover", "rollback") if last.outcome == OK else ("cutover", "rollback", "site_lost")
-        waiting = any("frozen" in word for word in where) or last.phase in moving
+        waiting = waits or any("frozen" in word for word in where) or last.phase in moving
         for site, command in (("source", back), ("target", go)):
             # What stands elsewhere and answers at both sides moves there with the copies of both sites.
             moves = set() if silent or gone else _ANSWERS
@@ -349,6 +311,11 @@ def next_command(
     if "unprepared" in where:
         done = last.phase == "audit" and last.outcome == OK
         return f"ansible-playbook playbooks/{'20_prepare' if done or last.phase == 'prepare' else '10_audit'}.yml"
+    if waits and where == {"source"}:
+        return f"{back} to go on, which lets users in; to move: {go}"
+    if waits and where == {"target"}:
+        on = f"{back} to go on; to stay: {go}"
+        return on if last.phase == "rollback" else f"{go} to go on, which lets users in; to return: {back}"
     if last.outcome == OK and any(s.late for s in standings):
         return f"ansible-playbook {PLAYBOOKS['site_back']}{_limit(standings)}"
     if where in ({"source"}, {"target"}) and last.phase == "site_back":
@@ -369,7 +336,6 @@ def next_command(
         if last.phase == "verify" and last.outcome == OK:
             return f"none is needed; to return: {back}"
         if last.phase == "cutover" and last.outcome != OK:
-            # The guard may say open before users are let in.
             return f"{go} to go on, which lets users in; to return: {back}"
         if last.phase == "rollback" and last.outcome != OK:
             return f"{back} to go on; to stay: {go}"
@@ -394,6 +360,7 @@ def report(
     work: AtWork = NOBODY,
     users: str = "",
     lacks: Sequence[str] = (),
+    waits: bool = False,
 ) -> list[str]:
     """Return about ten lines that say where the run stands.
 
@@ -409,6 +376,7 @@ def report(
         work: who is at work in the run, or has died in it.
         users: what users see, as a line.
         lacks: which copies of the journal lack entries that others hold.
+        waits: whether users wait to be let in.
     """
     standings = [standing(one, one.component in gone) for one in sides]
     width = max((len(s.component) for s in standings), default=0)
@@ -417,7 +385,7 @@ def report(
         how = {
             OK: "came through",
             "failed": "FAILED",
-            "not ended": work.last_words or "NOT ENDED: interrupted or under way",
+            "not ended": work.last_words.get((last.controller, last.decision), "NOT ENDED: interrupted or under way"),
         }
         line = f"{doing}: {how.get(last.outcome, last.outcome)}"
     else:
@@ -431,7 +399,7 @@ def report(
     lines[2:2] = [*work.lines, *([users] if users else [])]
     lines += [f"Copies: {'; '.join(lacks)}"] if lacks else []
     lines += [f"  {s.component:<{width}}  {s.words}" for s in standings]
-    return [*lines, f"Next: {_next(standings, next_command(standings, last, *names, gone, silent), work)}"]
+    return [*lines, f"Next: {_next(standings, next_command(standings, last, *names, gone, silent, waits), work)}"]
 
 
 def _next(standings: Sequence[Standing], command: str, work: AtWork) -> str:
@@ -441,10 +409,17 @@ def _next(standings: Sequence[Standing], command: str, work: AtWork) -> str:
         return command
     if work.first:
         return f"{work.first}: ansible-playbook {_STATUS}"
-    if command.startswith("none is needed") and any(standing.apart for standing in standings):
-        # What would be lost with this side is not all fine; a phase that is next sees to it, or refuses, by itself.
-        return f"mend what is not carried over, and ask again: ansible-playbook {_STATUS}; then: {command}"
-    return command
+    beside = f"; {work.beside}" if work.beside else ""
+    fine = command.startswith("none is needed")
+    wrong = {
+        "find out why it was not seen to serve": command.startswith("none") and any(s.unseen for s in standings),
+        "mend what is not carried over": fine and any(s.apart for s in standings),
+    }
+    if any(wrong.values()):
+        # This is not all fine; a phase that is next sees to it, or refuses, by itself.
+        first = ", ".join(what for what, is_so in wrong.items() if is_so)
+        return f"{first}, and ask again: ansible-playbook {_STATUS}; then: {command}{beside}"
+    return f"{command}{beside}"
 
 
 def _is_back(sides: Sides, side: Side, other: Side) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from ..guard import state as rule
@@ -15,8 +16,16 @@ Entry = Mapping[str, Any]
 _BEFORE = "before this run"
 
 
-def line(sides: Sequence[Sides], entries: Iterable[Entry]) -> str:
-    """Return one line; what only points to a site is left out, as nobody waits for it.
+@dataclass(frozen=True)
+class Users:
+    """What users see, as one line; whether any of them wait to be let in."""
+
+    line: str
+    wait: bool
+
+
+def read(sides: Sequence[Sides], entries: Iterable[Entry]) -> Users:
+    """Return what users see; what only points to a site is left out, as nobody waits for it.
 
     Args:
         sides: both sides of every component, as they were read.
@@ -36,6 +45,8 @@ def line(sides: Sequence[Sides], entries: Iterable[Entry]) -> str:
         opened = [(side, guard) for side, guard in guards if guard is not None and guard.status == rule.OPEN]
         if len(opened) > 1:
             others.setdefault("BOTH SIDES ACCEPT THEM at", []).append(one.component)
+        elif opened and not opened[0][1].frozen and not inside and one.unseen:
+            others.setdefault("not known of", []).append(one.component)
         elif opened and not opened[0][1].frozen and not inside:
             served.setdefault(opened[0][0].site, []).append(one.component)
             let_in[opened[0][0].site] = max(let_in.get(opened[0][0].site, ""), since)
@@ -50,7 +61,7 @@ def line(sides: Sequence[Sides], entries: Iterable[Entry]) -> str:
     for site, names in served.items():
         whom = "" if len(served) == 1 and len(parts) == 0 else f" ({', '.join(names)})"
         parts.append(f"served at {site} since {_second(let_in[site]) if let_in[site] else _BEFORE}{whom}")
-    return f"Users: {'; '.join(parts) or 'nothing that they would use is declared'}"
+    return Users(f"Users: {'; '.join(parts) or 'nothing that they would use is declared'}", bool(waiting))
 
 
 def _window(entries: Iterable[Entry], component: str) -> tuple[str, str, bool]:

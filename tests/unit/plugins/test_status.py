@@ -29,6 +29,7 @@ CUT = """
     __toy_open:
       guard: "{{ __toy_guards | selectattr('status', 'equalto', 'open') | first }}"
       apart: nobody streams from it
+      unseen: "{{ 'it does not run' if inventory_hostname == 'low' else '' }}"
 """
 
 
@@ -88,4 +89,5 @@ def test_copies_that_lack_entries_and_a_side_that_nobody_follows_are_told(world:
     assert "Controller:" not in told, "it has ended by itself"
     assert f"Copies: tls LACKS {len(entries) - 3} entries that others hold" in told
     assert re.search(r"low +active at Toulouse .*; NOT CARRIED OVER: nobody streams from it", told)
-    assert "Users: served at Toulouse since before this run" in told
+    assert re.search(r"low +active at Toulouse .*; NOT SEEN TO SERVE: it does not run", told)
+    assert re.search(r"Users: not known of low; served at Toulouse since before this run \(.*top", told), told

@@ -204,3 +204,17 @@ def test_an_open_side_whose_log_goes_to_nobody_says_so() -> None:
         (state, rule.adopt_closed(GuardState("db", "db-tls"))),
     ]
     assert [decisions.not_followed(*one) for one in need_not] == [""] * len(need_not)
+
+
+def test_an_open_side_whose_server_was_not_seen_to_serve_says_why() -> None:
+    guard = rule.adopt_open(GuardState("db", "db-mtp"))
+    state = {"prepared": True, "exists": True, "running": True, "in_recovery": False, "method": "streaming"}
+    assert decisions.unseen(state, guard) == ""
+    assert decisions.unseen({**state, "running": False}, guard) == "PostgreSQL of db-mtp does not run"
+    refused = {**state, "running": False, "error": "FATAL: too many connections"}
+    assert decisions.unseen(refused, guard) == "PostgreSQL of db-mtp does not answer: FATAL: too many connections"
+    assert decisions.unseen({**state, "in_recovery": True}, guard) == "PostgreSQL of db-mtp runs as a standby"
+    assert decisions.unseen({**state, "exists": False, "running": False}, guard) == "there is no cluster at db-mtp"
+    assert decisions.unseen({**refused, "method": "dump_restore"}, guard).endswith("too many connections")
+    closed = rule.adopt_closed(GuardState("db", "db-tls"))
+    assert decisions.unseen({**state, "running": False}, closed) == "", "it serves nobody"

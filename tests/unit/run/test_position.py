@@ -11,7 +11,8 @@ from bascule.guard import lost
 from bascule.guard import state as rule
 from bascule.guard.state import Epoch, GuardState, Word
 from bascule.run import position
-from bascule.run.position import Last, Side, Sides
+from bascule.run.last import Last, last_verb
+from bascule.run.position import Side, Sides
 
 NAMES = ("montpellier", "toulouse")
 SOURCE_OPEN = rule.adopt_open(GuardState("db", "db-mtp"))
@@ -209,11 +210,11 @@ def entry(kind: str, component: str, second: int, **data: Any) -> dict[str, Any]
 
 def test_the_last_verb_shows_the_worst_of_what_ran_side_by_side() -> None:
     entries = [entry("begin", "db", 1), entry("begin", "files", 2), entry("end", "files", 3, result="ok")]
-    last = position.last_verb(entries)
+    last = last_verb(entries)
     assert (last.component, last.outcome) == ("db", "not ended")
-    last = position.last_verb([*entries, entry("end", "db", 4, result="failed")])
+    last = last_verb([*entries, entry("end", "db", 4, result="failed")])
     assert (last.component, last.outcome) == ("db", "failed")
-    last = position.last_verb([*entries, entry("end", "db", 4, result="ok")])
+    last = last_verb([*entries, entry("end", "db", 4, result="ok")])
     assert (last.component, last.outcome) == ("files", "ok")
 
 
@@ -230,18 +231,18 @@ def test_the_last_verb_is_not_that_of_one_who_is_ahead() -> None:
         of("sync", "begin", "guest", 4),
     ]
     ahead = [*entries, of("sync", "end", "guest", 5, result="ok")]
-    last = position.last_verb(ahead)
+    last = last_verb(ahead)
     assert (last.verb, last.component, last.outcome) == ("freeze", "db", "not ended")
-    last = position.last_verb([*ahead, of("freeze", "end", "db", 6, result="failed")])
+    last = last_verb([*ahead, of("freeze", "end", "db", 6, result="failed")])
     assert (last.verb, last.component, last.outcome) == ("freeze", "db", "failed")
-    last = position.last_verb([*entries, of("freeze", "end", "db", 6, result="ok")])
+    last = last_verb([*entries, of("freeze", "end", "db", 6, result="ok")])
     assert (last.verb, last.component, last.outcome) == ("sync", "guest", "not ended")
-    last = position.last_verb([*ahead, of("freeze", "end", "db", 6, result="ok")])
+    last = last_verb([*ahead, of("freeze", "end", "db", 6, result="ok")])
     assert (last.verb, last.component, last.outcome) == ("sync", "guest", "ok")
 
 
 def test_a_dry_run_is_no_verb() -> None:
-    assert position.last_verb([entry("begin", "db", 1, check_mode=True)]) == Last()
+    assert last_verb([entry("begin", "db", 1, check_mode=True)]) == Last()
 
 
 def test_a_guard_that_a_decommission_has_removed_is_not_missed() -> None:
@@ -285,7 +286,7 @@ def test_the_report_is_about_ten_lines() -> None:
     lines = position.report(
         "r",
         [sides(SOURCE_CLOSED, TARGET_OPEN), sides(SOURCE_OPEN, TARGET_CLOSED, "files")],
-        position.last_verb([entry("begin", "db", 1)]),
+        last_verb([entry("begin", "db", 1)]),
         {"here": "3 entries", "tls": "NOT READ (timed out)"},
         [],
         NAMES,

@@ -16,7 +16,8 @@ from bascule.guard.state import Epoch, GuardState, Word
 from bascule.plugin import standing
 from bascule.plugin.standing import Component
 from bascule.run import position
-from bascule.run.position import Last, Side, Sides
+from bascule.run.last import Last
+from bascule.run.position import Side, Sides
 
 NAMES = ("montpellier", "toulouse")
 SOURCE, TARGET = "db-mtp", "db-tls"

@@ -1,38 +1,42 @@
-"""The note of a playbook that is at work: who it is, and the lock by which others see whether it still lives.
+"""The note of a playbook that is at work, and whether its process still lives.
 
-The lock is the process's own: the kernel drops it when the process dies, however it dies, and no child inherits it.
+A process is told by its number and the time at which the kernel started it, on the same machine since the same boot.
+No lock is held: a child would inherit it, or the process would drop it when it closes any descriptor of the file.
+See proc_pid_stat(5), field 22, and pid_namespaces(7).
 """
 
 from __future__ import annotations
 
-import contextlib
 import datetime
-import fcntl
 import getpass
-import json
 import os
 from pathlib import Path
+from typing import Any, Optional
 
 from ...errors import StoreError
 from ...system.io import storage
 from ..controllers import Noted
+from . import identity
 
 _FOLDER = "controllers"
-_TEXTS = ("user", "playbook", "started", "play", "ended")
+_TEXTS = ("user", "playbook", "started", "play", "ended", "host")
+_PROC = Path("/proc")
 
 
 class Presence:
-    """This playbook's note in its run's folder; whoever holds it lives."""
+    """This playbook's note in its run's folder."""
 
     def __init__(self, run: Path, decision: str, playbook: str, play: str) -> None:
-        """Write the note and hold it; `run` is the run's folder."""
-        folder = run / _FOLDER
-        storage.make_directory(folder, 0o700)
-        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
-        self._descriptor = os.open(folder / f"{decision}.json", flags, 0o600)
-        fcntl.lockf(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        """Write the note; `run` is the run's folder."""
+        storage.make_directory(run / _FOLDER, 0o700)
+        self._path = run / _FOLDER / f"{decision}.json"
+        pid = os.getpid()
         self._note = {
-            "pid": os.getpid(),
+            "pid": pid,
+            "born": _stat(pid)[1],
+            "host": identity.controller(),
+            "boot": _boot(),
+            "space": _space(),
             "user": _user(),
             "playbook": playbook,
             "started": _now(),
@@ -47,38 +51,81 @@ class Presence:
         self._write()
 
     def end(self) -> None:
-        """Note that the playbook has ended by itself, and let go."""
+        """Note that the playbook has ended by itself."""
         self._note["ended"] = _now()
         self._write()
-        os.close(self._descriptor)
 
     def _write(self) -> None:
-        # In place: another file would not be the one that is held.
-        content = json.dumps(self._note).encode()
-        os.pwrite(self._descriptor, content, 0)
-        os.ftruncate(self._descriptor, len(content))
+        # Another file each time: whoever reads finds the note before or the note after.
+        storage.write_json(self._path, self._note)
 
 
 def read(run: Path) -> list[Noted]:
-    """Return the notes in a run's folder; one that cannot be read is none."""
+    """Return the notes in a run's folder; of one that cannot be read it is not known whether its process lives."""
     found = []
     for path in storage.children(run / _FOLDER):
-        with contextlib.suppress(OSError, StoreError, KeyError, TypeError, ValueError):
+        if path.suffix != ".json" or path.name.startswith("."):
+            continue
+        try:
             note = storage.read_json(path)
-            user, playbook, started, play, ended = (str(note[name]) for name in _TEXTS)
-            found.append(Noted(path.stem, int(note["pid"]), user, playbook, started, play, ended, _is_held(path)))
+            if note is None:
+                continue
+            user, playbook, started, play, ended, host = (str(note[name]) for name in _TEXTS)
+            alive, why = (False, "") if ended else _lives(note)
+            found.append(Noted(path.stem, int(note["pid"]), user, playbook, started, play, ended, alive, host, why))
+        except (OSError, StoreError, KeyError, TypeError, ValueError) as error:
+            why = f"its note {path} cannot be read ({type(error).__name__})"
+            found.append(Noted(path.stem, 0, "", "", "", "", "", None, identity.controller(), why))
     return found
 
 
-def _is_held(path: Path) -> bool:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+def _lives(note: dict[str, Any]) -> tuple[Optional[bool], str]:
+    """Return whether the process of a note lives, and why that is not known."""
+    if note["host"] != identity.controller():
+        return None, f"ask on {note['host']} before you go on"
+    boot = _boot()
+    if not (boot and note["boot"]):
+        return None, "the kernel does not tell its boot"
+    if note["boot"] != boot:
+        return False, ""
+    if note["space"] != _space():
+        return None, "it was begun in another container of this machine, ask there"
+    pid = int(note["pid"])
+    state, born = _stat(pid)
+    if born and note["born"]:
+        # A number that is used again is another process; a zombie does nothing any more.
+        return born == note["born"] and state not in ("Z", "X"), ""
     try:
-        fcntl.lockf(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False, ""
     except OSError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
+        pass
+    return None, f"the kernel does not tell when process {pid} was started"
+
+
+def _stat(pid: int) -> tuple[str, str]:
+    """Return the state of a process and when it was started, in the kernel's count since boot; nothing if unknown."""
+    try:
+        fields = (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
+        return fields[0], fields[19]
+    except (OSError, IndexError, ValueError):
+        return "", ""
+
+
+def _boot() -> str:
+    try:
+        return (_PROC / "sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
+
+
+def _space() -> str:
+    """Return in which namespace process numbers count."""
+    try:
+        return os.readlink(_PROC / "self/ns/pid")
+    except OSError:
+        return ""
 
 
 def _user() -> str:

@@ -1,0 +1,56 @@
+"""Which verb was begun last, and how it ended, by the journal. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .progress import OK
+
+
+@dataclass(frozen=True)
+class Last:
+    """The last verb the journal knows of, and how it ended."""
+
+    phase: str = ""
+    verb: str = ""
+    component: str = ""
+    time: str = ""
+    controller: str = ""
+    outcome: str = ""
+    decision: str = ""
+
+
+def last_verb(entries: Sequence[Mapping[str, Any]]) -> Last:
+    """Return the last verb that was begun for real, the worst of what ran side by side first.
+
+    In a window one component may be a verb ahead of another: the last one of each counts.
+    """
+    begins: dict[tuple[str, str, str, str], Mapping[str, Any]] = {}
+    ends: dict[tuple[str, str, str, str], Mapping[str, Any]] = {}
+    for entry in entries:
+        key = (str(entry["epoch"]), str(entry["phase"]), str(entry["verb"]), str(entry["component"]))
+        if entry["kind"] == "begin" and not entry["data"].get("check_mode"):
+            begins[key] = entry
+            ends.pop(key, None)
+        elif entry["kind"] == "end":
+            ends[key] = entry
+    if not begins:
+        return Last()
+    newest = max(begins.values(), key=lambda entry: str(entry["time"]))
+    batch = {
+        str(entry["component"]): (entry, str(ends[key]["data"].get("result")) if key in ends else "not ended")
+        for key, entry in begins.items()
+        if key[:2] == (newest["epoch"], newest["phase"])
+    }
+    entry, outcome = next(((e, o) for e, o in batch.values() if o != OK), (newest, OK))
+    return Last(
+        str(entry["phase"]),
+        str(entry["verb"]),
+        str(entry["component"]),
+        str(entry["time"]),
+        str(entry["controller"]),
+        outcome,
+        str(entry["epoch"]),
+    )
