@@ -57,7 +57,7 @@ def make(scope: Scope, run: str, copies: Mapping[str, Reading], given: str = "")
     figures: dict[str, dict[str, Any]] = {}
     carried: frozenset[str] = frozenset()
     for name, one in moved.items():
-        figures[name] = legs.figures(one, entries, expected, outside, carried)
+        figures[name] = legs.figures(one, expected, outside, carried)
         if outside:
             carried |= acknowledged_idents(outside.client, outside.probes, legs.seen_leg(one, outside), outside.data)
     broken = chain.problems(copies)
