@@ -106,6 +106,10 @@ def figures(
         carried: writes acknowledged before this leg that must still be found at its end.
     """
     inside = moved.inside
+    short = _too_short(moved, outside) if outside else []
+    if short:
+        # What was not measured over the whole move says nothing about it.
+        outside = None
     lines = [chain.line(entry) for entry in inside]
     own = moved.leg
     measured = outside or Outside(ClientAccount(), ProbeAccount(), ClientAccount())
@@ -126,7 +130,7 @@ def figures(
             stale=moved.stale,
             passed=moved.passed,
             overrides=[*gates_passed(inside), *moved.passed],
-            broken=moved.broken,
+            broken=[*moved.broken, *short],
         )
     )
 
@@ -135,6 +139,34 @@ def seen_leg(moved: Moved, outside: Outside | None) -> Leg:
     """Return the leg with the bounds that who has measured outside gives it."""
     bounds = outside.bounds.get(moved.leg.name) if outside else None
     return Leg(moved.leg.name, *bounds) if bounds else moved.leg
+
+
+def _too_short(moved: Moved, outside: Outside) -> list[str]:
+    """Return why what was measured outside does not cover the leg from its first move to its last thaw, in words."""
+    first, last = moved.span
+    told = {
+        "the client's account": [(op.sent, op.answered, outside.client.offset) for op in outside.client.operations],
+        "the prober's account": [(one.start, one.end, outside.probes.offset) for one in outside.probes.probes],
+        "the account of the database's client": [
+            (op.sent, op.answered, outside.data.offset) for op in outside.data.operations
+        ],
+    }
+    spans = {
+        name: (min(at - offset for at, _, offset in seen), max(at - offset for _, at, offset in seen))
+        for name, seen in told.items()
+        if seen
+    }
+    if moved.leg.name in outside.bounds:
+        spans["the bounds given for this leg"] = outside.bounds[moved.leg.name]
+    return [
+        f"{name}, {_clock(begin)} to {_clock(end)}, does not cover the moves, {_clock(first)} to {_clock(last)}"
+        for name, (begin, end) in spans.items()
+        if begin > first or end < last
+    ]
+
+
+def _clock(at: float) -> str:
+    return datetime.datetime.fromtimestamp(at, datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def active(entries: Iterable[Entry]) -> dict[str, str]:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import datetime
+import json
 from typing import Any
 
 import pytest
 
 from bascule.report import legs
 from bascule.report.judge import leg_reasons, verdict
-from bascule.report.records import ClientAccount, Lookup, ProbeAccount
+from bascule.report.records import ClientAccount, Lookup, ProbeAccount, client_account, probe_account
 from bascule.report.rows import figure_rows
 from bascule.report.summary import build
 from bascule.report.text import report_markdown
 
-from .test_figures import FACTS
+from .test_figures import FACTS, WALL, client_line, data_line, good_run
 
 START = datetime.datetime(2026, 12, 1, 20, 0, tzinfo=datetime.timezone.utc)
 
@@ -287,3 +288,52 @@ def test_what_came_back_before_its_switch_was_never_left(book: Book) -> None:
     book.opened["names"] = "adopted"
     book.verify("names")
     assert not [line for line in judged(book)["reasons"] if "names.opened" in line]
+
+
+def measured(book: Book, begin: float, seconds: float = 90.0, tail: int = 0, **bounds: tuple[float, float]) -> Any:
+    """Return the figures' reasons, by an account that begins so many seconds after the first entry."""
+    client, probes = good_run(seconds)
+    client += [client_line("write", 10_000 + n, seconds + n / 10, "error") for n in range(tail)]
+    data = [data_line(n, n / 10) for n in range(int(seconds * 10))]
+    shift = START.timestamp() + begin - WALL
+    moved = [
+        [
+            json.dumps({k: v + shift if k.endswith("_wall") else v for k, v in json.loads(line).items()})
+            for line in lines
+        ]
+        for lines in (client, probes, data)
+    ]
+    idents = frozenset(json.loads(line).get("id", "") for lines in moved for line in lines)
+    outside = legs.Outside(
+        client_account(moved[0]), probe_account(moved[1]), client_account(moved[2]),
+        {"forward": Lookup("tls", idents)}, bounds,
+    )  # fmt: skip
+    figures = legs.figures(legs.read(book.entries)["forward"], {}, outside)
+    return [reason.text() for reason in leg_reasons("forward", figures, {})]
+
+
+def test_an_account_that_does_not_cover_the_moves_measures_nothing(book: Book) -> None:
+    book.move("cutover", *FACTS)
+    book.verify(*FACTS)
+    begin = START.timestamp()
+    assert measured(book, -10) == []
+    assert measured(book, -10, forward=(begin - 5, begin + 60)) == []
+    for reasons in (
+        measured(book, 5),
+        measured(book, -80),
+        measured(book, -10, forward=(begin - 3600, begin - 3000)),
+        measured(book, -10, forward=(begin + 2, begin + 60)),
+        measured(book, -10, forward=(begin - 5, begin + 20)),
+    ):
+        assert any("does not cover the moves" in line for line in reasons), reasons
+        assert "forward: nobody outside measured" in reasons
+
+
+def test_an_account_that_ends_in_an_outage_is_a_reason_without_any_limit(book: Book) -> None:
+    book.move("cutover", *FACTS)
+    book.verify(*FACTS)
+    bounds = (START.timestamp() - 5, START.timestamp() + 85)
+    assert measured(book, -10, tail=1, forward=bounds) == [], "one that was cut off with its client"
+    (reason,) = measured(book, -10, tail=40, forward=bounds)
+    assert reason.startswith("forward.write_outage_seconds: ")
+    assert reason.endswith("and the account ends in it")
