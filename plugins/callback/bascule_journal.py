@@ -229,11 +229,11 @@ class CallbackModule(CallbackBase):
                 return
             scope, _ = self._seen
             lang = reporting.language(scope)
-            copies = reporting.gathered(scope, journal)
+            copies, silent = reporting.gathered(scope, journal)
             if not legs.read(chain.merge(*(one.entries for one in copies.values()))):
                 # Nothing has moved: there is nothing to report of.
                 return
-            made = reporting.make(scope, journal.run, copies)
+            made = reporting.make(scope, journal.run, copies, silent=silent)
             page = reporting.write(journal.directory, made, lang)
         except Exception as error:
             # A report changes nothing: whatever is wrong with it, the playbook has ended as it has.

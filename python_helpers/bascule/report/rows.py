@@ -60,6 +60,13 @@ class PhaseRow:
     measured: str
 
 
+def headline(summary: Mapping[str, Any], lang: str) -> str:
+    """Return the verdict, and which components of the plan it does not speak of."""
+    said = word(str(summary["result"]), lang)
+    left = ", ".join(map(str, summary.get("not_moved") or []))
+    return f"{said}; {word('left_where_it_was', lang)} {left}" if left else said
+
+
 def figure_rows(summary: Mapping[str, Any], lang: str) -> list[Row]:
     """Every figure of both legs, without those that nobody of this run could state."""
     limits: Mapping[str, Any] = summary.get("limits", {})

@@ -10,7 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 
 from .judge import MEASURED_OUTSIDE
 from .notes import note_lines
-from .rows import LEGS, figure_rows, phase_rows, reason_lines
+from .rows import LEGS, figure_rows, headline, phase_rows, reason_lines
 from .words import LANGUAGES, word
 
 
@@ -28,6 +28,7 @@ def report_markdown(summary: Mapping[str, Any], lang: str = "en") -> str:
     )
     return environment.get_template(f"report.{lang}.md.j2").render(
         summary=summary,
+        headline=headline(summary, lang),
         reasons=reason_lines(summary, lang),
         rows=figure_rows(summary, lang),
         phases=phase_rows(summary, lang),

@@ -16,6 +16,7 @@ _WORDS: dict[str, dict[str, str]] = {
     "active_site": {"en": "Active site", "fr": "Site actif"},
     "unknown_site": {"en": "not known", "fr": "inconnu"},
     "report": {"en": "Report", "fr": "Rapport"},
+    "left_where_it_was": {"en": "not moved:", "fr": "non déplacé :"},
     "not_moved": {"en": "What has not been moved", "fr": "Ce qui n'a pas été déplacé"},
     "result": {"en": "Result", "fr": "Résultat"},
     "figure": {"en": "Figure", "fr": "Mesure"},
