@@ -52,7 +52,7 @@ from bascule.system import work
 
 _LONGEST = 2000
 # After these a report is made: something has moved, or was proved.
-REPORTED = frozenset({"cutover", "rollback", "verify", "site_lost"})
+REPORTED = frozenset({"cutover", "rollback", "verify", "site_lost", "guard_lost"})
 CHECK = "CHECK: nothing will be changed at either site. What follows says what would be done."
 # How often, and with how many seconds between, the end of what has failed is written before the playbook is given up.
 _TRIES, _PAUSE = 5, 1.0

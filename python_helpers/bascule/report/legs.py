@@ -18,7 +18,7 @@ from ..run.progress import OK
 from ..run.verbs import AWAY, BACK, FORWARD
 from . import proof
 from .figures import LegInput, leg_figures
-from .overrides import gates_passed, proofs_passed
+from .overrides import gates_passed, proofs_passed, words_given
 from .proof import Doubt
 from .records import ClientAccount, Leg, Lookup, ProbeAccount
 from .scans import full_scans
@@ -38,7 +38,8 @@ class Moved:
 
     span: wall time of the first move's begin and of the last thing that moved. inside: the entries of the leg, what was
     prepared for it included. stale: doubts about when, and after which switch, something was verified. broken: the
-    verbs that did not come through, in words. passed: the doubts that a person let pass.
+    verbs that did not come through, in words. passed: the doubts that a person let pass. words: those of
+    a person about what was lost.
     """
 
     leg: Leg
@@ -48,6 +49,7 @@ class Moved:
     stale: Sequence[Doubt] = ()
     broken: Sequence[str] = ()
     passed: Sequence[str] = ()
+    words: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,7 @@ def figures(
             asked=proof.asked(moved.facts.values()),
             stale=moved.stale,
             passed=moved.passed,
-            overrides=[*gates_passed(inside), *moved.passed],
+            overrides=[*moved.words, *gates_passed(inside), *moved.passed],
             broken=[*moved.broken, *short],
         )
     )
@@ -194,7 +196,9 @@ def _moved(leg: Leg, known: Sequence[Entry], start: int, begun: int, until: int)
     broken = [f"{begin['phase']}/{begin['verb']} of {name} {why}" for name, (begin, why) in sorted(last.items()) if why]
     moving = [_at(entry) for entry in entries if entry["verb"] in MOVING]
     span = (min(moving), max(moving))
-    return Moved(leg, facts, span, known[start:until], stale, broken, proofs_passed(entries))
+    decisions = {_whose(entry) for entry in entries if entry["verb"] in MOVING}
+    words = words_given(entry for entry in known if _whose(entry) in decisions)
+    return Moved(leg, facts, span, known[start:until], stale, broken, proofs_passed(entries), words)
 
 
 def _of_another_switch(name: str, facts: Mapping[str, Any] | None, entries: Iterable[Entry]) -> list[Doubt]:

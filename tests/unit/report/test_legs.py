@@ -337,3 +337,39 @@ def test_an_account_that_ends_in_an_outage_is_a_reason_without_any_limit(book: B
     (reason,) = measured(book, -10, tail=40, forward=bounds)
     assert reason.startswith("forward.write_outage_seconds: ")
     assert reason.endswith("and the account ends in it")
+
+
+def lost(book: Book, phase: str, to: str, *verbs: str) -> None:
+    """Let a person open the side that is left."""
+    book.epoch = f"w{len(book.entries)}"
+    given = {"site": "montpellier", "by": "Nadia", "fenced": "power cut at the PDU"}
+    book.add("decision", phase, "", "", decision="GO", **{"lost" if phase == "site_lost" else "word": given})
+    for verb in verbs:
+        left = "a-mtp" if to == "a-tls" else "a-tls"
+        book.add("begin", phase, verb, "names", direction="away", **{"from": left, "to": to})
+        book.add("end", phase, verb, "names", result="ok")
+    book.opened["names"] = book.epoch
+
+
+@pytest.mark.parametrize(
+    ("phase", "verbs"), [("site_lost", ("take_over", "thaw")), ("guard_lost", ("reopen",))], ids=str
+)
+@pytest.mark.parametrize(("to", "leg"), [("a-tls", "forward"), ("a-mtp", "back")])
+def test_a_word_of_a_person_ends_a_proof_as_a_switch_does(
+    book: Book, phase: str, verbs: tuple[str, ...], to: str, leg: str
+) -> None:
+    book.move("cutover", "names")
+    book.verify("names")
+    assert judged(book)["result"] == "inside"
+    lost(book, phase, to, *verbs)
+    made = judged(book)
+    assert made["legs"][-1] == leg
+    assert legs.active(book.entries) == {"names": to}
+    assert any(line.startswith(f"{leg}: ") and "names.verify" in line for line in made["reasons"]) or (
+        made["result"] == "invalid"
+    )
+    assert made["result"] not in ("ok", "inside")
+    word = f"- {leg}: {phase}: the word of Nadia about montpellier: power cut at the PDU"
+    assert word in report_markdown(made, "en")
+    book.verify("names")
+    assert judged(book)["result"] == "inside", judged(book)["reasons"]
