@@ -99,7 +99,10 @@ class CallbackModule(CallbackBase):
         self._end_failed()
         self._play = play.get_name().strip()
         if self._presence is not None:
-            self._presence.play(self._play)
+            try:
+                self._presence.play(self._play)
+            except (BasculeError, OSError) as error:
+                self._display.warning(f"Others cannot see which play this process is in: {error}")
         scope = _scope(play)
         if scope is None:
             return

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..errors import PlanError
+from ..errors import BasculeError, PlanError
 from ..report import legs
 from ..report.figures import acknowledged_idents
 from ..report.io import accounts
@@ -96,7 +96,11 @@ def gathered(scope: Scope, journal: Journal) -> tuple[dict[str, Reading], dict[s
 def write(directory: Path, summary: Mapping[str, Any], lang: str) -> Path:
     """Write summary.json and a page in each language; return the page in this one."""
     storage.make_directory(directory, 0o700)
-    before = storage.read_json(directory / SUMMARY)
+    try:
+        before = storage.read_json(directory / SUMMARY)
+    except (BasculeError, OSError, ValueError):
+        # What nobody can read any more keeps no new one away.
+        before = None
     if isinstance(before, Mapping) and _was_measured(before) and not _was_measured(summary):
         _write(directory, before, f".{_MEASURED}")
     return _write(directory, summary)[lang]

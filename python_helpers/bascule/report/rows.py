@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .judge import LEAST_WRITES, MORE_THAN_ZERO, NOT_ASKED, ZERO, judged, leg_reasons, unreached
-from .words import number, word
+from .words import number, one_line, word
 
 # A dash between names puts several figures on one row.
 _ORDER: tuple[tuple[str, tuple[str, ...], str], ...] = (
@@ -105,7 +105,7 @@ def reason_lines(summary: Mapping[str, Any], lang: str) -> list[str]:
         for leg in LEGS
         for reason in [*leg_reasons(leg, summary.get(leg, {}), limits), unreached(leg)]
     }
-    return [known.get(text) or _site_line(text, lang) for text in summary.get("reasons", [])]
+    return [one_line(known.get(text) or _site_line(text, lang)) for text in summary.get("reasons", [])]
 
 
 def _site_line(text: str, lang: str) -> str:

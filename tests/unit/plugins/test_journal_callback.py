@@ -70,3 +70,16 @@ def test_a_playbook_whose_failures_cannot_be_written_down_ends(callback: Any, mo
     assert raised == [signal.SIGINT]
     assert set(tried) == {"db"}
     assert len(tried) > 1
+
+
+def test_a_note_that_cannot_be_brought_up_to_date_ends_no_play(
+    callback: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(_: str) -> None:
+        raise OSError(28, "No space left on device")
+
+    callback._active, callback._presence = {}, SimpleNamespace(play=full)
+    monkeypatch.setitem(type(callback).v2_playbook_on_play_start.__globals__, "_scope", lambda _: None)
+    callback.v2_playbook_on_play_start(SimpleNamespace(get_name=lambda: "VERIFY"))
+    assert callback._play == "VERIFY"
+    assert "No space left on device" in capsys.readouterr().out

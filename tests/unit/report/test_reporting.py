@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime
+import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -89,7 +91,7 @@ def test_a_site_that_was_not_read_and_a_line_that_is_no_entry_are_reasons(entrie
     assert (found["result"], found["reasons"][-1]) == ("invalid", "journal: 1 line of the copy here is no entry")
 
 
-def test_the_verdict_names_what_was_not_moved(entries: list[Any], tmp_path: Any) -> None:
+def test_the_verdict_names_what_was_not_moved(entries: list[Any], tmp_path: Path) -> None:
     found = made({"here": Reading(entries)}, None, "db", "web")
     (line, *_) = reporting.lines(found, tmp_path / "report.md", "en")
     assert line.endswith("PROVED, nobody outside measured; not moved: db, web")
@@ -122,3 +124,23 @@ def test_inside_a_chain_its_numbers_say_the_order() -> None:
     ordered = chain.in_order(reversed(chained(book)))
     assert [entry["n"] for entry in ordered] == list(range(1, len(ordered) + 1))
     assert any("its time" in line for line in chain.contradictions(ordered))
+
+
+def test_a_message_is_one_line_and_no_markup() -> None:
+    book = Book()
+    book.verb("cutover", "freeze", "names", "failed")
+    book.entries[-1]["data"]["message"] = "item1: no\nitem2: **x** <b>\x1b[2J\n\n## Result: OK"
+    found = made({"here": Reading(chained(book))})
+    for lang in ("en", "fr"):
+        page = report_markdown(found, lang)
+        assert "## Result: OK" not in page.splitlines()
+        assert "item1: no item2: \\*\\*x\\*\\* \\<b\\> \\[2J ## Result: OK" in page
+    assert all(line.isprintable() for line in reporting.lines(found, Path("report.md"), "en"))
+
+
+@pytest.mark.parametrize("torn", [b'{"result": "o', b"\xff\xfe"])
+def test_a_summary_that_cannot_be_read_keeps_no_new_one_away(entries: list[Any], tmp_path: Path, torn: bytes) -> None:
+    (tmp_path / "summary.json").write_bytes(torn)
+    page = reporting.write(tmp_path, made({"here": Reading(entries)}), "en")
+    assert page.read_text().startswith("# Run r")
+    assert json.loads((tmp_path / "summary.json").read_text())["result"] == "inside"
