@@ -256,7 +256,8 @@ def _sources(entries: Iterable[Entry]) -> dict[str, str]:
 def _leads_back(entry: Entry, sources: Mapping[str, str]) -> bool:
     """Say whether a move leads to the source; one away from a site that is lost may lead to either."""
     way = entry["data"].get("direction")
-    return way == BACK or (way == AWAY and entry["data"].get("to") == sources.get(str(entry["component"]), ""))
+    source = sources.get(str(entry["component"]), "")
+    return bool(way == BACK or (way == AWAY and entry["data"].get("to") == source))
 
 
 def _last(entries: Iterable[Entry]) -> dict[str, tuple[Entry, str]]:

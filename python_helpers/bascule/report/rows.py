@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .judge import LEAST_WRITES, MORE_THAN_ZERO, NOT_ASKED, ZERO, judged, leg_reasons, unreached
+from .judge import LEAST_WRITES, MORE_THAN_ZERO, NEVER_ENDED, NOT_ASKED, ZERO, judged, leg_reasons, unreached
 from .words import number, one_line, word
 
 # A dash between names puts several figures on one row.
@@ -133,7 +133,7 @@ def _good(figures: Mapping[str, Any], names: tuple[str, ...], limits: Mapping[st
         value = figures.get(name)
         if value is None and (name in OPTIONAL or name in (figures.get(NOT_ASKED) or ())):
             continue
-        if value is None:
+        if value is None or name in (figures.get(NEVER_ENDED) or ()):
             return False
         if name in ZERO and value != 0:
             return False

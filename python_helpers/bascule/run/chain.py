@@ -165,29 +165,27 @@ def _ranked(entries: Iterable[Mapping[str, Any]]) -> tuple[list[tuple[_Rank, Map
         found.setdefault((str(entry.get("controller")), str(entry.get("epoch"))), []).append(entry)
     whose = {str(entry["hash"]): key for key, one in found.items() for entry in one if entry.get("hash") is not None}
     ranks: dict[tuple[str, str], list[tuple[_Rank, Mapping[str, Any]]]] = {}
+    by_head: dict[str, tuple[str, int]] = {}
     odd: list[str] = []
 
     def rank(key: tuple[str, str], above: frozenset[tuple[str, str]]) -> None:
         ranked: list[tuple[_Rank, Mapping[str, Any]]] = []
         last = ("", 0)
         for place, entry in enumerate(sorted(found[key], key=lambda one: (int(one.get("n") or 0), str(one["time"])))):
-            before = [(last, "the entry before it")] if ranked else []
+            latest, what = last, "the entry before it"
             for head in _seen(entry):
-                other = whose.get(head)
-                if other is None or other == key or other in above:
+                other = whose.get(head, key)
+                if other == key or other in above:
                     continue
                 if other not in ranks:
                     rank(other, above | {key})
-                before += [
-                    (done[:2], f"what {other[0]}, decision {other[1]} had written before")
-                    for done, one in ranks[other]
-                    if str(one.get("hash")) == head
-                ]
+                if by_head[head] > latest:
+                    latest, what = by_head[head], f"what {other[0]}, decision {other[1]} had written before"
             time = str(entry["time"])
-            latest, what = max(before, default=(("", 0), ""))
-            if latest[0] and _seconds(latest[0]) - _seconds(time) > _CLOCKS:
+            if latest[0] > time and _seconds(latest[0]) - _seconds(time) > _CLOCKS:
                 odd.append(f"chain of {key[0]}, decision {key[1]}: its time {time[:19]} is before that of {what}")
             last = max((time, 0), (latest[0], latest[1] + 1))
+            by_head[str(entry.get("hash"))] = last
             ranked.append(((*last, *key, place), entry))
         ranks[key] = ranked
 

@@ -129,7 +129,7 @@ def test_an_account_from_outside_is_taken_when_it_is_given_and_not_lost_afterwar
     client, probes = good_run(300.0)
     data = [data_line(n, n / 10) for n in range(3000)]
     # It has begun before the first move, and goes on until after the last one.
-    first = [e["time"] for e in world.entries if e["kind"] == "begin" and e["verb"] == "freeze"][0]
+    first = next(e["time"] for e in world.entries if e["kind"] == "begin" and e["verb"] == "freeze")
     shift = datetime.datetime.fromisoformat(first).timestamp() - 5 - WALL
     for name, lines in (("user", client), ("prober", probes), ("data", data)):
         told = [
