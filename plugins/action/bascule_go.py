@@ -54,7 +54,7 @@ from ansible.errors import AnsiblePromptInterrupt, AnsiblePromptNoninteractive
 from ansible.utils.display import Display
 
 from bascule.plugin import outlook
-from bascule.plugin.action import ControllerAction, Scope
+from bascule.plugin.action import ControllerAction, Scope, plain
 from bascule.plugin.preflight import must_be_right
 from bascule.run import context
 from bascule.run.approval import confirm, destination, given_up, preview
@@ -92,13 +92,16 @@ class ActionModule(ControllerAction):
         typed = self.typed("confirm")
         if typed or not self.check_mode:
             confirm(plan, direction, args["phase"], typed or _asked())
-        lost = {}
+        lost: dict[str, Any] = {}
         if args["phase"] == "site_lost":
             hosts = {
                 name: context.announce(name, scope.hostvars[name], args["phase"], "state", direction).from_host
                 for name in scope.in_play
             }
             lost = {"lost": {**scope.get("bascule_given_up"), "hosts": hosts}}
+        elif args["phase"] == "guard_lost":
+            # For the report: no site was given up.
+            lost = {"word": plain(scope.get("bascule_given_up") or {})}
         targets = {} if self.check_mode else scope.journal_targets()
         warnings = journal.start(targets, scope.about_run(args["phase"], self.check_mode))
         journal.append(

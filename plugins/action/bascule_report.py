@@ -70,7 +70,7 @@ class ActionModule(ControllerAction):
             )
         if self.check_mode:
             return {"warnings": unread} if unread else {}
-        made = reporting.make(scope, run, copies, self.typed("client"))
+        made = reporting.make(scope, run, copies, self.typed("client"), silent)
         page = reporting.write(journal.directory, made, lang)
         for line in reporting.lines(made, page, lang):
             Display().display(line)

@@ -52,7 +52,7 @@ from bascule.system import work
 
 _LONGEST = 2000
 # After these a report is made: something has moved, or was proved.
-REPORTED = frozenset({"cutover", "rollback", "verify", "site_lost"})
+REPORTED = frozenset({"cutover", "rollback", "verify", "site_lost", "guard_lost"})
 CHECK = "CHECK: nothing will be changed at either site. What follows says what would be done."
 # How often, and with how many seconds between, the end of what has failed is written before the playbook is given up.
 _TRIES, _PAUSE = 5, 1.0
@@ -235,11 +235,11 @@ class CallbackModule(CallbackBase):
                 return
             scope, _ = self._seen
             lang = reporting.language(scope)
-            copies = reporting.gathered(scope, journal)
+            copies, silent = reporting.gathered(scope, journal)
             if not legs.read(chain.merge(*(one.entries for one in copies.values()))):
                 # Nothing has moved: there is nothing to report of.
                 return
-            made = reporting.make(scope, journal.run, copies)
+            made = reporting.make(scope, journal.run, copies, silent=silent)
             page = reporting.write(journal.directory, made, lang)
         except Exception as error:
             # A report changes nothing: whatever is wrong with it, the playbook has ended as it has.

@@ -5,17 +5,17 @@ from __future__ import annotations
 import datetime
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..errors import PlanError
+from ..errors import BasculeError, PlanError
 from ..report import legs
 from ..report.figures import acknowledged_idents
 from ..report.io import accounts
 from ..report.judge import MEASURED_OUTSIDE
 from ..report.legs import Moved
-from ..report.rows import reason_lines
+from ..report.rows import headline, reason_lines
 from ..report.summary import build
 from ..report.text import report_markdown
 from ..report.words import LANGUAGES, word
@@ -34,7 +34,9 @@ LANGUAGE = "report_language"
 _MEASURED = "measured"
 
 
-def make(scope: Scope, run: str, copies: Mapping[str, Reading], given: str = "") -> dict[str, Any]:
+def make(
+    scope: Scope, run: str, copies: Mapping[str, Reading], given: str = "", silent: Mapping[str, str] | None = None
+) -> dict[str, Any]:
     """Return the summary of a run, judged.
 
     Args:
@@ -42,6 +44,7 @@ def make(scope: Scope, run: str, copies: Mapping[str, Reading], given: str = "")
         run: its name.
         copies: its journal, by the place where each copy lies; each is looked at by itself.
         given: the directory of what somebody outside has written; without it the report says that nobody measured.
+        silent: the sites whose copy could not be read, and why.
     """
     entries = chain.merge(*(one.entries for one in copies.values()))
     if other := [name for name in runs.plans(runs.starts(entries)) if name != scope.plan]:
@@ -57,7 +60,7 @@ def make(scope: Scope, run: str, copies: Mapping[str, Reading], given: str = "")
     figures: dict[str, dict[str, Any]] = {}
     carried: frozenset[str] = frozenset()
     for name, one in moved.items():
-        figures[name] = legs.figures(one, entries, expected, outside, carried)
+        figures[name] = legs.figures(one, expected, outside, carried)
         if outside:
             carried |= acknowledged_idents(outside.client, outside.probes, legs.seen_leg(one, outside), outside.data)
     broken = chain.problems(copies)
@@ -71,28 +74,33 @@ def make(scope: Scope, run: str, copies: Mapping[str, Reading], given: str = "")
         expected_legs=list(moved) or [legs.FORWARD_LEG],
         started=_words(min((one.leg.start for one in moved.values()), default=None)),
         ended=_words(max((one.leg.end for one in moved.values()), default=None)),
+        unseen=[*_unread(copies, silent or {}), *chain.contradictions(entries)],
         failure=f"journal: the chain is broken: {'; '.join(broken[:3])}" if broken else None,
     )
-    return {**made, "not_moved": [name for name in scope.components if name not in legs.active(entries)]}
+    reported = {name for one in moved.values() for name in one.facts}
+    return {**made, "not_moved": [name for name in scope.components if name not in reported]}
 
 
-def gathered(scope: Scope, journal: Journal) -> dict[str, Reading]:
-    """Return the copies of the run's journal; the sites are asked only where another controller's are not here."""
+def gathered(scope: Scope, journal: Journal) -> tuple[dict[str, Reading], dict[str, str]]:
+    """Return the copies of the run's journal, and why that of a site could not be read.
+
+    The sites are asked only where another controller's chain is not here.
+    """
     local = journal.read()
-    here = {str(entry["hash"]) for entry in local.entries}
-    seen = {
-        str(head)
-        for entry in runs.starts(local.entries)
-        for heads in (entry["data"].get("heads") or {}).values()
-        for head in heads.values()
-    }
-    return {HERE: local, **(read_copies(journal.run, scope.journal_targets())[0] if seen - here else {})}
+    if not _heads_not_read(local.entries):
+        return {HERE: local}, {}
+    copies, silent = read_copies(journal.run, scope.journal_targets())
+    return {HERE: local, **copies}, dict(silent)
 
 
 def write(directory: Path, summary: Mapping[str, Any], lang: str) -> Path:
     """Write summary.json and a page in each language; return the page in this one."""
     storage.make_directory(directory, 0o700)
-    before = storage.read_json(directory / SUMMARY)
+    try:
+        before = storage.read_json(directory / SUMMARY)
+    except (BasculeError, OSError, ValueError):
+        # What nobody can read any more keeps no new one away.
+        before = None
     if isinstance(before, Mapping) and _was_measured(before) and not _was_measured(summary):
         _write(directory, before, f".{_MEASURED}")
     return _write(directory, summary)[lang]
@@ -118,8 +126,36 @@ def language(scope: Scope) -> str:
 def lines(summary: Mapping[str, Any], page: Path, lang: str) -> list[str]:
     """Return what an operator is told: the verdict, why not, and where all of it is."""
     colon = "\N{NO-BREAK SPACE}:" if lang == "fr" else ":"
-    said = [f"{word('report', lang)}{colon} {os.path.relpath(page)}{colon} {word(str(summary['result']), lang)}"]
+    said = [f"{word('report', lang)}{colon} {os.path.relpath(page)}{colon} {headline(summary, lang)}"]
     return said + [f"  {line}" for line in reason_lines(summary, lang)]
+
+
+def _heads_not_read(entries: Iterable[chain.Entry]) -> dict[str, str]:
+    """Return the heads that a start entry has seen at a site and that are not among these, by chain."""
+    known = list(entries)
+    here = {str(entry["hash"]) for entry in known}
+    return {
+        str(name): str(head)
+        for entry in runs.starts(known)
+        for heads in (entry["data"].get("heads") or {}).values()
+        for name, head in heads.items()
+        if str(head) not in here
+    }
+
+
+def _unread(copies: Mapping[str, Reading], silent: Mapping[str, str]) -> list[str]:
+    """Return what of the journal nobody has read for this report, in words."""
+    lost = _heads_not_read(entry for one in copies.values() for entry in one.entries)
+    return [
+        *(f"journal: chain {name} was seen up to {head[:12]}, and was not read" for name, head in sorted(lost.items())),
+        *(f"journal: the copy at {site} was not read: {why}" for site, why in sorted(silent.items())),
+        *(
+            f"journal: {len(one.broken)} line{'' if len(one.broken) == 1 else 's'} of the copy {place} "
+            f"{'is' if len(one.broken) == 1 else 'are'} no entry"
+            for place, one in copies.items()
+            if one.broken
+        ),
+    ]
 
 
 def _write(directory: Path, summary: Mapping[str, Any], mark: str = "") -> dict[str, Path]:

@@ -14,7 +14,7 @@ from .digests import row_digests
 from .dumps import FIGURE as SAFETY_DUMPS
 from .dumps import safety_dumps
 from .intervals import longest_gap, unended
-from .judge import BROKEN, MEASURED_OUTSIDE, NOT_ASKED
+from .judge import BROKEN, MEASURED_OUTSIDE, NEVER_ENDED, NOT_ASKED
 from .overrides import ALLOWED
 from .overrides import FIGURE as OVERRIDES
 from .proof import NOT_COMPARED, Doubt, doubts, left_out
@@ -70,10 +70,17 @@ def leg_figures(given: LegInput) -> dict[str, Any]:
     figures = _outside(given)
     if not given.outside:
         # Nobody has counted: no figure is zero.
-        figures = {**dict.fromkeys(figures), "unended_outages": [], "divergent_writes": _found_divergent(given.facts)}
+        figures = {
+            **dict.fromkeys(figures),
+            "unended_outages": [],
+            NEVER_ENDED: [],
+            "divergent_writes": _found_divergent(given.facts),
+        }
     for name in COMPARISONS:
         figures[name] = fact_sum(given.facts.values(), name)
-    spared = set() if given.outside else {name for name, value in _outside(given).items() if name != "unended_outages"}
+    spared = (
+        set() if given.outside else {name for name, value in _outside(given).items() if not isinstance(value, list)}
+    )
     spared |= set() if given.asked is None else {*COMPARISONS, "guests_moved"} - given.asked
     figures[MEASURED_OUTSIDE] = given.outside
     figures[NOT_ASKED] = sorted(spared)
@@ -111,6 +118,11 @@ def _outside(given: LegInput) -> dict[str, Any]:
     return {
         **{name: _rounded(longest_gap(*outage)) for name, outage in outages.items()},
         "unended_outages": [name for name, outage in outages.items() if unended(*outage)],
+        NEVER_ENDED: [
+            name
+            for name, account in (("write_outage_seconds", given.client), ("data_layer_seconds", given.data))
+            if _never_ended(account, given.leg)
+        ],
         "data_layer_writes": data["ack"] if data else None,
         "data_layer_errors": sum(data.values()) - data["ack"] if data else None,
         "reads": len(reads),
@@ -127,6 +139,14 @@ def _outside(given: LegInput) -> dict[str, Any]:
         "probes": len(probes),
         "largest_probe_gap_seconds": _rounded(largest_probe_gap(given.probes.probes, probe_start, probe_end)),
     }
+
+
+def _never_ended(account: ClientAccount, leg: Leg) -> bool:
+    """Say whether the account leaves the leg in an outage; one attempt alone may have been cut off with its client."""
+    start, end = account.window(leg)
+    acked = max((one.sent for one in account.operations if _acked_write(one.op, one.outcome)), default=start)
+    tried = (one for one in account.operations if one.op == "write" and one.outcome != "ack")
+    return sum(max(acked, start) < one.sent < end for one in tried) > 1
 
 
 def data_window(data: ClientAccount, leg: Leg) -> tuple[float, float]:

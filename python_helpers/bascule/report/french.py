@@ -18,6 +18,11 @@ _WHY: tuple[tuple[str, str], ...] = (
     (r"null: nobody has said what was not compared", "personne n'a dit ce qui n'a pas été comparé"),
     (r"nobody has said why these were not compared: (.+)", r"personne n'a dit pourquoi ceci n'a pas été comparé : \1"),
     (r"it is older than the last switch, begun (.+)", r"elle précède le dernier basculement, commencé le \1"),
+    (r"it is older than the last (take_over|reopen), begun (.+)", r"elle précède le dernier \1, commencé le \2"),
+    (
+        r"epoch (.+) was verified, the side was opened under (.+)",
+        r"l'époque \1 a été vérifiée, le côté est ouvert sous \2",
+    ),
     (r"the last one, begun (.+), has come to no end", r"la dernière, commencée le \1, n'est pas arrivée à son terme"),
     (r"the last one, begun (.+), has recorded nothing", r"la dernière, commencée le \1, n'a rien consigné"),
     (r"the last one, begun (.+), has failed: (.+)", r"la dernière, commencée le \1, a échoué : \2"),

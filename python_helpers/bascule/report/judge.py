@@ -30,6 +30,8 @@ MORE_THAN_ZERO = ("probes", "rows_compared", "files_compared", "disks_compared")
 SPEED = ("write_outage_seconds", "data_layer_seconds")
 # Whether somebody outside has measured, which figures nobody of this run could state, and what did not come through.
 MEASURED_OUTSIDE, NOT_ASKED, BROKEN = "measured_outside", "not_asked", "broken"
+# Those outages in which an account leaves the leg: no speed, and no limit of a plan makes one good.
+NEVER_ENDED = "never_ended"
 STATED = (
     "write_outage_seconds",
     "data_layer_seconds",
@@ -41,7 +43,7 @@ STATED = (
 
 @dataclass(frozen=True)
 class Reason:
-    """Why a run is not good. `rule` is one of unreached, unmeasured, broken, missing, proof, zero, some, few, limit."""
+    """Why a run is not good. `rule` is one of the words in `text`."""
 
     leg: str
     figure: str
@@ -64,6 +66,8 @@ class Reason:
             return f"{where}: no sample stands behind it"
         if self.rule == "proof":
             return f"{self.leg}: not proved: {self.found}"
+        if self.rule == "unended":
+            return f"{where}: {self.found}, and the account ends in it"
         if self.rule == "zero":
             return f"{where}: {self.found}, must be 0"
         if self.rule == "some":
@@ -89,6 +93,8 @@ class Reason:
         found, limit = number(self.found, "fr", unit), number(self.limit, "fr", unit)
         if self.rule == "missing":
             return "aucune mesure"
+        if self.rule == "unended":
+            return f"{found}, et le relevé s'arrête dedans"
         if self.rule == "zero":
             return f"{found}, doit être 0"
         if self.rule == "some":
@@ -114,6 +120,8 @@ def leg_reasons(leg: str, figures: Mapping[str, Any], limits: Mapping[str, float
             continue
         if isinstance(value, bool) or not isinstance(value, (int, float)) or math.isnan(value):
             reasons.append(Reason(leg, name, "missing", value))
+        elif name in (figures.get(NEVER_ENDED) or ()):
+            reasons.append(Reason(leg, name, "unended", value))
         elif name in ZERO and value != 0:
             reasons.append(Reason(leg, name, "zero", value))
         elif name in MORE_THAN_ZERO and value <= 0:

@@ -12,11 +12,12 @@ from .overrides import override_lines
 from .proof import NOT_COMPARED
 from .scans import scan_lines
 from .windows import slow_lines, window_lines
+from .words import one_line
 
 
 def note_lines(summary: Mapping[str, Any], lang: str = "en") -> dict[str, list[str]]:
     """Return the lines under each title, in the order they are shown; a title may have none."""
-    return {
+    found = {
         "slow": slow_lines(summary),
         "windows": window_lines(summary),
         "not_moved": [str(name) for name in summary.get("not_moved") or ()],
@@ -28,3 +29,4 @@ def note_lines(summary: Mapping[str, Any], lang: str = "en") -> dict[str, list[s
             f"{leg}: {line}" for leg in ("forward", "back") for line in summary.get(leg, {}).get(NOT_COMPARED) or []
         ],
     }
+    return {title: [one_line(line) for line in lines] for title, lines in found.items()}

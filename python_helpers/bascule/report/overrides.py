@@ -35,6 +35,18 @@ def proofs_passed(entries: Iterable[Mapping[str, Any]]) -> list[str]:
     return list(dict.fromkeys(passed))
 
 
+def words_given(entries: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return what a person has answered for where a site, or a guard, was lost."""
+    found = []
+    for entry in entries:
+        given = entry["data"].get("lost") or entry["data"].get("word")
+        if entry["kind"] == "decision" and isinstance(given, Mapping):
+            found.append(
+                f"{entry['phase']}: the word of {given.get('by')} about {given.get('site')}: {given.get('fenced')}"
+            )
+    return list(dict.fromkeys(found))
+
+
 def override_lines(summary: Mapping[str, Any]) -> list[str]:
     """Return them for both legs as a person reads them."""
     return [f"{leg}: {line}" for leg in ("forward", "back") for line in summary.get(leg, {}).get(FIGURE) or []]

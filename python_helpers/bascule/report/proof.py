@@ -10,10 +10,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..run import chain
+
 VERIFY = "verify"
 # What bascule_record adds to the facts of a verification: the role, and under which epoch the active side was opened.
 ROLE, OPENED = "role", "opened"
 ADOPTED = "0.adopted"
+# What opens a side: a proof speaks for what was open before it, and for nothing after.
+OPENING = frozenset({"switch", "take_over", "reopen"})
 # What a comparison did not look at, by name, each with the reason: no doubt by itself, but a reader has to see it.
 NOT_COMPARED = "not_compared"
 # What a return has left at the side that it closed, by name: in no log and in no dump. bascule_alone journals it.
@@ -186,8 +190,9 @@ def left_behind(entries: Iterable[Mapping[str, Any]], component: str) -> list[st
 
 @dataclass
 class _Verifying:
-    """A verification that has not ended: when it began, whether it was only tried, whether it has recorded anything."""
+    """A verification that has not ended: its place in the journal, when it began, whether it was only tried."""
 
+    place: int
     begun: str
     tried: bool
     told: bool = False
@@ -196,39 +201,40 @@ class _Verifying:
 def last_proof(entries: Iterable[Mapping[str, Any]], component: str) -> tuple[Mapping[str, Any] | None, list[Doubt]]:
     """Return what the last verification of a component has recorded, and the doubts about it.
 
-    It is older than a switch; or a later one has come to no good end, whatever it had recorded until then.
+    It is older than what has opened a side, be it by a person's word; or a later one has come to no good end, whatever
+    it had recorded until then.
     """
     facts: Mapping[str, Any] | None = None
-    since = ""
-    # When what speaks against it began, and why it does.
-    against: list[tuple[str, str]] = []
+    since = 0
+    # Where what speaks against it began, and why it does.
+    against: list[tuple[int, str]] = []
     # By controller and decision: two may verify side by side.
     running: dict[tuple[str, str], _Verifying] = {}
-    for entry in sorted(entries, key=lambda one: str(one["time"])):
+    for place, entry in enumerate(chain.in_order(entries)):
         if str(entry.get("component")) != component:
             continue
         data, time = entry.get("data") or {}, str(entry["time"])
         kind, verb, whose = entry["kind"], entry.get("verb"), (str(entry.get("controller")), str(entry.get("epoch")))
         mine = running.get(whose)
         if kind == "state" and data.get("event") == VERIFY and not (mine and mine.tried):
-            facts, since = dict(data.get("found") or {}), mine.begun if mine else time
+            facts, since = dict(data.get("found") or {}), mine.place if mine else place
             if mine:
                 mine.told = True
-        elif kind == "begin" and not data.get("check_mode") and verb == "switch":
-            against.append((time, f"it is older than the last switch, begun {time[:19]}Z"))
+        elif kind == "begin" and not data.get("check_mode") and verb in OPENING:
+            against.append((place, f"it is older than the last {verb}, begun {time[:19]}Z"))
         elif kind == "begin" and verb == VERIFY:
-            running[whose] = _Verifying(time, bool(data.get("check_mode")))
+            running[whose] = _Verifying(place, time, bool(data.get("check_mode")))
         elif kind == "end" and verb == VERIFY and mine:
             del running[whose]
             last = f"the last one, begun {mine.begun[:19]}Z,"
             if mine.tried:
                 continue
             if data.get("result") != "ok":
-                against.append((mine.begun, f"{last} has failed: {data.get('message') or 'no reason given'}"))
+                against.append((mine.place, f"{last} has failed: {data.get('message') or 'no reason given'}"))
             elif not mine.told:
-                against.append((mine.begun, f"{last} has recorded nothing"))
+                against.append((mine.place, f"{last} has recorded nothing"))
     against += [
-        (one.begun, f"the last one, begun {one.begun[:19]}Z, has come to no end")
+        (one.place, f"the last one, begun {one.begun[:19]}Z, has come to no end")
         for one in running.values()
         if not one.tried
     ]

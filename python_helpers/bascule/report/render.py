@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from .notes import note_lines
-from .rows import figure_rows, phase_rows, reason_lines
+from .rows import figure_rows, headline, phase_rows, reason_lines
 from .words import word
 
 _COLOUR = {"ok": "green", "failed": "red", "inside": "yellow", "invalid": "yellow"}
@@ -54,7 +54,7 @@ def _head(summary: Mapping[str, Any], result: str, colour: str, lang: str) -> Te
     head = Text()
     colon = "\N{NO-BREAK SPACE}: " if lang == "fr" else ": "
     head.append(word("result", lang) + colon)
-    head.append(word(result, lang), style=f"bold {colour}")
+    head.append(headline({**summary, "result": result}, lang), style=f"bold {colour}")
     head.append(f"    {word('active_site', lang)}{colon}")
     head.append(str(summary.get("active_site") or word("unknown_site", lang)), style="bold")
     return head

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .judge import LEAST_WRITES, MORE_THAN_ZERO, NOT_ASKED, ZERO, judged, leg_reasons, unreached
-from .words import number, word
+from .judge import LEAST_WRITES, MORE_THAN_ZERO, NEVER_ENDED, NOT_ASKED, ZERO, judged, leg_reasons, unreached
+from .words import number, one_line, word
 
 # A dash between names puts several figures on one row.
 _ORDER: tuple[tuple[str, tuple[str, ...], str], ...] = (
@@ -60,6 +60,13 @@ class PhaseRow:
     measured: str
 
 
+def headline(summary: Mapping[str, Any], lang: str) -> str:
+    """Return the verdict, and which components of the plan it does not speak of."""
+    said = word(str(summary["result"]), lang)
+    left = ", ".join(map(str, summary.get("not_moved") or []))
+    return f"{said}; {word('left_where_it_was', lang)} {left}" if left else said
+
+
 def figure_rows(summary: Mapping[str, Any], lang: str) -> list[Row]:
     """Every figure of both legs, without those that nobody of this run could state."""
     limits: Mapping[str, Any] = summary.get("limits", {})
@@ -98,7 +105,7 @@ def reason_lines(summary: Mapping[str, Any], lang: str) -> list[str]:
         for leg in LEGS
         for reason in [*leg_reasons(leg, summary.get(leg, {}), limits), unreached(leg)]
     }
-    return [known.get(text) or _site_line(text, lang) for text in summary.get("reasons", [])]
+    return [one_line(known.get(text) or _site_line(text, lang)) for text in summary.get("reasons", [])]
 
 
 def _site_line(text: str, lang: str) -> str:
@@ -126,7 +133,7 @@ def _good(figures: Mapping[str, Any], names: tuple[str, ...], limits: Mapping[st
         value = figures.get(name)
         if value is None and (name in OPTIONAL or name in (figures.get(NOT_ASKED) or ())):
             continue
-        if value is None:
+        if value is None or name in (figures.get(NEVER_ENDED) or ()):
             return False
         if name in ZERO and value != 0:
             return False

@@ -21,11 +21,13 @@ def build(
     expected_legs: Sequence[str] = LEGS,
     started: str = "",
     ended: str = "",
+    unseen: Sequence[str] = (),
     failure: str | None = None,
 ) -> dict[str, Any]:
     """Judge the legs and lay the summary out.
 
     `expected_legs` are those that the run should have: one that nobody began is no reason otherwise.
+    `unseen` says what the report should rest on and could not: then it proves too little, at the best.
     `failure` is what stopped the run, if something did: then the result is `failed` whatever the figures say.
     """
     reasons: list[Reason] = []
@@ -34,6 +36,9 @@ def build(
         reasons += leg_reasons(leg, legs[leg], limits) if leg in legs else [unreached(leg)]
     texts = [reason.text() for reason in reasons]
     result = verdict(reasons)
+    texts += unseen
+    if unseen and result in ("ok", "inside"):
+        result = "invalid"
     if expected_site is not None and active_site != expected_site:
         texts.insert(0, f"active_site: {active_site or 'not known'}, expected {expected_site}")
         result = "failed"

@@ -10,8 +10,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 
 from .judge import MEASURED_OUTSIDE
 from .notes import note_lines
-from .rows import LEGS, figure_rows, phase_rows, reason_lines
-from .words import LANGUAGES, word
+from .rows import LEGS, figure_rows, headline, phase_rows, reason_lines
+from .words import LANGUAGES, markdown, word
 
 
 def report_markdown(summary: Mapping[str, Any], lang: str = "en") -> str:
@@ -26,8 +26,10 @@ def report_markdown(summary: Mapping[str, Any], lang: str = "en") -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    environment.filters["markdown"] = markdown
     return environment.get_template(f"report.{lang}.md.j2").render(
         summary=summary,
+        headline=headline(summary, lang),
         reasons=reason_lines(summary, lang),
         rows=figure_rows(summary, lang),
         phases=phase_rows(summary, lang),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 LANGUAGES = ("en", "fr")
 
 _WORDS: dict[str, dict[str, str]] = {
@@ -16,6 +18,7 @@ _WORDS: dict[str, dict[str, str]] = {
     "active_site": {"en": "Active site", "fr": "Site actif"},
     "unknown_site": {"en": "not known", "fr": "inconnu"},
     "report": {"en": "Report", "fr": "Rapport"},
+    "left_where_it_was": {"en": "not moved:", "fr": "non déplacé :"},
     "not_moved": {"en": "What has not been moved", "fr": "Ce qui n'a pas été déplacé"},
     "result": {"en": "Result", "fr": "Résultat"},
     "figure": {"en": "Figure", "fr": "Mesure"},
@@ -142,3 +145,14 @@ def number(value: object, lang: str, unit: str = "") -> str:
     if lang == "fr":
         text = text.replace(",", "\N{NARROW NO-BREAK SPACE}").replace(".", ",")
     return f"{text}\N{NO-BREAK SPACE}{unit}" if unit else text
+
+
+def one_line(text: str) -> str:
+    """Return a text of somebody else as one line, without what moves a terminal's cursor."""
+    return re.sub(r"[\x00-\x20\x7f-\x9f\u2028\u2029]+", " ", text).strip()
+
+
+def markdown(text: object) -> str:
+    """Return a text as one line of a page, in which nothing of it is markup."""
+    line = re.sub(r"[\\`*\[\]<>|]|(?<!\w)_|_(?!\w)|^[#+\-]", r"\\\g<0>", one_line(str(text)))
+    return re.sub(r"^(\d+)([.)])", r"\1\\\2", line)

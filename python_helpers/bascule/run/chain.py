@@ -5,6 +5,7 @@ An entry is one line of JSON. Its hash covers everything else in it, with the ha
 
 from __future__ import annotations
 
+import datetime
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
@@ -32,6 +33,8 @@ FIELDS = (
 )
 # A later version may write kinds that this one does not know: they are entries all the same.
 _TEXTS = frozenset(FIELDS) - {"n", "data"}
+# Time, a number above what is known to come before at that time, controller, decision, place in the chain.
+_Rank = tuple[str, int, str, str, int]
 # What stands before the first entry of a chain.
 ROOT = ""
 
@@ -135,6 +138,74 @@ def merge(*copies: Iterable[Entry]) -> list[Entry]:
     together = [entry for copy in copies for entry in copy]
     unique = [entry for chain in chains(together).values() for entry in chain]
     return sorted(unique, key=lambda entry: (str(entry["time"]), str(entry["controller"]), int(entry["n"])))
+
+
+def in_order(entries: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return the entries in the order in which they were written.
+
+    Inside a chain their numbers say it; between chains the heads that a chain's start names: what it has seen came
+    before it. The time counts only where neither says anything.
+    """
+    return [entry for _, entry in sorted(_ranked(entries)[0], key=lambda one: one[0])]
+
+
+def contradictions(entries: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return where the times say otherwise than that order, in words."""
+    return _ranked(entries)[1]
+
+
+# Above this many seconds between what came first and its time, a clock has said something wrong.
+_CLOCKS = 1.0
+
+
+def _ranked(entries: Iterable[Mapping[str, Any]]) -> tuple[list[tuple[_Rank, Mapping[str, Any]]], list[str]]:
+    """Give each entry a rank that is above all that it is known to follow; say where its time is not."""
+    found: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    for entry in entries:
+        found.setdefault((str(entry.get("controller")), str(entry.get("epoch"))), []).append(entry)
+    whose = {str(entry["hash"]): key for key, one in found.items() for entry in one if entry.get("hash") is not None}
+    ranks: dict[tuple[str, str], list[tuple[_Rank, Mapping[str, Any]]]] = {}
+    by_head: dict[str, tuple[str, int]] = {}
+    odd: list[str] = []
+
+    def rank(key: tuple[str, str], above: frozenset[tuple[str, str]]) -> None:
+        ranked: list[tuple[_Rank, Mapping[str, Any]]] = []
+        last = ("", 0)
+        for place, entry in enumerate(sorted(found[key], key=lambda one: (int(one.get("n") or 0), str(one["time"])))):
+            latest, what = last, "the entry before it"
+            for head in _seen(entry):
+                other = whose.get(head, key)
+                if other == key or other in above:
+                    continue
+                if other not in ranks:
+                    rank(other, above | {key})
+                if by_head[head] > latest:
+                    latest, what = by_head[head], f"what {other[0]}, decision {other[1]} had written before"
+            time = str(entry["time"])
+            if latest[0] > time and _seconds(latest[0]) - _seconds(time) > _CLOCKS:
+                odd.append(f"chain of {key[0]}, decision {key[1]}: its time {time[:19]} is before that of {what}")
+            last = max((time, 0), (latest[0], latest[1] + 1))
+            by_head[str(entry.get("hash"))] = last
+            ranked.append(((*last, *key, place), entry))
+        ranks[key] = ranked
+
+    for key in sorted(found):
+        if key not in ranks:
+            rank(key, frozenset())
+    return [one for ranked in ranks.values() for one in ranked], list(dict.fromkeys(odd))
+
+
+def _seen(entry: Mapping[str, Any]) -> list[str]:
+    """Return the heads that a start entry names."""
+    data = entry.get("data") or {}
+    if data.get("event") != "start":
+        return []
+    groups = [*(data.get("heads") or {}).values(), data.get("local") or {}]
+    return [str(head) for group in groups for head in group.values()]
+
+
+def _seconds(time: str) -> float:
+    return datetime.datetime.fromisoformat(time.replace("Z", "+00:00")).timestamp()
 
 
 def lacking(known: Iterable[Entry], held: Iterable[Entry]) -> list[Entry]:

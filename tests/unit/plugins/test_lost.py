@@ -248,3 +248,6 @@ def test_a_lost_guard_is_taken_over_by_who_says_which_side_is_the_latest(world: 
     words = [line.split() for line in said(output)]
     assert [w[:4] for w in words] == [["low", "reopen", "a-mtp", "a-tls"], ["top", "reopen", "a-mtp", "a-tls"]]
     assert not [e for e in world.entries if "lost" in e["data"]], "no site was given up"
+    (word,) = [e["data"]["word"] for e in world.entries if "word" in e["data"]]
+    assert word["by"] == "Nadia"
+    assert "guard_lost: the word of Nadia about " in (world.path / "runs/latest/report.md").read_text()

@@ -393,10 +393,12 @@ def verbs_said(output: str) -> list[tuple[str, ...]]:
     return [tuple(line.split()[:2]) for line in said(output)]
 
 
-def have_moved(world: World, *, frozen: bool = False, names: tuple[str, ...] = ("low", "top")) -> None:
+def have_moved(
+    world: World, *, frozen: bool = False, names: tuple[str, ...] = ("low", "top"), decision: str = "d"
+) -> None:
     """Let components stand as after a switch."""
     never_left(world)
-    epoch = rule.Epoch(1, "d")
+    epoch = rule.Epoch(1, decision)
     for name in names:
         shut, receipt = rule.closed(rule.promise(rule.adopt_open(GuardState(name, "a-mtp")), epoch), epoch, {}, "now")
         there = rule.opened(rule.may_open(rule.adopt_closed(GuardState(name, "a-tls")), epoch, receipt, True), epoch)

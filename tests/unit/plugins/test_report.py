@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import re
 import shutil
@@ -40,7 +41,7 @@ def moved(world: World) -> str:
     never_left(world, frozen=False)
     rc, output = world.move("60_cutover.yml")
     assert rc == 0, output
-    have_moved(world)
+    have_moved(world, decision=[e["epoch"] for e in world.entries if e["verb"] == "switch"][-1])
     return output
 
 
@@ -94,7 +95,8 @@ def test_it_is_made_again_in_french_by_a_controller_that_has_seen_nothing(world:
     world.are_down("j-tls")
     rc, output = world.move("report.yml", "-e", f"run={run}", "-e", "report_language=fr")
     assert rc == 0, output
-    assert f"Rapport\N{NO-BREAK SPACE}: runs/{run}/report.fr.md\N{NO-BREAK SPACE}: PROUVÉ" in output
+    assert f"Rapport\N{NO-BREAK SPACE}: runs/{run}/report.fr.md\N{NO-BREAK SPACE}: NON VALABLE" in output
+    assert "journal: the copy at tls was not read: " in output
     assert "Aller : personne n'a mesuré de l'extérieur" in output
     assert "The journal's copy at tls was not read" in output
     assert "Nobody outside measured" in (world.path / f"runs/{run}/report.md").read_text()
@@ -124,18 +126,28 @@ def test_an_account_from_outside_is_taken_when_it_is_given_and_not_lost_afterwar
     rc, output = world.move("report.yml", "-e", "client=account")
     assert rc == 2
     assert "found: no user.jsonl and no prober.jsonl in account" in output
-    client, probes = good_run()
-    (account / "user.jsonl").write_text("".join(client))
-    (account / "prober.jsonl").write_text("".join(probes))
-    (account / "data.jsonl").write_text("".join(data_line(n, n / 10) for n in range(600)))
-    (account / "legs.json").write_text(json.dumps({"forward": [WALL, WALL + 60]}))
+    client, probes = good_run(300.0)
+    data = [data_line(n, n / 10) for n in range(3000)]
+    # It has begun before the first move, and goes on until after the last one.
+    first = next(e["time"] for e in world.entries if e["kind"] == "begin" and e["verb"] == "freeze")
+    shift = datetime.datetime.fromisoformat(first).timestamp() - 5 - WALL
+    for name, lines in (("user", client), ("prober", probes), ("data", data)):
+        told = [
+            {key: at + shift if key.endswith("_wall") else at for key, at in json.loads(line).items()} for line in lines
+        ]
+        (account / f"{name}.jsonl").write_text("".join(f"{json.dumps(one)}\n" for one in told))
+    (account / "legs.json").write_text(json.dumps({"forward": [WALL, WALL + 300]}))
+    rc, output = world.move("report.yml", "-e", "client=account")
+    assert rc == 0, output
+    assert "the bounds given for this leg" in "".join(summary(world)["reasons"]), "it lies in another year"
+    (account / "legs.json").write_text(json.dumps({"forward": [WALL + shift, WALL + shift + 300]}))
     rc, output = world.move("report.yml", "-e", "client=account")
     assert rc == 0, output
     made = summary(world)
     assert "forward.lost_writes: no sample stands behind it" in made["reasons"], "nobody has looked them up"
     assert made["forward"]["write_outage_seconds"] == pytest.approx(5.0, abs=0.2)
     idents = [json.loads(line)["id"] for line in client if '"id"' in line]
-    idents += [json.loads(line)["id"] for line in probes] + [f"d{n}" for n in range(600)]
+    idents += [json.loads(line)["id"] for line in probes] + [f"d{n}" for n in range(3000)]
     (account / "lookup.forward.json").write_text(json.dumps({"site": "tls", "looked_up": idents, "missing": {}}))
     rc, output = world.move("report.yml", "-e", "client=account")
     assert rc == 0, output
