@@ -35,7 +35,6 @@ lines:
   elements: str
 """
 
-import datetime
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -51,6 +50,7 @@ from bascule.run import chain, context, controllers, position, runs, users
 from bascule.run.io import identity, presence
 from bascule.run.io.journal import Journal, read_copies, read_starts
 from bascule.run.last import last_verb
+from bascule.system import moments
 from bascule.system.io import remote
 
 _LONGEST = 300
@@ -71,8 +71,7 @@ class ActionModule(ControllerAction):
         copies = {place: chain.describe(reading) for place, reading in read.items()}
         copies |= {site: f"NOT READ ({error})" for site, error in errors.items()}
         sides = self._sides(scope, position.given_up(entries))
-        now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="milliseconds")
-        work = controllers.at_work(presence.read(journal.directory), entries, journal.controller, now)
+        work = controllers.at_work(presence.read(journal.directory), entries, journal.controller, moments.now())
         seen = users.read(sides, entries)
         lines = position.report(
             journal.run,

@@ -68,7 +68,9 @@ def at_work(noted: Iterable[Noted], entries: Iterable[Entry], controller: str, n
     found: list[AtWork] = []
     told = {(one.host, one.decision): one for one in noted}
     for whose, one in told.items():
-        left, taken_on = _left(whose, chains)
+        if one.ended:
+            continue
+        left, taken_on = _left(whose, chains), _is_taken_on(whose, chains)
         about = f"{one.playbook}, process {one.pid} of {one.user} on {one.host}, begun {_second(one.started)}"
         where = f', in play "{one.play}"' if one.play else ""
         if one.alive:
@@ -82,13 +84,13 @@ def at_work(noted: Iterable[Noted], entries: Iterable[Entry], controller: str, n
             rest = f", left {left}" if left else ""
             line = f"Controller: {who}{rest}; whether it is still at work is not known here: {one.why}"
             found.append(AtWork([line]))
-        elif not one.ended and not taken_on:
+        elif not taken_on:
             line = f"Controller: DEAD: {about}, is gone and has not ended by itself{where}"
             rest = f"; it left {left}, and what it started on the machines goes on" if left else ""
             found.append(AtWork([line + rest], last_words={whose: "NOT ENDED: its controller is dead"}))
     for whose, chain in chains.items():
-        left, _ = _left(whose, chains)
-        if whose in told or not left:
+        left = "" if whose in told else _left(whose, chains)
+        if not left:
             continue
         heard = str(chain[-1]["time"])
         asked = "it has left no note" if whose[0] == controller else f"ask on {whose[0]} before you go on"
@@ -123,22 +125,35 @@ def _real(entries: Iterable[Entry]) -> dict[Whose, list[Entry]]:
     return {whose: one for whose, one in chains.items() if not any(entry["data"].get("check_mode") for entry in one)}
 
 
-def _left(whose: Whose, chains: Mapping[Whose, Sequence[Entry]]) -> tuple[str, bool]:
-    """Return what a chain has begun and not ended and nobody has begun again, and whether nothing is left."""
-    own = chains.get(whose, [])
+def _left(whose: Whose, chains: Mapping[Whose, Sequence[Entry]]) -> str:
+    """Return what a chain has begun and not ended and nobody has begun again."""
+    begun, _ = _begun(chains.get(whose, []))
+    return ", ".join(
+        f"{verb} of {component}" for (_, verb, component), at in begun.items() if not _taken_on(whose, at, chains)
+    )
+
+
+def _is_taken_on(whose: Whose, chains: Mapping[Whose, Sequence[Entry]]) -> bool:
+    """Say whether all that a chain has left was begun again.
+
+    One that died between two verbs has left its components there.
+    """
+    begun, last = _begun(chains.get(whose, []))
+    places = begun.values() or last.values()
+    return bool(places) and all(_taken_on(whose, at, chains) for at in places)
+
+
+def _begun(chain: Sequence[Entry]) -> tuple[dict[tuple[str, str, str], int], dict[str, int]]:
+    """Return the places of the verbs that have not ended, and of the last verb of each component."""
     begun: dict[tuple[str, str, str], int] = {}
     last: dict[str, int] = {}
-    for at, entry in enumerate(own):
+    for at, entry in enumerate(chain):
         key = (str(entry["phase"]), str(entry["verb"]), str(entry["component"]))
         if entry["kind"] == "begin":
             begun[key] = last[key[2]] = at
         elif entry["kind"] == "end":
             begun.pop(key, None)
-    open_verbs = {key: at for key, at in begun.items() if not _taken_on(whose, at, chains)}
-    left = ", ".join(f"{verb} of {component}" for _, verb, component in open_verbs)
-    # One that died between two verbs has left its components there.
-    places = begun.values() or last.values()
-    return left, bool(places) and all(_taken_on(whose, at, chains) for at in places)
+    return begun, last
 
 
 def _taken_on(whose: Whose, at: int, chains: Mapping[Whose, Sequence[Entry]]) -> bool:

@@ -7,13 +7,13 @@ See proc_pid_stat(5), field 22, and pid_namespaces(7).
 
 from __future__ import annotations
 
-import datetime
 import getpass
 import os
 from pathlib import Path
 from typing import Any, Optional
 
 from ...errors import StoreError
+from ...system import moments
 from ...system.io import storage
 from ..controllers import Noted
 from . import identity
@@ -39,7 +39,7 @@ class Presence:
             "space": _space(),
             "user": _user(),
             "playbook": playbook,
-            "started": _now(),
+            "started": moments.now(),
             "play": play,
             "ended": "",
         }
@@ -52,7 +52,7 @@ class Presence:
 
     def end(self) -> None:
         """Note that the playbook has ended by itself."""
-        self._note["ended"] = _now()
+        self._note["ended"] = moments.now()
         self._write()
 
     def _write(self) -> None:
@@ -133,7 +133,3 @@ def _user() -> str:
         return getpass.getuser()
     except (KeyError, OSError):
         return str(os.getuid())
-
-
-def _now() -> str:
-    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="milliseconds")
