@@ -40,8 +40,10 @@ options:
     required: true
   patience:
     description:
-      - For how many seconds V(otherwise) and V(answer) ask again what did not answer as wanted. What is behind a busy
-        entrance may be slow for a moment, and asking changes nothing.
+      - For how many seconds the question is asked again. What is behind a busy entrance may be slow for a moment, and
+        asking changes nothing.
+      - V(service), V(otherwise) and V(answer) ask again whatever did not answer as wanted.
+      - V(maintenance) asks again only what gave no answer at all. An answer that is not the page is never waited away.
     type: int
     default: 0
   requests:
@@ -110,30 +112,35 @@ def fault_of(expect: str, answer: Answer) -> Optional[str]:
     return refusal_fault(answer)
 
 
+def ask(params: dict[str, Any], where: https.Target, headers: dict[str, str]) -> tuple[list[dict[str, Any]], bool]:
+    """Ask once; return what each request got, and whether the entrance gave an answer."""
+    expect = params["expect"]
+    if expect == "service":
+        return side.make(parse_requests(params["requests"], "verify"), where, headers), True
+    answer = https.request(where, headers=headers)
+    seen = {
+        "name": expect,
+        "status": answer.status,
+        "seconds": answer.seconds,
+        "tls": answer.tls,
+        "fault": fault_of(expect, answer) or "",
+    }
+    return [seen], not answer.error
+
+
 def main(module: AnsibleModule) -> dict[str, Any]:
     """Ask and judge."""
     params = module.params
     where = side.target(params)
     headers = {str(name): str(value) for name, value in params["headers"].items()}
-    if params["expect"] == "service":
-        results = side.make(parse_requests(params["requests"], "verify"), where, headers)
-    else:
-        until = time.monotonic() + (params["patience"] if params["expect"] != "maintenance" else 0)
-        while True:
-            answer = https.request(where, headers=headers)
-            fault = fault_of(params["expect"], answer)
-            if not fault or time.monotonic() >= until:
-                break
-            time.sleep(_PAUSE)
-        results = [
-            {
-                "name": params["expect"],
-                "status": answer.status,
-                "seconds": answer.seconds,
-                "tls": answer.tls,
-                "fault": fault or "",
-            }
-        ]
+    until = time.monotonic() + params["patience"]
+    while True:
+        results, answered = ask(params, where, headers)
+        # An entrance that answers with something else than its page is open, however often it is asked.
+        final = params["expect"] == "maintenance" and answered
+        if final or not any(result["fault"] for result in results) or time.monotonic() >= until:
+            break
+        time.sleep(_PAUSE)
     faults = [result["fault"] for result in results if result["fault"]]
     if faults and params["expect"] != "answer":
         raise EntranceError(

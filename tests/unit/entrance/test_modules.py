@@ -164,15 +164,25 @@ def test_probe(monkeypatch: pytest.MonkeyPatch, expect: str, answer: Answer, rea
 
 
 @pytest.mark.parametrize(
-    ("expect", "patience", "asked"), [("otherwise", 60, 3), ("answer", 60, 3), ("answer", 0, 1), ("maintenance", 60, 1)]
+    ("expect", "patience", "asked"),
+    [
+        ("otherwise", 60, 3),
+        ("answer", 60, 3),
+        ("answer", 0, 1),
+        ("service", 60, 3),
+        ("service", 0, 1),
+        ("maintenance", 60, 3),
+        ("maintenance", 0, 1),
+    ],
 )
 def test_a_busy_entrance_is_asked_again(
     monkeypatch: pytest.MonkeyPatch, expect: str, patience: int, asked: int
 ) -> None:
-    """What is asked before anything changes may answer late; a proof that it is closed is not waited for."""
+    """Silence is asked again for as long as the caller says; the third answer is one that an open entrance gives."""
     answers = [Answer(error="timed out"), Answer(error="timed out"), Answer(status=200)]
     left = list(answers)
     monkeypatch.setattr(https, "request", lambda *_, **__: left.pop(0))
+    monkeypatch.setattr(entrance_side.make, "__defaults__", (None, https.request))
     monkeypatch.setattr("time.sleep", lambda _seconds: None)
     ask: dict[str, Any] = {
         "address": "192.0.2.1",
@@ -180,13 +190,33 @@ def test_a_busy_entrance_is_asked_again(
         "name": "courses.example.org",
         "ca_file": "/none",
         "expect": expect,
-        "requests": [],
+        "requests": [{"name": "health", "path": "/healthz"}],
         "headers": {},
         "patience": patience,
     }
     with suppress(EntranceError):
         call("bascule_entrance_probe", **ask)
     assert len(answers) - len(left) == asked
+
+
+def test_an_entrance_that_serves_is_not_asked_until_it_closes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The page that comes after an answer of the service proves nothing about the time before."""
+    left = [Answer(status=200), CLOSED]
+    monkeypatch.setattr(https, "request", lambda *_, **__: left.pop(0))
+    monkeypatch.setattr("time.sleep", lambda _seconds: None)
+    with pytest.raises(EntranceError):
+        call(
+            "bascule_entrance_probe",
+            address="192.0.2.1",
+            port=443,
+            name="courses.example.org",
+            ca_file="/none",
+            expect="maintenance",
+            requests=[],
+            headers={},
+            patience=60,
+        )
+    assert len(left) == 1
 
 
 def test_info_names_faults(haproxy: FakeHaproxy, monkeypatch: pytest.MonkeyPatch) -> None:
