@@ -1,4 +1,7 @@
-"""Kernel settings the lab needs raised while it lives, and puts back at its end."""
+"""Kernel settings the lab needs raised while it lives, and puts back at its end.
+
+A name that begins with / is a file; any other is a sysctl.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +14,16 @@ from bascule_lab import paths
 NEEDED = {
     "fs.inotify.max_user_instances": (1024, "every systemd in a container takes a few"),
     "net.core.rmem_default": (4194304, "WireGuard in user space loses packets with a small buffer"),
+    # All containers together count as one process beside each of Ansible's, and the emulated guests are among them.
+    "/sys/fs/cgroup/cpu/libpod_parent/cpu.shares": (8192, "the lab's hosts starve beside a busy controller"),
+    "/sys/fs/cgroup/libpod_parent/cpu.weight": (800, "the lab's hosts starve beside a busy controller"),
 }
 # Not set here, but container networking switches it on: remembered, so that it is put back as well.
 WATCHED = ("net.ipv4.ip_forward",)
 
 
 def _file(name: str) -> Path:
-    return Path("/proc/sys") / name.replace(".", "/")
+    return Path(name) if name.startswith("/") else Path("/proc/sys") / name.replace(".", "/")
 
 
 def read(name: str) -> int | None:

@@ -114,8 +114,7 @@ def up(screen: Screen, scale: int | None = None, seed: str | None = None, only: 
         if runtime.write_settings():
             screen.changed(f"wrote podman's settings for this machine to {paths.CONTAINERS_CONF}")
         the_scale, the_seed = settings(scale, seed)
-        for name, (before, after) in kernel.remember_and_raise().items():
-            screen.changed(f"raised {name} from {before} to {after} ({kernel.NEEDED[name][1]}); lab-down puts it back")
+        raise_settings(screen)
         tag = build_images(screen)
         credentials.make_all(HOSTS)
         if any(host.kind == "pve" for host in hosts):
@@ -144,10 +143,17 @@ def up(screen: Screen, scale: int | None = None, seed: str | None = None, only: 
             in_parallel(hosts, bring_up)
             if {"gw-mtp", "gw-tls"} <= {host.name for host in hosts}:
                 wait_for_tunnel()
+        # What the first container of a machine has made is there only now.
+        raise_settings(screen)
     if screen.changes:
         screen.line(f"[bold green]the lab is up[/]: {len(hosts)} hosts, {screen.changes} changes")
     else:
         screen.line(f"[bold green]the lab was up already[/]: {len(hosts)} hosts, nothing changed")
+
+
+def raise_settings(screen: Screen) -> None:
+    for name, (before, after) in kernel.remember_and_raise().items():
+        screen.changed(f"raised {name} from {before} to {after} ({kernel.NEEDED[name][1]}); lab-down puts it back")
 
 
 def is_older(container: podman.Container | None, image_id: str) -> bool:

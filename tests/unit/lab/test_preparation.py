@@ -34,6 +34,20 @@ def test_only_kernel_settings_that_are_too_low_are_raised() -> None:
     assert kernel.to_raise({"fs.inotify.max_user_instances": None}) == {}
 
 
+def test_the_share_of_the_containers_is_raised_and_put_back(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A control group is a file, and one that is not there is left out."""
+    shares, absent = tmp_path / "cpu.shares", tmp_path / "cpu.weight"
+    shares.write_text("1024\n")
+    monkeypatch.setattr(kernel, "NEEDED", {str(shares): (8192, "why"), str(absent): (800, "why")})
+    monkeypatch.setattr(kernel, "WATCHED", ())
+    monkeypatch.setattr(paths, "SYSCTL", tmp_path / "before.json")
+    assert kernel.remember_and_raise() == {str(shares): (1024, 8192)}
+    assert kernel.remember_and_raise() == {}
+    assert (shares.read_text(), absent.exists()) == ("8192\n", False)
+    assert kernel.restore(others_run=False) == {str(shares): (8192, 1024)}
+    assert shares.read_text() == "1024\n"
+
+
 def test_package_list_drops_comments_and_repetitions() -> None:
     assert image.package_list(["zstd\n# a comment\nacl  # rights\n\n", "acl\n"]) == ["acl", "zstd"]
 
