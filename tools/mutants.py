@@ -35,8 +35,9 @@ from mutations import Mutation, mutations
 ROOT = Path(__file__).resolve().parent.parent
 RESULT = ROOT / "tests" / "mutants.json"
 PACKAGES = "python_helpers"
-# So much longer than the unchanged code a test run may take, and never less than so many seconds.
-PATIENCE, LEAST_PATIENCE = 12, 30
+# So much more of the processor than the unchanged code a test run may take, and never less than so many seconds. It may
+# wait longer: on a busy machine a run that only waits for its turn would look like one without an end.
+PATIENCE, LEAST_PATIENCE, WAITING = 12, 30, 20
 MEMORY = 3 << 30
 # A forked process that finds them loaded starts a second sooner.
 LOADED = ("hypothesis.strategies", "_hypothesis_pytestplugin", "yaml")
@@ -93,8 +94,8 @@ def _test(target: Target, code: CodeType | None, scratch: str) -> int:
     return int(pytest.main([*options, f"--basetemp={scratch}/tests", *target.tests]))
 
 
-def _begin(target: Target, code: CodeType | None, scratch: str) -> int:
-    """Start the tests in a process of their own; return its number."""
+def _begin(target: Target, code: CodeType | None, scratch: str, patience: int = 0) -> int:
+    """Start the tests in a process of their own, which may take so many seconds of the processor; return its number."""
     child = os.fork()
     if child:
         return child
@@ -102,6 +103,8 @@ def _begin(target: Target, code: CodeType | None, scratch: str) -> int:
     try:
         os.setsid()
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+        if patience:
+            resource.setrlimit(resource.RLIMIT_CPU, (patience, patience))
         nowhere = os.open(os.devnull, os.O_RDWR)
         for stream in (0, 1, 2):
             os.dup2(nowhere, stream)
@@ -110,7 +113,7 @@ def _begin(target: Target, code: CodeType | None, scratch: str) -> int:
         os._exit(status)
 
 
-def _outcomes(target: Target, found: Sequence[Mutation], patience: float, at_once: int) -> Iterator[tuple[int, bool]]:
+def _outcomes(target: Target, found: Sequence[Mutation], patience: int, at_once: int) -> Iterator[tuple[int, bool]]:
     """Yield for each change whether the tests have noticed it, in the order in which that is known."""
     running: dict[int, Running] = {}
     waiting = iter(range(len(found)))
@@ -119,11 +122,10 @@ def _outcomes(target: Target, found: Sequence[Mutation], patience: float, at_onc
         while following is not None and len(running) < at_once:
             scratch = tempfile.TemporaryDirectory()
             code = found[following].code(str(ROOT / target.file))
-            running[_begin(target, code, scratch.name)] = Running(following, scratch)
+            running[_begin(target, code, scratch.name, patience)] = Running(following, scratch)
             following = next(waiting, None)
         for child, run in list(running.items()):
-            if time.monotonic() - run.began > patience:
-                print(f"{target.file}:{found[run.index].line}: {found[run.index].what}: without an end", flush=True)
+            if time.monotonic() - run.began > WAITING * patience:
                 os.killpg(child, signal.SIGKILL)
                 status = os.waitpid(child, 0)[1]
             else:
@@ -132,6 +134,8 @@ def _outcomes(target: Target, found: Sequence[Mutation], patience: float, at_onc
                     continue
             running.pop(child).scratch.cleanup()
             exit_code = os.waitstatus_to_exitcode(status)
+            if exit_code in (-signal.SIGKILL, -signal.SIGXCPU):
+                print(f"{target.file}:{found[run.index].line}: {found[run.index].what}: without an end", flush=True)
             if exit_code in (pytest.ExitCode.NO_TESTS_COLLECTED, pytest.ExitCode.USAGE_ERROR, 70):
                 raise SystemExit(f"{target.file}: the tests could not be run at all: exit status {exit_code}")
             yield run.index, exit_code != pytest.ExitCode.OK
@@ -139,13 +143,12 @@ def _outcomes(target: Target, found: Sequence[Mutation], patience: float, at_onc
 
 
 def _unchanged(target: Target) -> float:
-    """Run the tests on the code as it is; return how long that takes."""
-    began = time.monotonic()
+    """Run the tests on the code as it is; return how many seconds of the processor that takes."""
     with tempfile.TemporaryDirectory() as scratch:
-        _, status = os.waitpid(_begin(target, None, scratch), 0)
+        _, status, used = os.wait4(_begin(target, None, scratch), 0)
     if status:
         raise SystemExit(f"{target.file}: its tests fail on the code as it is: {' '.join(target.tests)}")
-    return time.monotonic() - began
+    return used.ru_utime + used.ru_stime
 
 
 def measure(target: Target, kept: dict[str, Any], again: bool, at_once: int) -> dict[str, Any]:
@@ -161,7 +164,7 @@ def measure(target: Target, kept: dict[str, Any], again: bool, at_once: int) -> 
         survived = [one for one in found if (one.line, one.what) in alive]
         # Where the changes themselves are others than those of last time, all of them are tried.
         tried = survived if {(one.line, one.what) for one in survived} == alive else found
-    patience = max(LEAST_PATIENCE, PATIENCE * _unchanged(target))
+    patience = int(max(LEAST_PATIENCE, PATIENCE * _unchanged(target)))
     alive_now = []
     for count, (index, noticed) in enumerate(_outcomes(target, tried, patience, at_once), 1):
         if not noticed:
