@@ -18,7 +18,7 @@ from types import SimpleNamespace
 from typing import Any, Optional
 
 import pytest
-from ansible.errors import AnsibleConnectionFailure
+from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
 
 from bascule.plugin import module_talker, served
 from bascule.system.ssh import Target
@@ -94,9 +94,9 @@ def server(where: Optional[Target] = None) -> served.Server:
     return found
 
 
-def ask(**arguments: Any) -> dict[str, Any]:
+def ask(where: Optional[Target] = None, **arguments: Any) -> dict[str, Any]:
     """Have the module run; return the answer."""
-    return server().ask(
+    return server(where).ask(
         {
             "module": "bascule_say",
             "params": json.dumps({"ANSIBLE_MODULE_ARGS": {"_ansible_module_name": "bascule_say", **arguments}}),
@@ -235,6 +235,43 @@ def test_where_there_can_be_no_server_it_is_left_to_ansible(place: Path, trouble
         assert served.find(machine(login=f"echo >>{tried}; {trouble}"), sys.executable) is None
     assert tried.read_text() == "\n", "it was tried twice"
     assert not served.serves_all()
+
+
+SUDO = """#!/bin/sh
+while [ "$1" != sh ]; do prompt=$1; shift; done
+for try in 1 2 3; do
+  printf %s "$prompt" >&2
+  IFS= read -r given || exit 1
+  echo "$given" >>"$(dirname "$0")/tried"
+  [ "$given" != "c0rrect p ssword" ] || exec "$@"
+done
+"""
+PASSWORD = "c0rrect p ssword"
+
+
+def by_sudo(place: Path, password: str) -> Target:
+    """The way to the machine by a sudo that wants a password."""
+    (place / "sudo").write_text(SUDO)
+    (place / "sudo").chmod(0o755)
+    return machine(sudo=(str(place / "sudo"),), password=password, note=str(place / "note"))
+
+
+def test_sudo_is_given_its_password_before_the_server_speaks(place: Path) -> None:
+    assert json.loads(ask(by_sudo(place, PASSWORD), say="yes")["out"])["said"] == "yes"
+    assert (place / "tried").read_text() == f"{PASSWORD}\n"
+    arguments = b"".join(_command(entry) for entry in Path("/proc").glob("[0-9]*"))
+    assert str(place).encode() in arguments
+    assert PASSWORD.encode() not in arguments
+
+
+def test_a_password_that_sudo_refuses_is_no_matter_for_ansible(place: Path) -> None:
+    """It would only try it again, once for each task."""
+    for said in ("sudo asked again: the password is wrong", "it was refused when it was tried before"):
+        with pytest.raises(AnsibleActionFail, match=said) as caught:
+            served.find(by_sudo(place, "wr0ng"), sys.executable)
+        assert "wr0ng" not in f"{caught.value} {caught.value.result}"
+        assert caught.value.result["next_command"]
+    assert (place / "tried").read_text() == "wr0ng\n"
 
 
 class Connection(SimpleNamespace):
