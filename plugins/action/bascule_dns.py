@@ -174,7 +174,8 @@ from bascule.dns.io import servers as io_dns
 from bascule.dns.planner import Change, Survey, Zone
 from bascule.dns.records import ServerView, parse_records
 from bascule.errors import BasculeError
-from bascule.plugin.action import ControllerAction, Scope, plain
+from bascule.plugin.action import ControllerAction, Scope
+from bascule.plugin.values import plain
 from bascule.run.io import identity
 
 display = Display()

@@ -225,7 +225,7 @@ from bascule.guest import config as guest_config
 from bascule.guest.guest import Guest, at
 from bascule.guest.io import health
 from bascule.guest.io.proxmox_api import connect, fingerprint
-from bascule.plugin.action import plain
+from bascule.plugin.values import plain
 from bascule.run.io import guard_copy
 from bascule.system import moments, work
 

@@ -15,7 +15,7 @@ from ansible.errors import AnsibleError, AnsibleUndefinedVariable, AnsibleValueO
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.utils.vars import load_extra_vars
 
-from ..errors import JournalError, PlanError
+from ..errors import PlanError
 from ..run import preflight
 from ..run.claims import Claimant
 from ..run.components import upstream
@@ -23,7 +23,9 @@ from ..run.preflight import Declared, Finding
 from ..run.verbs import BACK, FORWARD, POINTING, VERBS
 from ..system.io import remote, storage
 from ..system.ssh import TRY
-from .action import Scope, plain
+from .action import Scope
+from .values import plain
+from .way_in import WayInError
 
 GATE = "bascule_gate"
 # Seconds for one component to look at all, and for a machine to answer it.
@@ -218,16 +220,18 @@ def _no_way_in(scope: Scope) -> list[Finding]:
     for hosts in named.values() if isinstance(named, Mapping) else []:
         sides += hosts if isinstance(hosts, list) else [hosts]
     machines = sorted({str(host) for host in sides if str(host) in scope.hostvars})
+    expected = "a way in as root, by SSH with a key and by sudo, whose password may stand in ansible_become_password"
     targets, found = {}, {}
     for host in machines:
         try:
             targets[host] = scope.target(host)
-        except JournalError as error:
-            found[host] = error.found
+        except WayInError as error:
+            found[host] = Finding(host, error.variable, error.wanted, error.found)
     answers = remote.run_on(targets, dict.fromkeys(targets, TRY), {}, _PATIENCE)
-    found |= {host: answer.error for host, answer in answers.items() if answer.error}
-    expected = "a way in as root, by SSH with a key and sudo without a password"
-    return [Finding(host, "ansible_user", expected, why) for host, why in sorted(found.items())]
+    for host, answer in answers.items():
+        if answer.error:
+            found[host] = Finding(host, "ansible_user", expected, answer.error)
+    return [finding for _, finding in sorted(found.items())]
 
 
 def _directory(role: str) -> Path:

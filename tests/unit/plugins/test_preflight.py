@@ -123,7 +123,10 @@ def test_the_audit_tries_the_way_that_journal_and_agents_take_into_every_machine
     (world.path / "bin/ssh").write_text(LOGIN)
     rc, output = world.run(playbook=ROOT / "playbooks/10_audit.yml", arguments=("-u", "ops"))
     assert rc == 2
-    way = "expected a way in as root, by SSH with a key and sudo without a password; found exit status"
+    way = (
+        "expected a way in as root, by SSH with a key and by sudo, whose password may stand in ansible_become_password;"
+        " found exit status"
+    )
     ((_, *said),) = [one for one in refusals(output) if len(one) > 1]
     assert said == [
         f"- a-tls: ansible_user: {way} 1: sudo: a password is required",
@@ -131,7 +134,8 @@ def test_the_audit_tries_the_way_that_journal_and_agents_take_into_every_machine
     ]
     asked = (world.path / "asked").read_text()
     for host in ("a-mtp", "a-tls", "j-mtp", "j-tls"):
-        assert f"-l ops -- {host} sudo -n sh -c" in asked
+        assert f"-- {host} sudo -H -n sh -c" in asked
+    assert 'User="ops"' in asked
 
 
 def test_a_secret_that_its_role_cannot_use_is_not_shown(world: World) -> None:
