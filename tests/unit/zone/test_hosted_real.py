@@ -24,18 +24,19 @@ from .real import API_KEY, Running
 from .test_action import act
 from .test_real import DECLARED, PATIENCE, RECORDS, ZONE
 
+BACK = {"from": "ns-b", "to": "ns-a"}
 # What the zone holds and nobody declares.
 FOREIGN = ("mail-a A", "mail-b AAAA", "mail-c CNAME", "ns1 A", "@ NS")
 
 
-class Deleting(octodns_powerdns.PowerDnsProvider):
+class Deleting(octodns_powerdns.PowerDnsProvider):  # type: ignore[misc]
     """A stand-in for a provider that would remove a record of somebody else on the way."""
 
     def _extra_changes(self, existing: Any, desired: Any, changes: Any) -> list[Any]:
         return [Delete(record) for record in existing.records if record.name == "mail-a"]
 
 
-class Forgetful(octodns_powerdns.PowerDnsProvider):
+class Forgetful(octodns_powerdns.PowerDnsProvider):  # type: ignore[misc]
     """A stand-in for a provider that carries out what it is told, and whose answer is lost."""
 
     def _apply(self, plan: Any) -> None:
@@ -43,7 +44,7 @@ class Forgetful(octodns_powerdns.PowerDnsProvider):
         raise TimeoutError("read timed out")
 
 
-class Clumsy(octodns_powerdns.PowerDnsProvider):
+class Clumsy(octodns_powerdns.PowerDnsProvider):  # type: ignore[misc]
     """A stand-in for a provider that changes one record set after the other, and fails halfway."""
 
     def _apply(self, plan: Any) -> None:
@@ -58,7 +59,7 @@ class Clumsy(octodns_powerdns.PowerDnsProvider):
             plan.changes = whole
 
 
-class Slow(octodns_powerdns.PowerDnsProvider):
+class Slow(octodns_powerdns.PowerDnsProvider):  # type: ignore[misc]
     """A stand-in for a provider that raises every time to live below its own lowest."""
 
     MIN_TTL = 120
@@ -67,10 +68,10 @@ class Slow(octodns_powerdns.PowerDnsProvider):
         return not (change.new and change.existing and change.new.data == {**change.existing.data, "ttl": 5})
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """Run one server for all, as each test puts the zone back."""
-    with real.serving("powerdns", tmp_path_factory.mktemp("hosted"), api=True) as running:
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Running]:
+    """Run one server."""
+    with real.serving("powerdns", tmp_path / "powerdns", api=True) as running:
         yield running
 
 
@@ -109,7 +110,7 @@ class Hosted:
 
     def back(self) -> dict[str, Any]:
         """Return the records."""
-        return self.act("switch", **{"from": "ns-b", "to": "ns-a"})
+        return self.act("switch", **BACK)
 
     def read(self) -> ServerView:
         """Ask the server."""
@@ -129,17 +130,11 @@ class Hosted:
 
 @pytest.fixture
 def hosted(server: Running) -> Iterator[Hosted]:
-    """Give the zone as it was, and see that nothing of others has changed."""
+    """Give the zone, and see that nothing of others has changed."""
     made = Hosted(server)
     before = made.foreign()
     yield made
     assert made.foreign() == before
-    fresh = Hosted(server)
-    if (state := planner.survey(ZONE, [fresh.read()]).newest) is not None:
-        if state.active() == "ns-b":
-            fresh.back()
-        fresh.act("retire", **{"from": "ns-b", "to": "ns-a"})
-    assert planner.wrong_answers(ZONE, fresh.read(), "ns-a") == []
 
 
 def test_the_audit_changes_nothing_and_finds_nothing(hosted: Hosted) -> None:
@@ -171,7 +166,7 @@ def test_a_move_and_the_way_back(hosted: Hosted) -> None:
     assert hosted.read() == after
     assert hosted.back()["active"] == "ns-a"
     assert not hosted.back()["changed"]
-    assert hosted.act("retire", **{"from": "ns-b", "to": "ns-a"})["changed"]
+    assert hosted.act("retire", **BACK)["changed"]
     assert hosted.read().rrsets == first.rrsets
 
 
@@ -230,7 +225,7 @@ def test_a_change_that_ends_halfway_is_brought_up_by_the_next_run(hosted: Hosted
     for to, rest in (("ns-b", "ns-b"), ("ns-a", "ns-b")):
         other = "ns-a" if to == "ns-b" else "ns-b"
         hosted.provider["class"] = clumsy
-        with pytest.raises(DnsRefused, match="does not hold .* as told") as error:
+        with pytest.raises(DnsRefused, match=r"does not hold .* as told") as error:
             hosted.act("switch", **{"from": other, "to": to})
         assert API_KEY not in error.value.message()
         assert f"ns-a points to {to}" in error.value.message()
@@ -256,7 +251,7 @@ def test_times_to_live_that_are_halfway_hold_the_move_up_and_are_not_forgotten(h
     hosted.provider["class"] = good
     hosted.act("prepare")
     assert hosted.act("look")["faults"] == []
-    hosted.act("retire", **{"from": "ns-b", "to": "ns-a"})
+    hosted.act("retire", **BACK)
     assert hosted.read().rrsets == first.rrsets
 
 
@@ -270,7 +265,7 @@ def test_what_the_server_does_not_say_is_not_overwritten_at_the_provider(
     new = hosted.read()
     monkeypatch.setattr(io_dns, "read_server", lambda *_, **__: old)
     with pytest.raises(DnsRefused, match="wait until the server has published the zone") as error:
-        hosted.act("retire", to="ns-a")
+        hosted.act("retire", **BACK)
     assert "_bascule.example.org. is another one at the provider" in error.value.message()
     monkeypatch.undo()
     monkeypatch.setenv(identity.DECISION, "d1")
@@ -286,20 +281,18 @@ def test_a_server_that_does_not_publish_in_time_is_named(hosted: Hosted, monkeyp
     assert hosted.read().state_text is not None
 
 
-def test_a_zone_that_was_updated_by_signed_updates_goes_on_and_back(hosted: Hosted) -> None:
+def test_a_zone_that_was_prepared_by_signed_updates_goes_on(hosted: Hosted) -> None:
     """The state is read in either spelling."""
-    signed = {"update": "signed", "variables": None}
     keys = {
         "dns_switchover_tsig_name": "bascule",
         "dns_switchover_tsig_secret": real.SECRET,
         "dns_switchover_tsig_algorithm": "hmac-sha256",
     }
-    signed["variables"] = keys
-    hosted.act("prepare", **signed)
+    hosted.act("prepare", update="signed", variables=keys)
     assert (hosted.read().state_text or "").startswith('{"format"')
     assert hosted.act("switch")["active"] == "ns-b"
     assert (hosted.read().state_text or "").startswith("{'format'")
-    assert hosted.act("switch", **signed, **{"from": "ns-b", "to": "ns-a"})["active"] == "ns-a"
+    assert hosted.back()["active"] == "ns-a"
 
 
 def test_a_zone_that_the_provider_does_not_have_is_not_created(hosted: Hosted) -> None:

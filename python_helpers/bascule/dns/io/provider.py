@@ -118,18 +118,20 @@ class OctoDnsZone:
 
     def refusals(self, probes: Sequence[Sequence[RRset]], ttl: int) -> list[str]:
         """Return why a move would not come through: it is planned to either side, and nothing is carried out."""
+        found = []
         try:
             with self._calling("to be made", "nothing was changed"):
                 provider = self._made()
                 lowest = next((int(value) for name in _LOWEST if (value := getattr(provider, name, None))), 0)
                 disabled = bool(getattr(provider, "apply_disabled", False))
-            found = ["the provider carries out nothing: apply_disabled is set"] if disabled else []
+            if disabled:
+                found.append("the provider carries out nothing: apply_disabled is set")
             if lowest > ttl:
                 found.append(f"the provider takes no time to live below {lowest} s: set dns_switchover_ttl to it")
             for probe in probes:
                 self.put(probe, dry=True)
         except BasculeError as error:
-            return [f"{error.expected}: {error.found}"]
+            found.append(f"{error.expected}: {error.found}")
         return found
 
     def _made(self) -> Any:
@@ -174,7 +176,7 @@ class OctoDnsZone:
         own = {key: self._rrset(record) for record in zone.records if (key := _key(record)) in self._own}
         return Content(own, {key: repr(record.data) for record in zone.records if (key := _key(record)) not in own})
 
-    def _rrset(self, record: Any) -> RRset | None:
+    def _rrset(self, record: Any) -> RRset:
         name, kind = record.fqdn.lower(), str(record._type)
         if f"{name}/{kind}" not in self._own:
             return RRset(name, kind, int(record.ttl), frozenset())
