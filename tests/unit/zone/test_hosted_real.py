@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -205,7 +208,9 @@ def test_a_plan_that_would_delete_what_is_not_ours_is_refused(hosted: Hosted) ->
 
 def test_a_time_to_live_that_the_provider_does_not_take_is_named(hosted: Hosted) -> None:
     hosted.provider["class"] = f"{__name__}.Slow"
-    lowest, *_ = hosted.act("audit")["wrong"]
+    hosted.provider["apply_disabled"] = True
+    disabled, lowest, *_ = hosted.act("audit")["wrong"]
+    assert disabled == "the provider carries out nothing: apply_disabled is set"
     assert lowest == "the provider takes no time to live below 120 s: set dns_switchover_ttl to it"
     with pytest.raises(DnsRefused, match=r"leave courses.example.org./A as it is, not 203.0.113.1 \(TTL 5\)"):
         hosted.act("prepare")
@@ -306,3 +311,67 @@ def test_texts_that_providers_take_differently_are_named(hosted: Hosted) -> None
     odd = {"name": "text", "type": "TXT", "values": {"ns-a": "site a", "ns-b": '"say \\"b\\""'}}
     said = hosted.act("audit", records=[*(one for one in DECLARED if one["name"] != "text"), odd])["wrong"]
     assert said[0].startswith('text.example.org./TXT: "say \\"b\\"" for ns-b has a quote or a backslash in it')
+
+
+def test_two_servers_of_one_provider_are_waited_for_and_changed_once(hosted: Hosted) -> None:
+    """The second one finds that the provider holds all already."""
+    both = {"servers": {"ns-a": hosted.server.address, "ns-b": hosted.server.address}}
+    assert hosted.act("audit", **both)["wrong"] == []
+    told = hosted.act("prepare", **both)
+    assert len(told["diff"]) == 2
+    # PowerDNS gives a serial of the day and counts on: three steps, once.
+    assert (hosted.read().serial or 0) % 100 == 3
+    assert not hosted.act("prepare", **both)["changed"]
+
+
+def test_ansible_shows_no_secret_at_its_loudest(hosted: Hosted, tmp_path: Path) -> None:
+    """A playbook with -vvvv and --diff, where it comes through and where the provider's own words hold the key."""
+    inventory = {
+        "dns_switchover_provider": hosted.provider,
+        # A variable of another name, as from a vault: what is a secret is known by its place.
+        "vault_key": API_KEY,
+        "dns_switchover_provider_secrets": {"api_key": "{{ vault_key }}"},
+    }
+    (tmp_path / "hosts.yml").write_text(json.dumps({"all": {"hosts": {"names": inventory}}}))
+    task = {
+        "component": "names",
+        "zone": real.ZONE,
+        "records": DECLARED,
+        "from": "ns-a",
+        "to": "ns-b",
+        "servers": {"ns-a": hosted.server.address},
+        "port": hosted.server.port,
+        "timeout": PATIENCE,
+        "update": "octodns",
+        "provider_wait": 0,
+    }
+    tasks = [{"name": f"Do {verb}", "bascule_dns": {**task, "verb": verb}} for verb in ("audit", "prepare", "switch")]
+    (tmp_path / "play.yml").write_text(json.dumps([{"hosts": "names", "gather_facts": False, "tasks": tasks}]))
+    root = Path(__file__).resolve().parents[3]
+
+    def play(**more: Any) -> tuple[int, str]:
+        done = subprocess.run(
+            ["ansible-playbook", "-vvvv", "--diff", "-i", "hosts.yml", "play.yml", "-e", json.dumps(more)],
+            cwd=tmp_path,
+            env={
+                **os.environ,
+                "ANSIBLE_CONFIG": str(tmp_path / "none.cfg"),
+                "ANSIBLE_ACTION_PLUGINS": str(root / "plugins/action"),
+                "ANSIBLE_LOG_PATH": str(tmp_path / "log"),
+                "PYTHONPATH": f"{root / 'python_helpers'}:{root}",
+            },
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return done.returncode, done.stdout + done.stderr
+
+    halfway = {**hosted.provider, "class": "tests.unit.zone.test_hosted_real.Clumsy"}
+    rc, failed = play(dns_switchover_provider=halfway)
+    assert rc != 0
+    assert "reset by peer while the key was (not shown)" in failed
+    rc, output = play()
+    assert rc == 0, output
+    assert "+courses.example.org. 5 A 198.51.100.1" in output
+    assert planner.wrong_answers(ZONE, hosted.read(), "ns-b") == []
+    assert API_KEY not in failed + output + (tmp_path / "log").read_text()
