@@ -249,9 +249,11 @@ class ActionModule(ControllerAction):
                 "guards": {},
                 "msg": "this would happen after prepare, which was not run",
             }
+        # Until a server says so caches may still take the answer of before: they are counted from the last moment.
+        slow = {"manual": args["manual_wait"], "octodns": args["provider_wait"]}.get(args["update"], 0)
         plan = {
             "prepare": functools.partial(
-                planner.plan_prepare, zone, source=args["from"], target=args["to"], ttl=args["ttl"], now=now
+                planner.plan_prepare, zone, source=args["from"], target=args["to"], ttl=args["ttl"], now=now + int(slow)
             ),
             "switch": functools.partial(
                 planner.plan_switch,

@@ -29,7 +29,7 @@ EDGES = ("plugin", "agent", "cli")
 # fmt: off
 WORLD = frozenset({
     "asyncio", "ctypes", "dns.query", "fcntl", "ftplib", "grp", "http.client", "multiprocessing", "paramiko",
-    "proxmoxer", "psycopg", "pty", "pwd", "requests", "shutil", "smtplib", "socket", "socketserver", "subprocess",
+    "octodns.record", "octodns.zone", "proxmoxer", "psycopg", "pty", "pwd", "requests", "shutil", "smtplib", "socket", "socketserver", "subprocess",
     "tempfile", "urllib.request",
 })
 TOUCHES = frozenset({

@@ -32,14 +32,14 @@ BACK = {"from": "ns-b", "to": "ns-a"}
 FOREIGN = ("mail-a A", "mail-b AAAA", "mail-c CNAME", "ns1 A", "@ NS")
 
 
-class Deleting(octodns_powerdns.PowerDnsProvider):  # type: ignore[misc]
+class Deleting(octodns_powerdns.PowerDnsProvider):
     """A stand-in for a provider that would remove a record of somebody else on the way."""
 
     def _extra_changes(self, existing: Any, desired: Any, changes: Any) -> list[Any]:
         return [Delete(record) for record in existing.records if record.name == "mail-a"]
 
 
-class Forgetful(octodns_powerdns.PowerDnsProvider):  # type: ignore[misc]
+class Forgetful(octodns_powerdns.PowerDnsProvider):
     """A stand-in for a provider that carries out what it is told, and whose answer is lost."""
 
     def _apply(self, plan: Any) -> None:
@@ -47,7 +47,7 @@ class Forgetful(octodns_powerdns.PowerDnsProvider):  # type: ignore[misc]
         raise TimeoutError("read timed out")
 
 
-class Clumsy(octodns_powerdns.PowerDnsProvider):  # type: ignore[misc]
+class Clumsy(octodns_powerdns.PowerDnsProvider):
     """A stand-in for a provider that changes one record set after the other, and fails halfway."""
 
     def _apply(self, plan: Any) -> None:
@@ -62,7 +62,7 @@ class Clumsy(octodns_powerdns.PowerDnsProvider):  # type: ignore[misc]
             plan.changes = whole
 
 
-class Slow(octodns_powerdns.PowerDnsProvider):  # type: ignore[misc]
+class Slow(octodns_powerdns.PowerDnsProvider):
     """A stand-in for a provider that raises every time to live below its own lowest."""
 
     MIN_TTL = 120
@@ -153,7 +153,8 @@ def test_a_move_and_the_way_back(hosted: Hosted) -> None:
     assert told["changed"]
     assert "courses.example.org. 5 A 203.0.113.1\n" in told["diff"][0]["after"]
     assert hosted.read() == first
-    assert hosted.act("prepare")["active"] == "ns-a"
+    told = hosted.act("prepare", provider_wait=60.0)
+    assert (told["active"], told["ttl_left"]) == ("ns-a", 360), "counted from the last moment of publishing"
     prepared = hosted.read()
     assert {rrset.ttl for rrset in prepared.rrsets.values()} == {5}
     assert hosted.act("audit")["wrong"] == []
