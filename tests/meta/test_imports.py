@@ -29,8 +29,8 @@ EDGES = ("plugin", "agent", "cli")
 # fmt: off
 WORLD = frozenset({
     "asyncio", "ctypes", "dns.query", "fcntl", "ftplib", "grp", "http.client", "multiprocessing", "paramiko",
-    "proxmoxer", "psycopg", "pty", "pwd", "requests", "shutil", "smtplib", "socket", "socketserver", "subprocess",
-    "tempfile", "urllib.request",
+    "octodns.record", "octodns.zone", "proxmoxer", "psycopg", "pty", "pwd", "requests", "shutil", "smtplib", "socket",
+    "socketserver", "subprocess", "tempfile", "urllib.request",
 })
 TOUCHES = frozenset({
     "chmod", "chown", "environ", "getxattr", "glob", "is_dir", "is_file", "is_mount", "is_symlink", "iterdir",

@@ -264,6 +264,8 @@ def _zone_findings(one: Declared) -> list[Finding]:
             parse_records(records, str(zone), one.sides)
         except PlanError as error:
             found.append(Finding(one.name, "dns_switchover_records", error.expected, error.found))
+    if one.values.get("dns_switchover_update") == "octodns":
+        return found + _provider_findings(one)
     # By hand nothing is signed; a role without the variable has no use for a key.
     if one.values.get("dns_switchover_update") == "manual" or "dns_switchover_tsig_secret" not in one.options:
         return found
@@ -281,6 +283,21 @@ def _zone_findings(one: Declared) -> list[Finding]:
         key = "dns_switchover_tsig_secret"
         found.append(Finding(one.name, key, "a secret in base64", "one that does not decode (not shown)"))
     return found
+
+
+def _provider_findings(one: Declared) -> list[Finding]:
+    """Name a provider that cannot be made from what is declared; nothing is asked of it."""
+    from ..dns.io import provider
+
+    key, secrets = "dns_switchover_provider", "dns_switchover_provider_secrets"
+    if {key, secrets} & set(one.faults):
+        return []
+    try:
+        declared = provider.settings(one.values.get(key), one.values.get(secrets) or {})
+    except PlanError as error:
+        return [Finding(one.name, key, error.expected, error.found)]
+    why = provider.missing(declared.path)
+    return [Finding(one.name, f"{key}.class", "a class that can be loaded on the controller", why)] if why else []
 
 
 def _origin(value: Any) -> tuple[str, int]:

@@ -6,6 +6,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.unit.plugins.test_lost import are_held
@@ -241,3 +242,26 @@ def test_a_key_is_asked_for_only_where_updates_are_signed() -> None:
     assert said(dns_switchover_update="manual") == []
     assert said(dns_switchover_update="signed") == ["dns_switchover_tsig_name", "dns_switchover_tsig_secret"]
     assert said(dns_switchover_tsig_name="key", dns_switchover_tsig_secret="c2VjcmV0") == []
+
+
+def test_a_provider_is_asked_for_only_where_it_hosts_the_zone() -> None:
+    """No secret is in what is said."""
+
+    def said(**values: Any) -> list[tuple[str, str]]:
+        more = {"dns_switchover_update": "octodns", **values}
+        declared = Declared("names", "dns_switchover", ("a-mtp", "a-tls"), more, {})
+        return [(finding.key, finding.found) for finding in preflight._zone_findings(declared)]
+
+    good = {"class": "octodns_powerdns.PowerDnsProvider", "host": "192.0.2.1"}
+    assert said(dns_switchover_provider=good, dns_switchover_provider_secrets={"api_key": "k"}) == []
+    assert said() == [("dns_switchover_provider", "no class with its module's name")]
+    assert said(dns_switchover_provider={"class": "PowerDnsProvider"})[0][0] == "dns_switchover_provider"
+    ((key, found),) = said(dns_switchover_provider={"class": "octodns_none.Provider"})
+    assert key == "dns_switchover_provider.class"
+    assert "No module named 'octodns_none'" in found
+    ((_, found),) = said(
+        dns_switchover_provider={**good, "api_key": "hush"}, dns_switchover_provider_secrets={"api_key": "hush"}
+    )
+    assert found == "in both: api_key"
+    ((_, found),) = said(dns_switchover_provider=good, dns_switchover_provider_secrets="hush")
+    assert found == "another type (not shown)"
