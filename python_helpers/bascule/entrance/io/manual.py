@@ -92,8 +92,7 @@ class Manual:
     def measure(self, backends: Sequence[str], cut: bool) -> tuple[dict[str, Any], list[str]]:
         """Return what was seen, what is not done with such a balancer, and what keeps it from being moved."""
         seen = self.look(self._options["address"])
-        # Silence is named by who asks for the certificate.
-        found = [] if seen.whole or seen.mode == modes.UNKNOWN else [f"{self.here} {seen.why}"]
+        found = [] if seen.whole else [f"{self.here} {seen.why}"]
         if cut:
             found.append("nothing can cut requests in flight at a balancer: leave web_entrance_drain_cut off")
         return {

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Callable
 
 from ...errors import GuardRefused
+from ...guard import lost
 from ...guard import state as rule
 from ...guard.io import fence_settings, store
 from ...guard.state import Epoch, GuardState, Receipt, Word
@@ -136,6 +137,10 @@ class Side:
             if self.by_hand and (other is not None or self.guard().status == rule.CLOSED):
                 self.by_hand.set_mode(modes.MAINTENANCE, check=True)
             return self._asked(result)
+        if self.by_hand and other is not None:
+            # Giving way takes an epoch once, and a person is waited for by asking again: so the page comes first.
+            lost.give_way(self.guard(), other, Epoch.parse(epoch))
+            self.by_hand.ready(modes.MAINTENANCE)
         closing = (
             store.giving_way(self.component, self.side, other, epoch)
             if other is not None
