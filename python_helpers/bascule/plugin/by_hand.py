@@ -39,14 +39,17 @@ class ByHandAction(ModuleAction):
         word = arguments.get("word")
         if word and options.get("kind") == "manual":
             self.say(manual.lost(manual.place(options), str(word["by"])))
-        begun = told = time.monotonic()
+        started = begun = told = time.monotonic()
         asked = shown = ""
         while True:
             result = dict(self._execute_module(self.MODULE, arguments, task_vars=task_vars))
             wanted, found = str(result.get("by_hand") or ""), str(result.get("found") or "")
             now = time.monotonic()
             if not (result.get("failed") and wanted):
-                return self._outcome(result, asked, now - begun)
+                return self._outcome(result, asked, now - started)
+            if not asked:
+                # The first look is no waiting.
+                begun = told = now
             if now - begun >= seconds:
                 waited = f"a person was waited for {now - begun:.0f} of {seconds:g} s; {result.get('msg')}"
                 return {**result, "msg": waited}
