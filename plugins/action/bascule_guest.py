@@ -217,6 +217,7 @@ from bascule.guest import (
     ready,
     recover,
     remote,
+    serving,
     session,
     transitions,
     verify,
@@ -412,7 +413,7 @@ class ActionModule(ActionBase):
         found = audit.audit(
             source, target, *views, self._way, self._stateless, measured, self._window, bool(self._proof_command)
         )
-        found["refusals"] += transitions.unaskable(source, target, source.config_if_any())
+        found["refusals"] += serving.unaskable(source, target, source.config_if_any())
         if self._way == decisions.REMOTE:
             try:
                 endpoint = session.endpoint(target.side.machine, self._known, fingerprint)
@@ -459,7 +460,7 @@ class ActionModule(ActionBase):
         left, entered = observed.look_at_both(source, target)
         found = verify.compare(left, entered, args["switched"] or {}, args["position"] or {}, self._way)
         active, passive = (target, source) if entered.machine == found["active_side"] else (source, target)
-        return {"changed": False, "proof": transitions.asked(active, passive, found)}
+        return {"changed": False, "proof": serving.asked(active, passive, found)}
 
     def _open(self, source: Guest, target: Guest, args: Mapping[str, Any]) -> dict[str, Any]:
         receipt = Receipt.from_dict(args["receipt"])
