@@ -28,16 +28,18 @@ options:
         V(settle) tells O(machine), which was opened instead, that it has.
       - V(left_behind) follows a migration that still runs, and says whether one has left its number locked.
         V(put_aside) frees the number at the side that is entered, V(remote_migrate) lets Proxmox send the guest there.
-      - V(unfinished) says whether an interrupted copy may have taken a guard away or left a lock, V(left_locked) at
-        which machines a lock is left that nobody holds, V(take_back) gives the side its closed guard back, or refuses.
+      - V(unfinished) says whether an interrupted copy may have taken a guard away or left a lock or a guest without its
+        protection, V(left_locked) at which machines a lock is left that nobody holds, V(take_back) gives the side its
+        closed guard back, or refuses. V(protect) gives the guest at O(machine) the protection back that was lifted.
       - V(backup_jobs) reads which scheduled backups run at both nodes, V(set_backup_jobs) switches some of one node.
       - V(verify) compares the disks of the last switch and asks the active guest. V(retire) archives and removes the
         guest at the side that was left.
     type: str
     required: true
     choices: [guards, state, ready, plan_prepare, plan_sync, plan_switch, audit, adopt, backup, leftover, restore,
-      left_behind, unfinished, left_locked, take_back, put_aside, remote_migrate, backup_jobs, set_backup_jobs, quiesce,
-      boot, proof_boot, freeze, close_begin, close_finish, open, take_over, give_way, settle, thaw, verify, retire]
+      left_behind, unfinished, left_locked, take_back, protect, put_aside, remote_migrate, backup_jobs, set_backup_jobs,
+      quiesce, boot, proof_boot, freeze, close_begin, close_finish, open, take_over, give_way, settle, thaw, verify,
+      retire]
   epoch:
     description: The epoch of the switch.
     type: str
@@ -95,8 +97,12 @@ options:
     type: str
     default: ""
   home:
-    description: What tied the guest of that side to its network before an earlier run began to replace it.
+    description: What was the guest's own at that side (networks, addresses, protection) before it was to be replaced.
     type: dict
+  protect:
+    description: With V(open) and V(take_over), that the guest which served until now is protected; so is this one then.
+    type: bool
+    default: false
   captured:
     description: How the guest was while it served; interfaces that somebody had cut stay cut.
     type: dict
@@ -106,7 +112,8 @@ options:
     default: ""
   machine:
     description:
-      - The node of V(set_backup_jobs), by the inventory name of its machine; with V(backup_jobs), the only one to ask.
+      - The node of V(set_backup_jobs) or V(protect), by the inventory name of its machine; with V(backup_jobs), the
+        only one to ask.
     type: str
   jobs:
     description: The jobs of V(set_backup_jobs).
@@ -214,6 +221,7 @@ from bascule.guest import (
     leftovers,
     observed,
     prepare,
+    protection,
     ready,
     recover,
     remote,
@@ -259,6 +267,7 @@ SPEC: dict[str, Any] = {
     "enabled": {"type": "bool", "default": False},
     "fresh": {"type": "bool", "default": False},
     "returns": {"type": "bool", "default": False},
+    "protect": {"type": "bool", "default": False},
 }
 UNTRIED = ("proof_boot", "close_begin", "close_finish", "open", "take_over", "give_way", "settle")
 REQUIRED_IF = [
@@ -269,6 +278,7 @@ REQUIRED_IF = [
     ("operation", "give_way", ["machine", "other_guard", "epoch"]),
     ("operation", "settle", ["machine", "other_guard"]),
     ("operation", "restore", ["archive"]),
+    ("operation", "protect", ["machine"]),
     ("operation", "set_backup_jobs", ["machine", "jobs", "enabled"]),
 ]
 
@@ -309,6 +319,9 @@ class ActionModule(ActionBase):
                 source, target, args["gone"], args["locked"], args["began"]
             ),
             "take_back": self._take_back,
+            "protect": lambda source, target, args: {
+                "changed": protection.give_back(at(args["machine"], source, target), self._check)
+            },
             "put_aside": self._put_aside,
             "remote_migrate": lambda source, target, args: remote.migrate(
                 source,
@@ -369,7 +382,7 @@ class ActionModule(ActionBase):
             decisions.must_be_declared(self._way, self._stateless)
             self._known = settings
             source, target = (
-                session.guest(self._variable(task_vars, name), settings, connect, self._tell, health.ask)
+                session.guest(self._variable(task_vars, name), settings, connect, self._tell, health.ask, self._journal)
                 for name in ("bascule_from", "bascule_to")
             )
             result = work.measured(lambda: operations[args["operation"]](source, target, plain(args)))
@@ -476,11 +489,14 @@ class ActionModule(ActionBase):
             stateless,
             args["seen"],
             guest_config.cut(args["captured"] or {}),
+            protect=args["protect"],
         )
 
     def _take_over(self, source: Guest, target: Guest, args: Mapping[str, Any]) -> dict[str, Any]:
         word, cut = guard.Word.from_dict(args["word"]), guest_config.cut(args["captured"] or {})
-        return transitions.open_side(target, word.epoch, None, True, args["onboot"], True, cut=cut, word=word)
+        return transitions.open_side(
+            target, word.epoch, None, True, args["onboot"], True, cut=cut, word=word, protect=args["protect"]
+        )
 
     def _give_way(self, source: Guest, target: Guest, args: Mapping[str, Any]) -> dict[str, Any]:
         back = at(args["machine"], source, target)
@@ -498,3 +514,8 @@ class ActionModule(ActionBase):
 
     def _tell(self, text: str) -> None:
         display.display(f"    {text}")
+
+    def _journal(self, text: str) -> None:
+        journal = guard_copy.of_run()
+        if journal is not None and journal.own():
+            journal.append("state", component=self._known.component, data={"event": "guest", "said": text})

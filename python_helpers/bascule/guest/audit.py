@@ -7,7 +7,7 @@ from typing import Any, Optional
 
 from ..guard import state as guard
 from . import config as guest_config
-from . import config_keys, decisions, disk_kinds, forecast, preflight, prepare, storages
+from . import config_keys, decisions, disk_kinds, forecast, preflight, prepare, protection, storages
 from .errors import ApiRefused
 from .guest import Guest
 from .observed import View, agent_enabled, unasked
@@ -53,9 +53,7 @@ def audit(
             refusals += preflight.left_behind(seen, guest.side.vmid, way)
             refusals += preflight.snapshots(guest, seen)
             refusals += preflight.connects(seen, guest.side.vmid, way)
-            found, said = preflight.protection(seen, guest.side.vmid, way)
-            refusals += found
-            notes += said
+            notes += protection.notes(seen)
     data["agent_answers"] = source_view.running and not source.agent_answers()
     if source_view.running and agent_enabled(config) and not data["agent_answers"]:
         notes.append("the guest agent does not answer: backups are not file-system consistent, shutdown is by ACPI")

@@ -89,6 +89,7 @@ class Guest:
         probe: Probe = lambda url: "",
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
+        journal: Callable[[str], None] = lambda text: None,
     ) -> None:
         self.api = api
         self.side = side
@@ -98,6 +99,7 @@ class Guest:
         self.clock = clock
         self._report = report
         self._probe = probe
+        self._journal = journal
 
     @property
     def path(self) -> str:
@@ -107,6 +109,11 @@ class Guest:
     def report(self, text: str) -> None:
         """Tell the operator how far things are."""
         self._report(f"{self.component} at {self.side.machine}: {text}")
+
+    def record(self, text: str) -> None:
+        """Write into the run's journal what is about to be done to the guest, or was; and tell the operator."""
+        self._journal(f"the guest {self.side.vmid} at {self.side.machine}: {text}")
+        self.report(text)
 
     # ---- truth
 

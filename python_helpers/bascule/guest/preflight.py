@@ -282,16 +282,6 @@ def connects(view: View, vmid: int, way: str) -> list[str]:
     ]
 
 
-def protection(view: View, vmid: int, way: str) -> tuple[list[str], list[str]]:
-    """Name a protected guest (findings, notes): Proxmox refuses to restore over it and to remove it."""
-    if not guest_config.protected(view.config):
-        return [], []
-    said = f"the guest {vmid} at {view.machine} is protected (protection: 1)"
-    if way == decisions.DELTA:
-        return [], [f"{said}: take that away before decommission, which removes it"]
-    return [f"{said}: {way} replaces a guest, which Proxmox then refuses"], []
-
-
 def retention(guest: Guest, way: str, in_window: bool = False) -> list[str]:
     """Name a storage that keeps so few backups of a guest that no archive of ours fits beside them.
 

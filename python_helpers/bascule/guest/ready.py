@@ -35,7 +35,6 @@ def ready(source: Guest, target: Guest, left: View, entered: View, way: str) -> 
         refusals += preflight.snapshots(guest, seen)
         refusals += preflight.managed(guest, seen)
         refusals += preflight.connects(seen, guest.side.vmid, way)
-        refusals += preflight.protection(seen, guest.side.vmid, way)[0]
     refusals += _room(source, target, left, entered, way)
     differs: list[str] = []
     if way in (decisions.DELTA, decisions.WARM) and entered.guard.status == guard.CLOSED:
@@ -90,7 +89,6 @@ def stops(source: Guest, target: Guest, way: str) -> list[str]:
         for view in (left, entered)
         if view.ha_managed
     ]
-    found += preflight.protection(entered, target.side.vmid, way)[0]
     if way != decisions.WARM:
         found += preflight.snapshots(target, entered)
     if way == decisions.REMOTE:

@@ -27,7 +27,10 @@ _EMPTY_MEMORY = 16
 
 
 def unfinished(left: Guest, entered: Guest, way: str) -> Result:
-    """Return whose guard is gone (`gone`), what a migration has left locked (`locked`), and where it was noted."""
+    """Return whose guard is gone (`gone`), what a migration has left locked (`locked`), and where it was noted.
+
+    `lifted` are the machines at which a guest has not got its protection back.
+    """
     configs = {guest.side.machine: guest.config_if_any() for guest in (left, entered)}
     states = {guest.side.machine: guest.guard(configs[guest.side.machine]) for guest in (left, entered)}
     own, other = states[left.side.machine], states[entered.side.machine]
@@ -43,7 +46,8 @@ def unfinished(left: Guest, entered: Guest, way: str) -> Result:
                 locked = machine
     machines = [left.side.machine, entered.side.machine]
     noted = gone or next((machine for machine in machines if locked not in ("", machine)), "")
-    return {"changed": False, "gone": gone, "locked": locked, "noted": noted}
+    lifted = [machine for machine, config in configs.items() if guest_config.is_lifted(config or {})]
+    return {"changed": False, "gone": gone, "locked": locked, "noted": noted, "lifted": lifted}
 
 
 def left_locked(left: Guest, entered: Guest, gone: str, locked: str, began: bool) -> Result:

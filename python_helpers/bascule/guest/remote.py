@@ -15,7 +15,7 @@ from typing import Any, Optional
 from ..guard import state as guard
 from ..guard.state import GuardState
 from . import config as guest_config
-from . import leftovers, lost
+from . import leftovers, lost, protection
 from .errors import ApiRefused, ProxmoxError, TaskFailed
 from .guest import Config, Guest
 from .prepare import active_task, addresses, keep_fence, passive_nets, prove_passive
@@ -85,7 +85,8 @@ def put_aside(
     if not check:
         keep_fence(guest)
         guest.report(f"removing the passive guest {guest.side.vmid}: its disks are kept aside")
-        leftovers.remove_guest(guest)
+        with protection.lifted(guest):
+            leftovers.remove_guest(guest)
     return {"changed": True, "reason": "removed; its disks are kept aside"}
 
 
@@ -125,7 +126,7 @@ def migrate(
 ) -> Result:
     """Let the source's cluster send the stopped guest, and take over what arrived; an earlier run may have sent it.
 
-    `kept` and `home` are the guard, and what tied it to its network, of the guest that had the number before.
+    `kept` and `home` are the guard, and what was its own at this side, of the guest that had the number before.
     """
     config = may_be_sent(source, target, kept)
     if check:
@@ -195,6 +196,7 @@ def _take_over(
         return {
             "description": guest_config.with_guard(source.get("description"), state),
             "onboot": 0,
+            **protection.of(home),
             **passive_nets(target, source, home),
             **addresses(target, home),
         }

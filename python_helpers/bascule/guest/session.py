@@ -103,7 +103,14 @@ def endpoint(machine: str, settings: Settings, fingerprint: Callable[[str, int, 
     return Endpoint(host, port, token, found)
 
 
-def guest(machine: str, settings: Settings, connect: Connect, report: Callable[[str], None], probe: Probe) -> Guest:
+def guest(
+    machine: str,
+    settings: Settings,
+    connect: Connect,
+    report: Callable[[str], None],
+    probe: Probe,
+    journal: Callable[[str], None] = lambda text: None,
+) -> Guest:
     """Return the guest at one side."""
     place = side(machine, settings)
     values = settings.sides[machine]
@@ -125,4 +132,4 @@ def guest(machine: str, settings: Settings, connect: Connect, report: Callable[[
         settings.timeout,
         str(values.get("fingerprint") or ""),
     )
-    return Guest(Api(transport, machine), place, settings.component, settings.limits, report, probe)
+    return Guest(Api(transport, machine), place, settings.component, settings.limits, report, probe, journal=journal)

@@ -12,7 +12,7 @@ from ..guard import state as guard
 from ..guard.state import Epoch, GuardState, Receipt, Word
 from ..guard.todo import Todo
 from . import config as guest_config
-from . import lost, prepare, serving, tasks
+from . import lost, prepare, protection, serving, tasks
 from .decisions import STATELESS
 from .errors import ProxmoxError
 from .guest import Config, Guest
@@ -151,12 +151,13 @@ def open_side(
     seen: Optional[str] = None,
     cut: Collection[str] = (),
     word: Optional[Word] = None,
+    protect: bool = False,
 ) -> Result:
     """Open this side by the rule: permit and link in one change that the node refuses when the config has moved on.
 
     Where disks were compared, `seen` is the digest of the config before that; each boot since then has changed it.
     Interfaces that somebody had `cut` while the guest served stay cut. Where the other side is lost, a person's `word`
-    takes the place of its receipt.
+    takes the place of its receipt. `protect` says that the guest that served until now is protected.
     """
     wanted = _onboot(onboot)
     compared = not leads and not stateless
@@ -171,7 +172,8 @@ def open_side(
                 _must_be_as_compared(guest, config, seen)
             return guard.may_open(state, epoch, receipt, reached)
 
-        return {**_described(guest, config, rule, onboot=0), **_links(config, up=True, cut=cut)}
+        values = {**_described(guest, config, rule, onboot=0), **_links(config, up=True, cut=cut)}
+        return protection.when_open(config, values, protect)
 
     changed = guest.change(decide)
     changed = guest.start() or changed
