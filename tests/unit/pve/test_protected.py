@@ -1,4 +1,4 @@
-"""A protected passive guest is replaced over the wire: Proxmox's own refusals, and both sides' protection afterwards."""
+"""A protected passive guest is replaced over the wire: what Proxmox refuses, and both sides' protection afterwards."""
 
 from __future__ import annotations
 
