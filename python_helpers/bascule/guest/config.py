@@ -89,6 +89,15 @@ def drives(config: Mapping[str, Any]) -> list[Drive]:
     return found
 
 
+def storages(config: Mapping[str, Any]) -> list[str]:
+    """Return the storages that a copy of the guest needs: those of its disks and of its cloud-init drive."""
+    found = {drive.storage for drive in drives(config)}
+    for name in config:
+        volid = options(str(config[name])).get("", "") if _DRIVE.match(name) else ""
+        found |= {volid.partition(":")[0]} if is_cloudinit(volid) else set()
+    return sorted(found - {""})
+
+
 def detached(config: Mapping[str, Any]) -> dict[str, str]:
     """Return the disks that were detached: no archive has them, and they go when the guest is removed."""
     return {name: str(config[name]).partition(",")[0] for name in sorted(config) if _UNUSED.match(name)}

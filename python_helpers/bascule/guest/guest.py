@@ -45,6 +45,8 @@ class Side:
     vmid: int
     storage: str
     backup_storage: str = ""
+    # Storage at the other side → storage here, for disks that are not to lie on `storage`.
+    storages: Mapping[str, str] = field(default_factory=dict)
     # For every interface that is not named in `cards`.
     bridge: str = ""
     tag: Optional[str] = None
@@ -59,6 +61,10 @@ class Side:
         if option in own:
             return own[option]
         return (self.bridge or None) if option == "bridge" else self.tag
+
+    def storage_for(self, name: str) -> str:
+        """Return the storage here for disks that lie on the storage of this name at the other side."""
+        return self.storages.get(name, self.storage)
 
     def bridge_for(self, card: str, net: str) -> str:
         """Return the bridge that an interface is plugged into at this side."""

@@ -38,9 +38,11 @@ def locked_by_restore(guest: Guest, began: bool) -> dict[str, Any]:
 def remove_guest(guest: Guest) -> None:
     """Remove the guest with the disks its config names; name the volumes of its number that stay, whosever they are."""
     guest.run_task(guest.api.delete(guest.path))
-    content = f"nodes/{guest.side.node}/storage/{guest.side.storage}/content"
-    rows = guest.api.get(content, content="images", vmid=guest.side.vmid) or []
-    left = sorted(str(row["volid"]) for row in rows)
+    left: list[str] = []
+    for storage in sorted({guest.side.storage, *guest.side.storages.values()}):
+        content = f"nodes/{guest.side.node}/storage/{storage}/content"
+        rows = guest.api.get(content, content="images", vmid=guest.side.vmid) or []
+        left += sorted(str(row["volid"]) for row in rows)
     if left:
         guest.report(
             f"no guest names {', '.join(left)}, and nobody knows whose they are: they stay "

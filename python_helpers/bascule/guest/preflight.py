@@ -41,7 +41,11 @@ def needed(
     if way == decisions.REMOTE:
         on_guest.append(("VM.Migrate",))
     result: dict[str, list[tuple[str, ...]]] = {f"/vms/{guest.side.vmid}": on_guest}
-    for storage in {guest.side.storage, guest.side.backup_storage or guest.side.storage}:
+    for storage in {
+        guest.side.storage,
+        guest.side.backup_storage or guest.side.storage,
+        *guest.side.storages.values(),
+    }:
         result[f"/storage/{storage}"] = [(name,) for name in _STORAGE]
     result[f"/nodes/{guest.side.node}"] = [("Sys.Audit",)]
     for bridge in sorted(set(bridges)):

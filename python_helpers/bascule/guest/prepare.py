@@ -11,7 +11,7 @@ from ..errors import GuardRefused
 from ..guard import state as guard
 from ..guard.state import GuardState
 from . import config as guest_config
-from . import disk_kinds, drift, leftovers, lost, protection
+from . import disk_kinds, drift, leftovers, lost, placement, protection
 from .errors import ApiRefused, ProxmoxError, TaskFailed
 from .guest import Config, Guest
 from .observed import View, leading, look, look_at_both
@@ -291,6 +291,7 @@ def restore(
     if check:
         return {"changed": True, "guard": state.to_dict(), "cleaned": leftover}
     must_be_listed(guest, archive)
+    storage = placement.storage_of_restore(guest.side, source)
     keep_fence(guest)
     guest.report(f"restore from {archive}")
     over = config is not None and not leftover
@@ -302,7 +303,7 @@ def restore(
                 f"nodes/{guest.side.node}/qemu",
                 vmid=guest.side.vmid,
                 archive=archive,
-                storage=guest.side.storage,
+                storage=storage,
                 force=True if over else None,
                 onboot=0,
                 description=described(source.get("description"), state),

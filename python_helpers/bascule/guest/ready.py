@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..guard import state as guard
-from . import config_keys, decisions, drift, preflight, prepare, storages
+from . import config_keys, decisions, drift, placement, preflight, prepare, storages
 from .guest import Guest
 from .observed import View, leading, look_at_both
 
@@ -35,6 +35,7 @@ def ready(source: Guest, target: Guest, left: View, entered: View, way: str) -> 
         refusals += preflight.snapshots(guest, seen)
         refusals += preflight.managed(guest, seen)
         refusals += preflight.connects(seen, guest.side.vmid, way)
+    refusals += placement.impossible(source, target, left) if way != decisions.REMOTE else []
     refusals += _room(source, target, left, entered, way)
     differs: list[str] = []
     if way in (decisions.DELTA, decisions.WARM) and entered.guard.status == guard.CLOSED:

@@ -15,7 +15,7 @@ from typing import Any, Optional
 from ..guard import state as guard
 from ..guard.state import GuardState
 from . import config as guest_config
-from . import leftovers, lost, protection
+from . import leftovers, lost, placement, protection
 from .errors import ApiRefused, ProxmoxError, TaskFailed
 from .guest import Config, Guest
 from .prepare import active_task, addresses, keep_fence, passive_nets, prove_passive
@@ -159,7 +159,7 @@ def speed(log: Sequence[str]) -> int:
 
 
 def _parameters(config: Config, target: Guest, endpoint: Endpoint, home: Optional[dict[str, str]]) -> dict[str, Any]:
-    storages = sorted({drive.storage for drive in guest_config.drives(config)})
+    there_on = placement.placed(target.side, guest_config.storages(config))
     there = passive_nets(target, config, home)
     bridges = {
         guest_config.bridge_of(n): guest_config.bridge_of(there[k]) for k, n in guest_config.nets(config).items()
@@ -167,7 +167,7 @@ def _parameters(config: Config, target: Guest, endpoint: Endpoint, home: Optiona
     return {
         "target-vmid": target.side.vmid,
         "target-endpoint": endpoint.text(),
-        "target-storage": ",".join(f"{name}:{target.side.storage}" for name in storages),
+        "target-storage": ",".join(f"{name}:{storage}" for name, storage in there_on.items()),
         "target-bridge": ",".join(f"{name}:{bridges[name]}" for name in sorted(bridges)),
         "online": False,
         "delete": False,

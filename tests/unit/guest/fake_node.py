@@ -350,10 +350,14 @@ class FakeNode:
 
     def _made(self, vmid: int, storage: str, config: Mapping[str, Any]) -> dict[str, Any]:
         """The drives of an archive on the storage that a restore names, with sizes as it rounds them up."""
-        kind, made = self.storages.get(storage, "dir"), {}
-        if storage == "local" or not storage:
-            return {}
+        made = {}
+        named = storage
         for number, drive in enumerate(guest_config.drives(config)):
+            # Without one, each where its name in the archive says.
+            storage = named or drive.storage
+            if storage == "local":
+                continue
+            kind = self.storages.get(storage, "dir")
             grain = {"lvm": 4 << 20, "lvmthin": 4 << 20, "zfspool": 1 << 20, "rbd": 1 << 20}.get(kind, 1)
             # The archive has of an EFI disk what QEMU maps.
             size = guest_config.efi_seen(config) if drive.name == "efidisk0" else drive.size
