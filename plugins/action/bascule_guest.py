@@ -28,16 +28,16 @@ options:
         V(settle) tells O(machine), which was opened instead, that it has.
       - V(left_behind) follows a migration that still runs, and says whether one has left its number locked.
         V(put_aside) frees the number at the side that is entered, V(remote_migrate) lets Proxmox send the guest there.
-      - V(unfinished) says whether an interrupted copy may have taken a guard away or left a lock or a guest without its
-        protection, V(left_locked) at which machines a lock is left that nobody holds, V(take_back) gives the side its
-        closed guard back, or refuses. V(protect) gives the guest at O(machine) the protection back that was lifted.
+      - V(unfinished) says whether an interrupted copy may have taken a guard away or left a lock, and gives back a
+        protection that was lifted. V(left_locked) says where a lock is left that nobody holds, V(take_back) gives the
+        side its closed guard back, or refuses.
       - V(backup_jobs) reads which scheduled backups run at both nodes, V(set_backup_jobs) switches some of one node.
       - V(verify) compares the disks of the last switch and asks the active guest. V(retire) archives and removes the
         guest at the side that was left.
     type: str
     required: true
     choices: [guards, state, ready, plan_prepare, plan_sync, plan_switch, audit, adopt, backup, leftover, restore,
-      left_behind, unfinished, left_locked, take_back, protect, put_aside, remote_migrate, backup_jobs, set_backup_jobs,
+      left_behind, unfinished, left_locked, take_back, put_aside, remote_migrate, backup_jobs, set_backup_jobs,
       quiesce, boot, proof_boot, freeze, close_begin, close_finish, open, take_over, give_way, settle, thaw, verify,
       retire]
   epoch:
@@ -112,8 +112,7 @@ options:
     default: ""
   machine:
     description:
-      - The node of V(set_backup_jobs) or V(protect), by the inventory name of its machine; with V(backup_jobs), the
-        only one to ask.
+      - The node of V(set_backup_jobs), by the inventory name of its machine; with V(backup_jobs), the only one to ask.
     type: str
   jobs:
     description: The jobs of V(set_backup_jobs).
@@ -125,9 +124,8 @@ options:
     type: bool
     default: false
   measured:
-    description:
-      - What earlier transfers have shown, for the forecast of V(audit). Keys are C(rate) (bytes per second),
-        C(archive), C(changed) and C(refreshed) (bytes).
+    description: What earlier transfers have shown, for the forecast of V(audit). Keys are C(rate) (bytes per second),
+      C(archive), C(changed) and C(refreshed) (bytes).
     type: dict
   fresh:
     description: With V(backup), make a new archive when the one there is has become old.
@@ -221,7 +219,6 @@ from bascule.guest import (
     leftovers,
     observed,
     prepare,
-    protection,
     ready,
     recover,
     remote,
@@ -278,7 +275,6 @@ REQUIRED_IF = [
     ("operation", "give_way", ["machine", "other_guard", "epoch"]),
     ("operation", "settle", ["machine", "other_guard"]),
     ("operation", "restore", ["archive"]),
-    ("operation", "protect", ["machine"]),
     ("operation", "set_backup_jobs", ["machine", "jobs", "enabled"]),
 ]
 
@@ -293,7 +289,9 @@ class ActionModule(ActionBase):
         """Do the operation."""
         super().run(tmp, task_vars)
         operations: dict[str, Callable[[Guest, Guest, Mapping[str, Any]], dict[str, Any]]] = {
-            "guards": self._guards,
+            "guards": lambda source, target, args: ready.guards(
+                source, target, self._way, args["kept"] if args["began"] else None, args["returns"]
+            ),
             "state": lambda source, target, args: self._state(source, target)[0],
             "plan_prepare": self._plan_prepare,
             "ready": lambda source, target, args: ready.ready(
@@ -314,14 +312,11 @@ class ActionModule(ActionBase):
                 target, source, args["archive"], args["began"], self._check, args["replace"], args["kept"], args["home"]
             ),
             "left_behind": lambda source, target, args: remote.left_behind(source, target, args["began"]),
-            "unfinished": lambda source, target, args: recover.unfinished(source, target, self._way),
+            "unfinished": lambda source, target, args: recover.unfinished(source, target, self._way, self._check),
             "left_locked": lambda source, target, args: recover.left_locked(
                 source, target, args["gone"], args["locked"], args["began"]
             ),
             "take_back": self._take_back,
-            "protect": lambda source, target, args: {
-                "changed": protection.give_back(at(args["machine"], source, target), self._check)
-            },
             "put_aside": self._put_aside,
             "remote_migrate": lambda source, target, args: remote.migrate(
                 source,
@@ -369,7 +364,7 @@ class ActionModule(ActionBase):
         if self._check and args["operation"] in UNTRIED:
             return {"changed": True, "reason": f"{args['operation']}: not in check mode"}
         try:
-            settings = session.settings(
+            settings = self._known = session.settings(
                 str(task_vars["inventory_hostname"]), lambda name: self._variable(task_vars, f"proxmox_guest_{name}")
             )
             self._force = bool(self._variable(task_vars, "proxmox_guest_force_stop"))
@@ -380,10 +375,9 @@ class ActionModule(ActionBase):
             self._window = float(self._variable(task_vars, "proxmox_guest_window"))
             self._link = task_vars.get("plan_link")
             decisions.must_be_declared(self._way, self._stateless)
-            self._known = settings
             source, target = (
-                session.guest(self._variable(task_vars, name), settings, connect, self._tell, health.ask, self._journal)
-                for name in ("bascule_from", "bascule_to")
+                session.guest(self._variable(task_vars, key), settings, connect, self._tell, health.ask, guard_copy.say)
+                for key in ("bascule_from", "bascule_to")
             )
             result = work.measured(lambda: operations[args["operation"]](source, target, plain(args)))
             if result.get("changed") and result.get("guard") and not self._check:
@@ -397,17 +391,6 @@ class ActionModule(ActionBase):
     @property
     def _check(self) -> bool:
         return bool(self._task.check_mode)
-
-    def _guards(self, source: Guest, target: Guest, args: Mapping[str, Any]) -> dict[str, Any]:
-        noted = guard.GuardState.from_dict(args["kept"]) if args["began"] and args["kept"] else None
-        read, unread, missing = observed.guards(source, target, noted=noted)
-        return {
-            "changed": False,
-            "guards": {machine: found.to_dict() for machine, found in read.items()},
-            "unread": unread,
-            "gone": "".join(missing),
-            "stops": ready.stops(source, target, self._way) if args["returns"] and not unread else [],
-        }
 
     def _state(self, source: Guest, target: Guest) -> tuple[dict[str, Any], observed.View, observed.View]:
         left, entered = observed.look_at_both(source, target)
@@ -514,8 +497,3 @@ class ActionModule(ActionBase):
 
     def _tell(self, text: str) -> None:
         display.display(f"    {text}")
-
-    def _journal(self, text: str) -> None:
-        journal = guard_copy.of_run()
-        if journal is not None and journal.own():
-            journal.append("state", component=self._known.component, data={"event": "guest", "said": text})

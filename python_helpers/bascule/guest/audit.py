@@ -7,7 +7,18 @@ from typing import Any, Optional
 
 from ..guard import state as guard
 from . import config as guest_config
-from . import config_keys, decisions, disk_kinds, forecast, placement, preflight, prepare, protection, storages
+from . import (
+    config_keys,
+    decisions,
+    disk_kinds,
+    forecast,
+    placement,
+    preflight,
+    prepare,
+    processors,
+    protection,
+    storages,
+)
 from .errors import ApiRefused
 from .guest import Guest
 from .observed import View, agent_enabled, unasked
@@ -88,6 +99,9 @@ def audit(
     refusals += preflight.managed(target, target_view) if target_view.exists else []
     refusals += preflight.clashes(target, config)
     refusals += preflight.room(target, config)
+    found, said = processors.questions(source, target, config)
+    refusals += found
+    notes += said
     notes += preflight.notes(source, target, config)
     if way in (decisions.ARCHIVE, decisions.WARM):
         notes += storages.spread(source, target, source_view)

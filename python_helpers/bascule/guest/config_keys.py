@@ -46,12 +46,13 @@ TABLE: tuple[tuple[str, Fate], ...] = (
     (r"ivshmem", Fate(REFUSED, "memory that is shared with processes of its node ties it there")),
     (r"amd-sev|intel-tdx", _MEMORY),
     (r"parent|snaptime|vmstate|running(?:machine|cpu|-nets-host-mtu)", _SNAPSHOT),
+    (r"affinity|cores|cpu|machine|numa\d+|sockets", Fate(ASKED, "processors and machine types of the other node")),
     (r"vmgenid|meta|digest", Fate(CARRIED, "made anew by Proxmox where the config is made anew")),
-    (r"acpi|affinity|allow-ksm|arch|audio0|autostart|balloon|bios|boot|bootdisk|cores|cpu|cpulimit|cpuunits",
+    (r"acpi|allow-ksm|arch|audio0|autostart|balloon|bios|boot|bootdisk|cpulimit|cpuunits",
      Fate(CARRIED)),
     (r"cipassword|citype|ciupgrade|ciuser|sshkeys", Fate(CARRIED)),
-    (r"freeze|hugepages|keephugepages|keyboard|kvm|localtime|machine|migrate_downtime|migrate_speed", Fate(CARRIED)),
-    (r"name|numa|numa\d+|ostype|reboot|rng0|scsihw|shares|smbios1|smp|sockets|spice_enhancements", Fate(CARRIED)),
+    (r"freeze|hugepages|keephugepages|keyboard|kvm|localtime|migrate_downtime|migrate_speed", Fate(CARRIED)),
+    (r"name|numa|ostype|reboot|rng0|scsihw|shares|smbios1|smp|spice_enhancements", Fate(CARRIED)),
     (r"startdate|startup|tablet|tags|tdf|vcpus|vga|vmstatestorage|watchdog", Fate(CARRIED)),
 )  # fmt: skip
 _COMPILED = tuple((re.compile(pattern), fate) for pattern, fate in TABLE)

@@ -95,7 +95,7 @@ class Guest:
         probe: Probe = lambda url: "",
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
-        journal: Callable[[str], None] = lambda text: None,
+        journal: Callable[[str, str], None] = lambda component, text: None,
     ) -> None:
         self.api = api
         self.side = side
@@ -118,7 +118,7 @@ class Guest:
 
     def record(self, text: str) -> None:
         """Write into the run's journal what is about to be done to the guest, or was; and tell the operator."""
-        self._journal(f"the guest {self.side.vmid} at {self.side.machine}: {text}")
+        self._journal(self.component, f"the guest {self.side.vmid} at {self.side.machine}: {text}")
         self.report(text)
 
     # ---- truth

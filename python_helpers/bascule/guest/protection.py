@@ -65,10 +65,7 @@ def lifted(guest: Guest) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        try:
-            give_back(guest)
-        except BasculeError as error:
-            guest.report(f"its protection could not be given back: {error.message()}")
+        give_back_or_tell(guest)
         raise
 
 
@@ -124,6 +121,15 @@ def give_back(guest: Guest, check: bool = False) -> bool:
     changed = guest.change(decide)
     guest.record("its protection was given back")
     return changed
+
+
+def give_back_or_tell(guest: Guest, check: bool = False) -> bool:
+    """Do so, and tell when that fails: it stops nobody, as the line in the description stays for the next run."""
+    try:
+        return give_back(guest, check)
+    except BasculeError as error:
+        guest.report(f"its protection could not be given back: {error.message()}")
+        return False
 
 
 def must_be_gone(guest: Guest, config: Config) -> None:

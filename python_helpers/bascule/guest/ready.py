@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Optional
 
 from ..guard import state as guard
-from . import config_keys, decisions, drift, placement, preflight, prepare, storages
+from . import config_keys, decisions, drift, observed, placement, preflight, prepare, storages
 from .guest import Guest
 from .observed import View, leading, look_at_both
 
@@ -74,6 +75,21 @@ def _room(source: Guest, target: Guest, left: View, entered: View, way: str) -> 
                 f"window may need {needed}"
             )
     return found
+
+
+def guards(source: Guest, target: Guest, way: str, kept: Optional[Mapping[str, Any]], returns: bool) -> dict[str, Any]:
+    """Return the guards of both sides, by machine, and who did not answer; of a return also what would stop it.
+
+    `kept` is a guard that was written down when a copy of ours began.
+    """
+    read, unread, missing = observed.guards(source, target, noted=guard.GuardState.from_dict(kept) if kept else None)
+    return {
+        "changed": False,
+        "guards": {machine: found.to_dict() for machine, found in read.items()},
+        "unread": unread,
+        "gone": "".join(missing),
+        "stops": stops(source, target, way) if returns and not unread else [],
+    }
 
 
 def stops(source: Guest, target: Guest, way: str) -> list[str]:

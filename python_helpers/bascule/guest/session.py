@@ -122,7 +122,7 @@ def guest(
     connect: Connect,
     report: Callable[[str], None],
     probe: Probe,
-    journal: Callable[[str], None] = lambda text: None,
+    journal: Callable[[str, str], None] = lambda component, text: None,
 ) -> Guest:
     """Return the guest at one side."""
     place = side(machine, settings)

@@ -46,7 +46,7 @@ def _kept(node: Any) -> tuple[str, bool]:
 
 def _journal(guest: Any) -> list[str]:
     said: list[str] = []
-    guest._journal = said.append
+    guest._journal = lambda _component, text: said.append(text)
     return said
 
 
@@ -163,7 +163,7 @@ def test_a_return_lifts_it_right_before_the_old_guest_is_replaced_and_the_new_on
 def test_it_is_written_down_before_it_is_lifted(back: Any) -> None:
     here, _there, source, _target = back
     at: list[tuple[str, bool]] = []
-    source._journal = lambda _text: at.append(_kept(here))
+    source._journal = lambda _component, _text: at.append(_kept(here))
     protection.lift(source)
     assert (at, _kept(here)) == ([("1", False)], ("0", True))
 
@@ -235,14 +235,17 @@ def test_what_was_not_given_back_is_given_back_by_the_next_run(back: Any, ends: 
     ends(back)
     assert _kept(here) == ("0", True)
     assert "cut short" in protection.notes(observed.look(source))[0]
-    assert recover.unfinished(target, source, decisions.ARCHIVE)["lifted"] == ["pve-mtp"]
     there.requests.clear()
-    assert protection.give_back(source, check=True)
-    assert _kept(here) == ("0", True)
-    assert protection.give_back(source)
+    found = recover.unfinished(target, source, decisions.ARCHIVE, check=True)
+    assert (found["changed"], found["lifted"], _kept(here)) == (True, ["pve-mtp"], ("0", True))
+    here.fail_next += [("PUT", "config", (403, "Permission check failed (/vms/100, VM.Config.Options)", None, None))]
+    found = recover.unfinished(target, source, decisions.ARCHIVE)
+    assert (found["changed"], _kept(here)) == (False, ("0", True)), "it is told, and holds up nobody"
+    assert recover.unfinished(target, source, decisions.ARCHIVE)["changed"]
     assert (_kept(here), here.guests[100]["description"].rstrip("\n")) == (("1", False), before)
     assert not protection.give_back(source)
-    assert recover.unfinished(target, source, decisions.ARCHIVE)["lifted"] == []
+    found = recover.unfinished(target, source, decisions.ARCHIVE)
+    assert (found["changed"], found["lifted"]) == (False, [])
     assert there.written() == []
 
 
