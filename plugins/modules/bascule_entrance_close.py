@@ -12,7 +12,7 @@ description:
   - Promises the epoch durably, shows the maintenance page durably, waits until no request is in flight, sees the
     refusal from this host, and records the receipt. The permit to be open ends with the promise.
   - The attempt from outside is made by M(bascule_entrance_open) from the other side.
-  - Where a person drives the entrance (V(manual)), the module fails until what it wants is seen there; its action on the
+  - Where a person drives the entrance (V(manual)), the module fails until what it wants is seen; its action on the
     controller says what has to be done, and runs it again for as long as its C(manual_wait) says.
   - Runs on the host of the entrance to close.
 options:

@@ -11,7 +11,7 @@ short_description: Freeze, thaw or forward one side's entrance
 description:
   - Changes what users get at an entrance as far as the guard of this side allows, in the map file first and then in the
     running HAProxy, and reads both again.
-  - Where a person drives the entrance (V(manual)), the module fails until what it wants is seen there; its action on the
+  - Where a person drives the entrance (V(manual)), the module fails until what it wants is seen; its action on the
     controller says what has to be done, and runs it again for as long as its C(manual_wait) says.
   - Runs on the host of the entrance.
 options:

@@ -12,7 +12,7 @@ description:
   - Makes the smoke requests through this side's own entrance until they pass, then asks the other side from here as a
     user would, which must show its maintenance page, and takes the permit by the opening rule.
   - Users go on seeing the maintenance page until M(bascule_entrance_mode) thaws this side.
-  - Where a person drives the entrance (V(manual)), the module fails until what it wants is seen there; its action on the
+  - Where a person drives the entrance (V(manual)), the module fails until what it wants is seen; its action on the
     controller says what has to be done, and runs it again for as long as its C(manual_wait) says.
   - Runs on the host of the entrance to open.
 options:
