@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any, Callable, cast
 
 from bascule.entrance.io import https
 from bascule.entrance.io.https import Target
@@ -108,7 +108,7 @@ def running(directory: Path) -> Iterator[Pair]:
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            balancer = pair.at[str(self.server.server_address[0])]
+            balancer = pair.at[str(cast("tuple[str, int]", self.server.server_address)[0])]
             if balancer.does == "off":
                 # Closed without a word, as a balancer does that is switched off in the middle.
                 self.close_connection = True

@@ -104,7 +104,11 @@ class Move:
     def open(self, side: str, epoch: str, **more: Any) -> dict[str, Any]:
         """Open a side with what is given: a receipt or a word."""
         other = next(address for name, address in SIDES.items() if name != side)
-        smoke = {"smoke": [{"name": "health", "path": "/healthz"}], "smoke_header": SMOKE, "smoke_token": "t"}
+        smoke: dict[str, Any] = {
+            "smoke": [{"name": "health", "path": "/healthz"}],
+            "smoke_header": SMOKE,
+            "smoke_token": "t",
+        }
         return self.act("open", side, epoch=epoch, other_address=other, smoke_timeout=0.0, **smoke, **more)
 
     def closed(self, side: str, epoch: str) -> dict[str, Any]:
@@ -395,7 +399,12 @@ def test_the_audit_measures_what_is_seen_and_names_what_is_not_done(move: Move) 
 
     def info(side: str, **more: Any) -> dict[str, Any]:
         module = importlib.import_module("bascule_entrance_info")
-        params = {"component": "entrance", "side": side, "entrance": move.pair.options(side), "backends": ["x"]}
+        params: dict[str, Any] = {
+            "component": "entrance",
+            "side": side,
+            "entrance": move.pair.options(side),
+            "backends": ["x"],
+        }
         params |= {"certificate_days": 3, "drain_cut": False, **more}
         move.on(side)
         return dict(module.main(SimpleNamespace(params=params, check_mode=False)))

@@ -16,6 +16,7 @@ from ansible.utils.context_objects import CLIArgs
 from tests.unit.plugins.test_play import ROOT, World, play
 
 from bascule.plugin import way_in
+from bascule.plugin.control_sockets import control_directory
 from bascule.run.preflight import PHASES
 from bascule.system.ssh import Target
 
@@ -103,7 +104,7 @@ def test_a_task_and_what_connects_past_it_differ_in_what_ours_has_before() -> No
     variables = {"ansible_user": "ops", "ansible_ssh_common_args": "-J b", "ansible_become_password": "x"}
     ours, tasks = declared(**variables), of_a_task(**variables)
     assert ours.argv[1:5] == way_in.OWN
-    assert ours.argv[5:7] == ("-o", f"ControlPath={way_in.control_directory()}/j-%C")
+    assert ours.argv[5:7] == ("-o", f"ControlPath={control_directory()}/j-%C")
     assert (ours.argv[0], *ours.argv[7:]) == tasks.argv
     assert (ours.sudo, ours.password) == (tasks.sudo, tasks.password)
 

@@ -109,8 +109,9 @@ class Side:
                 state = self.guard()
                 serves = state.status != rule.OPEN and self.driver.mode() == modes.OPEN
                 changed = serves and self.driver.set_mode(modes.MAINTENANCE, self.check)
-            result = {"changed": changed, "guard": state.to_dict(), "active": False, "mode": self.driver.mode()}
-            return self._asked(result)
+            return self._asked(
+                {"changed": changed, "guard": state.to_dict(), "active": False, "mode": self.driver.mode()}
+            )
         state, marked = store.frozen(self.component, self.side, True, check=self.check)
         with self._locked():
             now = self.guard()
