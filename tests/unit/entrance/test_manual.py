@@ -389,7 +389,9 @@ def test_a_lost_side_is_left_to_the_person_who_gave_their_word(move: Move) -> No
 
 def test_the_boot_fence_says_that_it_closes_nothing(move: Move, capsys: pytest.CaptureFixture[str]) -> None:
     move.on("gw-a")
-    assert fence_settings.read("entrance", store.GUARD_DIRECTORY.parent)["driver"] == "manual"  # type: ignore[index]
+    kept = fence_settings.read("entrance", store.GUARD_DIRECTORY.parent)
+    assert kept is not None
+    assert kept["driver"] == "manual"
     assert agent(["fence_entrance", "entrance"]) == 0
     assert "is not fenced at boot, entrance at gw-a is open" in "".join(capsys.readouterr())
 

@@ -21,7 +21,12 @@ def _told(nodes: Any, config: dict[str, Any], **cpuinfo: Any) -> tuple[list[str]
         here.guests[100] |= lines
         found = audit.audit(source, target, *observed.look_at_both(source, target), decisions.DELTA)
         said.append(found)
-    return tuple([w for w in said[1][key] if w not in said[0][key]] for key in ("refusals", "notes"))  # type: ignore[return-value]
+    before, after = said
+
+    def more(key: str) -> list[str]:
+        return [text for text in after[key] if text not in before[key]]
+
+    return more("refusals"), more("notes")
 
 
 @pytest.mark.parametrize(
