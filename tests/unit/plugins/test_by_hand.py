@@ -59,7 +59,6 @@ PLAY = """
         (
             1,
             60,
-            False,
             True,
             [f"a-mtp: {ASKED}", "a-mtp: Waiting since 0 of 60 s: it serves users", "a-mtp: This was seen."],
         ),
