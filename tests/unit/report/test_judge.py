@@ -161,13 +161,14 @@ def test_every_doubt_is_a_reason() -> None:
         (
             {"largest_probe_gap_seconds": 1234.56},
             "forward.largest_probe_gap_seconds: 1234.56, the plan's limit is 4.5",
-            "Aller, plus longue durée sans tentative : 1\N{NARROW NO-BREAK SPACE}234,6\N{NO-BREAK SPACE}s, la limite du plan est "
-            "4,5\N{NO-BREAK SPACE}s",
+            "Aller, plus longue durée sans tentative : 1\N{NARROW NO-BREAK SPACE}234,6\N{NO-BREAK SPACE}s, "
+            "la limite du plan est 4,5\N{NO-BREAK SPACE}s",
         ),
         (
             {"never_ended": ["write_outage_seconds"]},
             "forward.write_outage_seconds: 2.5, and the account ends in it",
-            "Aller, plus longue coupure des écritures, vue d'un usager : 2,5\N{NO-BREAK SPACE}s, et le relevé s'arrête dedans",
+            "Aller, plus longue coupure des écritures, vue d'un usager : 2,5\N{NO-BREAK SPACE}s, "
+            "et le relevé s'arrête dedans",
         ),
         (
             {"broken": ["switch of it has not ended"]},
