@@ -61,8 +61,10 @@ def start(where: Target, script: str, patience: float = PATIENCE) -> subprocess.
         patience: seconds until it must have begun.
 
     Raises:
-        NotEntered: with a password: it was refused, or the script did not begin.
+        NotEntered: there is no way; with a password: it was refused, or the script did not begin.
     """
+    if where.obstacle:
+        raise NotEntered(f"a way to root at {where.host}", where.obstacle)
     if not where.password:
         return _started(remote_command(where, script))
     if storage.read_text(where.note) == _REFUSED:
