@@ -123,7 +123,15 @@ class Scope:
         return context.journal_targets(self.get("plan_journal_hosts"), self.hostvars, self.target)
 
     def target(self, host: str) -> Target:
-        """Return the way to root on a machine of the inventory."""
+        """Return the way to root on a machine of the inventory; who goes it is told where there is none."""
+        return way_in.declared_or_closed(host, self.hostvars[host], self._become_pass)
+
+    def way_in(self, host: str) -> Target:
+        """Return the way to root on a machine of the inventory.
+
+        Raises:
+            WayInError: there is none.
+        """
         return way_in.declared(host, self.hostvars[host], self._become_pass)
 
 

@@ -224,7 +224,7 @@ def _no_way_in(scope: Scope) -> list[Finding]:
     targets, found = {}, {}
     for host in machines:
         try:
-            targets[host] = scope.target(host)
+            targets[host] = scope.way_in(host)
         except WayInError as error:
             found[host] = Finding(host, error.variable, error.wanted, error.found)
     answers = remote.run_on(targets, dict.fromkeys(targets, TRY), {}, _PATIENCE)

@@ -65,7 +65,8 @@ def declared(host: str, variables: Mapping[str, Any], become_pass: Optional[str]
     """
     kind = str(_value(host, variables, "ansible_connection") or "ssh").rpartition(".")[2]
     if kind == _LOCAL:
-        return _target(host, ("sh", "-c"), _this_user(), _become(host, variables, become_pass))
+        user = _this_user()
+        return _target(host, ("sh", "-c"), user, user != ROOT and _become(host, variables, become_pass))
     if kind not in _SSH:
         raise WayInError(host, "ansible_connection", "ssh or local", kind)
     connection = connection_loader.get("ssh", PlayContext())
@@ -77,8 +78,20 @@ def declared(host: str, variables: Mapping[str, Any], become_pass: Optional[str]
     )
     user, argv = by_ssh(connection)
     own = (*OWN, "-o", f"ControlPath={control_directory()}/j-%C")
-    where = _target(host, argv, user, _become(host, variables, become_pass))
+    # Where nothing is asked of sudo, nothing that is declared of it can be wrong.
+    where = _target(host, argv, user, user != ROOT and _become(host, variables, become_pass))
     return replace(where, argv=(argv[0], *own, *argv[1:]))
+
+
+def declared_or_closed(host: str, variables: Mapping[str, Any], become_pass: Optional[str]) -> Target:
+    """Return the way to root on a machine; one that tells its obstacle where there is none.
+
+    What is wrong with one machine, as where its secrets lie at a silent site, is said where that machine is needed.
+    """
+    try:
+        return declared(host, variables, become_pass)
+    except WayInError as error:
+        return Target(host, (), obstacle=f"{error.variable} has to be {error.wanted}, and is {error.found}")
 
 
 def of(connection: Any) -> Target:
@@ -96,6 +109,8 @@ def by_ssh(connection: Any) -> tuple[str, tuple[str, ...]]:
     connection.host = str(connection.get_option("host"))
     binary = connection.get_option("ssh_executable")
     command = connection._build_command(binary, "ssh", "--", connection.host)
+    # With a connection that is kept, what ssh says of itself would have no end, and who reads it would wait for that.
+    command[1:2] = [] if re.fullmatch(b"-v+", command[1]) else command[1:2]
     # Where nobody says so, it is this user.
     user = plain(connection.get_option("remote_user")) or _this_user()
     return user, tuple(part.decode("utf-8", "surrogateescape") for part in command)
@@ -105,7 +120,7 @@ def _target(host: str, argv: tuple[str, ...], user: str, become: Any) -> Target:
     """Return a machine with the way from this user to root."""
     if user == ROOT:
         return Target(host, argv)
-    if become is None:
+    if not become:
         raise WayInError(host, "ansible_become", f"true, or its user to be {ROOT}", f"false, and {user}")
     method, other = become.name.rpartition(".")[2], plain(become.get_option("become_user")) or ROOT
     if method != "sudo":

@@ -17,6 +17,7 @@ class Target:
     sudo: the program that makes this user root, with its flags; nothing where the user is root.
     password: what sudo may ask for; it is never printed, written or given as an argument.
     note: the file that says whether sudo has taken the password in this playbook.
+    obstacle: why there is no way; whoever tries to go it is told.
     spares: other machines that can stand in for it.
     """
 
@@ -26,6 +27,7 @@ class Target:
     sudo: tuple[str, ...] = ()
     password: str = field(default="", repr=False)
     note: str = ""
+    obstacle: str = ""
 
 
 def remote_command(where: Target, script: str, token: str = "") -> list[str]:

@@ -10,14 +10,17 @@ from typing import Any
 import pytest
 from ansible import constants
 from ansible import context as command_line
+from ansible.errors import AnsibleError
 from ansible.playbook.play_context import PlayContext
 from ansible.plugins.loader import become_loader, connection_loader
 from ansible.utils.context_objects import CLIArgs
 from tests.unit.plugins.test_play import ROOT, World, play
 
+from bascule.errors import BasculeError
 from bascule.plugin import way_in
 from bascule.plugin.control_sockets import control_directory
 from bascule.run.preflight import PHASES
+from bascule.system.io import entering, remote
 from bascule.system.ssh import Target
 
 PASSWORD = "c0rrect horse"
@@ -112,6 +115,7 @@ def test_a_task_and_what_connects_past_it_differ_in_what_ours_has_before() -> No
 def test_root_needs_no_sudo_and_another_user_does() -> None:
     assert declared(ansible_user="root").sudo == ()
     assert declared(ansible_user="root", ansible_become=False, ansible_become_method="su").sudo == ()
+    assert declared(ansible_user="root", ansible_become_method="no.such").sudo == ()
     assert declared(ansible_user="ops").sudo == ("sudo", "-H")
     assert declared(ansible_ssh_user="ops", ansible_become_exe="/opt/sudo").sudo == ("/opt/sudo", "-H")
 
@@ -177,6 +181,31 @@ def test_what_no_connection_of_ours_can_do_is_refused_by_name(variables: dict[st
     assert (caught.value.variable, caught.value.found) == (name, found)
     assert f"{name} of db to be " in caught.value.message()
     assert "s3c" not in caught.value.message()
+
+
+def test_what_ssh_says_of_itself_is_not_asked_for() -> None:
+    """A connection that is kept keeps it open: an answer that has come whole would still be waited for."""
+    ours, tasks = (make(ansible_user="ops", ansible_ssh_verbosity=3) for make in (declared, of_a_task))
+    for where in (ours, tasks):
+        assert where.argv[0] == "ssh"
+        assert not any(re.fullmatch("-v+", word) for word in where.argv)
+    assert ours == declared(ansible_user="ops")
+
+
+def test_a_machine_without_a_way_in_tells_it_to_whoever_goes_there() -> None:
+    class Gone(dict[str, Any]):
+        def __getitem__(self, name: str) -> Any:
+            if name == "ansible_become_password":
+                raise AnsibleError("s3cret is at the site that is silent")
+            return super().__getitem__(name)
+
+    variables = Gone(inventory_hostname="db", ansible_user="ops", ansible_become_password="")
+    where = way_in.declared_or_closed("db", variables, None)
+    (answer,) = remote.run_on({"x": where}, {"x": "cat"}, {}, 20).values()
+    found = "ansible_become_password has to be a value, and is a template that fails (AnsibleError)"
+    assert answer == remote.Answer(error=found)
+    with pytest.raises(BasculeError, match="a way to root at db"):
+        entering.start(where, "cat")
 
 
 @pytest.fixture
@@ -257,6 +286,19 @@ def test_the_audit_names_another_user_than_root_with_the_variable(world: World) 
     for host in ("a-tls", "j-tls"):
         assert f"- {host}: ansible_become_user: expected root; found postgres" in output
     assert "- a-mtp:" not in output, "sudo let us in there"
+
+
+def test_one_site_whose_secrets_are_gone_does_not_keep_the_other_from_closing(world: World) -> None:
+    secrets(world)
+    (world.path / "inventory/group_vars/site_tls.yml").write_text(
+        "ansible_become_password: \"{{ lookup('file', '/not/there') }}\"\n"
+    )
+    rc, output = world.run(play("freeze"))
+    assert rc == 0, output
+    assert "ansible_become_password has to be a value, and is a template that fails" in output
+    assert list(world.hosts.glob("j-mtp/journal/*/*.jsonl"))
+    rc, output = world.run(play("switch"))
+    assert rc == 2, "what opens needs both copies"
 
 
 def test_what_is_typed_for_minus_capital_k_leads_in_until_the_end_of_the_playbook(world: World) -> None:

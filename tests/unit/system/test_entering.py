@@ -16,7 +16,7 @@ import pytest
 
 from bascule.errors import BasculeError
 from bascule.postgresql.io.switchover.connections import Agent, Hold
-from bascule.system.io import entering, remote
+from bascule.system.io import entering, remote, storage
 from bascule.system.ssh import Target
 
 PASSWORD = "pä'\"$x\\ %\udcff"
@@ -188,6 +188,16 @@ def test_nobody_waits_for_ever(machine: Machine, rules: str, said: str) -> None:
     assert time.monotonic() - began < 15
     machine.has("")
     assert machine.run().output == "a\n\nb\n"
+
+
+@pytest.mark.parametrize("rules", ["away", "nopasswd"])
+def test_nobody_waits_for_others_where_sudo_does_not_ask(machine: Machine, rules: str) -> None:
+    """At a silent site all would wait for each other: the time of a connection, times as many as there are."""
+    machine.has(rules)
+    with storage.locked(machine.place / "note.lock"):
+        answer = machine.run(timeout=5)
+    assert answer.output == "a\n\nb\n" if rules == "nopasswd" else answer.error.startswith("exit status 255: ")
+    assert not (machine.place / "note").exists()
 
 
 def test_a_password_that_was_taken_once_is_not_given_up(machine: Machine) -> None:

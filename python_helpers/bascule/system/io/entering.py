@@ -61,26 +61,24 @@ def start(where: Target, script: str, patience: float = PATIENCE) -> subprocess.
         patience: seconds until it must have begun.
 
     Raises:
-        NotEntered: with a password: it was refused, or the script did not begin.
+        NotEntered: there is no way; with a password: it was refused, or the script did not begin.
     """
+    if where.obstacle:
+        raise NotEntered(f"a way to root at {where.host}", where.obstacle)
     if not where.password:
         return _started(remote_command(where, script))
-    note = Path(where.note)
-    if storage.read_text(note) == _TAKEN:
-        return _answered(where, script, patience)
-    # One after the other until it was taken: each of many would try a wrong one.
-    with storage.locked(note.with_suffix(".lock"), wait=2 * patience):
-        known = storage.read_text(note)
-        if known == _REFUSED:
-            raise _wrong(where, "it was refused when it was tried before")
-        try:
-            running = _answered(where, script, patience)
-        except NotEntered as error:
-            if error.refused and known != _TAKEN:
-                storage.write_durably(note, _REFUSED)
-            raise
-        storage.write_durably(note, _TAKEN)
-        return running
+    if storage.read_text(where.note) == _REFUSED:
+        raise _refused_before(where)
+    token = secrets.token_hex(16)
+    running = _started(remote_command(where, script, token))
+    try:
+        # A machine that does not answer holds up nobody: the lock is taken only when sudo asks.
+        with contextlib.ExitStack() as lock:
+            _enter(running, where, token, patience, lock)
+    except BaseException:
+        _end(running)
+        raise
+    return running
 
 
 def _started(command: Sequence[str]) -> subprocess.Popen[bytes]:
@@ -91,24 +89,16 @@ def _started(command: Sequence[str]) -> subprocess.Popen[bytes]:
     )
 
 
-def _answered(where: Target, script: str, patience: float) -> subprocess.Popen[bytes]:
-    token = secrets.token_hex(16)
-    running = _started(remote_command(where, script, token))
-    try:
-        _enter(running, where, token, time.monotonic() + patience)
-    except BaseException:
-        _end(running)
-        raise
-    return running
-
-
-def _enter(running: subprocess.Popen[bytes], where: Target, token: str, deadline: float) -> None:
+def _enter(
+    running: subprocess.Popen[bytes], where: Target, token: str, patience: float, lock: contextlib.ExitStack
+) -> None:
     """Answer sudo; return when the script has begun. Nothing that comes after that is read."""
     asks, first_line = prompt(token).encode(), f"{begins(token)}\n".encode()
+    deadline = time.monotonic() + patience
     errors: Any = running.stderr
     poll = select.poll()
     poll.register(errors, select.POLLIN)
-    seen, answered = b"", False
+    seen, answered, known = b"", False, None
     while not seen.endswith(first_line):
         if not poll.poll(1000 * max(0.0, deadline - time.monotonic())):
             asked = "sudo was answered" if answered else "sudo did not ask for the password"
@@ -119,7 +109,7 @@ def _enter(running: subprocess.Popen[bytes], where: Target, token: str, deadline
         if not byte:
             _end(running)
             if answered and running.returncode != SSH_FAILED:
-                raise _wrong(where, f"sudo ended with exit status {running.returncode}: {_words(seen, where)}")
+                raise _wrong(where, f"sudo ended with exit status {running.returncode}: {_words(seen, where)}", known)
             raise NotEntered(
                 f"{where.host} to run a script as root",
                 f"exit status {running.returncode}: {_words(seen, where)}",
@@ -128,13 +118,40 @@ def _enter(running: subprocess.Popen[bytes], where: Target, token: str, deadline
         seen = seen[-_TAIL:] + byte
         if seen.endswith(asks):
             if answered:
-                raise _wrong(where, "sudo asked again: the password is wrong, or sudo wants more than one")
+                found = "sudo asked again: the password is wrong, or sudo wants more than one"
+                raise _wrong(where, found, known)
+            known = _may_answer(where, patience, lock)
+            deadline = time.monotonic() + patience
             answered, seen = True, b""
             with contextlib.suppress(OSError):
                 os.write(_input(running), where.password.encode("utf-8", "surrogateescape") + b"\n")
+    if answered and known != _TAKEN:
+        storage.write_durably(where.note, _TAKEN)
 
 
-def _wrong(where: Target, found: str) -> NotEntered:
+def _may_answer(where: Target, patience: float, lock: contextlib.ExitStack) -> Optional[str]:
+    """Return what is known of the password; until it was taken, one after the other, as each would try a wrong one."""
+    if storage.read_text(where.note) == _TAKEN:
+        return _TAKEN
+    lock.enter_context(storage.locked(Path(where.note).with_suffix(".lock"), wait=patience))
+    known = storage.read_text(where.note)
+    if known == _REFUSED:
+        raise _refused_before(where)
+    if known == _TAKEN:
+        lock.close()
+    return known
+
+
+def _refused_before(where: Target) -> NotEntered:
+    return NotEntered(
+        f"sudo at {where.host} to take the password once", "it was refused when it was tried before", refused=True
+    )
+
+
+def _wrong(where: Target, found: str, known: Optional[str]) -> NotEntered:
+    """Return the refusal; it is noted unless the password was taken before."""
+    if known != _TAKEN:
+        storage.write_durably(where.note, _REFUSED)
     return NotEntered(f"sudo at {where.host} to take the password once", found, refused=True)
 
 
