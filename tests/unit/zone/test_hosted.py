@@ -177,6 +177,18 @@ def test_publishing_is_waited_for(world: World, memory: Memory) -> None:
     assert waited == [6.0]
 
 
+def test_a_change_that_is_on_its_way_is_not_overlooked(world: World, memory: Memory) -> None:
+    """A server that still says the old state needs no change for a return, and moves afterwards."""
+    bring(world, memory, prepare(world))
+    survey = planner.survey(ZONE, [world.read(HOST)])
+    hosted.refuse_unpublished(ZONE, survey, memory)
+    (move,) = planner.plan_switch(ZONE, survey, *SIDES, "d1", "2026-11-20T09:00:00Z")
+    memory.own[STATE] = hosted.state_rrset(ZONE.name, move.state_after, 5)
+    assert planner.plan_switch(ZONE, survey, *reversed(SIDES), "d2", "2026-11-20T09:05:00Z") == []
+    with pytest.raises(DnsRefused, match=r"another one at the provider than at ns-a.*wait until the server has"):
+        hosted.refuse_unpublished(ZONE, survey, memory)
+
+
 def test_a_plan_is_held_to_what_is_wanted() -> None:
     """More, less, other: each is named; as wanted is nothing to say."""
     one = RRset("courses.example.org.", "A", 5, frozenset({"192.0.2.1"}))
