@@ -210,6 +210,9 @@ def test_a_plan_is_held_to_what_is_wanted() -> None:
 def test_secrets_are_in_no_text() -> None:
     made = io_provider.settings({"class": "a.B", "host": "h"}, {"api_key": "hush", "more": {"tokens": ["quiet"]}})
     assert made.without_secrets("GET /?token=quiet with hush") == "GET /?token=(not shown) with (not shown)"
+    odd = io_provider.settings({"class": "a.B"}, {"token": "a+b/c d="})
+    for spelled in ("a%2Bb%2Fc%20d%3D", "a%2Bb/c%20d%3D", "a%2Bb%2Fc+d%3D"):
+        assert odd.without_secrets(f"url: /?token={spelled}") == "url: /?token=(not shown)"
     assert "hush" not in repr(made) + str(made)
     with pytest.raises(PlanError) as error:
         io_provider.settings({"class": "a.B"}, "hush")
