@@ -121,6 +121,27 @@ def test_nothing_is_guessed_of_a_provider_that_does_not_answer_any_more(
     assert {rrset.ttl for rrset in world.servers[HOST].rrsets.values()} == {5}
 
 
+@pytest.mark.parametrize("step", [1, 2])
+def test_caches_are_counted_anew_where_nobody_saw_when_it_was_published(
+    world: World, memory: Memory, step: int
+) -> None:
+    def dies(wanted: Sequence[RRset]) -> None:
+        memory.take(wanted)
+        memory.readable = False
+        raise ProviderError(expected="an answer", found="a time-out")
+
+    memory.faults = {step: dies}
+    with pytest.raises(ProviderError):
+        bring(world, memory, prepare(world))
+    memory.readable = True
+    survey = planner.survey(ZONE, [world.read(HOST)])
+    (change,) = planner.plan_prepare(ZONE, survey, *SIDES, 5, 9000)
+    bring(world, memory, change)
+    state = zone_state.from_text(world.servers[HOST].state or "", "names", SIDES)
+    assert (state.lowered_at, set(state.ttls.values()), state.pending) == (9000, {300}, "")
+    assert planner.plan_prepare(ZONE, planner.survey(ZONE, [world.read(HOST)]), *SIDES, 5, 9999) == []
+
+
 def test_a_lost_answer_counts_by_what_the_provider_holds(world: World, memory: Memory) -> None:
     def lost(wanted: Sequence[RRset]) -> None:
         memory.take(wanted)
