@@ -168,7 +168,13 @@ def carry_out(
             next_command=_AGAIN,
         )
 
-    await_change(change, read, say, seconds, not_published, sleep, clock)
+    try:
+        await_change(change, read, say, seconds, not_published, sleep, clock)
+    except ProviderError:
+        if verb == "prepare" and change.before != change.after:
+            # From when on caches are counted is not known any more: the next prepare sees that, and counts anew.
+            _put([_pending(change, zone, verb, wanted[-1].ttl)], provider)
+        raise
 
 
 def _wanted(change: Change, zone: Zone, held: Content) -> list[RRset]:
@@ -187,9 +193,12 @@ def _steps(change: Change, zone: Zone, verb: str, wanted: Sequence[RRset]) -> li
         return [[state]]
     if change.state_before == change.state_after:
         return [records]
+    return [[_pending(change, zone, verb, state.ttl)], records, [state]]
+
+
+def _pending(change: Change, zone: Zone, verb: str, ttl: int) -> RRset:
     goal = zone_state.from_text(change.state_after, zone.component, zone.sides)
-    text = zone_state.quoteless(zone_state.to_text(replace(goal, pending=verb)))
-    return [[state_rrset(zone.name, text, state.ttl)], records, [state]]
+    return state_rrset(zone.name, zone_state.quoteless(zone_state.to_text(replace(goal, pending=verb))), ttl)
 
 
 def _put(step: Sequence[RRset], provider: Provider) -> None:

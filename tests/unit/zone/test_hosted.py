@@ -142,6 +142,23 @@ def test_caches_are_counted_anew_where_nobody_saw_when_it_was_published(
     assert planner.plan_prepare(ZONE, planner.survey(ZONE, [world.read(HOST)]), *SIDES, 5, 9999) == []
 
 
+def test_a_server_that_publishes_too_late_has_caches_counted_anew(world: World, memory: Memory) -> None:
+    """The next prepare is refused until it has published, and then counts from there."""
+    memory.faults = dict.fromkeys(range(1, 5), lambda wanted: memory.own.update({one.key: one for one in wanted}))
+    with pytest.raises(ProviderError, match="to publish within 0 s"):
+        bring(world, memory, prepare(world))
+    with pytest.raises(DnsRefused, match="wait until the server has published"):
+        hosted.refuse_unpublished(ZONE, planner.survey(ZONE, [world.read(HOST)]), memory)
+    memory.faults = {}
+    memory.take([])
+    survey = planner.survey(ZONE, [world.read(HOST)])
+    assert planner.halfway(survey) == [f"{HOST}: prepare has begun there and was not seen to end; run it again"]
+    (change,) = planner.plan_prepare(ZONE, survey, *SIDES, 5, 9000)
+    bring(world, memory, change)
+    state = zone_state.from_text(world.servers[HOST].state or "", "names", SIDES)
+    assert (state.lowered_at, set(state.ttls.values()), state.pending) == (9000, {300}, "")
+
+
 def test_a_lost_answer_counts_by_what_the_provider_holds(world: World, memory: Memory) -> None:
     def lost(wanted: Sequence[RRset]) -> None:
         memory.take(wanted)
