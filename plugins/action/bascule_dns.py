@@ -267,12 +267,18 @@ class ActionModule(ControllerAction):
             "retire": functools.partial(planner.plan_retire, zone, stays=args["to"]),
         }[args["verb"]]
         write = self._writer(zone, args, read)
+
+        def decide(found: Survey) -> list[Change]:
+            if args["update"] == "octodns":
+                hosted.refuse_unpublished(zone, found, self._provider(zone))
+            return plan(found)
+
         outcome = apply.carry_out(
             zone,
             list(args["servers"]),
             read,
             write,
-            plan,
+            decide,
             allow_unreachable=args["verb"] == "switch" and args["allow_unreachable"],
             check_mode=self.check_mode,
         )

@@ -15,7 +15,7 @@ from typing import Protocol
 from ..errors import BasculeError
 from . import state as zone_state
 from .apply import Reader, await_change
-from .planner import Change, DnsRefused, Zone
+from .planner import Change, DnsRefused, Survey, Zone
 from .records import Record, RRset, normal_value, state_name
 
 _AGAIN = "run the same playbook again: it reads the servers and the provider first"
@@ -100,6 +100,19 @@ def probes(zone: Zone, ttl: int) -> list[list[RRset]]:
     ]
 
 
+def refuse_unpublished(zone: Zone, found: Survey, provider: Provider) -> None:
+    """Refuse while the provider holds a state that no server says.
+
+    What was told last is still on its way then: a run that plans from the servers alone would find nothing to change,
+    and the records would move after it.
+    """
+    held = provider.read()
+    if any(_same_state(zone, held, view.state_text) for view in found.answering):
+        return
+    hosts = ", ".join(view.host for view in found.answering)
+    raise _not_published(f"the TXT record {state_name(zone.name)} is another one at the provider than at {hosts}")
+
+
 def rehearse(change: Change, zone: Zone, provider: Provider) -> None:
     """Have the provider plan a change without carrying it out; refuse what carrying it out would refuse."""
     held = provider.read()
@@ -155,7 +168,13 @@ def carry_out(
             next_command=_AGAIN,
         )
 
-    await_change(change, read, say, seconds, not_published, sleep, clock)
+    try:
+        await_change(change, read, say, seconds, not_published, sleep, clock)
+    except ProviderError:
+        if verb == "prepare" and change.before != change.after:
+            # From when on caches are counted is not known any more: the next prepare sees that, and counts anew.
+            _put([_pending(change, zone, verb, wanted[-1].ttl)], provider)
+        raise
 
 
 def _wanted(change: Change, zone: Zone, held: Content) -> list[RRset]:
@@ -174,9 +193,12 @@ def _steps(change: Change, zone: Zone, verb: str, wanted: Sequence[RRset]) -> li
         return [[state]]
     if change.state_before == change.state_after:
         return [records]
+    return [[_pending(change, zone, verb, state.ttl)], records, [state]]
+
+
+def _pending(change: Change, zone: Zone, verb: str, ttl: int) -> RRset:
     goal = zone_state.from_text(change.state_after, zone.component, zone.sides)
-    text = zone_state.quoteless(zone_state.to_text(replace(goal, pending=verb)))
-    return [[state_rrset(zone.name, text, state.ttl)], records, [state]]
+    return state_rrset(zone.name, zone_state.quoteless(zone_state.to_text(replace(goal, pending=verb))), ttl)
 
 
 def _put(step: Sequence[RRset], provider: Provider) -> None:
@@ -208,23 +230,30 @@ def _differing(held: Content, wanted: Sequence[RRset]) -> list[RRset]:
 
 def _refuse_unlike(change: Change, zone: Zone, held: Content) -> None:
     """Refuse when the provider holds anything else than the server has just said: it would be overwritten."""
-    own = dict(held.own)
-    there = own.pop(f"{state_name(zone.name)}/TXT", None)
     found = [
         f"{rrset.key} is {one.shown() if one else 'nothing'} at the provider, and {change.host} says {rrset.shown()}"
         for rrset in change.before
-        if (one := own.get(rrset.key)) != rrset
+        if (one := held.own.get(rrset.key)) != rrset
     ]
-    said = zone_state.quoteless(zone_state.quoted(change.state_before or ""))
-    if _bare(next(iter(there.values)) if there else "") != _bare(said):
+    if not _same_state(zone, held, change.state_before):
         found.append(f"the TXT record {state_name(zone.name)} is another one at the provider than at {change.host}")
     if found:
-        raise DnsRefused(
-            expected="the provider to hold what the server says",
-            found="; ".join(found),
-            state="no record was changed now",
-            next_command="wait until the server has published the zone, then run the same playbook again",
-        )
+        raise _not_published("; ".join(found))
+
+
+def _same_state(zone: Zone, held: Content, text: str | None) -> bool:
+    there = held.own.get(f"{state_name(zone.name)}/TXT")
+    said = zone_state.quoteless(zone_state.quoted(text or ""))
+    return _bare(next(iter(there.values)) if there else "") == _bare(said)
+
+
+def _not_published(found: str) -> DnsRefused:
+    return DnsRefused(
+        expected="the provider to hold what the server says",
+        found=found,
+        state="no record was changed now",
+        next_command="wait until the server has published the zone, then run the same playbook again",
+    )
 
 
 def _refuse_others(before: Content, after: Content) -> None:

@@ -217,7 +217,8 @@ def plan_prepare(zone: Zone, found: Survey, source: str, target: str, ttl: int, 
     _refuse_foreign(zone, found, active, base)
     highest = {r.key: max(view.rrsets[r.key].ttl for view in found.answering) for r in zone.records}
     goal = base
-    if any(value > ttl for value in highest.values()) or base.lowered_at is None:
+    # When a server has published what a run began and did not see to end, nobody knows: caches are counted anew.
+    if any(value > ttl for value in highest.values()) or base.lowered_at is None or base.pending == "prepare":
         originals = {key: max(value, base.ttls.get(key, 0)) for key, value in highest.items()}
         goal = replace(base, ttls=originals, lowered_at=now)
     wanted = {record.key: min(goal.ttls[record.key], ttl) for record in zone.records}

@@ -43,13 +43,15 @@ class Seen:
     """What one balancer answers.
 
     mode: what that comes to, `unknown` where it comes to none. why: the same in words. whole: whether every answer is
-    one of that mode. serves: whether anybody got the service of this very side, or may have.
+    one of that mode. serves: whether anybody got the service of this very side, or may have. passes: whether any user
+    got something else than the page.
     """
 
     mode: str
     why: str
     whole: bool
     serves: bool
+    passes: bool = False
 
 
 def judge(plain: Sequence[Answer], again: Sequence[Answer]) -> Seen:
@@ -66,15 +68,16 @@ def judge(plain: Sequence[Answer], again: Sequence[Answer]) -> Seen:
         broken = any(answer.status >= 500 for answer in got)
         why = "shows no maintenance page, and no service" if broken else "serves users"
         some = "" if len(got) == asked else f" with {len(got)} of {asked} answers"
-        return Seen(modes.OPEN, f"{why}{some}: {_said(got)}", whole=not broken and not some, serves=True)
+        return Seen(modes.OPEN, f"{why}{some}: {_said(got)}", whole=not broken and not some, serves=True, passes=True)
     if silent:
-        return Seen(modes.UNKNOWN, f"gives no answer, which proves nothing: {silent[0]}", whole=False, serves=False)
+        why = f"gives no answer, which proves nothing: {silent[0]}"
+        return Seen(modes.UNKNOWN, why, whole=False, serves=False, passes=bool(through))
     if not through:
         return Seen(modes.MAINTENANCE, "shows the maintenance page", whole=True, serves=False)
     if len(through) == len(plain):
-        return Seen(modes.FORWARD, f"forwards users: {_said(got)}", whole=True, serves=False)
+        return Seen(modes.FORWARD, f"forwards users: {_said(got)}", whole=True, serves=False, passes=True)
     why = f"shows the page to some users and forwards the others: {_said(got)}"
-    return Seen(modes.UNKNOWN, why, whole=False, serves=False)
+    return Seen(modes.UNKNOWN, why, whole=False, serves=False, passes=True)
 
 
 def instruction(mode: str, here: str, there: str, header: str) -> str:
@@ -96,10 +99,11 @@ def instruction(mode: str, here: str, there: str, header: str) -> str:
     )
 
 
-def faults(mode: str, here: str, own: Seen, there: str, other: Seen) -> list[str]:
+def faults(mode: str, here: str, own: Seen, there: str, other: Seen, forwards: bool) -> list[str]:
     """Name what is not as a person was asked to make it; empty when the balancer `here` is seen in the mode.
 
-    A side serves only while the other one does not: both are looked at.
+    A side serves only while the other one does not: both are looked at. One that shows its page to forwarded requests
+    alone may forward or serve by itself: that is let pass only where a closed one `forwards` as declared.
     """
     found = []
     if own.mode != mode or not own.whole:
@@ -109,6 +113,10 @@ def faults(mode: str, here: str, own: Seen, there: str, other: Seen) -> list[str
     if mode == modes.OPEN and other.serves:
         both = "as well, so that both are open" if own.serves else "instead: the wrong one was opened"
         found.append(f"{there} is not the side to open and serves {both} ({other.why})")
+    elif mode == modes.OPEN and other.passes and not forwards:
+        found.append(f"{there} has to show its page to every user, and does not ({other.why})")
+    if mode == modes.OPEN and own.mode == modes.FORWARD:
+        found.append("requests that were forwarded once get its page: while it is open they are to be served as well")
     if mode == modes.MAINTENANCE and found:
         found.append(f"the other one, {there}, {other.why}")
     return found

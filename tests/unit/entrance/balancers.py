@@ -26,7 +26,7 @@ class Balancer:
     """One balancer. `does` is what its person has made of it:
 
     serves, page, forwards, blindly (forwards whatever header a request has), 503 (no Retry-After), 302, 502,
-    mixed (one node of three has not followed), off.
+    mixed (one node of three has not followed), once (serves, and shows the page to what was forwarded), off.
     """
 
     def __init__(self, address: str) -> None:
@@ -42,6 +42,8 @@ class Balancer:
             return 200, {}
         if does == "mixed":
             does = "page" if self.asked % 3 else "serves"
+        if does == "once":
+            does = "page" if headers.get(HEADER) else "serves"
         if does in ("503", "302", "502"):
             return int(does), {}
         if does == "blindly" or (does == "forwards" and not headers.get(HEADER)):

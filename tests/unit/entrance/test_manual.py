@@ -269,6 +269,8 @@ def opened(move: Move) -> GuardState:
         ("page", "502", "gw-b, {b} shows no maintenance page, and no service: status 502"),
         ("page", "mixed", "gw-b, {b} serves users with"),
         ("page", "forwards", "gw-b, {b} shows the maintenance page"),
+        ("once", "serves", "has to show its page to every user, and does not (forwards users: status 200)"),
+        ("page", "once", "requests that were forwarded once get its page"),
     ],
 )
 def test_what_is_not_the_one_side_that_serves_lets_nobody_in(move: Move, a: str, b: str, why: str) -> None:

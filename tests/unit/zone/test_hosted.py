@@ -121,6 +121,44 @@ def test_nothing_is_guessed_of_a_provider_that_does_not_answer_any_more(
     assert {rrset.ttl for rrset in world.servers[HOST].rrsets.values()} == {5}
 
 
+@pytest.mark.parametrize("step", [1, 2])
+def test_caches_are_counted_anew_where_nobody_saw_when_it_was_published(
+    world: World, memory: Memory, step: int
+) -> None:
+    def dies(wanted: Sequence[RRset]) -> None:
+        memory.take(wanted)
+        memory.readable = False
+        raise ProviderError(expected="an answer", found="a time-out")
+
+    memory.faults = {step: dies}
+    with pytest.raises(ProviderError):
+        bring(world, memory, prepare(world))
+    memory.readable = True
+    survey = planner.survey(ZONE, [world.read(HOST)])
+    (change,) = planner.plan_prepare(ZONE, survey, *SIDES, 5, 9000)
+    bring(world, memory, change)
+    state = zone_state.from_text(world.servers[HOST].state or "", "names", SIDES)
+    assert (state.lowered_at, set(state.ttls.values()), state.pending) == (9000, {300}, "")
+    assert planner.plan_prepare(ZONE, planner.survey(ZONE, [world.read(HOST)]), *SIDES, 5, 9999) == []
+
+
+def test_a_server_that_publishes_too_late_has_caches_counted_anew(world: World, memory: Memory) -> None:
+    """The next prepare is refused until it has published, and then counts from there."""
+    memory.faults = dict.fromkeys(range(1, 5), lambda wanted: memory.own.update({one.key: one for one in wanted}))
+    with pytest.raises(ProviderError, match="to publish within 0 s"):
+        bring(world, memory, prepare(world))
+    with pytest.raises(DnsRefused, match="wait until the server has published"):
+        hosted.refuse_unpublished(ZONE, planner.survey(ZONE, [world.read(HOST)]), memory)
+    memory.faults = {}
+    memory.take([])
+    survey = planner.survey(ZONE, [world.read(HOST)])
+    assert planner.halfway(survey) == [f"{HOST}: prepare has begun there and was not seen to end; run it again"]
+    (change,) = planner.plan_prepare(ZONE, survey, *SIDES, 5, 9000)
+    bring(world, memory, change)
+    state = zone_state.from_text(world.servers[HOST].state or "", "names", SIDES)
+    assert (state.lowered_at, set(state.ttls.values()), state.pending) == (9000, {300}, "")
+
+
 def test_a_lost_answer_counts_by_what_the_provider_holds(world: World, memory: Memory) -> None:
     def lost(wanted: Sequence[RRset]) -> None:
         memory.take(wanted)
@@ -177,6 +215,18 @@ def test_publishing_is_waited_for(world: World, memory: Memory) -> None:
     assert waited == [6.0]
 
 
+def test_a_change_that_is_on_its_way_is_not_overlooked(world: World, memory: Memory) -> None:
+    """A server that still says the old state needs no change for a return, and moves afterwards."""
+    bring(world, memory, prepare(world))
+    survey = planner.survey(ZONE, [world.read(HOST)])
+    hosted.refuse_unpublished(ZONE, survey, memory)
+    (move,) = planner.plan_switch(ZONE, survey, *SIDES, "d1", "2026-11-20T09:00:00Z")
+    memory.own[STATE] = hosted.state_rrset(ZONE.name, move.state_after, 5)
+    assert planner.plan_switch(ZONE, survey, *reversed(SIDES), "d2", "2026-11-20T09:05:00Z") == []
+    with pytest.raises(DnsRefused, match=r"another one at the provider than at ns-a.*wait until the server has"):
+        hosted.refuse_unpublished(ZONE, survey, memory)
+
+
 def test_a_plan_is_held_to_what_is_wanted() -> None:
     """More, less, other: each is named; as wanted is nothing to say."""
     one = RRset("courses.example.org.", "A", 5, frozenset({"192.0.2.1"}))
@@ -198,6 +248,9 @@ def test_a_plan_is_held_to_what_is_wanted() -> None:
 def test_secrets_are_in_no_text() -> None:
     made = io_provider.settings({"class": "a.B", "host": "h"}, {"api_key": "hush", "more": {"tokens": ["quiet"]}})
     assert made.without_secrets("GET /?token=quiet with hush") == "GET /?token=(not shown) with (not shown)"
+    odd = io_provider.settings({"class": "a.B"}, {"token": "a+b/c d="})
+    for spelled in ("a%2Bb%2Fc%20d%3D", "a%2Bb/c%20d%3D", "a%2Bb%2Fc+d%3D"):
+        assert odd.without_secrets(f"url: /?token={spelled}") == "url: /?token=(not shown)"
     assert "hush" not in repr(made) + str(made)
     with pytest.raises(PlanError) as error:
         io_provider.settings({"class": "a.B"}, "hush")

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import quote, quote_plus
 
 from ...errors import BasculeError, PlanError
 from .. import hosted
@@ -34,8 +35,13 @@ class Settings:
     secrets: Mapping[str, Any] = field(repr=False)
 
     def without_secrets(self, text: str) -> str:
-        """Return a provider's own words without any secret in them."""
-        for value in sorted(_texts(self.secrets), key=len, reverse=True):
+        """Return a provider's own words without any secret in them, also as an address spells it."""
+        spelled = {
+            spelling
+            for value in _texts(self.secrets)
+            for spelling in (value, quote(value), quote(value, safe=""), quote_plus(value))
+        }
+        for value in sorted(spelled, key=len, reverse=True):
             text = text.replace(value, _HIDDEN)
         return text
 

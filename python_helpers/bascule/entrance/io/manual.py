@@ -68,7 +68,7 @@ class Manual:
         """
         modes.checked(mode)
         own, other = self.look(self._options["address"]), self.look(self._options["other_address"])
-        found = manual.faults(mode, self.here, own, self.there, other)
+        found = manual.faults(mode, self.here, own, self.there, other, self.forwards)
         if not found:
             return False
         asked = manual.instruction(mode, self.here, self.there, str(self._options["forwarded_header"]))
