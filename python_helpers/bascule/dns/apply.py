@@ -150,4 +150,6 @@ def _standing(zone: Zone, view: ServerView) -> str:
     if view.state_text is None:
         return f"{view.host}: no state"
     state = zone_state.from_text(view.state_text, zone.component, zone.sides)
-    return f"{view.host} points to {state.active()} under epoch {state.rank()}"
+    return f"{view.host} points to {state.active()} under epoch {state.rank()}" + (
+        f"; {state.pending} has begun there and was not seen to end" if state.pending else ""
+    )

@@ -131,7 +131,10 @@ def consequence(mode: str) -> str:
         )
     if mode == modes.FORWARD:
         return "users are served at the other side; who still comes here is not handed over"
-    return "it does not count as closed, and nothing opens by it"
+    return (
+        "it does not count as closed, and nothing opens by it; a side that was to be frozen is marked so until this "
+        "ends, or until playbooks/rollback.yml lets it in again"
+    )
 
 
 def lost(here: str, by: str) -> str:

@@ -24,6 +24,7 @@ import threading
 from contextlib import suppress
 from typing import Any, Optional
 
+from ..errors import BasculeError
 from ..system.io import entering
 from ..system.ssh import Target
 
@@ -54,6 +55,9 @@ def main(configuration: dict[str, Any]) -> None:
             server.wait()
     except entering.NotEntered as error:
         _say("refused" if error.refused else "failed", error.status, error.found, error.message(), error.fields())
+    except (BasculeError, OSError) as error:
+        # The task fails as one that did not reach its machine, and the next one tries again.
+        _say("failed", entering.SSH_FAILED, str(error), "the machine could not be entered")
     finally:
         for what in (".socket", ".lock"):
             with suppress(OSError):

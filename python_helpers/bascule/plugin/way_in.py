@@ -12,6 +12,7 @@ import os
 import pwd
 import re
 import shlex
+import subprocess
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -32,11 +33,16 @@ from .values import plain
 _SSH = ("ssh", "smart", "paramiko", "paramiko_ssh")
 _LOCAL = "local"
 ROOT = "root"
+# Seconds that ssh may take to read its configuration, in which a command may be asked (Match exec).
+_CONFIGURATION_SECONDS = 5
 # Of ours alone, before Ansible's, as ssh takes what comes first. A question would wait for ever where nobody sees it,
 # and a site that is silent must not hold up the other one.
 OWN = ("-o", "BatchMode=yes", "-o", "ConnectTimeout=5")
+_SSH_ARGUMENTS = ("ssh_args", "ssh_common_args", "ssh_extra_args")
 # What would have Ansible start a further program to answer questions, or to keep a key.
 _ASKED = ("password", "private_key", "pkcs11_provider")
+# The variables of the first: not read, as a template that fails there would close a way that needs none.
+_UNUSED = ("ansible_password", "ansible_ssh_pass", "ansible_ssh_password")
 
 
 class WayInError(BasculeError):
@@ -77,7 +83,8 @@ def declared(host: str, variables: Mapping[str, Any], become_pass: Optional[str]
         direct=dict.fromkeys(_ASKED, ""),
     )
     user, argv = by_ssh(connection)
-    own = (*OWN, "-o", f"ControlPath={control_directory()}/j-%C")
+    said = " ".join(str(plain(connection.get_option(name)) or "") for name in _SSH_ARGUMENTS).lower()
+    own = (*(OWN[:2] if "connecttimeout" in said else OWN), "-o", f"ControlPath={control_directory()}/j-%C")
     # Where nothing is asked of sudo, nothing that is declared of it can be wrong.
     where = _target(host, argv, user, user != ROOT and _become(host, variables, become_pass))
     return replace(where, argv=(argv[0], *own, *argv[1:]))
@@ -111,9 +118,22 @@ def by_ssh(connection: Any) -> tuple[str, tuple[str, ...]]:
     command = connection._build_command(binary, "ssh", "--", connection.host)
     # With a connection that is kept, what ssh says of itself would have no end, and who reads it would wait for that.
     command[1:2] = [] if re.fullmatch(b"-v+", command[1]) else command[1:2]
-    # Where nobody says so, it is this user.
-    user = plain(connection.get_option("remote_user")) or _this_user()
+    user = plain(connection.get_option("remote_user")) or _configured(tuple(command)) or _this_user()
     return user, tuple(part.decode("utf-8", "surrogateescape") for part in command)
+
+
+@functools.cache
+def _configured(command: tuple[bytes, ...]) -> str:
+    """Return whom ssh would log in as where only its own configuration says so; it connects to nothing for that."""
+    try:
+        asked = [command[0], b"-G", *command[1:]]
+        done = subprocess.run(
+            asked, stdin=subprocess.DEVNULL, capture_output=True, timeout=_CONFIGURATION_SECONDS, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    lines = done.stdout.decode("utf-8", "surrogateescape").splitlines() if done.returncode == 0 else []
+    return next((line.removeprefix("user ") for line in lines if line.startswith("user ")), "")
 
 
 def _target(host: str, argv: tuple[str, ...], user: str, become: Any) -> Target:
@@ -127,7 +147,8 @@ def _target(host: str, argv: tuple[str, ...], user: str, become: Any) -> Target:
         raise WayInError(host, "ansible_become_method", f"sudo, or its user to be {ROOT}", method)
     if other != ROOT:
         raise WayInError(host, "ansible_become_user", ROOT, other)
-    sudo = (plain(become.get_option("become_exe")) or "sudo", *_flags(plain(become.get_option("become_flags")) or ""))
+    program = _words(plain(become.get_option("become_exe")) or "sudo")
+    sudo = (*program, *_flags(plain(become.get_option("become_flags")) or ""))
     password = plain(become.get_option("become_pass"))
     if password in (None, ""):
         return Target(host, argv, sudo=sudo)
@@ -140,10 +161,18 @@ def _target(host: str, argv: tuple[str, ...], user: str, become: Any) -> Target:
     return Target(host, argv, sudo=sudo, password=password, note=str(note))
 
 
+def _words(given: str) -> list[str]:
+    """Split as a shell does; where that cannot be done, at spaces: the machine says what is wrong with it."""
+    try:
+        return shlex.split(given)
+    except ValueError:
+        return given.split()
+
+
 def _flags(given: str) -> list[str]:
     """Return sudo's flags without those that say how it asks, also out of a bundle such as `-HSn`."""
     kept = []
-    for flag in shlex.split(given):
+    for flag in _words(given):
         bundle = re.fullmatch("-[ABEHPSbikns]+", flag)
         short = re.sub("[nS]", "", flag) if bundle else flag
         kept += [] if short in ("-", "--non-interactive", "--stdin") else [short]
@@ -166,7 +195,7 @@ def _become(host: str, variables: Mapping[str, Any], become_pass: Optional[str])
 
 def _options(host: str, kind: str, name: str, variables: Mapping[str, Any]) -> dict[str, Any]:
     """Return the variables that a plugin of Ansible's reads."""
-    names = [one for one in constants.config.get_plugin_vars(kind, name) if one in variables]
+    names = [one for one in constants.config.get_plugin_vars(kind, name) if one in variables and one not in _UNUSED]
     values = {one: _value(host, variables, one) for one in names}
     return {one: value for one, value in values.items() if value is not None}
 
