@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -120,11 +121,49 @@ def test_root_needs_no_sudo_and_another_user_does() -> None:
     assert declared(ansible_ssh_user="ops", ansible_become_exe="/opt/sudo").sudo == ("/opt/sudo", "-H")
 
 
-def test_where_nobody_says_who_logs_in_it_is_the_user_of_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_nobody_says_who_logs_in_it_is_whom_ssh_takes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Its own configuration, or the user of this process."""
     for user, sudo in (("root", ()), ("ann", ("sudo", "-H"))):
         monkeypatch.setattr(way_in, "_this_user", lambda found=user: found)
-        assert declared().sudo == sudo
+        with monkeypatch.context() as context:
+            context.setattr(way_in, "_configured", lambda _command: "")
+            assert declared().sudo == sudo
         assert declared(ansible_connection="local") == Target("db", ("sh", "-c"), sudo=sudo)
+        config = tmp_path / f"config-{user}"
+        for other, needs in (("root", ()), ("ops", ("sudo", "-H"))):
+            config.write_text(f"Host d*\n  User {other}\n")
+            way_in._configured.cache_clear()
+            assert declared(ansible_ssh_common_args=f"-F {config}").sudo == needs
+
+
+def test_a_program_that_says_nothing_of_its_configuration_is_no_obstacle(tmp_path: Path) -> None:
+    for name, text in (("fails", "exit 255"), ("silent", "exit 0")):
+        program = tmp_path / name
+        program.write_text(f"#!/bin/sh\n{text}\n")
+        program.chmod(0o755)
+        assert way_in._configured((os.fsencode(program), b"--", b"db")) == ""
+    assert way_in._configured((b"/nowhere/ssh", b"--", b"db")) == ""
+
+
+def test_a_time_to_connect_that_is_declared_is_kept() -> None:
+    for variable in ("ansible_ssh_args", "ansible_ssh_common_args", "ansible_ssh_extra_args"):
+        assert "ConnectTimeout=5" not in declared(**{variable: "-o ConnectTimeout=20"}).argv
+    assert "ConnectTimeout=5" in declared().argv
+
+
+def test_what_is_not_used_is_not_read_and_what_cannot_be_split_is_left_as_it_is() -> None:
+    """A password for SSH is refused elsewhere; here a template of it that fails would close a way by key."""
+
+    class Broken(dict[str, Any]):
+        def __getitem__(self, name: str) -> Any:
+            if name == "ansible_password":
+                raise AnsibleError("the store is silent")
+            return super().__getitem__(name)
+
+    variables = Broken(inventory_hostname="db", ansible_user="ops", ansible_password="x", ansible_become_flags='-p "x')
+    where = way_in.declared("db", variables, None)
+    assert where.sudo[0] == "sudo"
+    assert declared(ansible_user="ops", ansible_become_exe="env LANG=C sudo").sudo == ("env", "LANG=C", "sudo", "-H")
 
 
 def test_the_command_line_counts_where_no_variable_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
