@@ -19,7 +19,7 @@ GUARD = tuple(
     f"tests/unit/guard/test_{name}.py" for name in ("state", "tampered", "lost", "lost_cases", "guard_store", "search")
 )
 STORE = "tests/unit/guard/test_guard_store.py"
-JUDGE, PROOF = (f"tests/unit/report/test_{name}.py" for name in ("judge", "proof"))
+JUDGE, PROOF, FRENCH, LEGS = (f"tests/unit/report/test_{name}.py" for name in ("judge", "proof", "french", "legs"))
 AREAS: dict[str, tuple[float, tuple[Target, ...]]] = {
     "rule": (
         0.95,
@@ -54,7 +54,7 @@ AREAS: dict[str, tuple[float, tuple[Target, ...]]] = {
         0.9,
         (
             Target("python_helpers/bascule/report/proof.py", (PROOF,)),
-            Target("python_helpers/bascule/report/judge.py", (JUDGE, PROOF)),
+            Target("python_helpers/bascule/report/judge.py", (JUDGE, FRENCH, LEGS, PROOF)),
         ),
     ),
     "manifest": (

@@ -74,14 +74,19 @@ options:
   update:
     description:
       - V(signed) updates the servers. V(manual) says what a person has to change, and waits until the servers say so;
-        it needs no key.
+        it needs no key. V(octodns) has a provider of octoDNS change the hosted zone, and waits until the servers say
+        so; the provider is read from the variables C(dns_switchover_provider) and C(dns_switchover_provider_secrets).
     type: str
-    choices: [signed, manual]
+    choices: [signed, manual, octodns]
     default: signed
   manual_wait:
     description: Seconds that V(manual) waits for one server.
     type: float
     default: 900
+  provider_wait:
+    description: Seconds that V(octodns) waits for a server to publish what the provider holds.
+    type: float
+    default: 300
   allow_unreachable:
     description: Whether V(switch) and V(await) go on without a server that does not answer.
     type: bool
@@ -169,12 +174,14 @@ from typing import Any, ClassVar
 
 from ansible.utils.display import Display
 
-from bascule.dns import apply, by_hand, planner
+from bascule.dns import apply, by_hand, hosted, planner
+from bascule.dns.io import provider as io_provider
 from bascule.dns.io import servers as io_dns
 from bascule.dns.planner import Change, Survey, Zone
 from bascule.dns.records import ServerView, parse_records
 from bascule.errors import BasculeError
-from bascule.plugin.action import ControllerAction, Scope, plain
+from bascule.plugin.action import ControllerAction, Scope
+from bascule.plugin.values import plain
 from bascule.run.io import identity
 
 display = Display()
@@ -198,8 +205,9 @@ class ActionModule(ControllerAction):
         "timeout": {"type": "float", "default": 2},
         "wait": {"type": "float", "default": 30},
         "captured": {"type": "dict"},
-        "update": {"type": "str", "choices": ["signed", "manual"], "default": "signed"},
+        "update": {"type": "str", "choices": ["signed", "manual", "octodns"], "default": "signed"},
         "manual_wait": {"type": "float", "default": 900},
+        "provider_wait": {"type": "float", "default": 300},
         "allow_unreachable": {"type": "bool", "default": False},
     }
 
@@ -212,7 +220,7 @@ class ActionModule(ControllerAction):
         """Do what the verb says."""
         sides = (args["from"], args["to"])
         records = parse_records(args["records"], args["zone"], sides)
-        zone = Zone(args["zone"], args["component"], records, sides)
+        zone = Zone(args["zone"], args["component"], records, sides, quoteless=args["update"] == "octodns")
         now = int(time.time())
         asked: dict[str, Any] = {
             "zone": zone.name,
@@ -233,19 +241,7 @@ class ActionModule(ControllerAction):
             found = apply.look(zone, list(args["servers"]), read)
             result = self._look(zone, args, found, ask, now)
             if args["verb"] == "audit":
-                names = [
-                    name
-                    for view in found.answering[:1]
-                    for name in io_dns.name_servers(view.address, zone.name, args["port"], args["timeout"])
-                ]
-                asked_here = len(args["servers"]) + len(args["secondaries"])
-                for text in planner.unlisted(names, asked_here) + planner.one_primary(found.answering):
-                    display.warning(text)
-                key = self._key() if args["update"] == "signed" else None
-                for view in found.answering:
-                    why = io_dns.refusal(view, zone.name, key, args["port"]) if key else ""
-                    result["wrong"] += [why] if why else []
-                    result["wrong"] += io_dns.homeless(view, zone.name, records, args["port"], args["timeout"])
+                self._audit(zone, args, found, result)
             return result
         if self.check_mode and args["verb"] != "prepare" and not apply.look(zone, list(args["servers"]), read).newest:
             return {
@@ -254,9 +250,11 @@ class ActionModule(ControllerAction):
                 "guards": {},
                 "msg": "this would happen after prepare, which was not run",
             }
+        # Until a server says so caches may still take the answer of before: they are counted from the last moment.
+        slow = {"manual": args["manual_wait"], "octodns": args["provider_wait"]}.get(args["update"], 0)
         plan = {
             "prepare": functools.partial(
-                planner.plan_prepare, zone, source=args["from"], target=args["to"], ttl=args["ttl"], now=now
+                planner.plan_prepare, zone, source=args["from"], target=args["to"], ttl=args["ttl"], now=now + int(slow)
             ),
             "switch": functools.partial(
                 planner.plan_switch,
@@ -269,12 +267,18 @@ class ActionModule(ControllerAction):
             "retire": functools.partial(planner.plan_retire, zone, stays=args["to"]),
         }[args["verb"]]
         write = self._writer(zone, args, read)
+
+        def decide(found: Survey) -> list[Change]:
+            if args["update"] == "octodns":
+                hosted.refuse_unpublished(zone, found, self._provider(zone))
+            return plan(found)
+
         outcome = apply.carry_out(
             zone,
             list(args["servers"]),
             read,
             write,
-            plan,
+            decide,
             allow_unreachable=args["verb"] == "switch" and args["allow_unreachable"],
             check_mode=self.check_mode,
         )
@@ -283,6 +287,9 @@ class ActionModule(ControllerAction):
         if self.check_mode and args["update"] == "manual":
             for change in outcome.done:
                 display.display(f"A person would have to do this. {by_hand.instruction(change, zone.name)}")
+        if self.check_mode and args["update"] == "octodns":
+            for change in outcome.done:
+                hosted.rehearse(change, zone, self._provider(zone))
         return {
             **_facts(zone, outcome.found, now),
             "changed": bool(outcome.done),
@@ -322,14 +329,42 @@ class ActionModule(ControllerAction):
             "resolvers": [view.to_dict() for view in resolvers],
         }
 
+    def _audit(self, zone: Zone, args: dict[str, Any], found: Survey, result: dict[str, Any]) -> None:
+        """Ask who else serves the zone, and whether the way of the updates would take those of a move."""
+        port, timeout = args["port"], args["timeout"]
+        names = [
+            name for view in found.answering[:1] for name in io_dns.name_servers(view.address, zone.name, port, timeout)
+        ]
+        warnings = planner.unlisted(names, len(args["servers"]) + len(args["secondaries"]))
+        if args["update"] != "octodns":
+            warnings += planner.one_primary(found.answering)
+        for text in warnings:
+            display.warning(text)
+        if args["update"] == "octodns":
+            asked = self._provider(zone)
+            result["wrong"] += hosted.untakable(zone.records)
+            result["wrong"] += asked.refusals(hosted.probes(zone, args["ttl"]), args["ttl"])
+        key = self._key() if args["update"] == "signed" else None
+        for view in found.answering:
+            why = io_dns.refusal(view, zone.name, key, port) if key else ""
+            result["wrong"] += [why] if why else []
+            result["wrong"] += io_dns.homeless(view, zone.name, zone.records, port, timeout)
+
     def _writer(self, zone: Zone, args: dict[str, Any], read: apply.Reader) -> apply.Writer:
-        """Return what carries out a change: a signed update, or a person."""
+        """Return what carries out a change: a signed update, a person, or a provider."""
         if args["update"] == "manual":
 
             def wait(change: Change) -> None:
                 by_hand.await_hand(change, zone.name, read, display.display, args["manual_wait"])
 
             return wait
+        if args["update"] == "octodns":
+            asked = self._provider(zone)
+
+            def bring(change: Change) -> None:
+                hosted.carry_out(change, zone, args["verb"], asked, read, display.display, args["provider_wait"])
+
+            return bring
         key = self._key()
 
         def send(change: Change) -> None:
@@ -337,12 +372,19 @@ class ActionModule(ControllerAction):
 
         return send
 
+    def _provider(self, zone: Zone) -> io_provider.OctoDnsZone:
+        """Make the provider from variables, as they hold its secrets."""
+        declared, secrets = (self._variable(f"dns_switchover_{name}", {}) for name in ("provider", "provider_secrets"))
+        return io_provider.OctoDnsZone(io_provider.settings(declared, secrets), zone)
+
+    def _variable(self, name: str, default: Any) -> Any:
+        """Read a variable: an argument of a task can be shown, a variable is not."""
+        return plain(self._templar.template(self._vars.get(name, default)))
+
     def _key(self) -> io_dns.Key:
-        """Read the key from variables: an argument of a task can be shown, a variable is not."""
+        """Read the key from variables."""
         names = {part: f"dns_switchover_tsig_{part}" for part in ("name", "secret", "algorithm")}
-        values = {
-            part: str(plain(self._templar.template(self._vars.get(name, "")))).strip() for part, name in names.items()
-        }
+        values = {part: str(self._variable(name, "")).strip() for part, name in names.items()}
         missing = [names[part] for part, value in values.items() if not value]
         if missing:
             raise BasculeError(

@@ -54,8 +54,9 @@ from ansible.errors import AnsiblePromptInterrupt, AnsiblePromptNoninteractive
 from ansible.utils.display import Display
 
 from bascule.plugin import outlook
-from bascule.plugin.action import ControllerAction, Scope, plain
+from bascule.plugin.action import ControllerAction, Scope
 from bascule.plugin.preflight import must_be_right
+from bascule.plugin.values import plain
 from bascule.run import context
 from bascule.run.approval import confirm, destination, given_up, preview
 from bascule.run.io.journal import Journal

@@ -28,16 +28,18 @@ options:
         V(settle) tells O(machine), which was opened instead, that it has.
       - V(left_behind) follows a migration that still runs, and says whether one has left its number locked.
         V(put_aside) frees the number at the side that is entered, V(remote_migrate) lets Proxmox send the guest there.
-      - V(unfinished) says whether an interrupted copy may have taken a guard away or left a lock, V(left_locked) at
-        which machines a lock is left that nobody holds, V(take_back) gives the side its closed guard back, or refuses.
+      - V(unfinished) says whether an interrupted copy may have taken a guard away or left a lock, and gives back a
+        protection that was lifted. V(left_locked) says where a lock is left that nobody holds, V(take_back) gives the
+        side its closed guard back, or refuses.
       - V(backup_jobs) reads which scheduled backups run at both nodes, V(set_backup_jobs) switches some of one node.
       - V(verify) compares the disks of the last switch and asks the active guest. V(retire) archives and removes the
         guest at the side that was left.
     type: str
     required: true
     choices: [guards, state, ready, plan_prepare, plan_sync, plan_switch, audit, adopt, backup, leftover, restore,
-      left_behind, unfinished, left_locked, take_back, put_aside, remote_migrate, backup_jobs, set_backup_jobs, quiesce,
-      boot, proof_boot, freeze, close_begin, close_finish, open, take_over, give_way, settle, thaw, verify, retire]
+      left_behind, unfinished, left_locked, take_back, put_aside, remote_migrate, backup_jobs, set_backup_jobs,
+      quiesce, boot, proof_boot, freeze, close_begin, close_finish, open, take_over, give_way, settle, thaw, verify,
+      retire]
   epoch:
     description: The epoch of the switch.
     type: str
@@ -95,8 +97,12 @@ options:
     type: str
     default: ""
   home:
-    description: What tied the guest of that side to its network before an earlier run began to replace it.
+    description: What was the guest's own at that side (networks, addresses, protection) before it was to be replaced.
     type: dict
+  protect:
+    description: With V(open) and V(take_over), that the guest which served until now is protected; so is this one then.
+    type: bool
+    default: false
   captured:
     description: How the guest was while it served; interfaces that somebody had cut stay cut.
     type: dict
@@ -118,9 +124,8 @@ options:
     type: bool
     default: false
   measured:
-    description:
-      - What earlier transfers have shown, for the forecast of V(audit). Keys are C(rate) (bytes per second),
-        C(archive), C(changed) and C(refreshed) (bytes).
+    description: What earlier transfers have shown, for the forecast of V(audit). Keys are C(rate) (bytes per second),
+      C(archive), C(changed) and C(refreshed) (bytes).
     type: dict
   fresh:
     description: With V(backup), make a new archive when the one there is has become old.
@@ -217,6 +222,7 @@ from bascule.guest import (
     ready,
     recover,
     remote,
+    serving,
     session,
     transitions,
     verify,
@@ -225,7 +231,7 @@ from bascule.guest import config as guest_config
 from bascule.guest.guest import Guest, at
 from bascule.guest.io import health
 from bascule.guest.io.proxmox_api import connect, fingerprint
-from bascule.plugin.action import plain
+from bascule.plugin.values import plain
 from bascule.run.io import guard_copy
 from bascule.system import moments, work
 
@@ -258,6 +264,7 @@ SPEC: dict[str, Any] = {
     "enabled": {"type": "bool", "default": False},
     "fresh": {"type": "bool", "default": False},
     "returns": {"type": "bool", "default": False},
+    "protect": {"type": "bool", "default": False},
 }
 UNTRIED = ("proof_boot", "close_begin", "close_finish", "open", "take_over", "give_way", "settle")
 REQUIRED_IF = [
@@ -282,7 +289,9 @@ class ActionModule(ActionBase):
         """Do the operation."""
         super().run(tmp, task_vars)
         operations: dict[str, Callable[[Guest, Guest, Mapping[str, Any]], dict[str, Any]]] = {
-            "guards": self._guards,
+            "guards": lambda source, target, args: ready.guards(
+                source, target, self._way, args["kept"] if args["began"] else None, args["returns"]
+            ),
             "state": lambda source, target, args: self._state(source, target)[0],
             "plan_prepare": self._plan_prepare,
             "ready": lambda source, target, args: ready.ready(
@@ -303,7 +312,7 @@ class ActionModule(ActionBase):
                 target, source, args["archive"], args["began"], self._check, args["replace"], args["kept"], args["home"]
             ),
             "left_behind": lambda source, target, args: remote.left_behind(source, target, args["began"]),
-            "unfinished": lambda source, target, args: recover.unfinished(source, target, self._way),
+            "unfinished": lambda source, target, args: recover.unfinished(source, target, self._way, self._check),
             "left_locked": lambda source, target, args: recover.left_locked(
                 source, target, args["gone"], args["locked"], args["began"]
             ),
@@ -355,7 +364,7 @@ class ActionModule(ActionBase):
         if self._check and args["operation"] in UNTRIED:
             return {"changed": True, "reason": f"{args['operation']}: not in check mode"}
         try:
-            settings = session.settings(
+            settings = self._known = session.settings(
                 str(task_vars["inventory_hostname"]), lambda name: self._variable(task_vars, f"proxmox_guest_{name}")
             )
             self._force = bool(self._variable(task_vars, "proxmox_guest_force_stop"))
@@ -366,10 +375,9 @@ class ActionModule(ActionBase):
             self._window = float(self._variable(task_vars, "proxmox_guest_window"))
             self._link = task_vars.get("plan_link")
             decisions.must_be_declared(self._way, self._stateless)
-            self._known = settings
             source, target = (
-                session.guest(self._variable(task_vars, name), settings, connect, self._tell, health.ask)
-                for name in ("bascule_from", "bascule_to")
+                session.guest(self._variable(task_vars, key), settings, connect, self._tell, health.ask, guard_copy.say)
+                for key in ("bascule_from", "bascule_to")
             )
             result = work.measured(lambda: operations[args["operation"]](source, target, plain(args)))
             if result.get("changed") and result.get("guard") and not self._check:
@@ -383,17 +391,6 @@ class ActionModule(ActionBase):
     @property
     def _check(self) -> bool:
         return bool(self._task.check_mode)
-
-    def _guards(self, source: Guest, target: Guest, args: Mapping[str, Any]) -> dict[str, Any]:
-        noted = guard.GuardState.from_dict(args["kept"]) if args["began"] and args["kept"] else None
-        read, unread, missing = observed.guards(source, target, noted=noted)
-        return {
-            "changed": False,
-            "guards": {machine: found.to_dict() for machine, found in read.items()},
-            "unread": unread,
-            "gone": "".join(missing),
-            "stops": ready.stops(source, target, self._way) if args["returns"] and not unread else [],
-        }
 
     def _state(self, source: Guest, target: Guest) -> tuple[dict[str, Any], observed.View, observed.View]:
         left, entered = observed.look_at_both(source, target)
@@ -412,7 +409,7 @@ class ActionModule(ActionBase):
         found = audit.audit(
             source, target, *views, self._way, self._stateless, measured, self._window, bool(self._proof_command)
         )
-        found["refusals"] += transitions.unaskable(source, target, source.config_if_any())
+        found["refusals"] += serving.unaskable(source, target, source.config_if_any())
         if self._way == decisions.REMOTE:
             try:
                 endpoint = session.endpoint(target.side.machine, self._known, fingerprint)
@@ -459,7 +456,7 @@ class ActionModule(ActionBase):
         left, entered = observed.look_at_both(source, target)
         found = verify.compare(left, entered, args["switched"] or {}, args["position"] or {}, self._way)
         active, passive = (target, source) if entered.machine == found["active_side"] else (source, target)
-        return {"changed": False, "proof": transitions.asked(active, passive, found)}
+        return {"changed": False, "proof": serving.asked(active, passive, found)}
 
     def _open(self, source: Guest, target: Guest, args: Mapping[str, Any]) -> dict[str, Any]:
         receipt = Receipt.from_dict(args["receipt"])
@@ -475,11 +472,14 @@ class ActionModule(ActionBase):
             stateless,
             args["seen"],
             guest_config.cut(args["captured"] or {}),
+            protect=args["protect"],
         )
 
     def _take_over(self, source: Guest, target: Guest, args: Mapping[str, Any]) -> dict[str, Any]:
         word, cut = guard.Word.from_dict(args["word"]), guest_config.cut(args["captured"] or {})
-        return transitions.open_side(target, word.epoch, None, True, args["onboot"], True, cut=cut, word=word)
+        return transitions.open_side(
+            target, word.epoch, None, True, args["onboot"], True, cut=cut, word=word, protect=args["protect"]
+        )
 
     def _give_way(self, source: Guest, target: Guest, args: Mapping[str, Any]) -> dict[str, Any]:
         back = at(args["machine"], source, target)

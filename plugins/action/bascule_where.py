@@ -45,7 +45,8 @@ from bascule.errors import BasculeError
 from bascule.guard import state as rule
 from bascule.guard.io.store import GUARD_DIRECTORY
 from bascule.guard.state import GuardState
-from bascule.plugin.action import ControllerAction, Scope, plain
+from bascule.plugin.action import ControllerAction, Scope
+from bascule.plugin.values import plain
 from bascule.run import chain, context, controllers, position, runs, users
 from bascule.run.io import identity, presence
 from bascule.run.io.journal import Journal, read_copies, read_starts

@@ -40,7 +40,8 @@ from ansible.plugins.callback import CallbackBase
 
 from bascule.errors import BasculeError
 from bascule.plugin import outlook, reporting
-from bascule.plugin.action import Scope, plain
+from bascule.plugin.action import Scope
+from bascule.plugin.values import plain
 from bascule.report import audited, legs
 from bascule.run import chain, failures, window
 from bascule.run.io import identity
@@ -86,7 +87,12 @@ class CallbackModule(CallbackBase):
         self._presence: Presence | None = None
         # The plan of the last play, and what reads the defaults of its roles.
         self._seen: tuple[Scope, Any] | None = None
+        self._become_pass = ""
         identity.begin()
+
+    def set_play_context(self, play_context: Any) -> None:
+        """Note what was typed for -K: it is in no variable."""
+        self._become_pass = str(play_context.become_pass or "")
 
     def v2_playbook_on_start(self, playbook: Any) -> None:
         """Say that nothing will be changed, if so."""
@@ -99,7 +105,7 @@ class CallbackModule(CallbackBase):
         self._end_failed()
         self._play = play.get_name().strip()
         self._tell(lambda note: note.play(self._play))
-        scope = _scope(play)
+        scope = _scope(play, self._become_pass)
         if scope is None:
             return
         self._seen = scope, play.get_loader()
@@ -168,9 +174,11 @@ class CallbackModule(CallbackBase):
             return
         self._say_window(journal)
         try:
-            for site, reason in journal.copy_to(journal.known_targets()).items():
+            # With --check nothing is written at any site.
+            seen = None if context.CLIARGS.get("check") else self._seen
+            for site, reason in (journal.copy_to(seen[0].journal_targets()) if seen else {}).items():
                 self._display.warning(f"The journal's copy at {site} is behind: {reason}")
-        except (BasculeError, OSError) as error:
+        except (AnsibleError, BasculeError, OSError) as error:
             self._display.warning(f"The journal's copies could not be brought up to date: {error}")
         self._display.display(f"Journal: {journal.path}")
         self._say_report(journal)
@@ -338,11 +346,11 @@ class CallbackModule(CallbackBase):
             return None
 
 
-def _scope(play: Any) -> Scope | None:
+def _scope(play: Any, become_pass: str) -> Scope | None:
     """Return the variables as the play's first host sees them; variables of a group are nowhere else to be had."""
     manager = play.get_variable_manager()
     hosts = manager._inventory.get_hosts(play.hosts)
-    return Scope(manager.get_vars(play=play, host=hosts[0])) if hosts else None
+    return Scope(manager.get_vars(play=play, host=hosts[0]), become_pass) if hosts else None
 
 
 def _inventories() -> str:

@@ -50,7 +50,7 @@ options:
       kind:
         description: What serves at the entrance.
         type: str
-        choices: [haproxy, nginx]
+        choices: [haproxy, nginx, manual]
         default: haproxy
       map_file:
         description: The map file from which HAProxy reads the mode; needed for V(haproxy).
@@ -92,4 +92,15 @@ options:
         description: The header by which an entrance knows a request that another entrance has forwarded.
         type: str
         required: true
+      other_address:
+        description: The address at which users reach the other side; needed for V(manual).
+        type: str
+      forward:
+        description: Whether a person is asked to make a closed balancer forward; for V(manual).
+        type: bool
+        default: false
+      manual_wait:
+        description: Seconds that a person is waited for; for V(manual).
+        type: float
+        default: 900
 """

@@ -47,7 +47,7 @@ from ansible.inventory.manager import InventoryManager
 from ansible.plugins.inventory import BaseInventoryPlugin
 
 from bascule.errors import BasculeError
-from bascule.plugin.control_sockets import ssh_settings
+from bascule.plugin.control_sockets import control_directory
 from bascule.run.components import layer_group, resolve
 from bascule.run.verbs import POINTING, POINTING_GROUP
 from bascule.system.io import storage
@@ -69,7 +69,7 @@ class InventoryModule(BaseInventoryPlugin):
         super().parse(inventory, loader, path, cache)
         try:
             # Here, as every playbook reads its inventory before it connects to anything.
-            ssh_settings()
+            control_directory()
         except BasculeError as error:
             raise AnsibleParserError(error.message()) from error
         config = self._read_config_data(path)

@@ -12,6 +12,8 @@ description:
   - Promises the epoch durably, shows the maintenance page durably, waits until no request is in flight, sees the
     refusal from this host, and records the receipt. The permit to be open ends with the promise.
   - The attempt from outside is made by M(bascule_entrance_open) from the other side.
+  - Where a person drives the entrance (V(manual)), the module fails until what it wants is seen; its action on the
+    controller says what has to be done, and runs it again for as long as its C(manual_wait) says.
   - Runs on the host of the entrance to close.
 options:
   epoch:
@@ -55,6 +57,15 @@ receipt:
   description: The receipt that the other side needs to open.
   returned: always
   type: dict
+would_ask:
+  description: What a person would be asked to do.
+  returned: in check mode, where a person drives the entrance
+  type: list
+  elements: str
+by_hand_seconds:
+  description: How long it took with the person.
+  returned: when a person was asked
+  type: float
 """
 
 from typing import Any

@@ -11,6 +11,8 @@ short_description: Freeze, thaw or forward one side's entrance
 description:
   - Changes what users get at an entrance as far as the guard of this side allows, in the map file first and then in the
     running HAProxy, and reads both again.
+  - Where a person drives the entrance (V(manual)), the module fails until what it wants is seen; its action on the
+    controller says what has to be done, and runs it again for as long as its C(manual_wait) says.
   - Runs on the host of the entrance.
 options:
   state:
@@ -67,6 +69,15 @@ drained:
   description: How many requests were in flight, and how long they took to end.
   returned: when O(state=frozen) and this side was active
   type: dict
+would_ask:
+  description: What a person would be asked to do.
+  returned: in check mode, where a person drives the entrance
+  type: list
+  elements: str
+by_hand_seconds:
+  description: How long it took with the person.
+  returned: when a person was asked
+  type: float
 """
 
 from typing import Any

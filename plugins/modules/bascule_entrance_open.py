@@ -12,6 +12,8 @@ description:
   - Makes the smoke requests through this side's own entrance until they pass, then asks the other side from here as a
     user would, which must show its maintenance page, and takes the permit by the opening rule.
   - Users go on seeing the maintenance page until M(bascule_entrance_mode) thaws this side.
+  - Where a person drives the entrance (V(manual)), the module fails until what it wants is seen; its action on the
+    controller says what has to be done, and runs it again for as long as its C(manual_wait) says.
   - Runs on the host of the entrance to open.
 options:
   epoch:
@@ -78,6 +80,15 @@ smoke:
   returned: always
   type: list
   elements: dict
+would_ask:
+  description: What a person would be asked to do.
+  returned: in check mode, where a person drives the entrance
+  type: list
+  elements: str
+by_hand_seconds:
+  description: How long it took with the person.
+  returned: when a person was asked
+  type: float
 """
 
 from typing import Any

@@ -42,8 +42,10 @@ options:
     description:
       - For how many seconds the question is asked again. What is behind a busy entrance may be slow for a moment, and
         asking changes nothing.
-      - V(service), V(otherwise) and V(answer) ask again whatever did not answer as wanted.
-      - V(maintenance) asks again only what gave no answer at all. An answer that is not the page is never waited away.
+      - V(otherwise) and V(answer) ask again whatever did not answer as wanted.
+      - V(service) and V(maintenance) ask again only what gave no answer at all. A wrong answer is never waited away.
+      - Where a request would write once more each time, which is any but GET and HEAD without C({uuid}), all are made
+        once.
     type: int
     default: 0
   requests:
@@ -80,7 +82,7 @@ faults:
   type: list
   elements: str
 answers:
-  description: Name, status, TLS version and duration of every request.
+  description: Name, status, TLS version and duration of every request; attempts, where it was more than one.
   returned: always
   type: list
   elements: dict
@@ -112,11 +114,21 @@ def fault_of(expect: str, answer: Answer) -> Optional[str]:
     return refusal_fault(answer)
 
 
+def writes_anew(requests: list[dict[str, Any]]) -> bool:
+    """Return whether a request would write once more each time that it is made."""
+    return any(
+        str(one.get("method", "GET")).upper() not in ("GET", "HEAD")
+        and "{uuid}" not in f"{one.get('path', '')}{one.get('body', '')}"
+        for one in requests
+    )
+
+
 def ask(params: dict[str, Any], where: https.Target, headers: dict[str, str]) -> tuple[list[dict[str, Any]], bool]:
-    """Ask once; return what each request got, and whether the entrance gave an answer."""
+    """Ask once; return what each request got, and whether the entrance gave an answer, or a wrong one to a user."""
     expect = params["expect"]
     if expect == "service":
-        return side.make(parse_requests(params["requests"], "verify"), where, headers), True
+        made = side.make(parse_requests(params["requests"], "verify"), where, headers)
+        return made, any(one["fault"] and one["status"] for one in made)
     answer = https.request(where, headers=headers)
     seen = {
         "name": expect,
@@ -133,11 +145,14 @@ def main(module: AnsibleModule) -> dict[str, Any]:
     params = module.params
     where = side.target(params)
     headers = {str(name): str(value) for name, value in params["headers"].items()}
-    until = time.monotonic() + params["patience"]
+    until = time.monotonic() + (0 if writes_anew(params["requests"]) else params["patience"])
+    attempts = 0
     while True:
         results, answered = ask(params, where, headers)
-        # An entrance that answers with something else than its page is open, however often it is asked.
-        final = params["expect"] == "maintenance" and answered
+        attempts += 1
+        # An entrance that answers with something else than its page is open, however often it is asked, and a service
+        # that fails now and then is not made good by asking again.
+        final = params["expect"] in ("maintenance", "service") and answered
         if final or not any(result["fault"] for result in results) or time.monotonic() >= until:
             break
         time.sleep(_PAUSE)
@@ -149,7 +164,12 @@ def main(module: AnsibleModule) -> dict[str, Any]:
             state="nothing was changed by asking",
             next_command="ansible-playbook playbooks/status.yml",
         )
-    return {"reachable": not faults, "answers": results, "faults": faults, "sampled_at": int(time.time())}
+    return {
+        "reachable": not faults,
+        "answers": [{**result, "attempts": attempts} for result in results] if attempts > 1 else results,
+        "faults": faults,
+        "sampled_at": int(time.time()),
+    }
 
 
 if __name__ == "__main__":

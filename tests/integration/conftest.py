@@ -30,7 +30,8 @@ def lab() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def watchers(tmp_path_factory: pytest.TempPathFactory, lab: None) -> Iterator[Watchers]:
     """A client outside and a prober, at work from the first test that asks for them to the end of all."""
-    started = Watchers(tmp_path_factory.mktemp("clients"), read_setting())
+    # Each write is answered by an emulated guest: ten a second, as in the demo, would take a third of a processor.
+    started = Watchers(tmp_path_factory.mktemp("clients"), read_setting(), write_interval=0.3)
     try:
         started.start()
         yield started

@@ -17,7 +17,7 @@ PLACES = ("playbooks/", "roles/", "tests/molecule/", "tests/faults/")
 FILES = [path for path in tracked() if path.suffix == ".yml" and str(path.relative_to(ROOT)).startswith(PLACES)]
 
 
-class Loader(yaml.SafeLoader):
+class Loader(yaml.CSafeLoader):
     """Reads YAML with tags of Ansible's own, whose values are left out."""
 
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 import ast
 import importlib.util
 import runpy
+from functools import cache
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import pytest
-import yaml
 
 from bascule.plugin import module
 
-from .tree import ACTIONS, DOCUMENTED, MODULES, PLAYBOOKS, PLUGINS, ROOT, constant
+from .tree import ACTIONS, DOCUMENTED, MODULES, PLAYBOOKS, PLUGINS, ROOT, constant, parsed, syntax
 
 by_plugin = pytest.mark.parametrize("path", DOCUMENTED, ids=lambda path: f"{path.parent.name}-{path.stem}")
 
@@ -36,12 +36,12 @@ def documentation(path: Path) -> dict[str, Any]:
     """Return the plugin's DOCUMENTATION with the fragments that it extends, as ansible-doc shows it."""
     text = constant(path, "DOCUMENTATION")
     assert text, f"{path.name} has no DOCUMENTATION"
-    found: dict[str, Any] = yaml.safe_load(text)
+    found: dict[str, Any] = parsed(text)
     for name in found.pop("extends_documentation_fragment", []):
         if not name.startswith("bascule."):
             # One of Ansible's own.
             continue
-        fragment = yaml.safe_load(getattr(FRAGMENTS, name.removeprefix("bascule.").upper()))
+        fragment = parsed(getattr(FRAGMENTS, name.removeprefix("bascule.").upper()))
         found = {**fragment, **found, "options": {**fragment["options"], **(found.get("options") or {})}}
     return found
 
@@ -85,7 +85,7 @@ def test_it_is_documented(path: Path) -> None:
 def test_its_examples_parse_and_use_it(path: Path) -> None:
     text = constant(path, "EXAMPLES")
     assert text, f"{path.name} has no EXAMPLES"
-    tasks = yaml.safe_load(text)
+    tasks = parsed(text)
     assert isinstance(tasks, list)
     # What an action calls is shown as the action is used.
     through = {action.stem for action in ACTIONS if f'"{path.stem}"' in action.read_text(encoding="utf-8")}
@@ -96,7 +96,7 @@ def test_its_examples_parse_and_use_it(path: Path) -> None:
         unknown = set(task.get(path.stem) or {}) - options
         assert not unknown, f"{path.name}: an example uses unknown options {unknown}"
     assert constant(path, "RETURN") is not None, f"{path.name} has no RETURN"
-    yaml.safe_load(constant(path, "RETURN") or "")
+    parsed(constant(path, "RETURN") or "")
 
 
 @pytest.mark.parametrize("path", [*MODULES, *ACTIONS], ids=lambda path: path.stem)
@@ -106,9 +106,9 @@ def test_its_arguments_are_documented_as_they_are(path: Path) -> None:
         compare(path.stem, documentation(path).get("options") or {}, real)
 
 
-@pytest.mark.parametrize("path", [*MODULES, *ACTIONS], ids=lambda path: path.stem)
-def test_a_test_uses_it(path: Path) -> None:
-    """Directly, or through a role whose scenario runs it."""
+@cache
+def used_by_tests() -> tuple[str, ...]:
+    """Return the text of all that tests run: themselves, and roles and playbooks that they come through."""
     places = [*(ROOT / "tests").rglob("*.py"), *(ROOT / "tests").rglob("*.yml")]
     places += [
         task
@@ -117,18 +117,22 @@ def test_a_test_uses_it(path: Path) -> None:
     ]
     written = "".join(place.read_text(encoding="utf-8") for place in places if place.suffix == ".py")
     places += [playbook for playbook in PLAYBOOKS if f"playbooks/{playbook.name}" in written]
+    return tuple(place.read_text(encoding="utf-8") for place in places if place != Path(__file__))
+
+
+@pytest.mark.parametrize("path", [*MODULES, *ACTIONS], ids=lambda path: path.stem)
+def test_a_test_uses_it(path: Path) -> None:
+    """Directly, or through a role whose scenario runs it."""
     called_by = [action for action in ACTIONS if f'"{path.stem}"' in action.read_text(encoding="utf-8")]
     wanted = [path.stem, *(action.stem for action in called_by)]
-    assert any(
-        name in place.read_text(encoding="utf-8") for place in places for name in wanted if place != Path(__file__)
-    )
+    assert any(name in text for text in used_by_tests() for name in wanted)
 
 
 @pytest.mark.parametrize("path", [*MODULES, *ACTIONS], ids=lambda path: path.stem)
 def test_no_result_has_a_key_by_which_ansible_calls_its_host_unreachable(path: Path) -> None:
     written = {
         key.value
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for node in ast.walk(syntax(path))
         if isinstance(node, ast.Dict)
         for key in node.keys
         if isinstance(key, ast.Constant)

@@ -40,8 +40,13 @@ COMPONENT_ROLES = [
 
 
 def load(path: Path) -> Any:
-    """Return a YAML file's content."""
-    return yaml.safe_load(path.read_text(encoding="utf-8"))
+    """Return a YAML file's content, as an object of the caller's own."""
+    return parsed(path.read_text(encoding="utf-8"))
+
+
+def parsed(text: str) -> Any:
+    """Return the content of YAML; by libyaml, as Ansible reads it, which takes a tenth of the time."""
+    return yaml.load(text, Loader=yaml.CSafeLoader)
 
 
 @cache

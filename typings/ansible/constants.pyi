@@ -1,8 +1,8 @@
 from typing import Any
 
+DEFAULT_BECOME_METHOD: str
 DEFAULT_HOST_LIST: list[str]
 DEFAULT_LOCAL_TMP: str
-DEFAULT_REMOTE_USER: str | None
 DEFAULT_ROLES_PATH: list[str]
 config: Any
 _ACTION_SETUP: frozenset[str]

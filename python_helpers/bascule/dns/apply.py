@@ -12,6 +12,9 @@ from . import state as zone_state
 from .planner import Change, DnsRefused, Survey, Zone, require_servers, survey, wrong_answers
 from .records import ServerView
 
+_BETWEEN = 2.0
+_PROGRESS = 30.0
+
 
 class Reader(Protocol):
     """Asks one server; an error becomes part of the view."""
@@ -99,10 +102,54 @@ def await_answer(
         sleep(0.5)
 
 
+def await_change(
+    change: Change,
+    read: Reader,
+    say: Callable[[str], None],
+    seconds: float,
+    late: Callable[[Sequence[str]], BasculeError],
+    sleep: Callable[[float], None] = time.sleep,
+    clock: Callable[[], float] = time.monotonic,
+) -> None:
+    """Wait until a server says what it has to; every half minute say what is still missing.
+
+    Raises:
+        what `late` makes of that: `seconds` are over.
+    """
+    begun = told = clock()
+    while True:
+        wrong = missing(change, read(change.host))
+        if not wrong:
+            say(f"{change.host} says so.")
+            return
+        now = clock()
+        if now - begun >= seconds:
+            raise late(wrong)
+        if now - told >= _PROGRESS:
+            told = now
+            say(f"Waiting since {now - begun:.0f} of {seconds:g} s: {'; '.join(wrong)}")
+        sleep(_BETWEEN)
+
+
+def missing(change: Change, view: ServerView) -> list[str]:
+    """Name what a server does not say yet of a change."""
+    if view.error:
+        return [f"{view.host}: {view.error}"]
+    held = set(view.rrsets.values())
+    found = [
+        f"{view.host}: {rrset.name}/{rrset.type} is not {rrset.shown()}" for rrset in change.after if rrset not in held
+    ]
+    if view.state_text != change.state_after:
+        found.append(f"{view.host}: the TXT record _bascule is not what it has to be")
+    return found
+
+
 def _standing(zone: Zone, view: ServerView) -> str:
     if view.error:
         return f"{view.host}: {view.error}"
     if view.state_text is None:
         return f"{view.host}: no state"
     state = zone_state.from_text(view.state_text, zone.component, zone.sides)
-    return f"{view.host} points to {state.active()} under epoch {state.rank()}"
+    return f"{view.host} points to {state.active()} under epoch {state.rank()}" + (
+        f"; {state.pending} has begun there and was not seen to end" if state.pending else ""
+    )

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from ..errors import BasculeError
-from .apply import Reader
+from .apply import Reader, await_change
 from .planner import Change
-from .records import RRset, ServerView, state_name
+from .records import state_name
 from .state import split_text
-
-_BETWEEN = 2.0
-_PROGRESS = 30.0
 
 
 class NotDone(BasculeError):
@@ -47,38 +44,13 @@ def await_hand(
         NotDone: `seconds` are over.
     """
     say(instruction(change, zone))
-    begun = told = clock()
-    while True:
-        wrong = missing(change, read(change.host))
-        if not wrong:
-            say(f"{change.host} says so.")
-            return
-        now = clock()
-        if now - begun >= seconds:
-            raise NotDone(
-                expected=f"{change.host} to be changed by hand within {seconds:g} s",
-                found="; ".join(wrong),
-                state="what is done already stays; the records only point",
-                next_command="make the rest of the changes, then run the same playbook again",
-            )
-        if now - told >= _PROGRESS:
-            told = now
-            say(f"Waiting since {now - begun:.0f} of {seconds:g} s: {'; '.join(wrong)}")
-        sleep(_BETWEEN)
 
+    def not_done(wrong: Sequence[str]) -> NotDone:
+        return NotDone(
+            expected=f"{change.host} to be changed by hand within {seconds:g} s",
+            found="; ".join(wrong),
+            state="what is done already stays; the records only point",
+            next_command="make the rest of the changes, then run the same playbook again",
+        )
 
-def missing(change: Change, view: ServerView) -> list[str]:
-    """Name what a server does not say yet of a change."""
-    if view.error:
-        return [f"{view.host}: {view.error}"]
-    held = set(view.rrsets.values())
-    found = [
-        f"{view.host}: {rrset.name}/{rrset.type} is not {_shown(rrset)}" for rrset in change.after if rrset not in held
-    ]
-    if view.state_text != change.state_after:
-        found.append(f"{view.host}: the TXT record _bascule is not what it has to be")
-    return found
-
-
-def _shown(rrset: RRset) -> str:
-    return f"{', '.join(sorted(rrset.values))} (TTL {rrset.ttl})"
+    await_change(change, read, say, seconds, not_done, sleep, clock)

@@ -19,12 +19,16 @@ class DnsRefused(BasculeError):
 
 @dataclass(frozen=True)
 class Zone:
-    """What is declared: the zone, the component that moves in it, its records and its two sides."""
+    """What is declared: the zone, the component that moves in it, its records and its two sides.
+
+    quoteless: whether the state is written without quotes, as a provider may need it; either spelling is read.
+    """
 
     name: str
     component: str
     records: Sequence[Record]
     sides: tuple[str, str]
+    quoteless: bool = False
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,7 @@ def survey(zone: Zone, views: Sequence[ServerView]) -> Survey:
         text = view.state_text
         states[view.host] = None if text is None else zone_state.from_text(text, zone.component, zone.sides)
     known = [state for state in states.values() if state is not None]
-    newest = max(known, key=lambda s: (s.rank(), s.lowered_at or 0), default=None)
+    newest = max(known, key=lambda s: (s.rank(), s.lowered_at or 0, not s.pending), default=None)
     return Survey(views, states, newest, {view.host: view.error for view in views if view.error})
 
 
@@ -119,13 +123,38 @@ def wrong_answers(zone: Zone, view: ServerView, side: str) -> list[str]:
 def foreign(zone: Zone, found: Survey, side: str) -> list[str]:
     """Name the records that are not as their server's own state says; `side` is meant where there is no state.
 
-    A server that an interrupted switch has not reached is not among them: the next switch brings it up.
+    A server that an interrupted switch has not reached is not among them: the next switch brings it up. Nor is a record
+    that says what is declared for either side while a provider's change is halfway.
     """
     wrong = []
     for view in found.answering:
         own = found.states.get(view.host)
+        if own and own.pending:
+            wrong += _of_neither_side(zone, view)
+            continue
         wrong += wrong_answers(zone, view, (own.active() if own else None) or side)
     return wrong
+
+
+def _of_neither_side(zone: Zone, view: ServerView) -> list[str]:
+    told = ((record, view.rrsets.get(record.key)) for record in zone.records)
+    return [
+        f"{view.host}: {record.key} says {_told(rrset)}, which is declared for neither side"
+        for record, rrset in told
+        if rrset is None or rrset.values not in record.values.values()
+    ]
+
+
+def halfway(found: Survey) -> list[str]:
+    """Name the servers whose times to live a provider was changing when it was last heard of.
+
+    Records that are halfway from one side to the other are no fault: the next switch brings them up.
+    """
+    return [
+        f"{host}: {state.pending} has begun there and was not seen to end; run it again"
+        for host, state in sorted(found.states.items())
+        if state and state.pending not in ("", "switch")
+    ]
 
 
 def late(zone: Zone, found: Survey) -> list[str]:
@@ -142,7 +171,7 @@ def faults(zone: Zone, found: Survey, side: str) -> list[str]:
     """Name what keeps the records from being moved."""
     agreed = len({view.state_text for view in found.answering}) <= 1
     silent = [f"{host}: {why}" for host, why in sorted(found.unreachable.items())]
-    return silent + foreign(zone, found, side) + (differences(zone, found.views) if agreed else [])
+    return silent + halfway(found) + foreign(zone, found, side) + (differences(zone, found.views) if agreed else [])
 
 
 def behind(found: Survey, followers: Sequence[ServerView]) -> list[str]:
@@ -153,7 +182,7 @@ def behind(found: Survey, followers: Sequence[ServerView]) -> list[str]:
     return [
         f"{view.host}: it has serial {view.serial} and not the newest state of the zone yet; look at its transfers"
         for view in followers
-        if not view.error and view.state_text != text
+        if not view.error and zone_state.quoted(view.state_text or "") != text
     ]
 
 
@@ -188,7 +217,8 @@ def plan_prepare(zone: Zone, found: Survey, source: str, target: str, ttl: int, 
     _refuse_foreign(zone, found, active, base)
     highest = {r.key: max(view.rrsets[r.key].ttl for view in found.answering) for r in zone.records}
     goal = base
-    if any(value > ttl for value in highest.values()) or base.lowered_at is None:
+    # When a server has published what a run began and did not see to end, nobody knows: caches are counted anew.
+    if any(value > ttl for value in highest.values()) or base.lowered_at is None or base.pending == "prepare":
         originals = {key: max(value, base.ttls.get(key, 0)) for key, value in highest.items()}
         goal = replace(base, ttls=originals, lowered_at=now)
     wanted = {record.key: min(goal.ttls[record.key], ttl) for record in zone.records}
@@ -243,7 +273,8 @@ def unmoved(found: Survey, active: str, captured: Mapping[str, Any]) -> list[str
 
 
 def _changes(zone: Zone, found: Survey, goal: ZoneState, side: str, ttls: dict[str, int] | None) -> list[Change]:
-    text = zone_state.to_text(goal)
+    text = zone_state.to_text(replace(goal, pending=""))
+    text = zone_state.quoteless(text) if zone.quoteless else text
     changes = []
     for view in found.answering:
         before = tuple(view.rrsets[record.key] for record in zone.records)
@@ -293,6 +324,4 @@ def _active(state: ZoneState, found: Survey) -> str:
 
 
 def _told(rrset: RRset | None) -> str:
-    if rrset is None:
-        return "nothing"
-    return f"{', '.join(sorted(rrset.values))} (TTL {rrset.ttl})"
+    return "nothing" if rrset is None else rrset.shown()

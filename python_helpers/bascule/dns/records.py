@@ -30,6 +30,15 @@ class RRset:
         """Return the record set as lines of a zone file, for diffs."""
         return [f"{self.name} {self.ttl} {self.type} {value}" for value in sorted(self.values)]
 
+    @property
+    def key(self) -> str:
+        """Return the record set's name in tables, as `Record.key`."""
+        return f"{self.name}/{self.type}"
+
+    def shown(self) -> str:
+        """Return its values and its time to live, for messages."""
+        return f"{', '.join(sorted(self.values))} (TTL {self.ttl})"
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain types."""
         return {"name": self.name, "type": self.type, "ttl": self.ttl, "values": sorted(self.values)}

@@ -2,7 +2,8 @@
 
 A name server has no place for a guard, so the guard's states of both sides travel in the zone: the update that changes
 the records names the exact TXT record it was decided from as its prerequisite and replaces it at the same moment. A
-decision that was overtaken is refused by the server.
+decision that was overtaken is refused by the server. A provider takes several steps instead: the first one writes a
+state that is `pending`, so that whoever finds the records halfway knows what they were on the way to.
 """
 
 from __future__ import annotations
@@ -17,15 +18,21 @@ from ..guard import state as guard
 
 _FORMAT = 1
 _CHUNK = 255
+# Providers differ in how they take these in a text.
+_AWKWARD = "%'\\;"
 
 
 @dataclass(frozen=True)
 class ZoneState:
-    """Both sides' guards, the times to live that the records had at first, and when they were lowered."""
+    """Both sides' guards, the times to live that the records had at first, and when they were lowered.
+
+    pending: the verb whose change of the records has begun at a provider and was not seen to end.
+    """
 
     sides: Mapping[str, guard.GuardState]
     ttls: Mapping[str, int] = field(default_factory=dict)
     lowered_at: int | None = None
+    pending: str = ""
 
     def active(self) -> str | None:
         """Return the side that the records point to."""
@@ -63,6 +70,7 @@ def to_text(state: ZoneState) -> str:
             "sides": {name: side.to_dict() for name, side in state.sides.items()},
             "ttls": dict(state.ttls),
             "lowered_at": state.lowered_at,
+            **({"pending": state.pending} if state.pending else {}),
         },
         sort_keys=True,
         separators=(",", ":"),
@@ -70,15 +78,33 @@ def to_text(state: ZoneState) -> str:
     )
 
 
+def quoteless(text: str) -> str:
+    """Write the JSON of a state without a double quote, backslash or semicolon."""
+    for character in _AWKWARD:
+        text = text.replace(character, f"%{ord(character):02X}")
+    return text.replace('"', "'")
+
+
+def quoted(text: str) -> str:
+    """Return the JSON that `quoteless` was given; JSON as it is."""
+    if not text.startswith("{'"):
+        return text
+    text = text.replace("'", '"')
+    for character in reversed(_AWKWARD):
+        text = text.replace(f"%{ord(character):02X}", character)
+    return text
+
+
 def from_text(text: str, component: str, sides: Sequence[str]) -> ZoneState:
-    """Read what `to_text` wrote; a state of something else is refused, never guessed."""
+    """Read what `to_text` wrote, in either spelling; a state of something else is refused, never guessed."""
     try:
-        data: Any = json.loads(text)
+        data: Any = json.loads(quoted(text))
         if data["format"] != _FORMAT:
             raise ValueError(f"format {data['format']!r}")
         states = {str(name): guard.GuardState.from_dict(value) for name, value in data["sides"].items()}
         ttls = {str(key): int(value) for key, value in data["ttls"].items()}
         lowered = None if data["lowered_at"] is None else int(data["lowered_at"])
+        pending = str(data.get("pending", ""))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise GuardRefused(
             expected=f"the state of a switch, format {_FORMAT}, in the zone's TXT record _bascule",
@@ -94,7 +120,7 @@ def from_text(text: str, component: str, sides: Sequence[str]) -> ZoneState:
             state="no record was changed",
             next_command="look at which run uses this zone; one zone serves one component",
         )
-    return ZoneState(states, ttls, lowered)
+    return ZoneState(states, ttls, lowered, pending)
 
 
 def split_text(text: str) -> list[str]:

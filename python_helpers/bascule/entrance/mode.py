@@ -13,6 +13,8 @@ OPEN = "open"
 MAINTENANCE = "maintenance"
 FORWARD = "forward"
 MODES = (OPEN, MAINTENANCE, FORWARD)
+# What is seen of an entrance that nobody here drives, where it comes to none of them.
+UNKNOWN = "unknown"
 
 
 class EntranceError(BasculeError):

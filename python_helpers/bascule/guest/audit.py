@@ -7,7 +7,18 @@ from typing import Any, Optional
 
 from ..guard import state as guard
 from . import config as guest_config
-from . import config_keys, decisions, disk_kinds, forecast, preflight, prepare, storages
+from . import (
+    config_keys,
+    decisions,
+    disk_kinds,
+    forecast,
+    placement,
+    preflight,
+    prepare,
+    processors,
+    protection,
+    storages,
+)
 from .errors import ApiRefused
 from .guest import Guest
 from .observed import View, agent_enabled, unasked
@@ -53,9 +64,7 @@ def audit(
             refusals += preflight.left_behind(seen, guest.side.vmid, way)
             refusals += preflight.snapshots(guest, seen)
             refusals += preflight.connects(seen, guest.side.vmid, way)
-            found, said = preflight.protection(seen, guest.side.vmid, way)
-            refusals += found
-            notes += said
+            notes += protection.notes(seen)
     data["agent_answers"] = source_view.running and not source.agent_answers()
     if source_view.running and agent_enabled(config) and not data["agent_answers"]:
         notes.append("the guest agent does not answer: backups are not file-system consistent, shutdown is by ACPI")
@@ -66,10 +75,13 @@ def audit(
         if names:
             notes.append(f"a backup job is running at {machine}: Proxmox runs one at a time")
     size = sum(disk.size for disk in source_view.disks)
-    refusals += _room(target, target_view, config, size, data, way)
+    refusals += placement.impossible(source, target, source_view) if way != decisions.REMOTE else []
+    refusals += _room(target, target_view, config, source_view, data, way)
     used = sum(disk.used or disk.size for disk in source_view.disks)
     # A return restores there.
-    refusals += storages.room(source, way, source.side.storage, "images", 0, data)
+    back = placement.placed(source.side, placement.needed(target, source_view)).values()
+    for storage in sorted({source.side.storage, *back}):
+        refusals += storages.room(source, way, storage, "images", 0, data)
     refusals += _archives(source, way, _archive_room(source, way, size, used, target_view.exists), data)
     refusals += storages.kept(source, source_view, data)
     refusals += preflight.retention(source, way)
@@ -87,6 +99,9 @@ def audit(
     refusals += preflight.managed(target, target_view) if target_view.exists else []
     refusals += preflight.clashes(target, config)
     refusals += preflight.room(target, config)
+    found, said = processors.questions(source, target, config)
+    refusals += found
+    notes += said
     notes += preflight.notes(source, target, config)
     if way in (decisions.ARCHIVE, decisions.WARM):
         notes += storages.spread(source, target, source_view)
@@ -178,8 +193,11 @@ def _movable(guest: Guest, view: View, config: Mapping[str, Any]) -> list[str]:
     return refusals
 
 
-def _room(guest: Guest, view: View, config: Mapping[str, Any], size: int, data: dict[str, Any], way: str) -> list[str]:
+def _room(
+    guest: Guest, view: View, config: Mapping[str, Any], source_view: View, data: dict[str, Any], way: str
+) -> list[str]:
     refusals: list[str] = []
+    size = sum(disk.size for disk in source_view.disks)
     where = guest.side.machine
     taken = view.exists and view.guard.status == guard.UNKNOWN
     if taken:
@@ -197,12 +215,11 @@ def _room(guest: Guest, view: View, config: Mapping[str, Any], size: int, data: 
         needs[backup] = _plain_archives(size, view.exists)
     elif not view.exists:
         needs[backup] = size
+    places = {guest.side.storage: 0, **placement.needed(guest, source_view)}
     if not view.exists:
-        needs[guest.side.storage] = needs.get(guest.side.storage, 0) + size
-    for storage, content in (
-        (guest.side.storage, "images"),
-        (backup, "backup"),
-    ):
+        for storage, wanted_there in places.items():
+            needs[storage] = needs.get(storage, 0) + wanted_there
+    for storage, content in (*((storage, "images") for storage in places), (backup, "backup")):
         refusals += storages.room(guest, way, storage, content, needs.get(storage, 0), data)
     return list(dict.fromkeys(refusals))
 

@@ -21,6 +21,7 @@ _ADDRESS = re.compile(r"^(?:ipconfig\d+|nameserver|searchdomain)$")
 _MAC = re.compile(r"^[0-9A-Fa-f]{2}(?::[0-9A-Fa-f]{2}){5}$")
 _GUARD = "bascule: "
 _BOOTED = "bascule-booted: "
+_LIFTED = "bascule-protection: lifted while this guest is replaced"
 _SIZE = re.compile(r"^(\d+(?:\.\d+)?)([KMGT]?)$")
 _PASSTHROUGH = re.compile(r"^(?:hostpci|usb|virtiofs|parallel)\d+$")
 _SERIAL = re.compile(r"^serial\d+$")
@@ -88,6 +89,15 @@ def drives(config: Mapping[str, Any]) -> list[Drive]:
     return found
 
 
+def storages(config: Mapping[str, Any]) -> list[str]:
+    """Return the storages that a copy of the guest needs: those of its disks and of its cloud-init drive."""
+    found = {drive.storage for drive in drives(config)}
+    for name in config:
+        volid = options(str(config[name])).get("", "") if _DRIVE.match(name) else ""
+        found |= {volid.partition(":")[0]} if is_cloudinit(volid) else set()
+    return sorted(found - {""})
+
+
 def detached(config: Mapping[str, Any]) -> dict[str, str]:
     """Return the disks that were detached: no archive has them, and they go when the guest is removed."""
     return {name: str(config[name]).partition(",")[0] for name in sorted(config) if _UNUSED.match(name)}
@@ -96,6 +106,16 @@ def detached(config: Mapping[str, Any]) -> dict[str, str]:
 def protected(config: Mapping[str, Any]) -> bool:
     """Say whether Proxmox refuses to remove the guest, or to restore over it."""
     return str(config.get("protection", "0")) == "1"
+
+
+def is_lifted(config: Mapping[str, Any]) -> bool:
+    """Say whether Bascule has lifted the guest's protection and not given it back yet."""
+    return _LIFTED in (config.get("description") or "").splitlines()
+
+
+def keeps_protection(config: Mapping[str, Any]) -> bool:
+    """Say whether the guest is protected, or was before Bascule lifted that."""
+    return protected(config) or is_lifted(config)
 
 
 def efi_seen(config: Mapping[str, Any]) -> int:
@@ -161,8 +181,9 @@ def tag_of(net: str) -> str:
 
 
 def home(config: Mapping[str, Any]) -> dict[str, str]:
-    """Return what ties a guest to the network of its side: a return gives it back."""
-    return {name: str(config[name]) for name in sorted(config) if _NET.match(name) or _ADDRESS.match(name)}
+    """Return what is a guest's own at its side: networks, addresses, protection; what replaces it has it again."""
+    found = {name: str(config[name]) for name in sorted(config) if _NET.match(name) or _ADDRESS.match(name)}
+    return {**found, **({"protection": "1"} if keeps_protection(config) else {})}
 
 
 def is_net(name: str) -> bool:
@@ -295,6 +316,16 @@ def with_mark(description: Optional[str], mark: str) -> str:
 def is_marked(description: Optional[str]) -> bool:
     """Say whether the disks were written to since this side's guard was set: by a boot, or by a copy."""
     return any(line.startswith(_BOOTED) for line in (description or "").splitlines())
+
+
+def with_lifted(description: Optional[str]) -> str:
+    """Return the description with the line that says that the guest's protection was lifted and is to be given back."""
+    return "\n".join([*without_lifted(description).splitlines(), _LIFTED])
+
+
+def without_lifted(description: Optional[str]) -> str:
+    """Return the description without that line."""
+    return "\n".join(line for line in (description or "").splitlines() if line != _LIFTED)
 
 
 def archived(text: str) -> set[str]:

@@ -45,6 +45,8 @@ class Side:
     vmid: int
     storage: str
     backup_storage: str = ""
+    # Storage at the other side → storage here, for disks that are not to lie on `storage`.
+    storages: Mapping[str, str] = field(default_factory=dict)
     # For every interface that is not named in `cards`.
     bridge: str = ""
     tag: Optional[str] = None
@@ -59,6 +61,10 @@ class Side:
         if option in own:
             return own[option]
         return (self.bridge or None) if option == "bridge" else self.tag
+
+    def storage_for(self, name: str) -> str:
+        """Return the storage here for disks that lie on the storage of this name at the other side."""
+        return self.storages.get(name, self.storage)
 
     def bridge_for(self, card: str, net: str) -> str:
         """Return the bridge that an interface is plugged into at this side."""
@@ -89,6 +95,7 @@ class Guest:
         probe: Probe = lambda url: "",
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
+        journal: Callable[[str, str], None] = lambda component, text: None,
     ) -> None:
         self.api = api
         self.side = side
@@ -98,6 +105,7 @@ class Guest:
         self.clock = clock
         self._report = report
         self._probe = probe
+        self._journal = journal
 
     @property
     def path(self) -> str:
@@ -107,6 +115,11 @@ class Guest:
     def report(self, text: str) -> None:
         """Tell the operator how far things are."""
         self._report(f"{self.component} at {self.side.machine}: {text}")
+
+    def record(self, text: str) -> None:
+        """Write into the run's journal what is about to be done to the guest, or was; and tell the operator."""
+        self._journal(self.component, f"the guest {self.side.vmid} at {self.side.machine}: {text}")
+        self.report(text)
 
     # ---- truth
 

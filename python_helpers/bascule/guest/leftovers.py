@@ -38,9 +38,11 @@ def locked_by_restore(guest: Guest, began: bool) -> dict[str, Any]:
 def remove_guest(guest: Guest) -> None:
     """Remove the guest with the disks its config names; name the volumes of its number that stay, whosever they are."""
     guest.run_task(guest.api.delete(guest.path))
-    content = f"nodes/{guest.side.node}/storage/{guest.side.storage}/content"
-    rows = guest.api.get(content, content="images", vmid=guest.side.vmid) or []
-    left = sorted(str(row["volid"]) for row in rows)
+    left: list[str] = []
+    for storage in sorted({guest.side.storage, *guest.side.storages.values()}):
+        content = f"nodes/{guest.side.node}/storage/{storage}/content"
+        rows = guest.api.get(content, content="images", vmid=guest.side.vmid) or []
+        left += sorted(str(row["volid"]) for row in rows)
     if left:
         guest.report(
             f"no guest names {', '.join(left)}, and nobody knows whose they are: they stay "
@@ -61,23 +63,9 @@ def must_have_no_snapshots(guest: Guest) -> None:
         )
 
 
-def must_be_replaceable(guest: Guest, config: Config) -> None:
-    """Refuse to touch a guest that is protected or has snapshots, before Proxmox does it in the middle."""
-    must_have_no_snapshots(guest)
-    if guest_config.protected(config):
-        raise ProxmoxError(
-            expected=f"the guest {guest.side.vmid} at {guest.side.machine} without protection: it is to be replaced or "
-            "removed",
-            found="protection: 1",
-            state="nothing was changed there",
-            next_command="take the protection away "
-            f"('qm set {guest.side.vmid} --protection 0' at {guest.side.machine}), then run the same command again",
-        )
-
-
 def must_be_removable(guest: Guest, config: Config) -> None:
-    """Refuse to remove a guest that is protected or has detached disks: those would go with it."""
-    must_be_replaceable(guest, config)
+    """Refuse to remove a guest that has snapshots or detached disks: those would go with it."""
+    must_have_no_snapshots(guest)
     found = guest_config.detached(config)
     if found:
         names = ", ".join(f"{name} ({volid})" for name, volid in found.items())

@@ -65,6 +65,7 @@ class View:
             "running": self.running,
             "lock": self.lock,
             "onboot": self.onboot,
+            "protected": guest_config.keeps_protection(self.config),
             "links_up": self.links_up,
             "nets": dict(self.nets),
             "home": guest_config.home(self.config),

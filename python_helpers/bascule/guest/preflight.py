@@ -41,7 +41,11 @@ def needed(
     if way == decisions.REMOTE:
         on_guest.append(("VM.Migrate",))
     result: dict[str, list[tuple[str, ...]]] = {f"/vms/{guest.side.vmid}": on_guest}
-    for storage in {guest.side.storage, guest.side.backup_storage or guest.side.storage}:
+    for storage in {
+        guest.side.storage,
+        guest.side.backup_storage or guest.side.storage,
+        *guest.side.storages.values(),
+    }:
         result[f"/storage/{storage}"] = [(name,) for name in _STORAGE]
     result[f"/nodes/{guest.side.node}"] = [("Sys.Audit",)]
     for bridge in sorted(set(bridges)):
@@ -280,16 +284,6 @@ def connects(view: View, vmid: int, way: str) -> list[str]:
         f"the guest {vmid} at {view.machine} has hotplug without 'network': its running copy could not be connected; "
         "add it, or choose another way than warm"
     ]
-
-
-def protection(view: View, vmid: int, way: str) -> tuple[list[str], list[str]]:
-    """Name a protected guest (findings, notes): Proxmox refuses to restore over it and to remove it."""
-    if not guest_config.protected(view.config):
-        return [], []
-    said = f"the guest {vmid} at {view.machine} is protected (protection: 1)"
-    if way == decisions.DELTA:
-        return [], [f"{said}: take that away before decommission, which removes it"]
-    return [f"{said}: {way} replaces a guest, which Proxmox then refuses"], []
 
 
 def retention(guest: Guest, way: str, in_window: bool = False) -> list[str]:

@@ -11,7 +11,7 @@ from ..errors import GuardRefused
 from ..guard import state as guard
 from ..guard.state import GuardState
 from . import config as guest_config
-from . import disk_kinds, drift, leftovers, lost
+from . import disk_kinds, drift, leftovers, lost, placement, protection
 from .errors import ApiRefused, ProxmoxError, TaskFailed
 from .guest import Config, Guest
 from .observed import View, leading, look, look_at_both
@@ -280,7 +280,7 @@ def restore(
         if not replace:
             return {"changed": False, "guard": state.to_dict(), "cleaned": False}
         _must_be_replaceable(guest, config, state)
-        leftovers.must_be_replaceable(guest, config)
+        leftovers.must_have_no_snapshots(guest)
     if leftover and config is not None:
         _must_be_leftover(guest, config, began)
         if not check:
@@ -291,24 +291,27 @@ def restore(
     if check:
         return {"changed": True, "guard": state.to_dict(), "cleaned": leftover}
     must_be_listed(guest, archive)
+    storage = placement.storage_of_restore(guest.side, source)
     keep_fence(guest)
     guest.report(f"restore from {archive}")
     over = config is not None and not leftover
     if config is not None and over and guest_config.nets(config):
         home = guest_config.home(config)
-    guest.run_task(
-        guest.api.post(
-            f"nodes/{guest.side.node}/qemu",
-            vmid=guest.side.vmid,
-            archive=archive,
-            storage=guest.side.storage,
-            force=True if over else None,
-            onboot=0,
-            description=described(source.get("description"), state),
-            **passive_nets(guest, source, home),
-            **addresses(guest, home),
+    with protection.lifted(guest):
+        guest.run_task(
+            guest.api.post(
+                f"nodes/{guest.side.node}/qemu",
+                vmid=guest.side.vmid,
+                archive=archive,
+                storage=storage,
+                force=True if over else None,
+                onboot=0,
+                description=described(source.get("description"), state),
+                **protection.of(home),
+                **passive_nets(guest, source, home),
+                **addresses(guest, home),
+            )
         )
-    )
     prove_passive(guest, origin)
     return {"changed": True, "guard": guest.guard(guest.config()).to_dict(), "cleaned": leftover}
 
@@ -330,8 +333,7 @@ def passive_nets(guest: Guest, source: Config, home: Optional[Mapping[str, str]]
 
 def addresses(guest: Guest, home: Optional[Mapping[str, str]] = None) -> dict[str, str]:
     """Return the guest's own addresses at this side: those declared, or those that it had here before (`home`)."""
-    nets = guest_config.nets(home or {})
-    before = {name: value for name, value in guest_config.home(home or {}).items() if name not in nets}
+    before = {name: value for name, value in (home or {}).items() if guest_config.is_address(name)}
     return {**before, **guest.side.overrides}
 
 
@@ -463,6 +465,7 @@ def retire(guest: Guest, other: GuardState, check: bool = False) -> Result:
             next_command="ansible-playbook playbooks/status.yml",
         )
     leftovers.must_be_removable(guest, config)
+    protection.must_be_gone(guest, config)
     if check:
         return {"changed": True, "reason": "would be archived and removed"}
     archive = back_up(guest, since=math.inf, protected=True)["archive"]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Optional
 
 from ..guard import state as guard
-from . import config_keys, decisions, drift, preflight, prepare, storages
+from . import config_keys, decisions, drift, observed, placement, preflight, prepare, storages
 from .guest import Guest
 from .observed import View, leading, look_at_both
 
@@ -35,7 +36,7 @@ def ready(source: Guest, target: Guest, left: View, entered: View, way: str) -> 
         refusals += preflight.snapshots(guest, seen)
         refusals += preflight.managed(guest, seen)
         refusals += preflight.connects(seen, guest.side.vmid, way)
-        refusals += preflight.protection(seen, guest.side.vmid, way)[0]
+    refusals += placement.impossible(source, target, left) if way != decisions.REMOTE else []
     refusals += _room(source, target, left, entered, way)
     differs: list[str] = []
     if way in (decisions.DELTA, decisions.WARM) and entered.guard.status == guard.CLOSED:
@@ -76,6 +77,21 @@ def _room(source: Guest, target: Guest, left: View, entered: View, way: str) -> 
     return found
 
 
+def guards(source: Guest, target: Guest, way: str, kept: Optional[Mapping[str, Any]], returns: bool) -> dict[str, Any]:
+    """Return the guards of both sides, by machine, and who did not answer; of a return also what would stop it.
+
+    `kept` is a guard that was written down when a copy of ours began.
+    """
+    read, unread, missing = observed.guards(source, target, noted=guard.GuardState.from_dict(kept) if kept else None)
+    return {
+        "changed": False,
+        "guards": {machine: found.to_dict() for machine, found in read.items()},
+        "unread": unread,
+        "gone": "".join(missing),
+        "stops": stops(source, target, way) if returns and not unread else [],
+    }
+
+
 def stops(source: Guest, target: Guest, way: str) -> list[str]:
     """Name what would stop a return once the guest is shut down; asked of it before anything is frozen.
 
@@ -90,7 +106,6 @@ def stops(source: Guest, target: Guest, way: str) -> list[str]:
         for view in (left, entered)
         if view.ha_managed
     ]
-    found += preflight.protection(entered, target.side.vmid, way)[0]
     if way != decisions.WARM:
         found += preflight.snapshots(target, entered)
     if way == decisions.REMOTE:

@@ -15,7 +15,7 @@ from ..errors import GuardRefused
 from ..guard import state as guard
 from ..guard.state import GuardState
 from . import config as guest_config
-from . import lost, tasks
+from . import lost, protection, tasks
 from .decisions import REMOTE
 from .errors import TaskFailed
 from .guest import Config, Guest
@@ -26,8 +26,11 @@ Result = dict[str, Any]
 _EMPTY_MEMORY = 16
 
 
-def unfinished(left: Guest, entered: Guest, way: str) -> Result:
-    """Return whose guard is gone (`gone`), what a migration has left locked (`locked`), and where it was noted."""
+def unfinished(left: Guest, entered: Guest, way: str, check: bool = False) -> Result:
+    """Return whose guard is gone (`gone`), what a migration has left locked (`locked`), and where it was noted.
+
+    A guest whose protection was lifted, and that was not replaced, gets that back (`lifted`: at which machines).
+    """
     configs = {guest.side.machine: guest.config_if_any() for guest in (left, entered)}
     states = {guest.side.machine: guest.guard(configs[guest.side.machine]) for guest in (left, entered)}
     own, other = states[left.side.machine], states[entered.side.machine]
@@ -43,7 +46,9 @@ def unfinished(left: Guest, entered: Guest, way: str) -> Result:
                 locked = machine
     machines = [left.side.machine, entered.side.machine]
     noted = gone or next((machine for machine in machines if locked not in ("", machine)), "")
-    return {"changed": False, "gone": gone, "locked": locked, "noted": noted}
+    lifted = [machine for machine, config in configs.items() if guest_config.is_lifted(config or {})]
+    given = [protection.give_back_or_tell(guest, check) for guest in (left, entered) if guest.side.machine in lifted]
+    return {"changed": any(given), "gone": gone, "locked": locked, "noted": noted, "lifted": lifted}
 
 
 def left_locked(left: Guest, entered: Guest, gone: str, locked: str, began: bool) -> Result:

@@ -15,7 +15,7 @@ from typing import Any, Optional
 from ..guard import state as guard
 from ..guard.state import GuardState
 from . import config as guest_config
-from . import leftovers, lost
+from . import leftovers, lost, placement, protection
 from .errors import ApiRefused, ProxmoxError, TaskFailed
 from .guest import Config, Guest
 from .prepare import active_task, addresses, keep_fence, passive_nets, prove_passive
@@ -85,7 +85,8 @@ def put_aside(
     if not check:
         keep_fence(guest)
         guest.report(f"removing the passive guest {guest.side.vmid}: its disks are kept aside")
-        leftovers.remove_guest(guest)
+        with protection.lifted(guest):
+            leftovers.remove_guest(guest)
     return {"changed": True, "reason": "removed; its disks are kept aside"}
 
 
@@ -125,7 +126,7 @@ def migrate(
 ) -> Result:
     """Let the source's cluster send the stopped guest, and take over what arrived; an earlier run may have sent it.
 
-    `kept` and `home` are the guard, and what tied it to its network, of the guest that had the number before.
+    `kept` and `home` are the guard, and what was its own at this side, of the guest that had the number before.
     """
     config = may_be_sent(source, target, kept)
     if check:
@@ -158,7 +159,7 @@ def speed(log: Sequence[str]) -> int:
 
 
 def _parameters(config: Config, target: Guest, endpoint: Endpoint, home: Optional[dict[str, str]]) -> dict[str, Any]:
-    storages = sorted({drive.storage for drive in guest_config.drives(config)})
+    there_on = placement.placed(target.side, guest_config.storages(config))
     there = passive_nets(target, config, home)
     bridges = {
         guest_config.bridge_of(n): guest_config.bridge_of(there[k]) for k, n in guest_config.nets(config).items()
@@ -166,7 +167,7 @@ def _parameters(config: Config, target: Guest, endpoint: Endpoint, home: Optiona
     return {
         "target-vmid": target.side.vmid,
         "target-endpoint": endpoint.text(),
-        "target-storage": ",".join(f"{name}:{target.side.storage}" for name in storages),
+        "target-storage": ",".join(f"{name}:{storage}" for name, storage in there_on.items()),
         "target-bridge": ",".join(f"{name}:{bridges[name]}" for name in sorted(bridges)),
         "online": False,
         "delete": False,
@@ -195,6 +196,7 @@ def _take_over(
         return {
             "description": guest_config.with_guard(source.get("description"), state),
             "onboot": 0,
+            **protection.of(home),
             **passive_nets(target, source, home),
             **addresses(target, home),
         }

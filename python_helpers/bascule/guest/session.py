@@ -68,11 +68,24 @@ def side(machine: str, settings: Settings) -> Side:
         vmid=int(values["vmid"]),
         storage=str(values["storage"]),
         backup_storage=str(values.get("backup_storage") or ""),
+        storages=_storages(machine, values.get("storages") or {}),
         bridge=str(values.get("bridge") or ""),
         tag=None if values.get("tag") is None else str(values["tag"]),
         cards=_cards(machine, values.get("nets") or {}),
         overrides={name: str(value) for name, value in values.items() if value and is_address(name)},
         health_url=str(values.get("health_url") or ""),
+    )
+
+
+def _storages(machine: str, given: Any) -> dict[str, str]:
+    """Read where disks go that are not to go to `storage`, by the other side's names: `storages: {fast: local-zfs}`."""
+    if isinstance(given, Mapping) and all(str(name) and isinstance(here, str) and here for name, here in given.items()):
+        return {str(name): here for name, here in given.items()}
+    raise ProxmoxError(
+        expected=f"storages for {machine} in proxmox_guest_sides by the names of the other side, such as storages: "
+        "{fast: local-zfs}",
+        found=str(given),
+        state="nothing was changed",
     )
 
 
@@ -103,7 +116,14 @@ def endpoint(machine: str, settings: Settings, fingerprint: Callable[[str, int, 
     return Endpoint(host, port, token, found)
 
 
-def guest(machine: str, settings: Settings, connect: Connect, report: Callable[[str], None], probe: Probe) -> Guest:
+def guest(
+    machine: str,
+    settings: Settings,
+    connect: Connect,
+    report: Callable[[str], None],
+    probe: Probe,
+    journal: Callable[[str, str], None] = lambda component, text: None,
+) -> Guest:
     """Return the guest at one side."""
     place = side(machine, settings)
     values = settings.sides[machine]
@@ -125,4 +145,4 @@ def guest(machine: str, settings: Settings, connect: Connect, report: Callable[[
         settings.timeout,
         str(values.get("fingerprint") or ""),
     )
-    return Guest(Api(transport, machine), place, settings.component, settings.limits, report, probe)
+    return Guest(Api(transport, machine), place, settings.component, settings.limits, report, probe, journal=journal)

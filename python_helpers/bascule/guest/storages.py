@@ -140,13 +140,15 @@ def kept(guest: Guest, view: View, data: dict[str, Any]) -> list[str]:
 
 
 def spread(source: Guest, target: Guest, view: View) -> list[str]:
-    """Note disks that come to lie on another storage: a restore puts all of them on the one that is declared."""
+    """Note disks that come to lie on another storage after a return: a restore puts them where it is declared."""
+    here = {disk.volid.partition(":")[0] for disk in view.disks}
+    back = {name: source.side.storage_for(target.side.storage_for(name)) for name in here}
+    if all(name == after for name, after in back.items()):
+        return []
     return [
-        f"the disks of the guest {view.vmid} lie on {', '.join(there)} at {view.machine}; they all come to lie on "
-        f"'{target.side.storage}' at {target.side.machine}, and after a return on '{source.side.storage}' at "
-        f"{source.side.machine}"
-        for there in [names(disk.volid.partition(":")[0] for disk in view.disks)]
-        if there and there != [f"'{source.side.storage}'"]
+        f"the disks of the guest {view.vmid} lie on {', '.join(names(here))} at {view.machine}; they all come to lie "
+        f"on {', '.join(names(target.side.storage_for(name) for name in here))} at {target.side.machine}, and after a "
+        f"return on {', '.join(names(back.values()))} at {source.side.machine}"
     ]
 
 

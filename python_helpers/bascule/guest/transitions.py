@@ -12,18 +12,15 @@ from ..guard import state as guard
 from ..guard.state import Epoch, GuardState, Receipt, Word
 from ..guard.todo import Todo
 from . import config as guest_config
-from . import lost, prepare, tasks
+from . import lost, prepare, protection, serving, tasks
 from .decisions import STATELESS
 from .errors import ProxmoxError
 from .guest import Config, Guest
 from .lost import Copies, no_copies
-from .observed import agent_enabled, unasked
 
 Result = dict[str, Any]
 # How long the address of a guest that has just stopped is asked; it answered sooner while the guest ran.
 OUTSIDE_SECONDS = 1.0
-# How long it is asked by a verification, for which nobody waits.
-VERIFIED_SECONDS = 10.0
 
 
 def freeze(
@@ -85,7 +82,7 @@ def thaw(
     wanted = _onboot(onboot) if state.frozen or onboot is not None else {}
     changed = guest.change(lambda c: _described(guest, c, guard.thaw, **wanted))
     changed = guest.start() or changed
-    _serve(guest, config)
+    serving.wait(guest, config)
     return _said(changed, guest.guard(guest.config()), "runs and serves")
 
 
@@ -154,12 +151,13 @@ def open_side(
     seen: Optional[str] = None,
     cut: Collection[str] = (),
     word: Optional[Word] = None,
+    protect: bool = False,
 ) -> Result:
     """Open this side by the rule: permit and link in one change that the node refuses when the config has moved on.
 
     Where disks were compared, `seen` is the digest of the config before that; each boot since then has changed it.
     Interfaces that somebody had `cut` while the guest served stay cut. Where the other side is lost, a person's `word`
-    takes the place of its receipt.
+    takes the place of its receipt. `protect` says that the guest that served until now is protected.
     """
     wanted = _onboot(onboot)
     compared = not leads and not stateless
@@ -174,11 +172,12 @@ def open_side(
                 _must_be_as_compared(guest, config, seen)
             return guard.may_open(state, epoch, receipt, reached)
 
-        return {**_described(guest, config, rule, onboot=0), **_links(config, up=True, cut=cut)}
+        values = {**_described(guest, config, rule, onboot=0), **_links(config, up=True, cut=cut)}
+        return protection.when_open(config, values, protect)
 
     changed = guest.change(decide)
     changed = guest.start() or changed
-    waited = _serve(guest, guest.config())
+    waited = serving.wait(guest, guest.config())
     done = guest.change(lambda c: _described(guest, c, lambda s: guard.opened(s, epoch), **wanted))
     return {**_said(changed or done, guest.guard(guest.config()), "open: connected, running, serving"), **waited}
 
@@ -215,62 +214,6 @@ def reached(
     if not different:
         return True
     return "; ".join(f"{name} is {found.get(name, 'missing')}, not {position.get(name, 'known')}" for name in different)
-
-
-def askable(guest: Guest, config: Config) -> list[str]:
-    """Return whom one can ask whether the guest serves: its application at its address, its agent."""
-    return [
-        *([guest.side.health_url] if guest.side.health_url else []),
-        *(["guest agent"] if agent_enabled(config) else []),
-    ]
-
-
-def unaskable(source: Guest, target: Guest, config: Optional[Config]) -> list[str]:
-    """Name the sides at which nobody could be asked whether the guest serves: a move there would be green unseen."""
-    if config is None:
-        return []
-    return [
-        f"nobody could be asked at {side.side.machine} whether the guest serves: declare health_url for it in "
-        "proxmox_guest_sides, or enable the guest's agent"
-        for side in (source, target)
-        if not askable(side, config)
-    ]
-
-
-def serving(guest: Guest, config: Config) -> str:
-    """Return an empty text when the guest's application or agent was asked and answers, else what came instead."""
-    if not guest.running():
-        return f"the guest at {guest.side.machine} is stopped"
-    try:
-        _serve(guest, config)
-    except ProxmoxError as error:
-        return error.message()
-    return unasked(guest, config)
-
-
-def asked(active: Guest, passive: Guest, found: Mapping[str, Any]) -> Result:
-    """Return what a comparison has found, with what both sides' guests answer now, and who was asked."""
-    config = active.config()
-    silent = serving(active, config)
-    alarms, unasked_there = outside(passive, active)
-    return {
-        **found,
-        "details": [*found["details"], *([silent] if silent else []), *alarms],
-        "asked": askable(active, config),
-        "not_compared": {**found["not_compared"], **unasked_there},
-    }
-
-
-def outside(passive: Guest, active: Guest) -> tuple[list[str], dict[str, str]]:
-    """Ask the address of the side that is not open; return the alarms, and why nobody could be asked there."""
-    url, where = passive.side.health_url, f"the fence of {passive.side.machine} from outside"
-    if not url:
-        return [], {where: "no health_url is declared for that side: only its node was asked"}
-    if url == active.side.health_url:
-        return [], {where: "the side that is open answers at the same health_url: only its node was asked"}
-    if passive.serves_within(VERIFIED_SECONDS):
-        return [f"{url} answers 200, and the guest at {passive.side.machine} is not the one that is open"], {}
-    return [], {}
 
 
 def quiesce(guest: Guest, check: bool = False) -> Result:
@@ -393,33 +336,6 @@ def _end_proof(guest: Guest, before: GuardState) -> str:
         if not guest.running() or not (others := _taken_over(guest, before)):
             guest.stop()
     return others
-
-
-def _must_be_connected(guest: Guest, config: Config) -> None:
-    """Refuse a guest that runs with its interfaces cut although its config says connected: that waits for a start."""
-    now = guest.config(current=True)
-    waiting = [
-        name
-        for name, net in guest_config.nets(config).items()
-        if guest_config.link_is_up(net) and not guest_config.link_is_up(str(now.get(name, net)))
-    ]
-    if waiting:
-        raise ProxmoxError(
-            expected=f"the running guest at {guest.side.machine} connected",
-            found=f"{', '.join(waiting)} is cut until its next start (hotplug: {now.get('hotplug', 'as by default')})",
-            state="it has the permit and runs, and nobody reaches it",
-            next_command=f"shut the guest {guest.side.vmid} down at {guest.side.machine}, then run the same command "
-            "again",
-        )
-
-
-def _serve(guest: Guest, config: Config) -> Result:
-    _must_be_connected(guest, config)
-    # The application first: it is what users wait for, and a guest often serves before its agent answers.
-    waited: Result = {"health_seconds": round(guest.wait_health(), 1)}
-    if agent_enabled(config):
-        waited["agent_seconds"] = round(guest.wait_agent(), 1)
-    return waited
 
 
 def _prove_stopped(guest: Guest) -> None:

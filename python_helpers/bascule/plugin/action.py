@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from ansible import constants
-from ansible import context as command_line
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible.utils.vars import load_extra_vars
@@ -15,8 +13,9 @@ from ..errors import BasculeError, PlanError
 from ..run import context, verbs
 from ..run.context import Announced
 from ..run.io.journal import Journal
-from ..system.ssh import Target, target
-from .control_sockets import ssh_settings
+from ..system.ssh import Target
+from . import way_in
+from .values import plain
 
 
 class ControllerAction(ActionBase):
@@ -34,7 +33,7 @@ class ControllerAction(ActionBase):
         _, args = self.validate_argument_spec(dict(self.ARGUMENTS))
         try:
             verbs.refuse_reserved(load_extra_vars(self._loader))
-            return {"changed": False, **self.act(plain(args), Scope(task_vars))}
+            return {"changed": False, **self.act(plain(args), Scope(task_vars, self._play_context.become_pass))}
         except BasculeError as error:
             raise AnsibleActionFail(
                 error.message(), result={**error.fields(), "error": type(error).__name__}
@@ -56,9 +55,10 @@ class ControllerAction(ActionBase):
 
 
 class Scope:
-    """The variables of the task's component and of all other hosts, templated."""
+    """The variables of the task's component and of all other hosts, templated; and what was typed for -K."""
 
-    def __init__(self, task_vars: Mapping[str, Any]) -> None:
+    def __init__(self, task_vars: Mapping[str, Any], become_pass: str | None = None) -> None:
+        self._become_pass = become_pass
         self.component = str(task_vars["inventory_hostname"])
         self.hostvars: Mapping[str, Any] = task_vars["hostvars"]
         self.variables: Mapping[str, Any] = self.hostvars[self.component]
@@ -120,30 +120,19 @@ class Scope:
 
     def journal_targets(self) -> dict[str, Target]:
         """Return how to reach the journal host of each site."""
-        return context.journal_targets(self.get("plan_journal_hosts"), self.hostvars, *ssh_settings(), _user())
+        return context.journal_targets(self.get("plan_journal_hosts"), self.hostvars, self.target)
 
     def target(self, host: str) -> Target:
-        """Return how to reach a machine of the inventory."""
-        return target(host, self.hostvars[host], *ssh_settings(), _user())
+        """Return the way to root on a machine of the inventory; who goes it is told where there is none."""
+        return way_in.declared_or_closed(host, self.hostvars[host], self._become_pass)
 
+    def way_in(self, host: str) -> Target:
+        """Return the way to root on a machine of the inventory.
 
-def _user() -> str:
-    """Return whom Ansible logs in as where no variable says so: `-u`, or `remote_user` of its configuration."""
-    return str(command_line.CLIARGS.get("remote_user") or constants.DEFAULT_REMOTE_USER or "")
-
-
-def plain(value: Any) -> Any:
-    """Return the value in plain types: Ansible hands over tagged and lazily templated ones."""
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value]
-    if value is None or isinstance(value, bool):
-        return value
-    for kind in (str, int, float):
-        if isinstance(value, kind):
-            return kind.__str__(value) if kind is str else kind(value)
-    return str(value)
+        Raises:
+            WayInError: there is none.
+        """
+        return way_in.declared(host, self.hostvars[host], self._become_pass)
 
 
 def journal_entry(journal: Journal, kind: str, about: Announced, data: Mapping[str, Any]) -> None:

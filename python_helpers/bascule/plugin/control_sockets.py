@@ -12,15 +12,12 @@ from ..system.io import storage
 _LONGEST = 107 - 17 - 40 - len("/j-")
 
 
-def ssh_settings() -> tuple[str, str]:
-    """Return (ssh_args, directory for control sockets) as Ansible is configured; the directory is this user's own."""
+def control_directory() -> str:
+    """Return the directory for control sockets as Ansible is configured; it is this user's own."""
     # Loading the plugin is what makes its options known.
     connection_loader.get("ssh", class_only=True)
-    ssh_args, directory = (
-        str(constants.config.get_config_value(name, plugin_type="connection", plugin_name="ssh"))
-        for name in ("ssh_args", "control_path_dir")
-    )
-    path = str(storage.expand_user(directory))
+    directory = constants.config.get_config_value("control_path_dir", plugin_type="connection", plugin_name="ssh")
+    path = str(storage.expand_user(str(directory)))
     storage.private_directory(path)
     if len(path) > _LONGEST:
         raise StoreError(
@@ -29,4 +26,4 @@ def ssh_settings() -> tuple[str, str]:
             state="nothing was connected",
             next_command="export ANSIBLE_SSH_CONTROL_PATH_DIR=DIRECTORY, a short one that is yours alone",
         )
-    return ssh_args, path
+    return path

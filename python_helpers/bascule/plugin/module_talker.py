@@ -4,9 +4,10 @@ Ansible runs each task in a process that ends with it, so none of them can keep 
 on a socket that only its user can reach, passes requests on and answers back, several at once, and ends when the
 playbook's process ends.
 
-Its one argument is JSON: `command` (how to reach the machine), `socket`, `payload` (a zip file) with its `digest`,
-`watch` (the playbook's process), `patience` in seconds. It prints one line of JSON: `ready`, or `failed` with the exit
-status and the errors of the command. It needs the standard library only, and imports nothing of Bascule.
+It reads JSON from its standard input: `target` (the machine and the way in) and `script` (what to run there), `socket`,
+`payload` (a zip file), `watch` (the playbook's process), `patience` in seconds. It prints one line of JSON: `ready`,
+`refused` with an error's fields where sudo did not take the password, or `failed` with the command's exit status and
+errors.
 """
 
 from __future__ import annotations
@@ -19,10 +20,13 @@ import socket
 import struct
 import subprocess
 import sys
-import tempfile
 import threading
 from contextlib import suppress
-from typing import Any
+from typing import Any, Optional
+
+from ..errors import BasculeError
+from ..system.io import entering
+from ..system.ssh import Target
 
 HEAD = struct.Struct("!II")
 # Also in module_server.py, which runs elsewhere.
@@ -36,31 +40,65 @@ Program = Any
 
 def main(configuration: dict[str, Any]) -> None:
     """Connect, say how it went, and pass on what comes until the playbook or the connection ends."""
-    with tempfile.TemporaryFile() as errors:
-        server: Program = subprocess.Popen(
-            configuration["command"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, bufsize=0
+    try:
+        target = configuration["target"]
+        where = Target(
+            target["host"], tuple(target["argv"]), (), tuple(target["sudo"]), target["password"], target["note"]
         )
+        server: Program = entering.start(where, configuration["script"], float(configuration["patience"]))
         try:
-            early = greet(server, configuration)
-            if early:
-                with suppress(subprocess.TimeoutExpired):
-                    server.wait(timeout=10)
-                said = {"state": "failed", "rc": server.poll(), "errors": _said(errors), "why": early}
-                print(json.dumps(said), flush=True)
-                return
-            with listen(configuration["socket"]) as entrance:
-                talker = Talker(server, entrance, int(configuration["watch"]))
-                print(json.dumps({"state": "ready"}), flush=True)
-                os.dup2(os.open(os.devnull, os.O_RDWR), 1)
-                talker.run()
+            _serve(server, configuration)
         finally:
-            for what in (".socket", ".lock"):
-                with suppress(OSError):
-                    os.unlink(os.path.splitext(configuration["socket"])[0] + what)
             for pipe in (server.stdin, server.stdout):
                 pipe.close()
             server.terminate()
             server.wait()
+    except entering.NotEntered as error:
+        _say("refused" if error.refused else "failed", error.status, error.found, error.message(), error.fields())
+    except (BasculeError, OSError) as error:
+        # The task fails as one that did not reach its machine, and the next one tries again.
+        _say("failed", entering.SSH_FAILED, str(error), "the machine could not be entered")
+    finally:
+        for what in (".socket", ".lock"):
+            with suppress(OSError):
+                os.unlink(os.path.splitext(configuration["socket"])[0] + what)
+
+
+def _serve(server: Program, configuration: dict[str, Any]) -> None:
+    errors = Errors(server.stderr)
+    early = greet(server, configuration)
+    if early:
+        with suppress(subprocess.TimeoutExpired):
+            server.wait(timeout=10)
+        _say("failed", server.poll(), errors.said(), early)
+        return
+    with listen(configuration["socket"]) as entrance:
+        talker = Talker(server, entrance, int(configuration["watch"]))
+        _say("ready")
+        os.dup2(os.open(os.devnull, os.O_RDWR), 1)
+        talker.run()
+
+
+def _say(state: str, rc: Optional[int] = None, errors: str = "", why: str = "", fields: Any = None) -> None:
+    print(json.dumps({"state": state, "rc": rc, "errors": errors, "why": why, "fields": fields or {}}), flush=True)
+
+
+class Errors:
+    """Reads what a program says on standard error, so that it never waits for a reader; keeps the end of it."""
+
+    def __init__(self, stream: Any) -> None:
+        self._end = b""
+        self._reader = threading.Thread(target=self._read, args=(stream,), daemon=True)
+        self._reader.start()
+
+    def _read(self, stream: Any) -> None:
+        while found := os.read(stream.fileno(), _CHUNK):
+            self._end = (self._end + found)[-2000:]
+
+    def said(self) -> str:
+        """Return the end of it, once the program has ended."""
+        self._reader.join(timeout=2)
+        return self._end.decode("utf-8", "replace")
 
 
 def greet(server: Program, configuration: dict[str, Any]) -> str:
@@ -197,12 +235,8 @@ class Talker:
             asking.close()
 
 
-def _said(errors: Any) -> str:
-    errors.seek(0)
-    return str(errors.read()[-2000:].decode("utf-8", "replace"))
-
-
-if __name__ == "__main__":
+def run() -> None:
+    """Be the program."""
     # A lost terminal or an interrupt is the playbook's matter; this ends with it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    main(json.loads(sys.argv[1]))
+    main(json.loads(sys.stdin.read()))

@@ -7,6 +7,7 @@ hosts are out of the play. Its variables are computed from these here, as the co
 
 from __future__ import annotations
 
+import copy
 import gc
 import io
 import pickle
@@ -28,15 +29,18 @@ from ansible.inventory.host import Host
 from ansible.playbook.block import Block
 from ansible.playbook.play import Play
 from ansible.playbook.role import Role
+from ansible.playbook.role.metadata import RoleMetadata
 from ansible.utils.display import Display
 from ansible.utils.multiprocessing import context as multiprocessing_context
 
 _NO_TASK = SimpleNamespace(_uuid=None)
 _HOST = "host"
-# What a task refers to and no execution looks at: the tasks beside it, and those of its role.
-_LEFT_OUT: dict[type, tuple[str, ...]] = {
-    Block: ("_block", "_rescue", "_always"),
-    Role: ("_task_blocks", "_handler_blocks"),
+_KNOWN = "known"
+# What a task refers to and no execution looks at: the tasks beside it, those of its role, and the files they stand in.
+_LEFT_OUT: dict[type, dict[str, Any]] = {
+    Block: {"_block": [], "_rescue": [], "_always": [], "_ds": None},
+    Role: {"_task_blocks": [], "_handler_blocks": [], "_ds": None},
+    RoleMetadata: {"_ds": None},
 }
 
 
@@ -46,24 +50,71 @@ class Order(NamedTuple):
     # Facts that were set since the order before, each as bytes.
     changes: list[bytes]
     host: str
+    # Roles, blocks and includes that the worker has not met before, each as bytes, in the order of their numbers.
+    new: list[bytes]
     task: bytes
-    # Roles that were included since then, as bytes.
-    roles: bytes
+    # Roles that the play has included since then, each as bytes.
+    roles: list[bytes]
     removed: list[str]
     failed: list[str]
     unreachable: list[str]
 
 
 class TaskCodec:
-    """Turns a task into bytes and back, at both ends of a fork: what both have in memory is only named."""
+    """Turns tasks into bytes and back, at both ends of a fork: what both have in memory is only named.
+
+    Both have what was there at the fork (`shared`), and what has been carried over since. Roles, blocks and includes
+    stand above many tasks and do not change once they are loaded: they are carried once.
+    """
 
     def __init__(self, shared: Iterable[Any], hosts: Callable[[str], Host]) -> None:
         self._shared = list(shared)
-        self._names = {id(one): number for number, one in enumerate(self._shared)}
+        self._names: dict[int, Any] = {id(one): number for number, one in enumerate(self._shared)}
         self._hosts = hosts
+        # In the order of their numbers. Whoever gives keeps them, so that no other object gets the place in memory.
+        self._known: list[Any] = []
+
+    def fresh(self) -> TaskCodec:
+        """Return one for another worker, which has met nothing yet."""
+        return TaskCodec(self._shared, self._hosts)
+
+    def introduce(self, task: Any) -> list[bytes]:
+        """Return what stands above a task, and its roles, as far as the other end has not met it: the outermost first.
+
+        Raises:
+            pickle.PicklingError, TypeError, AttributeError: one holds something that only a fork can hand over.
+        """
+        above, one = [], task._parent
+        while one is not None and id(one) not in self._names:
+            above.append(one)
+            one = one._parent
+        above.reverse()
+        roles = [role for one in (*above, task) for role in (one._role, *(getattr(one, "_dep_chain", None) or []))]
+        new = []
+        for one in (*roles, *above):
+            if one is not None and id(one) not in self._names:
+                new.append(self.dump(one))
+                self._names[id(one)] = (_KNOWN, len(self._known))
+                self._known.append(one)
+        return new
+
+    def meet(self, new: Iterable[bytes]) -> None:
+        """Take what was introduced, at the other end."""
+        for content in new:
+            self._known.append(self.load(content))
+
+    def dump_role(self, role: Role) -> bytes:
+        """Return a role that the play has included, for all workers.
+
+        Of one that is not public other tasks see the name alone, and its own tasks bring it with them.
+        """
+        if not role.public:
+            role = copy.copy(role)
+            vars(role).update(_default_vars={}, _role_vars={})
+        return self.dump(role)
 
     def dump(self, task: Any) -> bytes:
-        """Return a task, or roles, with all that it inherits from, but without the tasks beside it.
+        """Return a task, or a role, with all that it inherits from, but without the tasks beside it.
 
         Raises:
             pickle.PicklingError, TypeError, AttributeError: it holds something that only a fork can hand over.
@@ -74,11 +125,11 @@ class TaskCodec:
 
     def load(self, content: bytes) -> Any:
         """Return what was turned into bytes."""
-        return _Unpickler(io.BytesIO(content), self._shared, self._hosts).load()
+        return _Unpickler(io.BytesIO(content), self._shared, self._known, self._hosts).load()
 
 
 class _Pickler(pickle.Pickler):
-    def __init__(self, into: io.BytesIO, names: dict[int, int]) -> None:
+    def __init__(self, into: io.BytesIO, names: dict[int, Any]) -> None:
         super().__init__(into, pickle.HIGHEST_PROTOCOL)
         self._names = names
 
@@ -91,7 +142,7 @@ class _Pickler(pickle.Pickler):
     def reducer_override(self, value: Any) -> Any:
         for kind, names in _LEFT_OUT.items():
             if isinstance(value, kind):
-                state = {**value.__dict__, **{name: [] for name in names}}
+                state = {**value.__dict__, **names}
                 return object.__new__, (type(value),), state
         if isinstance(value, MappingProxyType):
             return _read_only, (dict(value),)
@@ -106,13 +157,18 @@ def _read_only(content: dict[Any, Any]) -> MappingProxyType[Any, Any]:
 
 
 class _Unpickler(pickle.Unpickler):
-    def __init__(self, content: io.BytesIO, shared: Sequence[Any], hosts: Callable[[str], Host]) -> None:
+    def __init__(
+        self, content: io.BytesIO, shared: Sequence[Any], known: Sequence[Any], hosts: Callable[[str], Host]
+    ) -> None:
         super().__init__(content)
         self._shared = shared
+        self._known = known
         self._hosts = hosts
 
     def persistent_load(self, name: Any) -> Any:
-        return self._hosts(name[1]) if isinstance(name, tuple) else self._shared[name]
+        if not isinstance(name, tuple):
+            return self._shared[name]
+        return self._hosts(name[1]) if name[0] == _HOST else self._known[name[1]]
 
 
 def _undisturbed(put: Callable[[Any], None]) -> Callable[[Any], None]:
@@ -137,7 +193,7 @@ class PersistentWorker(WorkerProcess):
         """Prepare a worker whose first task comes with the fork; `seen`: changes and roles that it begins with."""
         super().__init__(play_context=task_play_context, **options)
         self._strategy = strategy
-        self._codec = codec
+        self._codec = codec.fresh()
         self._orders, self.giver = multiprocessing_context.Pipe(duplex=False)
         self._seen = seen
         self._ended = False
@@ -156,13 +212,13 @@ class PersistentWorker(WorkerProcess):
         return not self.is_spent and not self._ended and self.is_alive()
 
     def give(
-        self, host: Host, task: Any, changes: Sequence[bytes], roles: Sequence[Role], gone: tuple[list[str], ...]
+        self, host: Host, task: Any, changes: Sequence[bytes], roles: Sequence[bytes], gone: tuple[list[str], ...]
     ) -> bool:
         """Hand over a task; False when it was not, and will not be executed."""
         seen, included = self._seen
         try:
-            new = self._codec.dump(list(roles[included:]))
-            order = Order(list(changes[seen:]), host.name, self._codec.dump(task), new, *gone)
+            new = self._codec.introduce(task)
+            order = Order(list(changes[seen:]), host.name, new, self._codec.dump(task), list(roles[included:]), *gone)
             self.giver.send_bytes(pickle.dumps(order, pickle.HIGHEST_PROTOCOL))
         except (pickle.PicklingError, TypeError, AttributeError, OSError) as error:
             Display().vvv(f"a process is forked for {task.get_name()}: {error}", host=host.name)
@@ -216,8 +272,9 @@ class PersistentWorker(WorkerProcess):
             getattr(type(self._variable_manager), name)(self._variable_manager, *values)
         self._loader._tempfiles = set()
         self._host = self._variable_manager._inventory.get_host(order.host)
+        self._codec.meet(order.new)
         self._task = self._codec.load(order.task)
-        variables = self._strategy.variables(self._host, self._task, order)
+        variables = self._strategy.variables(self._host, self._task, order, self._codec)
         with _task.TaskContext(self._task):
             self._execute(self._host, self._task, variables)
 

@@ -15,7 +15,7 @@ from ansible.errors import AnsibleError, AnsibleUndefinedVariable, AnsibleValueO
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.utils.vars import load_extra_vars
 
-from ..errors import JournalError, PlanError
+from ..errors import PlanError
 from ..run import preflight
 from ..run.claims import Claimant
 from ..run.components import upstream
@@ -23,7 +23,9 @@ from ..run.preflight import Declared, Finding
 from ..run.verbs import BACK, FORWARD, POINTING, VERBS
 from ..system.io import remote, storage
 from ..system.ssh import TRY
-from .action import Scope, plain
+from .action import Scope
+from .values import plain
+from .way_in import WayInError
 
 GATE = "bascule_gate"
 # Seconds for one component to look at all, and for a machine to answer it.
@@ -218,16 +220,18 @@ def _no_way_in(scope: Scope) -> list[Finding]:
     for hosts in named.values() if isinstance(named, Mapping) else []:
         sides += hosts if isinstance(hosts, list) else [hosts]
     machines = sorted({str(host) for host in sides if str(host) in scope.hostvars})
+    expected = "a way in as root, by SSH with a key and by sudo, whose password may stand in ansible_become_password"
     targets, found = {}, {}
     for host in machines:
         try:
-            targets[host] = scope.target(host)
-        except JournalError as error:
-            found[host] = error.found
+            targets[host] = scope.way_in(host)
+        except WayInError as error:
+            found[host] = Finding(host, error.variable, error.wanted, error.found)
     answers = remote.run_on(targets, dict.fromkeys(targets, TRY), {}, _PATIENCE)
-    found |= {host: answer.error for host, answer in answers.items() if answer.error}
-    expected = "a way in as root, by SSH with a key and sudo without a password"
-    return [Finding(host, "ansible_user", expected, why) for host, why in sorted(found.items())]
+    for host, answer in answers.items():
+        if answer.error:
+            found[host] = Finding(host, "ansible_user", expected, answer.error)
+    return [finding for _, finding in sorted(found.items())]
 
 
 def _directory(role: str) -> Path:
@@ -260,6 +264,8 @@ def _zone_findings(one: Declared) -> list[Finding]:
             parse_records(records, str(zone), one.sides)
         except PlanError as error:
             found.append(Finding(one.name, "dns_switchover_records", error.expected, error.found))
+    if one.values.get("dns_switchover_update") == "octodns":
+        return found + _provider_findings(one)
     # By hand nothing is signed; a role without the variable has no use for a key.
     if one.values.get("dns_switchover_update") == "manual" or "dns_switchover_tsig_secret" not in one.options:
         return found
@@ -277,6 +283,21 @@ def _zone_findings(one: Declared) -> list[Finding]:
         key = "dns_switchover_tsig_secret"
         found.append(Finding(one.name, key, "a secret in base64", "one that does not decode (not shown)"))
     return found
+
+
+def _provider_findings(one: Declared) -> list[Finding]:
+    """Name a provider that cannot be made from what is declared; nothing is asked of it."""
+    from ..dns.io import provider
+
+    key, secrets = "dns_switchover_provider", "dns_switchover_provider_secrets"
+    if {key, secrets} & set(one.faults):
+        return []
+    try:
+        declared = provider.settings(one.values.get(key), one.values.get(secrets) or {})
+    except PlanError as error:
+        return [Finding(one.name, key, error.expected, error.found)]
+    why = provider.missing(declared.path)
+    return [Finding(one.name, f"{key}.class", "a class that can be loaded on the controller", why)] if why else []
 
 
 def _origin(value: Any) -> tuple[str, int]:

@@ -24,7 +24,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Optional
 
-from ansible.errors import AnsibleConnectionFailure
+from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
 from ansible.module_utils import basic
 from ansible.module_utils.common.json import Direction, get_module_encoder
 from ansible.plugins.action import ActionBase
@@ -33,8 +33,10 @@ from ansible.release import __version__
 from ansible.utils.display import Display
 from ansible.vars.clean import remove_internal_keys
 
+from ..system.io.entering import SSH_FAILED
 from ..system.io.sources import PACKAGE, shipped
-from . import module_talker
+from ..system.ssh import Target
+from . import way_in
 from .module_talker import HEAD
 
 OURS = "bascule_"
@@ -46,12 +48,11 @@ THERE = "/run/bascule-modules"
 # Seconds until a connection must stand and the modules be there.
 PATIENCE = 60
 _KEPT_SECONDS = 7 * 86400
-# OpenSSH's exit status for its own errors.
-_SSH_FAILED = 255
 _PROFILE = "legacy"
 _BASE = "ansible/module_utils"
 _ALIAS = "ansible.module_utils.bascule"
 _LEFT_OUT = ("facts", "powershell", "csharp")
+_TALK = "import sys; sys.path.insert(0, sys.argv[1]); from bascule.plugin import module_talker; module_talker.run()"
 # What starts at the other end. It keeps the modules, compiled, for the next playbook.
 _BOOT = """
 import hashlib, io, os, shutil, sys, tempfile, time, zipfile
@@ -129,40 +130,21 @@ class ModuleAction(ActionBase):
         # An inventory in INI has texts only.
         if str(about.get(VARIABLE, variables.get(VARIABLE, True))).lower() in ("false", "no", "off", "0"):
             return None
-        command = connection_command(self._connection, about)
-        return None if command is None else find(*command)
+        where = way(self._connection)
+        return None if where is None else find(where, interpreter(about))
 
 
-def connection_command(connection: Any, variables: Mapping[str, Any]) -> Optional[tuple[list[str], list[str]]]:
-    """Return how to start Python as root at the other end, without the program, and what names this connection.
+def way(connection: Any) -> Optional[Target]:
+    """Return the way to root at the other end of a task's connection.
 
-    None where that takes more than a key: a password, another connection than SSH, another user than root.
+    None where there is none of ours: another connection than SSH with a key, another way than sudo, another user.
     """
     if connection.transport != "ssh" or any(map(connection.get_option, ("password", "private_key", "pkcs11_provider"))):
         return None
-    user, become = connection.get_option("remote_user"), connection.become
-    if become is None:
-        prefix: Optional[list[str]] = [] if user == "root" else None
-    else:
-        prefix = ["sudo", "-H", "-n"] if _is_plain_sudo(become) else None
-    if prefix is None:
+    try:
+        return way_in.of(connection)
+    except way_in.WayInError:
         return None
-    connection.host = connection.get_option("host")
-    binary = connection.get_option("ssh_executable")
-    command = [part.decode() for part in connection._build_command(binary, "ssh", connection.host)]
-    return [*command, shlex.join([*prefix, interpreter(variables), "-I", "-c"])], [*command, *prefix]
-
-
-def _is_plain_sudo(become: Any) -> bool:
-    """Whether another user's rights are root's, by sudo as Ansible calls it, without a password."""
-    flags = str(become.get_option("become_flags") or "").split()
-    return (
-        become.name.rpartition(".")[2] == "sudo"
-        and (become.get_option("become_user") or "root") == "root"
-        and (become.get_option("become_exe") or "sudo") == "sudo"
-        and set(flags) <= {"-H", "-S", "-n"}
-        and not become.get_option("become_pass")
-    )
 
 
 def interpreter(variables: Mapping[str, Any]) -> str:
@@ -207,13 +189,15 @@ def _exactly(talker: socket.socket, size: int) -> bytearray:
     return found
 
 
-def find(command: list[str], name: list[str]) -> Optional[Server]:
-    """Return the server behind a connection, started where none runs for this playbook; None where there can be none.
+def find(where: Target, python: str) -> Optional[Server]:
+    """Return the server on a machine, started where none runs for this playbook; None where there can be none.
 
     Raises:
         AnsibleConnectionFailure: SSH could not connect.
+        AnsibleActionFail: sudo did not take the password; Ansible would only try it again.
     """
-    key = hashlib.sha256("\0".join(name).encode()).hexdigest()[:16]
+    name = "\0".join((*where.argv, *where.sudo))
+    key = hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:16]
     path, refused, lock = (PLACE / f"{_playbook()}-{key}.{what}" for what in ("socket", "refused", "lock"))
     running = _connected(path)
     if running is not None:
@@ -225,11 +209,13 @@ def find(command: list[str], name: list[str]) -> Optional[Server]:
         if running is not None or refused.exists():
             return running
         path.unlink(missing_ok=True)
-        said = _start(command, path)
-        if said["state"] != "ready" and said["rc"] != _SSH_FAILED:
+        said = _start(where, python, path)
+        if said["state"] == "failed" and said["rc"] != SSH_FAILED:
             refused.touch()
             Display().vvv(f"no module server: {said['why']}: {said['errors']}")
-    if said["state"] != "ready" and said["rc"] == _SSH_FAILED:
+    if said["state"] == "refused":
+        raise AnsibleActionFail(said["why"], result=said["fields"])
+    if said["state"] != "ready" and said["rc"] == SSH_FAILED:
         raise AnsibleConnectionFailure(f"Failed to connect to the host via ssh: {said['errors'].strip()}")
     return _connected(path)
 
@@ -257,27 +243,32 @@ def _connected(path: Path) -> Optional[Server]:
     return Server(talker)
 
 
-def _start(command: list[str], path: Path) -> dict[str, Any]:
+def _start(where: Target, python: str, path: Path) -> dict[str, Any]:
     _forget_old()
     package, digest = payload()
     size = str(package.stat().st_size)
-    whole = [*command[:-1], f"{command[-1]} {shlex.join([_BOOT, THERE, digest, size])}"]
     configuration = {
-        "command": whole,
+        "target": {**vars(where), "spares": []},
+        "script": f"exec {shlex.join([python, '-I', '-c', _BOOT, THERE, digest, size])}",
         "socket": str(path),
         "payload": str(package),
         "watch": os.getppid(),
         "patience": PATIENCE,
     }
     talker = subprocess.Popen(
-        [sys.executable, "-I", "-S", str(module_talker.__file__), json.dumps(configuration)],
-        stdin=subprocess.DEVNULL,
+        [sys.executable, "-I", "-S", "-c", _TALK, str(PACKAGE.parent), str(path)],
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
         text=True,
     )
-    line = talker.stdout.readline() if talker.stdout else ""
+    line = ""
+    if talker.stdin and talker.stdout:
+        # What is given as an argument can be seen by all users of a machine.
+        with suppress(BrokenPipeError), talker.stdin:
+            talker.stdin.write(json.dumps(configuration))
+        line = talker.stdout.readline()
     return dict(json.loads(line)) if line else {"state": "failed", "rc": None, "errors": "", "why": "it ended"}
 
 

@@ -16,7 +16,8 @@ from ..run.chain import Entry
 from ..run.io.journal import Journal, read_copies
 from ..run.position import Side
 from ..run.verbs import POINTING
-from .action import Scope, journal_entry, plain
+from .action import Scope, journal_entry
+from .values import plain
 
 # Under this key a role's verb `state` names what would stop a move after it is frozen.
 STOPS = "stops"

@@ -57,7 +57,11 @@ class StrategyModule(HostPinned):
         self._woken: queue.SimpleQueue[None] = queue.SimpleQueue()
         # Host → the place of the worker that has its task.
         self._at_work: dict[str, int] = {}
+        # Host → the place of the worker that had its last task, which knows most of what stands above the next one.
+        self._had: dict[str, int] = {}
         self._changes: list[bytes] = []
+        # The roles that the play has included, as the workers are told of them.
+        self._roles: list[bytes] = []
         self._ended: list[PersistentWorker] = []
         # Places whose process was gone when it was looked at last, and when that was.
         self._missed: set[int] = set()
@@ -100,9 +104,9 @@ class StrategyModule(HostPinned):
     def _persistent(self) -> list[PersistentWorker]:
         return [one for one in (*self._ended, *self._workers) if isinstance(one, PersistentWorker)]
 
-    def variables(self, host: Any, task: Any, order: Order) -> dict[str, Any]:
+    def variables(self, host: Any, task: Any, order: Order, codec: TaskCodec) -> dict[str, Any]:
         """Return a task's variables, in a worker."""
-        self._play.roles += self._codec.load(order.roles) if self._codec else []
+        self._play.roles += map(codec.load, order.roles)
         self._play._removed_hosts[:] = order.removed
         self._tqm._failed_hosts = dict.fromkeys(order.failed, True)
         self._tqm._unreachable_hosts = dict.fromkeys(order.unreachable, True)
@@ -158,7 +162,7 @@ class StrategyModule(HostPinned):
         if not self._codec:
             super()._queue_task(host, task, task_vars, play_context)
             return
-        place = self._free_place()
+        place = self._free_place(self._had.get(host.name))
         key = (host.name, task._uuid)
         self._queued_task_cache[key] = {
             "host": host,
@@ -167,19 +171,19 @@ class StrategyModule(HostPinned):
             "play_context": play_context,
         }
         self._tqm.send_callback("v2_runner_on_start", host, task)
-        self._at_work[host.name] = place
+        self._at_work[host.name] = self._had[host.name] = place
         self._pending_results += 1
         gone = (list(self._play._removed_hosts), list(self._tqm._failed_hosts), list(self._tqm._unreachable_hosts))
-        roles = self._play.roles
+        self._note_roles()
         one = self._workers[place]
-        if one is not None and one.is_ready() and one.give(host, task, self._changes, roles, gone):
+        if one is not None and one.is_ready() and one.give(host, task, self._changes, self._roles, gone):
             return
         self._forget(place)
         self._workers[place] = one = PersistentWorker(
             self,
             self._codec,
             play_context,
-            (len(self._changes), len(roles)),
+            (len(self._changes), len(self._roles)),
             final_q=self._final_q,
             task_vars=task_vars,
             host=host,
@@ -192,8 +196,21 @@ class StrategyModule(HostPinned):
         )
         one.start()
 
-    def _free_place(self) -> int:
+    def _note_roles(self) -> None:
+        """Put down which roles were included since the last task."""
+        for role in self._play.roles[len(self._roles) :]:
+            try:
+                self._roles.append(self._codec.dump_role(role) if self._codec else b"")
+            except (pickle.PicklingError, TypeError, AttributeError):
+                self._roles.append(b"")
+                self._renew()
+
+    def _free_place(self, last: Optional[int]) -> int:
         while True:
+            if last is not None and last not in self._at_work.values():
+                one = self._workers[last]
+                if one is not None and one.is_ready():
+                    return last
             free = sorted(set(range(len(self._workers))) - set(self._at_work.values()))
             for place in free:
                 one = self._workers[place]

@@ -18,12 +18,13 @@ from ..run.window import EVENT as WINDOW
 LIMIT = "write_outage_seconds"
 AUDIT = "audit"
 # The variables of roles that a forecast rests on.
-BUDGET, METHOD, DRAIN = (
+BUDGET, METHOD, DRAIN, ENTRANCE = (
     "postgresql_replication_switch_budget",
     "postgresql_replication_method",
     "web_entrance_drain_timeout",
+    "web_entrance_kind",
 )
-VARIABLES = (BUDGET, METHOD, DRAIN)
+VARIABLES = (BUDGET, METHOD, DRAIN, ENTRANCE)
 # Bytes per second of one Mbit/s.
 _MBIT = 1e6 / 8
 
@@ -125,6 +126,9 @@ def part(known: Known) -> Part:
         return Part(0.0, "moves when everybody is in")
     if known.role == "web_entrance":
         drain = number_of(known.variables.get(DRAIN))
+        if known.variables.get(ENTRANCE) == "manual":
+            why = "people's time, once to close and once to open: a person drives both balancers"
+            return Part(None, f"{why}; and {drain or 0:g} s for requests under way")
         return Part(0.0, f"closes first, opens last; requests under way may take up to {drain or 0:g} s")
     if known.role == "proxmox_guest":
         return _guest(known.found)

@@ -30,7 +30,7 @@ _WHY: tuple[tuple[str, str], ...] = (
 _VALUES = {
     "null": "aucune valeur", "proved": "prouvée", "not_proved": "non prouvée", "off": "non prévue",
     "refused": "refusée", "maintenance": "maintenance", "forward": "renvoi", "true": "vrai", "True": "vrai",
-    "False": "faux", "pending": "en cours",
+    "False": "faux", "pending": "en cours", "unknown": "inconnu",
 }  # fmt: skip
 
 

@@ -88,12 +88,19 @@ def _guest(one: Claimant) -> Iterator[Claim]:
                     yield Claim(one.name, "address", " ".join(networks), address, f"{key}.{name}")
 
 
+# Where an entrance of each kind keeps its mode.
+_MODES = {
+    "haproxy": ("map of modes", "web_entrance_map_file"),
+    "nginx": ("folder of modes", "web_entrance_nginx_folder"),
+}
+
+
 def _entrance(one: Claimant) -> Iterator[Claim]:
     for host in one.sides:
-        nginx = one.values.get("web_entrance_kind") == "nginx"
-        variable = "web_entrance_nginx_folder" if nginx else "web_entrance_map_file"
+        # A balancer that a person drives has nothing at the host but its name.
+        thing, variable = _MODES.get(str(one.values.get("web_entrance_kind") or "haproxy"), ("", ""))
         if path := str(one.values.get(variable) or ""):
-            yield Claim(one.name, "folder of modes" if nginx else "map of modes", host, path, variable)
+            yield Claim(one.name, thing, host, path, variable)
         if name := str(one.values.get("web_entrance_name") or "").lower().rstrip("."):
             port = one.values.get("web_entrance_port", 443)
             yield Claim(one.name, "name", host, f"{name}:{port}", "web_entrance_name")

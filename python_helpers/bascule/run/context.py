@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from ..errors import PlanError
-from ..system.ssh import Target, target
+from ..system.ssh import Target
 from . import verbs
 
 # The facts bascule_begin returns, and what the other actions read back.
@@ -63,10 +63,8 @@ def dependencies(components: list[str], hostvars: Mapping[str, Any]) -> dict[str
     return {name: [str(other) for other in hostvars[name].get("depends_on") or []] for name in components}
 
 
-def journal_targets(
-    declared: Any, hostvars: Mapping[str, Any], ssh_args: str, control_directory: str, user: str = ""
-) -> dict[str, Target]:
-    """Return how to reach the journal host of each site; `declared` is plan_journal_hosts.
+def journal_targets(declared: Any, hostvars: Mapping[str, Any], reach: Callable[[str], Target]) -> dict[str, Target]:
+    """Return how to reach the journal host of each site; `declared` is plan_journal_hosts, `reach` reaches a machine.
 
     Where a site has several, the others are spares of the first.
     """
@@ -83,8 +81,7 @@ def journal_targets(
         raise PlanError(
             expected="plan_journal_hosts to name machines of the inventory", found=", ".join(map(str, unknown))
         )
-
-    def reach(host: Any) -> Target:
-        return target(str(host), hostvars[host], ssh_args, control_directory, user)
-
-    return {site: replace(reach(first), spares=tuple(map(reach, spares))) for site, (first, *spares) in named.items()}
+    return {
+        site: replace(reach(str(first)), spares=tuple(reach(str(spare)) for spare in spares))
+        for site, (first, *spares) in named.items()
+    }

@@ -169,12 +169,14 @@ class DataFollower(Follower):
 class Watchers:
     """The client outside, the prober and, once there is a pooler, the client of the database alone."""
 
-    def __init__(self, directory: Path, setting: Setting) -> None:
+    def __init__(self, directory: Path, setting: Setting, write_interval: float = 0.1) -> None:
+        """Prepare them; `write_interval` is in seconds, and reads come four times as seldom."""
         directory.mkdir(parents=True, exist_ok=True)
         self.user_path = directory / "user.jsonl"
         self.prober_path = directory / "prober.jsonl"
         self._directory = directory
         self._setting = setting
+        self._write_interval = write_interval
         self._running: list[tuple[str, subprocess.Popen[bytes]]] = []
         self.data_path = directory / "data.jsonl"
         for path in (self.user_path, self.prober_path, self.data_path):
@@ -194,6 +196,7 @@ class Watchers:
         )
         user = ["podman", "exec", "-i", "-e", f"PYTHONPATH={PROGRAM}", CONTAINER]
         user += ["python3", "-B", "-m", "client.user", "--stop-on-eof"]
+        user += ["--interval", str(self._write_interval), "--read-interval", str(4 * self._write_interval)]
         user += ["--seconds", str(LONGEST_SECONDS), "--files", *FILES]
         self._spawn("user", user, self.user_path)
         prober = [sys.executable, str(Path(__file__).parent / "prober.py"), "--stop-on-eof"]

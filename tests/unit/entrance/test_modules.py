@@ -219,6 +219,41 @@ def test_an_entrance_that_serves_is_not_asked_until_it_closes(monkeypatch: pytes
     assert len(left) == 1
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "body", "first", "asked"),
+    [
+        ("GET", "/healthz", "", Answer(error="timed out"), 2),
+        ("POST", "/login", '{"id": "{uuid}"}', Answer(error="timed out"), 2),
+        # Both would stand twice in the books of the service, or hide that it fails now and then.
+        ("POST", "/login", "{}", Answer(error="timed out"), 1),
+        ("GET", "/healthz", "", Answer(status=500), 1),
+    ],
+)
+def test_a_service_is_asked_again_only_where_that_hides_and_writes_nothing(
+    monkeypatch: pytest.MonkeyPatch, method: str, path: str, body: str, first: Answer, asked: int
+) -> None:
+    left = [first, Answer(status=200)]
+    monkeypatch.setattr(https, "request", lambda *_, **__: left.pop(0))
+    monkeypatch.setattr(entrance_side.make, "__defaults__", (None, https.request))
+    monkeypatch.setattr("time.sleep", lambda _seconds: None)
+    ask: dict[str, Any] = {
+        "address": "192.0.2.1",
+        "port": 443,
+        "name": "courses.example.org",
+        "ca_file": "/none",
+        "expect": "service",
+        "requests": [{"name": "use", "path": path, "method": method, "body": body}],
+        "headers": {},
+        "patience": 60,
+    }
+    if asked == 1:
+        with pytest.raises(EntranceError):
+            call("bascule_entrance_probe", **ask)
+    else:
+        assert call("bascule_entrance_probe", **ask)["answers"][0]["attempts"] == 2
+    assert 2 - len(left) == asked
+
+
 def test_info_names_faults(haproxy: FakeHaproxy, monkeypatch: pytest.MonkeyPatch) -> None:
     """A missing backend, a file that differs from the process, an entrance that does not answer."""
     monkeypatch.setattr(https, "request", lambda *_, **__: Answer(error="timed out"))

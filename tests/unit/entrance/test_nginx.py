@@ -289,6 +289,7 @@ def test_a_worker_of_before_a_reload_is_waited_for(real: Real, side: Side) -> No
     assert real.working.wait(20)
     real.run(["nginx", "-s", "reload"])
     deadline = time.monotonic() + 20
+    assert isinstance(side.driver, Nginx)
     while not side.driver.old_workers() and time.monotonic() < deadline:
         time.sleep(0.02)
     with pytest.raises(EntranceError, match="1 workers of before a reload"):

@@ -69,6 +69,12 @@ class FakeNode:
         # Containers, and guests at other nodes of the cluster.
         self.elsewhere: list[dict[str, Any]] = []
         self.pending: list[dict[str, Any]] = []
+        # What the node says of its processors, and what its QEMU has.
+        self.cpuinfo: dict[str, Any] = {}
+        self.capabilities: dict[str, list[dict[str, Any]]] = {
+            "cpu": [{"name": name, "custom": 0} for name in ("kvm64", "x86-64-v2-AES", "x86-64-v3")],
+            "machines": [{"id": f"pc-{kind}-9.0", "type": kind, "version": "9.0"} for kind in ("i440fx", "q35")],
+        }
         # The pool that all guests are in.
         self.pool = ""
         # Interfaces as a running guest has them that only takes others at its next start.
@@ -139,7 +145,9 @@ class FakeNode:
         if rest[0] == "vzdump":
             return self._vzdump(values)
         if rest == ["status"]:
-            return self._data({"memory": {"free": 8 << 30}, "cpuinfo": {"model": "emulated"}})
+            return self._data({"memory": {"free": 8 << 30}, "cpuinfo": {"model": "emulated", **self.cpuinfo}})
+        if rest[:2] == ["capabilities", "qemu"]:
+            return self._data(self.capabilities[rest[2]])
         if rest[0] == "network":
             return self._data([{"iface": "vmbr0", "type": "bridge"}])
         return 501, f"Method '{method} /{path}' not implemented", None, None
@@ -350,10 +358,14 @@ class FakeNode:
 
     def _made(self, vmid: int, storage: str, config: Mapping[str, Any]) -> dict[str, Any]:
         """The drives of an archive on the storage that a restore names, with sizes as it rounds them up."""
-        kind, made = self.storages.get(storage, "dir"), {}
-        if storage == "local" or not storage:
-            return {}
+        made = {}
+        named = storage
         for number, drive in enumerate(guest_config.drives(config)):
+            # Without one, each where its name in the archive says.
+            storage = named or drive.storage
+            if storage == "local":
+                continue
+            kind = self.storages.get(storage, "dir")
             grain = {"lvm": 4 << 20, "lvmthin": 4 << 20, "zfspool": 1 << 20, "rbd": 1 << 20}.get(kind, 1)
             # The archive has of an EFI disk what QEMU maps.
             size = guest_config.efi_seen(config) if drive.name == "efidisk0" else drive.size

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bascule.guest import audit, decisions, forecast, observed, preflight, transitions
+from bascule.guest import audit, decisions, forecast, observed, preflight, serving
 from bascule.guest.errors import NotPermitted
 from bascule.guest.forecast import Measured
 
@@ -106,11 +106,11 @@ def test_a_guest_that_nobody_could_ask_whether_it_serves_is_refused(
 
 def test_nor_is_it_proved_to_serve(nodes: Any) -> None:
     here, _, source, _ = nodes
-    assert transitions.serving(source, source.config()) == ""
+    assert serving.silence(source, source.config()) == ""
     source.side = replace(source.side, health_url="")
-    assert transitions.serving(source, source.config()) == ""
+    assert serving.silence(source, source.config()) == ""
     here.guests[100]["agent"] = "0"
-    assert "nobody could be asked" in transitions.serving(source, source.config())
+    assert "nobody could be asked" in serving.silence(source, source.config())
 
 
 def test_audit_names_a_running_backup(nodes: Any) -> None:

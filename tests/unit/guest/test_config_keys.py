@@ -29,9 +29,9 @@ def _refusals(nodes: Any, way: str = decisions.ARCHIVE) -> list[str]:
     ("scsi0", config_keys.ASKED), ("efidisk0", config_keys.ASKED), ("tpmstate0", config_keys.ASKED),
     ("net31", config_keys.MAPPED), ("ipconfig7", config_keys.MAPPED), ("onboot", config_keys.MAPPED),
     ("unused255", config_keys.ASKED), ("hostpci0", config_keys.ASKED), ("virtiofs2", config_keys.ASKED),
-    ("numa", config_keys.CARRIED), ("numa3", config_keys.CARRIED), ("tags", config_keys.CARRIED),
+    ("numa", config_keys.CARRIED), ("numa3", config_keys.ASKED), ("tags", config_keys.CARRIED),
     ("args", config_keys.REFUSED), ("ivshmem", config_keys.REFUSED), ("amd-sev", config_keys.REFUSED),
-    ("vmstate", config_keys.REFUSED), ("parent", config_keys.REFUSED), ("cpu", config_keys.CARRIED),
+    ("vmstate", config_keys.REFUSED), ("parent", config_keys.REFUSED), ("cpu", config_keys.ASKED),
     ("efidisk1", config_keys.REFUSED), ("net", config_keys.REFUSED), ("scsi", config_keys.REFUSED),
     ("xnet0", config_keys.REFUSED), ("net0x", config_keys.REFUSED), ("quantum0", config_keys.REFUSED),
 ])  # fmt: skip

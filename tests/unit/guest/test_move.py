@@ -12,7 +12,7 @@ from bascule.errors import GuardRefused
 from bascule.guard import state as guard
 from bascule.guard.state import Epoch, Receipt
 from bascule.guard.todo import NOTHING
-from bascule.guest import decisions, drift, observed, prepare, transitions
+from bascule.guest import decisions, drift, observed, prepare, serving, transitions
 from bascule.guest.errors import ProxmoxError
 
 E1, E2 = Epoch(1, "aaaa"), Epoch(2, "bbbb")
@@ -59,12 +59,12 @@ def test_one_node_is_enough_to_read_the_guard_of_its_side(prepared: Any, fake: A
 def test_a_guest_that_nobody_can_ask_whether_it_serves_is_refused_by_name(prepared: Any) -> None:
     _here, _there, source, target = prepared
     silent = {**source.config(), "agent": "0"}
-    assert transitions.unaskable(source, target, silent) == []
+    assert serving.unaskable(source, target, silent) == []
     target.side = replace(target.side, health_url="")
-    assert transitions.unaskable(source, target, source.config()) == []
-    (why,) = transitions.unaskable(source, target, silent)
+    assert serving.unaskable(source, target, source.config()) == []
+    (why,) = serving.unaskable(source, target, silent)
     assert "nobody could be asked at pve-tls whether the guest serves: declare health_url" in why
-    assert transitions.unaskable(source, target, None) == []
+    assert serving.unaskable(source, target, None) == []
 
 
 def test_prepare_twice_changes_nothing(prepared: Any) -> None:

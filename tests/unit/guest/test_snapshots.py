@@ -50,8 +50,6 @@ def test_a_return_is_told_while_the_guest_still_serves(prepared: Any, way: str) 
     )
     del here.snapshots[100]
     assert ready.stops(target, source, way) == []
-    here.guests[100]["protection"] = 1
-    assert bool(ready.stops(target, source, way)) is (way != decisions.DELTA)
     transitions.freeze(target, force=False)
     assert ready.stops(target, source, way) == [], "its window has begun"
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bascule.guest import decisions, observed, transitions, verify
+from bascule.guest import decisions, observed, serving, transitions, verify
 from bascule.guest.errors import ProxmoxError
 
 from .test_move import DISKS, E1, switch
@@ -54,15 +54,15 @@ def test_a_verification_asks_the_address_of_the_side_that_is_not_open(prepared: 
     here, _there, source, target = prepared
     transitions.freeze(source, force=False)
     switch(source, target, E1)
-    assert transitions.outside(source, target) == ([], {})
-    asked = transitions.asked(target, source, {"details": ["one"], "not_compared": {"scsi0": "why"}})
+    assert serving.outside(source, target) == ([], {})
+    asked = serving.asked(target, source, {"details": ["one"], "not_compared": {"scsi0": "why"}})
     assert (asked["details"], asked["not_compared"], len(asked["asked"])) == (["one"], {"scsi0": "why"}, 2)
     here.impostor = True
-    (alarm,) = transitions.outside(source, target)[0]
+    (alarm,) = serving.outside(source, target)[0]
     assert alarm == "http://pve-mtp/healthz answers 200, and the guest at pve-mtp is not the one that is open"
     for url, why in ((target.side.health_url, "at the same health_url"), ("", "no health_url is declared")):
         source.side = replace(source.side, health_url=url)
-        alarms, told = transitions.outside(source, target)
+        alarms, told = serving.outside(source, target)
         assert alarms == []
         assert why in told["the fence of pve-mtp from outside"]
 

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from bascule.guard.state import Epoch, Receipt
-from bascule.guest import audit, decisions, observed, ready, transitions, verify
+from bascule.guest import audit, decisions, observed, ready, serving, transitions, verify
 from bascule.guest.errors import ProxmoxError
 from bascule.run.gates import decide
 
@@ -44,11 +44,11 @@ def test_one_that_takes_it_at_its_next_start_is_not_said_to_be_connected(prepare
     with pytest.raises(ProxmoxError, match=r"net0 is cut until its next start \(hotplug: disk,usb\)") as caught:
         _open(source, target)
     assert "shut the guest 100 down at pve-tls, then run the same command again" in caught.value.message()
-    assert "cut until its next start" in transitions.serving(target, target.config())
+    assert "cut until its next start" in serving.silence(target, target.config())
     # As advised.
     there.running.clear()
     target.start()
-    assert transitions.serving(target, target.config()) == ""
+    assert serving.silence(target, target.config()) == ""
 
 
 @pytest.mark.parametrize(

@@ -79,9 +79,9 @@ def test_a_note_that_cannot_be_written_keeps_no_play_from_beginning(
         raise OSError(28, "No space left on device")
 
     callback._presence = SimpleNamespace(play=full, end=full)
-    callback._active = {}
+    callback._active, callback._become_pass = {}, ""
     monkeypatch.setattr(callback, "_finish", lambda: None)
-    monkeypatch.setitem(type(callback).v2_playbook_on_play_start.__globals__, "_scope", lambda play: None)
+    monkeypatch.setitem(type(callback).v2_playbook_on_play_start.__globals__, "_scope", lambda *_: None)
     callback.v2_playbook_on_play_start(SimpleNamespace(get_name=lambda: "(6/7) CUTOVER"))
     callback.v2_playbook_on_stats(None)
     assert capsys.readouterr().out.count("Others cannot see what this process is at: ") == 2

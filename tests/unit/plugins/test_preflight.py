@@ -6,6 +6,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.unit.plugins.test_lost import are_held
@@ -123,7 +124,10 @@ def test_the_audit_tries_the_way_that_journal_and_agents_take_into_every_machine
     (world.path / "bin/ssh").write_text(LOGIN)
     rc, output = world.run(playbook=ROOT / "playbooks/10_audit.yml", arguments=("-u", "ops"))
     assert rc == 2
-    way = "expected a way in as root, by SSH with a key and sudo without a password; found exit status"
+    way = (
+        "expected a way in as root, by SSH with a key and by sudo, whose password may stand in ansible_become_password;"
+        " found exit status"
+    )
     ((_, *said),) = [one for one in refusals(output) if len(one) > 1]
     assert said == [
         f"- a-tls: ansible_user: {way} 1: sudo: a password is required",
@@ -131,7 +135,8 @@ def test_the_audit_tries_the_way_that_journal_and_agents_take_into_every_machine
     ]
     asked = (world.path / "asked").read_text()
     for host in ("a-mtp", "a-tls", "j-mtp", "j-tls"):
-        assert f"-l ops -- {host} sudo -n sh -c" in asked
+        assert f"-- {host} sudo -H -n sh -c" in asked
+    assert 'User="ops"' in asked
 
 
 def test_a_secret_that_its_role_cannot_use_is_not_shown(world: World) -> None:
@@ -237,3 +242,26 @@ def test_a_key_is_asked_for_only_where_updates_are_signed() -> None:
     assert said(dns_switchover_update="manual") == []
     assert said(dns_switchover_update="signed") == ["dns_switchover_tsig_name", "dns_switchover_tsig_secret"]
     assert said(dns_switchover_tsig_name="key", dns_switchover_tsig_secret="c2VjcmV0") == []
+
+
+def test_a_provider_is_asked_for_only_where_it_hosts_the_zone() -> None:
+    """No secret is in what is said."""
+
+    def said(**values: Any) -> list[tuple[str, str]]:
+        more = {"dns_switchover_update": "octodns", **values}
+        declared = Declared("names", "dns_switchover", ("a-mtp", "a-tls"), more, {})
+        return [(finding.key, finding.found) for finding in preflight._zone_findings(declared)]
+
+    good = {"class": "octodns_powerdns.PowerDnsProvider", "host": "192.0.2.1"}
+    assert said(dns_switchover_provider=good, dns_switchover_provider_secrets={"api_key": "k"}) == []
+    assert said() == [("dns_switchover_provider", "no class with its module's name")]
+    assert said(dns_switchover_provider={"class": "PowerDnsProvider"})[0][0] == "dns_switchover_provider"
+    ((key, found),) = said(dns_switchover_provider={"class": "octodns_none.Provider"})
+    assert key == "dns_switchover_provider.class"
+    assert "No module named 'octodns_none'" in found
+    ((_, found),) = said(
+        dns_switchover_provider={**good, "api_key": "hush"}, dns_switchover_provider_secrets={"api_key": "hush"}
+    )
+    assert found == "in both: api_key"
+    ((_, found),) = said(dns_switchover_provider=good, dns_switchover_provider_secrets="hush")
+    assert found == "another type (not shown)"

@@ -15,12 +15,13 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Optional
 
 import pytest
-from ansible.errors import AnsibleConnectionFailure
+from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
 
 from bascule.plugin import module_talker, served
+from bascule.system.ssh import Target
 
 MODULE = """
 import os, sys, time
@@ -48,7 +49,8 @@ if __name__ == "__main__":
         "signal": {"type": "int", "default": 0},
     }, main)
 """
-COMMAND = ["sh", "-c", f"echo a greeting; exec {sys.executable} -I -c"]
+# As a login shell does, it may greet before it runs what it is told.
+LOGIN = 'echo a greeting; echo of {name} >&2; eval "$1"'
 PATIENCE_SECONDS = 60
 
 
@@ -80,16 +82,21 @@ def wait_until(there: Any) -> None:
         time.sleep(0.02)
 
 
-def server(command: list[str] = COMMAND) -> served.Server:
+def machine(name: str = "db", login: str = LOGIN, **more: Any) -> Target:
+    """A machine that is this one."""
+    return Target(name, ("sh", "-c", login.format(name=name), "sh"), **more)
+
+
+def server(where: Optional[Target] = None) -> served.Server:
     """The server behind a connection that is there."""
-    found = served.find(command, ["a machine"])
+    found = served.find(where or machine(), sys.executable)
     assert found is not None
     return found
 
 
-def ask(**arguments: Any) -> dict[str, Any]:
+def ask(where: Optional[Target] = None, **arguments: Any) -> dict[str, Any]:
     """Have the module run; return the answer."""
-    return server().ask(
+    return server(where).ask(
         {
             "module": "bascule_say",
             "params": json.dumps({"ANSIBLE_MODULE_ARGS": {"_ansible_module_name": "bascule_say", **arguments}}),
@@ -142,20 +149,19 @@ def test_the_sources_are_sent_once_and_again_when_one_has_changed(place: Path, t
     ask(say="x")
     assert len(list((place / "there").iterdir())) == 1
     assert list((place / "there").glob("*/ansible/modules/__pycache__/*.pyc"))
-    other = served.find(COMMAND, ["another machine with the same /run"])
-    assert other is not None
+    server(machine("another-with-the-same-run"))
     assert len(list((place / "there").iterdir())) == 1
     (tmp_path / "bascule_say.py").write_text(MODULE + "\n# another\n")
     served.payload.cache_clear()
-    assert served.find(COMMAND, ["a third"]) is not None
+    server(machine("third"))
     assert len(list((place / "there").iterdir())) == 2
     # What no playbook has used for a week goes when the next one comes.
     for path in (place / "there").iterdir():
         os.utime(path, (0, 0))
-    assert served.find(COMMAND, ["a fourth"]) is not None
+    server(machine("fourth"))
     (tmp_path / "bascule_say.py").write_text(MODULE + "\n# a third\n")
     served.payload.cache_clear()
-    assert served.find(COMMAND, ["a fifth"]) is not None
+    server(machine("fifth"))
     assert len(list((place / "there").iterdir())) == 2
 
 
@@ -218,18 +224,54 @@ def test_what_was_killed_and_could_not_clear_up_is_started_again() -> None:
 def test_a_machine_that_cannot_be_reached_is_unreachable_and_asked_anew() -> None:
     for _ in range(2):
         with pytest.raises(AnsibleConnectionFailure, match="no route"):
-            served.find(["sh", "-c", "echo no route >&2; exit 255;"], ["a machine"])
+            served.find(machine(login="echo no route >&2; exit 255"), sys.executable)
     assert not served.serves_all()
 
 
 @pytest.mark.parametrize("trouble", ["echo a password is required >&2; exit 1;", "exit 0;", "echo BASCULE WANTS ham;"])
 def test_where_there_can_be_no_server_it_is_left_to_ansible(place: Path, trouble: str) -> None:
     tried = place / "tried"
-    command = ["sh", "-c", f"echo >>{tried}; {trouble}"]
-    assert served.find(command, ["a machine"]) is None
-    assert served.find(command, ["a machine"]) is None
+    for _ in range(2):
+        assert served.find(machine(login=f"echo >>{tried}; {trouble}"), sys.executable) is None
     assert tried.read_text() == "\n", "it was tried twice"
     assert not served.serves_all()
+
+
+SUDO = """#!/bin/sh
+while [ "$1" != sh ]; do prompt=$1; shift; done
+for try in 1 2 3; do
+  printf %s "$prompt" >&2
+  IFS= read -r given || exit 1
+  echo "$given" >>"$(dirname "$0")/tried"
+  [ "$given" != "c0rrect p ssword" ] || exec "$@"
+done
+"""
+PASSWORD = "c0rrect p ssword"
+
+
+def by_sudo(place: Path, password: str) -> Target:
+    """The way to the machine by a sudo that wants a password."""
+    (place / "sudo").write_text(SUDO)
+    (place / "sudo").chmod(0o755)
+    return machine(sudo=(str(place / "sudo"),), password=password, note=str(place / "note"))
+
+
+def test_sudo_is_given_its_password_before_the_server_speaks(place: Path) -> None:
+    assert json.loads(ask(by_sudo(place, PASSWORD), say="yes")["out"])["said"] == "yes"
+    assert (place / "tried").read_text() == f"{PASSWORD}\n"
+    arguments = b"".join(_command(entry) for entry in Path("/proc").glob("[0-9]*"))
+    assert str(place).encode() in arguments
+    assert PASSWORD.encode() not in arguments
+
+
+def test_a_password_that_sudo_refuses_is_no_matter_for_ansible(place: Path) -> None:
+    """It would only try it again, once for each task."""
+    for said in ("sudo asked again: the password is wrong", "it was refused when it was tried before"):
+        with pytest.raises(AnsibleActionFail, match=said) as caught:
+            served.find(by_sudo(place, "wr0ng"), sys.executable)
+        assert "wr0ng" not in f"{caught.value} {caught.value.result}"
+        assert caught.value.result["next_command"]
+    assert (place / "tried").read_text() == "wr0ng\n"
 
 
 class Connection(SimpleNamespace):
@@ -244,7 +286,7 @@ class Connection(SimpleNamespace):
         return self.options.get(name)
 
     def _build_command(self, *parts: str) -> list[bytes]:
-        return [part.encode() for part in parts if part != "ssh" or len(parts) < 3] or [b""]
+        return [part.encode() for part in parts[:1] + parts[2:]]
 
 
 def sudo(**options: Any) -> Any:
@@ -253,11 +295,11 @@ def sudo(**options: Any) -> Any:
 
 
 def test_a_connection_is_used_as_ansible_would() -> None:
-    found = served.connection_command(Connection(sudo()), {})
+    found = served.way(Connection(sudo(become_pass="secret", become_flags="-H -S -n")))
     assert found is not None
-    assert found[0][-1] == "sudo -H -n /usr/bin/python3 -I -c"
-    assert "10.0.0.1" in found[0]
-    assert served.connection_command(Connection(None, remote_user="root"), {}) is not None
+    assert found.argv[-2:] == ("--", "10.0.0.1")
+    assert (found.sudo, found.password) == (("sudo", "-H"), "secret")
+    assert served.way(Connection(None, remote_user="root")) == Target("10.0.0.1", found.argv)
 
 
 @pytest.mark.parametrize(
@@ -265,28 +307,15 @@ def test_a_connection_is_used_as_ansible_would() -> None:
     [
         Connection(sudo(), transport="local"),
         Connection(sudo(), password="secret"),
-        Connection(sudo(become_pass="secret")),
         Connection(sudo(become_user="postgres")),
         Connection(sudo(by="doas")),
-        Connection(sudo(become_flags="-H -S -i")),
-        Connection(sudo(become_exe="/opt/sudo")),
         Connection(sudo(), private_key="secret"),
         Connection(None),
     ],
-    ids=[
-        "another connection",
-        "a password",
-        "sudo with a password",
-        "another user",
-        "another way",
-        "other flags",
-        "another sudo",
-        "a key in a variable",
-        "nobody's root",
-    ],
+    ids=["another connection", "a password", "another user", "another way", "a key in a variable", "nobody's root"],
 )
-def test_what_takes_more_than_a_key_is_left_to_ansible(connection: Connection) -> None:
-    assert served.connection_command(connection, {}) is None
+def test_what_is_no_way_of_ours_is_left_to_ansible(connection: Connection) -> None:
+    assert served.way(connection) is None
 
 
 @pytest.mark.parametrize(
@@ -341,8 +370,8 @@ class Runs(served.ModuleAction):
 def test_a_server_is_asked_for_what_it_can_run(
     monkeypatch: pytest.MonkeyPatch, name: str, task: Task, variables: dict[str, Any], asked: bool
 ) -> None:
-    monkeypatch.setattr(served, "connection_command", lambda connection, about: (["ssh"], ["ssh"]))
-    monkeypatch.setattr(served, "find", lambda command, name: served.Server(socket.socket()))
+    monkeypatch.setattr(served, "way", lambda connection: machine())
+    monkeypatch.setattr(served, "find", lambda where, python: served.Server(socket.socket()))
     action = Runs.__new__(Runs)
     action._task, action._connection = task, None
     assert (action._server(name, variables) is not None) == asked

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import signal
@@ -14,6 +15,7 @@ from typing import Any, Optional
 import pytest
 
 from bascule.plugin import window_strategy
+from bascule.plugin.persistent_worker import TaskCodec
 
 ROOT = Path(__file__).resolve().parents[3]
 OURS, THEIRS = "bascule_window", "host_pinned"
@@ -28,6 +30,7 @@ all:
         gone: {ansible_connection: ssh, ansible_ssh_executable: "{{ inventory_dir }}/ssh"}
         side: {ansible_connection: local, colour: green}
 """
+SAY = "- name: Say\n  ansible.builtin.debug: {{msg: '{{{{ [{}] }}}}'}}\n"
 # Writes down all that a playbook tells its callbacks; the callback comes into being in the test only.
 TOLD = '''
 """Writes down what a playbook tells."""
@@ -122,6 +125,12 @@ EVERYTHING = """
     - name: Include a role
       ansible.builtin.include_role: {name: toy, tasks_from: "{{ 'verb' }}"}
       vars: {given_to_role: "{{ kept }}"}
+    - name: Include it again, several times
+      ansible.builtin.include_role: {name: toy, tasks_from: verb}
+      vars: {given_to_role: "{{ name_of }} {{ item }}", of_role: "{{ omit if name_of == 'a' else 'given' }}"}
+      loop: [1, 2]
+    - name: Include a role that needs another one
+      ansible.builtin.include_role: {name: upper, tasks_from: main}
     - name: Include a role for all that follows
       ansible.builtin.include_role: {name: public, tasks_from: main, public: true}
     - name: See what it has left
@@ -247,6 +256,13 @@ class Books:
             "- ansible.builtin.import_tasks: deeper.yml\n",
             "roles/toy/tasks/deeper.yml": "- name: Deeper\n  ansible.builtin.command: echo {{ of_role }}\n"
             "  changed_when: true\n",
+            "roles/upper/meta/main.yml": "dependencies: [{role: lower, of_lower: from above}]\n",
+            "roles/upper/defaults/main.yml": "of_upper: default\n",
+            "roles/upper/tasks/main.yml": SAY.format("of_upper, of_lower")
+            + "- ansible.builtin.include_tasks: rest.yml\n",
+            "roles/upper/tasks/rest.yml": SAY.format("of_upper, role_name"),
+            "roles/lower/defaults/main.yml": "of_lower: default\n",
+            "roles/lower/tasks/main.yml": SAY.format("of_lower, role_name"),
             "roles/public/defaults/main.yml": "of_public: left by {{ name_of }}\n",
             "roles/public/tasks/main.yml": "- name: Public\n  ansible.builtin.debug: {msg: public}\n",
             "ssh": "#!/bin/sh\ntimeout 5 cat > /dev/null\necho no route >&2\nexit 255\n",
@@ -353,6 +369,38 @@ def test_a_process_stays_for_the_tasks_of_its_play_and_ends_with_it(books: Books
     assert counts == {THEIRS: 20, OURS: counts[OURS]}
     assert counts[OURS] <= len(HOSTS)
     assert not any(Path(f"/proc/{process}").exists() for process in seen)
+
+
+def ansible(module: str) -> Any:
+    """Return a module of Ansible, which has no types."""
+    return importlib.import_module(f"ansible.{module}")
+
+
+def test_what_stands_above_a_task_is_carried_once(books: Books) -> None:
+    """A task of a window comes with itself alone, however much stands beside and above it."""
+    (books.path / "roles/toy/defaults/main.yml").write_text("".join(f"value_{n}: {n}\n" for n in range(500)))
+    (books.path / "roles/toy/tasks/main.yml").write_text("- debug: {msg: x}\n" * 300)
+    loader: Any = ansible("parsing.dataloader").DataLoader()
+    loader.set_basedir(str(books.path))
+    inventory: Any = ansible("inventory.manager").InventoryManager(loader, parse=False)
+    inventory._inventory.add_host("a")
+    manager: Any = ansible("vars.manager").VariableManager(loader, inventory)
+    source = {"hosts": "all", "gather_facts": "no", "roles": [{"role": "toy"}]}
+    play: Any = ansible("playbook.play").Play.load(source, manager, loader)
+    (role,) = play.roles
+    tasks = [task for block in role.compile(play) for task in block.block if task._role]
+    shared = [loader, inventory, play, manager]
+    giver, taker = (TaskCodec(shared, inventory.get_host) for _ in range(2))
+    first = giver.introduce(tasks[0])
+    assert sum(map(len, first)) > 20_000
+    taker.meet(first)
+    assert giver.introduce(tasks[1]) == []
+    content = giver.dump(tasks[1])
+    assert len(content) < 3_000
+    got = taker.load(content)
+    assert (got._uuid, got._role._default_vars["value_7"], got._parent._play is play) == (tasks[1]._uuid, 7, True)
+    # Another worker has met nothing yet.
+    assert len(giver.fresh().introduce(tasks[1])) == len(first)
 
 
 def test_more_hosts_than_processes_come_through(books: Books) -> None:

@@ -104,6 +104,7 @@ def test_every_endpoint_needs_the_privilege_that_proxmox_needs(route: Route, ver
 GETS = [
     "/version", "/cluster/resources", "/cluster/status", "/cluster/nextid", "/cluster/ha/resources", "/cluster/backup",
     "/cluster/replication", "/nodes", "/nodes/pve1/status", "/nodes/pve1/version", "/nodes/pve1/storage",
+    "/nodes/pve1/capabilities/qemu/cpu", "/nodes/pve1/capabilities/qemu/machines",
     "/nodes/pve1/storage/local/status", "/nodes/pve1/storage/local/content", "/nodes/pve1/network",
     "/nodes/pve1/vzdump/defaults", "/nodes/pve1/storage/local/content/local:100/vm-100-disk-0.raw", "/nodes/pve1/qemu",
     "/nodes/pve1/qemu/100/config", "/nodes/pve1/qemu/100/pending", "/nodes/pve1/qemu/100/snapshot",

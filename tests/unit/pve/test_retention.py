@@ -72,4 +72,6 @@ def test_a_protected_guest_is_neither_removed_nor_restored_over(
     (archive,) = named(ask)
     status, _ = finished(ask("POST", "/nodes/pve1/qemu", vmid="100", archive=archive, force="1"))
     assert "protection mode enabled" in status
+    with pytest.raises(ApiError, match="can't remove drive 'scsi0' - protection mode enabled"):
+        ask("PUT", "/nodes/pve1/qemu/100/config", delete="name,scsi0")
     assert ask("GET", "/nodes/pve1/qemu/100/config") == before

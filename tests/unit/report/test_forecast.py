@@ -70,6 +70,10 @@ def test_the_longest_chain_is_the_forecast() -> None:
             "no rehearsal was proved yet",
         ),
         (Known("toy"), "the role toy has no forecast"),
+        (
+            Known("web_entrance", variables={"web_entrance_kind": "manual", "web_entrance_drain_timeout": 20}),
+            "people's time, once to close and once to open: a person drives both balancers; and 20 s for requests",
+        ),
     ],
 )
 def test_what_nobody_knows_is_not_nothing(known: Known, why: str) -> None:

@@ -26,6 +26,9 @@ GOOD: dict[str, Any] = {
 }
 
 
+LIMITS = {"maintenance_pages": 3, "largest_probe_gap_seconds": 4.5}
+
+
 def reasons(changes: dict[str, Any], **limits: float) -> list[tuple[str, str]]:
     """Judge good figures with changes in them; return the figures and the rules that they break."""
     return [(reason.figure, reason.rule) for reason in leg_reasons("forward", {**GOOD, **changes}, limits)]
@@ -88,6 +91,22 @@ def test_a_limit_on_speed_condemns_only_an_outage_that_never_ended(name: str) ->
         assert reasons({name: 3, **unended}, **{name: 3}) == []
 
 
+def test_an_outage_in_which_the_account_ends_is_a_failure_whatever_the_plan_allows() -> None:
+    unended = {"never_ended": ["write_outage_seconds"]}
+    assert reasons(unended, write_outage_seconds=60) == [("write_outage_seconds", "unended")]
+    assert reasons({"never_ended": []}) == reasons({"never_ended": None}) == []
+    assert verdict(leg_reasons("forward", {**GOOD, **unended}, {})) == "failed"
+
+
+def test_what_did_not_come_through_is_a_failure() -> None:
+    found = leg_reasons("forward", {**GOOD, "broken": ["switch of it has not ended", "thaw of it has not ended"]}, {})
+    assert [(one.figure, one.rule, one.found) for one in found] == [
+        ("not_ended", "broken", "switch of it has not ended"),
+        ("not_ended", "broken", "thaw of it has not ended"),
+    ]
+    assert verdict(found) == "failed"
+
+
 def test_each_figure_is_named_once() -> None:
     assert reasons({"lost_writes": None}, lost_writes=0.0) == [("lost_writes", "missing")]
 
@@ -139,10 +158,32 @@ def test_every_doubt_is_a_reason() -> None:
             "forward.maintenance_pages: 9, the plan's limit is 3",
             "Aller, pages de maintenance affichées : 9, la limite du plan est 3",
         ),
+        (
+            {"largest_probe_gap_seconds": 1234.56},
+            "forward.largest_probe_gap_seconds: 1234.56, the plan's limit is 4.5",
+            "Aller, plus longue durée sans tentative : 1\N{NARROW NO-BREAK SPACE}234,6\N{NO-BREAK SPACE}s, "
+            "la limite du plan est 4,5\N{NO-BREAK SPACE}s",
+        ),
+        (
+            {"never_ended": ["write_outage_seconds"]},
+            "forward.write_outage_seconds: 2.5, and the account ends in it",
+            "Aller, plus longue coupure des écritures, vue d'un usager : 2,5\N{NO-BREAK SPACE}s, "
+            "et le relevé s'arrête dedans",
+        ),
+        (
+            {"broken": ["switch of it has not ended"]},
+            "forward: switch of it has not ended",
+            "Aller, switch de it : n'est pas arrivé à son terme",
+        ),
+        (
+            {"measured_outside": False},
+            "forward: nobody outside measured",
+            "Aller : personne n'a mesuré de l'extérieur",
+        ),
     ],
 )
 def test_a_reason_says_what_was_found_and_what_is_wanted(figures: dict[str, Any], english: str, french: str) -> None:
-    (reason,) = leg_reasons("forward", {**GOOD, **figures}, {"maintenance_pages": 3})
+    (reason,) = leg_reasons("forward", {**GOOD, **figures}, LIMITS)
     assert reason.text() == reason.text("en") == english
     assert reason.text("fr") == french
 

@@ -437,6 +437,18 @@ def test_what_a_return_left_behind_is_in_doubt_until_the_component_moves_forward
     # What else a component's side says of itself is no word on it.
     guard = entry(2, "state", "state", event="guard", found={"left_behind": []})
     assert proof.left_behind([behind(1, line), back, guard], "it") == [line]
+    # Only the begin of a switch says that a side was closed, and only a state of this event what is left.
+    for other in (entry(2, "end", "switch", direction="back"), entry(2, "begin", "freeze", direction="back")):
+        assert proof.left_behind([behind(1, line), other], "it") == []
+    note = entry(1, "note", "state", event="left_behind", found={"left_behind": [line]})
+    assert proof.left_behind([note, back], "it") == []
+    # An entry that says nothing more, or nothing of it, ends nothing and adds nothing.
+    bare: dict[str, Any] = {**entry(3, "end", "state"), "data": None}
+    assert proof.left_behind([behind(1, line), back, bare], "it") == [line]
+    for found in (None, {}, {"left_behind": None}):
+        nothing = entry(3, "state", "state", event="left_behind", found=found)
+        again = entry(4, "begin", "switch", direction="back")
+        assert proof.left_behind([behind(1, line), back, nothing, again], "it") == []
     assert [one.text() for one in proof.doubts("it", {**DB, "left_behind": [line, "b"]})] == [
         f"it.left_behind: not carried by the return: {line}; b"
     ]

@@ -16,7 +16,20 @@ def test_outside_of_a_run_nothing_is_kept_and_nothing_fails(monkeypatch: pytest.
     monkeypatch.delenv("BASCULE_DECISION", raising=False)
     assert guard_copy.of_run() is None
     guard_copy.keep(None, "courses_guest", {})
+    guard_copy.say("courses_guest", "its protection is lifted")
     assert guard_copy.last(None, "courses_guest", "pve-mtp") is None
+
+
+def test_what_is_about_to_be_done_stands_in_the_journal_of_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = Journal(tmp_path / "runs", "r1", "ctl", "d1")
+    journal.start({}, {})
+    monkeypatch.setattr(guard_copy, "of_run", lambda: journal)
+    guard_copy.say("courses_guest", "its protection is lifted")
+    entry = journal.own()[-1]
+    assert (entry["kind"], entry["component"]) == ("state", "courses_guest")
+    assert entry["data"] == {"event": "guest", "said": "its protection is lifted"}
 
 
 def test_the_last_guard_of_each_side_is_found(tmp_path: Path) -> None:

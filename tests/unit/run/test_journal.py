@@ -229,7 +229,8 @@ def test_another_machine_of_a_site_takes_the_copy_of_what_begins_while_the_first
     assert chain.merge(readings["tls (db-tls)"].entries) == chain.merge(second.read().entries)
     assert chain.problems(readings) == []
     assert {start["epoch"] for start in read_starts(dead)} == {"d1", "d2"}
-    assert [one.host for one in second.known_targets().values()] == ["files-mtp", "db-tls"]
+    (kept,) = second.directory.glob("sites/d2.json")
+    assert json.loads(kept.read_text())["chosen"] == {"mtp": "files-mtp", "tls": "db-tls"}
     # It is back: both are read, and what begins now lies on the first again.
     third = journal("d3")
     third.start(whole, {})

@@ -272,6 +272,8 @@ def test_what_two_components_claim_is_named(claimants: tuple[Claimant, Claimant]
         zones("example.org", ns="10.9.0.1"),
         entrances(),
         entrances(web_entrance_name="one.example", web_entrance_port=8443),
+        # A balancer that a person drives has no map.
+        entrances(web_entrance_map_file="/etc/one.map", web_entrance_kind="manual"),
         (claimant("one", "proxmox_guest"), claimant("other", "proxmox_guest", proxmox_guest_sides={"a-mtp": "p"})),
         (claimant("one", "rsync_delta_sync"), claimant("other", "somebodys_own")),
     ],

@@ -9,6 +9,7 @@ import pytest
 from bascule.errors import PlanError
 from bascule.run.context import announce, announced, declared_sides, journal_targets
 from bascule.run.verbs import VERBS, refuse_reserved, sides, verb
+from bascule.system.ssh import Target
 
 COMPONENT = {"component_role": "role", "source_host": "a", "target_host": "b"}
 
@@ -68,11 +69,15 @@ def test_a_verb_is_announced_for_a_component_only() -> None:
 
 def test_journal_hosts_are_machines_of_the_inventory() -> None:
     hostvars = {"a": {"ansible_host": "192.0.2.1"}}
-    assert set(journal_targets({"mtp": "a"}, hostvars, "", "/tmp/c")) == {"mtp"}
-    assert journal_targets(None, hostvars, "", "/tmp/c") == {}
-    several = journal_targets({"mtp": ["a", "b"]}, {**hostvars, "b": {}}, "", "/tmp/c")["mtp"]
+
+    def reach(host: str) -> Target:
+        return Target(host, ("ssh", host))
+
+    assert journal_targets({"mtp": "a"}, hostvars, reach) == {"mtp": Target("a", ("ssh", "a"))}
+    assert journal_targets(None, hostvars, reach) == {}
+    several = journal_targets({"mtp": ["a", "b"]}, {**hostvars, "b": {}}, reach)["mtp"]
     assert (several.host, [one.host for one in several.spares]) == ("a", ["b"])
     unknown: list[Any] = [{"mtp": "b"}, ["a"], {"mtp": []}, {"mtp": ["a", "b"]}]
     for wrong in unknown:
         with pytest.raises(PlanError, match="plan_journal_hosts"):
-            journal_targets(wrong, hostvars, "", "/tmp/c")
+            journal_targets(wrong, hostvars, reach)

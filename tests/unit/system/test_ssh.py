@@ -1,49 +1,41 @@
-"""How a shell is started on a journal host."""
+"""What is started to run a script as root on a machine."""
 
 from __future__ import annotations
 
+import shlex
 import subprocess
+from dataclasses import replace
 
-import pytest
+from bascule.system.ssh import TRY, Target, begins, prompt, remote_command
 
-from bascule.errors import JournalError
-from bascule.system.ssh import TRY, Target, remote_command, target
-
-
-def test_ssh_takes_what_the_inventory_says() -> None:
-    where = target(
-        "db",
-        {
-            "ansible_host": "192.0.2.1",
-            "ansible_user": "root",
-            "ansible_port": 2222,
-            "ansible_ssh_private_key_file": "/keys/k",
-            "ansible_ssh_common_args": "-o StrictHostKeyChecking=yes -o 'UserKnownHostsFile=/a b'",
-        },
-        "-o ControlMaster=auto",
-        "/tmp/c",
-    )
-    words = list(where.argv)
-    assert words[:3] == ["ssh", "-o", "ControlMaster=auto"]
-    assert "UserKnownHostsFile=/a b" in words
-    assert words[-4:] == ["-l", "root", "--", "192.0.2.1"]
-    assert "BatchMode=yes" in words
-    assert [words[words.index(flag) + 1] for flag in ("-i", "-p")] == ["/keys/k", "2222"]
-    assert remote_command(where, "cat >> 'a b'")[-1] == "cat >> 'a b'"
-    assert Target.from_dict(where.to_dict()) == where
+BY_SSH = Target("db", ("ssh", "-o", "User=ops", "--", "192.0.2.1"))
+SCRIPT = "cat >> 'a b'"
 
 
-def test_another_user_becomes_root() -> None:
-    where = target("db", {"ansible_user": "ops"}, "", "/tmp/c")
-    assert where.argv[-4:] == ("sudo", "-n", "sh", "-c")
-    assert remote_command(where, "echo 'x y'")[-1] == "'echo '\"'\"'x y'\"'\"''"
+def test_root_runs_the_script_itself() -> None:
+    assert remote_command(BY_SSH, SCRIPT) == [*BY_SSH.argv, SCRIPT]
+    assert remote_command(Target("here", ("sh", "-c")), SCRIPT) == ["sh", "-c", SCRIPT]
 
 
-def test_a_user_of_ansibles_own_settings_is_taken_where_no_variable_says_so() -> None:
-    for variables, user in (({}, "ops"), ({"ansible_user": "ann"}, "ann"), ({"ansible_ssh_user": "bob"}, "bob")):
-        words = target("db", variables, "", "/tmp/c", "ops").argv
-        assert words[words.index("-l") + 1] == user
-        assert words[-4:-1] == ("sudo", "-n", "sh")
+def test_another_user_becomes_root_and_nobody_is_asked() -> None:
+    (*argv, text) = remote_command(replace(BY_SSH, sudo=("sudo", "-H")), SCRIPT)
+    assert tuple(argv) == BY_SSH.argv
+    # The other side's shell splits the text that ssh hands over.
+    assert shlex.split(text) == ["sudo", "-H", "-n", "sh", "-c", SCRIPT]
+
+
+def test_sudo_asks_with_words_that_nobody_can_guess_and_without_what_it_has_cached() -> None:
+    where = replace(BY_SSH, sudo=("/opt/sudo",), password="s3cr3t", note="/n")
+    (*_, text) = remote_command(where, SCRIPT, "f00d")
+    assert shlex.split(text)[:-1] == ["/opt/sudo", "-S", "-k", "-p", prompt("f00d"), "sh", "-c"]
+    assert shlex.split(text)[-1] == f"echo {begins('f00d')} >&2; {SCRIPT}"
+    assert "f00d" in prompt("f00d")
+    assert "%" not in prompt("f00d"), "sudo would replace it"
+
+
+def test_a_password_is_in_no_text_of_a_target() -> None:
+    where = replace(BY_SSH, sudo=("sudo",), password="s3cr3t")
+    assert "s3cr3t" not in f"{where} {where!r} {[where]} {remote_command(where, SCRIPT, 'f00d')}"
 
 
 def test_the_trial_of_a_way_in_names_who_is_not_root() -> None:
@@ -53,9 +45,3 @@ def test_the_trial_of_a_way_in_names_who_is_not_root() -> None:
 
     assert tried("0").returncode == 0
     assert (tried("1000").returncode, tried("1000").stderr) == (1, "ops is not root\n")
-
-
-def test_this_machine_and_what_is_reached_otherwise() -> None:
-    assert target("a", {"ansible_connection": "local"}, "", "").argv == ("sh", "-c")
-    with pytest.raises(JournalError, match="connection winrm"):
-        target("a", {"ansible_connection": "winrm"}, "", "")

@@ -18,6 +18,7 @@ import dns.query
 import dns.rcode
 
 SECRET = "c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0"
+API_KEY = "api-key-of-the-tests"
 ZONE = "example.org"
 TEXT = """\
 $ORIGIN example.org.
@@ -40,6 +41,12 @@ caa IN CAA 0 issue "a.example.net"
 *.apps IN A 203.0.113.1
 7.113.0.203 IN PTR host-a.example.net.
 """
+API = """api=yes
+api-key={key}
+webserver-address={address}
+webserver-port={port}
+webserver-allow-from=127.0.0.0/8
+"""
 PROGRAMS = {"bind": "named", "knot": "knotd", "powerdns": "pdns_server"}
 _SCHEMA = Path("/usr/share/pdns-backend-sqlite3/schema/schema.sqlite3.sql")
 
@@ -52,6 +59,7 @@ class Running:
     address: str
     port: int
     folder: Path
+    api: int = 0
 
 
 def program(kind: str) -> str:
@@ -86,14 +94,16 @@ def serving(
     forward: bool = False,
     notify: int = 0,
     text: str = TEXT,
+    api: bool = False,
 ) -> Iterator[Running]:
     """Serve the zone by one server until the block ends.
 
     names: BIND's update policy for the key, `zonesub ANY` where it says ANY. primary: the port of which the server is
     a secondary. forward: a secondary hands updates on. notify: the port of the secondary that is told of a change.
+    api: PowerDNS answers its HTTP API at another port.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    running = Running(kind, "127.0.0.1", port or free_port(), folder)
+    running = Running(kind, "127.0.0.1", port or free_port(), folder, free_port() if api else 0)
     (folder / "zone").write_text(text)
     if kind == "bind":
         command = _bind(running, names, signed, primary, forward, notify)
@@ -219,12 +229,15 @@ cache-ttl=0
 query-cache-ttl=0
 negquery-cache-ttl=0
 """
+        + (API.format(address=running.address, port=running.api, key=API_KEY) if running.api else "")
     )
     util = ["pdnsutil", f"--config-dir={folder}"]
     steps = [
         ["load-zone", ZONE, str(folder / "zone")],
         ["import-tsig-key", "bascule", "hmac-sha256", SECRET],
         ["set-meta", ZONE, "TSIG-ALLOW-DNSUPDATE", "bascule"],
+        # Without it the API leaves the serial as it is.
+        ["set-meta", ZONE, "SOA-EDIT-API", "DEFAULT"],
     ]
     for step in [*steps, *([["secure-zone", ZONE], ["rectify-zone", ZONE]] if signed else [])]:
         subprocess.run([*util, *step], check=True, capture_output=True)

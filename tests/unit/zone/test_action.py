@@ -60,6 +60,7 @@ def act(verb: str, *, check: bool = False, variables: dict[str, str] | None = No
         "wait": 0.0,
         "update": "signed",
         "manual_wait": 900.0,
+        "provider_wait": 300.0,
         "captured": None,
         "allow_unreachable": False,
         **more,

@@ -94,3 +94,17 @@ def test_a_move_by_hand_needs_no_key_and_asks_every_server(world: World, monkeyp
     assert act("switch", manual_wait=0.0, **MANUAL)["active"] == "ns-b"
     assert not act("switch", manual_wait=0.0, **MANUAL)["changed"]
     assert world.values("ns-b") == {"198.51.100.1", "entrance-b.example.org."}
+
+
+def test_caches_are_counted_from_when_the_servers_may_still_have_told_the_old(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The gate dns_ttl must not say GO while a cache took the answer of before after the run had begun."""
+    instruction = by_hand.instruction
+
+    def does_it(wanted: Change, zone: str) -> str:
+        world.write(wanted)
+        return instruction(wanted, zone)
+
+    monkeypatch.setattr(by_hand, "instruction", does_it)
+    assert act("prepare", manual_wait=60.0, **MANUAL)["ttl_left"] == 360

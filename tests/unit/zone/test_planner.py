@@ -254,3 +254,43 @@ def test_any_schedule_ends_in_agreement(steps: list[tuple[bool, list[str]]]) -> 
     run(world, switch(*SIDES, "last"))
     assert [world.values(host) for host in SIDES] == [NEW, NEW]
     assert world.servers["ns-a"].state == world.servers["ns-b"].state
+
+
+def test_the_state_is_read_in_either_spelling() -> None:
+    """Without a character that providers take differently, whatever the names hold."""
+    state = zone_state.adopt("na'mes; 100%27 \\ of them", *SIDES)
+    text = zone_state.to_text(replace(state, pending="switch"))
+    bare = zone_state.quoteless(text)
+    assert not set(bare) & set('"\\;')
+    assert zone_state.quoted(bare) == zone_state.quoted(text) == text
+    read = zone_state.from_text(bare, "na'mes; 100%27 \\ of them", SIDES)
+    assert (read.pending, read.active()) == ("switch", "ns-a")
+
+
+def test_what_a_provider_left_halfway_is_of_either_side_and_brought_up(world: World) -> None:
+    """Without the mark it would be somebody else's change; a value of neither side is one in any case."""
+    run(world, switch("ns-a", "ns-b"))
+    server = world.servers["ns-a"]
+    key = RECORDS[0].key
+    server.rrsets[key] = replace(server.rrsets[key], values=RECORDS[0].values["ns-a"])
+    with pytest.raises(DnsRefused, match="somebody else changed the zone"):
+        run(world, switch("ns-a", "ns-b"))
+    state = zone_state.from_text(server.state or "", "names", SIDES)
+    server.state = zone_state.quoteless(zone_state.to_text(replace(state, pending="switch")))
+    found = apply.look(ZONE, SIDES, world.read)
+    assert planner.faults(ZONE, found, "ns-b") == []
+    assert planner.wrong_answers(ZONE, found.views[0], "ns-b") != [], "users are told the old one until then"
+    server.rrsets[key] = replace(server.rrsets[key], values=frozenset({"203.0.113.99"}))
+    with pytest.raises(DnsRefused, match="declared for neither side"):
+        run(world, switch("ns-a", "ns-b"))
+    server.rrsets[key] = replace(server.rrsets[key], values=RECORDS[0].values["ns-a"])
+    assert len(run(world, switch("ns-a", "ns-b")).done) == 1
+    assert world.values("ns-a") == NEW
+    assert server.state == world.servers["ns-b"].state
+
+
+def test_a_secondary_has_the_newest_state_in_either_spelling(world: World) -> None:
+    found = apply.look(ZONE, SIDES, world.read)
+    view = replace(found.views[1], state_text=zone_state.quoteless(world.servers["ns-b"].state or ""))
+    assert planner.behind(found, [view]) == []
+    assert planner.behind(found, [replace(view, state_text=None)]) != []

@@ -1,5 +1,6 @@
 from typing import Any
 
+become_loader: Any
 callback_loader: Any
 connection_loader: Any
 module_loader: Any

@@ -102,6 +102,10 @@ class Haproxy:
             raise self._differs(mode, f"file: {durable}, running process: {runtime}")
         return True
 
+    def ready(self, mode: str) -> None:
+        """See that a mode can be set: one that does not answer is an error."""
+        self.runtime()
+
     def keep_out(self) -> None:
         """Take the mode back to maintenance as far as that can be done: first in the file, which needs no process."""
         storage.write_durably(self.map_file, modes.render_map(self.key, modes.MAINTENANCE), 0o644)

@@ -84,6 +84,10 @@ class Nginx:
             )
         return True
 
+    def ready(self, mode: str) -> None:
+        """See that a mode can be set: one that does not answer is an error."""
+        self.runtime()
+
     def keep_out(self) -> None:
         """Take the mode back to maintenance."""
         write_mode(self.folder, modes.MAINTENANCE)

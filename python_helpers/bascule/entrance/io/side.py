@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Callable
 
 from ...errors import GuardRefused
+from ...guard import lost
 from ...guard import state as rule
 from ...guard.io import fence_settings, store
 from ...guard.state import Epoch, GuardState, Receipt, Word
@@ -21,11 +22,12 @@ from ..requests import Answer, Request
 from . import https
 from .haproxy import Haproxy
 from .https import Target
+from .manual import LOOKS, Manual
 from .nginx import Nginx, mode_in, write_mode
 
 # What every entrance module takes as `entrance`: how it is driven at this side, and how users reach it.
 OPTIONS: dict[str, dict[str, Any]] = {
-    "kind": {"type": "str", "choices": ["haproxy", "nginx"], "default": "haproxy"},
+    "kind": {"type": "str", "choices": ["haproxy", "nginx", "manual"], "default": "haproxy"},
     "map_file": {"type": "path"},
     "socket": {"type": "path"},
     "key": {"type": "str", "default": "mode"},
@@ -37,9 +39,18 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "name": {"type": "str", "required": True},
     "ca_file": {"type": "path", "required": True},
     "forwarded_header": {"type": "str", "required": True},
+    "other_address": {"type": "str"},
+    "forward": {"type": "bool", "default": False},
+    "manual_wait": {"type": "float", "default": 900},
 }
 
 Ask = Callable[..., Answer]
+
+_NEEDED = {
+    "haproxy": ("map_file", "socket", "backend"),
+    "nginx": ("folder", "status"),
+    "manual": ("other_address",),
+}
 
 
 @dataclass
@@ -54,7 +65,8 @@ class Side:
 
     def __post_init__(self) -> None:
         """Find what serves here, and its address."""
-        self.driver = driver(self.options)
+        self.driver = driver(self.options, self.side, self.ask)
+        self.by_hand = self.driver if isinstance(self.driver, Manual) else None
         self.target = target(self.options)
 
     def guard(self) -> GuardState:
@@ -64,17 +76,19 @@ class Side:
     def prepare(self) -> bool:
         """Write down the mode in effect and leave what the boot fence needs; never change what users get."""
         nginx = self.options.get("kind") == "nginx"
-        more = {"driver": "nginx"} if nginx else {"key": self.options["key"]}
+        controls = self.by_hand.here if self.by_hand else self.options["folder" if nginx else "map_file"]
+        more = {"driver": self.options["kind"]} if nginx or self.by_hand else {"key": self.options["key"]}
         changed = fence_settings.keep(
             self.component,
             self.side,
             "entrance",
-            self.options["folder" if nginx else "map_file"],
+            controls,
             base=store.GUARD_DIRECTORY.parent,
             check=self.check,
             **more,
         )
-        return self.driver.set_mode(self.driver.mode(), check=self.check) or changed
+        # Where a person drives, there is nothing to write a mode to.
+        return (not self.by_hand and self.driver.set_mode(self.driver.mode(), check=self.check)) or changed
 
     def freeze(self, seconds: float, cut: bool) -> dict[str, Any]:
         """Show the maintenance page at the active side, let the requests in flight end, prove it."""
@@ -95,7 +109,9 @@ class Side:
                 state = self.guard()
                 serves = state.status != rule.OPEN and self.driver.mode() == modes.OPEN
                 changed = serves and self.driver.set_mode(modes.MAINTENANCE, self.check)
-            return {"changed": changed, "guard": state.to_dict(), "active": False, "mode": self.driver.mode()}
+            return self._asked(
+                {"changed": changed, "guard": state.to_dict(), "active": False, "mode": self.driver.mode()}
+            )
         state, marked = store.frozen(self.component, self.side, True, check=self.check)
         with self._locked():
             now = self.guard()
@@ -107,7 +123,7 @@ class Side:
             first, waited = self.driver.drain(seconds, cut)
             self._prove_closed()
             result["drained"] = {"requests": first, "seconds": waited}
-        return {**result, "mode": modes.MAINTENANCE}
+        return self._asked({**result, "mode": modes.MAINTENANCE})
 
     def close(self, epoch: str, seconds: float, cut: bool, other: GuardState | None = None) -> dict[str, Any]:
         """Close for an epoch: durable maintenance page, nothing in flight, refusal seen from here; give the receipt.
@@ -117,7 +133,15 @@ class Side:
         if self.check:
             promised = rule.promise(self._as_prepared(rule.adopt_open), Epoch.parse(epoch))
             state, receipt = rule.closed(promised, Epoch.parse(epoch), {}, "check mode")
-            return {"changed": True, "guard": state.to_dict(), "receipt": receipt.to_dict()}
+            result = {"changed": True, "guard": state.to_dict(), "receipt": receipt.to_dict()}
+            # One that serves and was not given up is frozen before it closes: a person was asked by then.
+            if self.by_hand and (other is not None or self.guard().status == rule.CLOSED):
+                self.by_hand.set_mode(modes.MAINTENANCE, check=True)
+            return self._asked(result)
+        if self.by_hand and other is not None:
+            # Giving way takes an epoch once, and a person is waited for by asking again: so the page comes first.
+            lost.give_way(self.guard(), other, Epoch.parse(epoch))
+            self.by_hand.ready(modes.MAINTENANCE)
         closing = (
             store.giving_way(self.component, self.side, other, epoch)
             if other is not None
@@ -150,6 +174,7 @@ class Side:
             state = rule.may_open(closed, Epoch.parse(epoch), Receipt.from_dict(receipt), True)
             return {"changed": True, "guard": state.to_dict(), "smoke": []}
         passed = self.smoke(smoke, token, wait)
+        self.driver.ready(modes.MAINTENANCE)
         with store.opening(
             self.component, self.side, epoch, receipt, reached=lambda: self._other_refuses(other)
         ) as guard:
@@ -168,15 +193,16 @@ class Side:
         if self.check:
             return {"changed": True, "guard": self.guard().to_dict(), "smoke": []}
         passed = self.smoke(smoke, token, wait)
-        answer = self.ask(other)
-        fault = entrance_requests.refusal_fault(answer)
-        if answer.status and fault:
+        answers = [self.ask(other) for _ in range(self._looks())]
+        serving = [fault for answer in answers if answer.status and (fault := entrance_requests.refusal_fault(answer))]
+        if serving:
             raise EntranceError(
                 expected=f"the entrance at {other.address} to be lost, as {word.by} has said",
-                found=f"asked from {self.side}, it answers: {fault}",
+                found=f"asked from {self.side}, it answers: {serving[0]}",
                 state=f"{self.guard().describe()}; nothing was opened",
                 next_command="fence it, or use cutover and rollback; then run the same playbook again",
             )
+        self.driver.ready(modes.MAINTENANCE)
         with store.opening_by_word(self.component, self.side, word) as guard:
             changed = self.driver.set_mode(modes.MAINTENANCE) or not guard.was_open
             state = guard.opened(frozen=True)
@@ -188,9 +214,13 @@ class Side:
             # Check mode goes through the verbs without doing them: the switch that comes first was not done.
             state = self.guard()
             served = state.status == rule.OPEN and not state.frozen and self.driver.mode() == modes.OPEN
-            return {"changed": not served, "guard": state.to_dict(), "mode": modes.OPEN}
+            if self.by_hand:
+                self.by_hand.set_mode(modes.OPEN, check=True)
+            return self._asked({"changed": not served, "guard": state.to_dict(), "mode": modes.OPEN})
+        # Nobody is asked to let users in where there is no permit.
+        rule.thaw(self.guard())
         # One that does not answer lets nobody in: it fails here, where nothing was changed yet.
-        self.driver.runtime()
+        self.driver.ready(modes.OPEN)
         with store.thawing(self.component, self.side) as (state, was_frozen):
             try:
                 changed = self.driver.set_mode(modes.OPEN)
@@ -206,17 +236,21 @@ class Side:
         A side that never served has no such users and stays as it is.
         """
         active = GuardState.from_dict(other)
+        # A balancer that is not made to forward goes on showing its page, and is seen to.
+        mode = modes.MAINTENANCE if self.by_hand and not self.by_hand.forwards else modes.FORWARD
         if self.check:
             state = self.guard()
-            changed = state.opened is not None and self.driver.mode() != modes.FORWARD
-            return {"changed": changed, "guard": state.to_dict(), "mode": modes.FORWARD}
+            changed = state.opened is not None and mode == modes.FORWARD and self.driver.mode() != mode
+            if self.by_hand and changed:
+                self.by_hand.set_mode(mode, check=True)
+            return self._asked({"changed": changed, "guard": state.to_dict(), "mode": mode})
         with self._locked():
             state = self.guard()
             may_forward(state, active)
             if state.opened is None:
                 return {"changed": False, "guard": state.to_dict(), "mode": self.driver.mode()}
-            changed = self.driver.set_mode(modes.FORWARD)
-        return {"changed": changed, "guard": state.to_dict(), "mode": modes.FORWARD}
+            changed = self.driver.set_mode(mode)
+        return {"changed": changed, "guard": state.to_dict(), "mode": mode}
 
     def stop_forwarding(self) -> dict[str, Any]:
         """Show the maintenance page at a passive side."""
@@ -230,7 +264,7 @@ class Side:
                     next_command="ansible-playbook playbooks/status.yml",
                 )
             changed = self.driver.set_mode(modes.MAINTENANCE, self.check)
-        return {"changed": changed, "guard": state.to_dict(), "mode": modes.MAINTENANCE}
+        return self._asked({"changed": changed, "guard": state.to_dict(), "mode": modes.MAINTENANCE})
 
     def smoke(self, requests: Sequence[Request], token: tuple[str, str], wait: float) -> list[dict[str, Any]]:
         """Make the smoke requests until all pass; what stood behind the entrance may have started a moment ago."""
@@ -273,29 +307,45 @@ class Side:
             next_command="ansible-playbook playbooks/status.yml",
         )
 
+    def _asked(self, result: dict[str, Any]) -> dict[str, Any]:
+        """Add to a result what a person would have been asked to do in check mode."""
+        asked = self.by_hand.would_ask if self.by_hand else []
+        return {**result, "would_ask": asked} if asked else result
+
+    def _looks(self) -> int:
+        return LOOKS if self.by_hand else 1
+
+    def _refusal(self, where: Target) -> str | None:
+        """Return why an entrance is not seen closed from here; None when it is."""
+        faults = (entrance_requests.refusal_fault(self.ask(where)) for _ in range(self._looks()))
+        return next((fault for fault in faults if fault), None)
+
     def _prove_closed(self) -> None:
-        fault = entrance_requests.refusal_fault(self.ask(self.target))
+        fault = self._refusal(self.target)
+        kind = self.options.get("kind") or "haproxy"
         if fault:
             raise EntranceError(
                 expected=f"the maintenance page (503 with Retry-After) at {self.side}",
                 found=fault,
                 state=f"mode file: {self.driver.durable()}, running: {self.driver.mode()}; no receipt was given",
-                next_command="run the same playbook again; if it fails again: systemctl status "
-                f"{self.options.get('kind') or 'haproxy'}",
+                next_command="run the same playbook again; if it fails again: "
+                + (f"look at {self.by_hand.here}" if self.by_hand else f"systemctl status {kind}"),
             )
 
     def _other_refuses(self, other: Target) -> bool | str:
-        fault = entrance_requests.refusal_fault(self.ask(other))
+        fault = self._refusal(other)
         return f"the entrance at {other.address}, asked from {self.side}: {fault}" if fault else True
 
 
-def driver(options: Mapping[str, Any]) -> Haproxy | Nginx:
+def driver(options: Mapping[str, Any], side: str = "", ask: Ask = https.request) -> Haproxy | Nginx | Manual:
     """Return what serves at this entrance."""
     kind = options.get("kind") or "haproxy"
-    needed = ("folder", "status") if kind == "nginx" else ("map_file", "socket", "backend")
+    needed = _NEEDED[kind]
     missing = [name for name in needed if not options.get(name)]
     if missing:
         raise EntranceError(expected=f"{', '.join(missing)} of an entrance of kind {kind}", found="nothing")
+    if kind == "manual":
+        return Manual(options, side, ask)
     if kind == "nginx":
         return Nginx(options)
     return Haproxy(options["map_file"], options["socket"], options["key"], backend=options["backend"])
@@ -352,6 +402,8 @@ def fence(component: str) -> str:
     if spec is None:
         return f"{component}: no entrance was prepared here"
     guard = store.read(component, spec["side"])
+    if spec.get("driver") == "manual":
+        return f"{component}: the balancer of {spec['controls']} is not fenced at boot, {guard.describe()}"
     nginx = spec.get("driver") == "nginx"
     place = str(spec["controls"])
     said = mode_in(place) if nginx else modes.parse_map(storage.read_text(place), spec["key"])

@@ -26,6 +26,13 @@ def keep(journal: Journal | None, component: str, guard: Mapping[str, Any]) -> N
         journal.append("state", component=component, data={"event": EVENT, "guard": dict(guard)})
 
 
+def say(component: str, text: str) -> None:
+    """Write into the journal of this run what is about to be done to what carries such a guard, or was done."""
+    journal = of_run()
+    if journal is not None and journal.own():
+        journal.append("state", component=component, data={"event": "guest", "said": text})
+
+
 def last(journal: Journal | None, component: str, side: str) -> GuardState | None:
     """Return the guard of a side that was written down last."""
     for entry in reversed(journal.read().entries if journal is not None else ()):

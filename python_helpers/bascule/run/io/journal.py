@@ -210,9 +210,7 @@ class Journal:
                 if site not in failed:
                     sent[site] = int(own[-1]["n"])
             silent |= {site: [now, reason] for site, reason in failed.items()}
-            # The targets are kept so that the end of the playbook can be copied without inventory variables.
-            kept = {**state.get("targets", {}), **{site: where.to_dict() for site, where in targets.items()}}
-            storage.write_json(self._state, {"chosen": chosen, "sent": sent, "targets": kept, "silent": silent})
+            storage.write_json(self._state, {"chosen": chosen, "sent": sent, "silent": silent})
         return {**failed, **skipped}
 
     def _make_good(self, known: Sequence[Entry], asked: _Asked, chosen: Mapping[str, Target]) -> None:
@@ -226,11 +224,6 @@ class Journal:
         texts = {site: "".join(map(chain.line, entries)) for site, entries in missing.items() if entries}
         script = self._append_script(f"{self._name}.others", begun=False)
         remote.run_on({site: chosen[site] for site in texts}, dict.fromkeys(texts, script), texts, _TIMEOUT)
-
-    def known_targets(self) -> dict[str, Target]:
-        """Return the sites this decision has copied to before."""
-        state = storage.read_json(self._state) or {}
-        return {site: Target.from_dict(data) for site, data in state.get("targets", {}).items()}
 
     def write_facts(self, component: str, verb: str, data: Mapping[str, Any], *, tried: bool = False) -> Path:
         """Keep what a verb found, for reports; what was tried with --check stands beside what was found for real."""

@@ -66,7 +66,7 @@ def run(
     Output is decoded as UTF-8 with surrogate escapes, so that odd file names survive a round trip.
     """
     command = [*(["runuser", "-u", user, "--"] if user else []), *argv]
-    environment = {**os.environ, "LC_ALL": "C.UTF-8", "LANGUAGE": "C", **(env or {})}
+    environment = {**environment_in_english(), **(env or {})}
     given = stdin.encode("utf-8", "surrogateescape") if stdin is not None else b""
     try:
         done = subprocess.run(
@@ -91,6 +91,11 @@ def run(
             found=f"exit status {result.rc}: {_tail(done.stderr or done.stdout)}",
         )
     return result
+
+
+def environment_in_english() -> dict[str, str]:
+    """Return this process's environment, in which messages are in English."""
+    return {**os.environ, "LC_ALL": "C.UTF-8", "LANGUAGE": "C"}
 
 
 def _quote(command: Sequence[str]) -> str:

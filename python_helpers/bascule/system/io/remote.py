@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from ...errors import CommandFailed
-from ..ssh import Target, remote_command
-from . import process
+from ...errors import BasculeError
+from ..ssh import Target
+from . import entering
 
 
 @dataclass(frozen=True)
@@ -26,17 +28,33 @@ def run_on(
 
     def one(key: str) -> Answer:
         try:
-            done = process.run(
-                remote_command(targets[key], scripts[key]), stdin=stdin.get(key, ""), timeout=timeout, check=False
-            )
-        except CommandFailed as error:
+            return _run(targets[key], scripts[key], stdin.get(key, ""), timeout)
+        except BasculeError as error:
             return Answer(error=error.found or error.expected)
-        if done.rc != 0:
-            reason = " ".join((done.stderr or done.stdout).split())[-500:]
-            return Answer(error=f"exit status {done.rc}: {reason or 'no output'}")
-        return Answer(output=done.stdout)
+        except OSError as error:
+            return Answer(error=str(error))
 
     if not targets:
         return {}
     with ThreadPoolExecutor(max_workers=len(targets)) as pool:
         return dict(zip(targets, pool.map(one, targets)))
+
+
+def _run(where: Target, script: str, given: str, timeout: float) -> Answer:
+    deadline = time.monotonic() + timeout
+    with entering.start(where, script, timeout) as running:
+        try:
+            output, errors = running.communicate(
+                given.encode("utf-8", "surrogateescape"), max(0.1, deadline - time.monotonic())
+            )
+        except subprocess.TimeoutExpired as error:
+            running.kill()
+            return Answer(error=f"it was still running and has been killed; {_words(error.stderr) or 'no output'}")
+    if running.returncode != 0:
+        said = _words(errors) or _words(output)
+        return Answer(error=f"exit status {running.returncode}: {said or 'no output'}")
+    return Answer(output=output.decode("utf-8", "surrogateescape"))
+
+
+def _words(said: bytes | None) -> str:
+    return " ".join((said or b"").decode("utf-8", "replace").split())[-500:]

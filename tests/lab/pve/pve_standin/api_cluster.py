@@ -126,6 +126,25 @@ def node_status(request: Request) -> Any:
     return request.node.summary()
 
 
+# Some of the models and machine types of QEMU 9.2 and Proxmox VE 8.4.
+MODELS = ("kvm64", "qemu64", "x86-64-v2", "x86-64-v2-AES", "x86-64-v3", "x86-64-v4", "host", "max", "EPYC", "Haswell")
+MACHINES = ("6.2", "7.2", "8.1", "9.0", "9.2")
+
+
+@route("GET", "/nodes/{node}/capabilities/qemu/cpu")
+def models(request: Request) -> Any:
+    return [{"name": name, "custom": 0, "vendor": "default"} for name in MODELS]
+
+
+@route("GET", "/nodes/{node}/capabilities/qemu/machines")
+def machines(request: Request) -> Any:
+    return [
+        {"id": f"pc-{kind}-{version}", "type": kind, "version": version}
+        for version in MACHINES
+        for kind in ("i440fx", "q35")
+    ]
+
+
 @route("GET", "/nodes/{node}/version")
 def node_version(request: Request) -> Any:
     return request.node.about()

@@ -123,6 +123,8 @@ def update(request: Request, say: Any) -> None:
         guest_store.check_lock(before)
         after = dict(before)
         for key in removed:
+            if before.get("protection") == "1" and key in before and (words := removal_of_disk(key, before[key])):
+                raise Failure(f"{words} - protection mode enabled")
             after.pop(key, None)
         for key, value in settings(values).items():
             after[key] = prepared(request, vmid, key, value)
@@ -139,6 +141,13 @@ def update(request: Request, say: Any) -> None:
             if changed:
                 node.store.keep_applied(vmid, {key: card for key, card in kept.items() if card != after.get(key)})
         node.store.save(vmid, after)
+
+
+def removal_of_disk(key: str, value: str) -> str:
+    """What Proxmox calls the removal of this line when it is a disk's; nothing when it is not."""
+    if re.fullmatch(r"unused\d+", key):
+        return f"can't remove unused disk '{value.partition(',')[0]}'"
+    return f"can't remove drive '{key}'" if guest_config.DISK_KEY.match(key) else ""
 
 
 def plugs_cards(config: Config) -> bool:

@@ -1,1 +1,2 @@
-class Role: ...
+class Role:
+    public: bool

@@ -14,7 +14,8 @@ from types import TracebackType
 from typing import Any
 
 from ....errors import BasculeError
-from ....system.ssh import Target, remote_command
+from ....system.io import entering
+from ....system.ssh import Target
 
 HOLD = "BASCULE_TEST_SWITCH_HOLD"
 
@@ -54,9 +55,7 @@ class Agent:
         self._host = target.host
         self._buffer = b""
         self._asked = 0
-        self._process = subprocess.Popen(
-            remote_command(target, script), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
+        self._process = entering.start(target, script)
         self._selector = selectors.DefaultSelector()
         for stream in (self._process.stdout, self._process.stderr):
             if stream is not None:
@@ -117,8 +116,9 @@ class Agent:
         try:
             if self._process.stdin is None:
                 raise BrokenPipeError
-            self._process.stdin.write(json.dumps(value).encode() + b"\n")
-            self._process.stdin.flush()
+            rest = memoryview(json.dumps(value).encode() + b"\n")
+            while rest:
+                rest = rest[self._process.stdin.write(rest) or 0 :]
         except (BrokenPipeError, OSError) as error:
             raise self._lost(str(error) or "the connection has ended") from error
 
