@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bascule.report.judge import Reason, leg_reasons, verdict
+from bascule.report.judge import Reason, leg_reasons, unreached, verdict
 
 MUST_BE_ZERO = (
     "read_errors", "lost_writes", "divergent_writes", "two_writers_seconds", "rows_different", "rows_not_proved",
@@ -203,6 +203,17 @@ def test_one_failure_outweighs_whatever_is_only_unknown() -> None:
     assert verdict(unknown) == "invalid"
     for rule in ("proof", "zero", "limit"):
         assert verdict([*unknown, Reason("back", "b", rule, 1)]) == "failed"
+
+
+def test_a_leg_that_was_not_reached_is_made_so() -> None:
+    assert unreached("back") == Reason("back", "probes", "unreached", None)
+
+
+def test_that_nobody_measured_outside_hides_nothing_else() -> None:
+    unmeasured = Reason("forward", "measured_outside", "unmeasured", None)
+    assert verdict([unmeasured, unmeasured]) == "inside"
+    assert verdict([unmeasured, Reason("forward", "probes", "some", 0)]) == "invalid"
+    assert verdict([unmeasured, Reason("forward", "lost_writes", "zero", 1)]) == "failed"
 
 
 def test_a_reason_stands_as_it_was_given() -> None:

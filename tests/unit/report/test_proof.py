@@ -199,6 +199,13 @@ def verified(second: int, **found: Any) -> dict[str, Any]:
     return entry(second, "state", "verify", event="verify", found={**FILES, **found})
 
 
+@pytest.mark.parametrize("verb", ["switch", "take_over", "reopen"])
+def test_whatever_opens_a_side_makes_a_verification_old(verb: str) -> None:
+    _, stale = proof.last_proof([verified(2), entry(3, "begin", verb)], "it")
+    assert [doubt.why for doubt in stale] == [f"it is older than the last {verb}, begun {TIMES[3][:19]}Z"]
+    assert proof.last_proof([verified(2), entry(3, "begin", "sync")], "it")[1] == []
+
+
 def test_the_last_verification_counts_and_one_before_a_switch_does_not() -> None:
     entries = [entry(1, "begin", "switch"), verified(2), verified(4, files_different=7)]
     facts, stale = proof.last_proof(entries, "it")
