@@ -450,8 +450,9 @@ def test_what_a_return_left_behind_is_in_doubt_until_the_component_moves_forward
     note = entry(1, "note", "state", event="left_behind", found={"left_behind": [line]})
     assert proof.left_behind([note, back], "it") == []
     # An entry that says nothing more, or nothing of it, ends nothing and adds nothing.
-    bare: dict[str, Any] = {**entry(3, "end", "state"), "data": None}
-    assert proof.left_behind([behind(1, line), back, bare], "it") == [line]
+    for kind in ("end", "state"):
+        bare: dict[str, Any] = {**entry(3, kind, "state"), "data": None}
+        assert proof.left_behind([behind(1, line), back, bare], "it") == [line]
     for found in (None, {}, {"left_behind": None}):
         nothing = entry(3, "state", "state", event="left_behind", found=found)
         again = entry(4, "begin", "switch", direction="back")
