@@ -82,6 +82,8 @@ def declared(host: str, variables: Mapping[str, Any], become_pass: Optional[str]
         var_options=_options(host, "connection", "ssh", variables),
         direct=dict.fromkeys(_ASKED, ""),
     )
+    # What is journalled, and a password, go to no machine that nobody knows, whatever Ansible's own tasks do.
+    connection.set_option("host_key_checking", True)
     user, argv = by_ssh(connection)
     said = " ".join(str(plain(connection.get_option(name)) or "") for name in _SSH_ARGUMENTS).lower()
     own = (*(OWN[:2] if "connecttimeout" in said else OWN), "-o", f"ControlPath={control_directory()}/j-%C")
