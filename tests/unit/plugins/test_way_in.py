@@ -138,8 +138,9 @@ def test_where_nobody_says_who_logs_in_it_is_whom_ssh_takes(monkeypatch: pytest.
 
 def test_nothing_of_ours_goes_to_a_host_whose_key_nobody_knows() -> None:
     for variable in ("ansible_host_key_checking", "ansible_ssh_host_key_checking"):
-        assert not [word for word in declared(**{variable: False}).argv if "StrictHostKeyChecking" in word]
-        assert [word for word in of_a_task(**{variable: False, "ansible_user": "root"}).argv if "Strict" in word]
+        said: dict[str, Any] = {variable: False, "ansible_user": "root"}
+        assert not [word for word in declared(**said).argv if "StrictHostKeyChecking" in word]
+        assert [word for word in of_a_task(**said).argv if "StrictHostKeyChecking" in word]
 
 
 def test_a_program_that_says_nothing_of_its_configuration_is_no_obstacle(tmp_path: Path) -> None:
