@@ -18,6 +18,9 @@ REFUSED_BY_SERVER = ("28000",)
 REFUSED_AT_ALL = ("28000", "ECONNREFUSED")
 _OURS = "application_name <> 'bascule' AND backend_type = 'client backend' AND pid <> pg_backend_pid()"
 
+# Seconds in which the sessions of clients who are refused by then have to end.
+_EXPEL_SECONDS = 10.0
+
 
 def freeze(component: str, side: str, *, check: bool = False) -> dict[str, Any]:
     """Let no client write at the open side any more, but those that ride through the switch; prove it.
@@ -152,16 +155,25 @@ def permit(component: str, side: str) -> rule.GuardState:
 
 def _expel(session: Session, spec: Spec) -> int:
     strangers = f"{_OURS} AND NOT ({hba.sessions_that_ride(spec.clients)})"
-    rows = session.query(f"SELECT pg_terminate_backend(pid, 2000) AS ended FROM pg_stat_activity WHERE {strangers}")
-    left = session.value(f"SELECT count(*) FROM pg_stat_activity WHERE {strangers}")
-    if left:
-        raise BasculeError(
-            expected="every client's session to end",
-            found=f"{left} are still there",
-            state="clients are refused, but a session that was open before may still write",
-            next_command="look into pg_stat_activity; run freeze again",
+    ended = 0
+    deadline = time.monotonic() + _EXPEL_SECONDS
+    # Whoever was let in a moment before the refusal may show only now, and a busy machine ends a session slowly.
+    while True:
+        ended += len(
+            session.query(f"SELECT pg_terminate_backend(pid, 2000) AS ended FROM pg_stat_activity WHERE {strangers}")
         )
-    return len(rows)
+        left = session.value(f"SELECT count(*) FROM pg_stat_activity WHERE {strangers}")
+        if not left:
+            return ended
+        if time.monotonic() >= deadline:
+            break
+        time.sleep(0.05)
+    raise BasculeError(
+        expected="every client's session to end",
+        found=f"{left} are still there",
+        state="clients are refused, but a session that was open before may still write",
+        next_command="look into pg_stat_activity; run freeze again",
+    )
 
 
 def _refuse_follower(cluster: Cluster) -> None:
