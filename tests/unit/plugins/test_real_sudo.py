@@ -77,8 +77,8 @@ def _may_unshare() -> bool:
     return not ABSENT and os.geteuid() == 0 and subprocess.run([*PRIVATE, "true"], check=False).returncode == 0
 
 
-# `make install` brings the programs; what may be missing is the right to a mount namespace, without which the users made
-# here would be the machine's own.
+# `make install` brings the programs. What may be missing is the right to a mount namespace, without which the users
+# that are made here would be the machine's own.
 pytestmark = pytest.mark.skipif(
     not _may_unshare(), reason=f"needs root, a mount namespace and {', '.join(ABSENT or NEEDED)}"
 )
