@@ -82,6 +82,7 @@ class StrategyModule(HostPinned):
         plays = {id(play): play for play in (iterator._play, *(block._play for block in iterator._blocks))}
         shared = [self._loader, self._variable_manager, self._inventory, play_context, *plays.values()]
         self._codec = TaskCodec(shared, self._inventory.get_host)
+        load_plugins()
         with self._recorded():
             return super().run(iterator, play_context)
 
@@ -293,6 +294,15 @@ class StrategyModule(HostPinned):
         finally:
             for name in _SETTERS:
                 delattr(manager, name)
+
+
+def load_plugins() -> None:
+    """Load what every worker would load anew: filters, tests, actions and ways to connect, before the first is forked."""
+    for loader in (plugin_loader.filter_loader, plugin_loader.test_loader):
+        deque(loader.all(), maxlen=0)
+    deque(plugin_loader.action_loader.all(class_only=True), maxlen=0)
+    for name in ("ssh", "local"):
+        plugin_loader.connection_loader.get(name, class_only=True)
 
 
 def stays_not() -> str:
