@@ -18,6 +18,10 @@ from . import way_in
 from .values import plain
 
 
+# The variables of all hosts, and the journals' hosts with what was typed for -K; and the ways that came of them.
+_KEPT: list[Any] = []
+
+
 class ControllerAction(ActionBase):
     """An action that runs on the controller only and connects to no host of the play."""
 
@@ -119,8 +123,11 @@ class Scope:
         return str(given["direction"])
 
     def journal_targets(self) -> dict[str, Target]:
-        """Return how to reach the journal host of each site."""
-        return context.journal_targets(self.get("plan_journal_hosts"), self.hostvars, self.target)
+        """Return how to reach the journal host of each site; a process that stays for a play works it out once."""
+        by = (self.get("plan_journal_hosts"), self._become_pass)
+        if not _KEPT or _KEPT[0] is not self.hostvars or _KEPT[1] != by:
+            _KEPT[:] = [self.hostvars, by, context.journal_targets(by[0], self.hostvars, self.target)]
+        return dict(_KEPT[2])
 
     def target(self, host: str) -> Target:
         """Return the way to root on a machine of the inventory; who goes it is told where there is none."""

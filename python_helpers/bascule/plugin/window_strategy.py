@@ -19,6 +19,7 @@ from ansible.plugins.strategy.host_pinned import StrategyModule as HostPinned
 from ansible.release import __version__
 from ansible.utils.display import Display
 
+from .once import compiled_once, load_plugins
 from .persistent_worker import Order, PersistentWorker, TaskCodec
 
 # Of ansible-core: whose insides this rests on.
@@ -83,7 +84,7 @@ class StrategyModule(HostPinned):
         shared = [self._loader, self._variable_manager, self._inventory, play_context, *plays.values()]
         self._codec = TaskCodec(shared, self._inventory.get_host)
         load_plugins()
-        with self._recorded():
+        with self._recorded(), compiled_once():
             return super().run(iterator, play_context)
 
     def cleanup(self) -> None:
@@ -294,15 +295,6 @@ class StrategyModule(HostPinned):
         finally:
             for name in _SETTERS:
                 delattr(manager, name)
-
-
-def load_plugins() -> None:
-    """Load what every worker would load anew: filters, tests, actions and ways to connect, before the first is forked."""
-    for loader in (plugin_loader.filter_loader, plugin_loader.test_loader):
-        deque(loader.all(), maxlen=0)
-    deque(plugin_loader.action_loader.all(class_only=True), maxlen=0)
-    for name in ("ssh", "local"):
-        plugin_loader.connection_loader.get(name, class_only=True)
 
 
 def stays_not() -> str:

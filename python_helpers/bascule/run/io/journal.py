@@ -25,6 +25,8 @@ _TIMEOUT = 20.0
 _SILENT = 60.0
 _FILE = "journal.jsonl"
 _TAIL = 1 << 16
+# What this process has read of a decision: its entries without its steps, and up to which byte of the file.
+_FOLLOWED: dict[tuple[str, str, str], tuple[tuple[Entry, ...], int]] = {}
 # Every machine that may hold a site's copy, in the declared order, and what it answered; by site.
 _Asked = Mapping[str, Sequence[tuple[Target, Answer]]]
 
@@ -88,17 +90,31 @@ class Journal:
         return chain.chains(chain.parse(text).entries).get((self.controller, self.decision), [])
 
     def follow(self) -> Iterator[list[Entry]]:
-        """Yield this decision's entries without its steps, each time those that were written since; without an end."""
+        """Yield this decision's entries without its steps, each time those that were written since; without an end.
+
+        What this process has read before is read no second time: the file holds all decisions of the run.
+        """
+        key = (str(self.path), self.controller, self.decision)
         mark = f'"epoch":"{self.decision}"'.encode()
         # As `chain.line` writes one: most entries are steps, and nobody waits for one.
         step = mark + b',"kind":"step"'
-        rest = b""
         with self.path.open("rb") as stream:
+            known, place = _FOLLOWED.get(key, ((), 0))
+            stream.seek(place)
+            seen, new, rest = [*known], [*known], b""
             while True:
-                *lines, rest = (rest + stream.read()).split(b"\n")
-                text = b"\n".join(line for line in lines if mark in line and step not in line.partition(b',"data":')[0])
-                entries = chain.parse(text.decode("utf-8", "replace")).entries
-                yield [entry for entry in entries if entry["controller"] == self.controller]
+                if read := stream.read():
+                    *lines, rest = (rest + read).split(b"\n")
+                    text = b"\n".join(
+                        line for line in lines if mark in line and step not in line.partition(b',"data":')[0]
+                    )
+                    found = chain.parse(text.decode("utf-8", "replace")).entries
+                    fresh = [entry for entry in found if entry["controller"] == self.controller]
+                    new += fresh
+                    seen += fresh
+                    _FOLLOWED[key] = (tuple(seen), stream.tell() - len(rest))
+                yield new
+                new = []
 
     def _last(self) -> Entry | None:
         """Return this decision's last entry; the end of the file is nearly always enough to find it."""
