@@ -1,6 +1,7 @@
-"""What a task of a window costs beside its work: the window's strategy against the one of Ansible that it stands for.
+"""What a task of a window costs beside its work: the window's strategy against the one of Ansible that it stands for,
+and what a component costs where there are fifty of them against where there are ten.
 
-Ten components go through the same task files at their own pace, as in a window: facts, files that are included, actions
+Components go through the same task files at their own pace, as in a window: facts, files that are included, actions
 on the controller, tasks that are skipped. None of them does any work, so all that is measured is orchestration. It is
 measured in seconds of the processor, which a busy machine changes little; the clock's stand beside it.
 """
@@ -16,15 +17,18 @@ from pathlib import Path
 from benchmarks.harness import LOWER, Benchmark, Measurement, Settings, alternate
 
 ROOT = Path(__file__).resolve().parents[1]
-COMPONENTS, VERBS = 10, ("freeze", "sync", "switch", "thaw")
+FEW, MANY, VERBS = 10, 50, ("freeze", "sync", "switch", "thaw")
 # What a verb runs for each component, with the two that include.
 TASKS = 6
 FILES = {
-    "inventory.yml": f"""
+    **{
+        f"inventory{count}.yml": f"""
 components:
-  hosts: {{{", ".join(f"c{number}: {{}}" for number in range(COMPONENTS))}}}
+  hosts: {{{", ".join(f"c{number}: {{}}" for number in range(count))}}}
   vars: {{ansible_host: component-has-no-machine.invalid, component_role: toy}}
-""",
+"""
+        for count in (FEW, MANY)
+    },
     "action/toy.py": """
 from bascule.plugin.action import ControllerAction
 
@@ -61,7 +65,7 @@ class ActionModule(ControllerAction):
 }
 
 
-def run(place: Path, book: str, strategy: str) -> tuple[float, float, str]:
+def run(place: Path, book: str, strategy: str, components: int = FEW) -> tuple[float, float, str]:
     """Run a playbook; return the processor's and the clock's seconds, and what it said at its end of each component."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("ANSIBLE_", "BASCULE_"))}
     environment |= {
@@ -70,7 +74,7 @@ def run(place: Path, book: str, strategy: str) -> tuple[float, float, str]:
         "ANSIBLE_ROLES_PATH": str(place / "roles"),
         "ANSIBLE_ACTION_PLUGINS": f"{ROOT / 'plugins/action'}:{place / 'action'}",
     }
-    command = ["ansible-playbook", "-i", "inventory.yml", book, "-e", f"with={strategy}"]
+    command = ["ansible-playbook", "-i", f"inventory{components}.yml", book, "-e", f"with={strategy}"]
     began, before = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, check=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -78,12 +82,17 @@ def run(place: Path, book: str, strategy: str) -> tuple[float, float, str]:
     return worked, time.monotonic() - began, done.stdout.partition("PLAY RECAP")[2]
 
 
-def measure(settings: Settings) -> Measurement:
-    """Run the same play with both."""
-    place = settings.scratch
+def laid_out(place: Path) -> Path:
+    """Write the files of the play."""
     for name, text in FILES.items():
         (place / name).parent.mkdir(parents=True, exist_ok=True)
         (place / name).write_text(text)
+    return place
+
+
+def measure(settings: Settings) -> Measurement:
+    """Run the same play with both."""
+    place = laid_out(settings.scratch)
     said: dict[str, str] = {}
     clock: dict[str, list[float]] = {}
 
@@ -94,7 +103,7 @@ def measure(settings: Settings) -> Measurement:
         return worked - idle
 
     found = alternate(lambda: seconds("bascule_window"), lambda: seconds("host_pinned"), settings.rounds)
-    tasks = COMPONENTS * len(VERBS) * TASKS
+    tasks = FEW * len(VERBS) * TASKS
     figures = {
         **found.figures("bascule_window", "host_pinned"),
         "by_the_clock": clock,
@@ -105,11 +114,37 @@ def measure(settings: Settings) -> Measurement:
     return Measurement(found.ratio, figures, {"same_outcome": said["bascule_window"] == said["host_pinned"] != ""})
 
 
-BENCHMARK = Benchmark(
-    "window_orchestration",
-    "processor time of a play of ten components whose tasks do nothing, by the window's strategy",
-    "the same by host_pinned",
-    0.6,
-    LOWER,
-    measure,
-)
+def measure_many(settings: Settings) -> Measurement:
+    """Run the same play of few components and of many."""
+    place = laid_out(settings.scratch)
+    ended: dict[int, list[str]] = {}
+
+    def each(components: int) -> float:
+        idle, _, _ = run(place, "nothing.yml", "bascule_window", components)
+        worked, _, said = run(place, "play.yml", "bascule_window", components)
+        ended[components] = [line for line in said.splitlines() if "failed=0" in line and "unreachable=0" in line]
+        return (worked - idle) / components
+
+    found = alternate(lambda: each(MANY), lambda: each(FEW), settings.rounds)
+    figures = found.figures(f"each_of_{MANY}", f"each_of_{FEW}")
+    return Measurement(found.ratio, figures, {"all_ended": all(len(lines) == n for n, lines in ended.items())})
+
+
+BENCHMARKS = [
+    Benchmark(
+        "window_orchestration",
+        "processor time of a play of ten components whose tasks do nothing, by the window's strategy",
+        "the same by host_pinned",
+        0.5,
+        LOWER,
+        measure,
+    ),
+    Benchmark(
+        "window_many",
+        f"processor time of each of {MANY} components in such a play",
+        f"that of each of {FEW}",
+        1.1,
+        LOWER,
+        measure_many,
+    ),
+]

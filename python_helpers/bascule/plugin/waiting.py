@@ -14,7 +14,7 @@ from ..run.io.journal import Journal
 from .action import Scope
 
 # Seconds between two looks at the end of a file on this machine.
-_LOOK = 0.01
+_LOOK = 0.02
 
 
 def wait(journal: Journal, about: Announced, scope: Scope, meanwhile: Callable[[], object]) -> None:
