@@ -1,0 +1,132 @@
+"""The window of the lab's seven components, all guests moved warm: against the work on its critical path, and the way
+back against the way there.
+
+Real playbooks move the lab's whole site to Toulouse and back. The journal says how long the window was and how much of
+its critical path the operations themselves took where they ran: that sum stands for a bare script of the same
+operations, which has no orchestration at all. A script that really moves the site is not measured here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from benchmarks.harness import LOWER, Alternation, Benchmark, Measurement, Settings
+
+ROOT = Path(__file__).resolve().parents[1]
+LAB = [sys.executable, "tests/lab/lab.py"]
+GUESTS = ("courses_guest", "login_guest", "board_guest")
+WAYS = {"cutover": ("60_cutover", "toulouse"), "rollback": ("rollback", "montpellier")}
+# A playbook that takes longer hangs.
+LONGEST = 1800
+
+
+def warm_inventory(place: Path) -> Path:
+    """Write what lies over the lab's inventory: all guests go the way of stateless ones."""
+    (place / "host_vars").mkdir(parents=True)
+    (place / "hosts.yml").write_text(f"components: {{hosts: {{{', '.join(f'{name}: {{}}' for name in GUESTS)}}}}}\n")
+    for name in GUESTS:
+        text = "proxmox_guest_move: warm\nproxmox_guest_stateless: true\n"
+        (place / "host_vars" / f"{name}.yml").write_text(text)
+    return place
+
+
+class Site:
+    """The lab, and a run that moves it."""
+
+    def __init__(self, scratch: Path) -> None:
+        self._inventory = warm_inventory(scratch / "warm")
+        self._runs = scratch / "runs"
+        self._log = scratch / "playbooks.log"
+
+    def play(self, book: str, *arguments: str) -> None:
+        """Run a playbook to its end."""
+        command = ["ansible-playbook", "-i", "inventories/lab", "-i", str(self._inventory), f"playbooks/{book}.yml"]
+        self._run([*command, *arguments])
+
+    def lab(self, verb: str) -> None:
+        """Bring the lab up, or remove it."""
+        self._run([*LAB, verb])
+
+    def window(self) -> dict[str, Any]:
+        """Return the last window that the journal tells of."""
+        lines = (self._runs / "latest" / "journal.jsonl").read_text().splitlines()
+        told = [entry["data"] for entry in map(json.loads, lines) if entry["data"].get("event") == "window"]
+        return dict(told[-1])
+
+    def _run(self, command: list[str]) -> None:
+        environment = {**os.environ, "BASCULE_RUNS": str(self._runs), "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")}
+        with self._log.open("a") as log:
+            done = subprocess.run(
+                command,
+                cwd=ROOT,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                timeout=LONGEST,
+                check=False,
+            )
+        if done.returncode != 0:
+            raise RuntimeError(f"{' '.join(command)}: {self._log.read_text()[-3000:]}")
+
+
+def moved(settings: Settings) -> dict[str, list[dict[str, Any]]]:
+    """Move the site there and back; return the windows of both ways."""
+    site = Site(settings.scratch)
+    windows: dict[str, list[dict[str, Any]]] = {name: [] for name in WAYS}
+    try:
+        site.lab("up")
+        for book in ("20_prepare", "30_sync"):
+            site.play(book)
+        for _ in range(settings.rounds):
+            for name, (book, where) in WAYS.items():
+                site.play(book, "-e", f"confirm={where}")
+                windows[name].append(site.window())
+    finally:
+        site.lab("down")
+    return windows
+
+
+def figures(windows: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+    """Return both figures: a window against the work on its path, and the way back against the way there."""
+    both = [*windows["cutover"], *windows["rollback"]]
+    whole = tuple(one["window_seconds"] for one in both)
+    work = tuple(one["window_seconds"] - one["orchestration_seconds"] for one in both)
+    there, back = (tuple(one["window_seconds"] for one in windows[name]) for name in ("cutover", "rollback"))
+    return {"whole": Alternation(whole, work), "return": Alternation(back, there)}
+
+
+def measure(settings: Settings) -> Measurement:
+    """Move the lab's site there and back, and set each window against its own work."""
+    windows = moved(settings)
+    found = figures(windows)
+    told = {
+        **found["whole"].figures("window", "work_on_its_path"),
+        "return_against_cutover": round(found["return"].ratio, 3),
+        "orchestration_seconds": {name: [one["orchestration_seconds"] for one in windows[name]] for name in windows},
+        "load": {name: [one.get("load") for one in windows[name]] for name in windows},
+        "critical_path": {name: windows[name][-1]["critical_path"] for name in windows},
+    }
+    return Measurement(
+        found["whole"].ratio,
+        told,
+        {
+            "window_within_5_s": found["whole"].our_median <= 5,
+            "return_within_1_1_of_the_cutover": found["return"].ratio <= 1.1,
+        },
+    )
+
+
+BENCHMARK = Benchmark(
+    "window_warm",
+    "a window of the lab's seven components, guests moved warm, there and back",
+    "the work of its operations on the critical path (no script is run)",
+    1.3,
+    LOWER,
+    measure,
+)
