@@ -71,6 +71,8 @@ def run(place: Path, book: str, strategy: str, components: int = FEW) -> tuple[f
     environment |= {
         "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
         "ANSIBLE_INVENTORY_ENABLED": "ansible.builtin.yaml",
+        # What it says at its end is compared.
+        "ANSIBLE_STDOUT_CALLBACK": "default",
         "ANSIBLE_ROLES_PATH": str(place / "roles"),
         "ANSIBLE_ACTION_PLUGINS": f"{ROOT / 'plugins/action'}:{place / 'action'}",
     }
