@@ -17,7 +17,6 @@ from ..system.ssh import Target
 from . import way_in
 from .values import plain
 
-
 # The variables of all hosts, and the journals' hosts with what was typed for -K; and the ways that came of them.
 _KEPT: list[Any] = []
 
@@ -125,9 +124,13 @@ class Scope:
     def journal_targets(self) -> dict[str, Target]:
         """Return how to reach the journal host of each site; a process that stays for a play works it out once."""
         by = (self.get("plan_journal_hosts"), self._become_pass)
-        if not _KEPT or _KEPT[0] is not self.hostvars or _KEPT[1] != by:
-            _KEPT[:] = [self.hostvars, by, context.journal_targets(by[0], self.hostvars, self.target)]
-        return dict(_KEPT[2])
+        if _KEPT and _KEPT[0] is self.hostvars and _KEPT[1] == by:
+            return dict(_KEPT[2])
+        found = context.journal_targets(by[0], self.hostvars, self.target)
+        # What kept one from being entered, as a secret that could not be read, may be gone at the next verb.
+        if not any(one.obstacle for where in found.values() for one in (where, *where.spares)):
+            _KEPT[:] = [self.hostvars, by, found]
+        return dict(found)
 
     def target(self, host: str) -> Target:
         """Return the way to root on a machine of the inventory; who goes it is told where there is none."""

@@ -72,6 +72,22 @@ def test_who_follows_is_told_each_entry_once_and_none_that_is_half_written(journ
     assert [e["kind"] for e in next(followed)] == ["end"]
 
 
+def test_who_follows_again_is_told_all_from_the_beginning_also_of_another_file(
+    journal: Callable[[str], Journal],
+) -> None:
+    one = journal("d1")
+    one.append("begin", component="db")
+    assert [e["kind"] for e in next(one.follow())] == ["begin"]
+    line = chain.line(one.append("end", component="db"))
+    with one.path.open("a") as stream:
+        stream.write(line[:20])
+    for _ in range(2):
+        assert [e["kind"] for e in next(one.follow())] == ["begin", "end"]
+    text = one.path.read_text()
+    one.path.write_text(chain.line(chain.parse(text).entries[0]))
+    assert [e["kind"] for e in next(one.follow())] == ["begin"]
+
+
 def test_who_follows_is_not_told_of_steps(journal: Callable[[str], Journal]) -> None:
     one = journal("d1")
     followed = one.follow()

@@ -100,6 +100,9 @@ class Journal:
         step = mark + b',"kind":"step"'
         with self.path.open("rb") as stream:
             known, place = _FOLLOWED.get(key, ((), 0))
+            if place > os.fstat(stream.fileno()).st_size:
+                # Another file than was read: runs were restored.
+                known, place = (), 0
             stream.seek(place)
             seen, new, rest = [*known], [*known], b""
             while True:
