@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from tests.faults.conftest import StartPair
 from tests.faults.pair import Pair
 
 HOME = "/var/lib/bascule/course_files"
@@ -27,10 +26,9 @@ MANIFEST = f"cd /; python3 /usr/local/lib/bascule/bascule.pyz manifest {HOME}/tr
 
 
 @pytest.fixture(scope="module")
-def pair(start_pair: StartPair) -> Pair:
-    pair = start_pair("files", "delta")
-    pair.must("prepare")
-    pair.must("sync")
+def pair(fenced: Pair) -> Pair:
+    pair = fenced
+    pair.must("prepare", "sync")
     found = pair.fact("transfer")
     assert found["found_by"] == "names"
     # A share of the link as it was measured; the rest is for others.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from tests.faults.conftest import StartPair
 from tests.faults.pair import Pair
 
 HOME = "/var/lib/bascule/course_files"
@@ -49,8 +48,8 @@ systemctl daemon-reload
 
 
 @pytest.fixture(scope="module")
-def pair(start_pair: StartPair) -> Pair:
-    return start_pair("files", "fence")
+def pair(fenced: Pair) -> Pair:
+    return fenced
 
 
 def shell(pair: Pair, side: str, text: str) -> str:

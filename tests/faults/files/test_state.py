@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from tests.faults.conftest import StartPair
 from tests.faults.pair import Pair
 
 HOME = "/var/lib/bascule/course_files"
@@ -36,10 +35,9 @@ os.fsync(disk)
 
 
 @pytest.fixture(scope="module")
-def pair(start_pair: StartPair) -> Pair:
-    pair = start_pair("files", "state")
-    pair.must("prepare")
-    pair.must("sync")
+def pair(compared: Pair) -> Pair:
+    pair = compared
+    pair.must("prepare", "sync")
     assert pair.fact("transfer")["found_by"] == "names"
     return pair
 

@@ -11,9 +11,7 @@ from collections.abc import Iterator
 import pytest
 from bascule_lab import shell
 
-from tests.faults.conftest import StartPair
 from tests.faults.pair import ROOT, SIDES, Pair, Ran
-from tests.faults.postgresql.conftest import pooled
 from tests.faults.postgresql.test_prepare import expired
 
 HOME = "/etc/bascule/pooler/accounts_db"
@@ -23,8 +21,9 @@ PATIENCE = 30.0
 
 
 @pytest.fixture(scope="module")
-def pair(start_pair: StartPair) -> Pair:
-    return pooled(start_pair, "pooler")
+def pair(riding: Pair) -> Pair:
+    """As it was prepared: this file is the first of those that share it."""
+    return riding
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,6 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from tests.faults.conftest import StartPair
 from tests.faults.pair import Pair
 
 CLUSTERS = "/var/lib/postgresql/15"
@@ -26,13 +25,8 @@ NO_UNLOGGED_SEQUENCES = 'drop sequence app.tickets; drop table app."Given"'
 
 
 @pytest.fixture(scope="module")
-def pair(start_pair: StartPair) -> Pair:
-    options = {"postgresql_replication_max_slot_wal_keep_size": "32MB", "postgresql_replication_wal_keep_size": "32MB"}
-    pair = start_pair("db", "prepare", variables=options)
-    # So that it sees soon that a link is dead.
-    pair.sql("source", "alter system set wal_sender_timeout = '6s'")
-    pair.sql("source", "select pg_reload_conf()")
-    return pair
+def pair(standing: Pair) -> Pair:
+    return standing
 
 
 @pytest.fixture(autouse=True)

@@ -339,7 +339,7 @@ def test_the_real_switch_survives_the_death_of_its_controller(
             patch.setenv("BASCULE_TEST_SWITCH_HOLD", f"old.stopped:{hold}")
             started = pair.start_verb("switch", direction=direction)
         while not (hold / "old.stopped.reached").exists():
-            assert started.poll() is None, started.communicate()[0][-4000:]
+            assert started.poll() is None, started.said()[-4000:]
         shell.kill_tree(started)
         clients.go_on()
         nothing_lost(clients, pair, [old])

@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from . import warm
+from tests import warm
 from .test_play import PATIENCE_SECONDS, World, play, said, world
 
 __all__ = ["world"]
