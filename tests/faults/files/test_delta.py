@@ -130,6 +130,7 @@ def test_a_full_disk_at_the_target_is_said_and_nothing_is_switched(pair: Pair) -
     assert_same(pair)
 
 
+@pytest.mark.long
 def test_a_queue_that_overflows_is_noticed_and_everything_is_looked_at(pair: Pair) -> None:
     unit = pair.must_run("source", ["systemctl", "cat", RECORDER])
     command = next(line for line in unit.splitlines() if line.startswith("ExecStart="))

@@ -240,6 +240,7 @@ def test_it_knocks_past_a_pause_and_silence_is_no_refusal(pair: Pair) -> None:
     pair.until("target", _client(pair, "target") + " -c 'select 1'")
 
 
+@pytest.mark.long
 def test_a_changed_password_is_found_by_the_audit_and_mended_by_prepare(pair: Pair) -> None:
     secret = pair.must_run("source", ["cat", "/etc/lab/secrets/data_password"]).strip()
     # The same password with another salt: the server's verifier is a new one.
@@ -337,6 +338,7 @@ def test_of_an_existing_pooler_only_hosts_change_and_what_would_stay_is_named(pa
         pair.must_run("source", ["systemctl", "stop", "pgbouncer.service"])
 
 
+@pytest.mark.long
 def test_a_target_outlives_a_power_cut(pair: Pair) -> None:
     pair.kill("target")
     pair.boot("target")

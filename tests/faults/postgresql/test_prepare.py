@@ -147,6 +147,7 @@ def test_what_the_files_of_either_side_would_do_to_writes_is_refused(pair: Pair)
     pair.must("audit")
 
 
+@pytest.mark.long
 def test_a_data_directory_that_nothing_can_change_places_with_is_refused(pair: Pair) -> None:
     data = f"{CLUSTERS}/main"
     pair.must_run("target", ["mount", "--bind", data, data])
