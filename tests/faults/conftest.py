@@ -18,10 +18,22 @@ StartPair = Callable[..., Pair]
 
 
 # What takes longest begins first, so that both workers end at about the same time.
-_FIRST = ("tests/molecule/", "tests/faults/guests/", "tests/faults/postgresql/test_pooler", "tests/faults/postgresql/test_switch")
+_FIRST = (
+    "tests/molecule/",
+    "tests/faults/guests/",
+    "tests/faults/postgresql/test_pooler",
+    "tests/faults/postgresql/test_switch",
+)
 # Files that share one pair, in their order.
 _SHARED = {
-    "riding": ("test_pooler", "test_switch", "test_switch_after", "test_switch_power", "test_rerun", "test_restore_point"),
+    "riding": (
+        "test_pooler",
+        "test_switch",
+        "test_switch_after",
+        "test_switch_power",
+        "test_rerun",
+        "test_restore_point",
+    ),
     "standing": ("test_prepare", "test_by_hand"),
     "fenced": ("test_fence", "test_delta"),
     "compared": ("test_manifest", "test_state"),

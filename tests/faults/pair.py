@@ -67,7 +67,9 @@ class Ran:
 class Started:
     """Verbs that were started; what they print is kept in a file."""
 
-    def __init__(self, server: warm.Server, arguments: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
+    def __init__(
+        self, server: warm.Server, arguments: Sequence[str], environment: Mapping[str, str], log: Path
+    ) -> None:
         self._log = log
         with log.open("w") as out:
             self._playbook = server.start(arguments, ROOT, environment, out.fileno(), out.fileno())

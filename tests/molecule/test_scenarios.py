@@ -81,7 +81,9 @@ def run(scenario: str, environment: dict[str, str], log: Path, steps: Sequence[s
 @pytest.mark.parametrize("scenario", [name for name in SCENARIOS if name != "proxmox_guest"])
 def test_scenario(scenario: str, environment: dict[str, str], tmp_path: Path) -> None:
     """Create the hosts, converge, verify what has no tag, and remove them."""
-    run(scenario, environment, tmp_path / "molecule.log", ["create", "prepare", "converge", "verify", "destroy"], "long")
+    run(
+        scenario, environment, tmp_path / "molecule.log", ["create", "prepare", "converge", "verify", "destroy"], "long"
+    )
 
 
 # That a second run changes nothing is proved for every role at once by tests/integration, phase by phase.
