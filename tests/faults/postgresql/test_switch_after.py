@@ -27,7 +27,7 @@ AFTER = [
     ("new.opened", "new-agent"),
     ("new.opened", "new-server"),
 ]
-# The other victims: `test_rerun.py` kills the driver at "driver.closed", `test_switch_power.py` the host at "new.promoted".
+# `test_rerun.py` kills the driver at "driver.closed", and `test_switch_power.py` cuts the power at "new.promoted".
 ALWAYS = {
     ("old.receipt", "old-agent"),
     ("new.opening", "new-agent"),
