@@ -98,6 +98,7 @@ def test_both_poolers_bring_clients_to_the_source(pair: Pair) -> None:
         assert done.out.strip() == pair.addresses["source"], done.err
 
 
+@pytest.mark.long
 def test_a_second_run_and_a_check_change_nothing(pair: Pair) -> None:
     before = state(pair)
     for check in (False, True):

@@ -127,6 +127,7 @@ def test_a_target_that_would_have_smaller_settings_is_refused(pair: Pair) -> Non
     assert pair.run("target", ["test", "-e", PARTIAL]).rc == 1
 
 
+@pytest.mark.long
 def test_what_the_files_of_either_side_would_do_to_writes_is_refused(pair: Pair) -> None:
     local = "/etc/postgresql/15/main/conf.d/99-local.conf"
     pair.must_run("target", ["tee", local], "synchronous_standby_names = 'gone'\nfsync = off\n")
@@ -168,6 +169,7 @@ def test_a_data_directory_that_nothing_can_change_places_with_is_refused(pair: P
     assert pair.run("target", ["test", "-e", PARTIAL]).rc == 1
 
 
+@pytest.mark.long
 def test_an_expired_certificate_is_noticed_before_anything_is_copied(pair: Pair) -> None:
     place = "/etc/postgresql/tls/server.crt"
     good = pair.must_run("source", ["cat", place])
