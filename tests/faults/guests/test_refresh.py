@@ -14,7 +14,7 @@ import pytest
 from tests.faults.guests.nodes import NUMBERS, Nodes
 from tests.faults.pair import SIDES
 
-# The warm guest of the lab is refreshed, moved and brought back by tests/integration.
+# The warm guest of the lab is moved and brought back by tests/integration.
 pytestmark = pytest.mark.long
 DUMP = "/var/lib/vz/dump"
 WARM = {"proxmox_guest_move": "warm", "proxmox_guest_stateless": True, "proxmox_guest_refresh_after": 0}
