@@ -163,6 +163,7 @@ def test_a_link_that_is_cut_after_the_stop_is_no_proof_of_the_fence(pair: Pair, 
     nothing_lost(clients, pair, [old])
 
 
+@pytest.mark.long
 def test_a_transaction_that_never_ends_is_named_and_nothing_is_stopped(pair: Pair, old: str, tmp_path: Path) -> None:
     with Clients(pair) as clients, clients.connect(old) as holder:
         holder.autocommit = False
