@@ -346,6 +346,8 @@ def test_a_target_outlives_a_power_cut(pair: Pair) -> None:
     pair.until("target", f"systemctl is-active {UNIT}")
     found = drive(pair, "target", "with Pooler(spec) as p: print(json.dumps([p.target(), p.paused()]))")
     assert json.loads(found.out) == [[pair.addresses["source"], 5432], False], found.err
+    # A closed side stays down until it is told to follow; other files go on with this pair.
+    pair.must("sync")
 
 
 def _client(pair: Pair, side: str) -> str:
