@@ -21,8 +21,8 @@ def _length(scenario: str) -> int:
 
 SCENARIOS = sorted((path.parent.name for path in Path(__file__).parent.glob("*/molecule.yml")), key=_length)[::-1]
 TIME_LIMIT_SECONDS = 2700
-# Guests are moved, broken and brought back by tests/faults/guests, and by each way to move by tests/integration; the host
-# agent is installed by every scenario, and what it says at a boot is looked at by tests/unit/agent.
+# Guests are moved, broken and brought back by tests/faults/guests, and moved in other ways by tests/integration; every
+# scenario installs the host agent, and what it says at a boot is looked at by tests/unit/agent.
 ELSEWHERE = ("proxmox_guest", "bascule_host")
 
 
