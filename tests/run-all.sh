@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The whole pyramid, cheapest first: `run-all.sh` what every change is tried with, `run-all.sh --long` all there is.
-# The lab's chain runs beside Molecule and the faults: each leaves the machine idle for much of its time.
+# The lab's chain goes step by step and takes longest: it begins as soon as lint is clean and there are images, and runs
+# beside all the rest.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 start=$SECONDS
@@ -24,15 +25,19 @@ trap 'kill "$image" $chain 2>/dev/null || true; python tests/lab/lab.py down >bu
 
 stage "lint"
 tests/lint.sh
+stage "the chain on the lab, in the background, as soon as there are images"
+(
+  while kill -0 "$image" 2>/dev/null; do sleep 1; done
+  exec pytest -q -x --durations=10 "${chosen[@]}" tests/integration
+) >build/integration.log 2>&1 &
+chain=$!
 stage "unit and meta tests"
 pytest -q -n 2 --durations=10 "${chosen[@]}" tests/unit tests/meta
 stage "images of the lab"
 wait "$image" || { cat build/image.log; exit 1; }
 tail -n 3 build/image.log
 
-stage "the chain on the lab, in the background; beside it Molecule, a scenario per role, and faults between pairs of hosts"
-pytest -q -x --durations=10 "${chosen[@]}" tests/integration >build/integration.log 2>&1 &
-chain=$!
+stage "Molecule, a scenario per role, and faults between pairs of hosts"
 failed=0
 pytest -q -n 2 --no-loadscope-reorder --durations=30 "${which[@]}" tests/molecule tests/faults || failed=$?
 stage "the chain on the lab"

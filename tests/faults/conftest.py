@@ -18,9 +18,27 @@ StartPair = Callable[..., Pair]
 
 
 # What takes longest begins first, so that both workers end at about the same time.
-_FIRST = ("tests/molecule/", "tests/faults/guests/", "tests/faults/postgresql/test_switch")
-# These files share one pair.
-_RIDING = ("test_switch", "test_switch_after", "test_switch_power", "test_rerun", "test_restore_point")
+_FIRST = (
+    "tests/molecule/",
+    "tests/faults/guests/",
+    "tests/faults/postgresql/test_pooler",
+    "tests/faults/postgresql/test_switch",
+)
+# Files that share one pair, in their order.
+_SHARED = {
+    "riding": (
+        "test_pooler",
+        "test_switch",
+        "test_switch_after",
+        "test_switch_power",
+        "test_rerun",
+        "test_restore_point",
+    ),
+    "standing": ("test_prepare", "test_by_hand"),
+    "fenced": ("test_fence", "test_delta"),
+    "compared": ("test_manifest", "test_state"),
+}
+_PLACES = {stem: (scope, place) for scope, stems in _SHARED.items() for place, stem in enumerate(stems)}
 
 
 class ByFile(LoadScopeScheduling):
@@ -33,12 +51,17 @@ class ByFile(LoadScopeScheduling):
         if not nodeid.startswith("tests/faults/"):
             return nodeid
         path = nodeid.split("::", 1)[0]
-        return "riding" if Path(path).stem in _RIDING else path
+        return _PLACES.get(Path(path).stem, (path, 0))[0]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the longest first; tests of one file stay in their order."""
-    items.sort(key=lambda item: [not item.nodeid.startswith(first) for first in _FIRST])
+    items.sort(
+        key=lambda item: [
+            *(not item.nodeid.startswith(first) for first in _FIRST),
+            _PLACES.get(item.path.stem, ("", 0))[1],
+        ]
+    )
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -20,6 +20,7 @@ from typing import Any
 import yaml
 from bascule_lab import bundle, credentials, podman, shell
 
+from tests import warm
 from tests.output import failures
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -63,6 +64,30 @@ class Ran:
     err: str
 
 
+class Started:
+    """Verbs that were started; what they print is kept in a file."""
+
+    def __init__(
+        self, server: warm.Server, arguments: Sequence[str], environment: Mapping[str, str], log: Path
+    ) -> None:
+        self._log = log
+        with log.open("w") as out:
+            self._playbook = server.start(arguments, ROOT, environment, out.fileno(), out.fileno())
+        self.pid = self._playbook.pid
+
+    def poll(self) -> int | None:
+        """Return the exit status, or None while they run."""
+        return self._playbook.poll()
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for their end; return the exit status. Raises subprocess.TimeoutExpired."""
+        return self._playbook.wait(timeout)
+
+    def said(self) -> str:
+        """Return what they have printed so far."""
+        return self._log.read_text(errors="replace")
+
+
 @dataclass
 class Pair:
     """Two hosts of one kind ("db" or "files") and the component between them."""
@@ -78,7 +103,9 @@ class Pair:
     tree_options: Mapping[str, Sequence[str]] = field(default_factory=dict)
     addresses: dict[str, str] = field(default_factory=dict)
     subnet: str = ""
-    _started: list[subprocess.Popen[str]] = field(default_factory=list, repr=False)
+    _started: list[Started] = field(default_factory=list, repr=False)
+    # One process for all playbooks of this pair has Ansible imported, and forks for each.
+    _server: warm.Server | None = field(default=None, repr=False)
 
     @property
     def component(self) -> str:
@@ -126,7 +153,9 @@ class Pair:
             # A test that failed in the middle has not waited for what it started.
             if verbs.poll() is None:
                 shell.kill_tree(verbs)
-                verbs.communicate()
+        if self._server is not None:
+            self._server.close()
+            self._server = None
         for side in SIDES:
             if side in self.addresses:
                 self._hang_up(side)
@@ -194,14 +223,15 @@ class Pair:
         found: dict[str, Any] = json.loads(text)
         return found
 
-    def until(self, side: str, command: str, seconds: float = 240, running: subprocess.Popen[str] | None = None) -> str:
+    def until(self, side: str, command: str, seconds: float = 240, running: Started | None = None) -> str:
         """Run a shell command in a host until it succeeds; verbs that were started must not end before."""
         deadline = time.monotonic() + seconds
-        while (done := self.run(side, ["bash", "-c", command])).rc:
+        # To enter a host costs more than most commands: it is tried for a while in there.
+        script = f"until out=$({command}\n); do (( SECONDS < 3 )) || exit 1; sleep 0.1; done; printf '%s\\n' \"$out\""
+        while (done := self.run(side, ["bash", "-c", script])).rc:
             if running is not None and running.poll() is not None:
                 raise AssertionError(f"they ended before {command} at {side}:\n{self.finish(running).stdout[-6000:]}")
             assert time.monotonic() < deadline, f"{command} at {side}: {done.out[-1000:]} {done.err[-1000:]}"
-            time.sleep(0.2)
         return done.out
 
     # Verbs
@@ -215,7 +245,7 @@ class Pair:
 
     def start_verb(
         self, *verbs: str, direction: str = "forward", check: bool = False, extra: Mapping[str, Any] | None = None
-    ) -> subprocess.Popen[str]:
+    ) -> Started:
         """Start verbs and do not wait, to break something meanwhile, or to kill the controller."""
         values = {"scenario_verbs": list(verbs), "scenario_direction": direction, **(extra or {})}
         return self._start("tests/faults/verb.yml", values, check)
@@ -224,33 +254,27 @@ class Pair:
         """Run one of the project's own playbooks with these extra variables."""
         return self.finish(self._start(f"playbooks/{name}", values, check=False))
 
-    def _start(self, playbook: str, values: Mapping[str, Any], check: bool) -> subprocess.Popen[str]:
-        argv = ["ansible-playbook", "-i", str(self.work / "inventory.yml"), playbook]
+    def _start(self, playbook: str, values: Mapping[str, Any], check: bool) -> Started:
+        argv = ["-i", str(self.work / "inventory.yml"), playbook]
         argv += ["-e", json.dumps(values), *(["--check"] if check else [])]
-        started = subprocess.Popen(
-            argv,
-            cwd=ROOT,
-            env=self._environment(),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
-        self._started.append(started)
-        return started
+        environment = self._environment()
+        self._server = self._server or warm.Server(environment)
+        assert self._server.can(environment), "what Ansible reads while it is imported has changed meanwhile"
+        log = self.work / f"verbs-{len(self._started)}.log"
+        self._started.append(Started(self._server, argv, environment, log))
+        return self._started[-1]
 
-    def finish(self, started: subprocess.Popen[str], timeout: float = VERB_SECONDS) -> VerbResult:
+    def finish(self, started: Started, timeout: float = VERB_SECONDS) -> VerbResult:
         """Wait for verbs that were started."""
         try:
-            out, _ = started.communicate(timeout=timeout)
+            status = started.wait(timeout)
         except subprocess.TimeoutExpired:
             shell.kill_tree(started)
-            out, _ = started.communicate()
-            raise AssertionError(f"no end after {timeout:.0f} s:\n{out[-6000:]}") from None
+            raise AssertionError(f"no end after {timeout:.0f} s:\n{started.said()[-6000:]}") from None
+        out = started.said()
         with (self.work / "verbs.log").open("a") as log:
             log.write(out)
-        return VerbResult(started.returncode, out)
+        return VerbResult(status, out)
 
     def must(self, *verbs: str, direction: str = "forward", extra: Mapping[str, Any] | None = None) -> VerbResult:
         """Run verbs that have to succeed."""

@@ -33,6 +33,7 @@ from tests.integration.steps import (
 )
 
 SOURCE, TARGET = SITES
+LONG = pytest.mark.long
 LEAST_WRITES, LEAST_AT_THE_END = 500, 100
 
 
@@ -73,7 +74,8 @@ def test_one_component_can_be_synced_alone(first: Controller) -> None:
     assert set(outcome.changed) == {"accounts_db"}
 
 
-@pytest.mark.parametrize("answer", ["", "montpellier", "yes"])
+# One for all, the answer that is a site's name; the same function judges the others.
+@pytest.mark.parametrize("answer", [pytest.param("", marks=LONG), "montpellier", pytest.param("yes", marks=LONG)])
 def test_cutover_wants_the_name_of_the_target(first: Controller, answer: str) -> None:
     before = fingerprint.lab()
     outcome = first.run("cutover", confirm=answer or "''")
@@ -82,7 +84,15 @@ def test_cutover_wants_the_name_of_the_target(first: Controller, answer: str) ->
     assert fingerprint.differences(before, fingerprint.lab()) == []
 
 
-@pytest.mark.parametrize("extra", ["bascule_direction=back", "bascule_from=db-tls", "source_host=db-tls"])
+# The two others: tests/unit/plugins/test_play.py.
+@pytest.mark.parametrize(
+    "extra",
+    [
+        pytest.param("bascule_direction=back", marks=LONG),
+        pytest.param("bascule_from=db-tls", marks=LONG),
+        "source_host=db-tls",
+    ],
+)
 def test_the_direction_cannot_be_set_from_outside(first: Controller, extra: str) -> None:
     before = fingerprint.lab()
     outcome = first.run("sync", "-e", extra)

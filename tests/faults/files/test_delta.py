@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from tests.faults.conftest import StartPair
 from tests.faults.pair import Pair
 
 HOME = "/var/lib/bascule/course_files"
@@ -27,10 +26,9 @@ MANIFEST = f"cd /; python3 /usr/local/lib/bascule/bascule.pyz manifest {HOME}/tr
 
 
 @pytest.fixture(scope="module")
-def pair(start_pair: StartPair) -> Pair:
-    pair = start_pair("files", "delta")
-    pair.must("prepare")
-    pair.must("sync")
+def pair(fenced: Pair) -> Pair:
+    pair = fenced
+    pair.must("prepare", "sync")
     found = pair.fact("transfer")
     assert found["found_by"] == "names"
     # A share of the link as it was measured; the rest is for others.
@@ -132,6 +130,7 @@ def test_a_full_disk_at_the_target_is_said_and_nothing_is_switched(pair: Pair) -
     assert_same(pair)
 
 
+@pytest.mark.long
 def test_a_queue_that_overflows_is_noticed_and_everything_is_looked_at(pair: Pair) -> None:
     unit = pair.must_run("source", ["systemctl", "cat", RECORDER])
     command = next(line for line in unit.splitlines() if line.startswith("ExecStart="))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from tests.faults.conftest import StartPair
 from tests.faults.pair import Pair
 
 HOME = "/var/lib/bascule/course_files"
@@ -49,8 +48,8 @@ systemctl daemon-reload
 
 
 @pytest.fixture(scope="module")
-def pair(start_pair: StartPair) -> Pair:
-    return start_pair("files", "fence")
+def pair(fenced: Pair) -> Pair:
+    return fenced
 
 
 def shell(pair: Pair, side: str, text: str) -> str:
@@ -146,6 +145,7 @@ def test_an_overlay_whose_upper_layer_lies_in_the_tree_is_named_and_refused(pair
     assert pair.fact("transfer")["proved_equal"]
 
 
+@pytest.mark.long
 def test_a_process_that_sits_in_a_mount_taken_away_while_in_use_is_named_and_refused(pair: Pair) -> None:
     receive(pair)
     shell(
@@ -164,6 +164,7 @@ def test_a_process_that_sits_in_a_mount_taken_away_while_in_use_is_named_and_ref
     pair.must("sync")
 
 
+@pytest.mark.long
 def test_a_mount_namespace_without_a_process_is_fenced_as_well(pair: Pair) -> None:
     shell(
         pair,

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.faults.conftest import StartPair
 from tests.faults.pair import Pair
 
 ROOT = "/srv/courses"
@@ -68,11 +67,10 @@ NAMED = {
 
 
 @pytest.fixture(scope="module")
-def pair(start_pair: StartPair) -> Pair:
-    pair = start_pair("files", "manifest")
+def pair(compared: Pair) -> Pair:
+    pair = compared
     pair.must_run("source", ["bash", "-c", MAKE])
-    pair.must("prepare")
-    pair.must("verify")
+    pair.must("prepare", "verify")
     assert pair.fact("verify")["files_different"] == 0
     assert pair.fact("verify")["files_compared"] > len(NAMED)
     return pair

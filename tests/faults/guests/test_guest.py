@@ -45,6 +45,7 @@ def test_every_missing_privilege_is_named_at_once(nodes: Nodes) -> None:
     )
 
 
+@pytest.mark.long
 def test_an_api_that_is_slow_and_away_for_a_moment_is_waited_for(nodes: Nodes) -> None:
     nodes.order("target", "api_down", count=2)
     nodes.order("source", "slow", seconds=2, count=3)

@@ -14,6 +14,8 @@ import pytest
 from tests.faults.guests.nodes import NUMBERS, Nodes
 from tests.faults.pair import SIDES
 
+# The warm guest of the lab is moved and brought back by tests/integration.
+pytestmark = pytest.mark.long
 DUMP = "/var/lib/vz/dump"
 WARM = {"proxmox_guest_move": "warm", "proxmox_guest_stateless": True, "proxmox_guest_refresh_after": 0}
 WRITTEN = "/var/lib/small/written"
@@ -117,7 +119,6 @@ def test_a_copy_that_is_young_is_left_alone(warm: Nodes) -> None:
     warm.write_inventory()
 
 
-@pytest.mark.long
 def test_a_damaged_basis_costs_a_whole_transfer_and_nothing_else(warm: Nodes) -> None:
     path = basis(warm, "target")
     length = size(warm, "target", path)
@@ -129,7 +130,6 @@ def test_a_damaged_basis_costs_a_whole_transfer_and_nothing_else(warm: Nodes) ->
     copied(warm, digest)
 
 
-@pytest.mark.long
 def test_a_basis_that_is_gone_costs_a_whole_transfer_and_nothing_else(warm: Nodes) -> None:
     path = basis(warm, "target")
     length = size(warm, "target", path)
@@ -141,7 +141,6 @@ def test_a_basis_that_is_gone_costs_a_whole_transfer_and_nothing_else(warm: Node
     copied(warm, digest)
 
 
-@pytest.mark.long
 def test_a_transfer_that_is_cut_leaves_nothing_under_the_final_name_and_is_done_again(warm: Nodes) -> None:
     before, serving = basis(warm, "target"), process(warm)
     digest = write(warm)

@@ -11,6 +11,8 @@ import pytest
 
 from tests.faults.guests.nodes import NUMBERS, Nodes
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def clusters(machine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:

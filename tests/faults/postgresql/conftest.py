@@ -10,6 +10,12 @@ from tests.faults.conftest import StartPair
 from tests.faults.pair import SIDES, Pair
 from tests.faults.postgresql.switching import active, follow, freeze
 
+# So few that a test can lose a slot, and a limit that a real site has too.
+_LITTLE_LOG = {
+    "postgresql_replication_max_slot_wal_keep_size": "32MB",
+    "postgresql_replication_wal_keep_size": "32MB",
+}
+
 
 def pooled(start: StartPair, name: str) -> Pair:
     """Start and prepare a pair whose clients come in through a pooler at each side."""
@@ -18,6 +24,16 @@ def pooled(start: StartPair, name: str) -> Pair:
     variables = {"postgresql_replication_pooler_clients": clients, "postgresql_replication_safety_dump": False}
     pair = start("db", name, pooler="install", variables=variables)
     pair.must("prepare")
+    return pair
+
+
+@pytest.fixture(scope="session")
+def standing(start_lasting_pair: StartPair) -> Pair:
+    """A pair whose source serves and whose target is to follow; not prepared yet."""
+    pair = start_lasting_pair("db", "prepare", variables=_LITTLE_LOG)
+    # So that it sees soon that a link is dead.
+    pair.sql("source", "alter system set wal_sender_timeout = '6s'")
+    pair.sql("source", "select pg_reload_conf()")
     return pair
 
 

@@ -6,7 +6,6 @@ import json
 
 import pytest
 
-from tests.faults.conftest import StartPair
 from tests.faults.pair import Pair
 
 UNIT = "postgresql@15-main"
@@ -20,10 +19,9 @@ done
 
 
 @pytest.fixture(scope="module")
-def pair(start_pair: StartPair) -> Pair:
-    started = start_pair("db", "byhand")
-    started.must("prepare", "sync")
-    return started
+def pair(standing: Pair) -> Pair:
+    standing.must("prepare", "sync")
+    return standing
 
 
 def write(pair: Pair, side: str, client: str, number: int) -> None:
@@ -59,6 +57,7 @@ runuser -u postgres -- /usr/lib/postgresql/15/bin/pg_ctl -w -s -D {place} stop -
     return pair.must_run("target", ["bash", "-ec", script]).strip()
 
 
+@pytest.mark.long
 def test_a_standby_that_was_never_anything_else_is_replaced(pair: Pair) -> None:
     """It is the other side's: the disk is not filled with copies of it."""
     clusters = ["ls", "/var/lib/postgresql/15"]

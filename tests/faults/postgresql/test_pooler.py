@@ -11,9 +11,7 @@ from collections.abc import Iterator
 import pytest
 from bascule_lab import shell
 
-from tests.faults.conftest import StartPair
 from tests.faults.pair import ROOT, SIDES, Pair, Ran
-from tests.faults.postgresql.conftest import pooled
 from tests.faults.postgresql.test_prepare import expired
 
 HOME = "/etc/bascule/pooler/accounts_db"
@@ -23,8 +21,9 @@ PATIENCE = 30.0
 
 
 @pytest.fixture(scope="module")
-def pair(start_pair: StartPair) -> Pair:
-    return pooled(start_pair, "pooler")
+def pair(riding: Pair) -> Pair:
+    """As it was prepared: this file is the first of those that share it."""
+    return riding
 
 
 @pytest.fixture(autouse=True)
@@ -99,6 +98,7 @@ def test_both_poolers_bring_clients_to_the_source(pair: Pair) -> None:
         assert done.out.strip() == pair.addresses["source"], done.err
 
 
+@pytest.mark.long
 def test_a_second_run_and_a_check_change_nothing(pair: Pair) -> None:
     before = state(pair)
     for check in (False, True):
@@ -241,6 +241,7 @@ def test_it_knocks_past_a_pause_and_silence_is_no_refusal(pair: Pair) -> None:
     pair.until("target", _client(pair, "target") + " -c 'select 1'")
 
 
+@pytest.mark.long
 def test_a_changed_password_is_found_by_the_audit_and_mended_by_prepare(pair: Pair) -> None:
     secret = pair.must_run("source", ["cat", "/etc/lab/secrets/data_password"]).strip()
     # The same password with another salt: the server's verifier is a new one.
@@ -338,12 +339,15 @@ def test_of_an_existing_pooler_only_hosts_change_and_what_would_stay_is_named(pa
         pair.must_run("source", ["systemctl", "stop", "pgbouncer.service"])
 
 
+@pytest.mark.long
 def test_a_target_outlives_a_power_cut(pair: Pair) -> None:
     pair.kill("target")
     pair.boot("target")
     pair.until("target", f"systemctl is-active {UNIT}")
     found = drive(pair, "target", "with Pooler(spec) as p: print(json.dumps([p.target(), p.paused()]))")
     assert json.loads(found.out) == [[pair.addresses["source"], 5432], False], found.err
+    # A closed side stays down until it is told to follow; other files go on with this pair.
+    pair.must("sync")
 
 
 def _client(pair: Pair, side: str) -> str:

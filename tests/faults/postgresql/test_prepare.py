@@ -11,7 +11,6 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from tests.faults.conftest import StartPair
 from tests.faults.pair import Pair
 
 CLUSTERS = "/var/lib/postgresql/15"
@@ -26,13 +25,8 @@ NO_UNLOGGED_SEQUENCES = 'drop sequence app.tickets; drop table app."Given"'
 
 
 @pytest.fixture(scope="module")
-def pair(start_pair: StartPair) -> Pair:
-    options = {"postgresql_replication_max_slot_wal_keep_size": "32MB", "postgresql_replication_wal_keep_size": "32MB"}
-    pair = start_pair("db", "prepare", variables=options)
-    # So that it sees soon that a link is dead.
-    pair.sql("source", "alter system set wal_sender_timeout = '6s'")
-    pair.sql("source", "select pg_reload_conf()")
-    return pair
+def pair(standing: Pair) -> Pair:
+    return standing
 
 
 @pytest.fixture(autouse=True)
@@ -133,6 +127,7 @@ def test_a_target_that_would_have_smaller_settings_is_refused(pair: Pair) -> Non
     assert pair.run("target", ["test", "-e", PARTIAL]).rc == 1
 
 
+@pytest.mark.long
 def test_what_the_files_of_either_side_would_do_to_writes_is_refused(pair: Pair) -> None:
     local = "/etc/postgresql/15/main/conf.d/99-local.conf"
     pair.must_run("target", ["tee", local], "synchronous_standby_names = 'gone'\nfsync = off\n")
@@ -153,6 +148,7 @@ def test_what_the_files_of_either_side_would_do_to_writes_is_refused(pair: Pair)
     pair.must("audit")
 
 
+@pytest.mark.long
 def test_a_data_directory_that_nothing_can_change_places_with_is_refused(pair: Pair) -> None:
     data = f"{CLUSTERS}/main"
     pair.must_run("target", ["mount", "--bind", data, data])
@@ -173,6 +169,7 @@ def test_a_data_directory_that_nothing_can_change_places_with_is_refused(pair: P
     assert pair.run("target", ["test", "-e", PARTIAL]).rc == 1
 
 
+@pytest.mark.long
 def test_an_expired_certificate_is_noticed_before_anything_is_copied(pair: Pair) -> None:
     place = "/etc/postgresql/tls/server.crt"
     good = pair.must_run("source", ["cat", place])

@@ -27,12 +27,10 @@ AFTER = [
     ("new.opened", "new-agent"),
     ("new.opened", "new-server"),
 ]
-# Every victim once, at the steps from which most is left to do.
+# `test_rerun.py` kills the driver at "driver.closed", and `test_switch_power.py` cuts the power at "new.promoted".
 ALWAYS = {
     ("old.receipt", "old-agent"),
-    ("driver.closed", "driver"),
     ("new.opening", "new-agent"),
-    ("new.promoted", "new-server"),
 }
 
 

@@ -9,7 +9,7 @@ import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 from bascule_lab import paths
 from bascule_lab.errors import LabError
@@ -59,7 +59,15 @@ def run(command: Sequence[str], data: bytes | None = None, timeout: float = 120)
     return result.out
 
 
-def kill_tree(process: subprocess.Popen[Any]) -> None:
+class Process(Protocol):
+    """A process that can be waited for, as those of subprocess."""
+
+    pid: int
+
+    def wait(self) -> int: ...
+
+
+def kill_tree(process: Process) -> None:
     """Kill -9 a process with all it has started, whatever session that is in: Ansible gives its workers their own."""
     found = [process.pid]
     for pid in found:

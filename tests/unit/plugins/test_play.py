@@ -15,12 +15,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests import warm
 
 from bascule.guard import state as rule
 from bascule.guard.state import GuardState
 from bascule.run import chain
-
-from . import warm
 
 ROOT = Path(__file__).resolve().parents[3]
 # A playbook takes seconds; on a busy machine it has taken more than three minutes.

@@ -5,8 +5,8 @@ from __future__ import annotations
 import subprocess
 
 import pytest
+from tests import warm
 
-from . import warm
 from .test_play import PATIENCE_SECONDS, World, play, said, world
 
 __all__ = ["world"]

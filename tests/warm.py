@@ -14,6 +14,7 @@ import gc
 import importlib
 import json
 import os
+import select
 import selectors
 import signal
 import socket
@@ -72,6 +73,19 @@ class Server:
         }
         return all(name in READ_AGAIN or name == "PATH" or name.startswith(FREE) for name in names)
 
+    def start(self, arguments: Sequence[str], cwd: Path, environment: Mapping[str, str], *outputs: int) -> Playbook:
+        """Start a playbook, in a session of its own, whose output and errors go to these two descriptors."""
+        asked = json.dumps({"arguments": arguments, "cwd": str(cwd), "environment": dict(environment)}).encode()
+        ended, theirs = os.pipe()
+        given = array.array("i", [*outputs, theirs])
+        try:
+            self._socket.sendall(len(asked).to_bytes(8, "big"))
+            self._socket.sendmsg([b"\0"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, given)])
+            self._socket.sendall(asked)
+        finally:
+            os.close(theirs)
+        return Playbook(int.from_bytes(_exactly(self._socket, 8), "big"), ended)
+
     def run(
         self, arguments: Sequence[str], cwd: Path, environment: Mapping[str, str], patience: float
     ) -> tuple[int, str]:
@@ -79,34 +93,57 @@ class Server:
 
         Raises TimeoutError after `patience` seconds; the playbook is killed then.
         """
-        asked = json.dumps({"arguments": arguments, "cwd": str(cwd), "environment": dict(environment)}).encode()
         pipes = [os.pipe() for _ in range(2)]
         ours = [pipe[0] for pipe in pipes]
-        theirs = array.array("i", [pipe[1] for pipe in pipes])
         try:
-            self._socket.sendall(len(asked).to_bytes(8, "big"))
-            self._socket.sendmsg([b"\0"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, theirs)])
-            self._socket.sendall(asked)
+            playbook = self.start(arguments, cwd, environment, *(pipe[1] for pipe in pipes))
         finally:
-            for descriptor in theirs:
-                os.close(descriptor)
-        child = int.from_bytes(_exactly(self._socket, 8), "big")
+            for _, theirs in pipes:
+                os.close(theirs)
         try:
             read = _read(ours, time.monotonic() + patience)
         except TimeoutError:
-            os.kill(child, signal.SIGKILL)
+            os.killpg(playbook.pid, signal.SIGKILL)
             raise
         finally:
             for descriptor in ours:
                 os.close(descriptor)
-            status = int.from_bytes(_exactly(self._socket, 8), "big", signed=True)
+            status = playbook.wait()
         return status, "".join(text.decode() for text in read)
+
+
+class Playbook:
+    """A playbook that was started: `pid` is that of the process which waits for it, and leads its session."""
+
+    def __init__(self, pid: int, ended: int) -> None:
+        self.pid = pid
+        self.returncode: int | None = None
+        self._ended = ended
+
+    def poll(self) -> int | None:
+        """Return its exit status, or None while it runs."""
+        return self._look(0)
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for its end; return its exit status. Raises subprocess.TimeoutExpired after `timeout` seconds."""
+        status = self._look(timeout)
+        if status is None:
+            raise subprocess.TimeoutExpired("ansible-playbook", timeout or 0)
+        return status
+
+    def _look(self, timeout: float | None) -> int | None:
+        if self.returncode is None and select.select([self._ended], [], [], timeout)[0]:
+            said = os.read(self._ended, 8)
+            os.close(self._ended)
+            # Whoever waited for it was killed with it.
+            self.returncode = int.from_bytes(said, "big", signed=True) if said else -signal.SIGKILL
+        return self.returncode
 
 
 @cache
 def server() -> Server:
     """Return the process of this session, for playbooks in the project's own configuration and without colours."""
-    root = Path(__file__).resolve().parents[3]
+    root = Path(__file__).resolve().parents[1]
     plain = {key: value for key, value in os.environ.items() if not key.startswith(("ANSIBLE_", *FREE))}
     return Server(plain | {"ANSIBLE_CONFIG": str(root / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"})
 
@@ -150,7 +187,7 @@ def _warm() -> None:
                 raise LookupError(f"there is no plugin {name} for {kind}")
     for kind in ("filter", "test"):
         list(getattr(loader, f"{kind}_loader").all())
-    for path in sorted((Path(__file__).resolve().parents[3] / "plugins/action").glob("bascule_*.py")):
+    for path in sorted((Path(__file__).resolve().parents[1] / "plugins/action").glob("bascule_*.py")):
         # A role of a test has others of these names, and what is loaded already would go before them.
         if not path.stem.startswith("bascule_entrance_"):
             loader.action_loader.get(path.stem, class_only=True)
@@ -185,28 +222,44 @@ def _serve(connection: socket.socket) -> None:
     sys.path[0] = str(PROGRAM.parent)
     _warm()
     before = dict(os.environ)
+    # Nobody waits here: each playbook has a process of its own that does.
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     while True:
         try:
             size = int.from_bytes(_exactly(connection, 8), "big")
         except EOFError:
             return
-        _, given, _, _ = connection.recvmsg(1, socket.CMSG_SPACE(8))
-        outputs = array.array("i", given[0][2])
+        _, given, _, _ = connection.recvmsg(1, socket.CMSG_SPACE(12))
+        descriptors = array.array("i", given[0][2])
         asked = json.loads(_exactly(connection, size))
-        child = os.fork()
-        if not child:
+        keeper = os.fork()
+        if not keeper:
             connection.close()
-            for descriptor, output in zip((1, 2), outputs):
-                os.dup2(output, descriptor)
-                os.close(output)
-            _play(asked, before)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            os.setsid()
+            if _is_playbook(*descriptors):
+                _play(asked, before)
             return
-        for output in outputs:
-            os.close(output)
-        connection.sendall(child.to_bytes(8, "big"))
-        _, status = os.waitpid(child, 0)
-        with contextlib.suppress(BrokenPipeError):
-            connection.sendall(os.waitstatus_to_exitcode(status).to_bytes(8, "big", signed=True))
+        for descriptor in descriptors:
+            os.close(descriptor)
+        connection.sendall(keeper.to_bytes(8, "big"))
+
+
+def _is_playbook(output: int, errors: int, ended: int) -> bool:
+    """Fork once more; wait for the child and say how it ended, and be that child."""
+    child = os.fork()
+    if not child:
+        os.dup2(output, 1)
+        os.dup2(errors, 2)
+    for descriptor in (output, errors):
+        os.close(descriptor)
+    if not child:
+        os.close(ended)
+        return True
+    _, status = os.waitpid(child, 0)
+    with contextlib.suppress(BrokenPipeError):
+        os.write(ended, os.waitstatus_to_exitcode(status).to_bytes(8, "big", signed=True))
+    os._exit(0)
 
 
 if __name__ == "__main__":
