@@ -48,7 +48,7 @@ mutants: install ## Change the code that decides, bit by bit, and see that the t
 	@$(BIN)/python tools/mutants.py $(ONLY)
 
 molecule: lab-image ## Run Molecule for every role (ONLY=role for one)
-	@$(BIN)/pytest -q -n 2 tests/molecule $(if $(ONLY),-k $(ONLY))
+	@$(BIN)/pytest -q -n 2 -m long tests/molecule $(if $(ONLY),-k $(ONLY))
 
 faults: lab-image ## Break things between two hosts (ONLY=area or test for some)
 	@$(BIN)/pytest -q -n 2 tests/faults $(if $(ONLY),-k $(ONLY))

@@ -34,8 +34,13 @@ def sources(root: Path = ROOT) -> str:
 
 
 def scope_of(nodeid: str) -> str:
-    """Return the scope of a test."""
-    return nodeid if nodeid.startswith(_ALONE) else nodeid.partition("::")[0]
+    """Return the scope of a test; files that share hosts are one."""
+    if nodeid.startswith(_ALONE):
+        return nodeid
+    # Not before it is asked for: a plugin is loaded before the tests are.
+    from tests.faults.conftest import scope_of_file
+
+    return scope_of_file(nodeid.partition("::")[0])
 
 
 class Record:

@@ -41,6 +41,11 @@ _SHARED = {
 _PLACES = {stem: (scope, place) for scope, stems in _SHARED.items() for place, stem in enumerate(stems)}
 
 
+def scope_of_file(path: str) -> str:
+    """Return what names the tests that share hosts with those of a file: the file, or the name of a few."""
+    return _PLACES.get(Path(path).stem, (path, 0))[0] if path.startswith("tests/faults/") else path
+
+
 class ByFile(LoadScopeScheduling):
     """Keeps tests that share their hosts on one worker, those of a file or of a few; all others go where there is room.
 
@@ -50,8 +55,7 @@ class ByFile(LoadScopeScheduling):
     def _split_scope(self, nodeid: str) -> str:
         if not nodeid.startswith("tests/faults/"):
             return nodeid
-        path = nodeid.split("::", 1)[0]
-        return _PLACES.get(Path(path).stem, (path, 0))[0]
+        return scope_of_file(nodeid.split("::", 1)[0])
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -227,7 +227,10 @@ class Pair:
         """Run a shell command in a host until it succeeds; verbs that were started must not end before."""
         deadline = time.monotonic() + seconds
         # To enter a host costs more than most commands: it is tried for a while in there.
-        script = f"until out=$({command}\n); do (( SECONDS < 3 )) || exit 1; sleep 0.1; done; printf '%s\\n' \"$out\""
+        script = (
+            f"until out=$({command}\n); do (( SECONDS < 3 )) || {{ printf '%s\\n' \"$out\"; exit 1; }}; sleep 0.1; done; "
+            "printf '%s\\n' \"$out\""
+        )
         while (done := self.run(side, ["bash", "-c", script])).rc:
             if running is not None and running.poll() is not None:
                 raise AssertionError(f"they ended before {command} at {side}:\n{self.finish(running).stdout[-6000:]}")

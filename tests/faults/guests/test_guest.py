@@ -23,6 +23,13 @@ def afterwards(nodes: Nodes) -> object:
     assert len(nodes.connected()) <= 1
 
 
+def stays_closed(nodes: Nodes, side: str) -> None:
+    """Nothing of the guest runs at the closed side, and no boot of the node starts it."""
+    assert "onboot: 0" in nodes.config(side)
+    assert "link_down=1" in nodes.config(side)
+    assert not nodes.running(side)
+
+
 def said(done: VerbResult, *words: str) -> None:
     """The verb failed, and its output has these words."""
     assert not done.ok, done.stdout[-4000:]
@@ -181,6 +188,7 @@ def test_an_opening_that_broke_goes_on(nodes: Nodes) -> None:
     nodes.must("switch", "thaw", "verify")
     assert nodes.connected() == ["target"]
     assert (nodes.status("source"), nodes.status("target")) == ("closed", "open")
+    stays_closed(nodes, "source")
     assert nodes.fact("verify")["disks_different"] == 0
 
 
@@ -192,4 +200,5 @@ def test_the_way_back_breaks_at_the_old_side_and_keeps_what_was_there(nodes: Nod
     nodes.must("sync", "switch", "thaw", "verify", direction="back")
     nodes.must_run("source", ["test", "-s", disk])
     assert nodes.connected() == ["source"]
+    stays_closed(nodes, "target")
     assert (nodes.status("source"), nodes.status("target")) == ("open", "closed")

@@ -20,6 +20,9 @@ done
 
 @pytest.fixture(scope="module")
 def pair(standing: Pair) -> Pair:
+    # What the file before has set to see a dead link soon.
+    standing.sql("source", "alter system reset wal_sender_timeout")
+    standing.sql("source", "select pg_reload_conf()")
     standing.must("prepare", "sync")
     return standing
 

@@ -36,7 +36,9 @@ BEFORE = [
 ]
 # A victim of each kind, each at another step; an agent that died is made up for by the dead-man.
 ALWAYS = {
+    ("old.promised", "old-server"),
     ("old.paused", "new-server"),
+    ("old.proved", "new-agent"),
     ("old.stopping", "driver"),
     ("old.stopped", "old-agent"),
 }
