@@ -228,8 +228,8 @@ class Pair:
         deadline = time.monotonic() + seconds
         # To enter a host costs more than most commands: it is tried for a while in there.
         script = (
-            f"until out=$({command}\n); do (( SECONDS < 3 )) || {{ printf '%s\\n' \"$out\"; exit 1; }}; sleep 0.1; done; "
-            "printf '%s\\n' \"$out\""
+            f"until out=$({command}\n); do "
+            "(( SECONDS < 3 )) || { printf '%s\\n' \"$out\"; exit 1; }; sleep 0.1; done; printf '%s\\n' \"$out\""
         )
         while (done := self.run(side, ["bash", "-c", script])).rc:
             if running is not None and running.poll() is not None:
