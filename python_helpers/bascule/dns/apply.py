@@ -72,8 +72,8 @@ def carry_out(
     """Look, plan, update, look again.
 
     The servers are independent of each other, and so are the zones: there is no moment at which all change. Nothing is
-    updated while any zone is refused. An update that fails leaves the others as they are: the error says how each server
-    stands, and the next run brings the late one up. Where one zone of several is silent and that is allowed, the
+    updated while any zone is refused. An update that fails leaves the others as they are: the error says how each
+    server stands, and the next run brings the late one up. Where one zone of several is silent and that is allowed, the
     others are brought to where they belong first; then it is an error, too.
     """
     found = look_at_all(parts)

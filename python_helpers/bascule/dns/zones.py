@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import binascii
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import PlanError
@@ -22,14 +23,14 @@ _SECRETS = ("tsig_secret", "provider_secrets")
 class Served:
     """A zone, who serves it, and how it is changed there.
 
-    settings: what it has of its own, by the name of the component's variable without the role's.
+    settings: its own key and provider, secrets included, by the component's variables without the role's name.
     """
 
     zone: Zone
     servers: Mapping[str, str]
     secondaries: Mapping[str, str]
     update: str
-    settings: Mapping[str, Any]
+    settings: Mapping[str, Any] = field(repr=False)
 
 
 def served(args: Mapping[str, Any], secrets: Any) -> list[Served]:
@@ -61,7 +62,7 @@ def served(args: Mapping[str, Any], secrets: Any) -> list[Served]:
                 # Another zone's secondaries need not have this one where it has servers of its own.
                 entry.get("secondaries", {} if entry.get("servers") else args["secondaries"]),
                 update,
-                {**_own(entry), **_of(secrets, entry["name"])},
+                {**_own(entry), **secrets_of(secrets, entry["name"])},
             )
         )
     return sorted(found, key=lambda one: UPDATES.index(one.update))
@@ -95,8 +96,11 @@ def faults(zone: str, further: Any, secrets: Any) -> list[str]:
                 found.append(f"{label}: {key} is no table")
         if entry.get("update", UPDATES[0]) not in UPDATES:
             found.append(f"{label}: update {entry['update']!r} is none of {', '.join(UPDATES)}")
-        if entry.get("tsig_name") and not _of(secrets, str(entry.get("name"))).get("tsig_secret"):
+        secret = secrets_of(secrets, str(entry.get("name"))).get("tsig_secret")
+        if entry.get("tsig_name") and not secret:
             found.append(f"{label}: the key {entry['tsig_name']} has no tsig_secret in dns_switchover_further_secrets")
+        if not decodes(secret):
+            found.append(f"{label}: its tsig_secret is no base64 (not shown)")
     for name, values in secrets.items():
         if origin(str(name)) not in known[1:]:
             found.append(f"dns_switchover_further_secrets: {name} is no further zone")
@@ -105,9 +109,20 @@ def faults(zone: str, further: Any, secrets: Any) -> list[str]:
     return found
 
 
+def secrets_of(secrets: Any, name: str) -> Mapping[str, Any]:
+    """Return the secrets of a further zone; nothing where it has none, or there is no table of them."""
+    known = secrets.items() if isinstance(secrets, Mapping) else ()
+    return next((has for zone, has in known if origin(str(zone)) == origin(name) and isinstance(has, Mapping)), {})
+
+
+def decodes(secret: Any) -> bool:
+    """Whether a key's secret is base64; one that was copied may have blanks and line ends in it."""
+    try:
+        binascii.a2b_base64("".join(str(secret or "").split()).encode(), strict_mode=True)
+    except ValueError:
+        return False
+    return True
+
+
 def _own(entry: Mapping[str, Any]) -> dict[str, Any]:
     return {key: entry[key] for key in ("provider", "tsig_name", "tsig_algorithm") if entry.get(key)}
-
-
-def _of(secrets: Any, name: str) -> Mapping[str, Any]:
-    return next((values for zone, values in secrets.items() if origin(str(zone)) == origin(name)), {})

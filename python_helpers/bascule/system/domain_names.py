@@ -58,14 +58,16 @@ def placed(name: str, said: str, zones: Sequence[str]) -> tuple[str, str]:
         raise PlanError(expected=f"a record name below one of {', '.join(spelled)}", found=repr(name))
     elif "." in text:
         raise PlanError(
-            expected="a final dot at a name of several labels, or the zone that it is in, where there are several zones",
+            expected="a final dot at a name of several labels, or its zone, as there are several zones",
             found=f"{name!r}, which ends with none of {', '.join(spelled)}",
         )
     else:
         full = absolute(name, zones[0])
     within = _longest(full, spelled)
     if said and within != origin(said):
-        raise PlanError(expected=f"{full} in the zone {within}", found=f"the zone {said}: no server answers it from there")
+        raise PlanError(
+            expected=f"{full} in the zone {within}", found=f"the zone {said}: no server answers it from there"
+        )
     return spelled[within], full
 
 

@@ -58,6 +58,7 @@ def act(verb: str, *, check: bool = False, variables: dict[str, str] | None = No
         "ttl": 5,
         "timeout": 1.0,
         "wait": 0.0,
+        "further_zones": [],
         "update": "signed",
         "manual_wait": 900.0,
         "provider_wait": 300.0,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
@@ -54,31 +54,30 @@ def read(server: Running, host: str = "ns-a") -> ServerView:
     return io_dns.read_server(host, server.address, real.ZONE, RECORDS, port=server.port, timeout=PATIENCE)
 
 
-def move(server: Running, to: str, decision: str = "d1") -> dns_apply.Outcome:
-    """Move the records as the role does."""
-    other = next(side for side in SIDES if side != to)
-    return dns_apply.carry_out(
+def carry_out(
+    server: Running, plan: Callable[[planner.Zone, planner.Survey], list[planner.Change]]
+) -> dns_apply.Outcome:
+    """Carry a plan out as the role does."""
+    part = dns_apply.Part(
         ZONE,
         ["ns-a"],
         lambda host: read(server, host),
         lambda change: io_dns.apply(change, real.ZONE, KEY, port=server.port, timeout=PATIENCE),
-        lambda found: planner.plan_switch(ZONE, found, other, to, decision, "2026-12-01T00:00:00Z"),
-        allow_unreachable=False,
-        check_mode=False,
+    )
+    return dns_apply.carry_out([part], plan, allow_unreachable=False, check_mode=False)
+
+
+def move(server: Running, to: str, decision: str = "d1") -> dns_apply.Outcome:
+    """Move the records as the role does."""
+    other = next(side for side in SIDES if side != to)
+    return carry_out(
+        server, lambda zone, found: planner.plan_switch(zone, found, other, to, decision, "2026-12-01T00:00:00Z")
     )
 
 
 def prepare(server: Running) -> dns_apply.Outcome:
     """Take the zone over as the role does."""
-    return dns_apply.carry_out(
-        ZONE,
-        ["ns-a"],
-        lambda host: read(server, host),
-        lambda change: io_dns.apply(change, real.ZONE, KEY, port=server.port, timeout=PATIENCE),
-        lambda found: planner.plan_prepare(ZONE, found, *SIDES, 5, 1000),
-        allow_unreachable=False,
-        check_mode=False,
-    )
+    return carry_out(server, lambda zone, found: planner.plan_prepare(zone, found, *SIDES, 5, 1000))
 
 
 def test_the_audit_changes_nothing_and_finds_nothing(server: Running) -> None:
@@ -109,15 +108,7 @@ def test_a_move_and_the_way_back(server: Running) -> None:
         assert serial_moved(before.serial or 0, after.serial or 0)
         assert move(server, to, decision).done == []
         assert read(server) == after
-    retired = dns_apply.carry_out(
-        ZONE,
-        ["ns-a"],
-        lambda host: read(server, host),
-        lambda change: io_dns.apply(change, real.ZONE, KEY, port=server.port, timeout=PATIENCE),
-        lambda found: planner.plan_retire(ZONE, found, "ns-a"),
-        allow_unreachable=False,
-        check_mode=False,
-    )
+    retired = carry_out(server, lambda zone, found: planner.plan_retire(zone, found, "ns-a"))
     assert retired.done
     assert read(server).rrsets == first.rrsets
 
