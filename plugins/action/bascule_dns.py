@@ -307,21 +307,18 @@ class ActionModule(ControllerAction):
             display.warning(text)
         if self.check_mode:
             self._rehearse(every, outcome.done)
-        seen = {}
-        if args["verb"] == "prepare":
-            done = int(time.time())
-            kept = args["captured"] or {}
-            seen = {
-                one.zone.name: {
-                    "lowered_at": here.own.lowered_at,
-                    "seen_at": planner.first_seen(one.zone, here, kept, done),
-                }
-                for one, here in zip(every, outcome.found)
-                if one.update == "manual" and here.own and not self.check_mode
+        done, kept = int(time.time()), args["captured"] or {}
+        seen = {
+            one.zone.name: {
+                "lowered_at": here.own.lowered_at,
+                "seen_at": planner.first_seen(one.zone, here, kept, done),
             }
+            for one, here in zip(every, outcome.found)
+            if args["verb"] == "prepare" and one.update == "manual" and here.own and not self.check_mode
+        }
         counted = {name: int(times["seen_at"]) for name, times in seen.items()}
         return {
-            **facts.facts(zones, outcome.found, now, counted),
+            **facts.facts(zones, outcome.found, done if counted else now, counted),
             "changed": bool(outcome.done),
             "seen": seen,
             "wrong": [],

@@ -257,7 +257,8 @@ def _zone_findings(one: Declared) -> list[Finding]:
     except ImportError as error:
         return [Finding(one.name, "dns_switchover_zone", "dnspython on the controller", str(error))]
     zone, records = str(one.values.get("dns_switchover_zone") or ""), one.values.get("dns_switchover_records")
-    further, secrets = (one.values.get(f"dns_switchover_further_{name}") or {} for name in ("zones", "secrets"))
+    further = one.values.get("dns_switchover_further_zones") or []
+    secrets = one.values.get("dns_switchover_further_secrets") or {}
     found, key = [], "dns_switchover_further_zones"
     if not {key, "dns_switchover_further_secrets"} & set(one.faults):
         found += [
