@@ -142,11 +142,11 @@ def prepared(order: Sequence[Zone] = ZONES, hosts: Sequence[str] = ("ns-a",)) ->
 ORDERS = [ZONES, ZONES[::-1]]
 
 
-@pytest.mark.parametrize("order", ORDERS)
-def test_all_kills_in_all_directions_end_where_the_last_run_leads(order: Sequence[Zone]) -> None:
-    """Three controllers one after the other, each killed before any update or none, forward or back."""
-    runs = list(itertools.product(SIDES, (0, 1, None)))
-    for steps in itertools.product(runs, repeat=3):
+@pytest.mark.parametrize(("order", "count"), [(ZONES, 3), (ZONES[::-1], 2)])
+def test_all_kills_in_all_directions_end_where_the_last_run_leads(order: Sequence[Zone], count: int) -> None:
+    """Controllers one after the other, each killed between two updates or not at all, forward or back."""
+    runs = list(itertools.product(SIDES, (1, None)))
+    for steps in itertools.product(runs, repeat=count):
         made = prepared(order)
         for number, (to, kill) in enumerate(steps):
             with suppress(Killed):
