@@ -280,6 +280,10 @@ def test_what_a_provider_left_halfway_is_of_either_side_and_brought_up(world: Wo
     server.state = zone_state.quoteless(zone_state.to_text(replace(state, pending="switch")))
     found = apply.look(ZONE, SIDES, world.read)
     assert planner.faults(ZONE, found, "ns-b") == []
+    assert planner.unfinished(ZONE, found) == [
+        "ns-a: the switch of example.org has begun there and was not seen to end"
+    ]
+    assert planner.guards([ZONE], [found])["ns-b"].status == "opening"
     assert planner.wrong_answers(ZONE, found.views[0], "ns-b") != [], "users are told the old one until then"
     server.rrsets[key] = replace(server.rrsets[key], values=frozenset({"203.0.113.99"}))
     with pytest.raises(DnsRefused, match="declared for neither side"):
@@ -288,6 +292,7 @@ def test_what_a_provider_left_halfway_is_of_either_side_and_brought_up(world: Wo
     assert len(run(world, switch("ns-a", "ns-b")).done) == 1
     assert world.values("ns-a") == NEW
     assert server.state == world.servers["ns-b"].state
+    assert planner.guards([ZONE], [apply.look(ZONE, SIDES, world.read)])["ns-b"].status == "open"
 
 
 def test_a_secondary_has_the_newest_state_in_either_spelling(world: World) -> None:
