@@ -277,7 +277,7 @@ class ActionModule(ControllerAction):
         }
         result = {
             **facts.facts(zones, found, now, counted),
-            **facts.look(zones, found, *zip(*asked), side, kept, args["allow_unreachable"]),
+            **facts.look(zones, found, asked, side, kept, args["allow_unreachable"]),
             "captured": facts.captured(zones, found),
         }
         if args["verb"] == "audit":
@@ -290,7 +290,7 @@ class ActionModule(ControllerAction):
         zones = [one.zone for one in every]
         if self.check_mode and args["verb"] != "prepare":
             found = apply.look_at_all([self._reading(one, args) for one in every])
-            if not all(one.own for one in found):
+            if any(one.answering and not one.own for one in found) or not any(one.own for one in found):
                 return {
                     "changed": True,
                     "active": "",
@@ -310,13 +310,13 @@ class ActionModule(ControllerAction):
         done, kept = int(time.time()), args["captured"] or {}
         seen = {
             one.zone.name: {
-                "lowered_at": here.own.lowered_at,
+                "lowered_at": here.own.lowered_at or 0,
                 "seen_at": planner.first_seen(one.zone, here, kept, done),
             }
             for one, here in zip(every, outcome.found)
             if args["verb"] == "prepare" and one.update == "manual" and here.own and not self.check_mode
         }
-        counted = {name: int(times["seen_at"]) for name, times in seen.items()}
+        counted = {name: times["seen_at"] for name, times in seen.items()}
         return {
             **facts.facts(zones, outcome.found, done if counted else now, counted),
             "changed": bool(outcome.done),

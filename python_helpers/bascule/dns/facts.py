@@ -51,8 +51,7 @@ def facts(zones: Sequence[Zone], found: Sequence[Survey], now: int, counted: Map
 def look(
     zones: Sequence[Zone],
     found: Sequence[Survey],
-    followers: Sequence[Sequence[ServerView]],
-    resolvers: Sequence[Sequence[ServerView]],
+    asked: Sequence[tuple[Sequence[ServerView], Sequence[ServerView]]],
     side: str,
     captured: Mapping[str, Any],
     lenient: bool,
@@ -62,8 +61,7 @@ def look(
     Args:
         zones: the zones.
         found: what the servers of each have said.
-        followers: what its secondaries have said.
-        resolvers: what the resolvers have said of it.
+        asked: what the secondaries of each have said, and what the resolvers have said of it.
         side: the side whose answers are right.
         captured: what capture kept; serials must have moved since, if the records did.
         lenient: whether a server that does not answer is left out.
@@ -72,10 +70,10 @@ def look(
     faults: list[str] = []
     late: list[str] = []
     checked = 0
-    for zone, one, follow, resolve in zip(zones, found, followers, resolvers):
-        asked = [view for view in [*one.views, *follow] if not (view.error and lenient)] + [*resolve]
-        checked += len(zone.records) * len(asked)
-        wrong += [text for view in asked for text in planner.wrong_answers(zone, view, side)]
+    for zone, one, (follow, resolve) in zip(zones, found, asked):
+        views = [view for view in [*one.views, *follow] if not (view.error and lenient)] + [*resolve]
+        checked += len(zone.records) * len(views)
+        wrong += [text for view in views for text in planner.wrong_answers(zone, view, side)]
         wrong += planner.unfinished(zone, one) + planner.unmoved(zone, one, active(found), captured)
         faults += planner.faults(zone, one, side)
         # A secondary says what the zone says, which a switch may not have reached yet.
@@ -90,9 +88,8 @@ def look(
         "answers_checked": checked,
         "resolvers": [
             {"zone": zone.name, **view.to_dict()}
-            for zone, *views in zip(zones, followers, resolvers)
-            for some in views
-            for view in some
+            for zone, (follow, resolve) in zip(zones, asked)
+            for view in [*follow, *resolve]
         ],
     }
 

@@ -199,8 +199,11 @@ def clusters(**other: Any) -> tuple[Claimant, Claimant]:
 
 def zones(other: str, records: Any = (), further: Any = (), **servers: Any) -> tuple[Claimant, Claimant]:
     """Return two sets of records; the first one has "www.sub", an address."""
-    own = {"dns_switchover_records": [{"name": "www.sub", "type": "A"}], "dns_switchover_zone": "example.org"}
-    more = {"dns_switchover_records": records, "dns_switchover_further_zones": further}
+    own: dict[str, Any] = {
+        "dns_switchover_records": [{"name": "www.sub", "type": "A"}],
+        "dns_switchover_zone": "example.org",
+    }
+    more: dict[str, Any] = {"dns_switchover_records": records, "dns_switchover_further_zones": further}
     return claimant("one", "dns_switchover", **own), claimant(
         "other", "dns_switchover", SIDES, dns_switchover_zone=other, dns_switchover_servers=servers, **more
     )

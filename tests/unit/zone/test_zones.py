@@ -13,7 +13,7 @@ import pytest
 from bascule.dns import apply, facts, planner, zones
 from bascule.dns import state as zone_state
 from bascule.dns.planner import Change, DnsRefused, Zone
-from bascule.dns.records import RRset, parse_records
+from bascule.dns.records import RRset, ServerView, parse_records
 from bascule.errors import BasculeError, PlanError
 from bascule.guard.state import GuardState
 from bascule.system.domain_names import placed
@@ -27,6 +27,9 @@ DECLARED = [
 ]
 RECORDS = parse_records(DECLARED, MAIN, SIDES, [REVERSE])
 ZONES = [Zone(name, "names", [one for one in RECORDS if one.zone == name], SIDES) for name in (MAIN, REVERSE)]
+
+Asked = Sequence[tuple[Sequence[ServerView], Sequence[ServerView]]]
+NOBODY: Asked = [([], []), ([], [])]
 
 
 class Killed(Exception):
@@ -113,8 +116,7 @@ class Sites:
     def wrong(self) -> list[str]:
         """Return what verify finds."""
         found = self.look()
-        nobody: list[list[Any]] = [[] for _ in found]
-        told: list[str] = facts.look(self.zones, found, nobody, nobody, facts.active(found), {}, False)["wrong"]
+        told: list[str] = facts.look(self.zones, found, NOBODY, facts.active(found), {}, False)["wrong"]
         return told
 
     def must_be_honest(self) -> None:
@@ -172,8 +174,7 @@ def test_a_switch_that_reached_one_zone_is_seen_halfway_and_goes_on_or_back() ->
             f"{REVERSE} was not reached by the switch to ns-b under epoch 1.d1",
         ]
         found = made.look()
-        nobody: list[list[Any]] = [[], []]
-        told = facts.look(ZONES, found, nobody, nobody, "ns-b", {}, False)
+        told = facts.look(ZONES, found, NOBODY, "ns-b", {}, False)
         assert (told["faults"], len(told["late"])) == ([], 1)
         made.move(to, "d2")
         assert made.says() == said
@@ -241,16 +242,15 @@ def test_servers_and_zones_together() -> None:
         assert made.wrong() == []
 
 
-def test_a_zone_whose_server_refuses_is_named_and_the_other_one_moves() -> None:
+def test_a_zone_whose_server_refuses_is_named_and_the_other_one_moves(monkeypatch: pytest.MonkeyPatch) -> None:
     """The next run brings it up; nobody was told that all has moved."""
     made = prepared()
     server = made.servers[MAIN, "ns-a"]
-    update = server.update
 
-    def refuses(_: Change) -> None:
+    def refuses(change: Change) -> None:
         raise BasculeError(expected="the update to be taken", found="REFUSED")
 
-    server.update = refuses  # type: ignore[method-assign]
+    monkeypatch.setattr(server, "update", refuses)
     with pytest.raises(DnsRefused) as caught:
         made.move("ns-b", "d1")
     assert f"{MAIN}: ns-a: expected: the update to be taken; found: REFUSED" in caught.value.found
@@ -258,7 +258,7 @@ def test_a_zone_whose_server_refuses_is_named_and_the_other_one_moves() -> None:
     assert f"{REVERSE}: ns-a points to ns-b under epoch 1.d1" in caught.value.state
     assert made.says() == ["ns-a", "ns-b"]
     made.must_be_honest()
-    server.update = update  # type: ignore[method-assign]
+    monkeypatch.undo()
     assert [change.zone for change in made.move("ns-b", "d2").done] == [MAIN]
     made.must_be_honest()
 
@@ -361,8 +361,8 @@ def test_a_secondary_of_a_zone_that_was_not_reached_has_what_that_zone_says() ->
     with pytest.raises(Killed):
         made.move("ns-b", "d1", kill=1)
     found = made.look()
-    followers = [[replace(one.views[0], host="second")] for one in found]
-    told = facts.look(ZONES, found, followers, [[], []], "ns-b", {}, False)
+    followers: Asked = [([replace(one.views[0], host="second")], []) for one in found]
+    told = facts.look(ZONES, found, followers, "ns-b", {}, False)
     assert told["faults"] == []
     assert [line.partition(":")[0] for line in told["late"]] == ["ns-a"]
 
