@@ -5,12 +5,15 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 name: bascule_dns
-short_description: Ask the name servers of a zone and move its records
+short_description: Ask the name servers of zones and move their records
 description:
   - Runs on the controller, which needs dnspython and reaches the name servers itself; it connects to no host.
   - Every authoritative server is updated by one signed update (RFC 2136) that changes all records and the state in the
     TXT record C(_bascule) together, and only while the server holds exactly what the decision was made from.
-  - The TSIG secret comes from the variable C(dns_switchover_tsig_secret), never from an argument.
+  - No update changes two zones. A zone that a switch has not reached is brought up by the next one, and until then no
+    side is told to be open.
+  - Secrets come from the variables C(dns_switchover_tsig_secret), C(dns_switchover_provider_secrets) and
+    C(dns_switchover_further_secrets), never from an argument.
 options:
   verb:
     description:
@@ -23,9 +26,14 @@ options:
     choices: [look, audit, prepare, switch, retire, await]
     required: true
   zone:
-    description: The zone.
+    description: The zone; a record of a single label that names no zone is below it.
     type: str
     required: true
+  further_zones:
+    description: Other zones of the component, as dns_switchover_further_zones declares them.
+    type: list
+    elements: dict
+    default: []
   records:
     description: The records that move, as dns_switchover_records declares them.
     type: list
@@ -69,7 +77,9 @@ options:
     type: float
     default: 30
   captured:
-    description: What capture kept; V(look) and V(await) then want the serials to have moved since, if the records did.
+    description:
+      - What is kept on the machines. V(look) and V(await) want the serials to have moved since capture, if the records
+        did. Where a person changes a zone, caches are counted from when prepare first saw the lowered times to live.
     type: dict
   update:
     description:
@@ -113,9 +123,15 @@ active:
   returned: always
   type: str
 guards:
-  description: The guard of each side, as the newest state in the zone has it.
+  description:
+    - The guard of each side, as the newest state in any zone has it. A side is opening while a zone was not reached
+      yet; there are no guards while a zone was not taken over.
   returned: always
   type: dict
+unseen:
+  description: The zones of which no server answers, while the state of others is known; nothing else.
+  returned: always
+  type: str
 unread:
   description: Why the guards of both sides are not known, where no server that answered has a state.
   returned: always
@@ -146,6 +162,20 @@ wrong:
   returned: always
   type: list
   elements: str
+captured:
+  description: What capture keeps, the active side, and serials and records by zone and server.
+  returned: when O(verb=look), O(verb=audit) or O(verb=await)
+  type: dict
+answers_checked:
+  description: How many answers were compared.
+  returned: when O(verb=look), O(verb=audit) or O(verb=await)
+  type: int
+seen:
+  description:
+    - By zone that a person changes, when the lowered times to live were first seen at all servers, and the state's own
+      time beside which that counts.
+  returned: when O(verb=prepare)
+  type: dict
 faults:
   description:
     - What keeps the records from being moved. A server that an interrupted switch has not reached is no fault.
@@ -169,16 +199,19 @@ ttl_left:
 
 import functools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from ansible.utils.display import Display
 
-from bascule.dns import apply, by_hand, hosted, planner
+from bascule.dns import apply, by_hand, facts, hosted, planner
+from bascule.dns.apply import Part
 from bascule.dns.io import provider as io_provider
 from bascule.dns.io import servers as io_dns
 from bascule.dns.planner import Change, Survey, Zone
-from bascule.dns.records import ServerView, parse_records
+from bascule.dns.records import ServerView
+from bascule.dns.zones import Served, served
 from bascule.errors import BasculeError
 from bascule.plugin.action import ControllerAction, Scope
 from bascule.plugin.values import plain
@@ -194,6 +227,7 @@ class ActionModule(ControllerAction):
         "verb": {"type": "str", "choices": ["look", "audit", "prepare", "switch", "retire", "await"], "required": True},
         "component": {"type": "str", "required": True},
         "zone": {"type": "str", "required": True},
+        "further_zones": {"type": "list", "elements": "dict", "default": []},
         "records": {"type": "list", "elements": "dict", "required": True},
         "from": {"type": "str", "required": True},
         "to": {"type": "str", "required": True},
@@ -212,92 +246,86 @@ class ActionModule(ControllerAction):
     }
 
     def run(self, tmp: Any = None, task_vars: Any = None) -> dict[str, Any]:
-        """Keep the task's variables, role defaults included, for the key."""
+        """Keep the task's variables, role defaults included, for the keys."""
         self._vars = task_vars or {}
         return super().run(tmp, task_vars)
 
     def act(self, args: dict[str, Any], scope: Scope) -> dict[str, Any]:
         """Do what the verb says."""
-        sides = (args["from"], args["to"])
-        records = parse_records(args["records"], args["zone"], sides)
-        zone = Zone(args["zone"], args["component"], records, sides, quoteless=args["update"] == "octodns")
-        now = int(time.time())
-        asked: dict[str, Any] = {
-            "zone": zone.name,
-            "records": records,
-            "port": args["port"],
-            "timeout": args["timeout"],
-        }
-
-        def read(host: str) -> ServerView:
-            return io_dns.read_server(host, args["servers"][host], **asked)
-
-        def ask() -> list[ServerView]:
-            follow = [io_dns.read_server(host, address, **asked) for host, address in args["secondaries"].items()]
-            resolve = [io_dns.read_resolver(host, address, **asked) for host, address in args["resolvers"].items()]
-            return [view for view in follow if not (view.error and args["allow_unreachable"])] + resolve
-
+        every = served(args, self._variable("dns_switchover_further_secrets", {}))
         if args["verb"] in ("look", "audit", "await"):
-            found = apply.look(zone, list(args["servers"]), read)
-            result = self._look(zone, args, found, ask, now)
-            if args["verb"] == "audit":
-                self._audit(zone, args, found, result)
-            return result
-        if self.check_mode and args["verb"] != "prepare" and not apply.look(zone, list(args["servers"]), read).newest:
-            return {
-                "changed": True,
-                "active": "",
-                "guards": {},
-                "msg": "this would happen after prepare, which was not run",
-            }
-        # Until a server says so caches may still take the answer of before: they are counted from the last moment.
-        slow = {"manual": args["manual_wait"], "octodns": args["provider_wait"]}.get(args["update"], 0)
-        plan = {
-            "prepare": functools.partial(
-                planner.plan_prepare, zone, source=args["from"], target=args["to"], ttl=args["ttl"], now=now + int(slow)
-            ),
-            "switch": functools.partial(
-                planner.plan_switch,
-                zone,
-                source=args["from"],
-                target=args["to"],
-                decision=identity.current() if args["verb"] == "switch" else "",
-                now=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now)),
-            ),
-            "retire": functools.partial(planner.plan_retire, zone, stays=args["to"]),
-        }[args["verb"]]
-        write = self._writer(zone, args, read)
+            return self._look(every, args)
+        return self._change(every, args)
 
-        def decide(found: Survey) -> list[Change]:
-            if args["update"] == "octodns":
-                hosted.refuse_unpublished(zone, found, self._provider(zone))
-            return plan(found)
+    def _look(self, every: list[Served], args: dict[str, Any]) -> dict[str, Any]:
+        now = int(time.time())
+        zones = [one.zone for one in every]
+        found = apply.look_at_all([self._reading(one, args) for one in every])
+        side = facts.active(found) or args["from"]
+        if args["verb"] == "await" and facts.active(found):
+            deadline = time.monotonic() + (0 if self.check_mode else args["wait"])
+            for one in every:
+                apply.await_answer(
+                    one.zone, functools.partial(self._views, one, args), side, deadline - time.monotonic()
+                )
+        asked = [self._ask(one, args) for one in every]
+        kept = args["captured"] or {}
+        counted = {
+            one.zone.name: planner.first_seen(one.zone, seen, kept, now)
+            for one, seen in zip(every, found)
+            if one.update == "manual"
+        }
+        result = {
+            **facts.facts(zones, found, now, counted),
+            **facts.look(zones, found, asked, side, kept, args["allow_unreachable"]),
+            "captured": facts.captured(zones, found),
+        }
+        if args["verb"] == "audit":
+            for one, seen in zip(every, found):
+                self._audit(one, args, seen, result)
+        return result
 
+    def _change(self, every: list[Served], args: dict[str, Any]) -> dict[str, Any]:
+        now = int(time.time())
+        zones = [one.zone for one in every]
+        if self.check_mode and args["verb"] != "prepare":
+            found = apply.look_at_all([self._reading(one, args) for one in every])
+            if any(one.answering and not one.own for one in found) or not any(one.own for one in found):
+                return {
+                    "changed": True,
+                    "active": "",
+                    "guards": {},
+                    "msg": "this would happen after prepare, which was not run",
+                }
         outcome = apply.carry_out(
-            zone,
-            list(args["servers"]),
-            read,
-            write,
-            decide,
+            [self._part(one, args) for one in every],
+            self._plan(every, args, now),
             allow_unreachable=args["verb"] == "switch" and args["allow_unreachable"],
             check_mode=self.check_mode,
         )
         for text in outcome.warnings:
             display.warning(text)
-        if self.check_mode and args["update"] == "manual":
-            for change in outcome.done:
-                display.display(f"A person would have to do this. {by_hand.instruction(change, zone.name)}")
-        if self.check_mode and args["update"] == "octodns":
-            for change in outcome.done:
-                hosted.rehearse(change, zone, self._provider(zone))
+        if self.check_mode:
+            self._rehearse(every, outcome.done)
+        done, kept = int(time.time()), args["captured"] or {}
+        seen = {
+            one.zone.name: {
+                "lowered_at": here.own.lowered_at or 0,
+                "seen_at": planner.first_seen(one.zone, here, kept, done),
+            }
+            for one, here in zip(every, outcome.found)
+            if args["verb"] == "prepare" and one.update == "manual" and here.own and not self.check_mode
+        }
+        counted = {name: times["seen_at"] for name, times in seen.items()}
         return {
-            **_facts(zone, outcome.found, now),
+            **facts.facts(zones, outcome.found, done if counted else now, counted),
             "changed": bool(outcome.done),
+            "seen": seen,
             "wrong": [],
             "diff": [
                 {
-                    "before_header": f"{change.host} {zone.name}",
-                    "after_header": f"{change.host} {zone.name}",
+                    "before_header": f"{change.host} {change.zone}",
+                    "after_header": f"{change.host} {change.zone}",
                     "before": "".join(f"{line}\n" for line in change.lines("before")),
                     "after": "".join(f"{line}\n" for line in change.lines("after")),
                 }
@@ -306,85 +334,123 @@ class ActionModule(ControllerAction):
             "warned": list(outcome.warnings),
         }
 
-    def _look(
-        self, zone: Zone, args: dict[str, Any], found: Survey, ask: Callable[[], list[ServerView]], now: int
-    ) -> dict[str, Any]:
-        active = _active(found)
-        side = active or args["from"]
-        if args["verb"] == "await" and active:
-            apply.await_answer(zone, ask, side, 0 if self.check_mode else args["wait"])
-        resolvers = ask()
-        views = [view for view in found.views if not (view.error and args["allow_unreachable"])]
-        wrong = [text for view in [*views, *resolvers] for text in planner.wrong_answers(zone, view, side)]
-        wrong += planner.unmoved(found, active, args["captured"] or {})
-        faults = planner.faults(zone, found, side)
-        follow = [view for view in resolvers if view.host in args["secondaries"]]
-        faults += [text for view in follow for text in planner.wrong_answers(zone, view, side)]
-        faults += planner.behind(found, follow)
-        return {
-            **_facts(zone, found, now),
-            "wrong": wrong,
-            "faults": faults,
-            "late": planner.late(zone, found),
-            "resolvers": [view.to_dict() for view in resolvers],
-        }
+    def _plan(self, every: list[Served], args: dict[str, Any], now: int) -> Callable[[Zone, Survey], list[Change]]:
+        """Return what decides the changes of a zone."""
+        if args["verb"] == "retire":
+            return lambda zone, found: planner.plan_retire(zone, found, args["to"])
+        source, target = args["from"], args["to"]
+        if args["verb"] == "switch":
+            decision, at = identity.current(), time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now))
+            return lambda zone, found: planner.plan_switch(zone, found, source, target, decision, at)
+        # Until a provider publishes, caches may still take the answer of before: they are counted from the last moment,
+        # after all that is waited for before. Where a person is waited for, the state's time is no more than a mark.
+        slow, last = 0.0, {}
+        for one in every:
+            slow += {"octodns": args["provider_wait"]}.get(one.update, 0) * len(one.servers)
+            last[one.zone.name] = now + int(slow)
+        return lambda zone, found: planner.plan_prepare(zone, found, source, target, args["ttl"], last[zone.name])
 
-    def _audit(self, zone: Zone, args: dict[str, Any], found: Survey, result: dict[str, Any]) -> None:
-        """Ask who else serves the zone, and whether the way of the updates would take those of a move."""
-        port, timeout = args["port"], args["timeout"]
+    def _rehearse(self, every: list[Served], changes: Sequence[Change]) -> None:
+        """Say what a person would have to do; ask a provider whether it would take it."""
+        known = {one.zone.name: one for one in every}
+        for change in changes:
+            one = known[change.zone]
+            if one.update == "manual":
+                display.display(f"A person would have to do this. {by_hand.instruction(change, change.zone)}")
+            elif one.update == "octodns":
+                hosted.rehearse(change, one.zone, self._provider(one))
+
+    def _ask(self, one: Served, args: dict[str, Any]) -> tuple[list[ServerView], list[ServerView]]:
+        """Ask the secondaries of a zone and the resolvers."""
+        asked = _asked(one, args)
+        follow = [io_dns.read_server(host, address, **asked) for host, address in one.secondaries.items()]
+        resolve = [io_dns.read_resolver(host, address, **asked) for host, address in args["resolvers"].items()]
+        return [view for view in follow if not (view.error and args["allow_unreachable"])], resolve
+
+    def _views(self, one: Served, args: dict[str, Any]) -> list[ServerView]:
+        follow, resolve = self._ask(one, args)
+        return follow + resolve
+
+    def _reading(self, one: Served, args: dict[str, Any]) -> Part:
+        """Return a zone that is only read."""
+        asked = _asked(one, args)
+
+        def read(host: str) -> ServerView:
+            return io_dns.read_server(host, one.servers[host], **asked)
+
+        def write(change: Change) -> None:
+            raise BasculeError(expected="nothing to be changed by a look", found=f"a change of {change.zone}")
+
+        return Part(one.zone, list(one.servers), read, write)
+
+    def _part(self, one: Served, args: dict[str, Any]) -> Part:
+        """Return a zone with what carries out a change of it: a signed update, a person, or a provider."""
+        part = self._reading(one, args)
+        zone = one.zone
+        if one.update == "manual":
+
+            def wait(change: Change) -> None:
+                by_hand.await_hand(change, zone.name, part.read, display.display, args["manual_wait"])
+
+            return replace(part, write=wait)
+        if one.update == "octodns":
+            asked = self._provider(one)
+
+            def bring(change: Change) -> None:
+                hosted.carry_out(change, zone, args["verb"], asked, part.read, display.display, args["provider_wait"])
+
+            def unpublished(found: Survey) -> None:
+                hosted.refuse_unpublished(zone, found, asked)
+
+            return replace(part, write=bring, refuse=unpublished)
+        key = self._key(one)
+
+        def send(change: Change) -> None:
+            io_dns.apply(change, zone.name, key, port=args["port"])
+
+        return replace(part, write=send)
+
+    def _audit(self, one: Served, args: dict[str, Any], found: Survey, result: dict[str, Any]) -> None:
+        """Ask who else serves a zone, and whether the way of the updates would take those of a move."""
+        port, timeout, zone = args["port"], args["timeout"], one.zone
         names = [
             name for view in found.answering[:1] for name in io_dns.name_servers(view.address, zone.name, port, timeout)
         ]
-        warnings = planner.unlisted(names, len(args["servers"]) + len(args["secondaries"]))
-        if args["update"] != "octodns":
+        warnings = planner.unlisted(names, len(one.servers) + len(one.secondaries))
+        if one.update != "octodns":
             warnings += planner.one_primary(found.answering)
         for text in warnings:
             display.warning(text)
-        if args["update"] == "octodns":
-            asked = self._provider(zone)
+        if one.update == "octodns":
+            asked = self._provider(one)
             result["wrong"] += hosted.untakable(zone.records)
             result["wrong"] += asked.refusals(hosted.probes(zone, args["ttl"]), args["ttl"])
-        key = self._key() if args["update"] == "signed" else None
+        key = self._key(one) if one.update == "signed" else None
         for view in found.answering:
             why = io_dns.refusal(view, zone.name, key, port) if key else ""
             result["wrong"] += [why] if why else []
             result["wrong"] += io_dns.homeless(view, zone.name, zone.records, port, timeout)
 
-    def _writer(self, zone: Zone, args: dict[str, Any], read: apply.Reader) -> apply.Writer:
-        """Return what carries out a change: a signed update, a person, or a provider."""
-        if args["update"] == "manual":
-
-            def wait(change: Change) -> None:
-                by_hand.await_hand(change, zone.name, read, display.display, args["manual_wait"])
-
-            return wait
-        if args["update"] == "octodns":
-            asked = self._provider(zone)
-
-            def bring(change: Change) -> None:
-                hosted.carry_out(change, zone, args["verb"], asked, read, display.display, args["provider_wait"])
-
-            return bring
-        key = self._key()
-
-        def send(change: Change) -> None:
-            io_dns.apply(change, zone.name, key, port=args["port"])
-
-        return send
-
-    def _provider(self, zone: Zone) -> io_provider.OctoDnsZone:
-        """Make the provider from variables, as they hold its secrets."""
-        declared, secrets = (self._variable(f"dns_switchover_{name}", {}) for name in ("provider", "provider_secrets"))
-        return io_provider.OctoDnsZone(io_provider.settings(declared, secrets), zone)
+    def _provider(self, one: Served) -> io_provider.OctoDnsZone:
+        """Make the provider of a zone, its own or the component's, from variables, as they hold its secrets."""
+        if "provider" in one.settings:
+            declared, secrets = one.settings["provider"], one.settings.get("provider_secrets", {})
+        else:
+            declared, secrets = (
+                self._variable(f"dns_switchover_{name}", {}) for name in ("provider", "provider_secrets")
+            )
+        return io_provider.OctoDnsZone(io_provider.settings(declared, secrets), one.zone)
 
     def _variable(self, name: str, default: Any) -> Any:
         """Read a variable: an argument of a task can be shown, a variable is not."""
         return plain(self._templar.template(self._vars.get(name, default)))
 
-    def _key(self) -> io_dns.Key:
-        """Read the key from variables."""
+    def _key(self, one: Served) -> io_dns.Key:
+        """Read the key of a zone, its own or the component's, from variables."""
         names = {part: f"dns_switchover_tsig_{part}" for part in ("name", "secret", "algorithm")}
         values = {part: str(self._variable(name, "")).strip() for part, name in names.items()}
+        if "tsig_name" in one.settings:
+            values |= {part: str(one.settings.get(f"tsig_{part}", values[part])).strip() for part in names}
         missing = [names[part] for part, value in values.items() if not value]
         if missing:
             raise BasculeError(
@@ -393,27 +459,10 @@ class ActionModule(ControllerAction):
         return io_dns.Key(values["name"], values["secret"], values["algorithm"])
 
 
-def _active(found: Survey) -> str:
-    return (found.newest.active() or "") if found.newest else ""
-
-
-def _silent(found: Survey) -> str:
-    return "; ".join(f"name server {host}: {why}" for host, why in sorted(found.unreachable.items()))
-
-
-def _facts(zone: Zone, found: Survey, now: int) -> dict[str, Any]:
-    newest = found.newest
+def _asked(one: Served, args: dict[str, Any]) -> dict[str, Any]:
     return {
-        "changed": False,
-        "sampled_at": now,
-        "active": _active(found),
-        "guards": {name: side.to_dict() for name, side in newest.sides.items()} if newest else {},
-        # A server that was silent may hold the state: what was not read is not "not prepared".
-        "unread": {} if newest or not found.unreachable else dict.fromkeys(zone.sides, _silent(found)),
-        "ttls": dict(newest.ttls) if newest else {},
-        "lowered_at": newest.lowered_at if newest else None,
-        "ttl_left": planner.seconds_until_forgotten(newest, now) if newest else None,
-        "servers": [view.to_dict() for view in found.views],
-        "silent": dict(found.unreachable),
-        "differences": planner.differences(zone, found.views),
+        "zone": one.zone.name,
+        "records": one.zone.records,
+        "port": args["port"],
+        "timeout": args["timeout"],
     }

@@ -1,19 +1,20 @@
-"""Carry out a plan of updates: every server in turn, and then what it says now, read from it again."""
+"""Carry out a plan of updates: every server of every zone in turn, and then what it says, read from it again."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from ..errors import BasculeError
 from . import state as zone_state
-from .planner import Change, DnsRefused, Survey, Zone, require_servers, survey, wrong_answers
+from .planner import Change, DnsRefused, Survey, Zone, require_servers, survey, together, wrong_answers
 from .records import ServerView
 
 _BETWEEN = 2.0
 _PROGRESS = 30.0
+_T = TypeVar("_T")
 
 
 class Reader(Protocol):
@@ -29,61 +30,122 @@ class Writer(Protocol):
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What was done and what the servers say now."""
+class Part:
+    """One zone of a component: the servers that are updated, and the way to them.
 
-    found: Survey
+    refuse: says no before anything is planned for this zone.
+    """
+
+    zone: Zone
+    servers: Sequence[str]
+    read: Reader
+    write: Writer
+    refuse: Callable[[Survey], None] = lambda found: None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What was done and what the servers of each zone say now, in the order of the zones."""
+
+    found: Sequence[Survey]
     done: Sequence[Change]
     warnings: Sequence[str]
 
 
 def look(zone: Zone, servers: Sequence[str], read: Reader) -> Survey:
-    """Ask every server."""
+    """Ask every server of one zone."""
     return survey(zone, [read(host) for host in servers])
 
 
+def look_at_all(parts: Sequence[Part]) -> list[Survey]:
+    """Ask every server of every zone; states that cannot be read are named at once."""
+    return together(_each(parts, lambda part: look(part.zone, part.servers, part.read)))
+
+
 def carry_out(
-    zone: Zone,
-    servers: Sequence[str],
-    read: Reader,
-    write: Writer,
-    plan: Callable[[Survey], list[Change]],
+    parts: Sequence[Part],
+    plan: Callable[[Zone, Survey], list[Change]],
     *,
     allow_unreachable: bool,
     check_mode: bool,
 ) -> Outcome:
     """Look, plan, update, look again.
 
-    The servers are independent of each other, so there is no moment at which both change. An update that fails leaves
-    the others as they are: the error says how each server stands, and the next run brings the late one up.
+    The servers are independent of each other, and so are the zones: there is no moment at which all change. Nothing is
+    updated while any zone is refused. An update that fails leaves the others as they are: the error says how each
+    server stands, and the next run brings the late one up. Where one zone of several is silent and that is allowed, the
+    others are brought to where they belong first; then it is an error, too.
     """
-    found = look(zone, servers, read)
-    warnings = require_servers(found, allow_unreachable)
-    changes = plan(found)
-    if check_mode or not changes:
-        return Outcome(found, changes, warnings)
-    failures = []
-    for change in changes:
+    found = look_at_all(parts)
+    seen = {part.zone.name: one for part, one in zip(parts, found)}
+    going_on = [part for part in parts if seen[part.zone.name].answering] if allow_unreachable else []
+    warnings: list[str] = []
+    plans: list[tuple[Part, Change]] = []
+
+    def decide(part: Part) -> None:
+        one = seen[part.zone.name]
+        warnings.extend(require_servers(one, allow_unreachable))
+        part.refuse(one)
+        plans.extend((part, change) for change in plan(part.zone, one))
+
+    _each(going_on or parts, decide)
+    silent = [part.zone.name for part in parts if going_on and part not in going_on]
+    failures = [f"{name}: no server of this zone answers, and it stays as it is" for name in silent]
+    changes = [change for _, change in plans]
+    if check_mode:
+        return Outcome(found, changes, [*warnings, *failures])
+    several = len(parts) > 1
+    for part, change in plans:
         try:
-            write(change)
+            part.write(change)
         except BasculeError as error:
-            failures.append(f"{change.host}: {error.message()}")
-    after = look(zone, [view.host for view in found.answering], read)
-    said = {view.host: view for view in after.views}
-    for change in changes:
-        view = said[change.host]
+            failures.append(f"{_named(part, several)}{change.host}: {error.message()}")
+    if not changes and not failures:
+        return Outcome(found, changes, warnings)
+    after = [
+        one if part.zone.name in silent else look(part.zone, [view.host for view in one.answering], part.read)
+        for part, one in zip(parts, found)
+    ]
+    said = {(part.zone.name, view.host): view for part, one in zip(parts, after) for view in one.views}
+    for part, change in plans:
+        view = said[change.zone, change.host]
         if view.error:
-            failures.append(f"{view.host}: {view.error}")
+            failures.append(f"{_named(part, several)}{view.host}: {view.error}")
         elif view.state_text != change.state_after or set(view.rrsets.values()) != set(change.after):
-            failures.append(f"{view.host} does not say what it was told")
+            failures.append(f"{_named(part, several)}{view.host} does not say what it was told")
     if failures:
+        standing = [(part, view) for part, one in zip(parts, after) for view in one.views]
         raise DnsRefused(
             expected="every server to carry out its update and to say so when asked again",
             found="; ".join(failures),
-            state="; ".join(_standing(zone, view) for view in after.views),
+            state="; ".join(f"{_named(part, several)}{_standing(part.zone, view)}" for part, view in standing),
             next_command="run the same playbook again: servers that are done stay as they are",
         )
-    return Outcome(after, changes, warnings)
+    return Outcome(together(after), changes, warnings)
+
+
+def _named(part: Part, several: bool) -> str:
+    return f"{part.zone.name}: " if several else ""
+
+
+def _each(parts: Sequence[Part], do: Callable[[Part], _T]) -> list[_T]:
+    """Do it for every zone; what is refused for several is one error with all of it."""
+    done, errors = [], []
+    for part in parts:
+        try:
+            done.append(do(part))
+        except BasculeError as error:
+            errors.append((part, error))
+    if len(errors) == 1 and len(parts) == 1:
+        raise errors[0][1]
+    if errors:
+        raise DnsRefused(
+            expected="; ".join(dict.fromkeys(error.expected for _, error in errors)),
+            found="; ".join(f"{part.zone.name}: {error.found}" for part, error in errors),
+            state="; ".join(dict.fromkeys(error.state for _, error in errors)),
+            next_command=errors[0][1].next_command,
+        )
+    return done
 
 
 def await_answer(

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..errors import BasculeError
-from ..guard.state import Epoch, next_epoch
+from ..guard import state as rule
+from ..guard.state import Epoch, GuardState, next_epoch
 from . import state as zone_state
 from .records import Record, RRset, ServerView, serial_moved
 from .state import ZoneState
@@ -33,7 +34,7 @@ class Zone:
 
 @dataclass(frozen=True)
 class Change:
-    """One atomic update of one server: all records and the state at once, or nothing.
+    """One atomic update of one zone at one server: all records and the state at once, or nothing.
 
     The server carries it out only while `before` and `state_before` are exactly what it holds.
     """
@@ -44,6 +45,7 @@ class Change:
     after: tuple[RRset, ...]
     state_before: str | None
     state_after: str
+    zone: str = ""
 
     def lines(self, which: str) -> list[str]:
         """Return the records before or after as lines of a zone file."""
@@ -52,11 +54,16 @@ class Change:
 
 @dataclass(frozen=True)
 class Survey:
-    """What the servers said, and the newest state among them."""
+    """What the servers of a zone said, and the newest state among them.
+
+    newest: what is decided from. Where the component has several zones, its sides are the newest ones of all zones.
+    own: the newest state in this zone.
+    """
 
     views: Sequence[ServerView]
     states: dict[str, ZoneState | None]
     newest: ZoneState | None
+    own: ZoneState | None
     unreachable: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -75,7 +82,52 @@ def survey(zone: Zone, views: Sequence[ServerView]) -> Survey:
         states[view.host] = None if text is None else zone_state.from_text(text, zone.component, zone.sides)
     known = [state for state in states.values() if state is not None]
     newest = max(known, key=lambda s: (s.rank(), s.lowered_at or 0, not s.pending), default=None)
-    return Survey(views, states, newest, {view.host: view.error for view in views if view.error})
+    return Survey(views, states, newest, newest, {view.host: view.error for view in views if view.error})
+
+
+def together(surveys: Sequence[Survey]) -> list[Survey]:
+    """Have every zone of a component decided from the newest sides that any of its zones knows.
+
+    No update changes two zones. So a zone that a switch has not reached is like a server that it has not reached: it
+    says where it stands itself, and the next switch in either direction brings it to where the component is. Each zone
+    keeps its own times to live.
+    """
+    known = [found.own for found in surveys if found.own is not None]
+    newest = max(known, key=ZoneState.rank, default=None)
+    if newest is None:
+        return list(surveys)
+    return [
+        replace(found, newest=replace(found.own or ZoneState(newest.sides), sides=newest.sides)) for found in surveys
+    ]
+
+
+def unfinished(zone: Zone, found: Survey) -> list[str]:
+    """Name where a switch that has begun was not seen to end: in a zone, or at a provider."""
+    lines = [
+        f"{host}: the switch of {zone.name} has begun there and was not seen to end"
+        for host, state in sorted(found.states.items())
+        if state and state.pending == "switch"
+    ]
+    if found.own and found.newest and found.own.rank() != found.newest.rank():
+        lines.append(
+            f"{zone.name} was not reached by the switch to {found.newest.active()} under epoch {found.newest.rank()}"
+        )
+    return lines
+
+
+def guards(zones: Sequence[Zone], surveys: Sequence[Survey]) -> dict[str, GuardState]:
+    """Return the guard of each side of the component; nothing where a zone that answers was not taken over.
+
+    It is open only where every zone says so: until then it is opening, and the same switch goes on, or a return.
+    """
+    newest = next((found.newest for found in surveys if found.newest), None)
+    if newest is None or any(found.own is None and found.answering for found in surveys):
+        return {}
+    halfway = any(unfinished(zone, found) for zone, found in zip(zones, surveys))
+    return {
+        name: replace(side, status=rule.OPENING) if halfway and side.status == rule.OPEN else side
+        for name, side in newest.sides.items()
+    }
 
 
 def require_servers(found: Survey, allow_unreachable: bool) -> list[str]:
@@ -176,9 +228,9 @@ def faults(zone: Zone, found: Survey, side: str) -> list[str]:
 
 def behind(found: Survey, followers: Sequence[ServerView]) -> list[str]:
     """Name the secondaries that have not taken over the newest state: times to live were not lowered there yet."""
-    if found.newest is None:
+    if found.own is None:
         return []
-    text = zone_state.to_text(found.newest)
+    text = zone_state.to_text(found.own)
     return [
         f"{view.host}: it has serial {view.serial} and not the newest state of the zone yet; look at its transfers"
         for view in followers
@@ -253,18 +305,37 @@ def plan_retire(zone: Zone, found: Survey, stays: str) -> list[Change]:
     return _changes(zone, found, goal, active, dict(goal.ttls))
 
 
-def seconds_until_forgotten(state: ZoneState, now: int) -> int | None:
-    """Return how long a cache may still hold an answer with an original time to live; None when none was lowered."""
+def seconds_until_forgotten(state: ZoneState, now: int, counted: int | None = None) -> int | None:
+    """Return how long a cache may still hold an answer with an original time to live; None when none was lowered.
+
+    counted: from when on no server gives such an answer, where that is another moment than the state names.
+    """
     if state.lowered_at is None or not state.ttls:
         return None
-    return max(0, state.lowered_at + max(state.ttls.values()) - now)
+    return max(0, (state.lowered_at if counted is None else counted) + max(state.ttls.values()) - now)
 
 
-def unmoved(found: Survey, active: str, captured: Mapping[str, Any]) -> list[str]:
-    """Name the servers whose serial is still the captured one although the records have moved since."""
+def first_seen(zone: Zone, found: Survey, captured: Mapping[str, Any], now: int) -> int:
+    """Return since when the lowered times to live of a zone that a person changes were seen at all servers.
+
+    The state was written down before the person acted, which may have been hours later. What prepare has seen and kept
+    counts; before that it is now.
+    """
+    kept = (captured.get("seen") or {}).get(zone.name) or {}
+    if found.own is None or kept.get("lowered_at") != found.own.lowered_at:
+        return now
+    return int(kept["seen_at"])
+
+
+def unmoved(zone: Zone, found: Survey, active: str, captured: Mapping[str, Any]) -> list[str]:
+    """Name the servers whose serial is still the captured one although the records have moved since.
+
+    Serials were kept by server alone while a component had one zone.
+    """
     if not captured.get("active") or captured["active"] == active:
         return []
-    serials = captured.get("serials") or {}
+    kept = captured.get("serials") or {}
+    serials = kept.get(zone.name, {host: serial for host, serial in kept.items() if not isinstance(serial, Mapping)})
     return [
         f"{view.host}: serial {view.serial} has not moved since {serials[view.host]}"
         for view in found.answering
@@ -283,7 +354,7 @@ def _changes(zone: Zone, found: Survey, goal: ZoneState, side: str, ttls: dict[s
             for record, rrset in zip(zone.records, before)
         )
         if before != after or view.state_text != text:
-            changes.append(Change(view.host, view.address, before, after, view.state_text, text))
+            changes.append(Change(view.host, view.address, before, after, view.state_text, text, zone.name))
     return changes
 
 

@@ -10,6 +10,7 @@ import dns.exception
 import dns.rdata
 
 from ..errors import PlanError
+from ..system.domain_names import absolute, placed
 from .state import split_text
 
 # Their values end with the name of a host.
@@ -46,11 +47,12 @@ class RRset:
 
 @dataclass(frozen=True)
 class Record:
-    """A record set that moves: what it says while either side is active."""
+    """A record set that moves: what it says while either side is active; `zone` is where it lies."""
 
     name: str
     type: str
     values: Mapping[str, frozenset[str]]
+    zone: str = ""
 
     @property
     def key(self) -> str:
@@ -83,20 +85,6 @@ class ServerView:
             "records": {key: rrset.to_dict() for key, rrset in sorted(self.rrsets.items())},
             "error": self.error,
         }
-
-
-def absolute(name: str, zone: str) -> str:
-    """Return the name as an absolute one in lower case: "courses" and "courses.example.org" mean the same."""
-    origin = zone.rstrip(".").lower() + "."
-    text = name.strip().lower()
-    if text in ("", "@"):
-        return origin
-    dotted = text.rstrip(".") + "."
-    if dotted == origin or dotted.endswith("." + origin):
-        return dotted
-    if text.endswith("."):
-        raise PlanError(expected=f"a record name below {origin}", found=repr(name))
-    return f"{dotted}{origin}"
 
 
 def normal_value(kind: str, value: str, zone: str) -> str:
@@ -132,8 +120,21 @@ def _host(name: str, zone: str) -> str:
     )
 
 
-def parse_records(declared: Sequence[Mapping[str, Any]], zone: str, sides: Sequence[str]) -> list[Record]:
-    """Read `dns_switchover_records`; every fault is named at once."""
+def parse_records(
+    declared: Sequence[Mapping[str, Any]], zone: str, sides: Sequence[str], further: Sequence[str] = ()
+) -> list[Record]:
+    """Read `dns_switchover_records`; every fault is named at once.
+
+    Args:
+        declared: the records as they are declared.
+        zone: the zone that a name without one is below.
+        sides: the two sides that have values.
+        further: the other zones of the component.
+
+    Raises:
+        PlanError: with all faults.
+    """
+    zones = [zone, *further]
     faults: list[str] = []
     records: dict[str, Record] = {}
     for number, entry in enumerate(declared, start=1):
@@ -147,34 +148,38 @@ def parse_records(declared: Sequence[Mapping[str, Any]], zone: str, sides: Seque
             faults.append(f"{label}: values must have exactly the keys {', '.join(sorted(sides))}")
             continue
         wrong = []
+        within, name = zone, ""
+        try:
+            within, name = placed(str(entry.get("name", "")), str(entry.get("zone") or ""), zones)
+        except PlanError as error:
+            wrong.append(f"{label}: {error}")
         normal = {}
         for side in sides:
             told = set()
             for value in _listed(values[side]):
                 try:
-                    told.add(normal_value(kind, value, zone))
+                    told.add(normal_value(kind, value, within))
                 except PlanError as error:
                     wrong.append(f"{label}: {side}: {error}")
             normal[side] = frozenset(told)
-        try:
-            name = absolute(str(entry.get("name", "")), zone)
-        except PlanError as error:
-            wrong.append(f"{label}: {error}")
         if wrong:
             faults += wrong
             continue
-        record = Record(name, kind, normal)
+        record = Record(name, kind, normal, within)
         if any(not found for found in normal.values()):
             faults.append(f"{label}: a side without a value")
         if kind == "CNAME" and any(len(found) > 1 for found in normal.values()):
             faults.append(f"{label}: a side with several values, and an alias has one")
         if record.key in records:
             faults.append(f"{label}: declared twice")
-        if record.name == state_name(zone):
+        if record.name in map(state_name, zones):
             faults.append(f"{label}: this name keeps the state of the switch")
         records[record.key] = record
     if not declared:
         faults.append("no record is declared: nothing would move")
+    elif not faults:
+        empty = [one for one in zones if one not in {record.zone for record in records.values()}]
+        faults += [f"no record lies in the zone {one}: nothing would move there" for one in empty]
     if faults:
         raise PlanError(expected="records that say what each side's clients shall be told", found="; ".join(faults))
     return list(records.values())

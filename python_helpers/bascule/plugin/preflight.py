@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import binascii
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -251,53 +250,75 @@ def _misfit(name: str, value: Any, options: Mapping[str, Mapping[str, Any]]) -> 
 
 
 def _zone_findings(one: Declared) -> list[Finding]:
-    """Name records that cannot be told to any name server, and a key that is none."""
+    """Name zones and records that cannot be told to any name server, and a key that is none."""
     try:
+        from ..dns import zones
         from ..dns.records import parse_records
     except ImportError as error:
         return [Finding(one.name, "dns_switchover_zone", "dnspython on the controller", str(error))]
-    found = []
-    zone, records = one.values.get("dns_switchover_zone"), one.values.get("dns_switchover_records")
+    zone, records = str(one.values.get("dns_switchover_zone") or ""), one.values.get("dns_switchover_records")
+    further = one.values.get("dns_switchover_further_zones") or []
+    secrets = one.values.get("dns_switchover_further_secrets") or {}
+    found, key = [], "dns_switchover_further_zones"
+    if not {key, "dns_switchover_further_secrets"} & set(one.faults):
+        found += [
+            Finding(one.name, key, "zones that can be served", why) for why in zones.faults(zone, further, secrets)
+        ]
     usable = isinstance(records, list) and all(isinstance(record, Mapping) for record in records)
     if zone and records and usable:
         try:
-            parse_records(records, str(zone), one.sides)
+            parse_records(records, zone, one.sides, zones.names(further))
         except PlanError as error:
             found.append(Finding(one.name, "dns_switchover_records", error.expected, error.found))
-    if one.values.get("dns_switchover_update") == "octodns":
-        return found + _provider_findings(one)
+    own = [entry for entry in further if isinstance(entry, Mapping)] if isinstance(further, list) else []
+    usual = str(one.values.get("dns_switchover_update") or "signed")
+    updates = {usual, *(str(entry.get("update") or usual) for entry in own if not _of_its_own(entry, usual))}
+    provider = ("dns_switchover_provider", "dns_switchover_provider_secrets")
+    if "octodns" in updates and not {*provider} & set(one.faults):
+        found += _provider_findings(one.name, provider[0], *(one.values.get(name) for name in provider))
     # By hand nothing is signed; a role without the variable has no use for a key.
-    if one.values.get("dns_switchover_update") == "manual" or "dns_switchover_tsig_secret" not in one.options:
-        return found
+    if "signed" in updates and "dns_switchover_tsig_secret" in one.options:
+        found += _key_findings(one)
+    for entry in own:
+        if entry.get("provider") and str(entry.get("update") or usual) == "octodns":
+            hidden = zones.secrets_of(secrets, str(entry.get("name"))).get("provider_secrets")
+            found += _provider_findings(one.name, key, entry["provider"], hidden)
+    return found
+
+
+def _of_its_own(entry: Mapping[str, Any], usual: str) -> bool:
+    """Whether a further zone has what its way of updates needs, and takes nothing of the component's."""
+    needed = {"signed": "tsig_name", "octodns": "provider"}.get(str(entry.get("update") or usual))
+    return bool(needed and entry.get(needed))
+
+
+def _key_findings(one: Declared) -> list[Finding]:
+    """Name what is missing of the component's key."""
+    from ..dns import zones
+
     kinds = {"dns_switchover_tsig_name": "a value of type str", "dns_switchover_tsig_secret": "a secret"}
-    found += [
+    found = [
         Finding(one.name, name, kind, "nothing")
         for name, kind in kinds.items()
         if name not in one.faults and not one.values.get(name)
     ]
-    # A key that was copied may have blanks and line ends in it.
-    secret = "".join(str(one.values.get("dns_switchover_tsig_secret") or "").split())
-    try:
-        binascii.a2b_base64(secret.encode(), strict_mode=True)
-    except ValueError:
+    if not zones.decodes(one.values.get("dns_switchover_tsig_secret")):
         key = "dns_switchover_tsig_secret"
         found.append(Finding(one.name, key, "a secret in base64", "one that does not decode (not shown)"))
     return found
 
 
-def _provider_findings(one: Declared) -> list[Finding]:
+def _provider_findings(name: str, key: str, declared: Any, secrets: Any) -> list[Finding]:
     """Name a provider that cannot be made from what is declared; nothing is asked of it."""
     from ..dns.io import provider
 
-    key, secrets = "dns_switchover_provider", "dns_switchover_provider_secrets"
-    if {key, secrets} & set(one.faults):
-        return []
     try:
-        declared = provider.settings(one.values.get(key), one.values.get(secrets) or {})
+        made = provider.settings(declared, secrets or {})
     except PlanError as error:
-        return [Finding(one.name, key, error.expected, error.found)]
-    why = provider.missing(declared.path)
-    return [Finding(one.name, f"{key}.class", "a class that can be loaded on the controller", why)] if why else []
+        return [Finding(name, key, error.expected, error.found)]
+    why = provider.missing(made.path)
+    of_class = f"{key}.class" if key == "dns_switchover_provider" else key
+    return [Finding(name, of_class, "a class that can be loaded on the controller", why)] if why else []
 
 
 def _origin(value: Any) -> tuple[str, int]:

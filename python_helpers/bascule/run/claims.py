@@ -8,6 +8,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ..errors import PlanError
+from ..system.domain_names import origin, placed
+
 
 @dataclass(frozen=True)
 class Claim:
@@ -107,12 +110,35 @@ def _entrance(one: Claimant) -> Iterator[Claim]:
 
 
 def _zone(one: Claimant) -> Iterator[Claim]:
-    zone = str(one.values.get("dns_switchover_zone") or "").lower().rstrip(".")
-    servers = one.table("dns_switchover_servers") or {host: one.addresses.get(host, host) for host in one.sides}
+    """Yield its zones, and its records by their absolute names: another zone may hold the same name."""
+    own = str(one.values.get("dns_switchover_zone") or "")
+    further = [entry for entry in _entries(one, "dns_switchover_further_zones") if entry.get("name")]
+    zones = {zone: key for zone, key in [(own, "dns_switchover_zone")] if zone}
+    zones |= {str(entry["name"]): "dns_switchover_further_zones" for entry in further}
+    served = {str(entry["name"]): entry["servers"] for entry in further if isinstance(entry.get("servers"), Mapping)}
+    usual = one.table("dns_switchover_servers") or {host: one.addresses.get(host, host) for host in one.sides}
     port = one.values.get("dns_switchover_port") or 53
-    for address in sorted({str(address) for address in servers.values()}):
-        if zone:
-            yield Claim(one.name, "zone", f"{address}:{port}", zone, "dns_switchover_zone")
+    places = {
+        zone: [f"{address}:{port}" for address in sorted({str(value) for value in served.get(zone, usual).values()})]
+        for zone in zones
+    }
+    for zone, key in zones.items():
+        for place in places[zone]:
+            yield Claim(one.name, "zone", place, origin(zone).rstrip("."), key)
+    for entry in _entries(one, "dns_switchover_records") if zones else []:
+        try:
+            within, name = placed(str(entry.get("name", "")), str(entry.get("zone") or ""), list(zones))
+        except PlanError:
+            # It is named where the records are read.
+            continue
+        for place in places[within]:
+            record = f"{name}/{str(entry.get('type', '')).upper()}"
+            yield Claim(one.name, "record", place, record, "dns_switchover_records")
+
+
+def _entries(one: Claimant, variable: str) -> list[Mapping[str, Any]]:
+    value = one.values.get(variable)
+    return [entry for entry in value if isinstance(entry, Mapping)] if isinstance(value, (list, tuple)) else []
 
 
 _CLAIMS: Mapping[str, Callable[[Claimant], Iterator[Claim]]] = {

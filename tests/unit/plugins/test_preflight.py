@@ -244,6 +244,32 @@ def test_a_key_is_asked_for_only_where_updates_are_signed() -> None:
     assert said(dns_switchover_tsig_name="key", dns_switchover_tsig_secret="c2VjcmV0") == []
 
 
+def test_a_further_zone_has_what_it_needs_or_takes_the_components() -> None:
+    """No secret is in what is said."""
+
+    def said(update: str, *further: dict[str, Any], **values: Any) -> list[str]:
+        options = {"dns_switchover_tsig_secret": {"no_log": True}}
+        more = {"dns_switchover_update": update, "dns_switchover_further_zones": list(further), **values}
+        zone = {"dns_switchover_zone": "example.org", **more}
+        declared = Declared("names", "dns_switchover", ("a-mtp", "a-tls"), zone, options)
+        return [f"{finding.key}: {finding.found}" for finding in preflight._zone_findings(declared)]
+
+    key = ["dns_switchover_tsig_name: nothing", "dns_switchover_tsig_secret: nothing"]
+    assert said("manual", {"name": "b.example"}) == []
+    assert said("manual", {"name": "b.example", "update": "signed"}) == key
+    own = {"name": "b.example", "update": "signed", "tsig_name": "k"}
+    assert said("manual", own, dns_switchover_further_secrets={"b.example": {"tsig_secret": "c2VjcmV0"}}) == []
+    assert said("manual", own) == [
+        "dns_switchover_further_zones: further zone 1 (b.example): the key k has no tsig_secret in"
+        " dns_switchover_further_secrets"
+    ]
+    assert said("manual", {"name": "b.example", "update": "octodns"}) == [
+        "dns_switchover_provider: no class with its module's name"
+    ]
+    (found,) = said("manual", {"name": "b.example", "update": "octodns", "provider": {"class": "octodns_none.X"}})
+    assert found.startswith("dns_switchover_further_zones: No module named 'octodns_none'")
+
+
 def test_a_provider_is_asked_for_only_where_it_hosts_the_zone() -> None:
     """No secret is in what is said."""
 

@@ -197,10 +197,15 @@ def clusters(**other: Any) -> tuple[Claimant, Claimant]:
     )
 
 
-def zones(other: str, **servers: Any) -> tuple[Claimant, Claimant]:
-    """Return two sets of records."""
-    return claimant("one", "dns_switchover", dns_switchover_zone="example.org"), claimant(
-        "other", "dns_switchover", SIDES, dns_switchover_zone=other, dns_switchover_servers=servers
+def zones(other: str, records: Any = (), further: Any = (), **servers: Any) -> tuple[Claimant, Claimant]:
+    """Return two sets of records; the first one has "www.sub", an address."""
+    own: dict[str, Any] = {
+        "dns_switchover_records": [{"name": "www.sub", "type": "A"}],
+        "dns_switchover_zone": "example.org",
+    }
+    more: dict[str, Any] = {"dns_switchover_records": records, "dns_switchover_further_zones": further}
+    return claimant("one", "dns_switchover", **own), claimant(
+        "other", "dns_switchover", SIDES, dns_switchover_zone=other, dns_switchover_servers=servers, **more
     )
 
 
@@ -248,6 +253,15 @@ def entrances(**other: Any) -> tuple[Claimant, Claimant]:
             zones("example.org", ns="10.2.0.1", hidden="10.9.0.1"),
             "expected zone example.org of one component alone; found both have it at 10.2.0.1:53",
         ),
+        (
+            zones("example.com", further=[{"name": "Example.org"}], ns="10.2.0.1"),
+            "dns_switchover_zone: expected zone example.org of one component alone; found both have it at 10.2.0.1:53",
+        ),
+        (
+            zones("sub.example.org", records=[{"name": "www", "type": "a"}], ns="10.2.0.1"),
+            "dns_switchover_records: expected record www.sub.example.org./A of one component alone; found both have it"
+            " at 10.2.0.1:53",
+        ),
         (entrances(web_entrance_map_file="/etc/one.map"), "expected map of modes /etc/one.map of one component alone"),
         (entrances(web_entrance_name="ONE.example."), "expected name one.example:443 of one component alone"),
     ],
@@ -270,6 +284,9 @@ def test_what_two_components_claim_is_named(claimants: tuple[Claimant, Claimant]
         clusters(pooler="existing", pooler_port=5432),
         zones("example.com"),
         zones("example.org", ns="10.9.0.1"),
+        zones("example.com", further=[{"name": "example.org", "servers": {"ns": "10.9.0.1"}}]),
+        zones("sub.example.org", records=[{"name": "www", "type": "AAAA"}]),
+        zones("sub.example.org", records=["www", {"name": "www.example.net.", "type": "A"}]),
         entrances(),
         entrances(web_entrance_name="one.example", web_entrance_port=8443),
         # A balancer that a person drives has no map.

@@ -41,6 +41,14 @@ caa IN CAA 0 issue "a.example.net"
 *.apps IN A 203.0.113.1
 7.113.0.203 IN PTR host-a.example.net.
 """
+REVERSE = "113.0.203.in-addr.arpa"
+REVERSE_TEXT = """\
+$ORIGIN 113.0.203.in-addr.arpa.
+$TTL 300
+@ IN SOA ns1.example.org. hostmaster.example.org. 7 3600 600 86400 60
+@ IN NS ns1.example.org.
+7 IN PTR host-a.example.net.
+"""
 API = """api=yes
 api-key={key}
 webserver-address={address}
@@ -95,16 +103,19 @@ def serving(
     notify: int = 0,
     text: str = TEXT,
     api: bool = False,
+    reverse: bool = False,
 ) -> Iterator[Running]:
     """Serve the zone by one server until the block ends.
 
     names: BIND's update policy for the key, `zonesub ANY` where it says ANY. primary: the port of which the server is
     a secondary. forward: a secondary hands updates on. notify: the port of the secondary that is told of a change.
-    api: PowerDNS answers its HTTP API at another port.
+    api: PowerDNS answers its HTTP API at another port. reverse: a reverse zone is served beside it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     running = Running(kind, "127.0.0.1", port or free_port(), folder, free_port() if api else 0)
     (folder / "zone").write_text(text)
+    if reverse:
+        (folder / "reverse").write_text(REVERSE_TEXT)
     if kind == "bind":
         command = _bind(running, names, signed, primary, forward, notify)
     elif kind == "knot":
@@ -169,12 +180,14 @@ controls {{ }};
 key "bascule" {{ algorithm hmac-sha256; secret "{SECRET}"; }};
 zone "{ZONE}" {{ {own} }};
 """
+        + (f'zone "{REVERSE}" {{ {own.replace("/zone", "/reverse")} }};' if (folder / "reverse").exists() else "")
     )
     return ["-g", "-n", "1", "-c", str(folder / "named.conf")]
 
 
 def _knot(running: Running, signed: bool) -> list[str]:
     folder = running.folder
+    reverse = (folder / "reverse").exists()
     (folder / "db").mkdir()
     (folder / "knot.conf").write_text(
         f"""server:
@@ -203,6 +216,7 @@ zone:
     acl: update
     dnssec-signing: {"on" if signed else "off"}
 """
+        + (f"  - domain: {REVERSE}\n    storage: {folder}\n    file: reverse\n    acl: update\n" * reverse)
     )
     return ["-c", str(folder / "knot.conf")]
 
@@ -239,6 +253,9 @@ negquery-cache-ttl=0
         # Without it the API leaves the serial as it is.
         ["set-meta", ZONE, "SOA-EDIT-API", "DEFAULT"],
     ]
+    if (folder / "reverse").exists():
+        steps[1:1] = [["load-zone", REVERSE, str(folder / "reverse")]]
+        steps.append(["set-meta", REVERSE, "TSIG-ALLOW-DNSUPDATE", "bascule"])
     for step in [*steps, *([["secure-zone", ZONE], ["rectify-zone", ZONE]] if signed else [])]:
         subprocess.run([*util, *step], check=True, capture_output=True)
     return [f"--config-dir={folder}"]

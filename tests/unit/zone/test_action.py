@@ -11,8 +11,11 @@ from typing import Any
 import pytest
 
 from bascule.dns.io import servers as io_dns
+from bascule.dns.planner import Change
+from bascule.dns.records import ServerView
 from bascule.errors import BasculeError
 
+from .test_zones import DECLARED, REVERSE, Sites
 from .world import SIDES, World
 
 SECRET = "c2VjcmV0"
@@ -58,6 +61,7 @@ def act(verb: str, *, check: bool = False, variables: dict[str, str] | None = No
         "ttl": 5,
         "timeout": 1.0,
         "wait": 0.0,
+        "further_zones": [],
         "update": "signed",
         "manual_wait": 900.0,
         "provider_wait": 300.0,
@@ -89,6 +93,46 @@ def test_a_move_as_the_role_makes_it(world: World) -> None:
     assert not act("switch")["changed"]
     assert act("await")["wrong"], "the resolver still says what the source says"
     assert act("retire")["changed"]
+
+
+def test_two_zones_move_as_the_role_moves_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each by its own key and at its own servers; what is told is of both."""
+    sites = Sites()
+    sent: list[tuple[str, str, str]] = []
+
+    def send(change: Change, zone: str, key: io_dns.Key, **_: Any) -> None:
+        sent.append((zone, key.name, key.secret))
+        sites.servers[zone, change.host].update(change)
+
+    def read(host: str, address: str, zone: str, **_: Any) -> ServerView:
+        return replace(sites.servers[zone, host].view(), address=address)
+
+    monkeypatch.setattr(io_dns, "read_server", read)
+    monkeypatch.setattr(io_dns, "apply", send)
+    monkeypatch.setattr(io_dns, "name_servers", lambda *_: ["ns."])
+    monkeypatch.setattr(io_dns, "refusal", lambda view, zone, key, *_: f"{view.address} {zone} {key.name}")
+    monkeypatch.setattr(io_dns, "homeless", lambda *_: [])
+    monkeypatch.setenv("BASCULE_DECISION", "d1")
+    further = [{"name": REVERSE, "servers": {"ns-a": "192.0.2.99"}, "tsig_name": "reverse"}]
+    both: dict[str, Any] = {
+        "records": DECLARED,
+        "servers": {"ns-a": "192.0.2.53"},
+        "resolvers": {},
+        "further_zones": further,
+        "variables": {**VARIABLES, "dns_switchover_further_secrets": {REVERSE: {"tsig_secret": "cmV2ZXJzZQ=="}}},
+    }
+    assert act("audit", **both)["wrong"] == ["192.0.2.53 example.org bascule", f"192.0.2.99 {REVERSE} reverse"]
+    assert act("prepare", **both)["guards"].keys() == set(SIDES)
+    assert sent == [("example.org", "bascule", SECRET), (REVERSE, "reverse", "cmV2ZXJzZQ==")]
+    told = act("switch", **both)
+    assert [one["after_header"] for one in told["diff"]] == ["ns-a example.org", f"ns-a {REVERSE}"]
+    seen = act("look", captured={"active": "ns-a", "serials": {REVERSE: {"ns-a": 3}}}, **both)
+    assert (seen["active"], seen["answers_checked"]) == ("ns-b", 2)
+    assert seen["wrong"] == ["ns-a: serial 3 has not moved since 3"]
+    assert [one["zone"] for one in seen["servers"]] == ["example.org", REVERSE]
+    assert not act("switch", **both)["changed"]
+    with pytest.raises(BasculeError, match="has no tsig_secret in dns_switchover_further_secrets"):
+        act("look", **{**both, "variables": VARIABLES})
 
 
 def test_a_server_that_was_away_is_named_and_told_what_the_others_say(world: World) -> None:

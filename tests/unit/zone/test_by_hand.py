@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -96,15 +97,54 @@ def test_a_move_by_hand_needs_no_key_and_asks_every_server(world: World, monkeyp
     assert world.values("ns-b") == {"198.51.100.1", "entrance-b.example.org."}
 
 
-def test_caches_are_counted_from_when_the_servers_may_still_have_told_the_old(
+def test_caches_are_counted_from_when_all_servers_were_seen_to_tell_the_new(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The gate dns_ttl must not say GO while a cache took the answer of before after the run had begun."""
+    clock = [1000.0]
+    monkeypatch.setattr(time, "time", lambda: clock[0])
     instruction = by_hand.instruction
 
     def does_it(wanted: Change, zone: str) -> str:
+        clock[0] += 700
         world.write(wanted)
         return instruction(wanted, zone)
 
     monkeypatch.setattr(by_hand, "instruction", does_it)
-    assert act("prepare", manual_wait=60.0, **MANUAL)["ttl_left"] == 360
+    told = act("prepare", **MANUAL)
+    assert told["ttl_left"] == 300
+    assert told["seen"] == {"example.org": {"lowered_at": 1000, "seen_at": 2400}}
+    clock[0] = 2500
+    kept = {"seen": told["seen"]}
+    assert act("look", captured=kept, **MANUAL)["ttl_left"] == 200
+    again = act("prepare", captured=kept, **MANUAL)
+    assert (again["changed"], again["seen"], again["ttl_left"]) == (False, told["seen"], 200)
+    assert act("look", **MANUAL)["ttl_left"] == 300, "nobody has kept when it was seen"
+    other = {"seen": {"example.org": {"lowered_at": 5, "seen_at": 6}}}
+    assert act("look", captured=other, **MANUAL)["ttl_left"] == 300, "of another lowering"
+
+
+def test_a_person_who_is_hours_late_does_not_end_the_wait_of_the_caches_early(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is written into the zone says when it was decided, not when it was done."""
+    clock = [1000.0]
+    monkeypatch.setattr(time, "time", lambda: clock[0])
+    instruction, told = by_hand.instruction, []
+
+    def is_told(wanted: Change, zone: str) -> str:
+        told.append(wanted)
+        return instruction(wanted, zone)
+
+    monkeypatch.setattr(by_hand, "instruction", is_told)
+    with pytest.raises(planner.DnsRefused, match="by hand within 0 s"):
+        act("prepare", manual_wait=0.0, **MANUAL)
+    clock[0] = 20000
+    for wanted in told:
+        world.write(wanted)
+    clock[0] = 20010
+    assert act("look", captured={}, **MANUAL)["ttl_left"] == 300
+    seen = act("prepare", **MANUAL)
+    assert (seen["changed"], seen["ttl_left"]) == (False, 300)
+    clock[0] = 20110
+    assert act("look", captured={"seen": seen["seen"]}, **MANUAL)["ttl_left"] == 200

@@ -40,7 +40,8 @@ def retire(stays: str) -> Plan:
 
 def run(world: World, plan: Plan, *, check: bool = False, lenient: bool = False) -> Outcome:
     """Carry a plan out in a world."""
-    return apply.carry_out(ZONE, SIDES, world.read, world.write, plan, allow_unreachable=lenient, check_mode=check)
+    part = apply.Part(ZONE, SIDES, world.read, world.write)
+    return apply.carry_out([part], lambda _, found: plan(found), allow_unreachable=lenient, check_mode=check)
 
 
 @pytest.fixture
@@ -69,8 +70,8 @@ def test_switch_moves_all_records_at_all_servers_at_once(world: World) -> None:
     outcome = run(world, switch("ns-a", "ns-b"))
     assert [len(change.after) for change in outcome.done] == [2, 2]
     assert [world.values(host) for host in SIDES] == [NEW, NEW]
-    assert outcome.found.newest is not None
-    assert outcome.found.newest.active() == "ns-b"
+    assert outcome.found[0].newest is not None
+    assert outcome.found[0].newest.active() == "ns-b"
     assert {s.state for s in world.servers.values()} == {world.servers["ns-a"].state}
     assert not run(world, switch("ns-a", "ns-b", "d2")).done
 
@@ -80,8 +81,8 @@ def test_back_is_forward_with_the_sides_swapped(world: World) -> None:
     run(world, switch("ns-a", "ns-b"))
     outcome = run(world, switch("ns-b", "ns-a", "d2"))
     assert [world.values(host) for host in SIDES] == [OLD, OLD]
-    assert outcome.found.newest is not None
-    assert outcome.found.newest.rank() == Epoch(2, "d2")
+    assert outcome.found[0].newest is not None
+    assert outcome.found[0].newest.rank() == Epoch(2, "d2")
 
 
 def test_retire_gives_the_times_to_live_back(world: World) -> None:
@@ -220,10 +221,10 @@ def test_serials_must_move_when_the_records_did(world: World) -> None:
     """Compared with what capture kept."""
     captured = {"active": "ns-a", "serials": {"ns-a": 2, "ns-b": 2}}
     found = apply.look(ZONE, SIDES, world.read)
-    assert planner.unmoved(found, "ns-a", captured) == []
-    assert len(planner.unmoved(found, "ns-b", captured)) == 2
+    assert planner.unmoved(ZONE, found, "ns-a", captured) == []
+    assert len(planner.unmoved(ZONE, found, "ns-b", captured)) == 2
     run(world, switch("ns-a", "ns-b"))
-    assert planner.unmoved(apply.look(ZONE, SIDES, world.read), "ns-b", captured) == []
+    assert planner.unmoved(ZONE, apply.look(ZONE, SIDES, world.read), "ns-b", captured) == []
 
 
 def test_waiting_for_a_resolver_ends(world: World) -> None:
@@ -279,6 +280,10 @@ def test_what_a_provider_left_halfway_is_of_either_side_and_brought_up(world: Wo
     server.state = zone_state.quoteless(zone_state.to_text(replace(state, pending="switch")))
     found = apply.look(ZONE, SIDES, world.read)
     assert planner.faults(ZONE, found, "ns-b") == []
+    assert planner.unfinished(ZONE, found) == [
+        "ns-a: the switch of example.org has begun there and was not seen to end"
+    ]
+    assert planner.guards([ZONE], [found])["ns-b"].status == "opening"
     assert planner.wrong_answers(ZONE, found.views[0], "ns-b") != [], "users are told the old one until then"
     server.rrsets[key] = replace(server.rrsets[key], values=frozenset({"203.0.113.99"}))
     with pytest.raises(DnsRefused, match="declared for neither side"):
@@ -287,6 +292,7 @@ def test_what_a_provider_left_halfway_is_of_either_side_and_brought_up(world: Wo
     assert len(run(world, switch("ns-a", "ns-b")).done) == 1
     assert world.values("ns-a") == NEW
     assert server.state == world.servers["ns-b"].state
+    assert planner.guards([ZONE], [apply.look(ZONE, SIDES, world.read)])["ns-b"].status == "open"
 
 
 def test_a_secondary_has_the_newest_state_in_either_spelling(world: World) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
@@ -54,31 +54,30 @@ def read(server: Running, host: str = "ns-a") -> ServerView:
     return io_dns.read_server(host, server.address, real.ZONE, RECORDS, port=server.port, timeout=PATIENCE)
 
 
-def move(server: Running, to: str, decision: str = "d1") -> dns_apply.Outcome:
-    """Move the records as the role does."""
-    other = next(side for side in SIDES if side != to)
-    return dns_apply.carry_out(
+def carry_out(
+    server: Running, plan: Callable[[planner.Zone, planner.Survey], list[planner.Change]]
+) -> dns_apply.Outcome:
+    """Carry a plan out as the role does."""
+    part = dns_apply.Part(
         ZONE,
         ["ns-a"],
         lambda host: read(server, host),
         lambda change: io_dns.apply(change, real.ZONE, KEY, port=server.port, timeout=PATIENCE),
-        lambda found: planner.plan_switch(ZONE, found, other, to, decision, "2026-12-01T00:00:00Z"),
-        allow_unreachable=False,
-        check_mode=False,
+    )
+    return dns_apply.carry_out([part], plan, allow_unreachable=False, check_mode=False)
+
+
+def move(server: Running, to: str, decision: str = "d1") -> dns_apply.Outcome:
+    """Move the records as the role does."""
+    other = next(side for side in SIDES if side != to)
+    return carry_out(
+        server, lambda zone, found: planner.plan_switch(zone, found, other, to, decision, "2026-12-01T00:00:00Z")
     )
 
 
 def prepare(server: Running) -> dns_apply.Outcome:
     """Take the zone over as the role does."""
-    return dns_apply.carry_out(
-        ZONE,
-        ["ns-a"],
-        lambda host: read(server, host),
-        lambda change: io_dns.apply(change, real.ZONE, KEY, port=server.port, timeout=PATIENCE),
-        lambda found: planner.plan_prepare(ZONE, found, *SIDES, 5, 1000),
-        allow_unreachable=False,
-        check_mode=False,
-    )
+    return carry_out(server, lambda zone, found: planner.plan_prepare(zone, found, *SIDES, 5, 1000))
 
 
 def test_the_audit_changes_nothing_and_finds_nothing(server: Running) -> None:
@@ -109,17 +108,62 @@ def test_a_move_and_the_way_back(server: Running) -> None:
         assert serial_moved(before.serial or 0, after.serial or 0)
         assert move(server, to, decision).done == []
         assert read(server) == after
-    retired = dns_apply.carry_out(
-        ZONE,
-        ["ns-a"],
-        lambda host: read(server, host),
-        lambda change: io_dns.apply(change, real.ZONE, KEY, port=server.port, timeout=PATIENCE),
-        lambda found: planner.plan_retire(ZONE, found, "ns-a"),
-        allow_unreachable=False,
-        check_mode=False,
-    )
+    retired = carry_out(server, lambda zone, found: planner.plan_retire(zone, found, "ns-a"))
     assert retired.done
     assert read(server).rrsets == first.rrsets
+
+
+@pytest.mark.parametrize("kind", ["bind", "knot", "powerdns"])
+def test_a_move_of_two_zones_that_ends_between_them_goes_on_and_back(kind: str, tmp_path: Path) -> None:
+    """A forward and a reverse zone, each by an update of its own; the server refuses what was overtaken in each."""
+    hosts = {"ns-a": "host-a.example.net.", "ns-b": "host-b.example.net."}
+    declared = [DECLARED[0], {"name": "7", "zone": real.REVERSE, "type": "PTR", "values": hosts}]
+    records = parse_records(declared, real.ZONE, SIDES, [real.REVERSE])
+    zones = [Zone(one.zone, "names", [one], SIDES) for one in records]
+    with real.serving(kind, tmp_path / kind, reverse=True) as running:
+        sent: list[planner.Change] = []
+        limit = [9]
+
+        def part(zone: Zone) -> dns_apply.Part:
+            def ask(host: str) -> ServerView:
+                return io_dns.read_server(
+                    host, running.address, zone.name, zone.records, port=running.port, timeout=PATIENCE
+                )
+
+            def send(change: planner.Change) -> None:
+                if len(sent) >= limit[0]:
+                    raise InterruptedError
+                io_dns.apply(change, zone.name, KEY, port=running.port, timeout=PATIENCE)
+                sent.append(change)
+
+            return dns_apply.Part(zone, ["ns-a"], ask, send)
+
+        parts = [part(zone) for zone in zones]
+
+        def go(plan: Callable[[Zone, planner.Survey], list[planner.Change]]) -> dns_apply.Outcome:
+            return dns_apply.carry_out(parts, plan, allow_unreachable=False, check_mode=False)
+
+        def says() -> list[set[str]]:
+            found = dns_apply.look_at_all(parts)
+            return [{value for rrset in one.views[0].rrsets.values() for value in rrset.values} for one in found]
+
+        go(lambda zone, found: planner.plan_prepare(zone, found, *SIDES, 5, 1000))
+        first = says()
+        limit[0] = 3
+        with pytest.raises(InterruptedError):
+            go(lambda zone, found: planner.plan_switch(zone, found, *SIDES, "d1", "now"))
+        halfway = dns_apply.look_at_all(parts)
+        assert says() == [{"198.51.100.1"}, {"host-a.example.net."}]
+        assert planner.guards(zones, halfway)["ns-b"].status == "opening"
+        limit[0] = 9
+        done = go(lambda zone, found: planner.plan_switch(zone, found, *SIDES, "d2", "now")).done
+        assert [change.zone for change in done] == [real.REVERSE]
+        assert says() == [{"198.51.100.1"}, {"host-b.example.net."}]
+        with pytest.raises(DnsRefused, match="changed in between"):
+            io_dns.apply(sent[2], real.ZONE, KEY, port=running.port, timeout=PATIENCE)
+        go(lambda zone, found: planner.plan_switch(zone, found, *SIDES[::-1], "d3", "now"))
+        assert says() == first
+        assert planner.guards(zones, dns_apply.look_at_all(parts))["ns-a"].status == "open"
 
 
 def overtaken(server: Running) -> list[planner.Change]:

@@ -6,6 +6,7 @@ import pytest
 
 from bascule.dns import records
 from bascule.errors import PlanError
+from bascule.system.domain_names import absolute
 
 ZONE = "example.org"
 SIDES = ("ns-a", "ns-b")
@@ -23,13 +24,13 @@ SIDES = ("ns-a", "ns-b")
 )
 def test_names_are_absolute(name: str, wanted: str) -> None:
     """However a name is written, it means one thing."""
-    assert records.absolute(name, ZONE) == wanted
+    assert absolute(name, ZONE) == wanted
 
 
 def test_a_name_outside_the_zone_is_refused() -> None:
     """An absolute name of another zone is a mistake."""
     with pytest.raises(PlanError, match=r"below example\.org"):
-        records.absolute("courses.example.net.", ZONE)
+        absolute("courses.example.net.", ZONE)
 
 
 @pytest.mark.parametrize(

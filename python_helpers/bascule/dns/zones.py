@@ -1,0 +1,128 @@
+"""The zones of one component: what is declared for each, and what it takes from the component. Pure."""
+
+from __future__ import annotations
+
+import binascii
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..errors import PlanError
+from ..system.domain_names import origin
+from .planner import Zone
+from .records import parse_records
+
+# How a zone is updated, what is done at once first: nobody waits for a person before a server that is only told.
+UPDATES = ("signed", "octodns", "manual")
+_TABLES = ("servers", "secondaries", "provider")
+_TEXTS = ("update", "tsig_name", "tsig_algorithm")
+_SECRETS = ("tsig_secret", "provider_secrets")
+
+
+@dataclass(frozen=True)
+class Served:
+    """A zone, who serves it, and how it is changed there.
+
+    settings: its own key and provider, secrets included, by the component's variables without the role's name.
+    """
+
+    zone: Zone
+    servers: Mapping[str, str]
+    secondaries: Mapping[str, str]
+    update: str
+    settings: Mapping[str, Any] = field(repr=False)
+
+
+def served(args: Mapping[str, Any], secrets: Any) -> list[Served]:
+    """Return the zones of a component, in the order in which they are updated.
+
+    Args:
+        args: `component`, `from`, `to`, `zone`, `records`, `servers`, `secondaries`, `update` and `further_zones`, as
+            the role declares them.
+        secrets: dns_switchover_further_secrets; no value of it is ever in a text.
+
+    Raises:
+        PlanError: with all that is wrong.
+    """
+    further = args["further_zones"]
+    wrong = faults(args["zone"], further, secrets)
+    if wrong:
+        raise PlanError(expected="further zones that can be served", found="; ".join(wrong))
+    sides = (args["from"], args["to"])
+    records = parse_records(args["records"], args["zone"], sides, names(further))
+    declared = [{"name": args["zone"]}, *further]
+    found = []
+    for entry in declared:
+        update = str(entry.get("update") or args["update"])
+        own = [record for record in records if record.zone == entry["name"]]
+        found.append(
+            Served(
+                Zone(entry["name"], args["component"], own, sides, quoteless=update == "octodns"),
+                entry.get("servers") or args["servers"],
+                # Another zone's secondaries need not have this one where it has servers of its own.
+                entry.get("secondaries", {} if entry.get("servers") else args["secondaries"]),
+                update,
+                {**_own(entry), **secrets_of(secrets, entry["name"])},
+            )
+        )
+    return sorted(found, key=lambda one: UPDATES.index(one.update))
+
+
+def names(further: Any) -> list[str]:
+    """Return the names of the further zones, as far as they have any."""
+    entries = further if isinstance(further, (list, tuple)) else []
+    return [str(entry["name"]) for entry in entries if isinstance(entry, Mapping) and entry.get("name")]
+
+
+def faults(zone: str, further: Any, secrets: Any) -> list[str]:
+    """Name what is wrong in dns_switchover_further_zones and _further_secrets; no secret is shown."""
+    if not isinstance(further, (list, tuple)) or not all(isinstance(entry, Mapping) for entry in further):
+        return ["dns_switchover_further_zones is no list of zones, each with its name"]
+    if not isinstance(secrets, Mapping) or not all(isinstance(value, Mapping) for value in secrets.values()):
+        return ["dns_switchover_further_secrets is no table of zones, each with its secrets (not shown)"]
+    found = []
+    known = [origin(zone)]
+    for number, entry in enumerate(further, start=1):
+        label = f"further zone {number} ({entry.get('name') or 'without a name'})"
+        if not entry.get("name"):
+            found.append(f"{label}: a name is needed")
+        elif origin(str(entry["name"])) in known:
+            found.append(f"{label}: declared twice")
+        known.append(origin(str(entry.get("name") or "")))
+        for key in sorted(set(entry) - {"name", *_TABLES, *_TEXTS}):
+            found.append(f"{label}: {key} is none of name, {', '.join([*_TABLES, *_TEXTS])}")
+        for key in _TABLES:
+            if key in entry and not (isinstance(entry[key], Mapping) and (entry[key] or key == "secondaries")):
+                found.append(f"{label}: {key} is no table")
+        if entry.get("update", UPDATES[0]) not in UPDATES:
+            found.append(f"{label}: update {entry['update']!r} is none of {', '.join(UPDATES)}")
+        secret = secrets_of(secrets, str(entry.get("name"))).get("tsig_secret")
+        if entry.get("tsig_name") and not secret:
+            found.append(f"{label}: the key {entry['tsig_name']} has no tsig_secret in dns_switchover_further_secrets")
+        if not decodes(secret):
+            found.append(f"{label}: its tsig_secret is no base64 (not shown)")
+    for name, values in secrets.items():
+        if origin(str(name)) not in known[1:]:
+            found.append(f"dns_switchover_further_secrets: {name} is no further zone")
+        for key in sorted(set(values) - set(_SECRETS)):
+            found.append(f"dns_switchover_further_secrets: {name}: {key} is none of {', '.join(_SECRETS)}")
+    return found
+
+
+def secrets_of(secrets: Any, name: str) -> Mapping[str, Any]:
+    """Return the secrets of a further zone; nothing where it has none, or there is no table of them."""
+    known = secrets.items() if isinstance(secrets, Mapping) else ()
+    return next((has for zone, has in known if origin(str(zone)) == origin(name) and isinstance(has, Mapping)), {})
+
+
+def decodes(secret: Any) -> bool:
+    """Whether a key's secret is base64; one that was copied may have blanks and line ends in it."""
+    try:
+        binascii.a2b_base64("".join(str(secret or "").split()).encode(), strict_mode=True)
+    except ValueError:
+        return False
+    return True
+
+
+def _own(entry: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: entry[key] for key in ("provider", "tsig_name", "tsig_algorithm") if entry.get(key)}
