@@ -227,6 +227,11 @@ def size(path: AnyPath) -> int:
         return 0
 
 
+def permissions(path: AnyPath) -> int:
+    """Return the permission bits of a file that exists."""
+    return stat.S_IMODE(Path(path).stat().st_mode)
+
+
 def ends_with_newline(path: AnyPath) -> bool:
     """Return whether the last byte of a file that is not empty ends a line."""
     with Path(path).open("rb") as stream:

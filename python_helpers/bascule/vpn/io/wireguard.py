@@ -1,0 +1,214 @@
+"""Drive and measure a WireGuard server that wg-quick@NAME runs."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...system import polling
+from ...system.io import process, storage, units
+from ...system.io.process import Runner
+from .. import managers, state
+from .. import wireguard as config
+from ..state import Seen, VpnError
+
+# Seconds until an interface that was started takes datagrams.
+_START = 15.0
+_SYSTEMD = Path("etc/systemd/system")
+
+
+@dataclass
+class WireGuard:
+    """The server of one interface on this host.
+
+    name: the interface. port: where it takes datagrams. root: the root of the file system, for tests.
+    """
+
+    name: str
+    port: int
+    runner: Runner = process.run
+    root: Path = Path("/")
+
+    @property
+    def unit(self) -> str:
+        """Return the unit that runs it."""
+        return f"wg-quick@{self.name}.service"
+
+    @property
+    def file(self) -> Path:
+        """Return its configuration."""
+        return self.root / "etc/wireguard" / f"{self.name}.conf"
+
+    def seen(self) -> Seen:
+        """Look at the unit, the interface and the port."""
+        tables = (storage.read_text(self.root / "proc/net" / name) for name in ("udp", "udp6"))
+        return state.seen(
+            units.shown(self.unit, "ActiveState", "UnitFileState", runner=self.runner),
+            storage.is_directory(self.root / "sys/class/net" / self.name),
+            self.port in state.udp_ports(*tables),
+        )
+
+    def shut(self) -> bool:
+        """Stop it, so that no start brings it up again, and prove it; return whether anything was changed.
+
+        It is stopped before it is masked: a unit that is masked while it runs has forgotten how to stop.
+        """
+        before = self.seen()
+        if before.mode != state.CLOSED:
+            self._do("stop", self.unit)
+            if before.enabled:
+                self._do("disable", self.unit)
+            if not before.masked:
+                self._do("mask", self.unit)
+                self._sync()
+            if self.seen().interface:
+                # It was brought up by hand, or its unit could not take it down.
+                self.runner(["wg-quick", "down", self.name], check=False)
+            if self.seen().interface:
+                self.runner(["ip", "link", "delete", "dev", self.name], check=False)
+        self.prove_closed()
+        return before.mode != state.CLOSED
+
+    def serve(self) -> bool:
+        """Let it run, now and after each start of this host, and see that it does; return whether that changed it."""
+        before = self.seen()
+        if before.mode == state.OPEN and before.enabled:
+            return False
+        if before.masked:
+            self._do("unmask", self.unit)
+        if not before.enabled:
+            self._do("enable", self.unit)
+        if before.mode != state.OPEN:
+            # A unit that "runs" without its interface was taken down behind its back: only a restart brings that up.
+            self._do("restart" if before.running else "start", self.unit)
+        self._sync()
+        began = time.monotonic()
+        while not ((now := self.seen()).mode == state.OPEN and now.enabled):
+            waited = time.monotonic() - began
+            if waited >= _START:
+                raise VpnError(
+                    expected=f"{self.unit} to run, to start at boot, and to take datagrams at port {self.port}",
+                    found=f"{now.to_dict()}",
+                    state=f"its mode is {now.mode}",
+                    next_command=f"journalctl -u {self.unit}; then run the same playbook again",
+                )
+            time.sleep(polling.pause(waited, 0.5))
+        return True
+
+    def prove_closed(self) -> None:
+        """Raise VpnError unless it is closed, as its own host sees it."""
+        open_still = self.seen().not_closed()
+        if open_still:
+            raise VpnError(
+                expected=f"{self.unit} stopped and masked, no interface {self.name}, and nothing at port {self.port}",
+                found="; ".join(open_still),
+                state="no receipt was given",
+                next_command=f"systemctl status {self.unit}; ss -lunp 'sport = {self.port}'; then run the same "
+                "playbook again",
+            )
+
+    def configured(self) -> tuple[dict[str, Any], list[str]]:
+        """Return what the configuration says, without secrets, and its faults."""
+        text = storage.read_text(self.file)
+        if text is None:
+            return {}, [f"there is no {self.file}: carry the one of the other side over, with mode 0600"]
+        read = config.parse(text)
+        # By standard input: a private key stands in no argument list.
+        done = self.runner(["wg", "pubkey"], stdin=read.interface.get("PrivateKey", "") + "\n", check=False)
+        found, faults = config.facts(read, done.stdout.strip() if done.rc == 0 else "")
+        if found["port"] != str(self.port):
+            faults.append(f"its ListenPort is {found['port'] or 'none'}, and vpn_switchover_port says {self.port}")
+        if storage.permissions(self.file) & 0o077:
+            faults.append(f"{self.file} holds a private key and may be read by others: chmod 600 {self.file}")
+        return found, faults
+
+    def measure(self, behind: list[str], forwarding: bool) -> tuple[dict[str, Any], list[str]]:
+        """Return what was measured here, and what keeps this side from being moved.
+
+        Args:
+            behind: addresses that peers have to get to through this server.
+            forwarding: whether packets are passed on to them.
+        """
+        missing = self._missing()
+        if missing:
+            return {"mode": state.STOPPED, "config": {}, "version": ""}, missing
+        now = self.seen()
+        found, faults = self.configured()
+        version = self.runner(["wg", "--version"]).stdout.split(" - ")[0].strip()
+        shown = units.shown(self.unit, "LoadState", "FragmentPath", runner=self.runner)
+        if Path(shown.get("FragmentPath", "")).parent == Path("/") / _SYSTEMD:
+            faults.append(
+                f"{self.unit} is a file of /{_SYSTEMD}, so that systemd cannot mask it: use a drop-in instead"
+            )
+        if now.interface and found:
+            faults += self._running(found)
+        if now.mode == state.OPEN and not now.enabled:
+            faults.append(f"it runs and does not start at boot: systemctl enable {self.unit}")
+        if forwarding:
+            faults += self._forwarding(found)
+        faults += self._unrouted(behind) + managers.managed(self._managers(), self.name)
+        return {**now.to_dict(), "config": found, "version": version}, faults
+
+    def ready(self) -> None:
+        """Raise VpnError unless this side could be started: what it takes is looked at while the other one serves."""
+        faults = self._missing() or self.configured()[1]
+        if faults:
+            raise VpnError(
+                expected=f"{self.unit} to be ready to start",
+                found="; ".join(faults),
+                state="nothing was opened",
+                next_command="mend it, then run the same playbook again; or playbooks/rollback.yml",
+            )
+
+    def _missing(self) -> list[str]:
+        found = [
+            f"there is no {name}: apt-get install wireguard-tools"
+            for name in ("wg", "wg-quick")
+            if self.runner(["sh", "-c", f"command -v {name}"], check=False).rc
+        ]
+        in_kernel = (
+            storage.is_directory(self.root / "sys/module/wireguard")
+            or self.runner(["modprobe", "--dry-run", "--quiet", "wireguard"], check=False).rc == 0
+        )
+        if not in_kernel and self.runner(["sh", "-c", "command -v wireguard-go"], check=False).rc:
+            found.append("the kernel has no WireGuard, and there is no other: apt-get install wireguard-go")
+        return found
+
+    def _running(self, found: dict[str, Any]) -> list[str]:
+        """Compare what runs with its file; never by `wg showconf` or `dump`, which print the private key."""
+        key, port, allowed = (
+            self.runner(["wg", "show", self.name, what]).stdout for what in ("public-key", "listen-port", "allowed-ips")
+        )
+        return config.running_faults(found, key.strip(), port.strip(), config.allowed_ips(allowed))
+
+    def _forwarding(self, found: dict[str, Any]) -> list[str]:
+        tunnels = found.get("addresses") or []
+        wanted = {"net.ipv6.conf.all.forwarding" if ":" in one else "net.ipv4.ip_forward" for one in tunnels}
+        return [
+            f"{name} is off: what peers send would end here; write it to /etc/sysctl.d, then sysctl --system"
+            for name in sorted(wanted)
+            if (storage.read_text(self.root / "proc/sys" / name.replace(".", "/")) or "0").strip() == "0"
+        ]
+
+    def _unrouted(self, behind: list[str]) -> list[str]:
+        found = []
+        for address in behind:
+            done = self.runner(["ip", "route", "get", address], check=False)
+            if done.rc or f" dev {self.name} " in f"{done.stdout} ":
+                found.append(f"no route leads to {address}, which peers have to get to")
+        return found
+
+    def _managers(self) -> dict[str, str]:
+        folders = (path for name in managers.FOLDERS for path in storage.children(self.root / name))
+        files = [*folders, *(self.root / name for name in managers.FILES)]
+        return {str(path): storage.read_text(path) or "" for path in files if storage.is_file(path)}
+
+    def _do(self, verb: str, unit: str) -> None:
+        self.runner(["systemctl", verb, unit], timeout=90)
+
+    def _sync(self) -> None:
+        for folder in (self.root / _SYSTEMD, self.root / _SYSTEMD / "multi-user.target.wants"):
+            if storage.is_directory(folder):
+                storage.sync_directory(folder)

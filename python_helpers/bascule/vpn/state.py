@@ -1,0 +1,112 @@
+"""What is seen of a VPN server at its host, and what that comes to: open, closed, or neither. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ..errors import BasculeError
+
+OPEN = "open"
+CLOSED = "closed"
+# Neither: it does not serve, but a start of the host, or of its unit, may change that; or it serves in part.
+STOPPED = "stopped"
+# What a datagram to the port comes to, asked from another host.
+REFUSED = "refused"
+SILENT = "silent"
+ANSWERED = "answered"
+
+
+class VpnError(BasculeError):
+    """The VPN server does not do what it was told, or cannot be asked."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What is seen of one side at its own host.
+
+    running: its unit is neither inactive nor failed. enabled: the unit starts at boot. masked: the unit cannot be
+    started, at boot or otherwise. interface: its network interface exists. bound: a socket takes datagrams at its port.
+    """
+
+    running: bool
+    enabled: bool
+    masked: bool
+    interface: bool
+    bound: bool
+
+    @property
+    def mode(self) -> str:
+        """Return OPEN, CLOSED or STOPPED."""
+        if self.running and self.interface and self.bound:
+            return OPEN
+        return STOPPED if self.not_closed() else CLOSED
+
+    def not_closed(self) -> list[str]:
+        """Return why this side is not closed, a few words each; nothing when it is."""
+        found = {
+            "its unit runs": self.running,
+            "its unit starts at boot": self.enabled,
+            "its unit is not masked": not self.masked,
+            "its interface exists": self.interface,
+            "a socket takes datagrams at its port": self.bound,
+        }
+        return [words for words, is_so in found.items() if is_so]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain types."""
+        return {**asdict(self), "mode": self.mode}
+
+
+def seen(shown: Mapping[str, str], interface: bool, bound: bool) -> Seen:
+    """Read what `systemctl show` says of the unit (ActiveState, UnitFileState).
+
+    A mask below /run is none: it is gone after a start.
+    """
+    file_state = shown.get("UnitFileState", "")
+    return Seen(
+        running=shown.get("ActiveState", "") not in ("inactive", "failed"),
+        enabled=file_state in ("enabled", "enabled-runtime"),
+        masked=file_state == "masked",
+        interface=interface,
+        bound=bound,
+    )
+
+
+def udp_ports(*tables: str | None) -> set[int]:
+    """Return the local ports of all UDP sockets, out of the texts of /proc/net/udp and /proc/net/udp6 (proc(5))."""
+    ports = set()
+    for line in "\n".join(table or "" for table in tables).splitlines():
+        fields = line.split()
+        if len(fields) > 1 and fields[0].endswith(":") and ":" in fields[1]:
+            ports.add(int(fields[1].rpartition(":")[2], 16))
+    return ports
+
+
+def probe_fault(expect: str, found: str, where: str) -> str | None:
+    """Return what is wrong with what a datagram came to; None when it is as expected.
+
+    A refusal (ICMP port unreachable) is said by the host itself: nothing takes datagrams there. Silence proves nothing,
+    but it is how a VPN server meets somebody whom it does not know; so the open side must not refuse.
+    """
+    if expect == CLOSED and found == SILENT:
+        return f"{where} is silent, which proves nothing: it is open, or no ICMP port unreachable comes from there"
+    if expect == CLOSED and found == ANSWERED:
+        return f"{where} answers"
+    if expect == OPEN and found == REFUSED:
+        return f"{where} refuses: nothing takes datagrams there"
+    return None
+
+
+def attempt_faults(expect: str, found: Mapping[str, Any], where: str) -> list[str]:
+    """Return what is wrong with an attempt from a trainer's machine, as `trainer.attempt` has described it."""
+    if expect == CLOSED:
+        return [f"{where} has answered a handshake after {found['seconds']:g} s"] if found["handshake"] else []
+    if not found["handshake"]:
+        return [f"{where} answers no handshake"]
+    return [
+        *found["silent"],
+        *(f"{place} is reached without the tunnel as well" for place in found["reached_without"]),
+        *([] if found["reached"] or found["silent"] else ["nothing behind it was tried"]),
+    ]
