@@ -9,8 +9,8 @@ DOCUMENTATION = r"""
 module: bascule_vpn_info
 short_description: Measure one side's VPN server
 description:
-  - Reads unit, interface and port, the configuration without its secrets, what runs beside what the file says, forwarding
-    and routes, and the guard. Changes nothing.
+  - Reads unit, interface and port, the configuration without its secrets, what runs beside what the file says,
+    forwarding and routes, and the guard. Changes nothing.
   - A private key and preshared keys stay on their host; a key pair is known by its public key.
   - Runs on the host of the VPN server.
 options:

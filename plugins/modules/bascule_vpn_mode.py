@@ -51,6 +51,10 @@ active:
   description: Whether this side was the active one.
   returned: when O(state=frozen)
   type: bool
+closed:
+  description: That the server was closed, and seen so at its own host.
+  returned: when O(state=frozen) and this side was active, except in check mode
+  type: bool
 """
 
 from typing import Any

@@ -60,14 +60,14 @@ from typing import Any
 
 from ansible.module_utils.bascule.plugin.module import run_module
 from ansible.module_utils.bascule.vpn.io import probe
-from ansible.module_utils.bascule.vpn.state import VpnError, probe_fault
+from ansible.module_utils.bascule.vpn.state import VpnError, endpoint, probe_fault
 from ansible.module_utils.basic import AnsibleModule
 
 
 def main(module: AnsibleModule) -> dict[str, Any]:
     """Ask and judge."""
     params = module.params
-    where = f"{params['address']}:{params['port']}"
+    where = endpoint(params["address"], params["port"])
     seen = probe.ask(params["address"], params["port"])
     fault = probe_fault(params["expect"], seen, where)
     if fault:

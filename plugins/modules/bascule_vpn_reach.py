@@ -48,7 +48,7 @@ options:
     type: float
     default: 15
   endpoint:
-    description: The name by which peers know the server, which has to be O(address) alone here; empty when there is none.
+    description: The name by which peers know the server, which has to be O(address) alone here; empty without one.
     type: str
     default: ""
 author:
@@ -80,14 +80,14 @@ from typing import Any
 from ansible.module_utils.bascule.plugin.module import run_module
 from ansible.module_utils.bascule.system.io import reach
 from ansible.module_utils.bascule.vpn.io import trainer
-from ansible.module_utils.bascule.vpn.state import VpnError, attempt_faults
+from ansible.module_utils.bascule.vpn.state import VpnError, attempt_faults, endpoint
 from ansible.module_utils.basic import AnsibleModule
 
 
 def main(module: AnsibleModule) -> dict[str, Any]:
     """Try and judge."""
     params = module.params
-    where = f"{params['address']}:{params['port']}"
+    where = endpoint(params["address"], params["port"])
     if module.check_mode:
         return {}
     places = [(str(place["address"]), int(place["port"])) for place in params["places"]]

@@ -84,6 +84,11 @@ def udp_ports(*tables: str | None) -> set[int]:
     return ports
 
 
+def endpoint(address: str, port: int) -> str:
+    """Return both as one text."""
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
 def probe_fault(expect: str, found: str, where: str) -> str | None:
     """Return what is wrong with what a datagram came to; None when it is as expected.
 

@@ -95,7 +95,13 @@ class Side:
                     next_command="ansible-playbook playbooks/status.yml",
                 )
             changed = self._shut() or marked
-        return {"changed": changed, "guard": guard.to_dict(), "active": True}
+        # Check mode has not closed it, so that nobody has to see it refuse.
+        return {
+            "changed": changed,
+            "guard": guard.to_dict(),
+            "active": True,
+            **({} if self.check else {"closed": True}),
+        }
 
     def close(self, epoch: str, other: GuardState | None = None) -> dict[str, Any]:
         """Close for an epoch and give the receipt; one that is back after `other` has given it up closes for good."""
@@ -179,7 +185,7 @@ class Side:
             yield
 
     def _other_refuses(self, address: str, port: int) -> bool | str:
-        fault = state.probe_fault(state.CLOSED, self.ask(address, port), f"{address}:{port}")
+        fault = state.probe_fault(state.CLOSED, self.ask(address, port), state.endpoint(address, port))
         return f"the VPN server of the other side, asked from {self.side}: {fault}" if fault else True
 
 

@@ -137,11 +137,9 @@ class WireGuard:
         now = self.seen()
         found, faults = self.configured()
         version = self.runner(["wg", "--version"]).stdout.split(" - ")[0].strip()
-        shown = units.shown(self.unit, "LoadState", "FragmentPath", runner=self.runner)
-        if Path(shown.get("FragmentPath", "")).parent == Path("/") / _SYSTEMD:
-            faults.append(
-                f"{self.unit} is a file of /{_SYSTEMD}, so that systemd cannot mask it: use a drop-in instead"
-            )
+        shown = units.shown(self.unit, "FragmentPath", runner=self.runner)
+        if not now.masked and Path(shown.get("FragmentPath", "")).parent == Path("/") / _SYSTEMD:
+            faults.append(f"{self.unit} is a file of /{_SYSTEMD}, so that systemd cannot mask it: use a drop-in")
         if now.interface and found:
             faults += self._running(found)
         if now.mode == state.OPEN and not now.enabled:
