@@ -24,7 +24,8 @@ def managed(texts: Mapping[str, str], name: str) -> list[str]:
     """
     word = re.escape(name)
     own = re.compile(
-        rf"^\s*(?:Name|interface-name)\s*=\s*{word}\s*$|^\s*(?:auto|allow-\S+|iface)\s+(?:\S+\s+)*{word}(?:\s|$)",
+        rf"^[ \t]*(?:Name|interface-name)[ \t]*=[ \t]*{word}[ \t]*$"
+        rf"|^[ \t]*(?:auto|allow-\S+|iface)[ \t]+(?:\S+[ \t]+)*{word}(?:\s|$)",
         re.MULTILINE,
     )
     return [

@@ -55,7 +55,9 @@ class Side:
             str(self.server.file),
             base=store.GUARD_DIRECTORY.parent,
             check=self.check,
-            **self.options,
+            driver=self.options["kind"],
+            name=self.server.name,
+            port=self.server.port,
         )
 
     def fence(self) -> dict[str, Any]:

@@ -62,9 +62,9 @@ def attempt(
             state="nothing was tried",
             next_command="mend it on the trainer's machine, then run the same playbook again",
         )
-    without = [_name(place) for place in places if not why_not(*place, _CONNECT)]
     path = root / "run/bascule" / f"{INTERFACE}.conf"
     _away(path, runner, root)
+    without = [_name(place) for place in places if not why_not(*place, _CONNECT)]
     began = time.monotonic()
     try:
         storage.write_durably(path, made, 0o600)
