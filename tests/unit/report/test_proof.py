@@ -46,7 +46,7 @@ def keys(component: str, facts: dict[str, Any] | None) -> list[str]:
         {**DB, "safety_dump": "off"},
         {**FILES, "fence_from_outside": "off"},
         {**VPN, "reach": "off"},
-    ],  # fmt: skip
+    ],
 )
 def test_what_was_seen_is_proved(facts: dict[str, Any]) -> None:
     assert proof.doubts("it", facts) == []
