@@ -75,7 +75,11 @@ def main(module: AnsibleModule) -> dict[str, Any]:
             expected=f"the VPN server at {where} to be {params['expect']}",
             found=fault,
             state="nothing was changed by asking",
-            next_command="ansible-playbook playbooks/status.yml",
+            next_command=(
+                "start the server there, and let its UDP port in; then run the same playbook again"
+                if params["expect"] == "open"
+                else "ansible-playbook playbooks/status.yml"
+            ),
         )
     return {"seen": seen, "sampled_at": int(time.time())}
 
