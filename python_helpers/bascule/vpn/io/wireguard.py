@@ -164,15 +164,18 @@ class WireGuard:
         found = [
             f"there is no {name}: apt-get install wireguard-tools"
             for name in ("wg", "wg-quick")
-            if self.runner(["sh", "-c", f"command -v {name}"], check=False).rc
+            if not self._does(f"command -v {name}")
         ]
-        in_kernel = (
-            storage.is_directory(self.root / "sys/module/wireguard")
-            or self.runner(["modprobe", "--dry-run", "--quiet", "wireguard"], check=False).rc == 0
-        )
-        if not in_kernel and self.runner(["sh", "-c", "command -v wireguard-go"], check=False).rc:
+        in_kernel = storage.is_directory(self.root / "sys/module/wireguard")
+        # A host may have no modprobe either.
+        if not (
+            in_kernel or self._does("modprobe --dry-run --quiet wireguard") or self._does("command -v wireguard-go")
+        ):
             found.append("the kernel has no WireGuard, and there is no other: apt-get install wireguard-go")
         return found
+
+    def _does(self, line: str) -> bool:
+        return self.runner(["sh", "-c", line], check=False).rc == 0
 
     def _running(self, found: dict[str, Any]) -> list[str]:
         """Compare what runs with its file; never by `wg showconf` or `dump`, which print the private key."""
