@@ -11,7 +11,7 @@ import pytest
 from bascule.agent import boot
 from bascule.errors import GuardRefused
 from bascule.guard import state as rule
-from bascule.guard.io import store
+from bascule.guard.io import fence_settings, store
 from bascule.guard.state import Epoch, GuardState, Word
 from bascule.vpn.io import side as vpn_side
 from bascule.vpn.io.side import Side
@@ -249,6 +249,21 @@ def test_a_start_of_the_host_closes_what_its_guard_does_not_call_open(
     assert boot.boot(["vpn"]) == 0
     assert world(host) == (CLOSED if closed else OPEN)
     assert vpn_side.fence("vpn").endswith(store.read("vpn", "vpn-a").describe())
+
+
+@pytest.mark.parametrize("left", ["interface", "socket"])
+def test_a_tunnel_that_is_up_without_its_unit_is_not_taken_over(make: Make, host: FakeHost, left: str) -> None:
+    """It would be adopted as closed, and somebody may use it."""
+    host.running = host.enabled = False
+    if left == "socket":
+        host.link(False)
+        host.write("proc/net/udp6", "  sl\n 9: 00000000000000000000000000000000:CA6C 00000000:0000 07\n")
+    side = make("")
+    with pytest.raises(VpnError, match="interface exists" if left == "interface" else "a socket takes datagrams"):
+        side.prepare()
+    assert fence_settings.read("vpn", store.GUARD_DIRECTORY.parent) is None, "a boot fence would cut it as well"
+    store.adopt("vpn", "vpn-a", "closed")
+    assert side.prepare(), "one that was taken over as closed is fenced"
 
 
 def test_two_components_have_no_control_of_one_server(make: Make) -> None:

@@ -14,6 +14,7 @@ from ...guard.state import Epoch, GuardState, Receipt, Word
 from ...system.io import process, storage
 from ...system.io.process import Runner
 from .. import state
+from ..state import VpnError
 from . import probe
 from .wireguard import WireGuard
 
@@ -47,7 +48,20 @@ class Side:
         return store.read(self.component, self.side)
 
     def prepare(self) -> bool:
-        """Leave what the boot fence needs; never change whether the server runs."""
+        """Leave what the boot fence needs; never change whether the server runs.
+
+        A tunnel that is up without its unit is one that somebody uses: it would be taken over as closed, and cut.
+        """
+        now = self.server.seen()
+        if self.guard().status == rule.UNKNOWN and now.mode != state.OPEN and (now.interface or now.bound):
+            raise VpnError(
+                expected=f"{self.side} to run {self.server.unit}, or to have neither an interface {self.server.name} "
+                f"nor a socket at UDP port {self.server.port}",
+                found="; ".join(now.not_closed()),
+                state="nothing was taken over or changed",
+                next_command=f"ss -lunp 'sport = {self.server.port}'; wg show {self.server.name}; run it by its unit, "
+                "or take it down; then run the same playbook again",
+            )
         return fence_settings.keep(
             self.component,
             self.side,
