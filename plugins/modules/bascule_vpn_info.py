@@ -27,6 +27,10 @@ options:
     description: The RV(vpn) that this module has returned at the other side; what differs from it is named.
     type: dict
     default: {}
+  other_guard:
+    description: The RV(guard) that this module has returned at the other side; whether one side alone serves is judged by both.
+    type: dict
+    default: {}
   other_side:
     description: Inventory name of the other side's host.
     type: str
@@ -66,6 +70,15 @@ notes:
   returned: always
   type: list
   elements: str
+service:
+  description: Why it is not one side alone that serves, empty when it is; without O(other_guard) empty as well.
+  returned: always
+  type: list
+  elements: str
+interrupted:
+  description: Whether a move was interrupted between its freeze and its thaw, so that nobody is let in on purpose.
+  returned: always
+  type: bool
 guard:
   description: The guard of this side.
   returned: always
@@ -74,8 +87,9 @@ guard:
 
 from typing import Any
 
+from ansible.module_utils.bascule.guard.state import GuardState
 from ansible.module_utils.bascule.plugin.module import SIDE, run_module
-from ansible.module_utils.bascule.vpn import wireguard
+from ansible.module_utils.bascule.vpn import state, wireguard
 from ansible.module_utils.bascule.vpn.io import side as vpn_side
 from ansible.module_utils.basic import AnsibleModule
 
@@ -87,12 +101,18 @@ def main(module: AnsibleModule) -> dict[str, Any]:
     measured, faults = side.server.measure(params["behind"], params["forwarding"])
     there = params["other"].get("config")
     both = (measured["config"], there or {}, params["other_side"])
+    guards, modes = {params["side"]: side.guard()}, {params["side"]: measured["mode"]}
+    if params["other_guard"]:
+        guards[params["other_side"]] = GuardState.from_dict(params["other_guard"])
+        modes[params["other_side"]] = params["other"]["mode"]
     return {
         "vpn": measured,
         "faults": faults,
         "differences": wireguard.differences(*both) if there is not None else [],
         "notes": wireguard.notes(*both) if there is not None else [],
-        "guard": side.guard().to_dict(),
+        "service": state.service_faults(guards, modes) if params["other_guard"] else [],
+        "interrupted": bool(params["other_guard"]) and state.interrupted(guards, modes),
+        "guard": guards[params["side"]].to_dict(),
     }
 
 
@@ -104,6 +124,7 @@ if __name__ == "__main__":
             "behind": {"type": "list", "elements": "str", "default": []},
             "forwarding": {"type": "bool", "default": True},
             "other": {"type": "dict", "default": {}},
+            "other_guard": {"type": "dict", "default": {}},
             "other_side": {"type": "str", "default": ""},
         },
         main,

@@ -79,8 +79,9 @@ RULES = {
         zero=("peers_different",),
         some=(("peers_compared",), ("fence_refused",)),
         full=("active_side",),
+        nothing=("active_faults",),
         # `off`: the plan declares no trainer's machine.
-        one_of={"passive_mode": ("closed",), "reach": ("proved", "off")},
+        one_of={"active_mode": ("open",), "passive_mode": ("closed",), "reach": ("proved", "off")},
         told=(NOT_COMPARED,),
     ),
     "dns_switchover": Rule(some=(("answers_checked",),), full=("active_side", "servers"), nothing=("details",)),

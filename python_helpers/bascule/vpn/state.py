@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ..errors import BasculeError
+from ..guard import state as rule
+from ..guard.state import GuardState
 
 OPEN = "open"
 CLOSED = "closed"
@@ -71,6 +73,45 @@ def seen(shown: Mapping[str, str], interface: bool, bound: bool) -> Seen:
         masked=file_state == "masked",
         interface=interface,
         bound=bound,
+    )
+
+
+def service_faults(guards: Mapping[str, GuardState], modes: Mapping[str, str]) -> list[str]:
+    """Return why it is not one side alone that serves, as its guard says and its host sees; nothing when it is.
+
+    Args:
+        guards: the guard of each of the two sides.
+        modes: what is seen of each, OPEN, CLOSED or STOPPED.
+    """
+    found = []
+    for name, guard in guards.items():
+        if guard.status == rule.UNKNOWN:
+            found.append(f"{name} was not taken over: ansible-playbook playbooks/20_prepare.yml")
+        elif guard.status not in (rule.OPEN, rule.CLOSED):
+            found.append(f"the guard of {name} says {guard.status}")
+        elif guard.status == rule.OPEN and guard.frozen:
+            found.append(f"{name} is frozen: nobody is let in")
+        elif modes[name] != guard.status:
+            found.append(f"the guard of {name} says {guard.status}, and its server is {modes[name]}")
+    statuses = [guard.status for guard in guards.values()]
+    for status in (rule.OPEN, rule.CLOSED):
+        if statuses == [status, status]:
+            found.append(f"the guards of both sides say {status}")
+    if list(modes.values()) == [OPEN, OPEN]:
+        found.append("the servers of both sides run")
+    return found
+
+
+def interrupted(guards: Mapping[str, GuardState], modes: Mapping[str, str]) -> bool:
+    """Tell whether a move was interrupted between its freeze and its thaw: nobody is let in, on purpose, and nobody is.
+
+    Such a move goes on, and its gate has nothing to say of who serves.
+    """
+    return all(
+        guard.status != rule.UNKNOWN
+        and (guard.status != rule.OPEN or guard.frozen)
+        and modes[name] in ((CLOSED,) if guard.status == rule.CLOSED else (CLOSED, STOPPED))
+        for name, guard in guards.items()
     )
 
 

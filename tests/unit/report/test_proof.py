@@ -23,7 +23,7 @@ ENTRANCE = {
 }  # fmt: skip
 VPN = {
     "role": "vpn_switchover", "opened": "1.d", "active_side": "vpn-tls", "passive_mode": "closed", "fence_refused": 1,
-    "peers_compared": 2, "peers_different": 0, "reach": "proved", "details": [], "not_compared": {},
+    "active_mode": "open", "active_faults": [], "peers_compared": 2, "peers_different": 0, "reach": "proved", "details": [], "not_compared": {},
 }  # fmt: skip
 UNTOLD: tuple[Any, ...] = (None, [], "nothing", 3, {"flags": ""}, {"flags": " "}, {"flags": None}, {"flags": 3})
 TIMES = [f"2026-11-20T22:00:0{second}.000+00:00" for second in range(10)]
@@ -56,6 +56,10 @@ def test_what_was_seen_is_proved(facts: dict[str, Any]) -> None:
     ("facts", "changes", "what"),
     [
         (VPN, {"passive_mode": "stopped"}, "passive_mode"),
+        (VPN, {"active_mode": "stopped"}, "active_mode"),
+        (VPN, {"active_mode": None}, "active_mode"),
+        (VPN, {"active_faults": ["ip_forward is off"]}, "active_faults"),
+        (VPN, {"active_faults": None}, "active_faults"),
         (VPN, {"fence_refused": 0}, "fence_refused"),
         (VPN, {"peers_compared": 0}, "peers_compared"),
         (VPN, {"peers_different": 1}, "peers_different"),

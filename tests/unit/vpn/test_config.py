@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from bascule.guard.state import GuardState
 from bascule.vpn import managers, state, wireguard
 
 from .world import ANNA, BEN, CONFIG, SERVER
@@ -217,6 +218,48 @@ def test_an_attempt_is_judged() -> None:
     ]
     assert state.attempt_faults("open", {**good, "reached": []}, "x") == ["nothing behind it was tried"]
     assert state.attempt_faults("open", {**good, "reached": [], "silent": ["no way"]}, "x") == ["no way"]
+
+
+def sides(*said: tuple[str, bool, str]) -> tuple[dict[str, GuardState], dict[str, str]]:
+    """Return guards and modes of both sides, out of status, frozen and mode of each."""
+    guards = {name: GuardState("vpn", name, status=one[0], frozen=one[1]) for name, one in zip("ab", said)}
+    return guards, {name: one[2] for name, one in zip("ab", said)}
+
+
+@pytest.mark.parametrize(
+    ("here", "there", "fault"),
+    [
+        (("open", False, "open"), ("closed", False, "closed"), ""),
+        (("closed", False, "closed"), ("open", False, "open"), ""),
+        (("unknown", False, "open"), ("unknown", False, "closed"), "a was not taken over"),
+        (("closing", False, "closed"), ("opening", False, "closed"), "the guard of a says closing"),
+        (("open", False, "stopped"), ("closed", False, "closed"), "the guard of a says open, and its server is stopped"),
+        (("open", False, "open"), ("closed", False, "stopped"), "the guard of b says closed, and its server is stopped"),
+        (("open", True, "closed"), ("closed", False, "closed"), "a is frozen"),
+        (("closed", False, "closed"), ("closed", False, "closed"), "the guards of both sides say closed"),
+        (("unknown", False, "open"), ("unknown", False, "open"), "the servers of both sides run"),
+    ],
+)
+def test_it_is_one_side_alone_that_has_to_serve(here: Any, there: Any, fault: str) -> None:
+    found = state.service_faults(*sides(here, there))
+    assert bool(found) == bool(fault)
+    assert fault in " ".join(found)
+
+
+@pytest.mark.parametrize(
+    ("here", "there", "goes_on"),
+    [
+        (("open", True, "closed"), ("closed", False, "closed"), True),
+        (("closing", False, "stopped"), ("closed", False, "closed"), True),
+        (("closed", False, "closed"), ("open", True, "closed"), True),
+        (("closed", False, "closed"), ("closed", False, "stopped"), False),
+        (("closed", False, "closed"), ("open", False, "stopped"), False),
+        (("open", True, "open"), ("closed", False, "closed"), False),
+        (("unknown", False, "closed"), ("unknown", False, "closed"), False),
+    ],
+)
+def test_a_move_that_was_interrupted_is_told_from_a_server_that_broke(here: Any, there: Any, goes_on: bool) -> None:
+    assert state.interrupted(*sides(here, there)) == goes_on
 
 
 def test_an_address_of_six_has_brackets() -> None:

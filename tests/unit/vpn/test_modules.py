@@ -72,12 +72,27 @@ def test_a_side_that_is_back_is_closed_only_for_one_that_has_given_it_up() -> No
 
 
 def test_both_sides_are_measured_and_compared() -> None:
-    about = {**ABOUT, "behind": ["10.1.0.20"], "forwarding": True}
+    about = {**ABOUT, "behind": ["10.1.0.20"], "forwarding": True, "other_guard": {}}
     first = call("bascule_vpn_info", **about, other={}, other_side="")
     assert (first["faults"], first["differences"], first["guard"]["status"]) == ([], [], "unknown")
     assert call("bascule_vpn_info", **about, other=first["vpn"], other_side="vpn-b")["differences"] == []
     nothing = {**first["vpn"], "config": {}}
     assert len(call("bascule_vpn_info", **about, other=nothing, other_side="vpn-b")["differences"]) == 5
+
+
+def test_both_sides_are_asked_whether_one_alone_serves() -> None:
+    store.adopt("vpn", "vpn-a", "open")
+    about = {**ABOUT, "behind": [], "forwarding": True, "other_side": "vpn-b"}
+    alone = call("bascule_vpn_info", **about, other={}, other_guard={})
+    assert (alone["service"], alone["interrupted"]) == ([], False)
+    closed = {"component": "vpn", "side": "vpn-b", "status": "closed"}
+    other = {**alone["vpn"], "mode": "closed"}
+    assert call("bascule_vpn_info", **about, other=other, other_guard=closed)["service"] == []
+    both = call("bascule_vpn_info", **about, other=alone["vpn"], other_guard=closed)
+    assert both["service"] == [
+        "the guard of vpn-b says closed, and its server is open",
+        "the servers of both sides run",
+    ]
 
 
 @pytest.mark.parametrize(("expect", "seen", "fails"), [("closed", "silent", True), ("any", "silent", False)])
