@@ -16,11 +16,12 @@ options:
   state:
     description:
       - V(prepared) leaves what the boot fence needs, and says whether the server runs.
+      - V(ready) changes nothing; it fails where a start of the server would.
       - V(fenced) stops and masks a side that its guard calls closed; one that is open stays as it is.
       - V(frozen) stops and masks the server if this side is active, and proves it.
       - V(thawed) lets peers in; only a side with a live permit thaws.
     type: str
-    choices: [prepared, fenced, frozen, thawed]
+    choices: [prepared, ready, fenced, frozen, thawed]
     required: true
 extends_documentation_fragment:
   - bascule.side
@@ -71,6 +72,9 @@ def main(module: AnsibleModule) -> dict[str, Any]:
     if params["state"] == "prepared":
         changed = side.prepare()
         return {"changed": changed, "guard": side.guard().to_dict(), "mode": side.server.seen().mode}
+    if params["state"] == "ready":
+        side.server.ready()
+        return {"guard": side.guard().to_dict()}
     if params["state"] == "fenced":
         return side.fence()
     return side.freeze() if params["state"] == "frozen" else side.thaw()
@@ -81,7 +85,7 @@ if __name__ == "__main__":
         {
             **SIDE,
             "vpn": {"type": "dict", "required": True, "options": vpn_side.OPTIONS},
-            "state": {"type": "str", "choices": ["prepared", "fenced", "frozen", "thawed"], "required": True},
+            "state": {"type": "str", "choices": ["prepared", "ready", "fenced", "frozen", "thawed"], "required": True},
         },
         main,
     )

@@ -85,8 +85,6 @@ def facts(config: Config, public_key: str) -> tuple[dict[str, Any], list[str]]:
     """
     faults = [f"its configuration, {fault}" for fault in config.faults]
     interface = config.interface
-    if not public_key:
-        faults.append("its configuration has no PrivateKey that wg understands")
     if interface.get("SaveConfig", "false").lower() == "true":
         faults.append("SaveConfig is on: each stop would write over the configuration that was compared")
     peers: dict[str, dict[str, Any]] = {}

@@ -47,8 +47,7 @@ def test_what_is_wrong_is_named_and_never_quoted(before: str, after: str, fault:
     assert "secret" not in faults
 
 
-def test_no_key_and_no_peer_are_faults() -> None:
-    assert "has no PrivateKey" in facts(key="")[1][0]
+def test_no_peer_is_a_fault() -> None:
     assert "has no peer" in facts(CONFIG.partition("[Peer]")[0])[1][0]
 
 

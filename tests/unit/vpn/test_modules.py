@@ -46,6 +46,7 @@ def mode(state: str) -> dict[str, Any]:
 
 def test_a_side_goes_through_a_life() -> None:
     assert mode("prepared")["mode"] == "open"
+    assert mode("ready")["guard"]["status"] == "unknown"
     store.adopt("vpn", "vpn-a", "open")
     assert [mode("frozen")["changed"] for _ in range(2)] == [True, False]
     assert [mode("thawed")["changed"] for _ in range(2)] == [True, False]
@@ -55,6 +56,12 @@ def test_a_side_goes_through_a_life() -> None:
     asked = {"epoch": "2.b", "receipt": RECEIPT, "word": None, "other_address": "192.0.2.2"}
     assert call("bascule_vpn_open", **ABOUT, **asked)["guard"]["frozen"]
     assert mode("thawed")["changed"]
+
+
+def test_a_side_that_could_not_start_is_not_ready(host: FakeHost) -> None:
+    (host.root / "etc/wireguard/wg0.conf").unlink()
+    with pytest.raises(VpnError, match="ready to start"):
+        mode("ready")
 
 
 def test_a_word_opens_the_side_that_is_left() -> None:

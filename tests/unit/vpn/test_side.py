@@ -219,7 +219,7 @@ def test_a_side_that_is_back_gives_way(make: Make, host: FakeHost) -> None:
     assert world(host) == CLOSED
 
 
-@pytest.mark.parametrize("way", ["no file", "no key", "no program"])
+@pytest.mark.parametrize("way", ["no file", "no key", "other port", "no program"])
 def test_a_server_that_could_not_start_is_not_opened(make: Make, host: FakeHost, way: str) -> None:
     """It is looked at while the other side could still be let in again."""
     side = make("closed")
@@ -228,12 +228,24 @@ def test_a_server_that_could_not_start_is_not_opened(make: Make, host: FakeHost,
         config.unlink()
     elif way == "no key":
         config.write_text(CONFIG.replace("secret-of-the-server", "damaged"))
+    elif way == "other port":
+        _config(host, "51820", "51821")
     else:
         host.programs.remove("wg-quick")
     with pytest.raises(VpnError, match="ready to start") as told:
         side.open("1.a", receipt("1.a"), OTHER)
     assert "damaged" not in str(told.value)
     assert store.read("vpn", "vpn-a").status == "closed"
+    with pytest.raises(VpnError, match="ready to start"):
+        side.server.ready()
+
+
+def test_what_keeps_no_server_from_starting_keeps_none_from_being_opened(make: Make, host: FakeHost) -> None:
+    side = make("closed")
+    (host.root / "etc/wireguard/wg0.conf").chmod(0o644)
+    _config(host, "ListenPort = 51820", "ListenPort = 51820\nSaveConfig = true\nAnything = else")
+    assert len(side.server.configured()[1]) == 3, "audit and check name them"
+    assert side.open("1.a", receipt("1.a"), OTHER)["changed"]
 
 
 @pytest.mark.parametrize(
@@ -290,6 +302,7 @@ def _fault(name: str, change: Callable[[FakeHost], Any]) -> Any:
         _fault("apt-get install wireguard-go", lambda host: host.programs.remove("wireguard-go")),
         _fault("vpn_switchover_port says 51820", lambda host: _config(host, "51820", "51821")),
         _fault("may be read by others", lambda host: (host.root / "etc/wireguard/wg0.conf").chmod(0o644)),
+        _fault("no PrivateKey", lambda host: _config(host, "secret-of-the-server", "x")),
         _fault("there is no ", lambda host: (host.root / "etc/wireguard/wg0.conf").unlink()),
         _fault("does not start at boot", lambda host: setattr(host, "enabled", False)),
         _fault("ip_forward is off", lambda host: host.write("proc/sys/net/ipv4/ip_forward", "0\n")),

@@ -118,8 +118,7 @@ class WireGuard:
         # By standard input: a private key stands in no argument list.
         done = self.runner(["wg", "pubkey"], stdin=read.interface.get("PrivateKey", "") + "\n", check=False)
         found, faults = config.facts(read, done.stdout.strip() if done.rc == 0 else "")
-        if found["port"] != str(self.port):
-            faults.append(f"its ListenPort is {found['port'] or 'none'}, and vpn_switchover_port says {self.port}")
+        faults += self._no_start(found)
         if storage.permissions(self.file) & 0o077:
             faults.append(f"{self.file} holds a private key and may be read by others: chmod 600 {self.file}")
         return found, faults
@@ -150,8 +149,14 @@ class WireGuard:
         return {**now.to_dict(), "config": found, "version": version}, faults
 
     def ready(self) -> None:
-        """Raise VpnError unless this side could be started: what it takes is looked at while the other one serves."""
-        faults = self._missing() or self.configured()[1]
+        """Raise VpnError where a start of this side would fail: it is looked at while the other one serves.
+
+        What audit and check refuse beyond that keeps nobody out.
+        """
+        faults = self._missing()
+        if not faults:
+            found, unread = self.configured()
+            faults = self._no_start(found) if found else unread
         if faults:
             raise VpnError(
                 expected=f"{self.unit} to be ready to start",
@@ -159,6 +164,17 @@ class WireGuard:
                 state="nothing was opened",
                 next_command="mend it, then run the same playbook again; or playbooks/rollback.yml",
             )
+
+    def _no_start(self, found: dict[str, Any]) -> list[str]:
+        """Return what in a configuration that was read keeps the server from taking datagrams at its port."""
+        return [
+            *([] if found["public_key"] else ["its configuration has no PrivateKey that wg understands"]),
+            *(
+                []
+                if found["port"] == str(self.port)
+                else [f"its ListenPort is {found['port'] or 'none'}, and vpn_switchover_port says {self.port}"]
+            ),
+        ]
 
     def _missing(self) -> list[str]:
         found = [
