@@ -5,14 +5,20 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-# Where network managers keep what they bring up at a boot.
+# Where network managers keep what they bring up at a boot; netplan writes below /run. Drop-ins lie one folder below.
 FOLDERS = (
-    "etc/systemd/network",
-    "run/systemd/network",
-    "etc/NetworkManager/system-connections",
+    *(f"{top}/systemd/network" for top in ("etc", "run", "usr/lib", "usr/local/lib")),
+    *(f"{top}/NetworkManager/system-connections" for top in ("etc", "run", "usr/lib")),
     "etc/network/interfaces.d",
 )
 FILES = ("etc/network/interfaces",)
+_SOURCE = re.compile(r"^[ \t]*source(-directory)?[ \t]+(\S+)[ \t]*$", re.MULTILINE)
+
+
+def sourced(text: str) -> list[str]:
+    """Return the patterns, below the root, of the files that a file of ifupdown reads as well, see interfaces(5)."""
+    found = [f"{path}/*" if folder else path for folder, path in _SOURCE.findall(text)]
+    return [path.lstrip("/") if path.startswith("/") else f"etc/network/{path}" for path in found]
 
 
 def managed(texts: Mapping[str, str], name: str) -> list[str]:
@@ -25,7 +31,8 @@ def managed(texts: Mapping[str, str], name: str) -> list[str]:
     word = re.escape(name)
     own = re.compile(
         rf"^[ \t]*(?:Name|interface-name)[ \t]*=[ \t]*{word}[ \t]*$"
-        rf"|^[ \t]*(?:auto|allow-\S+|iface)[ \t]+(?:\S+[ \t]+)*{word}(?:\s|$)",
+        rf"|^[ \t]*(?:auto|allow-\S+|iface)[ \t]+(?:\S+[ \t]+)*{word}(?:\s|$)"
+        rf"|^[^#\n]*\bip[ \t]+(?:-\S+[ \t]+)*link[ \t]+add[ \t]+(?:dev[ \t]+|name[ \t]+)?{word}(?:\s|$)",
         re.MULTILINE,
     )
     return [

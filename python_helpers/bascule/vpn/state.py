@@ -30,6 +30,7 @@ class Seen:
 
     running: its unit is neither inactive nor failed. enabled: the unit starts at boot. masked: the unit cannot be
     started, at boot or otherwise. interface: its network interface exists. bound: a socket takes datagrams at its port.
+    configured: its configuration lies where wg-quick looks for it, so that whoever calls wg-quick brings it up.
     """
 
     running: bool
@@ -37,6 +38,7 @@ class Seen:
     masked: bool
     interface: bool
     bound: bool
+    configured: bool
 
     @property
     def mode(self) -> str:
@@ -53,6 +55,7 @@ class Seen:
             "its unit is not masked": not self.masked,
             "its interface exists": self.interface,
             "a socket takes datagrams at its port": self.bound,
+            "its configuration lies where wg-quick finds it": self.configured,
         }
         return [words for words, is_so in found.items() if is_so]
 
@@ -61,7 +64,7 @@ class Seen:
         return {**asdict(self), "mode": self.mode}
 
 
-def seen(shown: Mapping[str, str], interface: bool, bound: bool) -> Seen:
+def seen(shown: Mapping[str, str], interface: bool, bound: bool, configured: bool) -> Seen:
     """Read what `systemctl show` says of the unit (ActiveState, UnitFileState).
 
     A mask below /run is none: it is gone after a start.
@@ -73,6 +76,7 @@ def seen(shown: Mapping[str, str], interface: bool, bound: bool) -> Seen:
         masked=file_state == "masked",
         interface=interface,
         bound=bound,
+        configured=configured,
     )
 
 

@@ -152,6 +152,8 @@ def test_a_trainer_that_cannot_try_is_told_why() -> None:
         ("/etc/network/interfaces", "auto lo wg0\n", True),
         ("/etc/network/interfaces", "iface wg0 inet static\n", True),
         ("/etc/network/interfaces", "iface eth0 inet dhcp\n# wg0\n", False),
+        ("/etc/network/interfaces", "iface e inet dhcp\n  post-up ip link add dev wg0 type wireguard\n", True),
+        ("/etc/network/interfaces", "iface e inet dhcp\n  post-up ip -4 link add wg01 type wireguard\n", False),
     ],
 )
 def test_who_else_brings_the_interface_up_is_named(path: str, text: str, managed: bool) -> None:
@@ -164,9 +166,9 @@ def test_the_table_of_sockets_is_read() -> None:
     assert state.udp_ports(table, six, None) == {51820, 53}
 
 
-@pytest.mark.parametrize("field", ["running", "enabled", "masked", "interface", "bound"])
+@pytest.mark.parametrize("field", ["running", "enabled", "masked", "interface", "bound", "configured"])
 def test_a_side_is_closed_only_when_nothing_is_left(field: str) -> None:
-    closed = state.Seen(running=False, enabled=False, masked=True, interface=False, bound=False)
+    closed = state.Seen(running=False, enabled=False, masked=True, interface=False, bound=False, configured=False)
     assert (closed.mode, closed.not_closed()) == ("closed", [])
     left = state.Seen(**{**asdict(closed), field: not getattr(closed, field)})
     assert (left.mode, len(left.not_closed())) == ("stopped", 1)
@@ -183,7 +185,7 @@ def test_a_side_is_closed_only_when_nothing_is_left(field: str) -> None:
 )
 def test_what_systemd_shows_is_read(shown: dict[str, str], expected: tuple[bool, bool, bool]) -> None:
     """What is not known counts as running; a mask that a start of the host removes is none."""
-    seen = state.seen(shown, interface=False, bound=False)
+    seen = state.seen(shown, interface=False, bound=False, configured=False)
     assert (seen.running, seen.enabled, seen.masked) == expected
 
 

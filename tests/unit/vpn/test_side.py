@@ -18,7 +18,7 @@ from bascule.vpn.io.side import Side
 from bascule.vpn.io.wireguard import WireGuard
 from bascule.vpn.state import VpnError
 
-from .world import ANNA, CONFIG, FakeHost
+from .world import ANNA, CONFIG, SERVER, FakeHost
 
 OPTIONS = {"kind": "wireguard", "name": "wg0", "port": 51820}
 OTHER = ("192.0.2.2", 51820)
@@ -85,10 +85,8 @@ def test_a_move_goes_by_the_rule_and_lets_nobody_in_before_the_thaw(make: Make, 
 
 @pytest.mark.parametrize(("status", "word"), [("silent", "proves nothing"), ("answered", "answers")])
 def test_nothing_opens_unless_the_other_side_refuses(make: Make, host: FakeHost, status: str, word: str) -> None:
-    host.running = host.enabled = False
-    host.masked = True
-    host.link(False)
-    side = make("closed", seen=status)
+    make("closed").fence()
+    side = make("", seen=status)
     with pytest.raises(GuardRefused, match=word):
         side.open("1.a", receipt("1.a"), OTHER)
     assert store.read("vpn", "vpn-a").status == "closed"
@@ -116,6 +114,30 @@ def test_a_side_that_nobody_took_over_is_not_frozen(make: Make, host: FakeHost) 
     with pytest.raises(GuardRefused, match="has not been taken over"):
         make("").freeze()
     assert world(host) == OPEN
+
+
+def test_a_closed_side_has_no_configuration_that_another_starter_would_find(make: Make, host: FakeHost) -> None:
+    """Not wg-quick by hand, in a cron table, or as a line of another interface."""
+    place = host.root / "etc/wireguard/wg0.conf"
+    aside = host.root / "etc/wireguard/wg0.conf.closed"
+    place.chmod(0o644)
+    side = make()
+    side.freeze()
+    assert not place.exists()
+    assert (aside.read_text(), aside.stat().st_mode & 0o777) == (CONFIG, 0o600)
+    assert side.server.configured()[0]["public_key"] == SERVER, "what was put aside is compared"
+    side.server.ready()
+    side.close("1.a")
+    place.write_text(CONFIG.replace("10.99.0.3", "10.99.0.4"))
+    assert side.server.seen().mode == "stopped", "somebody has carried it over to where it would start"
+    assert side.fence()["changed"]
+    assert "10.99.0.4" in aside.read_text()
+    assert not place.exists()
+    side.open("2.b", receipt("2.b"), OTHER)
+    assert not place.exists()
+    side.thaw()
+    assert "10.99.0.4" in place.read_text()
+    assert not aside.exists()
 
 
 def test_no_receipt_while_something_takes_datagrams(make: Make, host: FakeHost) -> None:
@@ -146,7 +168,9 @@ def test_an_interface_that_was_brought_up_by_hand_goes_as_well(make: Make, host:
     side = make()
     side.close("1.a")
     host.link(True)
+    host.write("etc/wireguard/wg0.conf", CONFIG)
     assert side.fence()["changed"]
+    assert ("wg-quick", "down", "wg0") in host.commands
     assert world(host) == CLOSED
     assert not side.fence()["changed"]
 
@@ -271,7 +295,7 @@ def test_a_tunnel_that_is_up_without_its_unit_is_not_taken_over(make: Make, host
         host.link(False)
         host.write("proc/net/udp6", "  sl\n 9: 00000000000000000000000000000000:CA6C 00000000:0000 07\n")
     side = make("")
-    with pytest.raises(VpnError, match="interface exists" if left == "interface" else "a socket takes datagrams"):
+    with pytest.raises(VpnError, match="interface: True" if left == "interface" else "socket: True"):
         side.prepare()
     assert fence_settings.read("vpn", store.GUARD_DIRECTORY.parent) is None, "a boot fence would cut it as well"
     store.adopt("vpn", "vpn-a", "closed")
@@ -310,6 +334,9 @@ def _fault(name: str, change: Callable[[FakeHost], Any]) -> Any:
         _fault("no route leads to", lambda host: setattr(host, "route", "10.1.0.20 dev wg0 src 10.99.0.1")),
         _fault(f"peer {ANNA} is in its file", lambda host: host.peers.pop(ANNA)),
         _fault("has to do with wg0 as well", lambda host: host.write("etc/network/interfaces", "auto wg0\n")),
+        _fault("x.netdev.d/n.conf has", lambda host: host.write("run/systemd/network/x.netdev.d/n.conf", "Name=wg0\n")),
+        _fault("/site/vpn has", lambda host: _sourced(host, "source /etc/site/*\n", "etc/site/vpn")),
+        _fault("/more/vpn has", lambda host: _sourced(host, "source-directory more\n", "etc/network/more/vpn")),
         _fault(
             "cannot mask it",
             lambda host: setattr(host, "fragment", "/etc/systemd/system/wg-quick@wg0.service"),
@@ -328,6 +355,11 @@ def test_what_keeps_a_server_from_being_moved_is_named(
 def test_one_that_passes_nothing_on_needs_no_forwarding(make: Make, host: FakeHost) -> None:
     host.write("proc/sys/net/ipv4/ip_forward", "0\n")
     assert make().server.measure([], False)[1] == []
+
+
+def _sourced(host: FakeHost, line: str, name: str) -> None:
+    host.write("etc/network/interfaces", line)
+    host.write(name, "iface wg0 inet static\n")
 
 
 def _config(host: FakeHost, before: str, after: str) -> None:

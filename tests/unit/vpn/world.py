@@ -81,11 +81,13 @@ class FakeHost:
             return f"ActiveState={active}\nUnitFileState={state}\nFragmentPath={self.fragment}\n"
         if verb in ("start", "restart"):
             assert not self.masked, "a masked unit does not start"
+            assert (self.root / "etc/wireguard/wg0.conf").is_file(), "wg-quick reads what it brings up"
             self.running = not self.stubborn
             self.link(self.running)
         elif verb == "stop" and not self.stubborn:
             # A unit that is masked while it runs has forgotten how to take its interface down.
             if self.running and not self.masked:
+                assert (self.root / "etc/wireguard/wg0.conf").is_file(), "wg-quick reads what it takes down"
                 self.link(False)
             self.running = False
         elif verb in ("enable", "disable"):
@@ -109,6 +111,8 @@ class FakeHost:
 
     def wg_quick(self, words: list[str], _: str | None) -> None:
         """Bring an interface up or down by hand."""
+        if words == ["down", "wg0"]:
+            assert (self.root / "etc/wireguard/wg0.conf").is_file(), "wg-quick reads what it takes down"
         self.link(words[0] == "up", Path(words[1]).stem)
 
     def ip(self, words: list[str], _: str | None) -> Any:

@@ -57,7 +57,7 @@ class Side:
             raise VpnError(
                 expected=f"{self.side} to run {self.server.unit}, or to have neither an interface {self.server.name} "
                 f"nor a socket at UDP port {self.server.port}",
-                found="; ".join(now.not_closed()),
+                found=f"mode {now.mode}, interface: {now.interface}, socket: {now.bound}",
                 state="nothing was taken over or changed",
                 next_command=f"ss -lunp 'sport = {self.server.port}'; wg show {self.server.name}; run it by its unit, "
                 "or take it down; then run the same playbook again",

@@ -38,8 +38,13 @@ class WireGuard:
 
     @property
     def file(self) -> Path:
-        """Return its configuration."""
+        """Return its configuration, where wg-quick looks for it."""
         return self.root / "etc/wireguard" / f"{self.name}.conf"
+
+    @property
+    def aside(self) -> Path:
+        """Return where its configuration lies while this side is closed: no other starter finds it there."""
+        return self.file.with_name(f"{self.file.name}.closed")
 
     def seen(self) -> Seen:
         """Look at the unit, the interface and the port."""
@@ -48,12 +53,14 @@ class WireGuard:
             units.shown(self.unit, "ActiveState", "UnitFileState", runner=self.runner),
             storage.is_directory(self.root / "sys/class/net" / self.name),
             self.port in state.udp_ports(*tables),
+            storage.is_file(self.file),
         )
 
     def shut(self) -> bool:
         """Stop it, so that no start brings it up again, and prove it; return whether anything was changed.
 
-        It is stopped before it is masked: a unit that is masked while it runs has forgotten how to stop.
+        It is stopped before it is masked: a unit that is masked while it runs has forgotten how to stop. What stops it
+        reads its configuration, which is put aside after that.
         """
         before = self.seen()
         if before.mode != state.CLOSED:
@@ -68,6 +75,8 @@ class WireGuard:
                 self.runner(["wg-quick", "down", self.name], check=False)
             if self.seen().interface:
                 self.runner(["ip", "link", "delete", "dev", self.name], check=False)
+            if before.configured:
+                storage.rename(self.file, self.aside, 0o600)
         self.prove_closed()
         return before.mode != state.CLOSED
 
@@ -76,6 +85,8 @@ class WireGuard:
         before = self.seen()
         if before.mode == state.OPEN and before.enabled:
             return False
+        if not before.configured and storage.is_file(self.aside):
+            storage.rename(self.aside, self.file, 0o600)
         if before.masked:
             self._do("unmask", self.unit)
         if not before.enabled:
@@ -102,7 +113,8 @@ class WireGuard:
         open_still = self.seen().not_closed()
         if open_still:
             raise VpnError(
-                expected=f"{self.unit} stopped and masked, no interface {self.name}, and nothing at port {self.port}",
+                expected=f"{self.unit} stopped and masked, no interface {self.name}, nothing at port {self.port}, and "
+                f"no {self.file}",
                 found="; ".join(open_still),
                 state="no receipt was given",
                 next_command=f"systemctl status {self.unit}; ss -lunp 'sport = {self.port}'; then run the same "
@@ -111,16 +123,17 @@ class WireGuard:
 
     def configured(self) -> tuple[dict[str, Any], list[str]]:
         """Return what the configuration says, without secrets, and its faults."""
-        text = storage.read_text(self.file)
+        file = self.file if storage.is_file(self.file) else self.aside
+        text = storage.read_text(file)
         if text is None:
-            return {}, [f"there is no {self.file}: carry the one of the other side over, with mode 0600"]
+            return {}, [f"there is no {self.file}, nor {file.name}: carry the other side's over, with mode 0600"]
         read = config.parse(text)
         # By standard input: a private key stands in no argument list.
         done = self.runner(["wg", "pubkey"], stdin=read.interface.get("PrivateKey", "") + "\n", check=False)
         found, faults = config.facts(read, done.stdout.strip() if done.rc == 0 else "")
         faults += self._no_start(found)
-        if storage.permissions(self.file) & 0o077:
-            faults.append(f"{self.file} holds a private key and may be read by others: chmod 600 {self.file}")
+        if storage.permissions(file) & 0o077:
+            faults.append(f"{file} holds a private key and may be read by others: chmod 600 {file}")
         return found, faults
 
     def measure(self, behind: list[str], forwarding: bool) -> tuple[dict[str, Any], list[str]]:
@@ -161,7 +174,7 @@ class WireGuard:
             raise VpnError(
                 expected=f"{self.unit} to be ready to start",
                 found="; ".join(faults),
-                state="nothing was opened",
+                state="nothing was changed here",
                 next_command="mend it, then run the same playbook again; or playbooks/rollback.yml",
             )
 
@@ -218,9 +231,13 @@ class WireGuard:
         return found
 
     def _managers(self) -> dict[str, str]:
-        folders = (path for name in managers.FOLDERS for path in storage.children(self.root / name))
-        files = [*folders, *(self.root / name for name in managers.FILES)]
-        return {str(path): storage.read_text(path) or "" for path in files if storage.is_file(path)}
+        files = [path for name in managers.FOLDERS for path in storage.children(self.root / name)]
+        files += [below for path in files for below in storage.children(path)]
+        files += [self.root / name for name in managers.FILES]
+        read = {path: storage.read_text(path) or "" for path in files if storage.is_file(path)}
+        for pattern in [one for text in read.values() for one in managers.sourced(text)]:
+            read |= {path: storage.read_text(path) or "" for path in self.root.glob(pattern) if storage.is_file(path)}
+        return {str(path): text for path, text in read.items()}
 
     def _do(self, verb: str, unit: str) -> None:
         self.runner(["systemctl", verb, unit], timeout=90)
