@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,6 +22,8 @@ _KNOWN = {
 _SPELLING = {name.lower(): name for names in _KNOWN.values() for name in names}
 # Names whose lines add up.
 _LISTS = frozenset({"Address", "AllowedIPs", "DNS", "PreUp", "PostUp", "PreDown", "PostDown"})
+# 32 bytes in base64. `wg` quotes in its error what is none, so it is never given such a one.
+_KEY = re.compile(r"[A-Za-z0-9+/]{43}=")
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,16 @@ def parse(text: str) -> Config:
         else:
             current[name] = value
     return Config(interface, tuple(peers), tuple(faults))
+
+
+def bad_keys(config: Config) -> list[str]:
+    """Return which secrets of a configuration are no keys; neither wg nor wg-quick starts with them."""
+    keys = [("PrivateKey", config.interface.get("PrivateKey", ""))] + [
+        (f"PresharedKey of peer {number}", peer["PresharedKey"])
+        for number, peer in enumerate(config.peers, 1)
+        if "PresharedKey" in peer
+    ]
+    return [f"its {name} is missing, or no key of WireGuard" for name, key in keys if not _KEY.fullmatch(key)]
 
 
 def networks(text: str) -> list[str]:
@@ -190,8 +203,9 @@ def client(config: Config, server_key: str, endpoint: str, reach: list[str]) -> 
         reach: the addresses behind the server that are tried.
     """
     peers = [peer for peer in config.peers if peer.get("PublicKey") == server_key]
-    if config.faults or not peers or "PrivateKey" not in config.interface:
-        return "", [*config.faults] or ["it has no PrivateKey, or no peer with the server's key"]
+    faults = [*config.faults, *bad_keys(config), *([] if peers else ["it has no peer with the server's key"])]
+    if faults:
+        return "", faults
     own = [ipaddress.ip_network(text) for text in networks(peers[0].get("AllowedIPs", ""))]
     outside = [one for one in reach if not any(ipaddress.ip_address(one) in network for network in own)]
     if outside:

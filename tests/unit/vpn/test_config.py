@@ -10,7 +10,7 @@ import pytest
 from bascule.guard.state import GuardState
 from bascule.vpn import managers, state, wireguard
 
-from .world import ANNA, BEN, CONFIG, SERVER
+from .world import ANNA, BEN, CONFIG, PRIVATE, SERVER, SHARED
 
 
 def facts(text: str = CONFIG, key: str = SERVER) -> tuple[dict[str, Any], list[str]]:
@@ -65,7 +65,7 @@ def test_what_is_written_otherwise_is_the_same() -> None:
         ("10.99.0.1/24", "10.99.0.254/24", "its Address is 10.99.0.1/24, at b it is 10.99.0.254/24"),
         (f"PublicKey = {BEN}", "PublicKey = C", "peer C of b is not known here"),
         (f"PublicKey = {BEN}", "PublicKey = C", f"peer {BEN} is not known at b"),
-        ("secret-of-anna", "another", f"peer {ANNA} has another PresharedKey than at b"),
+        (SHARED, "another", f"peer {ANNA} has another PresharedKey than at b"),
         ("10.98.0.0/24", "10.97.0.0/24", f"peer {ANNA} has another AllowedIPs than at b"),
     ],
 )
@@ -112,13 +112,13 @@ def test_the_answers_of_wg_are_read() -> None:
 
 TRAINER = f"""
 [Interface]
-PrivateKey = secret-of-anna
+PrivateKey = {PRIVATE}
 Address = 10.99.0.2/24
 DNS = 10.99.0.1
 PostUp = rm -rf /
 [Peer]
 PublicKey = {SERVER}
-PresharedKey = shared
+PresharedKey = {SHARED}
 AllowedIPs = 0.0.0.0/0
 Endpoint = vpn.example.org:51820
 """
@@ -129,15 +129,17 @@ def test_an_attempt_carries_only_what_is_tried_and_runs_no_hook() -> None:
     assert faults == []
     assert "AllowedIPs = 10.1.0.20/32\n" in text
     assert "Endpoint = 192.0.2.1:51820\n" in text
-    assert "PresharedKey = shared\n" in text
+    assert f"PresharedKey = {SHARED}\n" in text
     assert not [word for word in ("PostUp", "DNS", "0.0.0.0/0") if word in text]
     assert wireguard.parse(text).faults == ()
 
 
 def test_a_trainer_that_cannot_try_is_told_why() -> None:
-    assert wireguard.client(wireguard.parse(TRAINER), BEN, "x:1", [])[1] == [
-        "it has no PrivateKey, or no peer with the server's key"
-    ]
+    assert wireguard.client(wireguard.parse(TRAINER), BEN, "x:1", [])[1] == ["it has no peer with the server's key"]
+    for key, name in ((PRIVATE, "PrivateKey"), (SHARED, "PresharedKey of peer 1")):
+        for bad in (f"{key}=", key[:-1], key.replace("x", "-"), ""):
+            text, why = wireguard.client(wireguard.parse(TRAINER.replace(key, bad)), SERVER, "x:1", [])
+            assert (text, why) == ("", [f"its {name} is missing, or no key of WireGuard"])
     narrow = wireguard.parse(TRAINER.replace("0.0.0.0/0", "10.99.0.0/24"))
     assert wireguard.client(narrow, SERVER, "x:1", ["10.1.0.20"])[1] == ["its AllowedIPs do not lead to 10.1.0.20"]
 

@@ -14,11 +14,11 @@ from bascule.system.io import reach
 from bascule.vpn.io import probe, trainer
 from bascule.vpn.state import VpnError
 
-from .world import BEN, SERVER, FakeHost
+from .world import BEN, PRIVATE, SERVER, FakeHost
 
 TRAINER = f"""
 [Interface]
-PrivateKey = secret-of-anna
+PrivateKey = {PRIVATE}
 Address = 10.99.0.2/24
 [Peer]
 PublicKey = {SERVER}
@@ -123,6 +123,19 @@ def test_what_a_killed_attempt_has_left_is_taken_away_first(tmp_path: Path) -> N
     machine.link(True, trainer.INTERFACE)
     machine.attempt()
     assert machine.asked == [False, True], "what was left would have led there"
+    assert machine.left() == []
+
+
+def test_what_wg_quick_says_of_a_configuration_is_not_passed_on(tmp_path: Path) -> None:
+    machine = Trainer(tmp_path)
+
+    def fails(words: list[str], _: str | None) -> tuple[int, str]:
+        return (1, PRIVATE) if words[0] == "up" else (0, "")
+
+    machine.wg_quick = fails  # type: ignore[assignment, method-assign]
+    with pytest.raises(VpnError, match="exit status 1") as told:
+        machine.attempt()
+    assert "secret" not in str(told.value)
     assert machine.left() == []
 
 

@@ -18,7 +18,7 @@ from bascule.vpn.io.side import Side
 from bascule.vpn.io.wireguard import WireGuard
 from bascule.vpn.state import VpnError
 
-from .world import ANNA, CONFIG, SERVER, FakeHost
+from .world import ANNA, CONFIG, PRIVATE, SERVER, SHARED, FakeHost
 
 OPTIONS = {"kind": "wireguard", "name": "wg0", "port": 51820}
 OTHER = ("192.0.2.2", 51820)
@@ -251,7 +251,7 @@ def test_a_server_that_could_not_start_is_not_opened(make: Make, host: FakeHost,
     if way == "no file":
         config.unlink()
     elif way == "no key":
-        config.write_text(CONFIG.replace("secret-of-the-server", "damaged"))
+        config.write_text(CONFIG.replace(PRIVATE, "damaged"))
     elif way == "other port":
         _config(host, "51820", "51821")
     else:
@@ -262,6 +262,21 @@ def test_a_server_that_could_not_start_is_not_opened(make: Make, host: FakeHost,
     assert store.read("vpn", "vpn-a").status == "closed"
     with pytest.raises(VpnError, match="ready to start"):
         side.server.ready()
+
+
+def test_a_key_that_is_none_is_given_to_nobody(make: Make, host: FakeHost) -> None:
+    """Programs quote it in their errors, and these stand in logs and reports."""
+    side = make()
+    side.freeze()
+    aside = host.root / "etc/wireguard/wg0.conf.closed"
+    aside.write_text(CONFIG.replace(SHARED, f"{SHARED}="))
+    host.commands.clear()
+    with pytest.raises(VpnError, match="its PresharedKey of peer 1") as told:
+        side.thaw()
+    assert "secret" not in str(told.value)
+    assert not [words for words in host.commands if words[0] == "wg" or "start" in words]
+    assert store.read("vpn", "vpn-a").frozen
+    assert world(host) == CLOSED
 
 
 def test_what_keeps_no_server_from_starting_keeps_none_from_being_opened(make: Make, host: FakeHost) -> None:
@@ -326,7 +341,8 @@ def _fault(name: str, change: Callable[[FakeHost], Any]) -> Any:
         _fault("apt-get install wireguard-go", lambda host: host.programs.remove("wireguard-go")),
         _fault("vpn_switchover_port says 51820", lambda host: _config(host, "51820", "51821")),
         _fault("may be read by others", lambda host: (host.root / "etc/wireguard/wg0.conf").chmod(0o644)),
-        _fault("no PrivateKey", lambda host: _config(host, "secret-of-the-server", "x")),
+        _fault("its PresharedKey of peer 1 is", lambda host: _config(host, SHARED, "secretly")),
+        _fault("its PrivateKey is missing, or no key", lambda host: _config(host, PRIVATE, "x")),
         _fault("there is no ", lambda host: (host.root / "etc/wireguard/wg0.conf").unlink()),
         _fault("does not start at boot", lambda host: setattr(host, "enabled", False)),
         _fault("ip_forward is off", lambda host: host.write("proc/sys/net/ipv4/ip_forward", "0\n")),
@@ -350,6 +366,7 @@ def test_what_keeps_a_server_from_being_moved_is_named(
     change(host)
     faults = server.measure(["10.1.0.20"], True)[1]
     assert [text for text in faults if fault in text], faults
+    assert "secret" not in str(faults)
 
 
 def test_one_that_passes_nothing_on_needs_no_forwarding(make: Make, host: FakeHost) -> None:

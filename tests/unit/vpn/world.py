@@ -9,15 +9,16 @@ from typing import Any
 from bascule.system.io.process import Result
 
 SERVER, ANNA, BEN = ("S" * 43 + "=", "A" * 43 + "=", "B" * 43 + "=")
+PRIVATE, SHARED = (f"secret{whose}".ljust(43, "x") + "=" for whose in ("OfTheServer", "OfAnna"))
 CONFIG = f"""
 [Interface]
-PrivateKey = secret-of-the-server
+PrivateKey = {PRIVATE}
 ListenPort = 51820
 Address = 10.99.0.1/24
 
 [Peer]
 PublicKey = {ANNA}
-PresharedKey = secret-of-anna
+PresharedKey = {SHARED}
 AllowedIPs = 10.99.0.2/32, 10.98.0.0/24
 
 [Peer]
@@ -99,7 +100,7 @@ class FakeHost:
     def wg(self, words: list[str], stdin: str | None) -> Any:
         """Answer as wg(8)."""
         if words == ["pubkey"]:
-            return (0, f"{SERVER}\n") if stdin == "secret-of-the-server\n" else (1, "")
+            return (0, f"{SERVER}\n") if stdin == f"{PRIVATE}\n" else (1, "")
         if words == ["--version"]:
             return "wireguard-tools v1.0.20210914 - https://git.zx2c4.com/wireguard-tools/\n"
         return {

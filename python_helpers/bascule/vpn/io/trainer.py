@@ -68,7 +68,14 @@ def attempt(
     began = time.monotonic()
     try:
         storage.write_durably(path, made, 0o600)
-        runner(["wg-quick", "up", str(path)])
+        # What wg says of a configuration may quote it.
+        if rc := runner(["wg-quick", "up", str(path)], check=False).rc:
+            raise VpnError(
+                expected=f"wg-quick to bring up {INTERFACE} out of {file}",
+                found=f"exit status {rc}",
+                state="the tunnel of this attempt is gone, and nothing else was changed",
+                next_command=f"wg-quick up {file} on the trainer's machine, then wg-quick down {file}",
+            )
         seconds = _handshake(runner, wait, began)
         refusals = {_name(place): why_not(*place, _CONNECT) for place in places} if seconds is not None else {}
     finally:

@@ -85,6 +85,9 @@ class WireGuard:
         before = self.seen()
         if before.mode == state.OPEN and before.enabled:
             return False
+        if before.mode != state.OPEN:
+            # What wg says of a malformed key would quote it in the log of this host.
+            self._refuse(config.bad_keys(config.parse(storage.read_text(self._present()) or "")))
         if not before.configured and storage.is_file(self.aside):
             storage.rename(self.aside, self.file, 0o600)
         if before.masked:
@@ -123,18 +126,31 @@ class WireGuard:
 
     def configured(self) -> tuple[dict[str, Any], list[str]]:
         """Return what the configuration says, without secrets, and its faults."""
-        file = self.file if storage.is_file(self.file) else self.aside
+        found, fatal, others = self._configured()
+        return found, fatal + others
+
+    def _configured(self) -> tuple[dict[str, Any], list[str], list[str]]:
+        """Return what the configuration says, what in it would make a start fail, and its other faults."""
+        file = self._present()
         text = storage.read_text(file)
         if text is None:
-            return {}, [f"there is no {self.file}, nor {file.name}: carry the other side's over, with mode 0600"]
+            return {}, [f"there is no {self.file}, nor {file.name}: carry the other side's over, with mode 0600"], []
         read = config.parse(text)
-        # By standard input: a private key stands in no argument list.
-        done = self.runner(["wg", "pubkey"], stdin=read.interface.get("PrivateKey", "") + "\n", check=False)
-        found, faults = config.facts(read, done.stdout.strip() if done.rc == 0 else "")
-        faults += self._no_start(found)
+        fatal = config.bad_keys(read)
+        public_key = ""
+        if not fatal:
+            # By standard input: a private key stands in no argument list.
+            public_key = self.runner(["wg", "pubkey"], stdin=read.interface["PrivateKey"] + "\n").stdout.strip()
+        found, faults = config.facts(read, public_key)
+        if found["port"] != str(self.port):
+            fatal.append(f"its ListenPort is {found['port'] or 'none'}, and vpn_switchover_port says {self.port}")
         if storage.permissions(file) & 0o077:
             faults.append(f"{file} holds a private key and may be read by others: chmod 600 {file}")
-        return found, faults
+        return found, fatal, faults
+
+    def _present(self) -> Path:
+        """Return where the configuration lies now."""
+        return self.file if storage.is_file(self.file) else self.aside
 
     def measure(self, behind: list[str], forwarding: bool) -> tuple[dict[str, Any], list[str]]:
         """Return what was measured here, and what keeps this side from being moved.
@@ -166,10 +182,9 @@ class WireGuard:
 
         What audit and check refuse beyond that keeps nobody out.
         """
-        faults = self._missing()
-        if not faults:
-            found, unread = self.configured()
-            faults = self._no_start(found) if found else unread
+        self._refuse(self._missing() or self._configured()[1])
+
+    def _refuse(self, faults: list[str]) -> None:
         if faults:
             raise VpnError(
                 expected=f"{self.unit} to be ready to start",
@@ -177,17 +192,6 @@ class WireGuard:
                 state="nothing was changed here",
                 next_command="mend it, then run the same playbook again; or playbooks/rollback.yml",
             )
-
-    def _no_start(self, found: dict[str, Any]) -> list[str]:
-        """Return what in a configuration that was read keeps the server from taking datagrams at its port."""
-        return [
-            *([] if found["public_key"] else ["its configuration has no PrivateKey that wg understands"]),
-            *(
-                []
-                if found["port"] == str(self.port)
-                else [f"its ListenPort is {found['port'] or 'none'}, and vpn_switchover_port says {self.port}"]
-            ),
-        ]
 
     def _missing(self) -> list[str]:
         found = [
