@@ -24,13 +24,26 @@ options:
     required: true
   expect:
     description:
-      - V(closed) wants a refusal.
+      - V(closed) wants a refusal, and asks on while the port is silent, for up to 30 seconds.
       - V(open) wants anything but a refusal. Only who was not refused by an open server proves by a refusal that it has
         closed.
       - V(any) fails for nothing; RV(seen) tells.
     type: str
     choices: [closed, open, any]
     required: true
+  mode:
+    description:
+      - What the server is by its own host, as RV(bascule_vpn_info#module:vpn) tells; with it RV(faults) says whether it could be
+        proved closed later.
+    type: str
+    choices: ["", open, closed, stopped]
+    default: ""
+  unused_port:
+    description:
+      - Another UDP port of the address, let in like the O(port), at which nothing listens. An open server is silent, and
+        so is a firewall; that this port refuses tells them apart. 0 asks none.
+    type: int
+    default: 0
 author:
   - The Bascule authors
 """
@@ -49,6 +62,11 @@ seen:
   description: What came of it, refused, silent or answered.
   returned: always
   type: str
+faults:
+  description: Why the server could not be proved closed later, by who has asked now.
+  returned: always
+  type: list
+  elements: str
 sampled_at:
   description: When this was seen, in seconds since 1970.
   returned: always
@@ -60,7 +78,7 @@ from typing import Any
 
 from ansible.module_utils.bascule.plugin.module import run_module
 from ansible.module_utils.bascule.vpn.io import probe
-from ansible.module_utils.bascule.vpn.state import VpnError, endpoint, probe_fault
+from ansible.module_utils.bascule.vpn.state import CLOSED, OPEN, VpnError, endpoint, probe_fault, proof_faults
 from ansible.module_utils.basic import AnsibleModule
 
 
@@ -68,7 +86,7 @@ def main(module: AnsibleModule) -> dict[str, Any]:
     """Ask and judge."""
     params = module.params
     where = endpoint(params["address"], params["port"])
-    seen = probe.ask(params["address"], params["port"])
+    seen = (probe.ask_closed if params["expect"] == CLOSED else probe.ask)(params["address"], params["port"])
     fault = probe_fault(params["expect"], seen, where)
     if fault:
         raise VpnError(
@@ -81,7 +99,10 @@ def main(module: AnsibleModule) -> dict[str, Any]:
                 else "ansible-playbook playbooks/status.yml"
             ),
         )
-    return {"seen": seen, "sampled_at": int(time.time())}
+    unused = params["unused_port"] if params["mode"] == OPEN else 0
+    seen_unused = probe.ask(params["address"], unused) if unused else ""
+    faults = proof_faults(params["mode"], seen, where, unused, seen_unused) if params["mode"] else []
+    return {"seen": seen, "faults": faults, "sampled_at": int(time.time())}
 
 
 if __name__ == "__main__":
@@ -90,6 +111,8 @@ if __name__ == "__main__":
             "address": {"type": "str", "required": True},
             "port": {"type": "int", "required": True},
             "expect": {"type": "str", "choices": ["closed", "open", "any"], "required": True},
+            "mode": {"type": "str", "choices": ["", "open", "closed", "stopped"], "default": ""},
+            "unused_port": {"type": "int", "default": 0},
         },
         main,
     )

@@ -149,6 +149,31 @@ def probe_fault(expect: str, found: str, where: str) -> str | None:
     return None
 
 
+def proof_faults(mode: str, seen: str, where: str, unused: int, seen_unused: str) -> list[str]:
+    """Return why a side could not be proved closed later, by the one that has asked it now; nothing when it could.
+
+    Args:
+        mode: what its own host says it is.
+        seen: what its port has come to.
+        where: its address and port.
+        unused: another UDP port of that address, at which nothing takes datagrams; 0 when none is let through.
+        seen_unused: what that one has come to.
+    """
+    if mode != OPEN:
+        # A side that does not run has to refuse: its refusal is what proves a fence later.
+        let_in = "let the port in, and ICMP port unreachable out"
+        return [] if seen == REFUSED else [f"{where} does not refuse although nothing runs there: {let_in}"]
+    if seen == REFUSED:
+        return [f"{where} refuses although it runs there: let the port in"]
+    if unused and seen_unused != REFUSED:
+        return [
+            f"the fence of {where} is not proved possible: UDP port {unused} there, where nothing should listen, is "
+            f"{seen_unused} instead of refused: let it in, and ICMP port unreachable out; or set "
+            "vpn_switchover_unused_port"
+        ]
+    return []
+
+
 def attempt_faults(expect: str, found: Mapping[str, Any], where: str) -> list[str]:
     """Return what is wrong with an attempt from a trainer's machine, as `trainer.attempt` has described it."""
     if expect == CLOSED:

@@ -209,6 +209,25 @@ def test_only_a_refusal_proves_that_a_side_is_closed(expect: str, found: str, fa
     assert said is None if fault is None else fault in str(said)
 
 
+@pytest.mark.parametrize(
+    ("mode", "seen", "unused", "fault"),
+    [
+        ("closed", "refused", "", ""),
+        ("stopped", "silent", "", "x does not refuse although nothing runs there"),
+        ("closed", "answered", "", "x does not refuse although nothing runs there"),
+        ("open", "refused", "refused", "x refuses although it runs there"),
+        ("open", "silent", "refused", ""),
+        ("open", "silent", "silent", "the fence of x is not proved possible: UDP port 9 there"),
+        ("open", "answered", "answered", "the fence of x is not proved possible: UDP port 9 there"),
+    ],
+)
+def test_an_open_side_has_to_be_one_that_could_be_seen_to_refuse(mode: str, seen: str, unused: str, fault: str) -> None:
+    found = state.proof_faults(mode, seen, "x", 9, unused)
+    assert bool(found) == bool(fault)
+    assert fault in " ".join(found)
+    assert state.proof_faults("open", "silent", "x", 0, "") == [], "declared: only the port of the server is let through"
+
+
 def test_an_attempt_is_judged() -> None:
     good = {"handshake": True, "seconds": 0.1, "reached": ["a:1"], "reached_without": [], "silent": []}
     assert state.attempt_faults("open", good, "x") == []

@@ -104,13 +104,29 @@ def test_both_sides_are_asked_whether_one_alone_serves() -> None:
 
 @pytest.mark.parametrize(("expect", "seen", "fails"), [("closed", "silent", True), ("any", "silent", False)])
 def test_a_port_is_asked(monkeypatch: pytest.MonkeyPatch, expect: str, seen: str, fails: bool) -> None:
-    monkeypatch.setattr(probe, "ask", lambda *_: seen)
-    asked = {"address": "192.0.2.1", "port": 51820, "expect": expect}
+    monkeypatch.setattr(probe, "ask", lambda *_, **__: seen)
+    asked = {"address": "192.0.2.1", "port": 51820, "expect": expect, "mode": "", "unused_port": 51821}
     if fails:
         with pytest.raises(VpnError, match=r"192.0.2.1:51820 is silent, which proves nothing"):
             call("bascule_vpn_probe", **asked)
     else:
-        assert call("bascule_vpn_probe", **asked)["seen"] == seen
+        found = call("bascule_vpn_probe", **asked)
+        assert (found["seen"], found["faults"]) == (seen, [])
+
+
+def test_an_open_side_is_asked_at_a_port_that_nobody_listens_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    def ask(_: str, port: int) -> str:
+        asked.append(port)
+        return "silent"
+
+    monkeypatch.setattr(probe, "ask", ask)
+    about = {"address": "192.0.2.1", "port": 51820, "expect": "any", "unused_port": 51821}
+    assert "not proved possible" in call("bascule_vpn_probe", **about, mode="open")["faults"][0]
+    assert call("bascule_vpn_probe", **{**about, "unused_port": 0}, mode="open")["faults"] == []
+    assert len(call("bascule_vpn_probe", **about, mode="closed")["faults"]) == 1
+    assert asked == [51820, 51821, 51820, 51820]
 
 
 def test_a_trainer_comes_in_by_the_name(monkeypatch: pytest.MonkeyPatch) -> None:

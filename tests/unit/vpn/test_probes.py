@@ -41,6 +41,21 @@ def test_a_port_that_takes_datagrams_is_silent_and_one_that_does_not_refuses(bou
     assert probe.ask("127.0.0.1", port) == "refused"
 
 
+def test_one_that_ought_to_refuse_is_asked_on_while_it_is_silent(
+    bound: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kernel that has just refused often is silent for a while."""
+    port = bound.getsockname()[1]
+    timer = threading.Timer(2.5, bound.close)
+    timer.start()
+    assert probe.ask_closed("127.0.0.1", port) == "refused"
+    timer.join()
+    monkeypatch.setattr(probe, "PATIENCE", 0.1)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        other.bind(("127.0.0.1", 0))
+        assert probe.ask_closed("127.0.0.1", other.getsockname()[1]) == "silent"
+
+
 def test_one_that_answers_is_heard(bound: socket.socket) -> None:
     def echo() -> None:
         data, where = bound.recvfrom(2048)

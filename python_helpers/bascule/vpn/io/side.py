@@ -36,7 +36,7 @@ class Side:
     side: str
     options: Mapping[str, Any]
     check: bool = False
-    ask: Ask = probe.ask
+    ask: Ask = probe.ask_closed
     runner: Runner = process.run
 
     def __post_init__(self) -> None:
