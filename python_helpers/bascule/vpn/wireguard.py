@@ -185,9 +185,10 @@ def allowed_ips(text: str) -> dict[str, str]:
     return dict(line.partition("\t")[::2] for line in text.splitlines() if "\t" in line)
 
 
-def last_handshake(text: str) -> int:
-    """Return the latest of `wg show NAME latest-handshakes`, in seconds since 1970; 0 when there was none."""
-    return max((int(line.split()[-1]) for line in text.splitlines() if line.split()), default=0)
+def last_handshake(text: str, key: str) -> int:
+    """Return when a peer last shook hands, out of `wg show NAME latest-handshakes`, in seconds since 1970; 0 for never."""
+    times = dict(line.split() for line in text.splitlines() if len(line.split()) == 2)
+    return int(times.get(key, 0))
 
 
 def client(config: Config, server_key: str, endpoint: str, reach: list[str]) -> tuple[str, list[str]]:

@@ -106,8 +106,9 @@ def test_the_answers_of_wg_are_read() -> None:
         "k": "10.0.0.1/32 10.0.0.2/32",
         "l": "(none)",
     }
-    assert wireguard.last_handshake("k\t0\nl\t1700000000\n") == 1700000000
-    assert wireguard.last_handshake("k\t0\n") == wireguard.last_handshake("") == 0
+    both = "k\t0\nl\t1700000000\n"
+    assert wireguard.last_handshake(both, "l") == 1700000000
+    assert wireguard.last_handshake(both, "k") == wireguard.last_handshake("", "k") == 0, "of that peer alone"
 
 
 TRAINER = f"""

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from bascule.system.io import reach
+from bascule.errors import StoreError
+from bascule.system.io import reach, storage
 from bascule.vpn.io import probe, trainer
 from bascule.vpn.state import VpnError
 
@@ -114,7 +115,7 @@ class Trainer(FakeHost):
 
     def left(self) -> list[str]:
         """Return what an attempt has left."""
-        return [path.name for path in (self.root / "run/bascule").glob("*")] + (["tunnel"] if self.up else [])
+        return [path.name for path in (self.root / "run/bascule").glob("*.conf")] + (["tunnel"] if self.up else [])
 
 
 def test_a_trainer_comes_in_and_nothing_is_left(tmp_path: Path) -> None:
@@ -122,6 +123,31 @@ def test_a_trainer_comes_in_and_nothing_is_left(tmp_path: Path) -> None:
     found = machine.attempt()
     assert (found["handshake"], found["reached"], found["reached_without"]) == (True, ["10.1.0.20:443"], [])
     assert machine.asked == [False, True], "without the tunnel first"
+    assert machine.left() == []
+
+
+def test_the_handshake_of_another_server_is_none(tmp_path: Path) -> None:
+    machine = Trainer(tmp_path)
+    machine.file.write_text(TRAINER.replace(SERVER, BEN))
+    assert not machine.attempt(BEN)["handshake"], "the interface has shaken hands with another key"
+
+
+def test_attempts_on_one_machine_wait_for_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trainer, "_TURN", 0.1)
+    machine = Trainer(tmp_path)
+    machine.link(True, trainer.INTERFACE)
+    with storage.locked(tmp_path / "run/bascule/bascule-vpn.lock"), pytest.raises(StoreError, match="another command"):
+        machine.attempt()
+    assert machine.left() == ["tunnel"], "it is the other one's"
+
+
+def test_what_a_killed_attempt_has_left_goes_also_where_nothing_can_be_tried(tmp_path: Path) -> None:
+    machine = Trainer(tmp_path)
+    machine.write(f"run/bascule/{trainer.INTERFACE}.conf", PRIVATE)
+    machine.link(True, trainer.INTERFACE)
+    machine.file.unlink()
+    with pytest.raises(VpnError, match="there is no such file"):
+        machine.attempt()
     assert machine.left() == []
 
 

@@ -18,6 +18,8 @@ from ..state import VpnError
 INTERFACE = "bascule-vpn"
 # Seconds for one connection; what a tunnel does not carry may be silent.
 _CONNECT = 3.0
+# Seconds for the attempts of other components on this machine.
+_TURN = 300.0
 
 Places = Sequence[tuple[str, int]]
 WhyNot = Callable[[str, int, float], str]
@@ -50,8 +52,35 @@ def attempt(
     Raises:
         VpnError: this machine cannot try it.
     """
+    path = root / "run/bascule" / f"{INTERFACE}.conf"
+    # Another component's attempt on this machine has the same interface.
+    with storage.locked(path.with_suffix(".lock"), _TURN):
+        _away(path, runner, root)
+        made = _client(file, server_key, endpoint, places, root)
+        without = [_name(place) for place in places if not why_not(*place, _CONNECT)]
+        began = time.monotonic()
+        try:
+            storage.write_durably(path, made, 0o600)
+            _up(path, file, runner)
+            seconds = _handshake(runner, server_key, wait, began)
+            refusals = {_name(place): why_not(*place, _CONNECT) for place in places} if seconds is not None else {}
+        finally:
+            _away(path, runner, root)
+    return {
+        "handshake": seconds is not None,
+        "seconds": seconds,
+        "reached": [name for name, why in refusals.items() if not why],
+        "reached_without": without,
+        "silent": [why for why in refusals.values() if why],
+    }
+
+
+def _client(file: str, server_key: str, endpoint: str, places: Places, root: Path) -> str:
+    """Return the configuration of an attempt, or raise VpnError where this machine cannot make one."""
     text = storage.read_text(file)
-    made, faults = ("", ["there is no such file"]) if text is None else _client(text, server_key, endpoint, places)
+    made, faults = "", ["there is no such file"]
+    if text is not None:
+        made, faults = config.client(config.parse(text), server_key, endpoint, [address for address, _ in places])
     own = root / "sys/class/net" / Path(file).stem
     if storage.is_directory(own):
         faults.append(f"the tunnel {own.name} is up here, and the server would take the attempt for it")
@@ -62,41 +91,24 @@ def attempt(
             state="nothing was tried",
             next_command="mend it on the trainer's machine, then run the same playbook again",
         )
-    path = root / "run/bascule" / f"{INTERFACE}.conf"
-    _away(path, runner, root)
-    without = [_name(place) for place in places if not why_not(*place, _CONNECT)]
-    began = time.monotonic()
-    try:
-        storage.write_durably(path, made, 0o600)
-        # What wg says of a configuration may quote it.
-        if rc := runner(["wg-quick", "up", str(path)], check=False).rc:
-            raise VpnError(
-                expected=f"wg-quick to bring up {INTERFACE} out of {file}",
-                found=f"exit status {rc}",
-                state="the tunnel of this attempt is gone, and nothing else was changed",
-                next_command=f"wg-quick up {file} on the trainer's machine, then wg-quick down {file}",
-            )
-        seconds = _handshake(runner, wait, began)
-        refusals = {_name(place): why_not(*place, _CONNECT) for place in places} if seconds is not None else {}
-    finally:
-        _away(path, runner, root)
-    return {
-        "handshake": seconds is not None,
-        "seconds": seconds,
-        "reached": [name for name, why in refusals.items() if not why],
-        "reached_without": without,
-        "silent": [why for why in refusals.values() if why],
-    }
+    return made
 
 
-def _client(text: str, server_key: str, endpoint: str, places: Places) -> tuple[str, list[str]]:
-    return config.client(config.parse(text), server_key, endpoint, [address for address, _ in places])
+def _up(path: Path, file: str, runner: Runner) -> None:
+    # What wg says of a configuration may quote it.
+    if rc := runner(["wg-quick", "up", str(path)], check=False).rc:
+        raise VpnError(
+            expected=f"wg-quick to bring up {INTERFACE} out of {file}",
+            found=f"exit status {rc}",
+            state="the tunnel of this attempt is gone, and nothing else was changed",
+            next_command=f"wg-quick up {file} on the trainer's machine, then wg-quick down {file}",
+        )
 
 
-def _handshake(runner: Runner, wait: float, began: float) -> float | None:
+def _handshake(runner: Runner, server_key: str, wait: float, began: float) -> float | None:
     while True:
         waited = time.monotonic() - began
-        if config.last_handshake(runner(["wg", "show", INTERFACE, "latest-handshakes"]).stdout):
+        if config.last_handshake(runner(["wg", "show", INTERFACE, "latest-handshakes"]).stdout, server_key):
             return round(waited, 2)
         if waited >= wait:
             return None
