@@ -19,6 +19,10 @@ options:
     type: list
     elements: str
     default: []
+  other_address:
+    description: The address of the other side; it, and who has come here by SSH, must not be reached through the tunnel.
+    type: str
+    default: ""
   forwarding:
     description: Whether packets of peers are passed on.
     type: bool
@@ -91,6 +95,7 @@ from ansible.module_utils.bascule.guard.state import GuardState
 from ansible.module_utils.bascule.plugin.module import SIDE, run_module
 from ansible.module_utils.bascule.vpn import state, wireguard
 from ansible.module_utils.bascule.vpn.io import side as vpn_side
+from ansible.module_utils.bascule.vpn.io import way_in
 from ansible.module_utils.basic import AnsibleModule
 
 
@@ -98,7 +103,9 @@ def main(module: AnsibleModule) -> dict[str, Any]:
     """Measure, and compare with what the other side has said."""
     params = module.params
     side = vpn_side.Side(params["component"], params["side"], params["vpn"])
-    measured, faults = side.server.measure(params["behind"], params["forwarding"])
+    ways = {"the way by which this host is driven": way_in.came_from(), "the other side": params["other_address"]}
+    needed = {what: address for what, address in ways.items() if address}
+    measured, faults = side.server.measure(params["behind"], params["forwarding"], needed)
     there = params["other"].get("config")
     both = (measured["config"], there or {}, params["other_side"])
     guards, modes = {params["side"]: side.guard()}, {params["side"]: measured["mode"]}
@@ -123,6 +130,7 @@ if __name__ == "__main__":
             "vpn": {"type": "dict", "required": True, "options": vpn_side.OPTIONS},
             "behind": {"type": "list", "elements": "str", "default": []},
             "forwarding": {"type": "bool", "default": True},
+            "other_address": {"type": "str", "default": ""},
             "other": {"type": "dict", "default": {}},
             "other_guard": {"type": "dict", "default": {}},
             "other_side": {"type": "str", "default": ""},

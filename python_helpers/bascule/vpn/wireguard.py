@@ -89,6 +89,19 @@ def addresses(text: str) -> list[str]:
     return sorted(str(ipaddress.ip_interface(part)) for part in parts if part)
 
 
+def inside(found: Mapping[str, Any], address: str) -> bool:
+    """Tell whether the facts of a configuration make an address one of the tunnel or behind a peer.
+
+    A peer that may send from anywhere says nothing of one address.
+    """
+    texts = [*found.get("addresses", []), *(net for peer in found.get("peers", {}).values() for net in peer["allowed_ips"])]
+    try:
+        wanted = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return False
+    return any(wanted in net for net in (ipaddress.ip_interface(text).network for text in texts) if net.prefixlen)
+
+
 def facts(config: Config, public_key: str) -> tuple[dict[str, Any], list[str]]:
     """Return what a configuration says, without any secret, and its faults.
 

@@ -12,7 +12,7 @@ from ansible.module_utils.bascule.vpn.state import VpnError
 from bascule.errors import GuardRefused
 from bascule.guard.io import store
 from bascule.system.io import reach
-from bascule.vpn.io import probe, trainer
+from bascule.vpn.io import probe, trainer, way_in
 from bascule.vpn.io import side as vpn_side
 from bascule.vpn.io.wireguard import WireGuard
 
@@ -79,7 +79,7 @@ def test_a_side_that_is_back_is_closed_only_for_one_that_has_given_it_up() -> No
 
 
 def test_both_sides_are_measured_and_compared() -> None:
-    about = {**ABOUT, "behind": ["10.1.0.20"], "forwarding": True, "other_guard": {}}
+    about = {**ABOUT, "behind": ["10.1.0.20"], "forwarding": True, "other_guard": {}, "other_address": ""}
     first = call("bascule_vpn_info", **about, other={}, other_side="")
     assert (first["faults"], first["differences"], first["guard"]["status"]) == ([], [], "unknown")
     assert call("bascule_vpn_info", **about, other=first["vpn"], other_side="vpn-b")["differences"] == []
@@ -87,9 +87,20 @@ def test_both_sides_are_measured_and_compared() -> None:
     assert len(call("bascule_vpn_info", **about, other=nothing, other_side="vpn-b")["differences"]) == 5
 
 
+def test_who_drives_this_host_must_not_come_through_the_tunnel(host: FakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(way_in, "came_from", lambda: "10.99.0.2")
+    host.route = "10.99.0.2 dev wg0 src 10.99.0.1"
+    about = {**ABOUT, "behind": [], "forwarding": True, "other": {}, "other_guard": {}, "other_side": "vpn-b"}
+    found = call("bascule_vpn_info", **about, other_address="10.98.0.1")["faults"]
+    assert [text.split(" is reached")[0] for text in found] == [
+        "the way by which this host is driven, 10.99.0.2,",
+        "the other side, 10.98.0.1,",
+    ]
+
+
 def test_both_sides_are_asked_whether_one_alone_serves() -> None:
     store.adopt("vpn", "vpn-a", "open")
-    about = {**ABOUT, "behind": [], "forwarding": True, "other_side": "vpn-b"}
+    about = {**ABOUT, "behind": [], "forwarding": True, "other_side": "vpn-b", "other_address": "192.0.2.2"}
     alone = call("bascule_vpn_info", **about, other={}, other_guard={})
     assert (alone["service"], alone["interrupted"]) == ([], False)
     closed = {"component": "vpn", "side": "vpn-b", "status": "closed"}

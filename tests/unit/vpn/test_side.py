@@ -14,6 +14,7 @@ from bascule.guard import state as rule
 from bascule.guard.io import fence_settings, store
 from bascule.guard.state import Epoch, GuardState, Word
 from bascule.vpn.io import side as vpn_side
+from bascule.vpn.io import way_in
 from bascule.vpn.io.side import Side
 from bascule.vpn.io.wireguard import WireGuard
 from bascule.vpn.state import VpnError
@@ -367,6 +368,41 @@ def test_what_keeps_a_server_from_being_moved_is_named(
     faults = server.measure(["10.1.0.20"], True)[1]
     assert [text for text in faults if fault in text], faults
     assert "secret" not in str(faults)
+
+
+@pytest.mark.parametrize(
+    ("up", "route", "address", "cut"),
+    [
+        (True, "10.1.0.9 via 192.0.2.254 dev eth0", "10.99.0.2", False),
+        (True, "10.1.0.9 dev wg0 src 10.99.0.1", "10.1.0.9", True),
+        (True, "", "10.99.0.2", False),
+        (False, "", "10.99.0.77", True),
+        (False, "", "10.98.0.9", True),
+        (False, "", "192.0.2.9", False),
+        (False, "", "fe80::1%eth0", False),
+        (False, "", "no-address", False),
+    ],
+)
+def test_nobody_is_cut_off_by_the_tunnel_that_stops(
+    make: Make, host: FakeHost, up: bool, route: str, address: str, cut: bool
+) -> None:
+    host.link(up)
+    host.route = route
+    _config(host, "AllowedIPs = 10.99.0.3", "AllowedIPs = 10.99.0.3, 0.0.0.0/0")
+    faults = make().server.measure([], True, {"the controller": address})[1]
+    wanted = f"the controller, {address}, is reached through wg0: a freeze would cut it off, and nobody could go on"
+    assert (wanted in faults) == cut
+
+
+def test_from_where_a_connection_comes_is_asked_of_the_parents(tmp_path: Path) -> None:
+    """As sudo takes the variable away."""
+    for number, parent, environ in ((9, 8, "A=b\0"), (8, 7, "SSH_CONNECTION=10.99.0.2 50000 10.1.0.5 22\0"), (7, 1, "")):
+        place = tmp_path / "proc" / str(number)
+        place.mkdir(parents=True)
+        (place / "environ").write_text(environ)
+        (place / "status").write_text(f"Name:\tx\nPPid:\t{parent}\n")
+    assert way_in.came_from(tmp_path, 9) == "10.99.0.2"
+    assert way_in.came_from(tmp_path, 7) == way_in.came_from(tmp_path, 99) == ""
 
 
 def test_one_that_passes_nothing_on_needs_no_forwarding(make: Make, host: FakeHost) -> None:

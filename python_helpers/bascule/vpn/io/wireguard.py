@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -152,12 +153,15 @@ class WireGuard:
         """Return where the configuration lies now."""
         return self.file if storage.is_file(self.file) else self.aside
 
-    def measure(self, behind: list[str], forwarding: bool) -> tuple[dict[str, Any], list[str]]:
+    def measure(
+        self, behind: list[str], forwarding: bool, needed: Mapping[str, str] | None = None
+    ) -> tuple[dict[str, Any], list[str]]:
         """Return what was measured here, and what keeps this side from being moved.
 
         Args:
             behind: addresses that peers have to get to through this server.
             forwarding: whether packets are passed on to them.
+            needed: addresses that have to be reached without the tunnel, by what they are.
         """
         missing = self._missing()
         if missing:
@@ -174,6 +178,7 @@ class WireGuard:
             faults.append(f"it runs and does not start at boot: systemctl enable {self.unit}")
         if forwarding:
             faults += self._forwarding(found)
+        faults += self._through(needed or {}, found, now.interface)
         faults += self._unrouted(behind) + managers.managed(self._managers(), self.name)
         return {**now.to_dict(), "config": found, "version": version}, faults
 
@@ -225,6 +230,19 @@ class WireGuard:
             for name in sorted(wanted)
             if (storage.read_text(self.root / "proc/sys" / name.replace(".", "/")) or "0").strip() == "0"
         ]
+
+    def _through(self, needed: Mapping[str, str], found: dict[str, Any], up: bool) -> list[str]:
+        """Name what is reached through the tunnel: where it is up the routes say so, else its configuration."""
+        return [
+            f"{what}, {address}, is reached through {self.name}: a freeze would cut it off, and nobody could go on"
+            for what, address in needed.items()
+            if (self._leads(address) if up else config.inside(found, address))
+        ]
+
+    def _leads(self, address: str) -> bool:
+        """Tell whether the tunnel leads to an address."""
+        done = self.runner(["ip", "route", "get", address.partition("%")[0]], check=False)
+        return done.rc == 0 and f" dev {self.name} " in f"{done.stdout} "
 
     def _unrouted(self, behind: list[str]) -> list[str]:
         found = []
