@@ -40,8 +40,9 @@ options:
     description:
       - V(open) wants a handshake, every place to be reached through the tunnel, and none without it.
       - V(closed) wants no handshake; it proves something only from who had one with the open side.
+      - V(any) fails for neither; RV(attempt) tells.
     type: str
-    choices: [open, closed]
+    choices: [open, closed, any]
     required: true
   timeout:
     description: Seconds for the handshake.
@@ -115,7 +116,7 @@ if __name__ == "__main__":
             "address": {"type": "str", "required": True},
             "port": {"type": "int", "required": True},
             "places": {"type": "list", "elements": "dict", "required": True},
-            "expect": {"type": "str", "choices": ["open", "closed"], "required": True},
+            "expect": {"type": "str", "choices": ["open", "closed", "any"], "required": True},
             "timeout": {"type": "float", "default": 15},
             "endpoint": {"type": "str", "default": ""},
         },

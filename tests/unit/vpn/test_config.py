@@ -233,8 +233,10 @@ def test_an_attempt_is_judged() -> None:
     good = {"handshake": True, "seconds": 0.1, "reached": ["a:1"], "reached_without": [], "silent": []}
     assert state.attempt_faults("open", good, "x") == []
     assert state.attempt_faults("closed", good, "x") == ["x has answered a handshake after 0.1 s"]
+    assert state.attempt_faults("any", good, "x") == []
     none = {**good, "handshake": False, "reached": []}
     assert state.attempt_faults("closed", none, "x") == []
+    assert state.attempt_faults("any", none, "x") == []
     assert state.attempt_faults("open", none, "x") == ["x answers no handshake"]
     assert state.attempt_faults("open", {**good, "reached_without": ["a:1"]}, "x") == [
         "a:1 is reached without the tunnel as well"

@@ -157,7 +157,8 @@ class Side:
     def take_over(self, word: Word) -> dict[str, Any]:
         """Take the permit by a person's word that the other side is lost.
 
-        A VPN server is silent to whom it does not know, and so is a lost one: the person answers for the difference.
+        A VPN server is silent to whom it does not know, and so is a lost one: the person answers for the difference,
+        and a trainer's machine, where there is one, was asked before.
         """
         if self.check:
             return {"changed": True, "guard": self.guard().to_dict()}
