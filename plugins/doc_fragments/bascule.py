@@ -104,3 +104,25 @@ options:
         type: float
         default: 900
 """
+
+    VPN = r"""
+options:
+  vpn:
+    description: How the VPN server is driven at this side.
+    type: dict
+    required: true
+    suboptions:
+      kind:
+        description: What serves there.
+        type: str
+        choices: [wireguard]
+        default: wireguard
+      name:
+        description: The interface, which C(wg-quick@NAME) runs by C(/etc/wireguard/NAME.conf).
+        type: str
+        required: true
+      port:
+        description: The UDP port of the server.
+        type: int
+        required: true
+"""

@@ -19,7 +19,7 @@ from bascule.system.io import sources
 from .tree import MODULES, PACKAGE, PLUGINS, ROOT, syntax
 
 ALIAS = "ansible.module_utils.bascule"
-KINDS = ("dns", "entrance", "filetree", "guest", "postgresql")
+KINDS = ("dns", "entrance", "filetree", "guest", "postgresql", "vpn")
 # Each folder may import those of lower layers, and itself; kinds and `run` stand side by side.
 LAYERS = {"errors": 0, "system": 1, "guard": 2, **dict.fromkeys((*KINDS, "run"), 3), "report": 4}
 LAYERS |= dict.fromkeys(("plugin", "agent", "cli"), 5)
@@ -188,8 +188,8 @@ def test_packages_are_empty() -> None:
 # Hosts that were prepared by an earlier version call the agent by these names, from units, timers and authorized keys.
 # fmt: off
 PUBLIC = {
-    "archive_follow", "boot", "equality", "fence_entrance", "fence_files", "fence_postgresql", "files_job",
-    "files_receive", "files_recorder", "follow", "guest_console", "guest_digest", "guest_pull", "guest_serve",
+    "archive_follow", "boot", "equality", "fence_entrance", "fence_files", "fence_postgresql", "fence_vpn",
+    "files_job", "files_receive", "files_recorder", "follow", "guest_console", "guest_digest", "guest_pull", "guest_serve",
     "manifest", "pg_deadman", "pg_dump_bring", "pg_dump_take", "pg_fence_probe", "pg_side", "safety_dump", "seed",
     "snapshot",
 }

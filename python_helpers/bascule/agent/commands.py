@@ -39,6 +39,7 @@ COMMANDS = {
     "fence_entrance": Command("entrance.io.side:fence", "COMPONENT"),
     "fence_files": Command("filetree.io.fence.side:fence", "COMPONENT"),
     "fence_postgresql": Command("postgresql.io.cluster.cluster:fence", "COMPONENT"),
+    "fence_vpn": Command("vpn.io.side:fence", "COMPONENT"),
     "files_job": Command("filetree.io.transfer.job:work", "COMPONENT OPERATION"),
     "files_receive": Command("filetree.io.transfer.receive:serve", "COMPONENT"),
     "files_recorder": Command("filetree.io.recorder.service:run", "PATH --queue=unlimited|system --memory="),

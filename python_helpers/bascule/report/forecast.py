@@ -130,6 +130,8 @@ def part(known: Known) -> Part:
             why = "people's time, once to close and once to open: a person drives both balancers"
             return Part(None, f"{why}; and {drain or 0:g} s for requests under way")
         return Part(0.0, f"closes first, opens last; requests under way may take up to {drain or 0:g} s")
+    if known.role == "vpn_switchover":
+        return Part(0.0, "peers are sent away first and let in last; each comes back by its next handshake")
     if known.role == "proxmox_guest":
         return _guest(known.found)
     if known.role == "rsync_delta_sync":

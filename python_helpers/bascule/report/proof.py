@@ -75,6 +75,15 @@ RULES = {
     "web_entrance": Rule(
         some=(("requests_passed",),), full=("active_side",), one_of={"passive_mode": ("maintenance", "forward")}
     ),
+    "vpn_switchover": Rule(
+        zero=("peers_different",),
+        some=(("peers_compared",), ("fence_refused",)),
+        full=("active_side",),
+        nothing=("active_faults",),
+        # `off`: the plan declares no trainer's machine.
+        one_of={"active_mode": ("open",), "passive_mode": ("closed",), "reach": ("proved", "off")},
+        told=(NOT_COMPARED,),
+    ),
     "dns_switchover": Rule(some=(("answers_checked",),), full=("active_side", "servers"), nothing=("details",)),
 }
 

@@ -109,6 +109,14 @@ def _entrance(one: Claimant) -> Iterator[Claim]:
             yield Claim(one.name, "name", host, f"{name}:{port}", "web_entrance_name")
 
 
+def _vpn(one: Claimant) -> Iterator[Claim]:
+    for host in one.sides:
+        if name := str(one.values.get("vpn_switchover_name") or ""):
+            yield Claim(one.name, "VPN interface", host, name, "vpn_switchover_name")
+        if port := one.values.get("vpn_switchover_port"):
+            yield Claim(one.name, "UDP port", host, str(port), "vpn_switchover_port")
+
+
 def _zone(one: Claimant) -> Iterator[Claim]:
     """Yield its zones, and its records by their absolute names: another zone may hold the same name."""
     own = str(one.values.get("dns_switchover_zone") or "")
@@ -146,6 +154,7 @@ _CLAIMS: Mapping[str, Callable[[Claimant], Iterator[Claim]]] = {
     "postgresql_replication": _cluster,
     "proxmox_guest": _guest,
     "web_entrance": _entrance,
+    "vpn_switchover": _vpn,
     "dns_switchover": _zone,
 }
 

@@ -48,6 +48,7 @@ _TABLES: Mapping[str, tuple[str, ...]] = {
     "proxmox_guest_sides": ("api_host", "node", "vmid", "storage"),
     "proxmox_guest_token_secrets": (),
     "web_entrance_addresses": (),
+    "vpn_switchover_addresses": (),
 }
 _PLAN = (
     "plan_name",

@@ -69,7 +69,7 @@ class ActionModule(ActionBase):
 """
 STUBS = (
     "bascule_guard", "bascule_postgresql_state", "bascule_postgresql_lost", "bascule_postgresql_follow",
-    "bascule_filetree_state", "bascule_filetree_close", "bascule_entrance_close",
+    "bascule_filetree_state", "bascule_filetree_close", "bascule_entrance_close", "bascule_vpn_close",
 )  # fmt: skip
 VARIABLES = """
 __postgresql_replication_spec_from: {side: "{{ bascule_from }}"}
@@ -82,12 +82,13 @@ __rsync_delta_sync_address_of_to: x
 __rsync_delta_sync_address_of_from: x
 rsync_delta_sync_port: 8730
 __web_entrance_at_from: {}
+__vpn_switchover_vpn: {}
 __web_entrance_at_to: {}
 web_entrance_drain_timeout: 1
 web_entrance_drain_cut: false
 """
 LOST, SURVIVOR = "a-mtp", "a-tls"
-ROLES = ("postgresql_replication", "rsync_delta_sync", "web_entrance")
+ROLES = ("postgresql_replication", "rsync_delta_sync", "web_entrance", "vpn_switchover")
 by_role = pytest.mark.parametrize("role", ROLES)
 
 

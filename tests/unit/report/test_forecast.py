@@ -96,6 +96,7 @@ def test_a_rehearsed_dump_and_a_rate_that_only_the_audit_has_measured_count() ->
 def test_what_does_not_take_part_is_waited_for_by_nobody() -> None:
     assert forecast({"guest": Known("proxmox_guest", ("db",), GUEST)}).seconds == 60
     assert forecast({}).seconds == 0
+    assert forecast({"vpn": Known("vpn_switchover")}).unknown == []
     assert forecast({"a": Known("web_entrance", ("b",)), "b": Known("web_entrance", ("a",))}).seconds == 0
 
 

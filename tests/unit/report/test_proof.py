@@ -21,6 +21,10 @@ ENTRANCE = {
     "role": "web_entrance", "opened": "1.d", "requests_passed": 3, "active_side": "gw-tls", "passive_mode": "forward",
     "details": [],
 }  # fmt: skip
+VPN = {
+    "role": "vpn_switchover", "opened": "1.d", "active_side": "vpn-tls", "passive_mode": "closed", "fence_refused": 1,
+    "active_mode": "open", "active_faults": [], "peers_compared": 2, "peers_different": 0, "reach": "proved", "details": [], "not_compared": {},
+}  # fmt: skip
 UNTOLD: tuple[Any, ...] = (None, [], "nothing", 3, {"flags": ""}, {"flags": " "}, {"flags": None}, {"flags": 3})
 TIMES = [f"2026-11-20T22:00:0{second}.000+00:00" for second in range(10)]
 
@@ -31,7 +35,18 @@ def keys(component: str, facts: dict[str, Any] | None) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "facts", [DB, FILES, GUEST, NAMES, ENTRANCE, {**DB, "safety_dump": "off"}, {**FILES, "fence_from_outside": "off"}]
+    "facts",
+    [
+        DB,
+        FILES,
+        GUEST,
+        NAMES,
+        ENTRANCE,
+        VPN,
+        {**DB, "safety_dump": "off"},
+        {**FILES, "fence_from_outside": "off"},
+        {**VPN, "reach": "off"},
+    ],
 )
 def test_what_was_seen_is_proved(facts: dict[str, Any]) -> None:
     assert proof.doubts("it", facts) == []
@@ -40,6 +55,17 @@ def test_what_was_seen_is_proved(facts: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("facts", "changes", "what"),
     [
+        (VPN, {"passive_mode": "stopped"}, "passive_mode"),
+        (VPN, {"active_mode": "stopped"}, "active_mode"),
+        (VPN, {"active_mode": None}, "active_mode"),
+        (VPN, {"active_faults": ["ip_forward is off"]}, "active_faults"),
+        (VPN, {"active_faults": None}, "active_faults"),
+        (VPN, {"fence_refused": 0}, "fence_refused"),
+        (VPN, {"peers_compared": 0}, "peers_compared"),
+        (VPN, {"peers_different": 1}, "peers_different"),
+        (VPN, {"reach": "unproved"}, "reach"),
+        (VPN, {"not_compared": None}, "not_compared"),
+        (VPN, {"active_side": ""}, "active_side"),
         (DB, {"digested": {}}, "digested"),
         (DB, {"rows_compared": 0}, "rows_compared"),
         (DB, {"rows_compared": None}, "rows_compared"),

@@ -216,9 +216,18 @@ def entrances(**other: Any) -> tuple[Claimant, Claimant]:
     return claimant("one", "web_entrance", SIDES, **values), claimant("other", "web_entrance", SIDES, **moved)
 
 
+def tunnels(**other: Any) -> tuple[Claimant, Claimant]:
+    """Return two VPN servers of the same machines; the keywords change the second one."""
+    values = {"vpn_switchover_name": "wg0", "vpn_switchover_port": 51820}
+    moved = {"vpn_switchover_name": "wg1", "vpn_switchover_port": 51821, **other}
+    return claimant("one", "vpn_switchover", SIDES, **values), claimant("other", "vpn_switchover", SIDES, **moved)
+
+
 @pytest.mark.parametrize(
     ("claimants", "finding"),
     [
+        (tunnels(vpn_switchover_name="wg0"), "expected VPN interface wg0 of one component alone"),
+        (tunnels(vpn_switchover_port=51820), "expected UDP port 51820 of one component alone"),
         (
             trees("/srv/a", "/srv//a/"),
             "one and other: rsync_delta_sync_path: expected path /srv/a of one component alone; found both have it at"
@@ -287,6 +296,7 @@ def test_what_two_components_claim_is_named(claimants: tuple[Claimant, Claimant]
         zones("example.com", further=[{"name": "example.org", "servers": {"ns": "10.9.0.1"}}]),
         zones("sub.example.org", records=[{"name": "www", "type": "AAAA"}]),
         zones("sub.example.org", records=["www", {"name": "www.example.net.", "type": "A"}]),
+        tunnels(),
         entrances(),
         entrances(web_entrance_name="one.example", web_entrance_port=8443),
         # A balancer that a person drives has no map.

@@ -15,3 +15,11 @@ def why_not(address: str, port: int, timeout: float = 3.0) -> str:
             return ""
     except OSError as error:
         return f"no connection to {address}, port {port}: {error.strerror or error or type(error).__name__}"
+
+
+def addresses(name: str) -> list[str]:
+    """Return the addresses that this machine finds for a name, sorted; nothing where it finds none."""
+    try:
+        return sorted({str(found[4][0]) for found in socket.getaddrinfo(name, None)})
+    except OSError:
+        return []

@@ -156,6 +156,13 @@ def remove(path: AnyPath) -> bool:
     return True
 
 
+def rename(path: AnyPath, target: AnyPath, mode: int) -> None:
+    """Move a file to another name in its directory durably, with these permissions; what has that name is replaced."""
+    os.chmod(path, mode)
+    os.replace(path, target)
+    sync_directory(Path(target).parent)
+
+
 @contextlib.contextmanager
 def locked(path: AnyPath, wait: float = 30.0) -> Iterator[None]:
     """Hold the lock of a file, or of a directory that exists; give up with StoreError after `wait` seconds.
@@ -225,6 +232,11 @@ def size(path: AnyPath) -> int:
         return Path(path).stat().st_size
     except FileNotFoundError:
         return 0
+
+
+def permissions(path: AnyPath) -> int:
+    """Return the permission bits of a file that exists."""
+    return stat.S_IMODE(Path(path).stat().st_mode)
 
 
 def ends_with_newline(path: AnyPath) -> bool:
