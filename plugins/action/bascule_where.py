@@ -48,7 +48,7 @@ from bascule.guard.state import GuardState
 from bascule.plugin.action import ControllerAction, Scope
 from bascule.plugin.values import plain
 from bascule.run import chain, context, controllers, position, runs, users
-from bascule.run.io import identity, presence
+from bascule.run.io import command, identity, presence
 from bascule.run.io.journal import Journal, read_copies, read_starts
 from bascule.run.last import last_verb
 from bascule.system import moments
@@ -95,7 +95,27 @@ class ActionModule(ControllerAction):
             lines.insert(1, f"  {newer}")
         for line in lines:
             Display().display(line)
+        self._tell(sides, entries, journal)
         return {"lines": lines, "run": journal.run, "decision": identity.current()}
+
+    def _tell(self, sides: list[position.Sides], entries: list[chain.Entry], journal: Journal) -> None:
+        """Tell `bascule`, where it has started this playbook, what its exit status and `resume` rest on."""
+        if (started := command.current()) is None:
+            return
+        gone, last = position.retired(entries), last_verb(entries)
+        notes = [one for one in presence.read(journal.directory) if one.decision == last.decision]
+        started.tell(
+            "where",
+            {
+                "standings": {one.component: position.standing(one, one.component in gone).where for one in sides},
+                "last": {
+                    "phase": last.phase,
+                    "outcome": last.outcome,
+                    "died": any(one.alive is False and not one.ended for one in notes),
+                    "at_work": any(one.alive for one in notes),
+                },
+            },
+        )
 
     def _sides(self, scope: Scope, given_up: dict[str, str]) -> list[position.Sides]:
         """Return both sides of every component."""

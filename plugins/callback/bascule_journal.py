@@ -44,7 +44,7 @@ from bascule.plugin.action import Scope
 from bascule.plugin.values import plain
 from bascule.report import audited, legs
 from bascule.run import chain, failures, window
-from bascule.run.io import identity
+from bascule.run.io import command, identity
 from bascule.run.io.journal import Journal, read_starts
 from bascule.run.io.presence import Presence
 from bascule.run.order import VERBS, WINDOWS
@@ -88,6 +88,9 @@ class CallbackModule(CallbackBase):
         # The plan of the last play, and what reads the defaults of its roles.
         self._seen: tuple[Scope, Any] | None = None
         self._become_pass = ""
+        # Where `bascule` has started this playbook, it is told what becomes of it.
+        self._command = command.current()
+        self._failures: list[str] = []
         identity.begin()
 
     def set_play_context(self, play_context: Any) -> None:
@@ -113,6 +116,7 @@ class CallbackModule(CallbackBase):
             _, said = identity.choose_run(scope.plan, lambda: self._starts(scope))
             if said:
                 self._display.warning(said)
+            self._report("run", {"run": identity.current_run(), "decision": identity.current()})
         except BasculeError as error:
             self._display.error(error.message())
 
@@ -138,6 +142,8 @@ class CallbackModule(CallbackBase):
         """Journal a task that failed."""
         host = result._host.get_name()
         message = _message(result._result)
+        if not ignore_errors and not _is_rescued(result._task):
+            self._report_failure(result)
         if result._task.action == "bascule_begin":
             self._refused(host, result, message)
         elif ignore_errors:
@@ -154,6 +160,7 @@ class CallbackModule(CallbackBase):
         if result._task.ignore_unreachable:
             self._step(result, "unreachable", message)
         else:
+            self._report_failure(result)
             # No rescue is asked about a machine that does not answer.
             self._failed(result, "unreachable", message, ends=True)
 
@@ -163,6 +170,7 @@ class CallbackModule(CallbackBase):
             self._finish()
         finally:
             self._tell(lambda note: note.end())
+            self._report("end", {"status": 2 if stats.failures or stats.dark else 0})
 
     def _finish(self) -> None:
         self._end_failed()
@@ -199,6 +207,18 @@ class CallbackModule(CallbackBase):
                 change(self._presence)
         except (BasculeError, OSError) as error:
             self._display.warning(f"Others cannot see what this process is at: {error}")
+
+    def _report(self, name: str, value: Mapping[str, Any]) -> None:
+        """Tell `bascule`, where it has started this playbook; it follows from outside and decides nothing here."""
+        try:
+            if self._command is not None:
+                self._command.tell(name, value)
+        except (BasculeError, OSError) as error:
+            self._display.warning(f"bascule could not be told: {error}")
+
+    def _report_failure(self, result: Any) -> None:
+        self._failures.append(str(plain(result._result.get("error")) or ""))
+        self._report("failures", {"errors": self._failures})
 
     def _say_audit(self, journal: Journal) -> None:
         """Say what an audit has come to, if this process had one."""

@@ -1,0 +1,118 @@
+"""The commands that run a phase, or show one again."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+
+from ..errors import BasculeError, PlanError
+from ..run import arguments, outcome
+from ..run.io import command as commands
+from ..run.outcome import Status
+from ..run.phases import PHASES, phase
+from .follow import Follower
+from .start import password, start
+
+_HELP = ("-h", "--help")
+_USAGE = {
+    "run": "bascule run PHASE [options of ansible-playbook]",
+    "status": "bascule status [options of ansible-playbook]",
+    "report": "bascule report [options of ansible-playbook, such as -e run=RUN]",
+    "rollback": "bascule rollback [options of ansible-playbook]",
+    "site-lost": "bascule site-lost SITE --by NAME --fenced HOW [options of ansible-playbook]",
+    "resume": "bascule resume [options of ansible-playbook]",
+    "watch": "bascule watch [COMMAND]",
+    "phases": "bascule phases",
+}
+
+
+def main(name: str, argv: Sequence[str]) -> int:
+    """Run one of the commands; return its exit status."""
+    if any(word in _HELP for word in argv):
+        print(f"usage: {_USAGE[name]}\n\nexit status:")
+        print("\n".join(f"  {int(status)}  {words}" for status, words in outcome.WORDS.items()))
+        return 0
+    try:
+        return int(_COMMANDS[name](argv))
+    except BasculeError as error:
+        print(f"bascule {name}: {error.message()}", file=sys.stderr)
+        return int(Status.REFUSED)
+    except KeyboardInterrupt:
+        # Nothing was started yet: what runs is left by its follower.
+        return int(Status.REFUSED)
+
+
+def _run(argv: Sequence[str]) -> Status:
+    if not argv:
+        raise PlanError(
+            expected=_USAGE["run"], found="no phase", state="nothing was begun", next_command="bascule phases"
+        )
+    return _started(argv[0], argv[1:])
+
+
+def _started(name: str, argv: Sequence[str]) -> Status:
+    wanted, given = phase(name), arguments.read(argv)
+    return Follower(start(wanted, given, password(given))).follow()
+
+
+def _site_lost(argv: Sequence[str]) -> Status:
+    words = list(argv)
+    values = {name: _taken(words, option) for name, option in {"by": "--by", "fenced": "--fenced"}.items()}
+    site = words.pop(0) if words and not words[0].startswith("-") else ""
+    # What is not said is refused by the playbook itself, with what it has to be.
+    extra = {name: value for name, value in {"site": site, **values}.items() if value}
+    return _started("site_lost", ["-e", json.dumps(extra), *words] if extra else words)
+
+
+def _taken(words: list[str], option: str) -> str:
+    """Take an option of our own, with its value, out of the words."""
+    for place, word in enumerate(words):
+        if word == option and place + 1 < len(words):
+            _, value = words.pop(place), words.pop(place)
+            return value
+        if word.startswith(f"{option}="):
+            return words.pop(place).partition("=")[2]
+    return ""
+
+
+def _resume(argv: Sequence[str]) -> Status:
+    given = arguments.read(argv)
+    secret = password(given)
+    asked = start(PHASES["status"], given, secret)
+    status = Follower(asked).follow()
+    where = asked.told("where")
+    last = where.get("last") or {}
+    if not where or last.get("at_work"):
+        return status if status is not Status.DONE else Status.PERSON
+    name = outcome.to_resume(last)
+    if not name:
+        print(f"nothing to resume: {last.get('phase') or 'no phase'} has come to its end")
+        return status
+    wanted = phase(name)
+    print(f"resuming {name}: {wanted.playbook}")
+    return Follower(start(wanted, given, secret)).follow()
+
+
+def _watch(argv: Sequence[str]) -> Status:
+    command = commands.find(*argv[:1])
+    print(f"command {command.name}")
+    return Follower(command).follow()
+
+
+def _phases(argv: Sequence[str]) -> Status:
+    for one in PHASES.values():
+        print(f"  {one.name:14} {one.playbook:32} {one.what}")
+    return Status.DONE
+
+
+_COMMANDS = {
+    "run": _run,
+    "status": lambda argv: _started("status", argv),
+    "report": lambda argv: _started("report", argv),
+    "rollback": lambda argv: _started("rollback", argv),
+    "site-lost": _site_lost,
+    "resume": _resume,
+    "watch": _watch,
+    "phases": _phases,
+}

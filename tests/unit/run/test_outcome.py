@@ -1,0 +1,113 @@
+"""What the exit status of `bascule` says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from bascule.run import chain, outcome
+from bascule.run.outcome import Status, Told
+
+
+def journal(*done: str, decision: str = "d", check: bool = False) -> list[chain.Entry]:
+    """Return a chain of entries such as `begin freeze low` and `end thaw low failed`."""
+    entries: list[chain.Entry] = []
+    for number, words in enumerate(done):
+        kind, verb, component, *result = words.split()
+        data: dict[str, Any] = {"check_mode": check, **({"result": result[0]} if result else {})}
+        content = {
+            "time": f"2026-01-01T00:00:{number:02}.000+00:00",
+            "run": "r",
+            "controller": "c",
+            "epoch": decision,
+            "kind": kind,
+            "phase": "cutover",
+            "verb": verb,
+            "component": component,
+            "data": data,
+        }
+        entries.append(chain.make(entries[-1] if entries else None, content))
+    return entries
+
+
+FROZEN = ("begin freeze low", "end freeze low ok", "begin switch low", "end switch low failed")
+IN_AGAIN = ("begin freeze low", "end freeze low ok", "begin thaw low", "end thaw low ok")
+
+
+@pytest.mark.parametrize(
+    ("told", "entries", "status"),
+    [
+        (Told(0), (), Status.DONE),
+        (Told(0), FROZEN, Status.DONE),
+        (Told(2), (), Status.REFUSED),
+        (Told(4), (), Status.REFUSED),
+        (Told(2, ("PlanError",)), (), Status.REFUSED),
+        (Told(2, ("NoGo",)), (), Status.NO_GO),
+        (Told(2, ("", "GateError")), ("begin check low", "end check low failed"), Status.NO_GO),
+        # Something was closed before: a gate says nothing about that any more.
+        (Told(2, ("GateError",)), FROZEN, Status.HELD),
+        (Told(2, ("",)), FROZEN, Status.HELD),
+        (Told(2, ("",)), ("begin freeze low", "end freeze low failed"), Status.HELD),
+        (Told(2, ("",)), ("begin take_over low", "end take_over low ok"), Status.HELD),
+        (Told(2, ("",)), IN_AGAIN, Status.PERSON),
+        (Told(2, ("",)), ("begin sync low", "end sync low failed"), Status.PERSON),
+        # A declaration that is found wrong when a verb has begun is no refused input.
+        (Told(2, ("PlanError",)), ("begin audit low", "end audit low failed"), Status.PERSON),
+        (Told(None), (), Status.PERSON),
+        (Told(None), FROZEN[:1], Status.HELD),
+        (Told(99), ("begin check low",), Status.PERSON),
+    ],
+)
+def test_the_status_of_a_playbook(told: Told, entries: tuple[str, ...], status: Status) -> None:
+    assert outcome.judge(told, journal(*entries), "d") is status
+
+
+def test_what_was_only_tried_holds_up_nobody() -> None:
+    assert outcome.waiting(journal(*FROZEN, check=True)) == []
+    assert outcome.judge(Told(2, ("GateError",)), journal(*FROZEN, check=True), "d") is Status.NO_GO
+
+
+def test_what_another_decision_has_closed_still_waits() -> None:
+    before = journal(*FROZEN, decision="a")
+    assert outcome.judge(Told(2, ("",)), before, "d") is Status.HELD
+    # An answer that was wrong changes nothing of it, and is what this command has come to.
+    assert outcome.judge(Told(2, ("NoGo",)), before, "d") is Status.NO_GO
+
+
+@pytest.mark.parametrize(
+    ("where", "phase", "status"),
+    [
+        (["source", "source"], "", Status.DONE),
+        (["source", "source"], "rollback", Status.ROLLED_BACK),
+        (["source", "target"], "rollback", Status.DONE),
+        (["source"], "cutover", Status.DONE),
+        (["unprepared"], "", Status.DONE),
+        (["source", "held"], "rollback", Status.HELD),
+        (["target-frozen"], "cutover", Status.HELD),
+        (["source-frozen-alone"], "cutover", Status.HELD),
+        (["source-alone"], "cutover", Status.PERSON),
+        (["source", "unread"], "rollback", Status.PERSON),
+        (["held", "both"], "cutover", Status.PERSON),
+        (["guard-lost"], "cutover", Status.PERSON),
+        (["back"], "cutover", Status.PERSON),
+    ],
+)
+def test_the_status_of_status(where: list[str], phase: str, status: Status) -> None:
+    told = Told(0, standings={str(n): one for n, one in enumerate(where)}, last={"phase": phase, "outcome": "ok"})
+    assert outcome.judge(told, [], "") is status
+
+
+@pytest.mark.parametrize(
+    ("last", "phase"),
+    [
+        ({}, ""),
+        ({"phase": "", "outcome": ""}, ""),
+        ({"phase": "cutover", "outcome": "ok", "died": False}, ""),
+        ({"phase": "cutover", "outcome": "ok", "died": True}, "cutover"),
+        ({"phase": "sync", "outcome": "failed", "died": False}, "sync"),
+        ({"phase": "rollback", "outcome": "not ended", "died": False}, "rollback"),
+    ],
+)
+def test_what_has_not_come_to_its_end_is_resumed(last: dict[str, Any], phase: str) -> None:
+    assert outcome.to_resume(last) == phase
