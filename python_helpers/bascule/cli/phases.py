@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import os
 import sys
 from collections.abc import Sequence
 
@@ -12,13 +14,13 @@ from ..run.io import command as commands
 from ..run.outcome import Status
 from ..run.phases import PHASES, phase
 from .follow import Follower
-from .start import password, start
+from .start import configured, password, start
 
 _HELP = ("-h", "--help")
 _USAGE = {
     "run": "bascule run PHASE [options of ansible-playbook]",
     "status": "bascule status [options of ansible-playbook]",
-    "report": "bascule report [options of ansible-playbook, such as -e run=RUN]",
+    "report": "bascule report [--verify] [options of ansible-playbook, such as -e run=RUN]",
     "rollback": "bascule rollback [options of ansible-playbook]",
     "site-lost": "bascule site-lost SITE --by NAME --fenced HOW [options of ansible-playbook]",
     "resume": "bascule resume [options of ansible-playbook]",
@@ -39,8 +41,9 @@ def main(name: str, argv: Sequence[str]) -> int:
         print(f"bascule {name}: {error.message()}", file=sys.stderr)
         return int(Status.REFUSED)
     except KeyboardInterrupt:
-        # Nothing was started yet: what runs is left by its follower.
-        return int(Status.REFUSED)
+        # What runs is left by its follower: this was before, or in the moment of its start.
+        print("\ninterrupted; bascule watch shows whether anything was begun", file=sys.stderr)
+        return int(Status.PERSON)
 
 
 def _run(argv: Sequence[str]) -> Status:
@@ -54,6 +57,15 @@ def _run(argv: Sequence[str]) -> Status:
 def _started(name: str, argv: Sequence[str]) -> Status:
     wanted, given = phase(name), arguments.read(argv)
     return Follower(start(wanted, given, password(given))).follow()
+
+
+def _report(argv: Sequence[str]) -> Status:
+    if "--verify" not in argv:
+        return _started("report", argv)
+    # Ansible reads its settings when it is imported.
+    os.environ.update(configured())
+    evidence = importlib.import_module(".evidence", __package__)
+    return Status(evidence.verify([word for word in argv if word != "--verify"]))
 
 
 def _site_lost(argv: Sequence[str]) -> Status:
@@ -109,7 +121,7 @@ def _phases(argv: Sequence[str]) -> Status:
 _COMMANDS = {
     "run": _run,
     "status": lambda argv: _started("status", argv),
-    "report": lambda argv: _started("report", argv),
+    "report": _report,
     "rollback": lambda argv: _started("rollback", argv),
     "site-lost": _site_lost,
     "resume": _resume,

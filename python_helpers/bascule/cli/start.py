@@ -53,9 +53,7 @@ def start(phase: Phase, given: Given, secret: Optional[str]) -> Command:
     command = commands.begin(phase.name)
     if sys.stdin.isatty():
         command.may_ask()
-    environment = {**os.environ, commands.FOLDER: str(command.folder)}
-    if "ANSIBLE_CONFIG" not in environment and not Path("ansible.cfg").exists():
-        environment["ANSIBLE_CONFIG"] = str(PROJECT / "ansible.cfg")
+    environment = {**os.environ, **configured(), commands.FOLDER: str(command.folder)}
     handed: dict[str, Any] = {"line": line, "environment": environment, "password": secret}
     bare = {name: os.environ[name] for name in _SEEN if name in os.environ}
     with command.output.open("ab") as output:
@@ -73,6 +71,12 @@ def start(phase: Phase, given: Given, secret: Optional[str]) -> Command:
     with contextlib.suppress(BrokenPipeError), pipe:
         pipe.write(json.dumps(handed).encode())
     return command
+
+
+def configured() -> dict[str, str]:
+    """Return what the environment needs so that Ansible finds the project's settings, wherever it is started."""
+    found = "ANSIBLE_CONFIG" in os.environ or Path("ansible.cfg").exists()
+    return {} if found else {"ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg")}
 
 
 def _program() -> str:

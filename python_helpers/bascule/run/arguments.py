@@ -72,14 +72,24 @@ SWITCHES = frozenset(
     }
 )
 _PROMPT = "prompt"
+# It reads the password from standard input, and nothing after that asks.
+_HANDED = ("--become-password-file", "-")
 
 
 @dataclass(frozen=True)
 class Given:
-    """What is given on to `ansible-playbook`, and whether the password of `sudo` is asked for first."""
+    """What is given on to `ansible-playbook`, and whether the password of `sudo` is asked for first.
 
-    arguments: tuple[str, ...]
+    others: the options without the one that hands that password over.
+    """
+
+    others: tuple[str, ...]
     asks_become: bool = False
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        """Return all options."""
+        return (*self.others, *_HANDED) if self.asks_become else self.others
 
 
 def read(arguments: Sequence[str]) -> Given:
@@ -103,7 +113,7 @@ def read(arguments: Sequence[str]) -> Given:
             word = "" if word.startswith("--") or word == "-K" else word.replace("K", "", 1)
         kept += [word] if word else []
         kept += [value] if value and "=" not in word and not _joined(word) else []
-    return Given((*kept, "--become-password-file", "-") if asks else tuple(kept), asks)
+    return Given(tuple(kept), asks)
 
 
 def _options(arguments: Sequence[str]) -> Iterator[tuple[str, str, tuple[str, ...]]]:

@@ -31,7 +31,9 @@ ASKED = ("--become-password-file", "-")
 def test_options_are_given_on_and_the_password_of_sudo_is_asked_first(
     given: list[str], kept: tuple[str, ...] | None, asks: bool
 ) -> None:
-    assert arguments.read(given) == arguments.Given(tuple(given) if kept is None else kept, asks)
+    read = arguments.read(given)
+    assert read.arguments == (tuple(given) if kept is None else kept)
+    assert read.asks_become is asks
 
 
 @pytest.mark.parametrize(
