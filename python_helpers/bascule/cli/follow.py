@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import sys
+import termios
 import time
 from collections.abc import Callable
 from typing import Any
@@ -107,7 +108,11 @@ class Follower:
 
 
 def _typed(question: str) -> str:
-    """Ask at the terminal; what was typed comes back as it was, without the end of its line."""
+    """Ask at the terminal; what was typed comes back as it was, without the end of its line.
+
+    What was typed before the question was there is thrown away: it was no answer to it.
+    """
+    termios.tcflush(sys.stdin, termios.TCIFLUSH)
     sys.stdout.write(question)
     sys.stdout.flush()
     return sys.stdin.readline().rstrip("\r\n")

@@ -187,6 +187,8 @@ def test_the_name_is_asked_by_whoever_follows_and_is_exact(world: World) -> None
 
 def test_another_answer_and_no_answer_are_no_go(world: World) -> None:
     terminal = at_terminal(world, "run", "cutover", "-i", "inventory")
+    # What was typed before the question is no answer to it.
+    terminal.sendline("toulouse")
     terminal.expect(QUESTION)
     terminal.sendline("toulouse ")
     assert status(terminal) == Status.NO_GO

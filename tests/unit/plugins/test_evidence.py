@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -67,13 +67,14 @@ def test_what_lies_in_a_folder_of_roots_is_read_through_the_bastion(journal: Mac
 
 def test_nothing_can_be_written(journal: Machine) -> None:
     with sftp._as_root(journal.way("free")) as files:
-        for change in (
+        changes: list[Callable[[], Any]] = [
             lambda: files.open(f"{FOLDER}/new.jsonl", "w"),
             lambda: files.open(f"{FOLDER}/c-d.jsonl", "a"),
             lambda: files.remove(f"{FOLDER}/c-d.jsonl"),
             lambda: files.rename(f"{FOLDER}/c-d.jsonl", f"{FOLDER}/x"),
             lambda: files.mkdir(f"{FOLDER}/x"),
-        ):
+        ]
+        for change in changes:
             with pytest.raises(OSError, match=r"[Pp]ermission denied"):
                 change()
         assert files.listdir(FOLDER) == ["c-d.jsonl"]
