@@ -104,7 +104,7 @@ def to_resume(last: Mapping[str, Any]) -> str:
 
 def _stands(standings: Mapping[str, str], last: Mapping[str, Any]) -> Status:
     where = set(standings.values())
-    if where & _WRONG:
+    if not where or where & _WRONG:
         return Status.PERSON
     if where & _WAITING:
         return Status.HELD

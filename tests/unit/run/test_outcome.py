@@ -91,6 +91,8 @@ def test_what_another_decision_has_closed_still_waits() -> None:
         (["held", "both"], "cutover", Status.PERSON),
         (["guard-lost"], "cutover", Status.PERSON),
         (["back"], "cutover", Status.PERSON),
+        # Nothing was seen.
+        ([], "cutover", Status.PERSON),
     ],
 )
 def test_the_status_of_status(where: list[str], phase: str, status: Status) -> None:

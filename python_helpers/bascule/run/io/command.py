@@ -76,7 +76,8 @@ class Command:
             # Without ansible-runner, as when it was killed, the playbook's own word counts.
             self.told("end").get("status") if status is None else status,
             tuple(str(one) for one in self.told("failures").get("errors", [])),
-            where.get("standings"),
+            # A status that has found nothing is no good one.
+            where.get("standings", {} if self.phase == "status" else None),
             where.get("last"),
         )
 
