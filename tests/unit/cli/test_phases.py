@@ -15,7 +15,8 @@ from typing import Any
 
 import pexpect
 import pytest
-from tests.unit.plugins.test_play import ELSEWHERE, INVENTORY, PATIENCE_SECONDS, VERB, World, never_left
+from tests.unit.plugins.test_lost import are_held
+from tests.unit.plugins.test_play import ELSEWHERE, INVENTORY, PATIENCE_SECONDS, STATE, VERB, World, never_left
 
 from bascule.run.io.command import Command
 from bascule.run.outcome import WORDS, Status
@@ -266,4 +267,20 @@ def test_a_playbook_whose_supervisor_was_killed_is_followed_to_its_end(world: Wo
     go_on(world)
     assert status(terminal) == Status.DONE
     assert command.status is None
+    assert ("thaw", "top", "ok") in world.outcomes()
+
+
+def test_a_site_is_given_up_with_who_and_how(world: World) -> None:
+    # Read at the machines, of which one is gone.
+    world.state = STATE
+    world.answer_verbs()
+    are_held(world)
+    world.are_down("a-mtp", "j-mtp")
+    code, said = bascule(world, "site-lost", "montpellier", "--by", "Nadia", "-i", "inventory", *CONFIRM)
+    assert code == Status.REFUSED, said
+    assert "by 'Nadia', fenced ''" in " ".join(said.split())
+    words = ("--by=Nadia", "--fenced", "power cut", "-i", "inventory")
+    code, said = bascule(world, "site-lost", "montpellier", *words, *CONFIRM)
+    assert code == Status.DONE, said
+    assert "montpellier is given up as lost by Nadia, fenced: power cut." in said
     assert ("thaw", "top", "ok") in world.outcomes()
