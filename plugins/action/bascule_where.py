@@ -35,6 +35,7 @@ lines:
   elements: str
 """
 
+import contextlib
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -104,18 +105,18 @@ class ActionModule(ControllerAction):
             return
         gone, last = position.retired(entries), last_verb(entries)
         notes = [one for one in presence.read(journal.directory) if one.decision == last.decision]
-        started.tell(
-            "where",
-            {
-                "standings": {one.component: position.standing(one, one.component in gone).where for one in sides},
-                "last": {
-                    "phase": last.phase,
-                    "outcome": last.outcome,
-                    "died": any(one.alive is False and not one.ended for one in notes),
-                    "at_work": any(one.alive for one in notes),
-                },
+        told = {
+            "standings": {one.component: position.standing(one, one.component in gone).where for one in sides},
+            "last": {
+                "phase": last.phase,
+                "outcome": last.outcome,
+                "died": any(one.alive is False and not one.ended for one in notes),
+                "at_work": any(one.alive for one in notes),
             },
-        )
+        }
+        # Where that is not told, `bascule` takes it that nothing was seen.
+        with contextlib.suppress(BasculeError, OSError):
+            started.tell("where", told)
 
     def _sides(self, scope: Scope, given_up: dict[str, str]) -> list[position.Sides]:
         """Return both sides of every component."""

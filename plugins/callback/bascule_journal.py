@@ -78,6 +78,9 @@ class CallbackModule(CallbackBase):
     CALLBACK_NAME = "bascule_journal"
     CALLBACK_NEEDS_ENABLED = True
 
+    # Where `bascule` has started this playbook, it is told what becomes of it.
+    _command: command.Command | None = None
+
     def __init__(self, display: Any = None, options: Any = None) -> None:
         super().__init__(display, options)
         self._active: dict[str, _Verb] = {}
@@ -88,7 +91,6 @@ class CallbackModule(CallbackBase):
         # The plan of the last play, and what reads the defaults of its roles.
         self._seen: tuple[Scope, Any] | None = None
         self._become_pass = ""
-        # Where `bascule` has started this playbook, it is told what becomes of it.
         self._command = command.current()
         self._failures: list[str] = []
         identity.begin()
@@ -140,10 +142,15 @@ class CallbackModule(CallbackBase):
 
     def v2_runner_on_failed(self, result: Any, ignore_errors: bool = False) -> None:
         """Journal a task that failed."""
+        try:
+            self._journal_failure(result, ignore_errors)
+        finally:
+            if not ignore_errors and not _is_rescued(result._task):
+                self._report_failure(result)
+
+    def _journal_failure(self, result: Any, ignore_errors: bool) -> None:
         host = result._host.get_name()
         message = _message(result._result)
-        if not ignore_errors and not _is_rescued(result._task):
-            self._report_failure(result)
         if result._task.action == "bascule_begin":
             self._refused(host, result, message)
         elif ignore_errors:
@@ -159,10 +166,12 @@ class CallbackModule(CallbackBase):
         message = _message(result._result)
         if result._task.ignore_unreachable:
             self._step(result, "unreachable", message)
-        else:
-            self._report_failure(result)
+            return
+        try:
             # No rescue is asked about a machine that does not answer.
             self._failed(result, "unreachable", message, ends=True)
+        finally:
+            self._report_failure(result)
 
     def v2_playbook_on_stats(self, stats: Any) -> None:
         """End what failed last, bring the sites' copies up to date, say where the journal lies."""
@@ -170,7 +179,8 @@ class CallbackModule(CallbackBase):
             self._finish()
         finally:
             self._tell(lambda note: note.end())
-            self._report("end", {"status": 2 if stats.failures or stats.dark else 0})
+            if self._command is not None:
+                self._report("end", {"status": 2 if stats.failures or stats.dark else 0})
 
     def _finish(self) -> None:
         self._end_failed()
@@ -217,8 +227,9 @@ class CallbackModule(CallbackBase):
             self._display.warning(f"bascule could not be told: {error}")
 
     def _report_failure(self, result: Any) -> None:
-        self._failures.append(str(plain(result._result.get("error")) or ""))
-        self._report("failures", {"errors": self._failures})
+        if self._command is not None:
+            self._failures.append(str(plain(result._result.get("error")) or ""))
+            self._report("failures", {"errors": self._failures})
 
     def _say_audit(self, journal: Journal) -> None:
         """Say what an audit has come to, if this process had one."""
