@@ -23,7 +23,6 @@ _USAGE = {
     "report": "bascule report [--verify] [options of ansible-playbook, such as -e run=RUN]",
     "rollback": "bascule rollback [options of ansible-playbook]",
     "site-lost": "bascule site-lost SITE --by NAME --fenced HOW [options of ansible-playbook]",
-    "resume": "bascule resume [options of ansible-playbook]",
     "watch": "bascule watch [COMMAND]",
     "phases": "bascule phases",
 }
@@ -88,24 +87,6 @@ def _taken(words: list[str], option: str) -> str:
     return ""
 
 
-def _resume(argv: Sequence[str]) -> Status:
-    given = arguments.read(argv)
-    secret = password(given)
-    asked = start(PHASES["status"], given, secret)
-    status = Follower(asked).follow()
-    where = asked.told("where")
-    last = where.get("last") or {}
-    if not where or last.get("at_work"):
-        return status if status is not Status.DONE else Status.PERSON
-    name = outcome.to_resume(last)
-    if not name:
-        print(f"nothing to resume: {last.get('phase') or 'no phase'} has come to its end")
-        return status
-    wanted = phase(name)
-    print(f"resuming {name}: {wanted.playbook}")
-    return Follower(start(wanted, given, secret)).follow()
-
-
 def _watch(argv: Sequence[str]) -> Status:
     command = commands.find(*argv[:1])
     print(f"command {command.name}")
@@ -124,7 +105,6 @@ _COMMANDS = {
     "report": _report,
     "rollback": lambda argv: _started("rollback", argv),
     "site-lost": _site_lost,
-    "resume": _resume,
     "watch": _watch,
     "phases": _phases,
 }

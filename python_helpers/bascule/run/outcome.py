@@ -93,15 +93,6 @@ def waiting(entries: Iterable[Entry]) -> list[str]:
     return [name for name, waits in held.items() if waits]
 
 
-def to_resume(last: Mapping[str, Any]) -> str:
-    """Return the phase that has not come to its end; nothing where the last one has.
-
-    Args:
-        last: `phase` and `outcome` of the last verb, and `died`: whether its process is gone without having ended.
-    """
-    return str(last.get("phase") or "") if last.get("died") or last.get("outcome") not in (OK, "") else ""
-
-
 def _stands(standings: Mapping[str, str], last: Mapping[str, Any]) -> Status:
     where = set(standings.values())
     if not where or where & _WRONG:

@@ -98,18 +98,3 @@ def test_what_another_decision_has_closed_still_waits() -> None:
 def test_the_status_of_status(where: list[str], phase: str, status: Status) -> None:
     told = Told(0, standings={str(n): one for n, one in enumerate(where)}, last={"phase": phase, "outcome": "ok"})
     assert outcome.judge(told, [], "") is status
-
-
-@pytest.mark.parametrize(
-    ("last", "phase"),
-    [
-        ({}, ""),
-        ({"phase": "", "outcome": ""}, ""),
-        ({"phase": "cutover", "outcome": "ok", "died": False}, ""),
-        ({"phase": "cutover", "outcome": "ok", "died": True}, "cutover"),
-        ({"phase": "sync", "outcome": "failed", "died": False}, "sync"),
-        ({"phase": "rollback", "outcome": "not ended", "died": False}, "rollback"),
-    ],
-)
-def test_what_has_not_come_to_its_end_is_resumed(last: dict[str, Any], phase: str) -> None:
-    assert outcome.to_resume(last) == phase
