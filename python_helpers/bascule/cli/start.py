@@ -15,7 +15,7 @@ from typing import Any, Optional
 from ..errors import BasculeError
 from ..run.arguments import Given
 from ..run.io import command as commands
-from ..run.io import presence
+from ..run.io import beside, presence
 from ..run.io.command import Command
 from ..run.phases import Phase
 
@@ -47,9 +47,14 @@ def start(phase: Phase, given: Given, secret: Optional[str]) -> Command:
         secret: what was typed for -K; it goes to `ansible-playbook` by a pipe.
 
     Raises:
-        BasculeError: there is no such playbook, or no `ansible-playbook`.
+        BasculeError: there is no such playbook, or no `ansible-playbook`, or another one is at work that changes something.
     """
     line = [_program(), str(_playbook(phase)), *given.arguments]
+    with beside.alone(phase):
+        return _begun(phase, line, secret)
+
+
+def _begun(phase: Phase, line: list[str], secret: Optional[str]) -> Command:
     command = commands.begin(phase.name)
     if sys.stdin.isatty():
         command.may_ask()

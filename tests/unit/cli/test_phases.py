@@ -209,6 +209,11 @@ def test_ctrl_c_leaves_it_running_or_ends_it(world: World) -> None:
     assert status(terminal) == Status.RUNNING
     (command,) = commands(world)
     assert command.lives()
+    # Two that change something are not at work together.
+    code, said = bascule(world, "rollback", "-i", "inventory", "-e", "confirm=montpellier")
+    assert code == Status.REFUSED, said
+    assert f"bascule watch {command.name}" in said
+    assert [one.name for one in commands(world)] == [command.name]
     again = at_terminal(world, "watch")
     again.expect("put fresh samples to the gates")
     again.sendintr()

@@ -56,13 +56,17 @@ class Command:
         text = storage.read_text(self.folder / "artifacts" / RUNNER / "rc")
         return int(text) if text and text.strip().lstrip("-").isdigit() else None
 
+    def at_work(self) -> tuple[Optional[bool], str]:
+        """Return whether the playbook, or what starts it, is at work, and why that is not known."""
+        notes = [note for name in ("process", "supervisor") if (note := self.told(name))]
+        found = [presence.lives(note) for note in notes]
+        return next(
+            (one for one in found if one[0]), next((one for one in found if one[0] is None), (False, ""))
+        )
+
     def lives(self) -> bool:
         """Say whether the playbook, or what starts it, is at work; also where that is not known."""
-        for name in ("process", "supervisor"):
-            note = self.told(name)
-            if note and presence.lives(note)[0] is not False:
-                return True
-        return False
+        return self.at_work()[0] is not False
 
     def ended(self) -> bool:
         """Say whether the playbook has ended, by itself or not."""
@@ -142,7 +146,7 @@ def current() -> Optional[Command]:
 def begin(phase: str) -> Command:
     """Make the folder of a command that is about to be started."""
     now = datetime.datetime.now(datetime.timezone.utc)
-    folder = _place() / f"{now:%Y%m%dT%H%M%S}-{phase}-{os.getpid()}"
+    folder = place() / f"{now:%Y%m%dT%H%M%S}-{phase}-{os.getpid()}"
     storage.make_directory(folder, 0o700)
     command = Command(folder)
     storage.append(command.output, "")
@@ -152,7 +156,7 @@ def begin(phase: str) -> Command:
 
 def known() -> list[Command]:
     """Return all commands that were started here, the newest last."""
-    folders = [path for path in storage.children(_place()) if storage.is_directory(path)]
+    folders = [path for path in storage.children(place()) if storage.is_directory(path)]
     return [Command(path) for path in sorted(folders, key=lambda one: one.name)]
 
 
@@ -166,7 +170,7 @@ def find(name: str = "") -> Command:
     if not commands:
         names = ", ".join(one.name for one in known()[-5:]) or "none"
         raise BasculeError(
-            expected=f"a command {name} in {_place()}" if name else f"a command in {_place()}",
+            expected=f"a command {name} in {place()}" if name else f"a command in {place()}",
             found=names,
             state="nothing was changed",
             next_command="bascule run PHASE, or bascule status",
@@ -174,5 +178,6 @@ def find(name: str = "") -> Command:
     return next((one for one in reversed(commands) if not one.ended()), commands[-1])
 
 
-def _place() -> Path:
+def place() -> Path:
+    """Return where the folders of commands lie."""
     return identity.runs_directory() / _BELOW
