@@ -48,7 +48,7 @@ from bascule.guard.io.store import GUARD_DIRECTORY
 from bascule.guard.state import GuardState
 from bascule.plugin.action import ControllerAction, Scope
 from bascule.plugin.values import plain
-from bascule.run import chain, context, controllers, position, runs, users
+from bascule.run import chain, context, controllers, outcome, position, runs, users
 from bascule.run.io import command, identity, presence
 from bascule.run.io.journal import Journal, read_copies, read_starts
 from bascule.run.last import last_verb
@@ -90,33 +90,25 @@ class ActionModule(ControllerAction):
             seen.wait,
         )
         own = runs.describe(runs.starts(entries))
+        doubts = [*work.doubts, *(f"the journal of {site} was not read" for site in errors)]
+        doubts += ["a chain of the journal is broken"] if chain.problems(read) else []
         if other := [name for name in runs.plans(runs.starts(entries)) if name != scope.plan]:
             lines.insert(1, f"  IT IS A RUN OF PLAN {', '.join(other)}, NOT OF {scope.plan}")
+            doubts.append("it is a run of another plan")
         elif newer := runs.newer(scope.plan, journal.run, [*own, *known]):
             lines.insert(1, f"  {newer}")
+            doubts.append("there is a newer run")
         for line in lines:
             Display().display(line)
-        self._tell(sides, entries, journal)
+        if (started := command.current()) is not None:
+            # What its exit status rests on.
+            gone, last = position.retired(entries), last_verb(entries)
+            found = outcome.found([position.standing(one, one.component in gone) for one in sides], doubts)
+            started.tell(
+                "where",
+                {**found, "waits": seen.wait, "at_work": work.first, "phase": last.phase, "outcome": last.outcome},
+            )
         return {"lines": lines, "run": journal.run, "decision": identity.current()}
-
-    def _tell(self, sides: list[position.Sides], entries: list[chain.Entry], journal: Journal) -> None:
-        """Tell `bascule`, where it has started this playbook, what its exit status and `resume` rest on."""
-        if (started := command.current()) is None:
-            return
-        gone, last = position.retired(entries), last_verb(entries)
-        notes = [one for one in presence.read(journal.directory) if one.decision == last.decision]
-        told = {
-            "standings": {one.component: position.standing(one, one.component in gone).where for one in sides},
-            "last": {
-                "phase": last.phase,
-                "outcome": last.outcome,
-                "died": any(one.alive is False and not one.ended for one in notes),
-                "at_work": any(one.alive for one in notes),
-            },
-        }
-        # Where that is not told, `bascule` takes it that nothing was seen.
-        with contextlib.suppress(BasculeError, OSError):
-            started.tell("where", told)
 
     def _sides(self, scope: Scope, given_up: dict[str, str]) -> list[position.Sides]:
         """Return both sides of every component."""

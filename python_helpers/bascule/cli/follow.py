@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import os
 import sys
 import termios
 import time
@@ -98,10 +99,10 @@ class Follower:
 
     def _end(self) -> Status:
         told = self._command.told("run")
-        entries, decision = [], str(told.get("decision") or "")
-        if told:
-            journal = Journal(identity.runs_directory(), str(told["run"]), identity.controller(), decision)
-            entries = journal.read().entries
+        decision = str(told.get("decision") or "")
+        # One that was refused has chosen no run, and users may wait in the latest.
+        run = str(told.get("run") or os.path.basename(os.path.realpath(identity.runs_directory() / "latest")))
+        entries = Journal(identity.runs_directory(), run, identity.controller(), decision).read().entries
         status = judge(self._command.outcome(), entries, decision)
         self._show(f"bascule: {self._command.phase}: {WORDS[status]}\n")
         return status

@@ -20,7 +20,21 @@ _ASKING = {
     "--step": "--limit COMPONENT, and a phase after the other",
 }
 ASKING = frozenset(_ASKING)
-_SHORT_ASKING = {"k": "--ask-pass", "J": "--ask-vault-pass"}
+# A phase is run whole, or it is not run.
+_WHOLE = "--limit COMPONENT or --check: a phase is run whole"
+_PARTIAL = {
+    name: _WHOLE
+    for name in (
+        "--list-hosts",
+        "--list-tags",
+        "--list-tasks",
+        "--skip-tags",
+        "--start-at-task",
+        "--syntax-check",
+        "--tags",
+    )
+}
+_SHORT = {"k": "--ask-pass", "J": "--ask-vault-pass", "t": "--tags"}
 # Options that take a value, so that the next word is none.
 VALUED = frozenset(
     {
@@ -96,14 +110,14 @@ def read(arguments: Sequence[str]) -> Given:
     """Return what is given on; `-K` is taken out, and replaced by what reads the password from standard input.
 
     Raises:
-        PlanError: something would be asked where nobody can answer, or is no option.
+        PlanError: something would be asked where nobody can answer, would run a part of a phase, or is no option.
     """
     kept: list[str] = []
     asks = False
     for word, value, names in _options(arguments):
         for name in names:
-            if name in _ASKING:
-                raise _refused(word, _ASKING[name])
+            if instead := (_ASKING | _PARTIAL).get(name):
+                raise _refused(word, instead)
         if "--vault-id" in names and (value == _PROMPT or value.endswith(f"@{_PROMPT}")):
             raise _refused(f"{word} {value}", _ASKING["--ask-vault-pass"])
         if value == "-" and {"--become-password-file", "--become-pass-file"} & set(names):
@@ -132,7 +146,7 @@ def _options(arguments: Sequence[str]) -> Iterator[tuple[str, str, tuple[str, ..
         names: list[str] = []
         value = ""
         for place, letter in enumerate(word[1:], 2):
-            names.append(BECOME if letter == "K" else _SHORT_ASKING.get(letter, f"-{letter}"))
+            names.append(BECOME if letter == "K" else _SHORT.get(letter, f"-{letter}"))
             if letter in SHORT_VALUED:
                 value = word[place:] or next(words, "")
                 break

@@ -53,6 +53,14 @@ def test_options_are_given_on_and_the_password_of_sudo_is_asked_first(
         ["--vault-id=x@prompt"],
         ["--vault-i=x@prompt"],
         ["--step"],
+        ["--tags", "freeze"],
+        ["-t", "freeze"],
+        ["-Ctfreeze"],
+        ["--skip-t=freeze"],
+        ["--start-at-task", "x"],
+        ["--list-tasks"],
+        ["--list-h"],
+        ["--syntax-check"],
         ["--become-password-file", "-"],
         ["--become-pass-file=-"],
         ["playbooks/rollback.yml"],
@@ -60,7 +68,7 @@ def test_options_are_given_on_and_the_password_of_sudo_is_asked_first(
         ["-"],
     ],
 )
-def test_what_would_be_asked_where_nobody_answers_is_refused(given: list[str]) -> None:
+def test_what_would_be_asked_where_nobody_answers_and_a_part_of_a_phase_are_refused(given: list[str]) -> None:
     with pytest.raises(PlanError, match="nothing was begun"):
         arguments.read(given)
 

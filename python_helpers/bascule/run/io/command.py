@@ -74,15 +74,13 @@ class Command:
 
     def outcome(self) -> Told:
         """Return what its process has told."""
-        where = self.told("where")
-        status = self.status
+        status, phase = self.status, self.phase
         return Told(
             # Without ansible-runner, as when it was killed, the playbook's own word counts.
             self.told("end").get("status") if status is None else status,
             tuple(str(one) for one in self.told("failures").get("errors", [])),
-            # A status that has found nothing is no good one.
-            where.get("standings", {} if self.phase == "status" else None),
-            where.get("last"),
+            phase,
+            self.told("where") if phase == "status" else None,
         )
 
     def interrupt(self) -> bool:
