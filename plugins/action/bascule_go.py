@@ -12,7 +12,8 @@ description:
   - Says what takes part and what C(--limit) leaves out, what the decision gives up (C(component_go_note) of each
     component that has one) and, where users will wait, the forecast of that. Asks for the name of the site after it.
   - Compares what was typed with the name of the site that the direction leads to (C(plan_sites)), and journals it all.
-  - The name comes with C(-e confirm=), or is asked for at the terminal. One in the inventory is nobody's answer.
+  - The name comes with C(-e confirm=), or is asked for at the terminal; where C(bascule) has started the playbook, at
+    the terminal of whoever follows it. One in the inventory is nobody's answer.
   - With C(--check) nobody is asked.
 options:
   phase:
@@ -59,6 +60,7 @@ from bascule.plugin.preflight import must_be_right
 from bascule.plugin.values import plain
 from bascule.run import context
 from bascule.run.approval import confirm, destination, given_up, preview
+from bascule.run.io import command
 from bascule.run.io.journal import Journal
 from bascule.run.order import WINDOWS
 from bascule.run.verbs import AWAY, DIRECTIONS
@@ -92,7 +94,7 @@ class ActionModule(ControllerAction):
             display.display(f"  {line}")
         typed = self.typed("confirm")
         if typed or not self.check_mode:
-            confirm(plan, direction, args["phase"], typed or _asked())
+            confirm(plan, direction, args["phase"], typed or _asked(lines))
         lost: dict[str, Any] = {}
         if args["phase"] == "site_lost":
             hosts = {
@@ -120,8 +122,10 @@ class ActionModule(ControllerAction):
         return {"site": site, "given_up": notes, **({"warnings": warnings} if warnings else {})}
 
 
-def _asked() -> str:
-    """Ask at the terminal; nothing where nobody can be asked, or who was asked has ended it."""
+def _asked(lines: list[str]) -> str:
+    """Ask at the terminal, or whoever follows; nothing where nobody can be asked, or who was asked has ended it."""
+    if (started := command.current()) is not None:
+        return started.ask(QUESTION, lines)
     try:
         return bytes(display.prompt_until(QUESTION)).decode("utf-8", "replace").rstrip("\r\n")
     except (AnsiblePromptInterrupt, AnsiblePromptNoninteractive):

@@ -35,6 +35,7 @@ lines:
   elements: str
 """
 
+import contextlib
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -47,8 +48,8 @@ from bascule.guard.io.store import GUARD_DIRECTORY
 from bascule.guard.state import GuardState
 from bascule.plugin.action import ControllerAction, Scope
 from bascule.plugin.values import plain
-from bascule.run import chain, context, controllers, position, runs, users
-from bascule.run.io import identity, presence
+from bascule.run import chain, context, controllers, outcome, position, runs, users
+from bascule.run.io import command, identity, presence
 from bascule.run.io.journal import Journal, read_copies, read_starts
 from bascule.run.last import last_verb
 from bascule.system import moments
@@ -89,12 +90,24 @@ class ActionModule(ControllerAction):
             seen.wait,
         )
         own = runs.describe(runs.starts(entries))
+        doubts = [*work.doubts, *(f"the journal of {site} was not read" for site in errors)]
+        doubts += ["a chain of the journal is broken"] if chain.problems(read) else []
         if other := [name for name in runs.plans(runs.starts(entries)) if name != scope.plan]:
             lines.insert(1, f"  IT IS A RUN OF PLAN {', '.join(other)}, NOT OF {scope.plan}")
+            doubts.append("it is a run of another plan")
         elif newer := runs.newer(scope.plan, journal.run, [*own, *known]):
             lines.insert(1, f"  {newer}")
+            doubts.append("there is a newer run")
         for line in lines:
             Display().display(line)
+        if (started := command.current()) is not None:
+            # What its exit status rests on.
+            gone, last = position.retired(entries), last_verb(entries)
+            found = outcome.found([position.standing(one, one.component in gone) for one in sides], doubts)
+            started.tell(
+                "where",
+                {**found, "waits": seen.wait, "at_work": work.first, "phase": last.phase, "outcome": last.outcome},
+            )
         return {"lines": lines, "run": journal.run, "decision": identity.current()}
 
     def _sides(self, scope: Scope, given_up: dict[str, str]) -> list[position.Sides]:

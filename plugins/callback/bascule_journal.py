@@ -44,7 +44,7 @@ from bascule.plugin.action import Scope
 from bascule.plugin.values import plain
 from bascule.report import audited, legs
 from bascule.run import chain, failures, window
-from bascule.run.io import identity
+from bascule.run.io import command, identity
 from bascule.run.io.journal import Journal, read_starts
 from bascule.run.io.presence import Presence
 from bascule.run.order import VERBS, WINDOWS
@@ -78,6 +78,9 @@ class CallbackModule(CallbackBase):
     CALLBACK_NAME = "bascule_journal"
     CALLBACK_NEEDS_ENABLED = True
 
+    # Where `bascule` has started this playbook, it is told what becomes of it.
+    _command: command.Command | None = None
+
     def __init__(self, display: Any = None, options: Any = None) -> None:
         super().__init__(display, options)
         self._active: dict[str, _Verb] = {}
@@ -88,6 +91,8 @@ class CallbackModule(CallbackBase):
         # The plan of the last play, and what reads the defaults of its roles.
         self._seen: tuple[Scope, Any] | None = None
         self._become_pass = ""
+        self._command = command.current()
+        self._failures: list[str] = []
         identity.begin()
 
     def set_play_context(self, play_context: Any) -> None:
@@ -113,6 +118,7 @@ class CallbackModule(CallbackBase):
             _, said = identity.choose_run(scope.plan, lambda: self._starts(scope))
             if said:
                 self._display.warning(said)
+            self._report("run", {"run": identity.current_run(), "decision": identity.current()})
         except BasculeError as error:
             self._display.error(error.message())
 
@@ -136,6 +142,13 @@ class CallbackModule(CallbackBase):
 
     def v2_runner_on_failed(self, result: Any, ignore_errors: bool = False) -> None:
         """Journal a task that failed."""
+        try:
+            self._journal_failure(result, ignore_errors)
+        finally:
+            if not ignore_errors and not _is_rescued(result._task):
+                self._report_failure(result)
+
+    def _journal_failure(self, result: Any, ignore_errors: bool) -> None:
         host = result._host.get_name()
         message = _message(result._result)
         if result._task.action == "bascule_begin":
@@ -153,9 +166,12 @@ class CallbackModule(CallbackBase):
         message = _message(result._result)
         if result._task.ignore_unreachable:
             self._step(result, "unreachable", message)
-        else:
+            return
+        try:
             # No rescue is asked about a machine that does not answer.
             self._failed(result, "unreachable", message, ends=True)
+        finally:
+            self._report_failure(result)
 
     def v2_playbook_on_stats(self, stats: Any) -> None:
         """End what failed last, bring the sites' copies up to date, say where the journal lies."""
@@ -163,6 +179,8 @@ class CallbackModule(CallbackBase):
             self._finish()
         finally:
             self._tell(lambda note: note.end())
+            if self._command is not None:
+                self._report("end", {"status": 2 if stats.failures or stats.dark else 0})
 
     def _finish(self) -> None:
         self._end_failed()
@@ -199,6 +217,19 @@ class CallbackModule(CallbackBase):
                 change(self._presence)
         except (BasculeError, OSError) as error:
             self._display.warning(f"Others cannot see what this process is at: {error}")
+
+    def _report(self, name: str, value: Mapping[str, Any]) -> None:
+        """Tell `bascule`, where it has started this playbook; it follows from outside and decides nothing here."""
+        try:
+            if self._command is not None:
+                self._command.tell(name, value)
+        except (BasculeError, OSError) as error:
+            self._display.warning(f"bascule could not be told: {error}")
+
+    def _report_failure(self, result: Any) -> None:
+        if self._command is not None:
+            self._failures.append(str(plain(result._result.get("error")) or ""))
+            self._report("failures", {"errors": self._failures})
 
     def _say_audit(self, journal: Journal) -> None:
         """Say what an audit has come to, if this process had one."""

@@ -61,5 +61,9 @@ class PlanError(BasculeError):
     """The plan contradicts itself; every contradiction is named."""
 
 
+class NoGo(PlanError):
+    """Whoever was asked for the GO has not given it."""
+
+
 class GateError(BasculeError):
     """A gate says NO-GO."""

@@ -22,7 +22,7 @@ ALIAS = "ansible.module_utils.bascule"
 KINDS = ("dns", "entrance", "filetree", "guest", "postgresql", "vpn")
 # Each folder may import those of lower layers, and itself; kinds and `run` stand side by side.
 LAYERS = {"errors": 0, "system": 1, "guard": 2, **dict.fromkeys((*KINDS, "run"), 3), "report": 4}
-LAYERS |= dict.fromkeys(("plugin", "agent", "cli"), 5)
+LAYERS |= {"plugin": 5, "agent": 5, "cli": 6}
 # Besides the folders called `io`, these touch the world: they know Ansible, a host's command line, or a person's.
 EDGES = ("plugin", "agent", "cli")
 # They start processes, open sockets, or reach files in bulk.

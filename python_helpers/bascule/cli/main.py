@@ -9,14 +9,26 @@ from typing import Optional
 
 # Imported when it is asked for: a command waits for its own libraries only.
 COMMANDS: Mapping[str, str] = {
+    "run": "run a phase, detached, and follow it",
+    "watch": "follow again what runs, or see what has ended",
+    "status": "say where the run stands, read from the machines",
+    "rollback": "bring everything back to the source site",
+    "site-lost": "open the side that is left, by a person's word",
+    "report": "make the report of the run again",
+    "phases": "list the phases",
     "summary": "show the summary of a run again",
     "verify-archive": "verify an archive of a guest",
 }
+# These run a playbook, or follow one.
+PHASES = frozenset(COMMANDS) - {"summary", "verify-archive"}
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """Run the command that is named; without one, list them."""
     given = list(sys.argv[1:] if argv is None else argv)
+    if given and given[0] in PHASES:
+        module = importlib.import_module(".phases", __package__)
+        return int(module.main(given[0], given[1:]))
     if given and given[0] in COMMANDS:
         module = importlib.import_module(f".{given[0].replace('-', '_')}", __package__)
         return int(module.main(given[1:]))

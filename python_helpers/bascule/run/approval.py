@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ..errors import PlanError
+from ..errors import NoGo, PlanError
 
 FORWARD = "forward"
 BACK = "back"
@@ -59,7 +59,7 @@ def confirm(plan: Mapping[str, Any], direction: str, phase: str, typed: str) -> 
     """Return the name of the site when exactly that was typed, as it stands in the plan, or refuse."""
     name = destination(plan, direction)
     if typed != name:
-        raise PlanError(
+        raise NoGo(
             expected=f"the name of the site that shall be active after {phase}, exactly: {name}",
             found=repr(typed) if typed.strip() else "nothing",
             state="NO-GO: nothing was changed",

@@ -13,6 +13,7 @@ Entry = Mapping[str, Any]
 Whose = tuple[str, str]
 # Whoever is at work in these alone moves and changes nothing.
 LOOKING = frozenset({"audit", "verify", "report", "status"})
+_UNKNOWN = "whether a controller is at work is not known"
 
 
 @dataclass(frozen=True)
@@ -40,13 +41,14 @@ class AtWork:
     """What `status` says of the controllers: lines, and what is to be done before anything else is.
 
     first: nothing where nobody is in the way. beside: who is at work and in nobody's way. last_words: how a verb that
-    has not ended is to be read, by whose it is.
+    has not ended is to be read, by whose it is. doubts: who has died, or may be at work elsewhere, in a few words each.
     """
 
     lines: Sequence[str] = ()
     first: str = ""
     beside: str = ""
     last_words: Mapping[Whose, str] = field(default_factory=dict)
+    doubts: Sequence[str] = ()
 
 
 NOBODY = AtWork()
@@ -83,11 +85,12 @@ def at_work(noted: Iterable[Noted], entries: Iterable[Entry], controller: str, n
             who = f"{about}{where}" if one.pid else f"decision {one.decision}"
             rest = f", left {left}" if left else ""
             line = f"Controller: {who}{rest}; whether it is still at work is not known here: {one.why}"
-            found.append(AtWork([line]))
+            found.append(AtWork([line], doubts=[_UNKNOWN]))
         elif not taken_on:
             line = f"Controller: DEAD: {about}, is gone and has not ended by itself{where}"
             rest = f"; it left {left}, and what it started on the machines goes on" if left else ""
-            found.append(AtWork([line + rest], last_words={whose: "NOT ENDED: its controller is dead"}))
+            words = {whose: "NOT ENDED: its controller is dead"}
+            found.append(AtWork([line + rest], last_words=words, doubts=["a controller has died"]))
     for whose, chain in chains.items():
         left = "" if whose in told else _left(whose, chains)
         if not left:
@@ -95,12 +98,14 @@ def at_work(noted: Iterable[Noted], entries: Iterable[Entry], controller: str, n
         heard = str(chain[-1]["time"])
         asked = "it has left no note" if whose[0] == controller else f"ask on {whose[0]} before you go on"
         line = f"Controller: {whose[0]}, heard of last {_second(heard)} (it is {_second(now)}), left {left}"
-        found.append(AtWork([f"{line}; whether it is still at work is not known here: {asked}"]))
+        line = f"{line}; whether it is still at work is not known here: {asked}"
+        found.append(AtWork([line], doubts=[_UNKNOWN]))
     return AtWork(
         [line for one in found for line in one.lines],
         next((one.first for one in found if one.first), ""),
         ", and ".join(one.beside for one in found if one.beside),
         {whose: words for one in found for whose, words in one.last_words.items()},
+        list(dict.fromkeys(doubt for one in found for doubt in one.doubts)),
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import getpass
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Optional
 
@@ -30,13 +31,8 @@ class Presence:
         """Write the note; `run` is the run's folder."""
         storage.make_directory(run / _FOLDER, 0o700)
         self._path = run / _FOLDER / f"{decision}.json"
-        pid = os.getpid()
         self._note = {
-            "pid": pid,
-            "born": _stat(pid)[1],
-            "host": identity.controller(),
-            "boot": _boot(),
-            "space": _space(),
+            **process(os.getpid()),
             "user": _user(),
             "playbook": playbook,
             "started": moments.now(),
@@ -71,7 +67,7 @@ def read(run: Path) -> list[Noted]:
             if note is None:
                 continue
             user, playbook, started, play, ended, host = (str(note[name]) for name in _TEXTS)
-            alive, why = (False, "") if ended else _lives(note)
+            alive, why = (False, "") if ended else lives(note)
             found.append(Noted(path.stem, int(note["pid"]), user, playbook, started, play, ended, alive, host, why))
         except (OSError, StoreError, KeyError, TypeError, ValueError) as error:
             why = f"its note {path} cannot be read ({type(error).__name__})"
@@ -79,7 +75,12 @@ def read(run: Path) -> list[Noted]:
     return found
 
 
-def _lives(note: dict[str, Any]) -> tuple[Optional[bool], str]:
+def process(pid: int) -> dict[str, Any]:
+    """Return what tells a process of this machine from all others: a note that `lives` reads."""
+    return {"pid": pid, "born": _stat(pid)[1], "host": identity.controller(), "boot": _boot(), "space": _space()}
+
+
+def lives(note: Mapping[str, Any]) -> tuple[Optional[bool], str]:
     """Return whether the process of a note lives, and why that is not known."""
     if note["host"] != identity.controller():
         return None, f"ask on {note['host']} before you go on"

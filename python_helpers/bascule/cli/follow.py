@@ -1,0 +1,119 @@
+"""Follow a playbook that `bascule` has started: show what it prints, pass its question on, say what it has come to."""
+
+from __future__ import annotations
+
+import codecs
+import os
+import sys
+import termios
+import time
+from collections.abc import Callable
+from typing import Any
+
+from ..run.io import identity
+from ..run.io.command import Command
+from ..run.io.journal import Journal
+from ..run.outcome import WORDS, Status, judge
+
+_PAUSE = 0.1
+# Looks after the question has come, within which what stands before it has come as well.
+_LOOKS = 50
+_LEFT = """
+The playbook goes on by itself, and {name} shows it again: bascule watch {name}
+  Enter  leave it running
+  stop   end it, as Ctrl-C ends ansible-playbook. What it has started on the machines goes on, and from the freeze until
+         everybody is let in again users wait: then bascule status says what is next
+[leave it running] """
+
+
+class Follower:
+    """One terminal that follows."""
+
+    def __init__(self, command: Command, out: Any = None, ask: Callable[[str], str] | None = None) -> None:
+        self._command = command
+        self._out = out or sys.stdout
+        self._ask = ask or _typed
+        self._at_terminal = sys.stdin.isatty()
+        self._shown = ""
+        # How often the question was seen, and whether it was answered here.
+        self._looks = 0
+        self._answered = False
+
+    def follow(self) -> Status:
+        """Show all from the beginning until the playbook has ended, or until it is left running."""
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        with self._command.output.open("rb") as output:
+            while True:
+                try:
+                    # Before what it has printed is read, so that nothing of that is lost.
+                    ended = self._command.ended()
+                    self._show(decoder.decode(output.read()))
+                    if ended:
+                        return self._end()
+                    self._pass_on_question()
+                    time.sleep(_PAUSE)
+                except KeyboardInterrupt:
+                    if not self._stopped():
+                        return self._leave()
+
+    def _show(self, text: str) -> None:
+        if text:
+            self._out.write(text)
+            self._out.flush()
+            self._shown = (self._shown + text)[-65536:]
+
+    def _pass_on_question(self) -> None:
+        asked = self._command.told("question")
+        if not asked:
+            self._looks, self._answered = 0, False
+            return
+        if self._answered or not self._at_terminal:
+            return
+        missing = [line for line in asked["lines"] if line not in self._shown]
+        self._looks += 1
+        if missing and self._looks < _LOOKS:
+            return
+        self._show("".join(f"  {line}\n" for line in missing))
+        typed = self._ask(f"{asked['question']} ")
+        self._answered = True
+        if not self._command.answer(typed):
+            self._show("It was answered elsewhere, or has ended.\n")
+
+    def _stopped(self) -> bool:
+        """Ask what Ctrl-C is for; return whether the playbook is being ended."""
+        if not self._at_terminal:
+            return False
+        try:
+            typed = self._ask(_LEFT.format(name=self._command.name))
+        except KeyboardInterrupt:
+            typed = ""
+        if typed.strip() != "stop":
+            return False
+        if not self._command.interrupt():
+            self._show("It has ended already, or has not begun.\n")
+        return True
+
+    def _leave(self) -> Status:
+        self._show(f"\nstill running: bascule watch {self._command.name}\n")
+        return Status.RUNNING
+
+    def _end(self) -> Status:
+        told = self._command.told("run")
+        decision = str(told.get("decision") or "")
+        # One that was refused has chosen no run, and users may wait in the latest.
+        run = str(told.get("run") or os.path.basename(os.path.realpath(identity.runs_directory() / "latest")))
+        entries = Journal(identity.runs_directory(), run, identity.controller(), decision).read().entries
+        status = judge(self._command.outcome(), entries, decision)
+        self._show(f"bascule: {self._command.phase}: {WORDS[status]}\n")
+        return status
+
+
+def _typed(question: str) -> str:
+    """Ask at the terminal; what was typed comes back as it was, without the end of its line.
+
+    What was typed before the question was there is thrown away: it was no answer to it.
+    """
+    termios.tcflush(sys.stdin, termios.TCIFLUSH)
+    sys.stdout.write(question)
+    sys.stdout.flush()
+    return sys.stdin.readline().rstrip("\r\n")

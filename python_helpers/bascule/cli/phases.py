@@ -1,0 +1,110 @@
+"""The commands that run a phase, or show one again."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import sys
+from collections.abc import Sequence
+
+from ..errors import BasculeError, PlanError
+from ..run import arguments, outcome
+from ..run.io import command as commands
+from ..run.outcome import Status
+from ..run.phases import PHASES, phase
+from .follow import Follower
+from .start import configured, password, start
+
+_HELP = ("-h", "--help")
+_USAGE = {
+    "run": "bascule run PHASE [options of ansible-playbook]",
+    "status": "bascule status [options of ansible-playbook]",
+    "report": "bascule report [--verify] [options of ansible-playbook, such as -e run=RUN]",
+    "rollback": "bascule rollback [options of ansible-playbook]",
+    "site-lost": "bascule site-lost SITE --by NAME --fenced HOW [options of ansible-playbook]",
+    "watch": "bascule watch [COMMAND]",
+    "phases": "bascule phases",
+}
+
+
+def main(name: str, argv: Sequence[str]) -> int:
+    """Run one of the commands; return its exit status."""
+    if any(word in _HELP for word in argv):
+        print(f"usage: {_USAGE[name]}\n\nexit status:")
+        print("\n".join(f"  {int(status)}  {words}" for status, words in outcome.WORDS.items()))
+        return 0
+    try:
+        return int(_COMMANDS[name](argv))
+    except BasculeError as error:
+        print(f"bascule {name}: {error.message()}", file=sys.stderr)
+        return int(Status.REFUSED)
+    except KeyboardInterrupt:
+        # What runs is left by its follower: this was before, or in the moment of its start.
+        print("\ninterrupted; bascule watch shows whether anything was begun", file=sys.stderr)
+        return int(Status.PERSON)
+
+
+def _run(argv: Sequence[str]) -> Status:
+    if not argv:
+        raise PlanError(
+            expected=_USAGE["run"], found="no phase", state="nothing was begun", next_command="bascule phases"
+        )
+    return _started(argv[0], argv[1:])
+
+
+def _started(name: str, argv: Sequence[str]) -> Status:
+    wanted, given = phase(name), arguments.read(argv)
+    return Follower(start(wanted, given, password(given))).follow()
+
+
+def _report(argv: Sequence[str]) -> Status:
+    if "--verify" not in argv:
+        return _started("report", argv)
+    # Ansible reads its settings when it is imported.
+    os.environ.update(configured())
+    evidence = importlib.import_module(".evidence", __package__)
+    return Status(evidence.verify([word for word in argv if word != "--verify"]))
+
+
+def _site_lost(argv: Sequence[str]) -> Status:
+    words = list(argv)
+    values = {name: _taken(words, option) for name, option in {"by": "--by", "fenced": "--fenced"}.items()}
+    site = words.pop(0) if words and not words[0].startswith("-") else ""
+    # What is not said is refused by the playbook itself, with what it has to be.
+    extra = {name: value for name, value in {"site": site, **values}.items() if value}
+    return _started("site_lost", ["-e", json.dumps(extra), *words] if extra else words)
+
+
+def _taken(words: list[str], option: str) -> str:
+    """Take an option of our own, with its value, out of the words."""
+    for place, word in enumerate(words):
+        if word == option and place + 1 < len(words):
+            _, value = words.pop(place), words.pop(place)
+            return value
+        if word.startswith(f"{option}="):
+            return words.pop(place).partition("=")[2]
+    return ""
+
+
+def _watch(argv: Sequence[str]) -> Status:
+    command = commands.find(*argv[:1])
+    print(f"command {command.name}")
+    return Follower(command).follow()
+
+
+def _phases(argv: Sequence[str]) -> Status:
+    for one in PHASES.values():
+        print(f"  {one.name:14} {one.playbook:32} {one.what}")
+    return Status.DONE
+
+
+_COMMANDS = {
+    "run": _run,
+    "status": lambda argv: _started("status", argv),
+    "report": _report,
+    "rollback": lambda argv: _started("rollback", argv),
+    "site-lost": _site_lost,
+    "watch": _watch,
+    "phases": _phases,
+}
