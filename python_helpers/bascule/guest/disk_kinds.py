@@ -13,6 +13,9 @@ EFI_BYTES = {"4m": 540672, "2m": 131072}
 EFI_BYTES_ON_ARM = 64 << 20
 # Storages round up: LVM to its extents, ZFS and Ceph to megabytes. What is larger by more is another disk.
 ROUNDED_UP = 64 << 20
+# In what a new volume is measured, as far as Proxmox fixes it: LVM's default extents, ZFS and Ceph's megabytes
+# (PVE::Storage::ZFSPoolPlugin, RBDPlugin).
+GRAINS = {"lvm": 4 << 20, "lvmthin": 4 << 20, "zfspool": 1 << 20, "rbd": 1 << 20}
 
 
 def read_as(path: str, disk_format: str) -> str:
@@ -20,6 +23,15 @@ def read_as(path: str, disk_format: str) -> str:
     if disk_format != "raw" or not path.startswith("/"):
         return IMAGE
     return BLOCK if path.startswith("/dev/") else FILE
+
+
+# What changed blocks are carried of: QEMU writes other images less safely than it reads them.
+CARRIED = ("raw", "qcow2")
+
+
+def is_linked_clone(volid: str) -> bool:
+    """Say whether the disk is what has changed since another one: Proxmox names that one in the volume's name."""
+    return "/base-" in "/" + volid.partition(":")[2]
 
 
 def lies_in_file(path: str) -> bool:
@@ -42,6 +54,11 @@ def efi_bytes(efitype: str, arch: str = "") -> int:
     return EFI_BYTES.get(efitype or "2m", 0) if arch in ("", "x86_64") else 0
 
 
+def is_whole_file(volid: str, path: str) -> bool:
+    """Say whether a copy of the disk's file is a copy of the disk."""
+    return is_kept_as_copy(volid, path) and not is_linked_clone(volid)
+
+
 def compared_length(*sizes: int, seen: int = 0) -> int:
     """Return how many bytes of a disk are compared: those that all its volumes have, and the guest can see.
 
@@ -49,6 +66,12 @@ def compared_length(*sizes: int, seen: int = 0) -> int:
     """
     length = min([size for size in sizes if size] or [0])
     return min(length, seen) if seen else length
+
+
+def rounded_up(size: int, kind: str) -> int:
+    """Return how large a new volume for a disk of this size gets on a storage of this type."""
+    grain = GRAINS.get(kind, 1)
+    return -(-size // grain) * grain
 
 
 def is_large_enough(name: str, source: int, target: int) -> bool:

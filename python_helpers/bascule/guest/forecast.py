@@ -80,17 +80,17 @@ def forecast(known: Measured) -> dict[str, dict[str, float]]:
     return {way: {"bytes": sent[way], "seconds": round(seconds[way], 1)} for way in decisions.WAYS}
 
 
-def recommend(expected: Mapping[str, Mapping[str, float]], stateless: bool, in_files: bool = True) -> str:
+def recommend(expected: Mapping[str, Mapping[str, float]], stateless: bool, in_blocks: bool = True) -> str:
     """Return the way that costs the window least; the classic one when it costs no more than changed blocks.
 
-    Changed blocks are carried only of disks that lie in files.
+    Changed blocks are not carried of every format of a disk.
 
     `remote_migrate` is never recommended: Proxmox calls it experimental, and whether clusters reach each other is asked
     only where it is chosen.
     """
     if stateless:
         return decisions.WARM
-    if not in_files:
+    if not in_blocks:
         return decisions.ARCHIVE
     archive, delta = (expected[way]["seconds"] for way in (decisions.ARCHIVE, decisions.DELTA))
     return decisions.ARCHIVE if archive <= delta else decisions.DELTA

@@ -108,6 +108,11 @@ def stops(source: Guest, target: Guest, way: str) -> list[str]:
     ]
     if way != decisions.WARM:
         found += preflight.snapshots(target, entered)
+    if way == decisions.DELTA:
+        found += [
+            f"disk {line}: changed blocks are never carried into a smaller volume; return by way archive"
+            for line in prepare.disks_differ(left, entered)
+        ]
     if way == decisions.REMOTE:
         found += preflight.left_behind(entered, target.side.vmid, way)
     return found

@@ -237,6 +237,15 @@ def quiesce(guest: Guest, check: bool = False) -> Result:
     return _said(True, state, "stopped")
 
 
+def keep_fence(guest: Guest, check: bool = False) -> Result:
+    """Keep what the disks of a passive guest hold since its fence, where no copy of a file does, before they change."""
+    said = quiesce(guest, check)
+    kept = None if check else prepare.keep_fence(guest)
+    if kept is None or not kept["changed"]:
+        return said
+    return {**said, "changed": True, "reason": "its disks as they were at the fence are kept by an archive"}
+
+
 def boot_apart(guest: Guest, check: bool = False) -> Result:
     """Boot the passive guest cut from its network and leave it running: a warm move connects it later."""
     config = guest.config_if_any()

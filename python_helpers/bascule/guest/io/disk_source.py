@@ -134,11 +134,15 @@ def must_be_readable(wanted: Sequence[Mapping[str, Any]], runner: Runner = run) 
 
 
 @contextlib.contextmanager
-def opened(disk: Mapping[str, Any], runner: Runner = run) -> Iterator[Source]:
-    """Open a disk for reading: `path` and `format` as the API states them (no format is raw)."""
+def opened(disk: Mapping[str, Any], runner: Runner = run, shared: bool = False) -> Iterator[Source]:
+    """Open a disk for reading: `path` and `format` as the API states them (no format is raw).
+
+    While it is open, a guest may start on the disk where it is `shared`; else QEMU refuses that for an image.
+    """
     path, disk_format = str(disk["path"]), str(disk.get("format") or "raw")
     if disk_kinds.read_as(path, disk_format) == disk_kinds.IMAGE:
-        with qemu_image.opened(path, disk_format, runner) as client:
+        # Only images in files and on devices have a lock.
+        with qemu_image.opened(path, disk_format, runner, shared and disk_format != "raw") as client:
             yield client
         return
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)

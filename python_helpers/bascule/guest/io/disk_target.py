@@ -1,0 +1,136 @@
+"""Write into the disk of a stopped, passive guest where it lies: a file, a block device, or an image that QEMU reads.
+
+The disk is never made, and never another size. While it is written nobody else has it: no process may have it open
+before and after, and a block device is claimed (O_EXCL), so that no mount and no device on top of it begins meanwhile.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+import stat
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol
+
+from ...errors import BasculeError
+from ...system.io.process import Runner, run
+from .. import disk_kinds
+from ..chunks import CHUNK
+from . import disk_source, disks, qemu_image
+
+# Seconds for udev to look at a device that was written, which it does when that is closed.
+_SETTLE = 30
+
+
+class Target(disk_source.Source, Protocol):
+    """What can be read of a disk, and written to it."""
+
+    def write(self, offset: int, data: bytes) -> None:
+        """Write all of the data within the disk."""
+
+    def flush(self) -> None:
+        """Make durable what was written."""
+
+
+class RawTarget(disk_source.Raw):
+    """A file of the disk's bytes, or a block device."""
+
+    def write(self, offset: int, data: bytes) -> None:
+        """Write all of the data; raise BasculeError where that would make the disk larger."""
+        if offset + len(data) > self.size:
+            raise BasculeError(
+                expected=f"no byte to be written behind the {self.size} of {self._path}",
+                found=f"{len(data)} at byte {offset}",
+                state="that was not written",
+            )
+        view = memoryview(data)
+        while view:
+            done = os.pwrite(self._descriptor, view, offset)
+            view, offset = view[done:], offset + done
+
+    def flush(self) -> None:
+        """Make durable what was written, also in the device's own cache."""
+        os.fsync(self._descriptor)
+
+
+@contextlib.contextmanager
+def opened(disk: Mapping[str, Any], runner: Runner = run) -> Iterator[Target]:
+    """Open a disk for writing: `path`, `format`, `volid` and `length` (bytes that it has to have) as the API states them.
+
+    It is activated before, and left as it was found after. Whoever leaves the block without an error has it durable.
+
+    Raises:
+        BasculeError: somebody has the disk open, it is too small, or it cannot be opened.
+    """
+    path, disk_format, length = str(disk["path"]), str(disk.get("format") or "raw"), int(disk["length"])
+    with disk_source.activated(disk, runner):
+        disks.must_be_quiet(path)
+        with _opened(path, disk_format, runner) as target:
+            if target.size < length:
+                raise BasculeError(
+                    expected=f"at least {length} bytes in {path}, which takes the copy of a disk",
+                    found=f"{target.size}",
+                    state="nothing was written",
+                    next_command="make the volume larger, or remove the passive guest and run "
+                    "playbooks/20_prepare.yml again",
+                )
+            yield target
+            target.flush()
+        if path.startswith("/dev/") and shutil.which("udevadm"):
+            runner(["udevadm", "settle", f"--timeout={_SETTLE}"], timeout=2 * _SETTLE, check=False)
+        disks.must_be_quiet(path)
+
+
+@contextlib.contextmanager
+def _opened(path: str, disk_format: str, runner: Runner) -> Iterator[Target]:
+    image = disk_kinds.read_as(path, disk_format) == disk_kinds.IMAGE
+    if image and not path.startswith("/dev/"):
+        with qemu_image.opened_to_write(path, disk_format, runner) as client:
+            yield client
+        return
+    descriptor = _claimed(path)
+    try:
+        if image:
+            with qemu_image.opened_to_write(path, disk_format, runner) as client:
+                yield client
+        else:
+            yield RawTarget(descriptor, path)
+    finally:
+        os.close(descriptor)
+
+
+def _claimed(path: str) -> int:
+    """Open a file or a device; what is neither, or is in use, is refused. Without O_CREAT, O_EXCL is for devices only."""
+    mode = os.stat(path).st_mode
+    if not stat.S_ISBLK(mode) and (path.startswith("/dev/") or not stat.S_ISREG(mode)):
+        raise BasculeError(
+            expected=f"a block device at {path}" if path.startswith("/dev/") else f"a file at {path}",
+            found=stat.filemode(mode),
+            state="nothing was written",
+        )
+    try:
+        return os.open(path, os.O_RDWR | os.O_CLOEXEC | (os.O_EXCL if stat.S_ISBLK(mode) else 0))
+    except OSError as error:
+        if error.errno == errno.EBUSY:
+            raise BasculeError(
+                expected=f"nobody to use {path}",
+                found="the kernel does: it is mounted, or part of another device",
+                state="nothing was written",
+                next_command="look at who uses it at that node, then run the same command again",
+            ) from error
+        raise
+
+
+def zero_rest(target: Target, length: int) -> int:
+    """Make all zeros of what a larger volume has behind the disk; return how many bytes were not."""
+    written = 0
+    for offset in range(length, target.size, CHUNK):
+        size = min(CHUNK, target.size - offset)
+        if target.next_data(offset) >= offset + size:
+            continue
+        if target.read(offset, size) != bytes(size):
+            target.write(offset, bytes(size))
+            written += size
+    return written
