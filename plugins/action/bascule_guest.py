@@ -39,8 +39,8 @@ options:
     required: true
     choices: [guards, state, ready, plan_prepare, plan_sync, plan_switch, audit, adopt, backup, leftover, restore,
       left_behind, unfinished, left_locked, take_back, put_aside, remote_migrate, backup_jobs, set_backup_jobs,
-      quiesce, keep_fence, boot, proof_boot, freeze, close_begin, close_finish, open, take_over, give_way, settle, thaw, verify,
-      retire]
+      quiesce, keep_fence, boot, proof_boot, freeze, close_begin, close_finish, open, take_over, give_way, settle, thaw,
+      verify, retire]
   epoch:
     description: The epoch of the switch.
     type: str

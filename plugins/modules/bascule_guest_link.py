@@ -46,7 +46,8 @@ options:
     type: bool
     default: false
   disks:
-    description: With V(lend), the disks, each with its C(name), C(path), C(volid) and C(format), as the API states them.
+    description:
+      - With V(lend), the disks, each with its C(name), C(path), C(volid) and C(format), as the API states them.
     type: list
     elements: dict
 extends_documentation_fragment:

@@ -18,7 +18,8 @@ options:
       - The transfer. Keys are C(component), C(name), C(address), C(port), C(user), C(pairs) (each with C(source) and
         C(target)), C(compress), C(block_size), C(bwlimit) (KiB/s, 0 is none) and C(disks); also
         C(blocks), disks here of which changed blocks are written wherever they lie (C(name), C(path), C(format),
-        C(volid) and C(length)), and C(basis), the folder of the archive that was restored last, in which unchanged data are found.
+        C(volid) and C(length)), and C(basis), the folder of the archive that was restored last, in which unchanged data
+        are found.
     type: dict
     required: true
   job_id:

@@ -1,6 +1,6 @@
 """What two nodes say to each other while the changed blocks of one disk travel: pure, both ends use it.
 
-The node that receives (the puller) begins; each side works through the disk in chunks of `chunks.CHUNK` bytes, in order.
+The node that receives (the puller) begins; both work through the disk in chunks of `chunks.CHUNK` bytes, in order.
 
 1. The node that sends answers with one line of JSON: `{"blocks": 1, "size": bytes of its volume}`.
 2. For each chunk the puller sends one byte: `Z` when the chunk is all zeros in its own disk, or `H` and then the first

@@ -56,6 +56,34 @@ def _fences(node: Any, epoch: str = "2.bbbb") -> list[dict[str, Any]]:
     return [row for row in node.archives if f" fence-{epoch} " in row["notes"]]
 
 
+def test_it_is_kept_once_before_changed_blocks_are_written(returned: Any) -> None:
+    _, there, _, target = returned
+    at_fence = dict(there.guests[100])
+    there.running.add(100)
+    assert transitions.keep_fence(target, check=True)["changed"] is True
+    assert _fences(there) == []
+    assert transitions.keep_fence(target)["changed"] is True
+    assert 100 not in there.running, "what a proof boot has left is stopped first"
+    assert [row["_config"] for row in _fences(there)] == [at_fence]
+    assert transitions.keep_fence(target)["changed"] is False
+    assert len(_fences(there)) == 1
+
+
+def test_the_role_keeps_it_before_it_lends_and_writes() -> None:
+    def done(name: str) -> list[str]:
+        tasks = yaml.safe_load((ROOT / f"roles/proxmox_guest/tasks/{name}.yml").read_text())
+        return [
+            task.get("ansible.builtin.import_tasks")
+            or task.get("bascule_guest", task.get("bascule_guest_link", {})).get("operation")
+            or next(key for key in task if key.startswith("bascule_guest"))
+            for task in tasks
+        ]
+
+    assert done("sync_blocks") == ["keep_fence", "bascule_guest_link", "sync_delta.yml"]
+    carried = done("sync_delta")
+    assert carried.index("keep_aside.yml") < carried.index("used.yml") < carried.index("bascule_guest_pull")
+
+
 @pytest.mark.parametrize("stays", [False, True])
 def test_a_proof_boot_keeps_it_first_and_once(returned: Any, stays: bool) -> None:
     _, there, _, target = returned

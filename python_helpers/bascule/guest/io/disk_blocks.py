@@ -192,7 +192,8 @@ class _Pull:
             tempfile.TemporaryFile() as errors,
             subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, bufsize=0) as process,
         ):
-            assert process.stdin is not None and process.stdout is not None
+            if process.stdin is None or process.stdout is None:
+                raise CommandFailed(expected="a connection to the other node", found="none")
             asking = threading.Thread(target=self._ask, args=(process.stdin,), daemon=True)
             try:
                 try:

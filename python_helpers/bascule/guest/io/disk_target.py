@@ -57,7 +57,7 @@ class RawTarget(disk_source.Raw):
 
 @contextlib.contextmanager
 def opened(disk: Mapping[str, Any], runner: Runner = run) -> Iterator[Target]:
-    """Open a disk for writing: `path`, `format`, `volid` and `length` (bytes that it has to have) as the API states them.
+    """Open a disk for writing: `path`, `format` and `volid` as the API states them, `length` bytes that it has to have.
 
     It is activated before, and left as it was found after. Whoever leaves the block without an error has it durable.
 
@@ -102,7 +102,7 @@ def _opened(path: str, disk_format: str, runner: Runner) -> Iterator[Target]:
 
 
 def _claimed(path: str) -> int:
-    """Open a file or a device; what is neither, or is in use, is refused. Without O_CREAT, O_EXCL is for devices only."""
+    """Open a file, or open and claim a device; what is neither, or is in use, is refused."""
     mode = os.stat(path).st_mode
     if not stat.S_ISBLK(mode) and (path.startswith("/dev/") or not stat.S_ISREG(mode)):
         raise BasculeError(

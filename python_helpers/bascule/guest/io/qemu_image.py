@@ -200,7 +200,8 @@ def _served(path: str, disk_format: str, how: list[str], runner: Runner) -> Iter
         )
         if done.rc:
             raise BasculeError(
-                expected=f"qemu-nbd to open {path} ({disk_format}) for {'reading' if '--read-only' in how else 'writing'}",
+                expected=f"qemu-nbd to open {path} ({disk_format})"
+                f" for {'reading' if '--read-only' in how else 'writing'}",
                 found=(storage.read_text(errors) or "").strip()[-500:] or f"exit status {done.rc}",
                 state="the disk was neither read nor written",
                 next_command="look at the guest and its disk, then run the same command again",

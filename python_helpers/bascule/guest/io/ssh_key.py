@@ -77,7 +77,7 @@ def reach(
 ) -> None:
     """Ask the other node over the link whether this node's key may read there; raise BasculeError when it may not.
 
-    With `disks` it is asked whether that node sends blocks of disks too, which one prepared by an older version does not.
+    With `disks` it is asked whether that node sends blocks of disks too; an older version did not prepare it for that.
     """
     asked, wanted = (_HELLO_DISKS, _ANSWER_DISKS) if disks else (_HELLO, _ANSWER)
     command = [*ssh_command(component, port), f"{user}@{address}", asked]
@@ -119,7 +119,12 @@ def serve(readable: Sequence[str], component: str = "") -> int:
         print(answers[asked])
         return 0
     if asked.split()[:1] == [blocks.COMMAND]:
-        return disk_blocks.serve(component, asked.split())
+        try:
+            return disk_blocks.serve(component, asked.split())
+        except OSError as error:
+            raise BasculeError(
+                expected="to read the disk and to send what has changed", found=str(error), state="it was only read"
+            ) from error
     folders = [os.path.realpath(folder) for folder in readable]
     words = permitted(asked, folders)
     real = os.path.realpath(words[-1])
