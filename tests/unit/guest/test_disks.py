@@ -241,7 +241,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def _dict(job: rsync.Job) -> dict[str, Any]:
-    return {**vars(job), "pairs": [{"source": source, "target": target} for source, target in job.pairs]}
+    pairs = [{"source": source, "target": target} for source, target in job.pairs]
+    return {**vars(job), "pairs": pairs, "blocks": list(job.blocks)}
 
 
 def test_a_transfer_of_an_archive_is_found_again(place: Path) -> None:

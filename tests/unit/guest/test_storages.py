@@ -226,11 +226,11 @@ def test_before_the_window_a_disk_that_was_moved_to_a_device_since(prepared: Any
 def test_changed_blocks_of_what_is_no_file_at_both_sides(nodes: Any, kind: str, there: str) -> None:
     """What a node needs to find and activate the disk goes with it; a disk in files beside it travels as ever."""
     *_, source, target = nodes
-    _on(nodes, kind, there, efidisk0="local:100/vm-100-disk-9.raw,size=528K")
+    _on(nodes, kind, there, bios="ovmf", efidisk0="local:100/vm-100-disk-9.raw,efitype=4m,size=528K")
     prepare.adopt(source)
     _carry(source, target, nodes, "state1")
     transitions.freeze(source, force=False)
-    nodes[1].guests[100]["efidisk0"] = "local:100/vm-100-disk-9.raw,size=528K"
+    nodes[1].guests[100]["efidisk0"] = "local:100/vm-100-disk-9.raw,efitype=4m,size=528K"
     todo = decisions.sync_todo(*observed.look_at_both(source, target)).to_dict()
     assert todo["action"] == "blocks"
     assert [pair["source"] for pair in todo["pairs"]] == ["/var/lib/vz/images/100/vm-100-disk-9.raw"]

@@ -202,10 +202,15 @@ class _Pull:
                     self._take(process.stdout)
                 except BasculeError as error:
                     raise self._told(process, errors, error) from error
+                except OSError as error:
+                    raise BasculeError(
+                        expected=f"to write {self._wish.name} here", found=str(error), state="nothing uses the copy"
+                    ) from error
                 # It leaves its disk as it was found before anybody else reads that.
                 asking.join(_PATIENCE)
                 process.stdin.close()
-                process.wait(_PATIENCE)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(_PATIENCE)
             finally:
                 # Nobody waits for a node that is gone, and nobody asks it any more.
                 self._over.set()

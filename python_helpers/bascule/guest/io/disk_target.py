@@ -11,6 +11,7 @@ import errno
 import os
 import shutil
 import stat
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
@@ -22,6 +23,8 @@ from . import disk_source, disks, qemu_image
 
 # Seconds for udev to look at a device that was written, which it does when that is closed.
 _SETTLE = 30
+# Seconds between two looks whether somebody has opened the disk that is written; of an image QEMU refuses that.
+_LOOK = 10.0
 
 
 class Target(disk_source.Source, Protocol):
@@ -35,10 +38,21 @@ class Target(disk_source.Source, Protocol):
 
 
 class RawTarget(disk_source.Raw):
-    """A file of the disk's bytes, or a block device."""
+    """A file of the disk's bytes, or a block device that is claimed."""
+
+    def __init__(self, descriptor: int, path: str) -> None:
+        super().__init__(descriptor, path)
+        self._looked = time.monotonic()
 
     def write(self, offset: int, data: bytes) -> None:
-        """Write all of the data; raise BasculeError where that would make the disk larger."""
+        """Write all of the data.
+
+        Raises:
+            BasculeError: that would make the disk larger, or somebody has opened it meanwhile.
+        """
+        if time.monotonic() - self._looked > _LOOK:
+            disks.must_be_quiet(self._path, claimed=True)
+            self._looked = time.monotonic()
         if offset + len(data) > self.size:
             raise BasculeError(
                 expected=f"no byte to be written behind the {self.size} of {self._path}",
