@@ -42,7 +42,7 @@ def lent_path(component: str) -> Path:
 def lend(component: str, wanted: Sequence[Mapping[str, Any]], check: bool = False) -> bool:
     """Let the other node read these disks of the stopped guest, and no others; return whether that is new."""
     lent = {str(disk["name"]): dict(disk) for disk in wanted}
-    changed = storage.read_json(lent_path(component)) != lent
+    changed = bool(storage.read_json(lent_path(component)) != lent)
     if changed and not check:
         storage.write_json(lent_path(component), lent)
     return changed
