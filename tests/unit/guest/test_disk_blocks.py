@@ -172,7 +172,12 @@ def test_it_is_durable_before_it_is_said(device: Make, file: Make, other: Any, m
     target = device("target", _content(6))
     flushed: list[str] = []
     real = os.fsync
-    monkeypatch.setattr(os, "fsync", lambda fd: (flushed.append(os.readlink(f"/proc/self/fd/{fd}")), real(fd))[1])
+
+    def fsync(descriptor: int) -> None:
+        flushed.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
     _carried(_disk(file("source", _content())), _disk(target), other)
     assert target in flushed
 
