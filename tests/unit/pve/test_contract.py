@@ -121,7 +121,7 @@ def test_every_answer_has_the_official_shape(path: str, ask: Ask, node: Node, gu
 
 
 def test_every_endpoint_that_only_reads_is_asked() -> None:
-    """All but those that need a running guest or an archive (test_thin), and a task's own, which every other test asks."""
+    """All but those that need a running guest or an archive (test_thin), and a task's own, which others ask."""
     asked = {path.replace("pve1", "{node}").replace("/100/", "/{vmid}/") for path in GETS}
     asked = {path.replace("/local/", "/{storage}/").replace("/storage/local", "/storage/{storage}") for path in asked}
     asked = {path.replace("local:100/vm-100-disk-0.raw", "{volume}") for path in asked}
