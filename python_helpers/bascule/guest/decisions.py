@@ -181,7 +181,7 @@ def _both(source: View, target: View) -> list[tuple[Disk, Disk]]:
         f"{disk.name} ({disk.volid}, {disk.format}) at {side.machine}"
         for side in (source, target)
         for disk in side.disks
-        if disk.format not in disk_kinds.CARRIED
+        if disk.format not in disk_kinds.CARRIED or disk_kinds.is_another_image(disk.volid, disk.format)
     ]
     if others:
         raise ProxmoxError(

@@ -29,6 +29,16 @@ def read_as(path: str, disk_format: str) -> str:
 CARRIED = ("raw", "qcow2")
 
 
+def is_another_image(volid: str, disk_format: str) -> bool:
+    """Say whether a volume is named as an image and the API states another format of it.
+
+    Proxmox VE 9 keeps qcow2 images on LVM (`snapshot-as-volume-chain`), and states `raw` of them
+    (PVE::Storage::LVMPlugin, volume_size_info): what is read and written as raw there is not what the guest sees.
+    """
+    ending = volid.rpartition("/")[2].rpartition(".")[2]
+    return ending in ("qcow2", "vmdk") and ending != disk_format
+
+
 def is_linked_clone(volid: str) -> bool:
     """Say whether the disk is what has changed since another one: Proxmox names that one in the volume's name."""
     return "/base-" in "/" + volid.partition(":")[2]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Optional
 
 from ..guard import state as guard
-from . import config_keys, decisions, drift, observed, placement, preflight, prepare, storages
+from . import config_keys, decisions, disk_kinds, drift, observed, placement, preflight, prepare, storages
 from .guest import Guest
 from .observed import View, leading, look_at_both
 
@@ -77,6 +77,15 @@ def _room(source: Guest, target: Guest, left: View, entered: View, way: str) -> 
     return found
 
 
+def _images(view: View) -> list[str]:
+    """Name disks of which a digest would not be of what the guest sees."""
+    return [
+        f"disk {disk.name} is {disk.volid}, and its storage states {disk.format}: nobody knows how to read it"
+        for disk in view.disks
+        if disk_kinds.is_another_image(disk.volid, disk.format)
+    ]
+
+
 def guards(source: Guest, target: Guest, way: str, kept: Optional[Mapping[str, Any]], returns: bool) -> dict[str, Any]:
     """Return the guards of both sides, by machine, and who did not answer; of a return also what would stop it.
 
@@ -108,6 +117,7 @@ def stops(source: Guest, target: Guest, way: str) -> list[str]:
     ]
     if way != decisions.WARM:
         found += preflight.snapshots(target, entered)
+    found += [f"the guest {view.vmid} at {view.machine}: {line}" for view in (left, entered) for line in _images(view)]
     if way == decisions.DELTA:
         found += [
             f"disk {line}: changed blocks are never carried into a smaller volume; return by way archive"

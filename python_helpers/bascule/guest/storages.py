@@ -42,6 +42,8 @@ def unserved(way: str, kind: str, content: str = "images") -> str:
 
 def unreadable(way: str, disk: Disk) -> str:
     """Return why a disk of this format cannot be moved so; empty when it can."""
+    if disk_kinds.is_another_image(disk.volid, disk.format):
+        return f"{disk.volid}, and its storage states {disk.format}: nobody knows how to read it; move it to a folder"
     handled, all_formats = FORMATS[way], FORMATS[decisions.ARCHIVE]
     if disk.format not in all_formats:
         return f"{disk.format}; handled are {', '.join(all_formats)}"

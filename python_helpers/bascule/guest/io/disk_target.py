@@ -79,6 +79,14 @@ def opened(disk: Mapping[str, Any], runner: Runner = run) -> Iterator[Target]:
         BasculeError: somebody has the disk open, it is too small, or it cannot be opened.
     """
     path, disk_format, length = str(disk["path"]), str(disk.get("format") or "raw"), int(disk["length"])
+    volid = str(disk.get("volid") or "")
+    if disk_kinds.is_another_image(volid, disk_format):
+        raise BasculeError(
+            expected=f"the volume {volid} of the format that its name tells",
+            found=f"{disk_format}, by its storage",
+            state="nothing was written",
+            next_command="set proxmox_guest_move: archive for this guest and move that disk to a folder",
+        )
     with disk_source.activated(disk, runner):
         disks.must_be_quiet(path)
         with _opened(path, disk_format, runner) as target:
