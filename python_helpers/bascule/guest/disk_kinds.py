@@ -84,6 +84,11 @@ def rounded_up(size: int, kind: str) -> int:
     return -(-size // grain) * grain
 
 
+def is_rounded(name: str, length: int, size: int) -> bool:
+    """Say whether a volume is as large as what it holds (in bytes), or larger by what a storage rounds up."""
+    return name == "efidisk0" or 0 <= size - length < ROUNDED_UP
+
+
 def is_large_enough(name: str, source: int, target: int) -> bool:
     """Say whether a volume can hold a copy of the disk, by the sizes of both: it is never smaller, and not another."""
     return name == "efidisk0" or 0 <= target - source < ROUNDED_UP

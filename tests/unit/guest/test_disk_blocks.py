@@ -96,7 +96,16 @@ def image(tmp_path: Path, file: Make) -> Make:
 
 def _disk(path: str, length: int = SIZE) -> dict[str, Any]:
     kind = "qcow2" if path.endswith(".qcow2") else "raw"
-    return {"name": "scsi0", "path": path, "format": kind, "volid": "fast:vm-100-disk-0", "length": length}
+    size = SIZE if kind == "qcow2" else _size(path)
+    return {"name": "scsi0", "path": path, "format": kind, "volid": "fast:vm-100-disk-0", "length": length, "size": size}
+
+
+def _size(path: str) -> int:
+    """Return how large a file or device is; of one that is not there yet the whole disk."""
+    if not os.path.exists(path):
+        return SIZE
+    with open(path, "rb") as handle:
+        return handle.seek(0, os.SEEK_END)
 
 
 def _job(**values: Any) -> Job:
@@ -309,7 +318,7 @@ def test_a_linked_clone_is_read_as_its_guest_sees_it(image: Make, device: Make, 
 
 def test_an_image_on_a_device_is_written_as_its_guest_sees_it(device: Make, file: Make, other: Any) -> None:
     """As Proxmox VE 9 keeps disks with snapshots on LVM."""
-    target = {**_disk(device("target", bytes(2 * SIZE))), "format": "qcow2"}
+    target = {**_disk(device("target", bytes(2 * SIZE))), "format": "qcow2", "size": SIZE}
     subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", target["path"], str(SIZE)], check=True)
     source = _disk(file("source", _content()))
     _carried(source, target, other)

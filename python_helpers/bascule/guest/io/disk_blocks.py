@@ -76,6 +76,7 @@ def serve(component: str, command: Sequence[str], runner: Runner = run, given: i
                 raise BasculeError(
                     expected=f"{wish.length} bytes in {disk['path']}", found=f"{source.size}", state="nothing was sent"
                 )
+            disk_source.must_be_described(disk, source.size, "nothing was sent")
             _write_all(taken, blocks.hello(source.size))
             _answer_all(source, wish, given, taken)
         disks.must_be_quiet(str(disk["path"]))

@@ -78,7 +78,7 @@ def opened(disk: Mapping[str, Any], runner: Runner = run) -> Iterator[Target]:
     Raises:
         BasculeError: somebody has the disk open, it is too small, or it cannot be opened.
     """
-    path, disk_format, length = str(disk["path"]), str(disk.get("format") or "raw"), int(disk["length"])
+    path, disk_format = str(disk["path"]), str(disk.get("format") or "raw")
     volid = str(disk.get("volid") or "")
     if disk_kinds.is_another_image(volid, disk_format):
         raise BasculeError(
@@ -89,20 +89,36 @@ def opened(disk: Mapping[str, Any], runner: Runner = run) -> Iterator[Target]:
         )
     with disk_source.activated(disk, runner):
         disks.must_be_quiet(path)
-        with _opened(path, disk_format, runner) as target:
-            if target.size < length:
-                raise BasculeError(
-                    expected=f"at least {length} bytes in {path}, which takes the copy of a disk",
-                    found=f"{target.size}",
-                    state="nothing was written",
-                    next_command="make the volume larger, or remove the passive guest and run "
-                    "playbooks/20_prepare.yml again",
-                )
-            yield target
-            target.flush()
-        if path.startswith("/dev/") and shutil.which("udevadm"):
-            runner(["udevadm", "settle", f"--timeout={_SETTLE}"], timeout=2 * _SETTLE, check=False)
+        try:
+            with _opened(path, disk_format, runner) as target:
+                _must_fit(disk, target.size)
+                yield target
+                target.flush()
+        finally:
+            # udev looks at what was written when that is closed, also by an error; nothing is deactivated meanwhile.
+            if path.startswith("/dev/") and shutil.which("udevadm"):
+                runner(["udevadm", "settle", f"--timeout={_SETTLE}"], timeout=2 * _SETTLE, check=False)
         disks.must_be_quiet(path)
+
+
+def _must_fit(disk: Mapping[str, Any], size: int) -> None:
+    """Refuse what was opened where it is not the volume that the API has described, or not one for this disk."""
+    path, length = str(disk["path"]), int(disk["length"])
+    if size < length:
+        raise BasculeError(
+            expected=f"at least {length} bytes in {path}, which takes the copy of a disk",
+            found=f"{size}",
+            state="nothing was written",
+            next_command="make the volume larger, or remove the passive guest and run playbooks/20_prepare.yml again",
+        )
+    disk_source.must_be_described(disk, size, "nothing was written")
+    if not disk_kinds.is_rounded(str(disk.get("name", "")), length, size):
+        raise BasculeError(
+            expected=f"a volume for {length} bytes at {path}, larger by less than {disk_kinds.ROUNDED_UP}",
+            found=f"{size}",
+            state="nothing was written",
+            next_command="remove the passive guest and run playbooks/20_prepare.yml again",
+        )
 
 
 @contextlib.contextmanager
@@ -125,7 +141,8 @@ def _opened(path: str, disk_format: str, runner: Runner) -> Iterator[Target]:
 
 def _claimed(path: str) -> int:
     """Open a file, or open and claim a device; what is neither, or is in use, is refused."""
-    mode = os.stat(path).st_mode
+    seen = os.stat(path)
+    mode = seen.st_mode
     if not stat.S_ISBLK(mode) and (path.startswith("/dev/") or not stat.S_ISREG(mode)):
         raise BasculeError(
             expected=f"a block device at {path}" if path.startswith("/dev/") else f"a file at {path}",
@@ -133,7 +150,7 @@ def _claimed(path: str) -> int:
             state="nothing was written",
         )
     try:
-        return os.open(path, os.O_RDWR | os.O_CLOEXEC | (os.O_EXCL if stat.S_ISBLK(mode) else 0))
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | (os.O_EXCL if stat.S_ISBLK(mode) else 0))
     except OSError as error:
         if error.errno == errno.EBUSY:
             raise BasculeError(
@@ -143,6 +160,20 @@ def _claimed(path: str) -> int:
                 next_command="look at who uses it at that node, then run the same command again",
             ) from error
         raise
+    opened_one = os.fstat(descriptor)
+    if _identity(opened_one) != _identity(seen):
+        os.close(descriptor)
+        raise BasculeError(
+            expected=f"{path} to be what it was when it was looked at",
+            found="another file or device has its name",
+            state="nothing was written",
+            next_command="look at that volume, then run the same command again",
+        )
+    return descriptor
+
+
+def _identity(found: os.stat_result) -> tuple[int, ...]:
+    return found.st_dev, found.st_ino, found.st_rdev, stat.S_IFMT(found.st_mode)
 
 
 def zero_rest(target: Target, length: int) -> int:

@@ -1,0 +1,97 @@
+"""What is opened to be written is the volume that the API has described, as it was when it was looked at."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bascule.errors import BasculeError
+from bascule.guest.io import disk_blocks, disk_target, disks
+from bascule.system.io.process import Result
+
+SIZE = 4 << 20
+
+
+def _disk(path: Path, **given: Any) -> dict[str, Any]:
+    return {"name": "scsi0", "path": str(path), "format": "raw", "volid": "a:b", "length": SIZE, "size": SIZE, **given}
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Path:
+    """A file of the disk's bytes."""
+    path = tmp_path / "disk.raw"
+    path.write_bytes(b"x" * SIZE)
+    return path
+
+
+@pytest.mark.parametrize("given", [{"size": SIZE + 512}, {"size": SIZE - 512}, {"size": 0}, {"length": 512}])
+def test_a_volume_of_another_size_than_proxmox_states_is_not_written(disk: Path, given: dict[str, int]) -> None:
+    if "length" not in given:
+        words = f"expected: the {given['size']} bytes in .* that Proxmox states of a:b; found: {SIZE}"
+        with pytest.raises(BasculeError, match=words), disk_target.opened(_disk(disk, **given)):
+            raise AssertionError("it was opened")
+    with disk_target.opened(_disk(disk)) as target:
+        assert target.size == SIZE
+
+
+def test_of_a_file_whole_sectors_count(disk: Path) -> None:
+    with disk.open("ab") as handle:
+        handle.write(b"y")
+    with disk_target.opened(_disk(disk, size=SIZE + 512)) as target:
+        assert target.size == SIZE + 1
+
+
+def test_a_volume_that_is_much_larger_is_another_disk(disk: Path) -> None:
+    os.truncate(disk, SIZE + (64 << 20))
+    larger = {"size": SIZE + (64 << 20)}
+    with pytest.raises(BasculeError, match="larger by less than 67108864"), disk_target.opened(_disk(disk, **larger)):
+        raise AssertionError("it was opened")
+    with disk_target.opened(_disk(disk, name="efidisk0", **larger)) as target:
+        assert target.size == larger["size"]
+
+
+def test_a_disk_of_another_size_is_not_sent(disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(disk_blocks, "directory", lambda component: str(tmp_path))
+    disk_blocks.lend("courses_guest", [_disk(disk, size=SIZE - 512)])
+    words = ["disk-blocks", "scsi0", "512", "16384", "1", "0"]
+    with pytest.raises(BasculeError, match=f"{SIZE - 512} bytes in .*found: {SIZE}; state now: nothing was sent"):
+        disk_blocks.serve("courses_guest", words)
+
+
+def test_another_file_under_the_same_name_is_not_written(disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.open
+
+    def swapped(path: Any, flags: int, *given: Any) -> int:
+        if str(path) == str(disk):
+            disk.rename(disk.with_suffix(".old"))
+            disk.write_bytes(b"z" * SIZE)
+        return real(path, flags, *given)
+
+    monkeypatch.setattr(disk_target.os, "open", swapped)
+    with pytest.raises(BasculeError, match="another file or device has its name"):
+        disk_target._claimed(str(disk))
+
+
+def test_udev_settles_before_the_volume_is_deactivated_also_after_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, library_standin: Path
+) -> None:
+    place = Path(f"/dev/shm/bascule-test-target-{os.getpid()}")
+    ran: list[str] = []
+
+    def runner(argv: list[str], **given: Any) -> Result:
+        ran.append(argv[0] if argv[0] == "udevadm" else "off" if "deactivate" in argv[3] else "on")
+        if ran[-1] == "on":
+            place.write_bytes(bytes(SIZE))
+        return Result(tuple(argv), 0, "", "")
+
+    monkeypatch.setattr(disk_target.shutil, "which", lambda name: f"/usr/bin/{name}")
+    try:
+        with pytest.raises(BasculeError, match="a block device at"), disk_target.opened(_disk(place), runner):
+            raise AssertionError("it was opened")
+    finally:
+        place.unlink(missing_ok=True)
+    assert ran == ["on", "udevadm", "off"]
