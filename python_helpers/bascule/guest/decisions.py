@@ -20,7 +20,7 @@ from ..guard.todo import NOTHING, Todo
 from . import disk_kinds, lost, prepare
 from .errors import ProxmoxError
 from .lost import Copies, no_copies
-from .observed import Disk, View, leading
+from .observed import Disk, View, efi_seen, leading
 
 ARCHIVE = "archive"
 DELTA = "delta"
@@ -159,9 +159,25 @@ def _warm(source: View, target: View) -> GuestTodo:
 def _both(source: View, target: View) -> list[tuple[Disk, Disk]]:
     """Return each disk as it is at both sides; refuse what changed blocks cannot make the same."""
     matched, both = {disk.name: disk for disk in target.disks}, []
+    seen = efi_seen(source, target)
+    strangers = [
+        f"{disk.name} ({disk.volid}) of the guest {side.vmid} at {side.machine}"
+        for side in (source, target)
+        for disk in side.disks
+        if not disk_kinds.is_owned(disk.volid, side.vmid)
+    ]
+    if strangers:
+        raise ProxmoxError(
+            expected="disks that Proxmox counts as the guest's own, by the number in their name",
+            found=", ".join(strangers),
+            state="nothing was copied",
+            next_command="look whose disk that is; move it to another storage and back (Hardware, Disk Action), which "
+            "gives it the guest's number, then run the same command again",
+        )
     for disk in source.disks:
         other = matched.pop(disk.name, None)
-        if other is None or not disk_kinds.is_large_enough(disk.name, disk.size, other.size) or not disk.length:
+        fits = other is not None and disk_kinds.is_large_enough(disk.name, disk.size, other.size, seen)
+        if other is None or not fits or not disk.length:
             raise ProxmoxError(
                 expected=f"the disk {disk.name} at {target.machine} as large as the one at {source.machine} "
                 f"({disk.size} bytes), or larger by what its storage rounds up",

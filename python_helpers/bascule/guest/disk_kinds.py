@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 # A file of the disk's bytes, a block device, or an image of which QEMU alone knows what the guest sees.
 FILE = "file"
 BLOCK = "block"
 IMAGE = "image"
 
+_OWNER = re.compile(r"(?:vm|base)-(\d+)-")
 # Of the disk with EFI variables QEMU maps so many bytes, by its efitype: the sizes of Proxmox's OVMF_VARS_4M.fd and
 # OVMF_VARS.fd, and on ARM of AAVMF_VARS.fd (PVE::QemuServer::OVMF). A volume may be larger.
 EFI_BYTES = {"4m": 540672, "2m": 131072}
@@ -42,6 +45,19 @@ def is_another_image(volid: str, disk_format: str) -> bool:
 def is_linked_clone(volid: str) -> bool:
     """Say whether the disk is what has changed since another one: Proxmox names that one in the volume's name."""
     return "/base-" in "/" + volid.partition(":")[2]
+
+
+def is_owned(volid: str, vmid: int) -> bool:
+    """Say whether Proxmox counts a volume as this guest's: by the folder it lies in, or the number in its name.
+
+    Of a linked clone the last part is the guest's own (PVE::Storage, parse_volname of each plugin).
+    """
+    folder, _, name = ("/" + volid.partition(":")[2]).rpartition("/")
+    folder = folder.rpartition("/")[2]
+    if folder.isdigit():
+        return int(folder) == vmid
+    found = _OWNER.match(name)
+    return found is not None and int(found[1]) == vmid
 
 
 def lies_in_file(path: str) -> bool:
@@ -89,6 +105,11 @@ def is_rounded(name: str, length: int, size: int) -> bool:
     return name == "efidisk0" or 0 <= size - length < ROUNDED_UP
 
 
-def is_large_enough(name: str, source: int, target: int) -> bool:
-    """Say whether a volume can hold a copy of the disk, by the sizes of both: it is never smaller, and not another."""
-    return name == "efidisk0" or 0 <= target - source < ROUNDED_UP
+def is_large_enough(name: str, source: int, target: int, seen: int = 0) -> bool:
+    """Say whether a volume can hold a copy of the disk, by the sizes of both: it is never smaller, and not another.
+
+    `seen` is what the guest sees of its EFI disk at most; 0 where that is all.
+    """
+    if name == "efidisk0":
+        return target >= (min(source, seen) if seen else source)
+    return is_rounded(name, source, target)

@@ -38,6 +38,8 @@ def ready(source: Guest, target: Guest, left: View, entered: View, way: str) -> 
         refusals += preflight.connects(seen, guest.side.vmid, way)
     refusals += placement.impossible(source, target, left) if way != decisions.REMOTE else []
     refusals += _room(source, target, left, entered, way)
+    lost = prepare.fence_lost(target, entered.config) if entered.exists else ""
+    refusals += [f"the guest {entered.vmid} at {entered.machine}: {lost}"] if lost else []
     differs: list[str] = []
     if way in (decisions.DELTA, decisions.WARM) and entered.guard.status == guard.CLOSED:
         mapped = {*source.side.overrides, *target.side.overrides}
@@ -123,6 +125,8 @@ def stops(source: Guest, target: Guest, way: str) -> list[str]:
             f"disk {line}: changed blocks are never carried into a smaller volume; return by way archive"
             for line in prepare.disks_differ(left, entered)
         ]
+    lost = prepare.fence_lost(target, entered.config)
+    found += [f"the guest {entered.vmid} at {entered.machine}: {lost}"] if lost else []
     if way == decisions.REMOTE:
         found += preflight.left_behind(entered, target.side.vmid, way)
     return found

@@ -57,6 +57,11 @@ def disks(guest: Guest, view: View, way: str) -> list[str]:
     where = f"the guest {view.vmid} at {view.machine}"
     tied = guest_config.passthrough(view.config)
     findings = [f"{where}: disk {d.name} is {words}" for d in view.disks if (words := unreadable(way, d))]
+    findings += [
+        f"{where}: disk {d.name} is {d.volid}, a volume of another guest by its name"
+        for d in view.disks
+        if d.name not in tied and not disk_kinds.is_owned(d.volid, view.vmid)
+    ]
     if "efidisk0" in view.config and not guest_config.efi_seen(view.config):
         findings.append(f"{where}: nobody knows how much the guest sees of efidisk0 ({view.config['efidisk0']})")
     for drive in guest_config.drives(view.config):

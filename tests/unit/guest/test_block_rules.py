@@ -8,7 +8,7 @@ import pytest
 
 from bascule.errors import BasculeError
 from bascule.guard.state import Epoch
-from bascule.guest import audit, decisions, disk_kinds, observed, ready
+from bascule.guest import audit, decisions, disk_kinds, observed, prepare, ready
 from bascule.guest.errors import ProxmoxError
 from bascule.guest.io import disk_target
 
@@ -64,3 +64,48 @@ def test_which_volumes_are_named_as_another_image() -> None:
         ("local:100/vm-100-disk-0.qcow2", "qcow2"), ("local:100/vm-100-disk-0.raw", "raw"), ("fast:vm-100-disk-0", "raw"),
     ]  # fmt: skip
     assert [disk_kinds.is_another_image(*one) for one in named] == [True, True, False, False, False]
+
+
+def test_an_efi_disk_that_is_too_small_for_what_the_guest_sees_is_refused(prepared: Any) -> None:
+    *nodes, source, target = prepared
+    for node in nodes:
+        node.guests[100] |= {"bios": "ovmf", "efidisk0": "local:100/vm-100-disk-1.raw,efitype=4m,size=4M"}
+    nodes[0].contents["local:100/vm-100-disk-1.raw"] = {"size": 4 << 20}
+    source.shut_down(force=False)
+    for size, fits in ((540672, True), (131072, False)):
+        nodes[1].contents["local:100/vm-100-disk-1.raw"] = {"size": size}
+        views = observed.look_at_both(source, target)
+        for exact in (False, True):
+            assert bool(prepare.disks_differ(*views, exact=exact)) is not fits
+        if fits:
+            assert decisions.sync_todo(*views).action == "blocks"
+        else:
+            with pytest.raises(ProxmoxError, match="the disk efidisk0 at pve-tls as large"):
+                decisions.sync_todo(*views)
+    assert disk_kinds.is_large_enough("efidisk0", 528 << 10, 528 << 10, 0)
+    assert not disk_kinds.is_large_enough("efidisk0", 528 << 10, 128 << 10, 0), "nobody knows what the guest sees"
+
+
+@pytest.mark.parametrize("side", [0, 1])
+def test_a_disk_of_another_guest_is_not_taken_for_ones_own(prepared: Any, side: int) -> None:
+    *nodes, source, target = prepared
+    nodes[side].guests[100]["scsi0"] = "local:200/vm-200-disk-0.raw,size=1G"
+    said = f"the guest 100 at {('pve-mtp', 'pve-tls')[side]}: disk scsi0 is local:200/vm-200-disk-0.raw, a volume of"
+    found = ready.ready(source, target, *observed.look_at_both(source, target), decisions.DELTA)["refusals"]
+    assert [line for line in found if line.startswith(said)]
+    if not side:
+        assert [line for line in _audit(prepared, decisions.DELTA) if line.startswith(said)]
+    source.shut_down(force=False)
+    with pytest.raises(ProxmoxError, match=r"found: scsi0 .local:200/vm-200-disk-0.raw. of the guest 100 at"):
+        decisions.sync_todo(*observed.look_at_both(source, target))
+
+
+@pytest.mark.parametrize(("volid", "owner"), [
+    ("a:vm-100-disk-0", 100), ("a:100/vm-100-disk-0.raw", 100), ("a:100/anything.raw", 100), ("a:base-100-disk-0", 100),
+    ("a:base-9000-disk-0/vm-100-disk-0", 100), ("a:9000/base-9000-disk-0.qcow2/100/vm-100-disk-0.qcow2", 100),
+    ("a:vm-100-disk-0.qcow2", 100), ("a:vm-1001-disk-0", 1001), ("a:1001/vm-100-disk-0.raw", 1001), ("a:disk", 0),
+    ("/dev/sdb", 0),
+])  # fmt: skip
+def test_whose_volume_it_is(volid: str, owner: int) -> None:
+    assert disk_kinds.is_owned(volid, 100) == (owner == 100)
+    assert disk_kinds.is_owned(volid, owner or 9000) == bool(owner)
