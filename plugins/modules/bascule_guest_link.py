@@ -12,12 +12,12 @@ description:
   - V(own) makes this node's key for the component when there is none, and returns its public part with the node's SSH
     host keys. V(trust) pins the other node's host keys and lets its key read files in the given folders, by a forced
     command. V(reach) asks the other node whether it does. V(lend) lets it read these disks of the stopped guest, and no
-    others. V(absent) takes all of that away again and removes the key.
+    others. V(end) ends what an earlier run has left writing into disks at this node. V(absent) takes all of that away again and removes the key.
 options:
   state:
     description: What to do.
     type: str
-    choices: [own, trust, reach, lend, absent]
+    choices: [own, trust, reach, lend, end, absent]
     required: true
   address:
     description: Address at which this node reaches the other.
@@ -77,7 +77,7 @@ host_keys:
 
 from typing import Any
 
-from ansible.module_utils.bascule.guest.io import disk_blocks, ssh_key
+from ansible.module_utils.bascule.guest.io import disk_blocks, pull, ssh_key
 from ansible.module_utils.bascule.plugin.module import COMPONENT, run_module
 from ansible.module_utils.basic import AnsibleModule
 
@@ -92,6 +92,8 @@ def main(module: AnsibleModule) -> dict[str, Any]:
         return {"changed": False}
     if values["state"] == "lend":
         return {"changed": disk_blocks.lend(values["component"], values["disks"], module.check_mode)}
+    if values["state"] == "end":
+        return {"changed": not module.check_mode and pull.end(values["component"])}
     if values["state"] == "absent":
         return {"changed": ssh_key.forget(values["component"], module.check_mode)}
     changed = ssh_key.trust(
@@ -110,7 +112,7 @@ if __name__ == "__main__":
     run_module(
         {
             **COMPONENT,
-            "state": {"type": "str", "choices": ["own", "trust", "reach", "lend", "absent"], "required": True},
+            "state": {"type": "str", "choices": ["own", "trust", "reach", "lend", "end", "absent"], "required": True},
             "address": {"type": "str"},
             "port": {"type": "int", "default": 22},
             "user": {"type": "str", "default": "root"},

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,8 @@ import pytest
 from bascule.errors import BasculeError
 from bascule.guest.io import disk_blocks, disk_target, disks
 from bascule.system.io.process import Result
+
+from .schema import ROOT
 
 SIZE = 4 << 20
 
@@ -95,3 +100,69 @@ def test_udev_settles_before_the_volume_is_deactivated_also_after_an_error(
     finally:
         place.unlink(missing_ok=True)
     assert ran == ["on", "udevadm", "off"]
+
+
+class _ServerStandIn:
+    """Stands in for a client of qemu-nbd: it has the image in memory."""
+
+    def __init__(self, server: int) -> None:
+        self.server, self.size, self.content = server, SIZE, bytearray(SIZE)
+
+    def next_data(self, offset: int) -> int:
+        return offset
+
+    def read(self, offset: int, length: int) -> bytes:
+        return bytes(self.content[offset : offset + length])
+
+    def write(self, offset: int, data: bytes) -> None:
+        self.content[offset : offset + len(data)] = data
+
+    def flush(self) -> None:
+        pass
+
+
+def test_who_opens_an_image_of_ceph_while_it_is_written_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(disk_target, "_LOOK", 0.0)
+    path = f"rbd:vms/vm-100-disk-{os.getpid()}:conf=/etc/pve/ceph.conf"
+    sleeper = [sys.executable, "-c", "import time; time.sleep(60)", path]
+    with subprocess.Popen(sleeper) as server:
+        client = _ServerStandIn(server.pid)
+
+        @contextlib.contextmanager
+        def served(*given: Any) -> Iterator[_ServerStandIn]:
+            yield client
+
+        monkeypatch.setattr(disk_target.qemu_image, "opened_to_write", served)
+        with disk_target._opened(path, "raw", disk_target.run) as target:
+            target.write(0, b"ours")
+            with subprocess.Popen(sleeper) as guest:
+                with pytest.raises(BasculeError, match=f"process {guest.pid}"):
+                    target.write(0, b"late")
+                guest.kill()
+        server.kill()
+    assert client.content[:4] == b"ours"
+
+
+def test_what_is_digested_is_on_the_medium_first(disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    did: list[str] = []
+    real_read, real_sync = os.pread, os.fsync
+
+    def read(*given: Any) -> bytes:
+        did.append("read")
+        return real_read(*given)
+
+    def sync(descriptor: int) -> None:
+        did.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+        real_sync(descriptor)
+
+    monkeypatch.setattr(os, "pread", read)
+    monkeypatch.setattr(os, "fsync", sync)
+    disks.digest({"path": str(disk), "format": "raw"})
+    assert did[:2] == [str(disk), "read"]
+
+
+def test_nothing_is_left_writing_when_a_copy_is_started() -> None:
+    """By the roles; the module ends the unit of the transfer."""
+    for name, starts in (("take_over", "take_over"), ("check_boot", "proof_boot")):
+        text = (ROOT / f"roles/proxmox_guest/tasks/{name}.yml").read_text()
+        assert 0 < text.index("state: end") < text.index(f"operation: {starts}")

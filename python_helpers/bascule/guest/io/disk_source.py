@@ -175,11 +175,23 @@ def must_be_described(disk: Mapping[str, Any], size: int, state: str) -> None:
         )
 
 
+def _make_durable(path: str) -> None:
+    """Have on the medium what the node still keeps of a file or device: a digest is of what outlives the node."""
+    if not path.startswith("/"):
+        return
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def digest(disk: Mapping[str, Any], progress: Progress = quiet, runner: Runner = run) -> str:
     """Return the digest of what the guest sees of its disk; holes are skipped, their zeros count.
 
     Of a disk with a `length` (in bytes) so much is read: a volume may be larger than the disk it holds.
     """
+    _make_durable(str(disk["path"]))
     with opened(disk, runner) as source:
         length = int(disk.get("length") or 0) or source.size
         if source.size < length:

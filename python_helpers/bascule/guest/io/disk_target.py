@@ -69,6 +69,23 @@ class RawTarget(disk_source.Raw):
         os.fsync(self._descriptor)
 
 
+class WatchedImage:
+    """An image of Ceph, which nothing locks for us: who opens it at this node while it is written is looked for."""
+
+    def __init__(self, client: qemu_image.Client, path: str) -> None:
+        self._client, self._path = client, path
+        self._looked = time.monotonic()
+        self.size = client.size
+        self.next_data, self.read, self.flush = client.next_data, client.read, client.flush
+
+    def write(self, offset: int, data: bytes) -> None:
+        """Write all of the data; raise BasculeError where somebody has opened the image meanwhile."""
+        if time.monotonic() - self._looked > _LOOK:
+            disks.must_be_quiet(self._path, own=self._client.server)
+            self._looked = time.monotonic()
+        self._client.write(offset, data)
+
+
 @contextlib.contextmanager
 def opened(disk: Mapping[str, Any], runner: Runner = run) -> Iterator[Target]:
     """Open a disk for writing: `path`, `format` and `volid` as the API states them, `length` bytes that it has to have.
@@ -126,7 +143,7 @@ def _opened(path: str, disk_format: str, runner: Runner) -> Iterator[Target]:
     image = disk_kinds.read_as(path, disk_format) == disk_kinds.IMAGE
     if image and not path.startswith("/dev/"):
         with qemu_image.opened_to_write(path, disk_format, runner) as client:
-            yield client
+            yield client if path.startswith("/") else WatchedImage(client, path)
         return
     descriptor = _claimed(path)
     try:

@@ -51,6 +51,8 @@ class Client:
 
     def __init__(self, path: str) -> None:
         self._path = path
+        # The process that serves; 0 is unknown.
+        self.server = 0
         self._handle = 0
         self._lock = threading.Lock()
         self._flags = 0
@@ -207,6 +209,7 @@ def _served(path: str, disk_format: str, how: list[str], runner: Runner) -> Iter
                 next_command="look at the guest and its disk, then run the same command again",
             )
         with Client(place) as client:
+            client.server = int((storage.read_text(pid) or "").strip() or 0)
             yield client
     finally:
         _end(storage.read_text(pid))
