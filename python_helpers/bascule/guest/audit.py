@@ -119,6 +119,13 @@ def audit(
         "chosen": way,
         "recommended": recommended,
     }
+    if data["kept_aside"]["by"] == "archive":
+        spent = data["forecast"]["return_seconds_for_fence"] = forecast.fence_archive(size)
+        notes.append(
+            f"a return first archives the disks at {source.side.machine} as they were at their fence, once, within its "
+            f"own outage: {spent:g} s more (assumed)"
+        )
+    notes += storages.full(target, target_view, way, known.changed, data)
     if way == decisions.WARM:
         anew = data["forecast"]["refresh"] = forecast.refresh(known)
         notes.append(

@@ -17,8 +17,14 @@ EFI_BYTES_ON_ARM = 64 << 20
 # Storages round up: LVM to its extents, ZFS and Ceph to megabytes. What is larger by more is another disk.
 ROUNDED_UP = 64 << 20
 # In what a new volume is measured, as far as Proxmox fixes it: LVM's default extents, ZFS and Ceph's megabytes
-# (PVE::Storage::ZFSPoolPlugin, RBDPlugin).
-GRAINS = {"lvm": 4 << 20, "lvmthin": 4 << 20, "zfspool": 1 << 20, "rbd": 1 << 20}
+# (PVE::Storage::ZFSPoolPlugin, RBDPlugin), the kilobytes of a file (PVE::Storage::Plugin, alloc_image).
+GRAINS = {
+    **dict.fromkeys(("dir", "nfs", "cifs", "btrfs"), 1 << 10),
+    "lvm": 4 << 20,
+    "lvmthin": 4 << 20,
+    "zfspool": 1 << 20,
+    "rbd": 1 << 20,
+}
 
 
 def read_as(path: str, disk_format: str) -> str:

@@ -57,6 +57,11 @@ def refresh(known: Measured) -> dict[str, float]:
     return {"bytes": sent, "seconds": round(seconds, 1)}
 
 
+def fence_archive(size: int) -> float:
+    """Return the seconds that a return takes to archive disks of this size as they were at their fence, once."""
+    return round(size / RATES["vzdump"], 1)
+
+
 def forecast(known: Measured) -> dict[str, dict[str, float]]:
     """Return bytes over the link and seconds in the window, for each way."""
     archive = known.archive if known.archive is not None else int(known.used * COMPRESSED)

@@ -44,15 +44,26 @@ def ready(source: Guest, target: Guest, left: View, entered: View, way: str) -> 
     if way in (decisions.DELTA, decisions.WARM) and entered.guard.status == guard.CLOSED:
         mapped = {*source.side.overrides, *target.side.overrides}
         names = (left.machine, entered.machine)
-        disks = prepare.disks_differ(left, entered, exact=way == decisions.DELTA)
         refusals += [f"the passive guest {entered.vmid} at {entered.machine}: {w}" for w in prepare.loose(entered)]
-        refusals += [
-            f"disk {line}: remove the guest {target.side.vmid} at {entered.machine} ('qm destroy {target.side.vmid}' "
-            "there), then ansible-playbook playbooks/20_prepare.yml makes it anew"
-            for line in disks
-        ]
+        refusals += _other_disks(left, entered, exact=way == decisions.DELTA)
         differs = drift.differences(drift.settings(left.config, mapped), drift.settings(entered.config, mapped), *names)
     return {**result, "asked": True, "refusals": refusals, "differences": differs}
+
+
+def _other_disks(left: View, entered: View, exact: bool) -> list[str]:
+    """Name disks that differ, each with what mends it: one that its copy's storage has rounded up can grow to that."""
+    here, there = ({disk.name: disk.size for disk in side.disks} for side in (left, entered))
+    vmid, found = entered.vmid, []
+    for line in prepare.disks_differ(left, entered, exact=exact):
+        name = line.partition(" ")[0]
+        mend = (
+            f"remove the guest {vmid} at {entered.machine} ('qm destroy {vmid}' there), then ansible-playbook "
+            "playbooks/20_prepare.yml makes it anew"
+        )
+        if name != "efidisk0" and disk_kinds.is_rounded(name, here.get(name, 0), there.get(name, 0)):
+            mend = f"resize the disk at {left.machine} to {there[name]} bytes (its copy was rounded up), or use way archive"
+        found.append(f"disk {line}: {mend}")
+    return found
 
 
 def _room(source: Guest, target: Guest, left: View, entered: View, way: str) -> list[str]:

@@ -6,7 +6,7 @@ Types of storages: PVE::Storage::Plugin, as the API names them in a storage's st
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Optional
 
 from . import config as guest_config
 from . import decisions, disk_kinds, preflight
@@ -152,6 +152,22 @@ def kept(guest: Guest, view: View, data: dict[str, Any]) -> list[str]:
             )
     data["kept_aside"] = {"by": "copy" if by_copy else "archive", "bytes_at_most": size}
     return refusals
+
+
+def full(target: Guest, view: View, way: str, changed: Optional[int], data: Mapping[str, Any]) -> list[str]:
+    """Note storages of a copy with less room than changed blocks took last: a thin one grows by what is written.
+
+    `changed` is in bytes, as they came over the link; `data` has the storages that `room` has asked.
+    """
+    found = []
+    for name in sorted({disk.volid.partition(":")[0] for disk in view.disks} if way == decisions.DELTA else ()):
+        free = int(data.get("storages", {}).get(f"{target.side.machine}:{name}", {}).get("available", changed or 0))
+        if free < (changed or 0):
+            found.append(
+                f"storage '{name}' at {target.side.machine} has {free} bytes free; changed blocks took {changed} last "
+                "time, and a thin volume or a sparse file needs room for them"
+            )
+    return found
 
 
 def spread(source: Guest, target: Guest, view: View) -> list[str]:

@@ -109,3 +109,41 @@ def test_a_disk_of_another_guest_is_not_taken_for_ones_own(prepared: Any, side: 
 def test_whose_volume_it_is(volid: str, owner: int) -> None:
     assert disk_kinds.is_owned(volid, 100) == (owner == 100)
     assert disk_kinds.is_owned(volid, owner or 9000) == bool(owner)
+
+
+def test_of_a_copy_that_was_rounded_up_it_is_said_to_what_its_disk_can_grow(prepared: Any) -> None:
+    *nodes, source, target = prepared
+    larger = (1 << 30) + (4 << 20)
+    for side, words in ((1, f"resize the disk at pve-mtp to {larger} bytes"), (0, "remove the guest 100 at pve-tls")):
+        nodes[side].contents["local:100/vm-100-disk-0.raw"] = {"size": larger}
+        found = ready.ready(source, target, *observed.look_at_both(source, target), decisions.DELTA)["refusals"]
+        assert [words in line for line in found if line.startswith("disk scsi0 ")] == [True]
+        nodes[side].contents.clear()
+
+
+@pytest.mark.parametrize("kind", ["dir", "nfs", "cifs", "btrfs"])
+def test_a_file_is_made_of_whole_kilobytes(kind: str) -> None:
+    assert disk_kinds.rounded_up((1 << 30) + 512, kind) == (1 << 30) + 1024
+    assert disk_kinds.rounded_up(1 << 30, kind) == 1 << 30
+
+
+def test_the_audit_says_what_a_return_spends_to_keep_the_fence(nodes: Any) -> None:
+    *_, source, target = nodes
+    views = observed.look_at_both(source, target)
+    found = audit.audit(source, target, *views)
+    assert "return_seconds_for_fence" not in found["forecast"]
+    nodes[0].storages = {"fast": "lvmthin"}
+    nodes[0].guests[100]["scsi0"] = "fast:vm-100-disk-0,size=300G"
+    found = audit.audit(source, target, *observed.look_at_both(source, target))
+    assert found["forecast"]["return_seconds_for_fence"] == 2048
+    assert [line for line in found["summary"] if "within its own outage: 2048 s more" in line]
+
+
+def test_a_storage_without_room_for_what_changed_last_is_noted(prepared: Any) -> None:
+    *nodes, source, target = prepared
+    nodes[1].storage = {"avail": 999}
+    views = observed.look_at_both(source, target)
+    for changed, noted in ((1000, True), (999, False), (None, False)):
+        found = audit.audit(source, target, *views, measured={"changed": changed})["notes"]
+        said = "storage 'local' at pve-tls has 999 bytes free; changed blocks took 1000 last time"
+        assert bool([line for line in found if line.startswith(said)]) is noted
