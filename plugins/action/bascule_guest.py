@@ -20,8 +20,9 @@ options:
         window, or be lost in it, and changes nothing.
       - V(audit) measures both sides. V(adopt) takes over the serving guest. V(backup) makes or finds the archive.
         V(leftover) says which lock an interrupted restore has left there. V(restore) makes the passive guest.
-      - V(quiesce) stops a passive guest that a proof boot left running. V(proof_boot) boots it cut from the network and
-        stops it again; a guest that is moved warm stays up. V(boot) boots it and leaves it running.
+      - V(quiesce) stops a passive guest that a proof boot left running. V(keep_fence) does, and keeps what its disks
+        hold since its fence where no copy of a file does. V(may_write) asks once more whether its disks may be
+        written. V(proof_boot) boots it cut off, and stops it (not a warm one). V(boot) leaves it running.
       - V(freeze), V(close_begin) and V(close_finish) work on the side that is left, V(open) and V(thaw) on the side
         that is entered.
       - V(take_over) opens the side that is entered by O(word), V(give_way) closes O(machine), which was given up.
@@ -38,8 +39,8 @@ options:
     required: true
     choices: [guards, state, ready, plan_prepare, plan_sync, plan_switch, audit, adopt, backup, leftover, restore,
       left_behind, unfinished, left_locked, take_back, put_aside, remote_migrate, backup_jobs, set_backup_jobs,
-      quiesce, boot, proof_boot, freeze, close_begin, close_finish, open, take_over, give_way, settle, thaw, verify,
-      retire]
+      quiesce, keep_fence, may_write, boot, proof_boot, freeze, close_begin, close_finish, open, take_over, give_way,
+      settle, thaw, verify, retire]
   epoch:
     description: The epoch of the switch.
     type: str
@@ -332,6 +333,8 @@ class ActionModule(ActionBase):
             ),
             "leftover": lambda source, target, args: leftovers.locked_by_restore(target, args["began"]),
             "quiesce": lambda source, target, args: transitions.quiesce(target, self._check),
+            "keep_fence": lambda source, target, args: transitions.keep_fence(target, self._check),
+            "may_write": lambda source, target, args: transitions.must_take_blocks(target, self._check),
             "boot": lambda source, target, args: transitions.boot_apart(target, self._check),
             "proof_boot": lambda source, target, args: transitions.proof_boot(
                 target, stays=self._way == decisions.WARM, command=self._proof_command
@@ -395,11 +398,8 @@ class ActionModule(ActionBase):
     def _state(self, source: Guest, target: Guest) -> tuple[dict[str, Any], observed.View, observed.View]:
         left, entered = observed.look_at_both(source, target)
         leader = guard.leader(left.guard, entered.guard) or ""
-        return (
-            {"changed": False, "source": left.to_dict(), "target": entered.to_dict(), "leader": leader},
-            left,
-            entered,
-        )
+        said = {"changed": False, "source": left.to_dict(), "target": entered.to_dict(), "leader": leader}
+        return said, left, entered
 
     def _audit(self, source: Guest, target: Guest, args: Mapping[str, Any]) -> dict[str, Any]:
         # Only here: a figure of the plan that cannot be read holds up no return.

@@ -11,12 +11,13 @@ short_description: Let one node read disks and archives of the other
 description:
   - V(own) makes this node's key for the component when there is none, and returns its public part with the node's SSH
     host keys. V(trust) pins the other node's host keys and lets its key read files in the given folders, by a forced
-    command. V(absent) takes that away again and removes the key.
+    command. V(reach) asks the other node whether it does. V(lend) lets it read these disks of the stopped guest, and no
+    others. V(end) ends what an earlier run has left writing into disks at this node. V(absent) takes all of that away again and removes the key.
 options:
   state:
     description: What to do.
     type: str
-    choices: [own, trust, reach, absent]
+    choices: [own, trust, reach, lend, end, absent]
     required: true
   address:
     description: Address at which this node reaches the other.
@@ -40,6 +41,15 @@ options:
     description: Folders whose files the other node may read.
     type: list
     elements: str
+  blocks:
+    description: With V(reach), ask whether the other node sends changed blocks of disks too.
+    type: bool
+    default: false
+  disks:
+    description:
+      - With V(lend), the disks, each with its C(name), C(path), C(volid) and C(format), as the API states them.
+    type: list
+    elements: dict
 extends_documentation_fragment:
   - bascule.component
 """
@@ -67,7 +77,7 @@ host_keys:
 
 from typing import Any
 
-from ansible.module_utils.bascule.guest.io import ssh_key
+from ansible.module_utils.bascule.guest.io import disk_blocks, pull, ssh_key
 from ansible.module_utils.bascule.plugin.module import COMPONENT, run_module
 from ansible.module_utils.basic import AnsibleModule
 
@@ -78,8 +88,12 @@ def main(module: AnsibleModule) -> dict[str, Any]:
     if values["state"] == "own":
         return ssh_key.own(values["component"], module.check_mode)
     if values["state"] == "reach":
-        ssh_key.reach(values["component"], values["address"], values["port"], values["user"])
+        ssh_key.reach(values["component"], values["address"], values["port"], values["user"], values["blocks"])
         return {"changed": False}
+    if values["state"] == "lend":
+        return {"changed": disk_blocks.lend(values["component"], values["disks"], module.check_mode)}
+    if values["state"] == "end":
+        return {"changed": not module.check_mode and pull.end(values["component"])}
     if values["state"] == "absent":
         return {"changed": ssh_key.forget(values["component"], module.check_mode)}
     changed = ssh_key.trust(
@@ -98,17 +112,20 @@ if __name__ == "__main__":
     run_module(
         {
             **COMPONENT,
-            "state": {"type": "str", "choices": ["own", "trust", "reach", "absent"], "required": True},
+            "state": {"type": "str", "choices": ["own", "trust", "reach", "lend", "end", "absent"], "required": True},
             "address": {"type": "str"},
             "port": {"type": "int", "default": 22},
             "user": {"type": "str", "default": "root"},
             "host_keys": {"type": "list", "elements": "str", "no_log": False},
             "public_key": {"type": "str", "no_log": False},
             "readable": {"type": "list", "elements": "str"},
+            "blocks": {"type": "bool", "default": False},
+            "disks": {"type": "list", "elements": "dict"},
         },
         main,
         required_if=[
             ("state", "trust", ["address", "host_keys", "public_key", "readable"]),
             ("state", "reach", ["address"]),
+            ("state", "lend", ["disks"]),
         ],
     )

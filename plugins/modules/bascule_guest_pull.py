@@ -9,7 +9,7 @@ DOCUMENTATION = r"""
 module: bascule_guest_pull
 short_description: Carry disks or an archive over from the other node
 description:
-  - Starts a transient systemd unit on the receiving node that lets rsync write changed blocks only, or finds the one
+  - Starts a transient systemd unit on the receiving node that writes changed blocks only, or finds the one
     that runs already, and follows it. The unit goes on when the controller dies; a re-run finds it.
   - An action plugin of the same name follows the unit and shows its progress.
 options:
@@ -17,7 +17,9 @@ options:
     description:
       - The transfer. Keys are C(component), C(name), C(address), C(port), C(user), C(pairs) (each with C(source) and
         C(target)), C(compress), C(block_size), C(bwlimit) (KiB/s, 0 is none) and C(disks); also
-        C(basis), the folder of the archive that was restored last, in which unchanged data are found.
+        C(blocks), disks here of which changed blocks are written wherever they lie (C(name), C(path), C(format),
+        C(volid) and C(length)), and C(basis), the folder of the archive that was restored last, in which unchanged data
+        are found.
     type: dict
     required: true
   job_id:

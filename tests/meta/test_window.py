@@ -20,6 +20,7 @@ CHOSEN = {
     "postgresql_replication": {"postgresql_replication_method": "streaming"},
     "proxmox_guest warm": {"__proxmox_guest_sync.action": "boot"},
     "proxmox_guest delta": {"__proxmox_guest_sync.action": "delta"},
+    "proxmox_guest blocks": {"__proxmox_guest_sync.action": "blocks"},
     "proxmox_guest archive": {"__proxmox_guest_sync.action": "archive"},
 }
 # kind → verb → (tasks, executions on machines); every condition taken as true, a loop as one. Who brings a figure down
@@ -29,7 +30,8 @@ MOST: dict[str, dict[str, tuple[int, int]]] = {
     "postgresql_replication": {"freeze": (5, 4), "sync": (6, 5), "switch": (8, 4), "thaw": (1, 1)},
     "rsync_delta_sync": {"freeze": (1, 1), "sync": (14, 6), "switch": (17, 8), "thaw": (1, 1)},
     "proxmox_guest warm": {"freeze": (10, 3), "sync": (14, 5), "switch": (14, 5), "thaw": (8, 3)},
-    "proxmox_guest delta": {"freeze": (10, 3), "sync": (16, 7), "switch": (14, 5), "thaw": (8, 3)},
+    "proxmox_guest delta": {"freeze": (10, 3), "sync": (17, 7), "switch": (14, 5), "thaw": (8, 3)},
+    "proxmox_guest blocks": {"freeze": (10, 3), "sync": (19, 8), "switch": (14, 5), "thaw": (8, 3)},
     "proxmox_guest archive": {"freeze": (10, 3), "sync": (32, 17), "switch": (14, 5), "thaw": (8, 3)},
     "web_entrance": {"freeze": (6, 5), "sync": (1, 0), "switch": (5, 4), "thaw": (2, 2)},
     "vpn_switchover": {"freeze": (7, 6), "sync": (1, 0), "switch": (5, 4), "thaw": (1, 1)},

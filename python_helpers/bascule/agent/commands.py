@@ -47,7 +47,7 @@ COMMANDS = {
     "guest_console": Command("guest.io.console:work", "COMPONENT VMID SECONDS"),
     "guest_digest": Command("guest.io.disk_digest:work", "COMPONENT"),
     "guest_pull": Command("guest.io.pull:work", "JOB"),
-    "guest_serve": Command("guest.io.ssh_key:serve", "FOLDER*"),
+    "guest_serve": Command("guest.io.ssh_key:serve", "FOLDER* --component="),
     "manifest": Command("filetree.io.manifest.take:by_hand", "PATH TARGET --owners=numbers|names --all?"),
     "pg_deadman": Command("postgresql.io.switchover.take_back:fire", "--component --epoch"),
     "pg_dump_bring": Command("postgresql.io.dump.restore:work", "--component --name --manifest --rate="),

@@ -77,6 +77,7 @@ def audit(
     size = sum(disk.size for disk in source_view.disks)
     refusals += placement.impossible(source, target, source_view) if way != decisions.REMOTE else []
     refusals += _room(target, target_view, config, source_view, data, way)
+    refusals += storages.rounded(target, source_view, way, data)
     used = sum(disk.used or disk.size for disk in source_view.disks)
     # A return restores there.
     back = placement.placed(source.side, placement.needed(target, source_view)).values()
@@ -108,7 +109,7 @@ def audit(
     on_devices = sum(disk.size for disk in source_view.disks if not disk_kinds.lies_in_file(disk.path))
     known, assumed = forecast.measured(size, used, measured or {}, on_devices)
     expected = forecast.forecast(known)
-    recommended = forecast.recommend(expected, stateless, storages.in_files(source_view))
+    recommended = forecast.recommend(expected, stateless, storages.in_blocks(source_view))
     data["forecast"] = {
         "disk_bytes": size,
         "read_bytes_in_window": 0 if way == decisions.WARM else 2 * size,
@@ -118,6 +119,13 @@ def audit(
         "chosen": way,
         "recommended": recommended,
     }
+    if data["kept_aside"]["by"] == "archive":
+        spent = data["forecast"]["return_seconds_for_fence"] = forecast.fence_archive(size)
+        notes.append(
+            f"a return first archives the disks at {source.side.machine} as they were at their fence, once, within its "
+            f"own outage: {spent:g} s more (assumed)"
+        )
+    notes += storages.full(target, target_view, way, known.changed, data)
     if way == decisions.WARM:
         anew = data["forecast"]["refresh"] = forecast.refresh(known)
         notes.append(

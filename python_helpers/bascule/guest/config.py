@@ -313,9 +313,9 @@ def with_mark(description: Optional[str], mark: str) -> str:
     return "\n".join([*lines, _BOOTED + mark])
 
 
-def is_marked(description: Optional[str]) -> bool:
-    """Say whether the disks were written to since this side's guard was set: by a boot, or by a copy."""
-    return any(line.startswith(_BOOTED) for line in (description or "").splitlines())
+def is_marked(description: Optional[str], mark: str = "") -> bool:
+    """Say whether the disks were written to since this side's guard was set: by a boot, or a copy; or by `mark`."""
+    return any(line.startswith(_BOOTED + mark) for line in (description or "").splitlines())
 
 
 def with_lifted(description: Optional[str]) -> str:

@@ -20,7 +20,7 @@ from ..guard.todo import NOTHING, Todo
 from . import disk_kinds, lost, prepare
 from .errors import ProxmoxError
 from .lost import Copies, no_copies
-from .observed import View, leading
+from .observed import Disk, View, efi_seen, leading
 
 ARCHIVE = "archive"
 DELTA = "delta"
@@ -38,16 +38,22 @@ class GuestTodo(Todo):
     """What a verb has to do with a guest.
 
     digests: the receipt names the digests of the disks. stateless: nothing of the old side is needed.
-    pairs: the disks whose changed blocks travel, as paths at both nodes.
+    pairs: the disks whose files are made the same, as paths at both nodes.
+    blocks: the disks whose changed blocks travel from one volume to another kind of it, each as it is at both nodes.
     """
 
     digests: bool = False
     stateless: bool = False
     pairs: tuple[tuple[str, str], ...] = ()
+    blocks: tuple[tuple[Disk, Disk], ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain types."""
-        return {**super().to_dict(), "pairs": [{"source": here, "target": there} for here, there in self.pairs]}
+        return {
+            **super().to_dict(),
+            "pairs": [{"source": here, "target": there} for here, there in self.pairs],
+            "blocks": [{"source": vars(here).copy(), "target": vars(there).copy()} for here, there in self.blocks],
+        }
 
 
 def must_be_declared(way: str, stateless: bool) -> None:
@@ -118,7 +124,10 @@ def sync_todo(source: View, target: View, way: str = DELTA, copies: Copies = no_
         return GuestTodo(NOTHING, f"guest runs at {source.machine}: its disk is copied when it has been shut down")
     latest = f"{source.machine} holds the latest data and is stopped"
     if way == DELTA:
-        return GuestTodo("delta", latest, pairs=_pairs(source, target))
+        both = _both(source, target)
+        blocks = tuple((here, there) for here, there in both if not _is_same_file(here, there))
+        pairs = tuple((here.path, there.path) for here, there in both if _is_same_file(here, there))
+        return GuestTodo("blocks" if blocks else "delta", latest, pairs=pairs, blocks=blocks)
     return GuestTodo("archive" if way == ARCHIVE else "remote", latest)
 
 
@@ -147,20 +156,36 @@ def _warm(source: View, target: View) -> GuestTodo:
     return GuestTodo("boot", f"stateless: the guest at {target.machine} is booted, cut from its network")
 
 
-def _pairs(source: View, target: View) -> tuple[tuple[str, str], ...]:
-    _must_be_files(source)
-    _must_be_files(target)
-    matched = {disk.name: disk for disk in target.disks}
+def _both(source: View, target: View) -> list[tuple[Disk, Disk]]:
+    """Return each disk as it is at both sides; refuse what changed blocks cannot make the same."""
+    matched, both = {disk.name: disk for disk in target.disks}, []
+    seen = efi_seen(source, target)
+    strangers = [
+        f"{disk.name} ({disk.volid}) of the guest {side.vmid} at {side.machine}"
+        for side in (source, target)
+        for disk in side.disks
+        if not disk_kinds.is_owned(disk.volid, side.vmid)
+    ]
+    if strangers:
+        raise ProxmoxError(
+            expected="disks that Proxmox counts as the guest's own, by the number in their name",
+            found=", ".join(strangers),
+            state="nothing was copied",
+            next_command="look whose disk that is; move it to another storage and back (Hardware, Disk Action), which "
+            "gives it the guest's number, then run the same command again",
+        )
     for disk in source.disks:
         other = matched.pop(disk.name, None)
-        if other is None or other.size != disk.size or other.format != disk.format:
+        fits = other is not None and disk_kinds.is_large_enough(disk.name, disk.size, other.size, seen)
+        if other is None or not fits or not disk.length:
             raise ProxmoxError(
-                expected=f"the disk {disk.name} at {target.machine} like the one at {source.machine} "
-                f"({disk.format}, {disk.size} bytes)",
-                found="no such disk" if other is None else f"{other.format}, {other.size} bytes",
+                expected=f"the disk {disk.name} at {target.machine} as large as the one at {source.machine} "
+                f"({disk.size} bytes), or larger by what its storage rounds up",
+                found="no such disk" if other is None else f"{other.volid} with {other.size} bytes",
                 state="nothing was copied",
                 next_command=f"remove the guest at {target.machine} and run playbooks/20_prepare.yml again",
             )
+        both.append((disk, other))
     if matched:
         raise ProxmoxError(
             expected=f"the disks of {source.machine} only",
@@ -168,20 +193,26 @@ def _pairs(source: View, target: View) -> tuple[tuple[str, str], ...]:
             state="nothing was copied",
             next_command=f"look at the guest at {target.machine}",
         )
-    there = {disk.name: disk.path for disk in target.disks}
-    return tuple((disk.path, there[disk.name]) for disk in source.disks)
-
-
-def _must_be_files(side: View) -> None:
-    """Refuse changed blocks of what is no file that could be kept aside, and written to, in its place."""
-    others = [disk for disk in side.disks if not disk_kinds.is_kept_as_copy(disk.volid, disk.path)]
+    others = [
+        f"{disk.name} ({disk.volid}, {disk.format}) at {side.machine}"
+        for side in (source, target)
+        for disk in side.disks
+        if disk.format not in disk_kinds.CARRIED or disk_kinds.is_another_image(disk.volid, disk.format)
+    ]
     if others:
         raise ProxmoxError(
-            expected=f"the disks of the guest at {side.machine} in files, whose changed blocks can be carried over",
-            found=", ".join(f"{disk.name} ({disk.volid}) at {disk.path}" for disk in others),
+            expected=f"disks of a format whose changed blocks can be written ({', '.join(disk_kinds.CARRIED)})",
+            found=", ".join(others),
             state="nothing was copied",
             next_command="set proxmox_guest_move: archive for this guest, then run the same command again",
         )
+    return both
+
+
+def _is_same_file(here: Disk, there: Disk) -> bool:
+    """Say whether the disk lies at both sides in a file of its own, which the same bytes make the same disk."""
+    whole = all(disk_kinds.is_whole_file(disk.volid, disk.path) for disk in (here, there))
+    return whole and (here.format, here.size) == (there.format, there.size)
 
 
 def switch_todo(source: View, target: View, way: str = DELTA, copies: Copies = no_copies) -> GuestTodo:

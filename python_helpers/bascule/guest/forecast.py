@@ -57,6 +57,11 @@ def refresh(known: Measured) -> dict[str, float]:
     return {"bytes": sent, "seconds": round(seconds, 1)}
 
 
+def fence_archive(size: int) -> float:
+    """Return the seconds that a return takes to archive disks of this size as they were at their fence, once."""
+    return round(size / RATES["vzdump"], 1)
+
+
 def forecast(known: Measured) -> dict[str, dict[str, float]]:
     """Return bytes over the link and seconds in the window, for each way."""
     archive = known.archive if known.archive is not None else int(known.used * COMPRESSED)
@@ -80,17 +85,17 @@ def forecast(known: Measured) -> dict[str, dict[str, float]]:
     return {way: {"bytes": sent[way], "seconds": round(seconds[way], 1)} for way in decisions.WAYS}
 
 
-def recommend(expected: Mapping[str, Mapping[str, float]], stateless: bool, in_files: bool = True) -> str:
+def recommend(expected: Mapping[str, Mapping[str, float]], stateless: bool, in_blocks: bool = True) -> str:
     """Return the way that costs the window least; the classic one when it costs no more than changed blocks.
 
-    Changed blocks are carried only of disks that lie in files.
+    Changed blocks are not carried of every format of a disk.
 
     `remote_migrate` is never recommended: Proxmox calls it experimental, and whether clusters reach each other is asked
     only where it is chosen.
     """
     if stateless:
         return decisions.WARM
-    if not in_files:
+    if not in_blocks:
         return decisions.ARCHIVE
     archive, delta = (expected[way]["seconds"] for way in (decisions.ARCHIVE, decisions.DELTA))
     return decisions.ARCHIVE if archive <= delta else decisions.DELTA

@@ -160,8 +160,7 @@ def with_lengths(source: View, target: View) -> tuple[View, View]:
     sizes: dict[str, list[int]] = {}
     for disk in (*source.disks, *target.disks):
         sizes.setdefault(disk.name, []).append(disk.size)
-    # Where the two say otherwise the larger one counts: then more is compared, not less.
-    efi = max(guest_config.efi_seen(side.config) for side in (source, target))
+    efi = efi_seen(source, target)
     lengths = {
         name: disk_kinds.compared_length(*found, seen=efi if name == "efidisk0" else 0) for name, found in sizes.items()
     }
@@ -170,6 +169,11 @@ def with_lengths(source: View, target: View) -> tuple[View, View]:
         for side in (source, target)
     )
     return first, second
+
+
+def efi_seen(source: View, target: View) -> int:
+    """Return how many bytes of its EFI disk the guest sees; where the two say otherwise more is compared, not less."""
+    return max(guest_config.efi_seen(side.config) for side in (source, target))
 
 
 def guards(

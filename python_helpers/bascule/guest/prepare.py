@@ -14,9 +14,11 @@ from . import config as guest_config
 from . import disk_kinds, drift, leftovers, lost, placement, protection
 from .errors import ApiRefused, ProxmoxError, TaskFailed
 from .guest import Config, Guest
-from .observed import View, leading, look, look_at_both
+from .observed import View, efi_seen, leading, look, look_at_both
 
 Result = dict[str, Any]
+# What the description of a guest says from when changed blocks may overwrite what it held at its fence.
+BLOCKS = "changed blocks"
 _CREATED = re.compile(r"creating vzdump archive '([^']+)'")
 
 
@@ -147,6 +149,16 @@ def keeps_by_archive(guest: Guest, view: View) -> bool:
     return not by_copy and not archives(guest, f"fence-{state.receipt.epoch}")
 
 
+def fence_lost(guest: Guest, config: Config) -> str:
+    """Say that changed blocks were written over the disks of a fence and that its archive is gone; else nothing."""
+    state = guest.guard(config)
+    if state.receipt is None or not guest_config.is_marked(config.get("description"), BLOCKS):
+        return ""
+    mark = f"fence-{state.receipt.epoch}"
+    gone = not archives(guest, mark)
+    return f"no archive '{note(guest, mark)}', and changed blocks have overwritten those disks" if gone else ""
+
+
 def keep_fence(guest: Guest) -> Optional[Result]:
     """Keep what the disks of a side that was open hold since its fence, before they are written or removed.
 
@@ -157,11 +169,18 @@ def keep_fence(guest: Guest) -> Optional[Result]:
     state = guest.guard(config)
     if config is None or state.opened is None or state.receipt is None:
         return None
-    disks = look(guest).disks
-    if all(disk_kinds.is_kept_as_copy(disk.volid, disk.path) for disk in disks):
+    if all(disk_kinds.is_kept_as_copy(disk.volid, disk.path) for disk in look(guest).disks):
         return None
     mark = f"fence-{state.receipt.epoch}"
     there = archives(guest, mark)
+    if found := fence_lost(guest, config):
+        raise ProxmoxError(
+            expected=f"an archive of what the disks of the guest {guest.side.vmid} held at their fence",
+            found=found,
+            state="nothing more was written to its disks",
+            next_command=f"bring that archive back; or give it up: remove that guest at {guest.side.machine} by hand, "
+            "then ansible-playbook playbooks/20_prepare.yml",
+        )
     if guest_config.is_marked(config.get("description")):
         # What a copy that was cut short has left is not what was there at the fence.
         guest.report("its disks were written to since its fence: what was kept of it before is all there is")
@@ -389,9 +408,7 @@ def _may_stand_there(guest: Guest, source: Config, known: GuardState) -> GuardSt
 def prove_passive(guest: Guest, source: Guest) -> None:
     """Read the restored guest again: closed, cut off, stopped, with the disks and addresses of the source."""
     left, entered = look_at_both(source, guest)
-    wrong = []
-    if entered.guard.status != guard.CLOSED:
-        wrong.append("its guard is not closed")
+    wrong = ["its guard is not closed"] if entered.guard.status != guard.CLOSED else []
     if entered.running:
         wrong.append("it runs")
     _refuse_copy(left, entered, wrong + unlike(left, entered))
@@ -430,9 +447,12 @@ def disks_differ(left: View, entered: View, exact: bool = False) -> list[str]:
     Unless it has to be `exact`, a copy may be larger by what its storage has rounded up.
     """
     here, there = ({disk.name: disk.size for disk in side.disks} for side in (left, entered))
-    if not exact:
-        fits = [name for name in here if name in there and disk_kinds.is_large_enough(name, here[name], there[name])]
-        here, there = ({name: size for name, size in side.items() if name not in fits} for side in (here, there))
+    seen = efi_seen(left, entered)
+    fits = [name for name in here if name in there and disk_kinds.is_large_enough(name, here[name], there[name], seen)]
+    if exact:
+        # Of this one the guest sees less than any volume has.
+        fits = [name for name in fits if name == "efidisk0"]
+    here, there = ({name: size for name, size in side.items() if name not in fits} for side in (here, there))
     told = [{name: f"{size} bytes" for name, size in side.items()} for side in (here, there)]
     return drift.differences(told[0], told[1], left.machine, entered.machine)
 

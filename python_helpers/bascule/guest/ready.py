@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Optional
 
 from ..guard import state as guard
-from . import config_keys, decisions, drift, observed, placement, preflight, prepare, storages
+from . import config_keys, decisions, disk_kinds, drift, observed, placement, preflight, prepare, storages
 from .guest import Guest
 from .observed import View, leading, look_at_both
 
@@ -38,19 +38,32 @@ def ready(source: Guest, target: Guest, left: View, entered: View, way: str) -> 
         refusals += preflight.connects(seen, guest.side.vmid, way)
     refusals += placement.impossible(source, target, left) if way != decisions.REMOTE else []
     refusals += _room(source, target, left, entered, way)
+    lost = prepare.fence_lost(target, entered.config) if entered.exists else ""
+    refusals += [f"the guest {entered.vmid} at {entered.machine}: {lost}"] if lost else []
     differs: list[str] = []
     if way in (decisions.DELTA, decisions.WARM) and entered.guard.status == guard.CLOSED:
         mapped = {*source.side.overrides, *target.side.overrides}
         names = (left.machine, entered.machine)
-        disks = prepare.disks_differ(left, entered, exact=way == decisions.DELTA)
         refusals += [f"the passive guest {entered.vmid} at {entered.machine}: {w}" for w in prepare.loose(entered)]
-        refusals += [
-            f"disk {line}: remove the guest {target.side.vmid} at {entered.machine} ('qm destroy {target.side.vmid}' "
-            "there), then ansible-playbook playbooks/20_prepare.yml makes it anew"
-            for line in disks
-        ]
+        refusals += _other_disks(left, entered, exact=way == decisions.DELTA)
         differs = drift.differences(drift.settings(left.config, mapped), drift.settings(entered.config, mapped), *names)
     return {**result, "asked": True, "refusals": refusals, "differences": differs}
+
+
+def _other_disks(left: View, entered: View, exact: bool) -> list[str]:
+    """Name disks that differ, each with what mends it: one that its copy's storage has rounded up can grow to that."""
+    here, there = ({disk.name: disk.size for disk in side.disks} for side in (left, entered))
+    vmid, found = entered.vmid, []
+    for line in prepare.disks_differ(left, entered, exact=exact):
+        name = line.partition(" ")[0]
+        mend = (
+            f"remove the guest {vmid} at {entered.machine} ('qm destroy {vmid}' there), then ansible-playbook "
+            "playbooks/20_prepare.yml makes it anew"
+        )
+        if name != "efidisk0" and disk_kinds.is_rounded(name, here.get(name, 0), there.get(name, 0)):
+            mend = f"resize the disk at {left.machine} to {there[name]} bytes (its copy was rounded up), or use way archive"
+        found.append(f"disk {line}: {mend}")
+    return found
 
 
 def _room(source: Guest, target: Guest, left: View, entered: View, way: str) -> list[str]:
@@ -75,6 +88,15 @@ def _room(source: Guest, target: Guest, left: View, entered: View, way: str) -> 
                 f"window may need {needed}"
             )
     return found
+
+
+def _images(view: View) -> list[str]:
+    """Name disks of which a digest would not be of what the guest sees."""
+    return [
+        f"disk {disk.name} is {disk.volid}, and its storage states {disk.format}: nobody knows how to read it"
+        for disk in view.disks
+        if disk_kinds.is_another_image(disk.volid, disk.format)
+    ]
 
 
 def guards(source: Guest, target: Guest, way: str, kept: Optional[Mapping[str, Any]], returns: bool) -> dict[str, Any]:
@@ -108,6 +130,14 @@ def stops(source: Guest, target: Guest, way: str) -> list[str]:
     ]
     if way != decisions.WARM:
         found += preflight.snapshots(target, entered)
+    found += [f"the guest {view.vmid} at {view.machine}: {line}" for view in (left, entered) for line in _images(view)]
+    if way == decisions.DELTA:
+        found += [
+            f"disk {line}: changed blocks are never carried into a smaller volume; return by way archive"
+            for line in prepare.disks_differ(left, entered)
+        ]
+    lost = prepare.fence_lost(target, entered.config)
+    found += [f"the guest {entered.vmid} at {entered.machine}: {lost}"] if lost else []
     if way == decisions.REMOTE:
         found += preflight.left_behind(entered, target.side.vmid, way)
     return found

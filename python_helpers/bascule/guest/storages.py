@@ -6,7 +6,7 @@ Types of storages: PVE::Storage::Plugin, as the API names them in a storage's st
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Optional
 
 from . import config as guest_config
 from . import decisions, disk_kinds, preflight
@@ -22,11 +22,9 @@ ARCHIVES = (*FOLDERS, "btrfs", "cephfs")
 FORMATS: Mapping[str, tuple[str, ...]] = {
     decisions.ARCHIVE: ("raw", "qcow2", "vmdk"),
     decisions.WARM: ("raw", "qcow2", "vmdk"),
-    # A file of these formats, carried over by its changed blocks, is the same disk.
-    decisions.DELTA: ("raw", "qcow2"),
+    decisions.DELTA: disk_kinds.CARRIED,
     decisions.REMOTE: ("raw",),
 }
-IN_FOLDERS_ONLY = (decisions.DELTA, decisions.REMOTE)
 
 
 def unserved(way: str, kind: str, content: str = "images") -> str:
@@ -37,26 +35,21 @@ def unserved(way: str, kind: str, content: str = "images") -> str:
         return f"of type {kind}, and archives travel as files: name one of {', '.join(ARCHIVES)} in backup_storage"
     if kind not in IMAGES:
         return f"of type {kind}; handled are {', '.join(IMAGES)}"
-    if way in IN_FOLDERS_ONLY and kind not in FOLDERS:
+    if way == decisions.REMOTE and kind not in FOLDERS:
         return f"of type {kind}; {way} handles {', '.join(FOLDERS)} only: use way archive"
     return ""
 
 
 def unreadable(way: str, disk: Disk) -> str:
     """Return why a disk of this format cannot be moved so; empty when it can."""
+    if disk_kinds.is_another_image(disk.volid, disk.format):
+        return f"{disk.volid}, and its storage states {disk.format}: nobody knows how to read it; move it to a folder"
     handled, all_formats = FORMATS[way], FORMATS[decisions.ARCHIVE]
     if disk.format not in all_formats:
         return f"{disk.format}; handled are {', '.join(all_formats)}"
     if disk.format not in handled:
         return f"{disk.format}; {way} handles {', '.join(handled)} only: use way archive"
-    if way == decisions.DELTA and is_linked_clone(disk):
-        return f"a linked clone ({disk.volid}), and its file is not the whole disk: use way archive"
     return ""
-
-
-def is_linked_clone(disk: Disk) -> bool:
-    """Say whether the disk is what has changed since another one: Proxmox names that one in the volume's name."""
-    return "/base-" in "/" + disk.volid.partition(":")[2]
 
 
 def disks(guest: Guest, view: View, way: str) -> list[str]:
@@ -64,6 +57,11 @@ def disks(guest: Guest, view: View, way: str) -> list[str]:
     where = f"the guest {view.vmid} at {view.machine}"
     tied = guest_config.passthrough(view.config)
     findings = [f"{where}: disk {d.name} is {words}" for d in view.disks if (words := unreadable(way, d))]
+    findings += [
+        f"{where}: disk {d.name} is {d.volid}, a volume of another guest by its name"
+        for d in view.disks
+        if d.name not in tied and not disk_kinds.is_owned(d.volid, view.vmid)
+    ]
     if "efidisk0" in view.config and not guest_config.efi_seen(view.config):
         findings.append(f"{where}: nobody knows how much the guest sees of efidisk0 ({view.config['efidisk0']})")
     for drive in guest_config.drives(view.config):
@@ -76,12 +74,29 @@ def disks(guest: Guest, view: View, way: str) -> list[str]:
     return findings
 
 
-def in_files(view: View) -> bool:
+def in_blocks(view: View) -> bool:
     """Say whether changed blocks could be carried of all disks."""
-    return all(
-        disk_kinds.is_kept_as_copy(disk.volid, disk.path) and not unreadable(decisions.DELTA, disk)
-        for disk in view.disks
-    )
+    return not any(unreadable(decisions.DELTA, disk) for disk in view.disks)
+
+
+def rounded(target: Guest, view: View, way: str, data: Mapping[str, Any]) -> list[str]:
+    """Name disks that a copy would round up: changed blocks could not come back into the smaller volume.
+
+    `data` has the types of the storages that `room` has asked. What a volume group with other extents does is found
+    when the copy is there.
+    """
+    findings = []
+    for disk in view.disks if way == decisions.DELTA else ():
+        storage = target.side.storage_for(disk.volid.partition(":")[0])
+        kind = str(data.get("storages", {}).get(f"{target.side.machine}:{storage}", {}).get("type", ""))
+        size = disk_kinds.rounded_up(disk.size, kind)
+        if disk.name != "efidisk0" and size != disk.size:
+            findings.append(
+                f"the guest {view.vmid} at {view.machine}: disk {disk.name} has {disk.size} bytes, and '{storage}' at "
+                f"{target.side.machine} (of type {kind}) would make {size} of them, which a return by {way} could not "
+                "bring back: resize the disk to that, or use way archive"
+            )
+    return findings
 
 
 def room(guest: Guest, way: str, storage: str, content: str, needed: int, data: dict[str, Any]) -> list[str]:
@@ -137,6 +152,22 @@ def kept(guest: Guest, view: View, data: dict[str, Any]) -> list[str]:
             )
     data["kept_aside"] = {"by": "copy" if by_copy else "archive", "bytes_at_most": size}
     return refusals
+
+
+def full(target: Guest, view: View, way: str, changed: Optional[int], data: Mapping[str, Any]) -> list[str]:
+    """Note storages of a copy with less room than changed blocks took last: a thin one grows by what is written.
+
+    `changed` is in bytes, as they came over the link; `data` has the storages that `room` has asked.
+    """
+    found = []
+    for name in sorted({disk.volid.partition(":")[0] for disk in view.disks} if way == decisions.DELTA else ()):
+        free = int(data.get("storages", {}).get(f"{target.side.machine}:{name}", {}).get("available", changed or 0))
+        if free < (changed or 0):
+            found.append(
+                f"storage '{name}' at {target.side.machine} has {free} bytes free; changed blocks took {changed} last "
+                "time, and a thin volume or a sparse file needs room for them"
+            )
+    return found
 
 
 def spread(source: Guest, target: Guest, view: View) -> list[str]:

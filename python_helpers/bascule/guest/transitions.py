@@ -17,6 +17,7 @@ from .decisions import STATELESS
 from .errors import ProxmoxError
 from .guest import Config, Guest
 from .lost import Copies, no_copies
+from .observed import look
 
 Result = dict[str, Any]
 # How long the address of a guest that has just stopped is asked; it answered sooner while the guest ran.
@@ -237,6 +238,54 @@ def quiesce(guest: Guest, check: bool = False) -> Result:
     return _said(True, state, "stopped")
 
 
+def keep_fence(guest: Guest, check: bool = False) -> Result:
+    """Keep what the disks of a passive guest hold since its fence, where no copy of a file does, before they change."""
+    said = quiesce(guest, check)
+    if check:
+        if not prepare.keeps_by_archive(guest, look(guest)):
+            return said
+        return {**said, "changed": True, "reason": "its disks as they were at the fence would be kept by an archive"}
+    kept = prepare.keep_fence(guest)
+    if kept is None:
+        return said
+    marked = guest.change(lambda config: _overwritten(guest, config))
+    if not kept["changed"]:
+        return {**said, "changed": said["changed"] or marked}
+    return {**said, "changed": True, "reason": "its disks as they were at the fence are kept by an archive"}
+
+
+def _overwritten(guest: Guest, config: Config) -> Mapping[str, Any]:
+    """Mark the disks as no longer those of the fence, unless something has written to them before."""
+    _must_be_passive(guest, config, guest.guard(config), "nothing was written to its disks")
+    description = config.get("description")
+    marked = guest_config.is_marked(description)
+    return {} if marked else {"description": guest_config.with_mark(description, prepare.BLOCKS)}
+
+
+def must_take_blocks(guest: Guest, check: bool = False) -> Result:
+    """Read the passive guest once more right before its disks are written: minutes may lie since the decision."""
+    config = guest.config_if_any()
+    state = guest.guard(config)
+    if check:
+        return _said(False, state, "changed blocks would be carried")
+    running = config is not None and guest.running()
+    lock = str((config or {}).get("lock", ""))
+    if config is None or state.status != guard.CLOSED or guest_config.links_up(config) or running or lock:
+        found = "no guest"
+        if config is not None:
+            link = "up" if guest_config.links_up(config) else "down"
+            found = f"{state.describe()}, {'running' if running else 'stopped'}, link {link}, lock '{lock}'"
+        raise GuardRefused(
+            expected=f"the guest at {guest.side.machine} closed, stopped, cut from its network and without a lock, "
+            "right before its disks are written",
+            found=found,
+            state="nothing was written to its disks",
+            next_command="look that no other run and no backup is under way (ansible-playbook playbooks/status.yml), "
+            "then run the same command again",
+        )
+    return _said(False, state, "takes changed blocks")
+
+
 def boot_apart(guest: Guest, check: bool = False) -> Result:
     """Boot the passive guest cut from its network and leave it running: a warm move connects it later."""
     config = guest.config_if_any()
@@ -288,12 +337,14 @@ def proof_boot(guest: Guest, stays: bool = False, command: Sequence[str] = ()) -
     return {"changed": False, "boots": not reason, "reason": reason, "seconds": round(seconds, 1)}
 
 
-def _must_be_passive(guest: Guest, config: Optional[Config], state: GuardState) -> None:
+def _must_be_passive(
+    guest: Guest, config: Optional[Config], state: GuardState, said: str = "nothing was booted"
+) -> None:
     if config is None or state.status != guard.CLOSED or guest_config.links_up(config):
         raise GuardRefused(
             expected=f"a passive guest at {guest.side.machine}, cut from its network",
             found="no guest" if config is None else f"{state.describe()}, link up: {guest_config.links_up(config)}",
-            state="nothing was booted",
+            state=said,
             next_command="ansible-playbook playbooks/20_prepare.yml",
         )
 

@@ -31,7 +31,7 @@ _BLOCKS = 4 << 20
 
 @dataclass(frozen=True)
 class Job:
-    """One transfer: pairs of a file at the other node and a file here."""
+    """One transfer: pairs of a file at the other node and a file here, and disks of which changed blocks travel."""
 
     component: str
     name: str
@@ -45,6 +45,8 @@ class Job:
     disks: bool
     # Folder of the archive that was restored last, in which unchanged data are found; empty for a transfer without one.
     basis: str = ""
+    # Disks here that rsync does not carry: name, path, format, volid, and the bytes of each that count.
+    blocks: tuple[Mapping[str, Any], ...] = ()
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Job:
@@ -61,6 +63,7 @@ class Job:
             bwlimit=int(data["bwlimit"]),
             disks=bool(data["disks"]),
             basis=str(data.get("basis", "")),
+            blocks=tuple(dict(disk) for disk in data.get("blocks", ())),
         )
 
 

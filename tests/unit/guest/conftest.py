@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
@@ -51,6 +52,17 @@ def activated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where it stands which volumes were activated to be read."""
     monkeypatch.setattr(disk_source, "ACTIVATED", tmp_path / "activated")
     return tmp_path / "activated"
+
+
+@pytest.fixture(autouse=True)
+def library_standin(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A stand-in for Perl with Proxmox's library: it says that it has done what it was asked, and logs that."""
+    place = tmp_path_factory.mktemp("library")
+    perl = place / "perl"
+    perl.write_text(f'#!/bin/sh\ncase "$*" in *deactivate*) word=off;; *) word=on;; esac\necho $word >> {place}/log\n')
+    perl.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{place}:{os.environ['PATH']}")
+    return place / "log"
 
 
 @pytest.fixture

@@ -79,11 +79,34 @@ def test_what_a_kill_has_left_active_is_put_right_by_the_next_one(
     assert list((tmp_path / "activated").iterdir()) == []
 
 
-def test_a_volume_that_was_active_before_stays_so(device: Path, activated: Path) -> None:
+def test_a_volume_that_was_active_before_is_refreshed_and_stays_so(
+    device: Path, activated: Path, library_standin: Path
+) -> None:
+    """What its node holds of it may be older than the volume group."""
     device.write_bytes(b"x")
     with disk_source.activated({"path": str(device), "volid": VOLID}):
         assert not activated.exists()
+        assert library_standin.read_text().split() == ["on"]
+    assert library_standin.read_text().split() == ["on"]
     assert device.exists()
+
+
+def test_one_that_could_not_be_deactivated_stays_noted_as_ours(
+    device: Path, tmp_path: Path, activated: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    perl = tmp_path / "perl"
+    works = perl.read_text()
+    perl.write_text(works.replace("rm -f", "exit 5; rm -f"))
+    with disk_source.activated({"path": str(device), "volid": VOLID}):
+        pass
+    assert device.exists()
+    assert len(list(activated.iterdir())) == 1
+    perl.write_text(works)
+    with disk_source.activated({"path": str(device), "volid": VOLID}):
+        pass
+    assert not device.exists()
+    assert list(activated.iterdir()) == []
 
 
 def test_one_that_could_not_be_activated_is_not_taken_for_ours(device: Path, activated: Path) -> None:

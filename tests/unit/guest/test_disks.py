@@ -241,7 +241,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def _dict(job: rsync.Job) -> dict[str, Any]:
-    return {**vars(job), "pairs": [{"source": source, "target": target} for source, target in job.pairs]}
+    pairs = [{"source": source, "target": target} for source, target in job.pairs]
+    return {**vars(job), "pairs": pairs, "blocks": list(job.blocks)}
 
 
 def test_a_transfer_of_an_archive_is_found_again(place: Path) -> None:
@@ -299,7 +300,9 @@ def test_trust_is_one_line_that_is_replaced(place: Path, tmp_path: Path) -> None
     assert lines[0] == "ssh-ed25519 AAAAold somebody"
     assert len(lines) == 2
     assert lines[1].startswith('restrict,command="python3 ')
-    assert lines[1].endswith('guest_serve /var/lib/vz" ssh-ed25519 AAAA2 bascule courses_guest')
+    assert lines[1].endswith(
+        'guest_serve --component=courses_guest /var/lib/vz" ssh-ed25519 AAAA2 bascule courses_guest'
+    )
     assert (place / "ssh" / "known_hosts").read_text() == "198.18.2.30 ssh-ed25519 HOST\n"
     assert ssh_key.forget("courses_guest", True, authorized) is True
     assert len(authorized.read_text().splitlines()) == 2

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from bascule.errors import GuardRefused
 from bascule.guard.state import Epoch, Receipt
 from bascule.guest import decisions, observed, prepare, ready, recover, transitions
 from bascule.guest.errors import ProxmoxError
@@ -54,6 +55,102 @@ def _switch(source: Any, target: Any, epoch: Epoch) -> None:
 
 def _fences(node: Any, epoch: str = "2.bbbb") -> list[dict[str, Any]]:
     return [row for row in node.archives if f" fence-{epoch} " in row["notes"]]
+
+
+def test_it_is_kept_once_before_changed_blocks_are_written(returned: Any) -> None:
+    _, there, _, target = returned
+    at_fence = dict(there.guests[100])
+    there.running.add(100)
+    assert transitions.keep_fence(target, check=True)["changed"] is True
+    assert _fences(there) == []
+    there.running.discard(100)
+    told = transitions.keep_fence(target, check=True)
+    assert (told["changed"], told["reason"]) == (True, "its disks as they were at the fence would be kept by an archive")
+    assert there.written() == []
+    there.running.add(100)
+    assert transitions.keep_fence(target)["changed"] is True
+    assert 100 not in there.running, "what a proof boot has left is stopped first"
+    assert [row["_config"] for row in _fences(there)] == [at_fence]
+    assert transitions.keep_fence(target)["changed"] is False
+    assert len(_fences(there)) == 1
+    assert transitions.keep_fence(target, check=True)["changed"] is False
+
+
+def test_of_disks_that_changed_blocks_have_overwritten_no_second_one_is_made(returned: Any) -> None:
+    """Nobody could tell it from the one that was made at the fence."""
+    _, there, source, target = returned
+    transitions.keep_fence(target)
+    assert "bascule-booted: changed blocks" in there.guests[100]["description"]
+    assert target.guard(target.config()).status == "closed"
+    there.archives = [row for row in there.archives if row not in _fences(there)]
+    transitions.freeze(source, force=False)
+    for again in (transitions.keep_fence, transitions.proof_boot, transitions.boot_apart):
+        with pytest.raises(ProxmoxError, match=r"no archive 'bascule courses_guest fence-2\.bbbb', and changed blocks"):
+            again(target)
+    assert _fences(there) == []
+    assert 100 not in there.running
+
+
+def test_that_it_is_gone_is_told_while_the_guest_serves(returned: Any) -> None:
+    _, there, source, target = returned
+    transitions.keep_fence(target)
+    for gone in (False, True):
+        there.archives = [row for row in there.archives if not gone or row not in _fences(there)]
+        for found in (
+            ready.ready(source, target, *observed.look_at_both(source, target), decisions.DELTA)["refusals"],
+            ready.stops(source, target, decisions.DELTA),
+        ):
+            assert bool([line for line in found if "changed blocks have overwritten" in line]) is gone
+
+
+def test_a_mark_of_a_boot_is_kept(returned: Any) -> None:
+    """Nor is an archive missed that was never made, as the disks were written to before."""
+    _, there, _, target = returned
+    transitions.proof_boot(target)
+    there.archives = [row for row in there.archives if row not in _fences(there)]
+    assert transitions.keep_fence(target)["changed"] is False
+    assert "bascule-booted: proof boot has begun" in there.guests[100]["description"]
+    assert transitions.keep_fence(target)["changed"] is False
+
+
+@pytest.mark.parametrize("given", [{"lock": "backup"}, {"running": True}, {"link": True}, {"guard": True}, {"gone": True}])
+def test_right_before_it_is_written_the_guest_is_asked_again(returned: Any, given: dict[str, Any]) -> None:
+    _, there, source, target = returned
+    assert transitions.must_take_blocks(target)["changed"] is False
+    config = there.guests[100]
+    if "lock" in given:
+        config["lock"] = "backup"
+    if "running" in given:
+        there.running.add(100)
+    if "link" in given:
+        config["net0"] = config["net0"].replace(",link_down=1", "")
+    if "guard" in given:
+        transitions.close_begin(source, Epoch(3, "cccc"), force=False)
+        receipt = Receipt.from_dict(
+            transitions.close_finish(source, Epoch(3, "cccc"), DISKS, "2026-11-20T09:00:00Z")["receipt"]
+        )
+        transitions.open_side(target, Epoch(3, "cccc"), receipt, True, onboot=True, leads=False)
+    if "gone" in given:
+        del there.guests[100]
+    with pytest.raises(GuardRefused, match="right before its disks are written"):
+        transitions.must_take_blocks(target)
+    assert transitions.must_take_blocks(target, check=True)["changed"] is False
+
+
+def test_the_role_keeps_it_before_it_lends_and_writes() -> None:
+    def done(name: str) -> list[str]:
+        tasks = yaml.safe_load((ROOT / f"roles/proxmox_guest/tasks/{name}.yml").read_text())
+        return [
+            task.get("ansible.builtin.import_tasks")
+            or task.get("bascule_guest", task.get("bascule_guest_link", {})).get("operation")
+            or next(key for key in task if key.startswith("bascule_guest"))
+            for task in tasks
+        ]
+
+    assert done("sync_blocks") == ["keep_fence", "bascule_guest_link", "sync_delta.yml"]
+    carried = done("sync_delta")
+    assert carried.index("keep_aside.yml") < carried.index("used.yml") < carried.index("bascule_guest_pull")
+    assert carried[carried.index("bascule_guest_pull") - 1] == "may_write"
 
 
 @pytest.mark.parametrize("stays", [False, True])

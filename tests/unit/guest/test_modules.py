@@ -200,6 +200,16 @@ def test_link_in_check_mode_makes_no_key(place: Path, monkeypatch: pytest.Monkey
     assert list(place.iterdir()) == [keys]
 
 
+def test_what_an_earlier_run_has_left_writing_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended: list[str] = []
+    monkeypatch.setattr(pull, "end", lambda component: bool(ended.append(component)) or True)
+    given = {"component": "courses_guest", "state": "end"}
+    assert call("bascule_guest_link", check=True, **given)["changed"] is False
+    assert ended == []
+    assert call("bascule_guest_link", **given)["changed"] is True
+    assert ended == ["courses_guest"]
+
+
 def _settings(**values: Any) -> session.Settings:
     given = {
         "component": "courses_guest",

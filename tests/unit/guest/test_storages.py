@@ -47,7 +47,7 @@ def _switch(source: Any, target: Any, epoch: Epoch) -> None:
     transitions.open_side(target, epoch, receipt, True, onboot=True, leads=False)
 
 
-@pytest.mark.parametrize("way", [decisions.ARCHIVE, decisions.WARM])
+@pytest.mark.parametrize("way", [decisions.ARCHIVE, decisions.WARM, decisions.DELTA])
 @pytest.mark.parametrize("kind", [*KINDS, "dir", "nfs", "cifs"])
 def test_every_storage_that_vzdump_serves_is_accepted(nodes: Any, kind: str, way: str) -> None:
     _on(nodes, kind)
@@ -57,17 +57,35 @@ def test_every_storage_that_vzdump_serves_is_accepted(nodes: Any, kind: str, way
     assert nodes[0].written() == nodes[1].written() == []
 
 
-@pytest.mark.parametrize("way", [decisions.DELTA, decisions.REMOTE])
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_way_that_carries_files_is_refused_by_name_and_archive_is_recommended(
-    nodes: Any, kind: str, way: str
-) -> None:
+def test_proxmox_migrates_only_files_and_that_is_refused_by_name(nodes: Any, kind: str) -> None:
     _on(nodes, kind)
-    found = _audit(nodes, way)
-    said = f"of type {kind}; {way} handles dir, nfs, cifs only: use way archive"
+    found = _audit(nodes, decisions.REMOTE)
+    said = f"of type {kind}; remote_migrate handles dir, nfs, cifs only: use way archive"
     assert f"the guest 100 at pve-mtp: disk scsi0 is on 'fast' {said}" in found["refusals"]
     assert f"storage 'fast' at pve-tls is {said}" in found["refusals"]
-    assert found["forecast"]["recommended"] == decisions.ARCHIVE
+
+
+def test_changed_blocks_are_recommended_of_a_device_too(nodes: Any) -> None:
+    _on(nodes, "lvmthin")
+    assert _audit(nodes)["forecast"]["recommended"] == decisions.DELTA
+    nodes[0].contents["fast:vm-100-disk-0"] = {"format": "vmdk"}
+    assert _audit(nodes)["forecast"]["recommended"] == decisions.ARCHIVE
+
+
+@pytest.mark.parametrize(("kind", "size", "made"), [
+    ("lvmthin", "1025K", 4 << 20), ("lvm", "6M", 8 << 20), ("zfspool", "1025K", 2 << 20), ("rbd", "1025K", 2 << 20),
+])  # fmt: skip
+def test_a_disk_that_could_not_come_back_by_blocks_is_refused_before_it_is_copied(
+    nodes: Any, kind: str, size: str, made: int
+) -> None:
+    _on(nodes, "dir", kind)
+    nodes[0].guests[100]["scsi0"] = f"fast:100/vm-100-disk-0.raw,size={size}"
+    said = f"'fast' at pve-tls (of type {kind}) would make {made} of them, which a return by delta could not bring back"
+    assert [line for line in _audit(nodes, decisions.DELTA)["refusals"] if said in line]
+    assert _audit(nodes)["refusals"] == []
+    nodes[0].guests[100]["scsi0"] = "fast:100/vm-100-disk-0.raw,size=8M"
+    assert _audit(nodes, decisions.DELTA)["refusals"] == []
 
 
 @pytest.mark.parametrize("kind", ["zfs", "iscsi", "iscsidirect", "glusterfs", "drbd"])
@@ -97,12 +115,19 @@ def test_formats_in_a_folder(nodes: Any, image: str, ways: set[str]) -> None:
     assert set(decisions.WAYS) - refused == ways
 
 
-def test_the_file_of_a_linked_clone_is_not_the_whole_disk(nodes: Any) -> None:
+def test_the_file_of_a_linked_clone_is_not_the_whole_disk(prepared: Any) -> None:
+    """So what its guest sees is carried, never its file."""
+    *_, source, target = prepared
     volid = "local:9000/base-9000-disk-0.qcow2/100/vm-100-disk-0.qcow2"
-    nodes[0].guests[100]["scsi0"] = f"{volid},size=1G"
-    nodes[0].contents[volid] = {"format": "qcow2"}
-    assert [w for w in _audit(nodes, decisions.DELTA)["refusals"] if "a linked clone" in w and "use way archive" in w]
-    assert _audit(nodes)["refusals"] == []
+    path = "/var/lib/vz/images/100/vm-100-disk-0.qcow2"
+    for node, name in zip(prepared[:2], (volid, "local:100/vm-100-disk-0.qcow2")):
+        node.guests[100]["scsi0"] = f"{name},size=1G"
+        node.contents[name] = {"format": "qcow2", "path": path}
+    found = [line for way in (decisions.DELTA, decisions.ARCHIVE) for line in _audit(prepared, way)["refusals"]]
+    assert [line for line in found if "clone" in line or "qcow2" in line] == []
+    source.shut_down(force=False)
+    todo = decisions.sync_todo(*observed.look_at_both(source, target))
+    assert (todo.action, todo.pairs) == ("blocks", ())
 
 
 def test_mixed_disks_come_to_lie_on_one_storage_and_that_is_said(nodes: Any) -> None:
@@ -192,18 +217,65 @@ def test_before_the_window_a_disk_that_was_moved_to_a_device_since(prepared: Any
     node.storages = {"fast": "lvmthin"}
     node.guests[100]["scsi0"] = "fast:vm-100-disk-0,size=1G"
     said = f"the guest 100 at {('pve-mtp', 'pve-tls')[side]}: disk scsi0 is on 'fast' of type lvmthin; "
-    for way, count in ((decisions.DELTA, 1), (decisions.ARCHIVE, 0)):
+    for way, count in ((decisions.REMOTE, 1), (decisions.DELTA, 0), (decisions.ARCHIVE, 0)):
         found = ready.ready(source, target, *observed.look_at_both(source, target), way)["refusals"]
         assert [line.startswith(said) for line in found] == [True] * count
 
 
-def test_changed_blocks_are_never_written_into_a_device(prepared: Any) -> None:
+@pytest.mark.parametrize(("kind", "there"), [*((kind, kind) for kind in KINDS), ("dir", "lvmthin"), ("rbd", "dir")])
+def test_changed_blocks_of_what_is_no_file_at_both_sides(nodes: Any, kind: str, there: str) -> None:
+    """What a node needs to find and activate the disk goes with it; a disk in files beside it travels as ever."""
+    *_, source, target = nodes
+    _on(nodes, kind, there, bios="ovmf", efidisk0="local:100/vm-100-disk-9.raw,efitype=4m,size=528K")
+    prepare.adopt(source)
+    _carry(source, target, nodes, "state1")
+    transitions.freeze(source, force=False)
+    nodes[1].guests[100]["efidisk0"] = "local:100/vm-100-disk-9.raw,efitype=4m,size=528K"
+    todo = decisions.sync_todo(*observed.look_at_both(source, target)).to_dict()
+    assert todo["action"] == "blocks"
+    assert [pair["source"] for pair in todo["pairs"]] == ["/var/lib/vz/images/100/vm-100-disk-9.raw"]
+    (disk,) = todo["blocks"]
+    for side, config in (("source", nodes[0].guests[100]), ("target", nodes[1].guests[100])):
+        assert {key: disk[side][key] for key in ("name", "format", "volid", "length")} == {
+            "name": "scsi0", "format": "raw", "volid": config["scsi0"].partition(",")[0], "length": 1 << 30,
+        }  # fmt: skip
+        assert disk[side]["path"]
+
+
+@pytest.mark.parametrize(
+    ("size", "refused"), [((1 << 30) + (4 << 20), False), ((1 << 30) - 512, True), (2 << 30, True)]
+)
+def test_a_copy_is_never_smaller_and_larger_only_by_what_is_rounded_up(prepared: Any, size: int, refused: bool) -> None:
     *_, source, target = prepared
-    _on(prepared, "lvmthin")
+    prepared[1].contents["local:100/vm-100-disk-0.raw"] = {"size": size}
     source.shut_down(force=False)
-    left, entered = observed.look_at_both(source, target)
-    with pytest.raises(ProxmoxError, match=r"in files, .*scsi0 .fast:vm-100-disk-0. at /dev/pve/vm-100-disk-0"):
-        decisions.sync_todo(left, entered, decisions.DELTA)
+    views = observed.look_at_both(source, target)
+    if refused:
+        with pytest.raises(ProxmoxError, match=rf"scsi0 at pve-tls as large as .* with {size} bytes"):
+            decisions.sync_todo(*views)
+    else:
+        todo = decisions.sync_todo(*views)
+        assert (todo.action, todo.pairs) == ("blocks", ()), "rsync would make the file another size"
+        assert [disk.length for pair in todo.blocks for disk in pair] == [1 << 30, 1 << 30]
+
+
+def test_no_changed_blocks_of_a_format_that_is_not_written_safely(prepared: Any) -> None:
+    *_, source, target = prepared
+    prepared[1].contents["local:100/vm-100-disk-0.raw"] = {"format": "vmdk"}
+    source.shut_down(force=False)
+    with pytest.raises(ProxmoxError, match=r"scsi0 .local:100/vm-100-disk-0.raw, vmdk. at pve-tls.*move: archive"):
+        decisions.sync_todo(*observed.look_at_both(source, target))
+
+
+def test_a_return_into_a_smaller_volume_is_named_before_anything_is_frozen(prepared: Any) -> None:
+    *_, source, target = prepared
+    _switch(source, target, Epoch(1, "aaaa"))
+    assert ready.stops(target, source, decisions.DELTA) == []
+    prepared[0].contents["local:100/vm-100-disk-0.raw"] = {"size": (1 << 30) - 512}
+    (found,) = ready.stops(target, source, decisions.DELTA)
+    assert found.startswith("disk scsi0 ")
+    assert "never carried into a smaller volume" in found
+    assert ready.stops(target, source, decisions.ARCHIVE) == []
 
 
 def test_a_copy_that_is_too_small_is_not_switched_to(prepared: Any) -> None:
@@ -223,6 +295,21 @@ def test_before_the_window_a_copy_for_changed_blocks_has_to_be_exact(prepared: A
     for way, count in ((decisions.DELTA, 1), (decisions.WARM, 0)):
         found = ready.ready(source, target, *views, way)["refusals"]
         assert len([line for line in found if line.startswith("disk scsi0")]) == count
+
+
+def test_of_firmware_variables_no_volume_has_to_be_exact(prepared: Any) -> None:
+    """The guest sees less of them than any volume has."""
+    *_, source, target = prepared
+    for node, size in zip(prepared[:2], (540672, 4 << 20)):
+        node.guests[100] |= {"bios": "ovmf", "efidisk0": "local:100/vm-100-disk-1.raw,efitype=4m,size=528K"}
+        node.contents["local:100/vm-100-disk-1.raw"] = {"size": size}
+    found = ready.ready(source, target, *observed.look_at_both(source, target), decisions.DELTA)["refusals"]
+    assert [line for line in found if "efidisk0" in line] == []
+    source.shut_down(force=False)
+    for views in (observed.look_at_both(source, target), observed.look_at_both(source, target)[::-1]):
+        assert prepare.disks_differ(*views, exact=True) == []
+    (pair,) = decisions.sync_todo(*observed.look_at_both(source, target)).blocks
+    assert [(disk.name, disk.length) for disk in pair] == [("efidisk0", 540672)] * 2
 
 
 @pytest.mark.parametrize(("sizes", "seen", "length"), [

@@ -22,6 +22,8 @@ from . import qemu_image
 
 Progress = Callable[[int, int], None]
 _ZEROS = bytes(CHUNK)
+# Bytes in whose whole numbers QEMU counts a file.
+SECTOR = 512
 # The volumes that we have activated and not deactivated yet; none outlives a start of the node.
 ACTIVATED = Path("/run/bascule-activated")
 _ACTIVATE = "PVE::Storage::activate_volumes(PVE::Storage::config(), [@ARGV])"
@@ -82,6 +84,9 @@ def quiet(done: int, size: int) -> None:
 def activated(disk: Mapping[str, Any], runner: Runner = run) -> Iterator[None]:
     """Have the disk's device at the node, and leave the volume as it was found.
 
+    One that is active is activated too: Proxmox's library refreshes it, as the node may hold another table of it than
+    the volume group has by now.
+
     What was activated stands in a file until it is deactivated: where that did not happen, as this was killed, the next
     one to read the volume finds it active, knows by whom, and deactivates it.
 
@@ -90,24 +95,29 @@ def activated(disk: Mapping[str, Any], runner: Runner = run) -> Iterator[None]:
     """
     path, volid = str(disk["path"]), str(disk.get("volid", ""))
     ours = ACTIVATED / quote(volid, safe="")
-    if not path.startswith("/dev/") or (os.path.exists(path) and not ours.exists()):
+    if not path.startswith("/dev/"):
         yield
         return
-    ACTIVATED.mkdir(mode=0o700, parents=True, exist_ok=True)
-    ours.touch()
+    was_active = os.path.exists(path) and not ours.exists()
+    if not was_active:
+        ACTIVATED.mkdir(mode=0o700, parents=True, exist_ok=True)
+        ours.touch()
     try:
         runner(["perl", "-MPVE::Storage", "-e", _ACTIVATE, volid], timeout=120)
     except CommandFailed as error:
-        ours.unlink()
+        if not os.path.exists(path):
+            ours.unlink(missing_ok=True)
         raise _inactive(path, volid, error.found) from error
     try:
         if not os.path.exists(path):
             raise _inactive(path, volid, "it says that it has, and there is no device")
         yield
     finally:
-        # One that somebody has begun to use meanwhile is not deactivated: the storage refuses.
-        runner(["perl", "-MPVE::Storage", "-e", _DEACTIVATE, volid], timeout=120, check=False)
-        ours.unlink(missing_ok=True)
+        if not was_active:
+            # One that somebody has begun to use meanwhile is not deactivated: the storage refuses. It stays noted.
+            done = runner(["perl", "-MPVE::Storage", "-e", _DEACTIVATE, volid], timeout=120, check=False)
+            if done.rc == 0:
+                ours.unlink(missing_ok=True)
 
 
 def _inactive(path: str, volid: str, found: str) -> BasculeError:
@@ -134,11 +144,15 @@ def must_be_readable(wanted: Sequence[Mapping[str, Any]], runner: Runner = run) 
 
 
 @contextlib.contextmanager
-def opened(disk: Mapping[str, Any], runner: Runner = run) -> Iterator[Source]:
-    """Open a disk for reading: `path` and `format` as the API states them (no format is raw)."""
+def opened(disk: Mapping[str, Any], runner: Runner = run, shared: bool = False) -> Iterator[Source]:
+    """Open a disk for reading: `path` and `format` as the API states them (no format is raw).
+
+    While it is open, a guest may start on the disk where it is `shared`; else QEMU refuses that for an image.
+    """
     path, disk_format = str(disk["path"]), str(disk.get("format") or "raw")
     if disk_kinds.read_as(path, disk_format) == disk_kinds.IMAGE:
-        with qemu_image.opened(path, disk_format, runner) as client:
+        # Only images in files and on devices have a lock.
+        with qemu_image.opened(path, disk_format, runner, shared and disk_format != "raw") as client:
             yield client
         return
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -148,11 +162,36 @@ def opened(disk: Mapping[str, Any], runner: Runner = run) -> Iterator[Source]:
         os.close(descriptor)
 
 
+def must_be_described(disk: Mapping[str, Any], size: int, state: str) -> None:
+    """Refuse what was opened where it has another `size` than the API states (of a file in whole sectors), in bytes."""
+    stated, found = int(disk.get("size") or 0), -(-size // SECTOR) * SECTOR
+    if stated != found:
+        raise BasculeError(
+            expected=f"the {stated} bytes in {disk['path']} that Proxmox states of {disk.get('volid') or 'the volume'}",
+            found=f"{size}",
+            state=state,
+            next_command="look at that volume ('pvesm path', 'lvs', 'qemu-img info'): somebody has changed its size, "
+            "or its name is that of another one; then run the same command again",
+        )
+
+
+def _make_durable(path: str) -> None:
+    """Have on the medium what the node still keeps of a file or device: a digest is of what outlives the node."""
+    if not path.startswith("/"):
+        return
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def digest(disk: Mapping[str, Any], progress: Progress = quiet, runner: Runner = run) -> str:
     """Return the digest of what the guest sees of its disk; holes are skipped, their zeros count.
 
     Of a disk with a `length` (in bytes) so much is read: a volume may be larger than the disk it holds.
     """
+    _make_durable(str(disk["path"]))
     with opened(disk, runner) as source:
         length = int(disk.get("length") or 0) or source.size
         if source.size < length:

@@ -20,17 +20,17 @@ from . import disk_source
 KEPT = ".bascule-kept"
 
 
-def held_by(path: str) -> list[str]:
+def held_by(path: str, claimed: bool = False, own: int = 0) -> list[str]:
     """Return the processes that have the disk open: what the node itself sees, whoever started them.
 
     A block device is the same by any of its names; a mount of it, or a device on top of it, is told as the kernel's. An
-    image of Ceph has no file: who names it in its command line counts.
+    image of Ceph has no file: who names it in its command line counts. `claimed` says that the kernel keeps it for us, `own` is a process that we have started on it.
     """
     image = None if path.startswith("/") else re.compile(rf"\b{re.escape(_image_name(path))}\b")
     wanted = None if image else os.stat(path)
     holders = []
     for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit() or int(entry.name) == os.getpid():
+        if not entry.name.isdigit() or int(entry.name) in (os.getpid(), own):
             continue
         try:
             holds = _names(entry, image) if image else wanted is not None and _has_open(entry, wanted)
@@ -42,7 +42,7 @@ def held_by(path: str) -> list[str]:
             continue
         if holds:
             holders.append(f"{_name(entry)} (process {entry.name})")
-    if wanted is not None and not holders and stat.S_ISBLK(wanted.st_mode) and _is_claimed(path):
+    if wanted is not None and not (holders or claimed) and stat.S_ISBLK(wanted.st_mode) and _is_claimed(path):
         holders.append("the kernel (it is mounted, or part of another device)")
     return sorted(holders)
 
@@ -79,9 +79,9 @@ def _is_claimed(path: str) -> bool:
     return False
 
 
-def must_be_quiet(path: str) -> None:
-    """Refuse a disk that any process has open."""
-    holders = held_by(path)
+def must_be_quiet(path: str, claimed: bool = False, own: int = 0) -> None:
+    """Refuse a disk that any process has open; `claimed` and `own` as in `held_by`."""
+    holders = held_by(path, claimed, own)
     if holders:
         raise BasculeError(
             expected=f"no process to have {path} open",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import signal
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -14,7 +15,7 @@ from ...errors import BasculeError
 from ...system.io import rsync, storage
 from ...system.io.process import Runner, run
 from ...system.rsync import Job, directory, progress, rsync_command, statistics, unit_name
-from . import archive_basis, disks
+from . import archive_basis, disk_blocks, disks
 
 AGENT = "/usr/local/lib/bascule/bascule.pyz"
 # Seconds between two notes of progress.
@@ -154,7 +155,18 @@ class _Status:
 
 
 def work(path: str) -> int:
-    """Carry disks or an archive over as a job file says; the outcome stands in the status file beside it."""
+    """Carry disks or an archive over as a job file says; the outcome stands in the status file beside it.
+
+    When the unit is stopped, what was opened and activated to be written is closed and deactivated first.
+    """
+    before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    try:
+        return _work(path)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _work(path: str) -> int:
     data = storage.read_json(path)
     job = Job.from_dict(data["job"])
     status = _Status(path.replace(".job.json", ".status.json"), str(data["job_id"]))
@@ -164,8 +176,9 @@ def work(path: str) -> int:
     based = False
     totals: dict[str, int] = {"literal": 0, "matched": 0, "sent": 0, "received": 0}
     try:
+        count = len(job.pairs) + len(job.blocks)
         for number, (source, target) in enumerate(job.pairs, 1):
-            label = f"{os.path.basename(target)} ({number}/{len(job.pairs)})"
+            label = f"{os.path.basename(target)} ({number}/{count})"
             if job.disks:
                 disks.must_be_quiet(target)
 
@@ -180,6 +193,14 @@ def work(path: str) -> int:
             for name, value in statistics(output).items():
                 totals[name] += value
             rsync.make_durable(target)
+        for number, disk in enumerate(job.blocks, len(job.pairs) + 1):
+            label = f"{disk['name']} ({number}/{count})"
+
+            def said(text: str, label: str = label) -> None:
+                status.progress(f"{label} {text}")
+
+            for name, value in disk_blocks.carry(job, disk, said).items():
+                totals[name] += value
     except (BasculeError, OSError) as error:
         status.values |= {"state": "failed", "error": str(error)}
         status.write()

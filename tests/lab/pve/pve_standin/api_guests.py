@@ -167,8 +167,7 @@ def create(request: Request) -> Any:
     request.caller.need(f"/vms/{vmid}", "VM.Allocate")
     if "storage" in values:
         request.caller.need(f"/storage/{values['storage']}", "Datastore.AllocateSpace")
-        if values["storage"] != "local":
-            raise Failure(f"storage '{values['storage']}' does not exist")
+        node.volumes.check(values["storage"])
     return restore(request, vmid) if "archive" in values else create_empty(request, vmid, node.name)
 
 
@@ -184,7 +183,7 @@ def restore(request: Request, vmid: int) -> str:
     node.restore.reserve(vmid, bool(values.get("force")), node.name)
 
     def work(task: Task) -> None:
-        node.restore.run(task, vmid, path, bool(values.get("unique")), overrides)
+        node.restore.run(task, vmid, path, bool(values.get("unique")), overrides, values.get("storage", "local"))
         if values.get("start"):
             node.start(task, vmid)
 

@@ -11,7 +11,7 @@ from .errors import Failure
 from .params import FLAG, TEXT, Param
 from .routes import Request, route
 from .tasks import Task
-from .volumes import ARCHIVE, STORAGE, check_storage
+from .volumes import ARCHIVE, STORAGE, THIN
 
 STORAGES = "/nodes/{node}/storage"
 ONE = STORAGES + "/{storage}"
@@ -30,21 +30,22 @@ def storages(request: Request) -> Any:
 
 @route("GET", ONE + "/status", AUDIT)
 def status(request: Request) -> Any:
-    check_storage(request.path["storage"])
-    shown = request.node.storage_status()
+    request.node.volumes.check(request.path["storage"])
+    shown = request.node.storage_status(request.path["storage"])
     return {key: value for key, value in shown.items() if key not in ("storage", "used_fraction")}
 
 
 @route("GET", CONTENT_PATH, AUDIT, {"content": TEXT, "vmid": Param("integer", minimum=100)})
 def content(request: Request) -> Any:
-    check_storage(request.path["storage"])
-    return request.node.volumes.listed(request.values.get("content"), request.values.get("vmid"))
+    storage, values = request.path["storage"], request.values
+    request.node.volumes.check(storage)
+    return request.node.volumes.listed(values.get("content"), values.get("vmid"), storage)
 
 
 def _volume(request: Request) -> str:
-    check_storage(request.path["storage"])
-    name = request.path["volume"]
-    return name if ":" in name else f"{STORAGE}:{name}"
+    storage, name = request.path["storage"], request.path["volume"]
+    request.node.volumes.check(storage)
+    return name if ":" in name else f"{storage}:{name}"
 
 
 @route("GET", CONTENT_PATH + "/{volume}", AUDIT)
@@ -54,7 +55,7 @@ def volume(request: Request) -> Any:
     if not path.exists():
         raise Failure(f"volume '{volid}' does not exist")
     shown = request.node.volumes.describe(path)
-    used = path.stat().st_blocks * 512
+    used = 0 if request.path["storage"] == THIN else path.stat().st_blocks * 512
     return {"path": str(path), "size": shown["size"], "used": used, "format": shown["format"]} | (
         {"notes": shown["notes"]} if "notes" in shown else {}
     )

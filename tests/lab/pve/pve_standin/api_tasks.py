@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from .errors import bad_parameters
+from .errors import Failure, bad_parameters
 from .params import FLAG, TEXT, Param
+from .restore import config_in
 from .routes import Request, WithTotal, route
 from .tasks import Upid
 from .volumes import check_storage
@@ -78,6 +79,16 @@ def vzdump_defaults(request: Request) -> Any:
     check_storage(storage)
     keeps = request.node.volumes.keeps()
     return {"storage": storage, "prune-backups": "keep-all=1" if keeps is None else f"keep-last={keeps}"}
+
+
+@route("GET", "/nodes/{node}/vzdump/extractconfig", spec={"volume": Param(required=True)})
+def extractconfig(request: Request) -> Any:
+    volid = request.values["volume"]
+    request.caller.need(f"/storage/{volid.partition(':')[0]}", "Datastore.Audit|Datastore.AllocateSpace")
+    path = request.node.volumes.path(volid)
+    if not path.exists():
+        raise Failure(f"volume '{volid}' does not exist")
+    return config_in(path)
 
 
 @route("POST", "/nodes/{node}/vzdump", spec=VZDUMP)

@@ -19,7 +19,7 @@ from .qemu import Qemu, has_agent
 from .restore import Restore
 from .schema import Schema
 from .tasks import Task, Tasks
-from .volumes import CONTENT, STORAGE, Volumes
+from .volumes import CONTENT, STORAGE, THIN, THIN_CONTENT, Volumes
 from .vzdump import Vzdump
 
 # The versions that can be played, and what each calls itself.
@@ -206,10 +206,11 @@ class Node:
             "maxdisk": summary["rootfs"]["total"], "uptime": summary["uptime"],
         }  # fmt: skip
 
-    def storage_status(self) -> dict[str, Any]:
+    def storage_status(self, storage: str = STORAGE) -> dict[str, Any]:
         usage = self.volumes.usage()
+        thin = storage == THIN
         return {
-            "storage": STORAGE, "type": "dir", "active": 1, "enabled": 1, "shared": 0,
-            "content": CONTENT, **usage,
+            "storage": storage, "type": "lvmthin" if thin else "dir", "active": 1, "enabled": 1, "shared": 0,
+            "content": THIN_CONTENT if thin else CONTENT, **usage,
             "used_fraction": usage["used"] / usage["total"] if usage["total"] else 0,
         }  # fmt: skip

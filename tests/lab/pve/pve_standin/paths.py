@@ -9,6 +9,8 @@ from pathlib import Path
 @dataclass(frozen=True)
 class Paths:
     root: Path = Path("/")
+    # Where the devices of the thin storage have their names; there is such a storage where this folder is.
+    devices: Path = Path("/dev/pve")
 
     @property
     def configs(self) -> Path:
@@ -48,6 +50,11 @@ class Paths:
     @property
     def images(self) -> Path:
         return self.storage / "images"
+
+    @property
+    def thin(self) -> Path:
+        """What lies behind the devices of the thin storage."""
+        return self.root / "var/lib/pve-standin-thin"
 
     @property
     def dump(self) -> Path:
@@ -114,8 +121,10 @@ class Paths:
         return self.run / f"{vmid}.serial0"
 
     def volume(self, volid: str) -> Path:
-        """The file of `local:100/vm-100-disk-0.raw` or `local:backup/vzdump-….vma.zst`."""
+        """The place of `local:100/vm-100-disk-0.raw`, `local:backup/vzdump-….vma.zst` or `local-lvm:vm-100-disk-0`."""
         storage, _, name = volid.partition(":")
+        if storage == "local-lvm" and name and "/" not in name and not name.startswith("."):
+            return self.devices / name
         kind, _, rest = name.partition("/")
         if storage != "local" or not rest or "/" in rest or rest.startswith("."):
             raise ValueError(f"unable to parse volume ID '{volid}'")

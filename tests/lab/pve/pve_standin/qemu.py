@@ -231,9 +231,10 @@ def _drive(paths: Paths, key: str, drive: dict[str, str], boot: int | None) -> l
     cdrom = drive.get("media") == "cdrom"
     if cdrom and not cloudinit.is_drive(drive) and not path.exists():
         raise Failure(f"volume '{drive['file']}' does not exist")
-    if not cdrom and path.suffix != ".raw":
+    is_device = path.is_block_device()
+    if not cdrom and not is_device and path.suffix != ".raw":
         raise Failure(f"this stand-in knows raw disks only, not '{drive['file']}'")
-    node = f"driver=raw,node-name=drive-{key},file.driver=file,file.filename={path}"
+    node = f"driver=raw,node-name=drive-{key},file.driver={'host_device' if is_device else 'file'},file.filename={path}"
     kind = key.rstrip("0123456789")
     number = key.removeprefix(kind)
     if kind == "scsi":

@@ -23,7 +23,7 @@ from .guest_config import Config
 from .guest_store import GuestStore
 from .qemu import Qemu
 from .tasks import Task
-from .volumes import Volumes
+from .volumes import STORAGE, Volumes, size_of
 
 DECOMPRESSORS = {".zst": ["zstd", "-q", "-d", "-c"], ".gz": ["gzip", "-d", "-c"], ".vma": ["cat"]}
 MAP = re.compile(r"#qmdump#map:(\S+):(\S+):(\S*):(\S*):$")
@@ -63,14 +63,16 @@ class Restore:
             else:
                 self._store.save(vmid, {**PLACEHOLDER, "lock": "create"})
 
-    def run(self, task: Task, vmid: int, archive: Path, unique: bool, overrides: Config) -> None:
+    def run(
+        self, task: Task, vmid: int, archive: Path, unique: bool, overrides: Config, storage: str = STORAGE
+    ) -> None:
         with self._store.locked(vmid, task.log):
             try:
                 if self._store.load(vmid).get("protection") == "1":
                     raise Failure(f"unable to restore VM {vmid} - - protection mode enabled")
                 if self._qemu.pid(vmid) is not None:
                     raise Failure(f"unable to restore VM {vmid} - vm is running")
-                config = self._extract(task, vmid, archive, unique)
+                config = self._extract(task, vmid, archive, unique, storage)
             except Vanished:
                 # Nobody is left who could take the lock away, or the volumes.
                 raise
@@ -85,7 +87,7 @@ class Restore:
             config.update(overrides)
             self._store.save(vmid, config)
 
-    def _extract(self, task: Task, vmid: int, archive: Path, unique: bool) -> Config:
+    def _extract(self, task: Task, vmid: int, archive: Path, unique: bool, storage: str) -> Config:
         command = DECOMPRESSORS.get(archive.suffix)
         if command is None:
             raise Failure(f"unable to parse archive name '{archive.name}'")
@@ -104,7 +106,7 @@ class Restore:
                     header = vma.read_header(stream)
                     text = self._announce(task, header)
                     self._clear(vmid)
-                    disks = self._allocate(task, vmid, header, made)
+                    disks = self._allocate(task, vmid, header, made, storage)
                     if self._faults.take("storage_full", vmid, at="restore"):
                         raise vma.VmaError("write failed - No space left on device")
                     self._write(task, header, stream, disks)
@@ -137,13 +139,14 @@ class Restore:
         self._volumes.remove_of(vmid, self._store.load(vmid))
         self._store.save(vmid, {**PLACEHOLDER, "lock": "create"})
 
-    def _allocate(self, task: Task, vmid: int, header: vma.Header, made: list[str]) -> dict[str, Path]:
+    def _allocate(self, task: Task, vmid: int, header: vma.Header, made: list[str], storage: str) -> dict[str, Path]:
         disks = {}
         for device in header.devices:
-            volid = self._volumes.allocate(vmid, device.size)
+            volid = self._volumes.allocate(vmid, device.size, storage)
             made.append(volid)
             path = self._volumes.path(volid)
-            task.log(f"Formatting '{path}', fmt=raw size={device.size} preallocation=off")
+            if storage == STORAGE:
+                task.log(f"Formatting '{path}', fmt=raw size={device.size} preallocation=off")
             task.log(f"new volume ID is '{volid}'")
             task.log(f"map '{device.name}' to '{path}' (write zeros = 0)")
             disks[device.name] = path
@@ -182,7 +185,7 @@ class Restore:
         for key, drive in guest_config.drives(config).items():
             if key in devices:
                 drive["file"] = volids[devices[key]]
-                size = self._volumes.path(drive["file"]).stat().st_size
+                size = size_of(self._volumes.path(drive["file"]))
                 drive["size"] = guest_config.format_size(size)
             elif cloudinit.is_drive(drive):
                 drive["file"] = self._volumes.cloudinit(vmid)
@@ -199,6 +202,21 @@ class Restore:
                 card = guest_config.parse_net(config[key])
                 config[key] = guest_config.render_net({**card, "macaddr": new_mac()})
         return config
+
+
+def config_in(archive: Path) -> str:
+    """The guest's configuration in an archive, with the lines that map its disks; only its head is read."""
+    command = DECOMPRESSORS.get(archive.suffix)
+    if command is None:
+        raise Failure(f"unable to parse archive name '{archive.name}'")
+    with subprocess.Popen([*command, str(archive)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        assert process.stdout
+        try:
+            return vma.read_header(process.stdout).configs["qemu-server.conf"].decode()
+        except vma.VmaError as error:
+            raise Failure(f"vma: {error}") from error
+        finally:
+            process.kill()
 
 
 @contextlib.contextmanager

@@ -1,9 +1,13 @@
-"""Volumes of the one storage, `local` (a directory, raw disks)."""
+"""Volumes of the storage `local` (a directory, raw disks), and of `local-lvm` where a node has it.
+
+That one stands in for LVM-thin: no device mapper, but real block devices (loop devices) of whole extents.
+"""
 
 from __future__ import annotations
 
 import os
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +17,9 @@ from .guest_config import Config
 from .paths import Paths
 
 STORAGE = "local"
+THIN = "local-lvm"
+THIN_CONTENT = "images,rootdir"
+EXTENT = 4 << 20
 CONTENT = "images,rootdir,vztmpl,iso,backup,snippets"
 ARCHIVE = re.compile(r"vzdump-qemu-(\d+)-(\d{4}_\d\d_\d\d-\d\d_\d\d_\d\d)\.(vma(?:\.(?:zst|gz|lzo))?)$")
 
@@ -40,8 +47,15 @@ class Volumes:
             "avail": stat.f_bavail * stat.f_frsize,
         }
 
-    def allocate(self, vmid: int, size: int) -> str:
+    def check(self, storage: str) -> None:
+        """Refuse a storage that the node has not."""
+        if storage != THIN or not self._paths.devices.is_dir():
+            check_storage(storage)
+
+    def allocate(self, vmid: int, size: int, storage: str = STORAGE) -> str:
         """A new sparse disk under the guest's first free number."""
+        if storage == THIN:
+            return self._thin(vmid, size)
         directory = self._paths.images / str(vmid)
         directory.mkdir(parents=True, exist_ok=True)
         number = 0
@@ -55,6 +69,21 @@ class Volumes:
         os.ftruncate(descriptor, size)
         os.close(descriptor)
         return f"{STORAGE}:{vmid}/{path.name}"
+
+    def _thin(self, vmid: int, size: int) -> str:
+        """A new block device of whole extents."""
+        self._paths.thin.mkdir(parents=True, exist_ok=True)
+        taken = {path.name for path in self._paths.devices.iterdir()}
+        name = next(found for number in range(99) if (found := f"vm-{vmid}-disk-{number}") not in taken)
+        behind = self._paths.thin / name
+        with behind.open("wb") as made:
+            made.truncate(-(-size // EXTENT) * EXTENT)
+        done = subprocess.run(["losetup", "--find", "--show", str(behind)], capture_output=True, text=True, check=False)
+        if done.returncode:
+            behind.unlink()
+            raise Failure(f"lvcreate '{name}' error: {done.stderr.strip()}")
+        (self._paths.devices / name).symlink_to(done.stdout.strip())
+        return f"{THIN}:{name}"
 
     def cloudinit(self, vmid: int) -> str:
         """The name of the guest's cloud-init drive; the file is made at every start."""
@@ -80,6 +109,10 @@ class Volumes:
 
     def remove(self, volid: str) -> None:
         path = self.path(volid)
+        if path.parent == self._paths.devices:
+            if path.exists():
+                subprocess.run(["losetup", "--detach", str(path.resolve())], check=True)
+            (self._paths.thin / path.name).unlink(missing_ok=True)
         path.unlink(missing_ok=True)
         if path.parent == self._paths.dump:
             for beside in (_stem(path) + ".log", path.name + ".notes", path.name + ".protected"):
@@ -88,7 +121,7 @@ class Volumes:
     def remove_of(self, vmid: int, config: Config, unreferenced: bool = False) -> None:
         """Every volume the guest's configuration names, or every one it owns; never a file that is no volume."""
         for drive in guest_config.drives(config).values():
-            if drive["file"].startswith(f"{STORAGE}:{vmid}/"):
+            if drive["file"].startswith((f"{STORAGE}:{vmid}/", f"{THIN}:vm-{vmid}-")):
                 self.remove(drive["file"])
         directory = self._paths.images / str(vmid)
         for path in directory.glob(f"vm-{vmid}-*.raw") if unreferenced else ():
@@ -106,8 +139,12 @@ class Volumes:
         rows = [row for row in self.listed("backup", vmid) if "protected" not in row]
         return [row["volid"] for row in sorted(rows, key=lambda row: (row["ctime"], row["volid"]))]
 
-    def listed(self, content: str | None, vmid: int | None) -> list[dict[str, Any]]:
+    def listed(self, content: str | None, vmid: int | None, storage: str = STORAGE) -> list[dict[str, Any]]:
         found = []
+        if storage == THIN:
+            devices = sorted(self._paths.devices.glob("vm-*-disk-*")) if content in (None, "images") else []
+            found = [self.describe(path) for path in devices]
+            return [entry for entry in found if vmid is None or entry["vmid"] == vmid]
         if content in (None, "images"):
             found += [self.describe(path) for path in sorted(self._paths.images.glob("[0-9]*/vm-*.raw"))]
         if content in (None, "backup"):
@@ -117,6 +154,12 @@ class Volumes:
 
     def describe(self, path: Path) -> dict[str, Any]:
         stat = path.stat()
+        if path.parent == self._paths.devices:
+            # LVM does not tell how much of a volume is used.
+            return {
+                "volid": f"{THIN}:{path.name}", "content": "images", "ctime": int(stat.st_ctime), "format": "raw",
+                "size": size_of(path), "vmid": int(path.name.split("-")[1]),
+            }  # fmt: skip
         if path.parent == self._paths.dump:
             match = ARCHIVE.match(path.name)
             entry: dict[str, Any] = {
@@ -140,6 +183,12 @@ class Volumes:
             "volid": f"{STORAGE}:{path.parent.name}/{path.name}", "content": "images", "ctime": int(stat.st_ctime),
             "format": "raw", "size": stat.st_size, "used": stat.st_blocks * 512, "vmid": int(path.parent.name),
         }  # fmt: skip
+
+
+def size_of(path: Path) -> int:
+    """The bytes of a file or of a block device."""
+    with path.open("rb") as disk:
+        return disk.seek(0, os.SEEK_END)
 
 
 def is_archive(path: Path) -> bool:

@@ -26,7 +26,7 @@ from .guest_store import GuestStore
 from .paths import Paths
 from .qemu import Qemu, has_agent
 from .tasks import Task
-from .volumes import STORAGE, Volumes, check_storage
+from .volumes import STORAGE, Volumes, check_storage, size_of
 from .vzdump_copy import Copies
 from .vzdump_text import clock, now, whole_size
 from .vzdump_write import Archive, Backup, Source
@@ -217,7 +217,7 @@ class Vzdump:
             path = self._paths.volume(drive["file"])
             if not path.exists():
                 raise Failure(f"volume '{drive['file']}' does not exist")
-            device = vma.Device(len(sources) + 1, f"drive-{key}", path.stat().st_size)
+            device = vma.Device(len(sources) + 1, f"drive-{key}", size_of(path))
             sources.append(Source(key, device, path))
         if not sources:
             raise Failure("no disks to back up")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import subprocess
 import time
@@ -16,7 +17,6 @@ from . import guest_config, vma
 from .errors import Failure
 from .guest_config import Config
 from .tasks import Task
-from .volumes import STORAGE
 from .vzdump_text import now, progress
 
 READ_SIZE = 4 << 20
@@ -86,7 +86,10 @@ class Archive:
 
     def _stream(self, pipe: IO[bytes], part: Path) -> None:
         text = guest_config.render({key: value for key, value in self._config.items() if key != "lock"})
-        text += "".join(f"#qmdump#map:{source.key}:drive-{source.key}:{STORAGE}:raw:\n" for source in self._sources)
+        storages = {key: drive["file"].partition(":")[0] for key, drive in guest_config.drives(self._config).items()}
+        text += "".join(
+            f"#qmdump#map:{source.key}:drive-{source.key}:{storages[source.key]}:raw:\n" for source in self._sources
+        )
         devices = tuple(source.device for source in self._sources)
         header = vma.Header(uuid.uuid4().bytes, int(time.time()), {"qemu-server.conf": text.encode()}, devices)
         writer = vma.Writer(header, pipe.write)
@@ -167,5 +170,6 @@ def _next_data(descriptor: int, position: int, size: int) -> tuple[int, int]:
     try:
         begin = os.lseek(descriptor, position, os.SEEK_DATA)
         return begin, os.lseek(descriptor, begin, os.SEEK_HOLE)
-    except OSError:
-        return size + vma.CLUSTER, size + vma.CLUSTER
+    except OSError as error:
+        # A block device knows of no holes.
+        return (position, size) if error.errno == errno.EINVAL else (size + vma.CLUSTER, size + vma.CLUSTER)
