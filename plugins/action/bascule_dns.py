@@ -384,7 +384,10 @@ class ActionModule(ControllerAction):
         return Part(one.zone, list(one.servers), read, write)
 
     def _part(self, one: Served, args: dict[str, Any]) -> Part:
-        """Return a zone with what carries out a change of it: a signed update, a person, or a provider."""
+        """Return a zone with what carries out a change of it: a signed update, a person, or a provider.
+
+        A key or a provider that cannot be had is refused when the zone is decided: it is no fault of the others.
+        """
         part = self._reading(one, args)
         zone = one.zone
         if one.update == "manual":
@@ -394,21 +397,23 @@ class ActionModule(ControllerAction):
 
             return replace(part, write=wait)
         if one.update == "octodns":
-            asked = self._provider(one)
+            asked = functools.lru_cache(maxsize=None)(functools.partial(self._provider, one))
 
             def bring(change: Change) -> None:
-                hosted.carry_out(change, zone, args["verb"], asked, part.read, display.display, args["provider_wait"])
+                hosted.carry_out(change, zone, args["verb"], asked(), part.read, display.display, args["provider_wait"])
 
             def unpublished(found: Survey) -> None:
-                hosted.refuse_unpublished(zone, found, asked)
+                hosted.refuse_unpublished(zone, found, asked())
 
             return replace(part, write=bring, refuse=unpublished)
-        key = self._key(one)
 
         def send(change: Change) -> None:
-            io_dns.apply(change, zone.name, key, port=args["port"])
+            io_dns.apply(change, zone.name, self._key(one), port=args["port"])
 
-        return replace(part, write=send)
+        def without_key(found: Survey) -> None:
+            self._key(one)
+
+        return replace(part, write=send, refuse=without_key)
 
     def _audit(self, one: Served, args: dict[str, Any], found: Survey, result: dict[str, Any]) -> None:
         """Ask who else serves a zone, and whether the way of the updates would take those of a move."""

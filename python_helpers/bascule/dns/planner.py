@@ -58,6 +58,7 @@ class Survey:
 
     newest: what is decided from. Where the component has several zones, its sides are the newest ones of all zones.
     own: the newest state in this zone.
+    unreadable: why the state of a server cannot be read; such a server counts as one that does not answer.
     """
 
     views: Sequence[ServerView]
@@ -65,6 +66,7 @@ class Survey:
     newest: ZoneState | None
     own: ZoneState | None
     unreachable: dict[str, str] = field(default_factory=dict)
+    unreadable: dict[str, BasculeError] = field(default_factory=dict)
 
     @property
     def answering(self) -> list[ServerView]:
@@ -73,16 +75,22 @@ class Survey:
 
 
 def survey(zone: Zone, views: Sequence[ServerView]) -> Survey:
-    """Read the state out of every answer; a state that cannot be read stops everything."""
+    """Read the state out of every answer. A server whose state cannot be read says nothing: nothing of it is guessed."""
     states: dict[str, ZoneState | None] = {}
+    unreadable: dict[str, BasculeError] = {}
+    told: list[ServerView] = []
     for view in views:
-        if view.error:
-            continue
-        text = view.state_text
-        states[view.host] = None if text is None else zone_state.from_text(text, zone.component, zone.sides)
+        text, said = view.state_text, view
+        if not view.error:
+            try:
+                states[view.host] = None if text is None else zone_state.from_text(text, zone.component, zone.sides)
+            except BasculeError as error:
+                unreadable[view.host] = error
+                said = replace(view, error=error.message())
+        told.append(said)
     known = [state for state in states.values() if state is not None]
     newest = max(known, key=lambda s: (s.rank(), s.lowered_at or 0, not s.pending), default=None)
-    return Survey(views, states, newest, newest, {view.host: view.error for view in views if view.error})
+    return Survey(told, states, newest, newest, {view.host: view.error for view in told if view.error}, unreadable)
 
 
 def together(surveys: Sequence[Survey]) -> list[Survey]:
@@ -136,6 +144,8 @@ def require_servers(found: Survey, allow_unreachable: bool) -> list[str]:
     if not missing:
         return []
     if not allow_unreachable or not found.answering:
+        if set(found.unreachable) == set(found.unreadable):
+            raise next(iter(found.unreadable.values()))
         raise DnsRefused(
             expected="an answer from every authoritative server",
             found=missing,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -297,6 +297,61 @@ def test_the_way_back_brings_the_zones_that_answer_and_names_the_silent_one() ->
         server.up = False
     with pytest.raises(DnsRefused, match="every authoritative server"):
         made.move("ns-b", "d4", lenient=True)
+
+
+def foreign_record(server: Server) -> None:
+    (key,) = server.rrsets
+    server.rrsets[key] = replace(server.rrsets[key], values=frozenset({"somebody.else."}))
+
+
+def unreadable(server: Server) -> None:
+    server.state = (server.state or "").replace('"names"', '"others"')
+
+
+def without_state(server: Server) -> None:
+    foreign_record(server)
+    server.state = None
+
+
+@pytest.mark.parametrize("spoil", [foreign_record, unreadable, without_state])
+@pytest.mark.parametrize("zone", [MAIN, REVERSE])
+def test_the_way_back_brings_all_zones_but_the_one_that_is_refused(spoil: Callable[[Server], None], zone: str) -> None:
+    """A record at the lost site must not stay because of a fault in another zone."""
+    made = prepared()
+    made.move("ns-b", "d1")
+    server = made.servers[zone, "ns-a"]
+    spoil(server)
+    updates = len(server.updates)
+    with pytest.raises(BasculeError):
+        made.move("ns-a", "d2")
+    (other,) = {MAIN, REVERSE} - {zone}
+    assert len(made.servers[other, "ns-a"].updates) == 2, "without leave nothing moves"
+    with pytest.raises(DnsRefused, match=f"{zone}: .* stays as it is: expected: "):
+        made.move("ns-a", "d2", lenient=True)
+    assert len(made.servers[other, "ns-a"].updates) == 3
+    assert len(server.updates) == updates
+    told = facts.facts(ZONES, made.look(), 0, {})
+    assert told["active"] == "ns-a"
+    assert made.wrong() != []
+
+
+def test_a_zone_whose_state_cannot_be_read_is_told_and_hides_no_other() -> None:
+    made = prepared()
+    unreadable(made.servers[REVERSE, "ns-a"])
+    told = facts.facts(ZONES, made.look(), 0, {})
+    assert told["unseen"] == f"no server of {REVERSE} has a state that can be read"
+    assert "the state of names" in told["silent"][f"ns-a ({REVERSE})"]
+    assert told["active"] == "ns-a"
+    unreadable(made.servers[MAIN, "ns-a"])
+    told = facts.facts(ZONES, made.look(), 0, {})
+    assert (told["guards"], sorted(told["unread"])) == ({}, list(SIDES)), "not read is not unprepared"
+
+
+def test_a_zone_that_nobody_answers_for_is_wrong_also_on_the_way_back() -> None:
+    made = prepared()
+    made.servers[REVERSE, "ns-a"].up = False
+    told = facts.look(ZONES, made.look(), NOBODY, "ns-a", {}, True)
+    assert told["wrong"] == [f"no server of {REVERSE} answers"]
 
 
 def test_each_zone_keeps_its_own_times_to_live() -> None:
