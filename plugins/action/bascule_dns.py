@@ -455,7 +455,10 @@ class ActionModule(ControllerAction):
         names = {part: f"dns_switchover_tsig_{part}" for part in ("name", "secret", "algorithm")}
         values = {part: str(self._variable(name, "")).strip() for part, name in names.items()}
         if "tsig_name" in one.settings:
-            values |= {part: str(one.settings.get(f"tsig_{part}", values[part])).strip() for part in names}
+            # The secret belongs to the name; the algorithm may be the usual one.
+            usual = {"algorithm": values["algorithm"]}
+            values = {part: str(one.settings.get(f"tsig_{part}", usual.get(part, ""))).strip() for part in names}
+            names["secret"] = f"tsig_secret of {one.zone.name} in dns_switchover_further_secrets"
         missing = [names[part] for part, value in values.items() if not value]
         if missing:
             raise BasculeError(

@@ -454,10 +454,19 @@ def test_what_is_wrong_in_further_zones_is_named_at_once_without_a_secret() -> N
         {"name": "b.example", "update": "pigeon", "servers": {}, "color": "red"},
         {"name": "c.example", "tsig_name": "key"},
         {"name": "d.example", "tsig_name": "key"},
+        {"name": "f.example", "tsig_algorithm": "hmac-sha512"},
+        {"name": "g.example"},
     ]
-    secrets = {"d.example": {"tsig_secret": "hush!"}, "e.example": {"password": "hush!"}}
+    secrets = {
+        "d.example": {"tsig_secret": "hush!"},
+        "e.example": {"password": "hush!"},
+        "f.example": {"tsig_secret": "aHVzaA=="},
+        "g.example": {"provider_secrets": {"api_key": "hush!"}},
+    }
     with pytest.raises(PlanError) as caught:
         zones.served({**SERVED, "further_zones": further}, secrets)
+    found = "; ".join(zones.faults(MAIN, further, secrets))
+    assert found.startswith(caught.value.found)
     for text in (
         "further zone 1 (without a name): a name is needed",
         "further zone 2 (Example.ORG.): declared twice",
@@ -468,9 +477,12 @@ def test_what_is_wrong_in_further_zones_is_named_at_once_without_a_secret() -> N
         "(d.example): its tsig_secret is no base64 (not shown)",
         "e.example is no further zone",
         "e.example: password is none of tsig_secret, provider_secrets",
+        "(f.example): it has tsig_secret and tsig_algorithm, and no tsig_name",
+        "(g.example): it has provider_secrets, and no provider",
     ):
-        assert text in caught.value.found, text
-    assert "hush" not in str(caught.value)
+        assert text in found, text
+    assert "hush" not in found
+    assert "aHVzaA" not in found
     assert zones.faults(MAIN, "x", {}) != []
     assert zones.faults(MAIN, [], {"x": "hush"}) == [
         "dns_switchover_further_secrets is no table of zones, each with its secrets (not shown)"
