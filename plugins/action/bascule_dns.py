@@ -290,7 +290,7 @@ class ActionModule(ControllerAction):
         zones = [one.zone for one in every]
         if self.check_mode and args["verb"] != "prepare":
             found = apply.look_at_all([self._reading(one, args) for one in every])
-            if any(one.answering and not one.own for one in found) or not any(one.own for one in found):
+            if not planner.guards(zones, found):
                 return {
                     "changed": True,
                     "active": "",

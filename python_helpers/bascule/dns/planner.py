@@ -109,6 +109,11 @@ def together(surveys: Sequence[Survey]) -> list[Survey]:
     ]
 
 
+def untaken(found: Survey) -> bool:
+    """Whether a zone that answers was not taken over: none of its servers has a state."""
+    return bool(found.answering) and not found.own
+
+
 def unfinished(zone: Zone, found: Survey) -> list[str]:
     """Name where a switch that has begun was not seen to end: in a zone, or at a provider."""
     lines = [
@@ -116,7 +121,14 @@ def unfinished(zone: Zone, found: Survey) -> list[str]:
         for host, state in sorted(found.states.items())
         if state and state.pending == "switch"
     ]
-    if found.own and found.newest and found.own.rank() != found.newest.rank():
+    if found.newest is None or found.newest.rank() == rule.ADOPTED:
+        return lines
+    if untaken(found):
+        lines.append(
+            f"{zone.name} was not taken over before the component moved to {found.newest.active()}: the cutover or the "
+            "rollback takes it over where its records say one side"
+        )
+    elif found.own and found.own.rank() != found.newest.rank():
         lines.append(
             f"{zone.name} was not reached by the switch to {found.newest.active()} under epoch {found.newest.rank()}"
         )
@@ -124,12 +136,12 @@ def unfinished(zone: Zone, found: Survey) -> list[str]:
 
 
 def guards(zones: Sequence[Zone], surveys: Sequence[Survey]) -> dict[str, GuardState]:
-    """Return the guard of each side of the component; nothing where a zone that answers was not taken over.
+    """Return the guard of each side of the component; nothing before its first move where a zone was not taken over.
 
     It is open only where every zone says so: until then it is opening, and the same switch goes on, or a return.
     """
     newest = next((found.newest for found in surveys if found.newest), None)
-    if newest is None or any(found.own is None and found.answering for found in surveys):
+    if newest is None or (newest.rank() == rule.ADOPTED and any(untaken(found) for found in surveys)):
         return {}
     halfway = any(unfinished(zone, found) for zone, found in zip(zones, surveys))
     return {
@@ -233,7 +245,7 @@ def faults(zone: Zone, found: Survey, side: str) -> list[str]:
     """Name what keeps the records from being moved."""
     agreed = len({view.state_text for view in found.answering}) <= 1
     silent = [f"{host}: {why}" for host, why in sorted(found.unreachable.items())]
-    return silent + halfway(found) + foreign(zone, found, side) + (differences(zone, found.views) if agreed else [])
+    return silent + halfway(found) + foreign(zone, found, stands(zone, found) or side) + (differences(zone, found.views) if agreed else [])
 
 
 def behind(found: Survey, followers: Sequence[ServerView]) -> list[str]:
@@ -276,7 +288,8 @@ def plan_prepare(zone: Zone, found: Survey, source: str, target: str, ttl: int, 
     """Adopt the zone at every server and lower the times to live, remembering what they were."""
     base = found.newest or zone_state.adopt(zone.component, source, target)
     active = _active(base, found)
-    _refuse_foreign(zone, found, active, base)
+    _refuse_unreached(zone, found, base)
+    _refuse_foreign(zone, found, active)
     highest = {r.key: max(view.rrsets[r.key].ttl for view in found.answering) for r in zone.records}
     goal = base
     # When a server has published what a run began and did not see to end, nobody knows: caches are counted anew.
@@ -288,14 +301,21 @@ def plan_prepare(zone: Zone, found: Survey, source: str, target: str, ttl: int, 
 
 
 def plan_switch(zone: Zone, found: Survey, source: str, target: str, decision: str, now: str) -> list[Change]:
-    """Make the records say what `target` being active means, at every server that does not say so yet."""
-    base = _prepared(zone, found)
+    """Make the records say what `target` being active means, at every server that does not say so yet.
+
+    A zone that was declared after the component had moved is taken over where its records say one side.
+    """
+    if stands(zone, found):
+        ttls = {r.key: max(view.rrsets[r.key].ttl for view in found.answering) for r in zone.records}
+        base = replace(found.newest or ZoneState({}), ttls=ttls, lowered_at=None)
+    else:
+        base = _prepared(zone, found)
     active = _active(base, found)
     goal = base
     if active != target:
         epoch: Epoch = next_epoch(base.sides[source], base.sides[target], decision)
         goal = zone_state.move(base, source, target, epoch, now)
-    _refuse_foreign(zone, found, active, base)
+    _refuse_foreign(zone, found, stands(zone, found) or active)
     return _changes(zone, found, goal, target, None)
 
 
@@ -310,7 +330,7 @@ def plan_retire(zone: Zone, found: Survey, stays: str) -> list[Change]:
             state="no record was changed",
             next_command="ansible-playbook playbooks/status.yml",
         )
-    _refuse_foreign(zone, found, active, base)
+    _refuse_foreign(zone, found, active)
     goal = replace(base, lowered_at=None)
     return _changes(zone, found, goal, active, dict(goal.ttls))
 
@@ -368,9 +388,36 @@ def _changes(zone: Zone, found: Survey, goal: ZoneState, side: str, ttls: dict[s
     return changes
 
 
-def _refuse_foreign(zone: Zone, found: Survey, active: str, newest: ZoneState) -> None:
+def stands(zone: Zone, found: Survey) -> str:
+    """Return the one side that the records of a zone say which was not taken over when the component moved.
+
+    Nothing for any other zone, before the first move, and where the records say no side or not one alone.
+    """
+    if found.newest is None or found.newest.rank() == rule.ADOPTED or not untaken(found) or found.unreadable:
+        return ""
+    said = [side for side in zone.sides if not any(wrong_answers(zone, view, side) for view in found.answering)]
+    return said[0] if len(said) == 1 else ""
+
+
+def _refuse_unreached(zone: Zone, found: Survey, newest: ZoneState) -> None:
+    """Lowering times to live moves no record: what a switch has not reached yet is no matter of prepare."""
+    late = [
+        host
+        for host, state in sorted(found.states.items())
+        if state and (state.rank() != newest.rank() or state.pending == "switch")
+    ]
+    if late:
+        raise DnsRefused(
+            expected=f"every server of {zone.name} to have ended the switch to {newest.active()}",
+            found=f"not yet: {', '.join(late)}",
+            state="no record was changed; preparing would move the records there",
+            next_command="run the cutover or the rollback first: either brings all to one side; then 20_prepare.yml",
+        )
+
+
+def _refuse_foreign(zone: Zone, found: Survey, active: str) -> None:
     """Nobody else's change is overwritten: every server must say exactly what its own state says it was told last."""
-    wrong = foreign(zone, found, newest.active() or active)
+    wrong = foreign(zone, found, active)
     if wrong:
         raise DnsRefused(
             expected="the records as they were declared and last set by Bascule",

@@ -399,6 +399,66 @@ def test_a_zone_that_is_added_after_a_move_has_to_point_where_the_component_is()
     assert made.guards()["ns-b"] == "open"
 
 
+@pytest.mark.parametrize("hosts", [("ns-a",), SIDES])
+@pytest.mark.parametrize("kill", [1, 2, 3])
+def test_prepare_moves_no_record_of_a_switch_that_is_halfway(hosts: Sequence[str], kill: int) -> None:
+    made = prepared(hosts=hosts)
+    if kill >= len(made.servers):
+        return
+    with pytest.raises(Killed):
+        made.move("ns-b", "d1", kill=kill)
+    before = made.says()
+    with pytest.raises(DnsRefused, match="run the cutover or the rollback first"):
+        made.prepare()
+    assert made.says() == before
+    made.move("ns-a", "d2")
+    assert made.prepare().done == []
+
+
+@pytest.mark.parametrize("stays", SIDES)
+@pytest.mark.parametrize("to", SIDES)
+@pytest.mark.parametrize("order", ORDERS)
+def test_a_zone_that_is_declared_after_a_move_is_taken_over_by_the_next_switch(
+    order: Sequence[Zone], to: str, stays: str
+) -> None:
+    """No deadlock, and no side is told to be open, until all zones say the same."""
+    made = Sites(order)
+    server = made.servers[REVERSE, "ns-a"]
+    made.zones = [ZONES[0]]
+    made.prepare()
+    made.move("ns-b", "d1")
+    made.zones = list(order)
+    server.rrsets = {key: replace(rrset, values=RECORDS[1].values[stays]) for key, rrset in server.rrsets.items()}
+    assert made.guards() == {"ns-a": "closed", "ns-b": "opening"}
+    assert any(f"{REVERSE} was not taken over before the component moved to ns-b" in text for text in made.wrong())
+    assert server.state is None
+    made.move(to, "d2")
+    assert made.says() == [to, to]
+    made.must_be_honest()
+    apply.carry_out(
+        made.parts(),
+        lambda zone, found: planner.plan_retire(zone, found, to),
+        allow_unreachable=False,
+        check_mode=False,
+    )
+    assert {rrset.ttl for server in made.servers.values() for rrset in server.rrsets.values()} == {300}
+
+
+def test_a_zone_that_says_no_side_is_not_taken_over_by_a_switch() -> None:
+    made = Sites()
+    made.zones = [ZONES[0]]
+    made.prepare()
+    made.move("ns-b", "d1")
+    made.zones = list(ZONES)
+    foreign_record(made.servers[REVERSE, "ns-a"])
+    with pytest.raises(DnsRefused, match=f"the state of the switch in {REVERSE}"):
+        made.move("ns-a", "d2")
+    with pytest.raises(DnsRefused, match=f"{REVERSE}: it is refused and stays as it is"):
+        made.move("ns-a", "d2", lenient=True)
+    assert zone_state.from_text(made.servers[MAIN, "ns-a"].state or "", "names", SIDES).active() == "ns-a"
+    assert made.servers[REVERSE, "ns-a"].state is None
+
+
 def test_serials_are_kept_and_compared_by_zone() -> None:
     made = prepared()
     kept = facts.captured(ZONES, made.look())
