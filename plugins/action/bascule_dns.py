@@ -280,6 +280,9 @@ class ActionModule(ControllerAction):
             **facts.look(zones, found, asked, side, kept, args["allow_unreachable"]),
             "captured": facts.captured(zones, found),
         }
+        if args["captured"] is not None:
+            for one, seen in zip(every, found):
+                result["faults"] += planner.unseen_lowering(one.zone, seen, kept) if one.update == "manual" else []
         if args["verb"] == "audit":
             for one, seen in zip(every, found):
                 self._audit(one, args, seen, result)

@@ -66,7 +66,7 @@ def look(
         captured: what capture kept; serials must have moved since, if the records did.
         lenient: whether a server that does not answer is left out.
     """
-    wrong: list[str] = []
+    wrong: list[str] = planner.undeclared(zones, captured)
     faults: list[str] = []
     late: list[str] = []
     checked = 0

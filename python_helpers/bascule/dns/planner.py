@@ -9,6 +9,7 @@ from typing import Any
 from ..errors import BasculeError
 from ..guard import state as rule
 from ..guard.state import Epoch, GuardState, next_epoch
+from ..system.domain_names import origin
 from . import state as zone_state
 from .records import Record, RRset, ServerView, serial_moved
 from .state import ZoneState
@@ -355,6 +356,31 @@ def first_seen(zone: Zone, found: Survey, captured: Mapping[str, Any], now: int)
     if found.own is None or kept.get("lowered_at") != found.own.lowered_at:
         return now
     return int(kept["seen_at"])
+
+
+def unseen_lowering(zone: Zone, found: Survey, captured: Mapping[str, Any]) -> list[str]:
+    """Say that nobody has kept since when the lowered times to live of a zone that a person changes were seen.
+
+    Without that caches are counted from now on, for ever. A version before may have prepared the zone.
+    """
+    kept = (captured.get("seen") or {}).get(zone.name) or {}
+    if found.own is None or found.own.lowered_at is None or kept.get("lowered_at") == found.own.lowered_at:
+        return []
+    return [
+        f"{zone.name}: it is not kept since when its lowered times to live were seen at all servers; run 20_prepare.yml "
+        "again, which changes no record that is lowered"
+    ]
+
+
+def undeclared(zones: Sequence[Zone], captured: Mapping[str, Any]) -> list[str]:
+    """Name the zones that were captured and are declared no more: nobody moves or looks at their records."""
+    known = {origin(zone.name) for zone in zones}
+    return [
+        f"the zone {name} was captured and is declared no more: its records stay where they are. Declare it until all "
+        "has moved or is back; it goes with the next capture"
+        for name, kept in (captured.get("serials") or {}).items()
+        if isinstance(kept, Mapping) and origin(str(name)) not in known
+    ]
 
 
 def unmoved(zone: Zone, found: Survey, active: str, captured: Mapping[str, Any]) -> list[str]:

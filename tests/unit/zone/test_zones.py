@@ -470,6 +470,19 @@ def test_serials_are_kept_and_compared_by_zone() -> None:
     assert [len(planner.unmoved(zone, one, "ns-b", kept)) for zone, one in zip(ZONES, found, strict=True)] == [0, 1]
 
 
+def test_a_zone_that_is_declared_no_more_is_not_forgotten_halfway() -> None:
+    made = prepared()
+    kept = facts.captured(ZONES, made.look())
+    with pytest.raises(Killed):
+        made.move("ns-b", "d1", kill=1)
+    made.zones = [replace(ZONES[0], name="Example.ORG.")]
+    made.servers["Example.ORG.", "ns-a"] = made.servers[MAIN, "ns-a"]
+    told = facts.look(made.zones, made.look(), NOBODY[:1], "ns-b", kept, False)["wrong"]
+    assert [text.partition(" was captured")[0] for text in told] == [f"the zone {REVERSE}"]
+    old = {"active": "ns-a", "serials": {"ns-a": 1}}
+    assert facts.look(made.zones, made.look(), NOBODY[:1], "ns-b", old, False)["wrong"] == []
+
+
 def test_a_secondary_of_a_zone_that_was_not_reached_has_what_that_zone_says() -> None:
     """It is no fault of its transfers, and keeps nobody from going on."""
     made = prepared()
