@@ -280,6 +280,9 @@ class ActionModule(ControllerAction):
             **facts.look(zones, found, asked, side, kept, args["allow_unreachable"]),
             "captured": facts.captured(zones, found),
         }
+        if args["captured"] is not None:
+            for one, seen in zip(every, found):
+                result["faults"] += planner.unseen_lowering(one.zone, seen, kept) if one.update == "manual" else []
         if args["verb"] == "audit":
             for one, seen in zip(every, found):
                 self._audit(one, args, seen, result)
@@ -290,7 +293,7 @@ class ActionModule(ControllerAction):
         zones = [one.zone for one in every]
         if self.check_mode and args["verb"] != "prepare":
             found = apply.look_at_all([self._reading(one, args) for one in every])
-            if any(one.answering and not one.own for one in found) or not any(one.own for one in found):
+            if not planner.guards(zones, found):
                 return {
                     "changed": True,
                     "active": "",
@@ -384,7 +387,10 @@ class ActionModule(ControllerAction):
         return Part(one.zone, list(one.servers), read, write)
 
     def _part(self, one: Served, args: dict[str, Any]) -> Part:
-        """Return a zone with what carries out a change of it: a signed update, a person, or a provider."""
+        """Return a zone with what carries out a change of it: a signed update, a person, or a provider.
+
+        A key or a provider that cannot be had is refused when the zone is decided: it is no fault of the others.
+        """
         part = self._reading(one, args)
         zone = one.zone
         if one.update == "manual":
@@ -394,21 +400,23 @@ class ActionModule(ControllerAction):
 
             return replace(part, write=wait)
         if one.update == "octodns":
-            asked = self._provider(one)
+            asked = functools.lru_cache(maxsize=None)(functools.partial(self._provider, one))
 
             def bring(change: Change) -> None:
-                hosted.carry_out(change, zone, args["verb"], asked, part.read, display.display, args["provider_wait"])
+                hosted.carry_out(change, zone, args["verb"], asked(), part.read, display.display, args["provider_wait"])
 
             def unpublished(found: Survey) -> None:
-                hosted.refuse_unpublished(zone, found, asked)
+                hosted.refuse_unpublished(zone, found, asked())
 
             return replace(part, write=bring, refuse=unpublished)
-        key = self._key(one)
 
         def send(change: Change) -> None:
-            io_dns.apply(change, zone.name, key, port=args["port"])
+            io_dns.apply(change, zone.name, self._key(one), port=args["port"])
 
-        return replace(part, write=send)
+        def without_key(found: Survey) -> None:
+            self._key(one)
+
+        return replace(part, write=send, refuse=without_key)
 
     def _audit(self, one: Served, args: dict[str, Any], found: Survey, result: dict[str, Any]) -> None:
         """Ask who else serves a zone, and whether the way of the updates would take those of a move."""
@@ -450,7 +458,10 @@ class ActionModule(ControllerAction):
         names = {part: f"dns_switchover_tsig_{part}" for part in ("name", "secret", "algorithm")}
         values = {part: str(self._variable(name, "")).strip() for part, name in names.items()}
         if "tsig_name" in one.settings:
-            values |= {part: str(one.settings.get(f"tsig_{part}", values[part])).strip() for part in names}
+            # The secret belongs to the name; the algorithm may be the usual one.
+            usual = {"algorithm": values["algorithm"]}
+            values = {part: str(one.settings.get(f"tsig_{part}", usual.get(part, ""))).strip() for part in names}
+            names["secret"] = f"tsig_secret of {one.zone.name} in dns_switchover_further_secrets"
         missing = [names[part] for part, value in values.items() if not value]
         if missing:
             raise BasculeError(

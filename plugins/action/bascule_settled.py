@@ -12,6 +12,7 @@ description:
   - Demands of every component of the play that the side that stays is open to users and the other one closed, and that
     it was verified since its last switch and is proved, as C(bascule_judge) judges. C(proof_overrides) lets a reason
     pass.
+  - Demands of what only points, such as names, that every server has answered; one that is silent could not be retired.
 options: {}
 author:
   - The Bascule authors
@@ -45,7 +46,10 @@ class ActionModule(ControllerAction):
     def act(self, args: dict[str, Any], scope: Scope) -> dict[str, Any]:
         """Judge."""
         components, _ = standing.read(scope)
-        found = [(c.name, position.unsettled(c.entered, c.left, c.retired)) for c in components]
+        # What is silent could not be retired, and the others would be by then.
+        found = [
+            (c.name, position.unsettled(c.entered, c.left, c.retired) or "; ".join(c.unheard)) for c in components
+        ]
         if wrong := [f"{name}: {why}" for name, why in found if why]:
             raise BasculeError(
                 expected="every component open to users at the site that stays, and closed at the other",

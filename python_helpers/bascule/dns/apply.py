@@ -58,8 +58,8 @@ def look(zone: Zone, servers: Sequence[str], read: Reader) -> Survey:
 
 
 def look_at_all(parts: Sequence[Part]) -> list[Survey]:
-    """Ask every server of every zone; states that cannot be read are named at once."""
-    return together(_each(parts, lambda part: look(part.zone, part.servers, part.read)))
+    """Ask every server of every zone."""
+    return together([look(part.zone, part.servers, part.read) for part in parts])
 
 
 def carry_out(
@@ -71,26 +71,29 @@ def carry_out(
 ) -> Outcome:
     """Look, plan, update, look again.
 
-    The servers are independent of each other, and so are the zones: there is no moment at which all change. Nothing is
-    updated while any zone is refused. An update that fails leaves the others as they are: the error says how each
-    server stands, and the next run brings the late one up. Where one zone of several is silent and that is allowed, the
-    others are brought to where they belong first; then it is an error, too.
+    The servers are independent of each other, and so are the zones: there is no moment at which all change. Forward,
+    nothing is updated while any zone is refused. An update that fails leaves the others as they are: the error says how
+    each server stands, and the next run brings the late one up. Where `allow_unreachable` is said, a zone that is silent
+    or refused holds up no other: those are brought to where they belong first, and then it is an error.
     """
     found = look_at_all(parts)
     seen = {part.zone.name: one for part, one in zip(parts, found)}
-    going_on = [part for part in parts if seen[part.zone.name].answering] if allow_unreachable else []
     warnings: list[str] = []
-    plans: list[tuple[Part, Change]] = []
 
-    def decide(part: Part) -> None:
+    def decide(part: Part) -> list[Change]:
         one = seen[part.zone.name]
-        warnings.extend(require_servers(one, allow_unreachable))
+        told = require_servers(one, allow_unreachable)
         part.refuse(one)
-        plans.extend((part, change) for change in plan(part.zone, one))
+        changes = plan(part.zone, one)
+        warnings.extend(told)
+        return changes
 
-    _each(going_on or parts, decide)
-    silent = [part.zone.name for part in parts if going_on and part not in going_on]
-    failures = [f"{name}: no server of this zone answers, and it stays as it is" for name in silent]
+    decided, refused = _each(parts, decide)
+    if refused and (not allow_unreachable or not decided):
+        _refuse(parts, refused)
+    plans = [(part, change) for part, made in decided for change in made]
+    held = [part.zone.name for part, _ in refused]
+    failures = [f"{part.zone.name}: {_held(seen[part.zone.name], error)}" for part, error in refused]
     changes = [change for _, change in plans]
     if check_mode:
         return Outcome(found, changes, [*warnings, *failures])
@@ -103,7 +106,7 @@ def carry_out(
     if not changes and not failures:
         return Outcome(found, changes, warnings)
     after = [
-        one if part.zone.name in silent else look(part.zone, [view.host for view in one.answering], part.read)
+        one if part.zone.name in held else look(part.zone, [view.host for view in one.answering], part.read)
         for part, one in zip(parts, found)
     ]
     said = {(part.zone.name, view.host): view for part, one in zip(parts, after) for view in one.views}
@@ -128,24 +131,37 @@ def _named(part: Part, several: bool) -> str:
     return f"{part.zone.name}: " if several else ""
 
 
-def _each(parts: Sequence[Part], do: Callable[[Part], _T]) -> list[_T]:
-    """Do it for every zone; what is refused for several is one error with all of it."""
+def _held(found: Survey, error: BasculeError) -> str:
+    if found.answering:
+        return f"it is refused and stays as it is: {error.message()}"
+    if found.unreadable:
+        return f"no server of this zone has a state that can be read, and it stays as it is: {error.message()}"
+    return "no server of this zone answers, and it stays as it is"
+
+
+def _each(
+    parts: Sequence[Part], do: Callable[[Part], _T]
+) -> tuple[list[tuple[Part, _T]], list[tuple[Part, BasculeError]]]:
+    """Do it for every zone; return what came of it, and what was refused."""
     done, errors = [], []
     for part in parts:
         try:
-            done.append(do(part))
+            done.append((part, do(part)))
         except BasculeError as error:
             errors.append((part, error))
-    if len(errors) == 1 and len(parts) == 1:
+    return done, errors
+
+
+def _refuse(parts: Sequence[Part], errors: Sequence[tuple[Part, BasculeError]]) -> None:
+    """Raise what was refused; for several zones it is one error with all of it."""
+    if len(parts) == 1:
         raise errors[0][1]
-    if errors:
-        raise DnsRefused(
-            expected="; ".join(dict.fromkeys(error.expected for _, error in errors)),
-            found="; ".join(f"{part.zone.name}: {error.found}" for part, error in errors),
-            state="; ".join(dict.fromkeys(error.state for _, error in errors)),
-            next_command=errors[0][1].next_command,
-        )
-    return done
+    raise DnsRefused(
+        expected="; ".join(dict.fromkeys(error.expected for _, error in errors)),
+        found="; ".join(f"{part.zone.name}: {error.found}" for part, error in errors),
+        state="; ".join(dict.fromkeys(error.state for _, error in errors)),
+        next_command=errors[0][1].next_command,
+    )
 
 
 def await_answer(

@@ -66,7 +66,7 @@ def look(
         captured: what capture kept; serials must have moved since, if the records did.
         lenient: whether a server that does not answer is left out.
     """
-    wrong: list[str] = []
+    wrong: list[str] = planner.undeclared(zones, captured)
     faults: list[str] = []
     late: list[str] = []
     checked = 0
@@ -81,6 +81,8 @@ def look(
         faults += [text for view in follow for text in planner.wrong_answers(zone, view, own)]
         faults += planner.behind(one, follow)
         late += planner.late(zone, one)
+    if lenient and (unseen := _unseen(zones, found)):
+        wrong.append(unseen)
     return {
         "wrong": wrong,
         "faults": faults,
@@ -116,9 +118,13 @@ def _silent(zones: Sequence[Zone], found: Sequence[Survey]) -> dict[str, str]:
 
 
 def _unseen(zones: Sequence[Zone], found: Sequence[Survey]) -> str:
-    """Name the zones of which no server answers, while others are known."""
-    away = [zone.name for zone, one in zip(zones, found) if not one.answering]
-    return f"no server of {', '.join(away)} answers" if away else ""
+    """Name the zones of which no server answers, or none with a state that can be read."""
+    away = [
+        f"no server of {zone.name} {'has a state that can be read' if one.unreadable else 'answers'}"
+        for zone, one in zip(zones, found)
+        if not one.answering
+    ]
+    return "; ".join(away)
 
 
 def _joined(silent: Mapping[str, str]) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 from ..errors import BasculeError
 from ..guard import state as rule
 from ..guard.state import Epoch, GuardState, next_epoch
+from ..system.domain_names import origin
 from . import state as zone_state
 from .records import Record, RRset, ServerView, serial_moved
 from .state import ZoneState
@@ -58,6 +59,7 @@ class Survey:
 
     newest: what is decided from. Where the component has several zones, its sides are the newest ones of all zones.
     own: the newest state in this zone.
+    unreadable: why the state of a server cannot be read; such a server counts as one that does not answer.
     """
 
     views: Sequence[ServerView]
@@ -65,6 +67,7 @@ class Survey:
     newest: ZoneState | None
     own: ZoneState | None
     unreachable: dict[str, str] = field(default_factory=dict)
+    unreadable: dict[str, BasculeError] = field(default_factory=dict)
 
     @property
     def answering(self) -> list[ServerView]:
@@ -73,16 +76,22 @@ class Survey:
 
 
 def survey(zone: Zone, views: Sequence[ServerView]) -> Survey:
-    """Read the state out of every answer; a state that cannot be read stops everything."""
+    """Read the state out of every answer. A server whose state cannot be read says nothing: nothing of it is guessed."""
     states: dict[str, ZoneState | None] = {}
+    unreadable: dict[str, BasculeError] = {}
+    told: list[ServerView] = []
     for view in views:
-        if view.error:
-            continue
-        text = view.state_text
-        states[view.host] = None if text is None else zone_state.from_text(text, zone.component, zone.sides)
+        text, said = view.state_text, view
+        if not view.error:
+            try:
+                states[view.host] = None if text is None else zone_state.from_text(text, zone.component, zone.sides)
+            except BasculeError as error:
+                unreadable[view.host] = error
+                said = replace(view, error=error.message())
+        told.append(said)
     known = [state for state in states.values() if state is not None]
     newest = max(known, key=lambda s: (s.rank(), s.lowered_at or 0, not s.pending), default=None)
-    return Survey(views, states, newest, newest, {view.host: view.error for view in views if view.error})
+    return Survey(told, states, newest, newest, {view.host: view.error for view in told if view.error}, unreadable)
 
 
 def together(surveys: Sequence[Survey]) -> list[Survey]:
@@ -101,6 +110,11 @@ def together(surveys: Sequence[Survey]) -> list[Survey]:
     ]
 
 
+def untaken(found: Survey) -> bool:
+    """Whether a zone that answers was not taken over: none of its servers has a state."""
+    return bool(found.answering) and not found.own
+
+
 def unfinished(zone: Zone, found: Survey) -> list[str]:
     """Name where a switch that has begun was not seen to end: in a zone, or at a provider."""
     lines = [
@@ -108,7 +122,14 @@ def unfinished(zone: Zone, found: Survey) -> list[str]:
         for host, state in sorted(found.states.items())
         if state and state.pending == "switch"
     ]
-    if found.own and found.newest and found.own.rank() != found.newest.rank():
+    if found.newest is None or found.newest.rank() == rule.ADOPTED:
+        return lines
+    if untaken(found):
+        lines.append(
+            f"{zone.name} was not taken over before the component moved to {found.newest.active()}: the cutover or the "
+            "rollback takes it over where its records say one side"
+        )
+    elif found.own and found.own.rank() != found.newest.rank():
         lines.append(
             f"{zone.name} was not reached by the switch to {found.newest.active()} under epoch {found.newest.rank()}"
         )
@@ -116,12 +137,12 @@ def unfinished(zone: Zone, found: Survey) -> list[str]:
 
 
 def guards(zones: Sequence[Zone], surveys: Sequence[Survey]) -> dict[str, GuardState]:
-    """Return the guard of each side of the component; nothing where a zone that answers was not taken over.
+    """Return the guard of each side of the component; nothing before its first move where a zone was not taken over.
 
     It is open only where every zone says so: until then it is opening, and the same switch goes on, or a return.
     """
     newest = next((found.newest for found in surveys if found.newest), None)
-    if newest is None or any(found.own is None and found.answering for found in surveys):
+    if newest is None or (newest.rank() == rule.ADOPTED and any(untaken(found) for found in surveys)):
         return {}
     halfway = any(unfinished(zone, found) for zone, found in zip(zones, surveys))
     return {
@@ -136,6 +157,8 @@ def require_servers(found: Survey, allow_unreachable: bool) -> list[str]:
     if not missing:
         return []
     if not allow_unreachable or not found.answering:
+        if set(found.unreachable) == set(found.unreadable):
+            raise next(iter(found.unreadable.values()))
         raise DnsRefused(
             expected="an answer from every authoritative server",
             found=missing,
@@ -223,7 +246,7 @@ def faults(zone: Zone, found: Survey, side: str) -> list[str]:
     """Name what keeps the records from being moved."""
     agreed = len({view.state_text for view in found.answering}) <= 1
     silent = [f"{host}: {why}" for host, why in sorted(found.unreachable.items())]
-    return silent + halfway(found) + foreign(zone, found, side) + (differences(zone, found.views) if agreed else [])
+    return silent + halfway(found) + foreign(zone, found, stands(zone, found) or side) + (differences(zone, found.views) if agreed else [])
 
 
 def behind(found: Survey, followers: Sequence[ServerView]) -> list[str]:
@@ -266,7 +289,8 @@ def plan_prepare(zone: Zone, found: Survey, source: str, target: str, ttl: int, 
     """Adopt the zone at every server and lower the times to live, remembering what they were."""
     base = found.newest or zone_state.adopt(zone.component, source, target)
     active = _active(base, found)
-    _refuse_foreign(zone, found, active, base)
+    _refuse_unreached(zone, found, base)
+    _refuse_foreign(zone, found, active)
     highest = {r.key: max(view.rrsets[r.key].ttl for view in found.answering) for r in zone.records}
     goal = base
     # When a server has published what a run began and did not see to end, nobody knows: caches are counted anew.
@@ -278,14 +302,21 @@ def plan_prepare(zone: Zone, found: Survey, source: str, target: str, ttl: int, 
 
 
 def plan_switch(zone: Zone, found: Survey, source: str, target: str, decision: str, now: str) -> list[Change]:
-    """Make the records say what `target` being active means, at every server that does not say so yet."""
-    base = _prepared(zone, found)
+    """Make the records say what `target` being active means, at every server that does not say so yet.
+
+    A zone that was declared after the component had moved is taken over where its records say one side.
+    """
+    if stands(zone, found):
+        ttls = {r.key: max(view.rrsets[r.key].ttl for view in found.answering) for r in zone.records}
+        base = replace(found.newest or ZoneState({}), ttls=ttls, lowered_at=None)
+    else:
+        base = _prepared(zone, found)
     active = _active(base, found)
     goal = base
     if active != target:
         epoch: Epoch = next_epoch(base.sides[source], base.sides[target], decision)
         goal = zone_state.move(base, source, target, epoch, now)
-    _refuse_foreign(zone, found, active, base)
+    _refuse_foreign(zone, found, stands(zone, found) or active)
     return _changes(zone, found, goal, target, None)
 
 
@@ -300,7 +331,7 @@ def plan_retire(zone: Zone, found: Survey, stays: str) -> list[Change]:
             state="no record was changed",
             next_command="ansible-playbook playbooks/status.yml",
         )
-    _refuse_foreign(zone, found, active, base)
+    _refuse_foreign(zone, found, active)
     goal = replace(base, lowered_at=None)
     return _changes(zone, found, goal, active, dict(goal.ttls))
 
@@ -325,6 +356,31 @@ def first_seen(zone: Zone, found: Survey, captured: Mapping[str, Any], now: int)
     if found.own is None or kept.get("lowered_at") != found.own.lowered_at:
         return now
     return int(kept["seen_at"])
+
+
+def unseen_lowering(zone: Zone, found: Survey, captured: Mapping[str, Any]) -> list[str]:
+    """Say that nobody has kept since when the lowered times to live of a zone that a person changes were seen.
+
+    Without that caches are counted from now on, for ever. A version before may have prepared the zone.
+    """
+    kept = (captured.get("seen") or {}).get(zone.name) or {}
+    if found.own is None or found.own.lowered_at is None or kept.get("lowered_at") == found.own.lowered_at:
+        return []
+    return [
+        f"{zone.name}: it is not kept since when its lowered times to live were seen at all servers; run 20_prepare.yml "
+        "again, which changes no record that is lowered"
+    ]
+
+
+def undeclared(zones: Sequence[Zone], captured: Mapping[str, Any]) -> list[str]:
+    """Name the zones that were captured and are declared no more: nobody moves or looks at their records."""
+    known = {origin(zone.name) for zone in zones}
+    return [
+        f"the zone {name} was captured and is declared no more: its records stay where they are. Declare it until all "
+        "has moved or is back; it goes with the next capture"
+        for name, kept in (captured.get("serials") or {}).items()
+        if isinstance(kept, Mapping) and origin(str(name)) not in known
+    ]
 
 
 def unmoved(zone: Zone, found: Survey, active: str, captured: Mapping[str, Any]) -> list[str]:
@@ -358,9 +414,36 @@ def _changes(zone: Zone, found: Survey, goal: ZoneState, side: str, ttls: dict[s
     return changes
 
 
-def _refuse_foreign(zone: Zone, found: Survey, active: str, newest: ZoneState) -> None:
+def stands(zone: Zone, found: Survey) -> str:
+    """Return the one side that the records of a zone say which was not taken over when the component moved.
+
+    Nothing for any other zone, before the first move, and where the records say no side or not one alone.
+    """
+    if found.newest is None or found.newest.rank() == rule.ADOPTED or not untaken(found) or found.unreadable:
+        return ""
+    said = [side for side in zone.sides if not any(wrong_answers(zone, view, side) for view in found.answering)]
+    return said[0] if len(said) == 1 else ""
+
+
+def _refuse_unreached(zone: Zone, found: Survey, newest: ZoneState) -> None:
+    """Lowering times to live moves no record: what a switch has not reached yet is no matter of prepare."""
+    late = [
+        host
+        for host, state in sorted(found.states.items())
+        if state and (state.rank() != newest.rank() or state.pending == "switch")
+    ]
+    if late:
+        raise DnsRefused(
+            expected=f"every server of {zone.name} to have ended the switch to {newest.active()}",
+            found=f"not yet: {', '.join(late)}",
+            state="no record was changed; preparing would move the records there",
+            next_command="run the cutover or the rollback first: either brings all to one side; then 20_prepare.yml",
+        )
+
+
+def _refuse_foreign(zone: Zone, found: Survey, active: str) -> None:
     """Nobody else's change is overwritten: every server must say exactly what its own state says it was told last."""
-    wrong = foreign(zone, found, newest.active() or active)
+    wrong = foreign(zone, found, active)
     if wrong:
         raise DnsRefused(
             expected="the records as they were declared and last set by Bascule",

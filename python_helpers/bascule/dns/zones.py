@@ -41,11 +41,13 @@ def served(args: Mapping[str, Any], secrets: Any) -> list[Served]:
             the role declares them.
         secrets: dns_switchover_further_secrets; no value of it is ever in a text.
 
+    What is wrong with the secrets of one zone is refused when that zone is changed, as it is no fault of the others.
+
     Raises:
-        PlanError: with all that is wrong.
+        PlanError: with all that is wrong in the zones.
     """
     further = args["further_zones"]
-    wrong = faults(args["zone"], further, secrets)
+    wrong = _zone_faults(args["zone"], further)
     if wrong:
         raise PlanError(expected="further zones that can be served", found="; ".join(wrong))
     sides = (args["from"], args["to"])
@@ -76,14 +78,16 @@ def names(further: Any) -> list[str]:
 
 def faults(zone: str, further: Any, secrets: Any) -> list[str]:
     """Name what is wrong in dns_switchover_further_zones and _further_secrets; no secret is shown."""
+    return _zone_faults(zone, further) + _secret_faults(further, secrets)
+
+
+def _zone_faults(zone: str, further: Any) -> list[str]:
     if not isinstance(further, (list, tuple)) or not all(isinstance(entry, Mapping) for entry in further):
         return ["dns_switchover_further_zones is no list of zones, each with its name"]
-    if not isinstance(secrets, Mapping) or not all(isinstance(value, Mapping) for value in secrets.values()):
-        return ["dns_switchover_further_secrets is no table of zones, each with its secrets (not shown)"]
     found = []
     known = [origin(zone)]
     for number, entry in enumerate(further, start=1):
-        label = f"further zone {number} ({entry.get('name') or 'without a name'})"
+        label = _label(number, entry)
         if not entry.get("name"):
             found.append(f"{label}: a name is needed")
         elif origin(str(entry["name"])) in known:
@@ -96,17 +100,38 @@ def faults(zone: str, further: Any, secrets: Any) -> list[str]:
                 found.append(f"{label}: {key} is no table")
         if entry.get("update", UPDATES[0]) not in UPDATES:
             found.append(f"{label}: update {entry['update']!r} is none of {', '.join(UPDATES)}")
-        secret = secrets_of(secrets, str(entry.get("name"))).get("tsig_secret")
-        if entry.get("tsig_name") and not secret:
+    return found
+
+
+def _secret_faults(further: Any, secrets: Any) -> list[str]:
+    if not isinstance(secrets, Mapping) or not all(isinstance(value, Mapping) for value in secrets.values()):
+        return ["dns_switchover_further_secrets is no table of zones, each with its secrets (not shown)"]
+    entries = [entry for entry in further if isinstance(entry, Mapping)] if isinstance(further, (list, tuple)) else []
+    found = []
+    for number, entry in enumerate(entries, start=1):
+        label = _label(number, entry)
+        hidden = secrets_of(secrets, str(entry.get("name")))
+        if entry.get("tsig_name") and not hidden.get("tsig_secret"):
             found.append(f"{label}: the key {entry['tsig_name']} has no tsig_secret in dns_switchover_further_secrets")
-        if not decodes(secret):
+        if not decodes(hidden.get("tsig_secret")):
             found.append(f"{label}: its tsig_secret is no base64 (not shown)")
+        # Without a name of its own the component's key or provider is used, and these would be nobody's.
+        lost = [key for key, has in (("tsig_secret", hidden), ("tsig_algorithm", entry)) if has.get(key)]
+        if lost and not entry.get("tsig_name"):
+            found.append(f"{label}: it has {' and '.join(lost)}, and no tsig_name")
+        if hidden.get("provider_secrets") and not entry.get("provider"):
+            found.append(f"{label}: it has provider_secrets, and no provider")
+    known = [origin(name) for name in names(entries)]
     for name, values in secrets.items():
-        if origin(str(name)) not in known[1:]:
+        if origin(str(name)) not in known:
             found.append(f"dns_switchover_further_secrets: {name} is no further zone")
         for key in sorted(set(values) - set(_SECRETS)):
             found.append(f"dns_switchover_further_secrets: {name}: {key} is none of {', '.join(_SECRETS)}")
     return found
+
+
+def _label(number: int, entry: Mapping[str, Any]) -> str:
+    return f"further zone {number} ({entry.get('name') or 'without a name'})"
 
 
 def secrets_of(secrets: Any, name: str) -> Mapping[str, Any]:

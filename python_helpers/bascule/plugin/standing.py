@@ -36,6 +36,8 @@ class Component:
     given_up: str
     # What its role's verb `state` has named that would stop its move after it is frozen.
     stops: tuple[str, ...] = ()
+    # What its role's verb `state` has not heard of, where it only points.
+    unheard: tuple[str, ...] = ()
 
     @property
     def unread(self) -> list[str]:
@@ -66,7 +68,8 @@ def read(scope: Scope) -> tuple[list[Component], Mapping[str, str]]:
         )
         pointing = variables["component_role"] in POINTING
         stops = tuple(_lines(scope, STOPS).get(name, ()))
-        found.append(Component(name, left, entered, pointing, name in gone, given_up.get(name, ""), stops))
+        unheard = tuple(_unheard(scope, name)) if pointing else ()
+        found.append(Component(name, left, entered, pointing, name in gone, given_up.get(name, ""), stops, unheard))
     return found, silent
 
 
@@ -133,10 +136,10 @@ def is_alone(component: Component, silent: bool) -> bool:
 
 def obstacle(component: Component, silent: bool) -> str:
     """Return why a component that is not alone cannot move; `silent` when a site's journal does not answer."""
-    if component.retired:
-        return f"{component.name}: a decommission has begun to remove what a move needs, and there is no way back"
     if component.points_only:
         return ""
+    if component.retired:
+        return f"{component.name}: a decommission has begun to remove what a move needs, and there is no way back"
     back = component.left if component.given_up == component.left.host else component.entered
     if component.given_up and back.guard is not None:
         return (
@@ -184,6 +187,20 @@ def _lines(scope: Scope, key_wanted: str) -> dict[str, list[str]]:
             if isinstance(value, dict) and isinstance(value.get(key_wanted), list):
                 found.setdefault(name, []).extend(str(line) for line in value[key_wanted])
     return found
+
+
+def _unheard(scope: Scope, name: str) -> list[str]:
+    """Return what the verb `state` of a role that only points has not heard: servers that are silent, whole zones."""
+    variables = scope.hostvars[name]
+    prefix = f"__{variables['component_role']}"
+    found: list[str] = []
+    for key in [key for key in variables if str(key).startswith(prefix)]:
+        value = plain(variables[key])
+        if isinstance(value, dict) and "guards" in value:
+            silent = value.get("silent")
+            found += [f"{host}: {why}" for host, why in silent.items()] if isinstance(silent, dict) else []
+            found += [str(value["unseen"])] if value.get("unseen") else []
+    return list(dict.fromkeys(found))
 
 
 def _registered(scope: Scope, name: str) -> dict[str, GuardState]:

@@ -131,8 +131,17 @@ def test_two_zones_move_as_the_role_moves_them(monkeypatch: pytest.MonkeyPatch) 
     assert seen["wrong"] == ["ns-a: serial 3 has not moved since 3"]
     assert [one["zone"] for one in seen["servers"]] == ["example.org", REVERSE]
     assert not act("switch", **both)["changed"]
-    with pytest.raises(BasculeError, match="has no tsig_secret in dns_switchover_further_secrets"):
-        act("look", **{**both, "variables": VARIABLES})
+    keyless = {**both, "variables": VARIABLES, "from": "ns-b", "to": "ns-a"}
+    assert act("look", **keyless)["active"] == "ns-b"
+    lost = f"{REVERSE}: .*not set: tsig_secret of {REVERSE} in dns_switchover_further_secrets"
+    sent.clear()
+    with pytest.raises(BasculeError, match=lost):
+        act("switch", **keyless)
+    assert sent == [], "without leave nothing moves"
+    with pytest.raises(BasculeError, match=lost):
+        act("switch", allow_unreachable=True, **keyless)
+    assert sent == [("example.org", "bascule", SECRET)]
+    assert act("look", **keyless)["active"] == "ns-a"
 
 
 def test_a_server_that_was_away_is_named_and_told_what_the_others_say(world: World) -> None:

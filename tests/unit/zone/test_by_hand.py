@@ -143,8 +143,12 @@ def test_a_person_who_is_hours_late_does_not_end_the_wait_of_the_caches_early(
     for wanted in told:
         world.write(wanted)
     clock[0] = 20010
-    assert act("look", captured={}, **MANUAL)["ttl_left"] == 300
+    late = act("look", captured={}, **MANUAL)
+    assert late["ttl_left"] == 300
+    assert [("20_prepare.yml again" in text) for text in late["faults"]] == [True], "else it never ends"
+    assert act("look", **MANUAL)["faults"] == []
     seen = act("prepare", **MANUAL)
     assert (seen["changed"], seen["ttl_left"]) == (False, 300)
     clock[0] = 20110
-    assert act("look", captured={"seen": seen["seen"]}, **MANUAL)["ttl_left"] == 200
+    known = act("look", captured={"seen": seen["seen"]}, **MANUAL)
+    assert (known["ttl_left"], known["faults"]) == (200, [])
