@@ -70,7 +70,7 @@ differences:
   type: list
   elements: str
 notes:
-  description: What differs and may do so.
+  description: What differs and may do so, what only the default route leads to, and which units stop with the server.
   returned: always
   type: list
   elements: str
@@ -116,7 +116,7 @@ def main(module: AnsibleModule) -> dict[str, Any]:
         "vpn": measured,
         "faults": faults,
         "differences": wireguard.differences(*both) if there is not None else [],
-        "notes": wireguard.notes(*both) if there is not None else [],
+        "notes": measured["notes"] + (wireguard.notes(*both) if there is not None else []),
         "service": state.service_faults(guards, modes) if params["other_guard"] else [],
         "interrupted": bool(params["other_guard"]) and state.interrupted(guards, modes),
         "guard": guards[params["side"]].to_dict(),

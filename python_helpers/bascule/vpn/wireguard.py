@@ -130,6 +130,9 @@ def facts(config: Config, public_key: str) -> tuple[dict[str, Any], list[str]]:
         "addresses": _read(addresses, interface.get("Address", ""), "Address", faults),
         "peers": peers,
         "hooks": {name: _digest(interface[name]) for name in HOOKS if name in interface},
+        "hook_forwards": any(
+            word in interface.get(name, "") for name in ("PreUp", "PostUp") for word in ("ip_forward", "forwarding")
+        ),
     }, faults
 
 

@@ -165,6 +165,7 @@ def test_who_else_brings_the_interface_up_is_named(path: str, text: str, managed
 
 def test_the_table_of_sockets_is_read() -> None:
     table = "  sl  local_address rem_address   st\n   12: 00000000:CA6C 00000000:0000 07 0\n"
+    table += "  13: 0100007F:CA6D 0100007F:0035 01 0\n"
     six = "  sl  local\n 13: 00000000000000000000000000000000:0035 0000:0000 07\n"
     assert state.udp_ports(table, six, None) == {51820, 53}
 
@@ -243,6 +244,27 @@ def test_an_attempt_is_judged() -> None:
     ]
     assert state.attempt_faults("open", {**good, "reached": []}, "x") == ["nothing behind it was tried"]
     assert state.attempt_faults("open", {**good, "reached": [], "silent": ["no way"]}, "x") == ["no way"]
+
+
+@pytest.mark.parametrize(
+    ("found", "active", "passive", "leads"),
+    [
+        (["192.0.2.1"], ["192.0.2.1"], ["192.0.2.2"], True),
+        (["192.0.2.1", "2001:db8::1"], ["192.0.2.1"], ["192.0.2.2"], True),
+        (["2001:DB8:0::1"], ["2001:db8::1"], [], True),
+        (["192.0.2.1"], ["192.0.2.1", "2001:db8::1"], ["192.0.2.2", "2001:db8::2"], True),
+        (["192.0.2.1", "2001:db8::2"], ["192.0.2.1"], ["192.0.2.2", "2001:db8::2"], False),
+        (["192.0.2.1", "192.0.2.9"], ["192.0.2.1"], [], False),
+        (["192.0.2.2"], ["192.0.2.1"], ["192.0.2.2"], False),
+        (["2001:db8::1"], ["192.0.2.1"], [], False),
+        ([], ["192.0.2.1"], [], False),
+        (["192.0.2.1"], [], [], False),
+    ],
+)
+def test_a_name_has_to_lead_to_the_active_side(
+    found: list[str], active: list[str], passive: list[str], leads: bool
+) -> None:
+    assert (state.endpoint_faults("vpn.example.org", found, active, passive) == []) == leads
 
 
 def sides(*said: tuple[str, bool, str]) -> tuple[dict[str, GuardState], dict[str, str]]:

@@ -167,6 +167,14 @@ def test_a_verification_wants_one_that_serves_without_a_fault(
         assert (data["passive_mode"], data["fence_refused"]) == (play.answers["bascule_vpn_info vpn-b"]["vpn"]["mode"], 1)
 
 
+def test_a_name_that_leads_elsewhere_is_recorded_and_fails(play: Play) -> None:
+    play.answers["bascule_vpn_reach trainer"]["endpoint"] = ["vpn.example.org is 192.0.2.2 here, not 192.0.2.1"]
+    assert "vpn.example.org is 192.0.2.2 here" in " ".join(play("verify").split())
+    assert not play.ok
+    assert play.asked("record")[0]["data"]["active_faults"] == play.answers["bascule_vpn_reach trainer"]["endpoint"]
+    assert [args.get("passive_address") for args in play.asked("vpn_reach")] == ["192.0.2.2", None]
+
+
 def test_an_audit_refuses_two_servers_that_run(play: Play) -> None:
     assert "changed=0" in play("audit")
     assert play.ok
