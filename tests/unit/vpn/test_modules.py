@@ -19,7 +19,7 @@ from bascule.vpn.io.wireguard import WireGuard
 from .world import FakeHost
 
 VPN = {"kind": "wireguard", "name": "wg0", "port": 51820}
-ABOUT = {"component": "vpn", "side": "vpn-a", "vpn": VPN}
+ABOUT: dict[str, Any] = {"component": "vpn", "side": "vpn-a", "vpn": VPN}
 RECEIPT = {"component": "vpn", "side": "vpn-b", "epoch": "2.b", "position": {}, "issued_at": "now"}
 
 
@@ -52,7 +52,7 @@ def test_a_side_goes_through_a_life() -> None:
     assert not mode("fenced")["changed"]
     assert call("bascule_vpn_close", **ABOUT, epoch="1.a", other_guard=None)["receipt"]["epoch"] == "1.a"
     assert mode("fenced")["mode"] == "closed"
-    asked = {"epoch": "2.b", "receipt": RECEIPT, "word": None, "other_address": "192.0.2.2"}
+    asked: dict[str, Any] = {"epoch": "2.b", "receipt": RECEIPT, "word": None, "other_address": "192.0.2.2"}
     assert call("bascule_vpn_open", **ABOUT, **asked)["guard"]["frozen"]
     assert mode("thawed")["changed"]
 
@@ -60,7 +60,7 @@ def test_a_side_goes_through_a_life() -> None:
 def test_a_word_opens_the_side_that_is_left() -> None:
     store.adopt("vpn", "vpn-a", "closed")
     word = {"about": "vpn-b", "epoch": "1001.w", "by": "Nadia", "fenced": "it is off", "given_at": "now"}
-    asked = {"epoch": "1001.w", "receipt": None, "word": word, "other_address": "192.0.2.2"}
+    asked: dict[str, Any] = {"epoch": "1001.w", "receipt": None, "word": word, "other_address": "192.0.2.2"}
     assert call("bascule_vpn_open", **ABOUT, **asked)["guard"]["status"] == "open"
 
 
@@ -72,7 +72,7 @@ def test_a_side_that_is_back_is_closed_only_for_one_that_has_given_it_up() -> No
 
 
 def test_both_sides_are_measured_and_compared() -> None:
-    about = {**ABOUT, "behind": ["10.1.0.20"], "forwarding": True}
+    about: dict[str, Any] = {**ABOUT, "behind": ["10.1.0.20"], "forwarding": True}
     first = call("bascule_vpn_info", **about, other={}, other_side="")
     assert (first["faults"], first["differences"], first["guard"]["status"]) == ([], [], "unknown")
     assert call("bascule_vpn_info", **about, other=first["vpn"], other_side="vpn-b")["differences"] == []
@@ -83,7 +83,7 @@ def test_both_sides_are_measured_and_compared() -> None:
 @pytest.mark.parametrize(("expect", "seen", "fails"), [("closed", "silent", True), ("any", "silent", False)])
 def test_a_port_is_asked(monkeypatch: pytest.MonkeyPatch, expect: str, seen: str, fails: bool) -> None:
     monkeypatch.setattr(probe, "ask", lambda *_: seen)
-    asked = {"address": "192.0.2.1", "port": 51820, "expect": expect}
+    asked: dict[str, Any] = {"address": "192.0.2.1", "port": 51820, "expect": expect}
     if fails:
         with pytest.raises(VpnError, match=r"192.0.2.1:51820 is silent, which proves nothing"):
             call("bascule_vpn_probe", **asked)
@@ -94,7 +94,7 @@ def test_a_port_is_asked(monkeypatch: pytest.MonkeyPatch, expect: str, seen: str
 def test_a_trainer_comes_in_by_the_name(monkeypatch: pytest.MonkeyPatch) -> None:
     found = {"handshake": True, "seconds": 0.1, "reached": ["a:1"], "reached_without": [], "silent": []}
     monkeypatch.setattr(trainer, "attempt", lambda *_: found)
-    asked = {
+    asked: dict[str, Any] = {
         "config": "/x", "public_key": "k", "address": "192.0.2.1", "port": 51820, "expect": "open", "timeout": 1,
         "places": [{"address": "10.1.0.20", "port": "443"}], "endpoint": "vpn.example.org",
     }  # fmt: skip

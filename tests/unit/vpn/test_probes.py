@@ -129,7 +129,7 @@ def test_what_a_killed_attempt_has_left_is_taken_away_first(tmp_path: Path) -> N
 def test_an_attempt_that_breaks_leaves_nothing(tmp_path: Path) -> None:
     machine = Trainer(tmp_path)
 
-    def breaks(words: list[str], _: str | None) -> tuple[int, str]:
+    def breaks(words: list[str], stdin: str | None) -> Any:
         return 1, ""
 
     machine.wg = breaks  # type: ignore[method-assign]

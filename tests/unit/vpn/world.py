@@ -119,5 +119,5 @@ class FakeHost:
 
     def sh(self, words: list[str], _: str | None) -> tuple[int, str]:
         """Find a program; there is no modprobe, and so no module of the kernel."""
-        program, *_, asked = words[-1].split()
-        return (0 if program == "command" and asked in self.programs else 127), ""
+        given = words[-1].split()
+        return (0 if given[0] == "command" and given[-1] in self.programs else 127), ""
