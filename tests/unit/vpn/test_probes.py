@@ -126,13 +126,13 @@ def test_what_a_killed_attempt_has_left_is_taken_away_first(tmp_path: Path) -> N
     assert machine.left() == []
 
 
-def test_an_attempt_that_breaks_leaves_nothing(tmp_path: Path) -> None:
+def test_an_attempt_that_breaks_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     machine = Trainer(tmp_path)
 
     def breaks(words: list[str], stdin: str | None) -> Any:
         return 1, ""
 
-    machine.wg = breaks  # type: ignore[method-assign]
+    monkeypatch.setattr(machine, "wg", breaks)
     with pytest.raises(AssertionError):
         machine.attempt()
     assert machine.left() == []
