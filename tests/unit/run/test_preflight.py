@@ -137,9 +137,12 @@ def test_what_cannot_be_right_in_a_plan_is_named(changes: dict[str, Any], findin
             "expected a role with a task file for each verb; found rsync_delta_sync with none for freeze, thaw",
         ),
         (
-            {"options": BEHIND, "values": {"behind": [{"address": "wiki.example", "port": 443}, {"address": "10.1.0.20"}]}},
-            "tree: behind: expected entries with what each needs; found the address of entry 1 is 'wiki.example', no IP "
-            "address; entry 2 has no port",
+            {
+                "options": BEHIND,
+                "values": {"behind": [{"address": "wiki.example", "port": 443}, {"address": "10.1.0.20"}]},
+            },
+            "tree: behind: expected entries with what each needs; found the address of entry 1 is 'wiki.example', no "
+            "IP address; entry 2 has no port",
         ),
         ({"options": SECRET}, "tree: key: expected a secret; found nothing"),
         ({"options": SECRET, "values": {"key": ""}}, "tree: key: expected a secret; found nothing"),

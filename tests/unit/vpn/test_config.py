@@ -141,6 +141,9 @@ def test_a_trainer_that_cannot_try_is_told_why() -> None:
         for bad in (f"{key}=", key[:-1], key.replace("x", "-"), ""):
             text, why = wireguard.client(wireguard.parse(TRAINER.replace(key, bad)), SERVER, "x:1", [])
             assert (text, why) == ("", [f"its {name} is missing, or no key of WireGuard"])
+    assert wireguard.client(wireguard.parse(TRAINER), SERVER, "x:1", ["wiki"])[1] == [
+        "wiki of vpn_switchover_behind is not understood"
+    ]
     narrow = wireguard.parse(TRAINER.replace("0.0.0.0/0", "10.99.0.0/24"))
     assert wireguard.client(narrow, SERVER, "x:1", ["10.1.0.20"])[1] == ["its AllowedIPs do not lead to 10.1.0.20"]
 
@@ -227,7 +230,9 @@ def test_an_open_side_has_to_be_one_that_could_be_seen_to_refuse(mode: str, seen
     found = state.proof_faults(mode, seen, "x", 9, unused)
     assert bool(found) == bool(fault)
     assert fault in " ".join(found)
-    assert state.proof_faults("open", "silent", "x", 0, "") == [], "declared: only the port of the server is let through"
+    assert state.proof_faults("open", "silent", "x", 0, "") == [], (
+        "declared: only the port of the server is let through"
+    )
 
 
 def test_an_attempt_is_judged() -> None:
@@ -280,8 +285,16 @@ def sides(*said: tuple[str, bool, str]) -> tuple[dict[str, GuardState], dict[str
         (("closed", False, "closed"), ("open", False, "open"), ""),
         (("unknown", False, "open"), ("unknown", False, "closed"), "a was not taken over"),
         (("closing", False, "closed"), ("opening", False, "closed"), "the guard of a says closing"),
-        (("open", False, "stopped"), ("closed", False, "closed"), "the guard of a says open, and its server is stopped"),
-        (("open", False, "open"), ("closed", False, "stopped"), "the guard of b says closed, and its server is stopped"),
+        (
+            ("open", False, "stopped"),
+            ("closed", False, "closed"),
+            "the guard of a says open, and its server is stopped",
+        ),
+        (
+            ("open", False, "open"),
+            ("closed", False, "stopped"),
+            "the guard of b says closed, and its server is stopped",
+        ),
         (("open", True, "closed"), ("closed", False, "closed"), "a is frozen"),
         (("closed", False, "closed"), ("closed", False, "closed"), "the guards of both sides say closed"),
         (("unknown", False, "open"), ("unknown", False, "open"), "the servers of both sides run"),

@@ -411,7 +411,11 @@ def test_nobody_is_cut_off_by_the_tunnel_that_stops(
 
 def test_from_where_a_connection_comes_is_asked_of_the_parents(tmp_path: Path) -> None:
     """As sudo takes the variable away."""
-    for number, parent, environ in ((9, 8, "A=b\0"), (8, 7, "SSH_CONNECTION=10.99.0.2 50000 10.1.0.5 22\0"), (7, 1, "")):
+    for number, parent, environ in (
+        (9, 8, "A=b\0"),
+        (8, 7, "SSH_CONNECTION=10.99.0.2 50000 10.1.0.5 22\0"),
+        (7, 1, ""),
+    ):
         place = tmp_path / "proc" / str(number)
         place.mkdir(parents=True)
         (place / "environ").write_text(environ)
@@ -434,7 +438,9 @@ def test_a_hook_may_switch_forwarding_on(make: Make, host: FakeHost) -> None:
     assert side.server.measure([], True)[1] == []
 
 
-def test_what_stops_with_the_server_and_what_only_the_default_route_leads_to_are_noted(make: Make, host: FakeHost) -> None:
+def test_what_stops_with_the_server_and_what_only_the_default_route_leads_to_are_noted(
+    make: Make, host: FakeHost
+) -> None:
     server = make().server
     assert server.measure(["10.1.0.20"], True)[0]["notes"] == []
     host.required_by, host.bound_by = "dnsmasq.service", "nftables-vpn.service wg-quick@wg0.service"

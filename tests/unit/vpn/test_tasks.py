@@ -164,7 +164,10 @@ def test_a_verification_wants_one_that_serves_without_a_fault(
     if recorded:
         data = play.asked("record")[0]["data"]
         assert (data["active_side"], data["active_mode"], data["active_faults"]) == ("vpn-a", "open", faults)
-        assert (data["passive_mode"], data["fence_refused"]) == (play.answers["bascule_vpn_info vpn-b"]["vpn"]["mode"], 1)
+        assert (data["passive_mode"], data["fence_refused"]) == (
+            play.answers["bascule_vpn_info vpn-b"]["vpn"]["mode"],
+            1,
+        )
 
 
 def test_a_name_that_leads_elsewhere_is_recorded_and_fails(play: Play) -> None:
@@ -184,7 +187,10 @@ def test_an_audit_refuses_two_servers_that_run(play: Play) -> None:
 
 
 def test_a_freeze_begins_with_whether_the_other_side_could_start(play: Play) -> None:
-    play.answers |= {"bascule_guard vpn-a": {"guard": OPEN}, "bascule_vpn_mode vpn-b": {"failed": True, "msg": "no key"}}
+    play.answers |= {
+        "bascule_guard vpn-a": {"guard": OPEN},
+        "bascule_vpn_mode vpn-b": {"failed": True, "msg": "no key"},
+    }
     play("freeze")
     assert not play.ok
     assert [args["state"] for args in play.asked("vpn_mode")] == ["ready"]

@@ -84,7 +84,8 @@ class FakeHost:
         if verb == "show":
             state = "masked" if self.masked else "enabled" if self.enabled else "disabled"
             active = "active" if self.running else "inactive"
-            return f"ActiveState={active}\nUnitFileState={state}\nFragmentPath={self.fragment}\nRequiredBy={self.required_by}\n"
+            about = f"FragmentPath={self.fragment}\nRequiredBy={self.required_by}"
+            return f"ActiveState={active}\nUnitFileState={state}\n{about}\n"
         if verb in ("start", "restart"):
             assert not self.masked, "a masked unit does not start"
             assert (self.root / "etc/wireguard/wg0.conf").is_file(), "wg-quick reads what it brings up"
@@ -131,5 +132,5 @@ class FakeHost:
 
     def sh(self, words: list[str], _: str | None) -> tuple[int, str]:
         """Find a program; there is no modprobe, and so no module of the kernel."""
-        program, *_, asked = words[-1].split()
-        return (0 if program == "command" and asked in self.programs else 127), ""
+        given = words[-1].split()
+        return (0 if given[0] == "command" and given[-1] in self.programs else 127), ""
