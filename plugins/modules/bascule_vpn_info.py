@@ -20,7 +20,7 @@ options:
     elements: str
     default: []
   other_address:
-    description: The address of the other side; it, and who has come here by SSH, must not be reached through the tunnel.
+    description: The address of the other side; neither it nor who has come here by SSH may be reached by the tunnel.
     type: str
     default: ""
   forwarding:
@@ -32,7 +32,7 @@ options:
     type: dict
     default: {}
   other_guard:
-    description: The RV(guard) that this module has returned at the other side; whether one side alone serves is judged by both.
+    description: The RV(guard) that this module has returned at the other side; whether one alone serves is judged by both.
     type: dict
     default: {}
   other_side:
