@@ -20,7 +20,7 @@ options:
     elements: str
     default: []
   other_address:
-    description: The address of the other side; neither it nor who has come here by SSH may be reached by the tunnel.
+    description: The address of the other side; neither it nor who drives this host may be behind the tunnel.
     type: str
     default: ""
   forwarding:
