@@ -20,7 +20,7 @@ options:
     elements: str
     default: []
   other_address:
-    description: The address of the other side; it, and who has come here by SSH, must not be reached through the tunnel.
+    description: The address of the other side; neither it nor who drives this host may be behind the tunnel.
     type: str
     default: ""
   forwarding:
@@ -32,7 +32,7 @@ options:
     type: dict
     default: {}
   other_guard:
-    description: The RV(guard) that this module has returned at the other side; whether one side alone serves is judged by both.
+    description: The RV(guard) that this module has returned at the other side; whether one alone serves is judged by both.
     type: dict
     default: {}
   other_side:
@@ -70,7 +70,7 @@ differences:
   type: list
   elements: str
 notes:
-  description: What differs and may do so.
+  description: What differs and may do so, what only the default route leads to, and which units stop with the server.
   returned: always
   type: list
   elements: str
@@ -116,7 +116,7 @@ def main(module: AnsibleModule) -> dict[str, Any]:
         "vpn": measured,
         "faults": faults,
         "differences": wireguard.differences(*both) if there is not None else [],
-        "notes": wireguard.notes(*both) if there is not None else [],
+        "notes": measured["notes"] + (wireguard.notes(*both) if there is not None else []),
         "service": state.service_faults(guards, modes) if params["other_guard"] else [],
         "interrupted": bool(params["other_guard"]) and state.interrupted(guards, modes),
         "guard": guards[params["side"]].to_dict(),

@@ -24,7 +24,7 @@ options:
   word:
     description:
       - A person's word that the other side is lost and fenced, as M(bascule_word) made it; it takes the place of the
-        O(receipt). A VPN server that is lost and one that does not know who asks are both silent, so nothing is asked here.
+        O(receipt). A VPN server that is lost and one that does not know who asks are both silent, so none is asked.
     type: dict
   other_address:
     description: The address at which peers reach the other side.

@@ -33,15 +33,15 @@ options:
     required: true
   mode:
     description:
-      - What the server is by its own host, as RV(bascule_vpn_info#module:vpn) tells; with it RV(faults) says whether it could be
+      - What the server is by its own host, as M(bascule_vpn_info) tells; with it RV(faults) says whether it could be
         proved closed later.
     type: str
     choices: ["", open, closed, stopped]
     default: ""
   unused_port:
     description:
-      - Another UDP port of the address, let in like the O(port), at which nothing listens. An open server is silent, and
-        so is a firewall; that this port refuses tells them apart. 0 asks none.
+      - Another UDP port of the address, let in like the O(port), at which nothing listens. An open server is silent,
+        and so is a firewall; that this port refuses tells them apart. 0 asks none.
     type: int
     default: 0
 author:

@@ -49,7 +49,11 @@ options:
     type: float
     default: 15
   endpoint:
-    description: The name by which peers know the server, which has to be O(address) alone here; empty without one.
+    description: The name by which peers know the server, which has to lead to O(address) here; empty without one.
+    type: str
+    default: ""
+  passive_address:
+    description: The address of the side that is closed, to which O(endpoint) must not lead.
     type: str
     default: ""
 author:
@@ -74,6 +78,11 @@ attempt:
   description: Whether a handshake came, after how many seconds, and what was reached with the tunnel and without it.
   returned: when it was tried
   type: dict
+endpoint:
+  description: Why O(endpoint) does not lead to O(address), empty when it does; it fails nothing.
+  returned: when it was tried
+  type: list
+  elements: str
 """
 
 from typing import Any
@@ -81,7 +90,7 @@ from typing import Any
 from ansible.module_utils.bascule.plugin.module import run_module
 from ansible.module_utils.bascule.system.io import reach
 from ansible.module_utils.bascule.vpn.io import trainer
-from ansible.module_utils.bascule.vpn.state import VpnError, attempt_faults, endpoint
+from ansible.module_utils.bascule.vpn.state import VpnError, attempt_faults, endpoint, endpoint_faults
 from ansible.module_utils.basic import AnsibleModule
 
 
@@ -94,10 +103,6 @@ def main(module: AnsibleModule) -> dict[str, Any]:
     places = [(str(place["address"]), int(place["port"])) for place in params["places"]]
     found = trainer.attempt(params["config"], params["public_key"], where, places, params["timeout"])
     faults = attempt_faults(params["expect"], found, where)
-    if params["endpoint"]:
-        addresses = reach.addresses(params["endpoint"])
-        if addresses != [params["address"]]:
-            faults.append(f"{params['endpoint']} is {', '.join(addresses) or 'unknown'} here, not {params['address']}")
     if faults:
         raise VpnError(
             expected=f"the VPN server at {where} to be {params['expect']} to a trainer",
@@ -105,7 +110,9 @@ def main(module: AnsibleModule) -> dict[str, Any]:
             state="the tunnel of this attempt is gone, and nothing else was changed",
             next_command="ansible-playbook playbooks/status.yml",
         )
-    return {"attempt": found}
+    names = [params[name] for name in ("endpoint", "address", "passive_address")]
+    led = endpoint_faults(names[0], *(reach.addresses(name) if name else [] for name in names)) if names[0] else []
+    return {"attempt": found, "endpoint": led}
 
 
 if __name__ == "__main__":
@@ -119,6 +126,7 @@ if __name__ == "__main__":
             "expect": {"type": "str", "choices": ["open", "closed", "any"], "required": True},
             "timeout": {"type": "float", "default": 15},
             "endpoint": {"type": "str", "default": ""},
+            "passive_address": {"type": "str", "default": ""},
         },
         main,
     )

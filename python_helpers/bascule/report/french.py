@@ -30,7 +30,8 @@ _WHY: tuple[tuple[str, str], ...] = (
 _VALUES = {
     "null": "aucune valeur", "proved": "prouvée", "not_proved": "non prouvée", "off": "non prévue",
     "refused": "refusée", "maintenance": "maintenance", "forward": "renvoi", "true": "vrai", "True": "vrai",
-    "False": "faux", "pending": "en cours", "unknown": "inconnu",
+    "False": "faux", "pending": "en cours", "unknown": "inconnu", "unproved": "non prouvé", "open": "ouvert",
+    "closed": "fermé", "stopped": "arrêté",
 }  # fmt: skip
 
 

@@ -6,6 +6,7 @@ Nothing is connected to here: what only a machine knows is asked by the audit.
 from __future__ import annotations
 
 import difflib
+import ipaddress
 import math
 import posixpath
 from collections.abc import Collection, Iterable, Mapping
@@ -271,9 +272,35 @@ def option_findings(one: Declared) -> list[Finding]:
         kind = "a secret" if option.get("no_log") else f"a value of type {option.get('type', 'str')}"
         if name in one.faults:
             found.append(Finding(one.name, name, kind, one.faults[name]))
+        elif faults := _entry_faults(one.values.get(name), option.get("options") or {}):
+            found.append(Finding(one.name, name, "entries with what each needs", "; ".join(faults)))
         elif option.get("required") and one.values.get(name) in (None, "", [], {}):
             found.append(Finding(one.name, name, kind, "nothing"))
     return found
+
+
+def _entry_faults(entries: Any, options: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Name what entries of a list lack, or have as an address that is none."""
+    found = []
+    for number, entry in enumerate(entries if options and isinstance(entries, list) else [], 1):
+        values = entry if isinstance(entry, Mapping) else {}
+        found += [
+            f"entry {number} has no {key}"
+            for key, option in options.items()
+            if option.get("required") and values.get(key) in (None, "")
+        ]
+        address = values.get("address")
+        if "address" in options and address not in (None, "") and not _is_address(str(address)):
+            found.append(f"the address of entry {number} is {_shown(address)}, no IP address")
+    return found
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def table_findings(one: Declared) -> list[Finding]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import ipaddress
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -59,6 +60,10 @@ class Seen:
             "its configuration lies where wg-quick finds it": self.configured,
         }
         return [words for words, is_so in found.items() if is_so]
+
+    def only_bound(self) -> bool:
+        """Tell whether nothing but a socket at its port keeps it from being closed."""
+        return self.bound and len(self.not_closed()) == 1
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain types."""
@@ -121,11 +126,14 @@ def interrupted(guards: Mapping[str, GuardState], modes: Mapping[str, str]) -> b
 
 
 def udp_ports(*tables: str | None) -> set[int]:
-    """Return the local ports of all UDP sockets, out of the texts of /proc/net/udp and /proc/net/udp6 (proc(5))."""
+    """Return the local ports of the UDP sockets that hear everybody, out of /proc/net/udp and /proc/net/udp6 (proc(5)).
+
+    One that is connected hears its own partner alone.
+    """
     ports = set()
     for line in "\n".join(table or "" for table in tables).splitlines():
         fields = line.split()
-        if len(fields) > 1 and fields[0].endswith(":") and ":" in fields[1]:
+        if len(fields) > 2 and fields[0].endswith(":") and ":" in fields[1] and not fields[2].strip("0:"):
             ports.add(int(fields[1].rpartition(":")[2], 16))
     return ports
 
@@ -173,6 +181,27 @@ def proof_faults(mode: str, seen: str, where: str, unused: int, seen_unused: str
             "vpn_switchover_unused_port"
         ]
     return []
+
+
+def endpoint_faults(name: str, found: Sequence[str], active: Sequence[str], passive: Sequence[str]) -> list[str]:
+    """Return why a name does not lead peers to the active side, and to no other place; nothing when it does.
+
+    Args:
+        name: by which peers know the server.
+        found: the addresses that a peer finds for it.
+        active: those at which the active side is reached; what the name has of another family is not judged by them.
+        passive: those of the passive side.
+    """
+    led, open_at, closed_at = ([_address(text) for text in texts] for texts in (found, active, passive))
+    families = {address.version for address in open_at}
+    same = [address for address in led if address.version in families]
+    if not same or set(same) - set(open_at) or set(led) & set(closed_at):
+        return [f"{name} is {', '.join(found) or 'unknown'} here, not {', '.join(active) or 'known'}"]
+    return []
+
+
+def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    return ipaddress.ip_address(text.partition("%")[0])
 
 
 def attempt_faults(expect: str, found: Mapping[str, Any], where: str) -> list[str]:

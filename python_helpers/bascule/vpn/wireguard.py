@@ -94,7 +94,10 @@ def inside(found: Mapping[str, Any], address: str) -> bool:
 
     A peer that may send from anywhere says nothing of one address.
     """
-    texts = [*found.get("addresses", []), *(net for peer in found.get("peers", {}).values() for net in peer["allowed_ips"])]
+    texts = [
+        *found.get("addresses", []),
+        *(net for peer in found.get("peers", {}).values() for net in peer["allowed_ips"]),
+    ]
     try:
         wanted = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
@@ -130,6 +133,9 @@ def facts(config: Config, public_key: str) -> tuple[dict[str, Any], list[str]]:
         "addresses": _read(addresses, interface.get("Address", ""), "Address", faults),
         "peers": peers,
         "hooks": {name: _digest(interface[name]) for name in HOOKS if name in interface},
+        "hook_forwards": any(
+            word in interface.get(name, "") for name in ("PreUp", "PostUp") for word in ("ip_forward", "forwarding")
+        ),
     }, faults
 
 
@@ -199,7 +205,7 @@ def allowed_ips(text: str) -> dict[str, str]:
 
 
 def last_handshake(text: str, key: str) -> int:
-    """Return when a peer last shook hands, out of `wg show NAME latest-handshakes`, in seconds since 1970; 0 for never."""
+    """Return when a peer last shook hands, of `wg show NAME latest-handshakes`, in seconds since 1970; 0 for never."""
     times = dict(line.split() for line in text.splitlines() if len(line.split()) == 2)
     return int(times.get(key, 0))
 
@@ -221,6 +227,11 @@ def client(config: Config, server_key: str, endpoint: str, reach: list[str]) -> 
     if faults:
         return "", faults
     own = [ipaddress.ip_network(text) for text in networks(peers[0].get("AllowedIPs", ""))]
+    names: list[str] = []
+    for one in reach:
+        _read(addresses, one, f"{one} of vpn_switchover_behind", names)
+    if names:
+        return "", names
     outside = [one for one in reach if not any(ipaddress.ip_address(one) in network for network in own)]
     if outside:
         return "", [f"its AllowedIPs do not lead to {', '.join(outside)}"]

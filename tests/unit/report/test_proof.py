@@ -23,7 +23,8 @@ ENTRANCE = {
 }  # fmt: skip
 VPN = {
     "role": "vpn_switchover", "opened": "1.d", "active_side": "vpn-tls", "passive_mode": "closed", "fence_refused": 1,
-    "active_mode": "open", "active_faults": [], "peers_compared": 2, "peers_different": 0, "reach": "proved", "details": [], "not_compared": {},
+    "active_mode": "open", "active_faults": [],
+    "peers_compared": 2, "peers_different": 0, "reach": "proved", "details": [], "not_compared": {},
 }  # fmt: skip
 UNTOLD: tuple[Any, ...] = (None, [], "nothing", 3, {"flags": ""}, {"flags": " "}, {"flags": None}, {"flags": 3})
 TIMES = [f"2026-11-20T22:00:0{second}.000+00:00" for second in range(10)]

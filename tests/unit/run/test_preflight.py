@@ -29,6 +29,12 @@ SIDES = ("a-mtp", "a-tls")
 SAMPLED = {"rate": {"x"}}
 TREE = Declared("tree", "rsync_delta_sync", SIDES)
 ODD = {"api_host": "p", "node": "", "vmid": "1oo", "storage": "s"}
+BEHIND = {
+    "behind": {
+        "type": "list",
+        "options": {"address": {"type": "str", "required": True}, "port": {"type": "int", "required": True}},
+    }
+}
 SECRET = {"key": {"type": "str", "required": True, "no_log": True}}
 
 
@@ -129,6 +135,14 @@ def test_what_cannot_be_right_in_a_plan_is_named(changes: dict[str, Any], findin
         (
             {"lacking": ["thaw", "freeze"]},
             "expected a role with a task file for each verb; found rsync_delta_sync with none for freeze, thaw",
+        ),
+        (
+            {
+                "options": BEHIND,
+                "values": {"behind": [{"address": "wiki.example", "port": 443}, {"address": "10.1.0.20"}]},
+            },
+            "tree: behind: expected entries with what each needs; found the address of entry 1 is 'wiki.example', no "
+            "IP address; entry 2 has no port",
         ),
         ({"options": SECRET}, "tree: key: expected a secret; found nothing"),
         ({"options": SECRET, "values": {"key": ""}}, "tree: key: expected a secret; found nothing"),

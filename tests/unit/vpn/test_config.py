@@ -141,6 +141,9 @@ def test_a_trainer_that_cannot_try_is_told_why() -> None:
         for bad in (f"{key}=", key[:-1], key.replace("x", "-"), ""):
             text, why = wireguard.client(wireguard.parse(TRAINER.replace(key, bad)), SERVER, "x:1", [])
             assert (text, why) == ("", [f"its {name} is missing, or no key of WireGuard"])
+    assert wireguard.client(wireguard.parse(TRAINER), SERVER, "x:1", ["wiki"])[1] == [
+        "wiki of vpn_switchover_behind is not understood"
+    ]
     narrow = wireguard.parse(TRAINER.replace("0.0.0.0/0", "10.99.0.0/24"))
     assert wireguard.client(narrow, SERVER, "x:1", ["10.1.0.20"])[1] == ["its AllowedIPs do not lead to 10.1.0.20"]
 
@@ -165,6 +168,7 @@ def test_who_else_brings_the_interface_up_is_named(path: str, text: str, managed
 
 def test_the_table_of_sockets_is_read() -> None:
     table = "  sl  local_address rem_address   st\n   12: 00000000:CA6C 00000000:0000 07 0\n"
+    table += "  13: 0100007F:CA6D 0100007F:0035 01 0\n"
     six = "  sl  local\n 13: 00000000000000000000000000000000:0035 0000:0000 07\n"
     assert state.udp_ports(table, six, None) == {51820, 53}
 
@@ -226,7 +230,9 @@ def test_an_open_side_has_to_be_one_that_could_be_seen_to_refuse(mode: str, seen
     found = state.proof_faults(mode, seen, "x", 9, unused)
     assert bool(found) == bool(fault)
     assert fault in " ".join(found)
-    assert state.proof_faults("open", "silent", "x", 0, "") == [], "declared: only the port of the server is let through"
+    assert state.proof_faults("open", "silent", "x", 0, "") == [], (
+        "declared: only the port of the server is let through"
+    )
 
 
 def test_an_attempt_is_judged() -> None:
@@ -245,6 +251,27 @@ def test_an_attempt_is_judged() -> None:
     assert state.attempt_faults("open", {**good, "reached": [], "silent": ["no way"]}, "x") == ["no way"]
 
 
+@pytest.mark.parametrize(
+    ("found", "active", "passive", "leads"),
+    [
+        (["192.0.2.1"], ["192.0.2.1"], ["192.0.2.2"], True),
+        (["192.0.2.1", "2001:db8::1"], ["192.0.2.1"], ["192.0.2.2"], True),
+        (["2001:DB8:0::1"], ["2001:db8::1"], [], True),
+        (["192.0.2.1"], ["192.0.2.1", "2001:db8::1"], ["192.0.2.2", "2001:db8::2"], True),
+        (["192.0.2.1", "2001:db8::2"], ["192.0.2.1"], ["192.0.2.2", "2001:db8::2"], False),
+        (["192.0.2.1", "192.0.2.9"], ["192.0.2.1"], [], False),
+        (["192.0.2.2"], ["192.0.2.1"], ["192.0.2.2"], False),
+        (["2001:db8::1"], ["192.0.2.1"], [], False),
+        ([], ["192.0.2.1"], [], False),
+        (["192.0.2.1"], [], [], False),
+    ],
+)
+def test_a_name_has_to_lead_to_the_active_side(
+    found: list[str], active: list[str], passive: list[str], leads: bool
+) -> None:
+    assert (state.endpoint_faults("vpn.example.org", found, active, passive) == []) == leads
+
+
 def sides(*said: tuple[str, bool, str]) -> tuple[dict[str, GuardState], dict[str, str]]:
     """Return guards and modes of both sides, out of status, frozen and mode of each."""
     guards = {name: GuardState("vpn", name, status=one[0], frozen=one[1]) for name, one in zip("ab", said)}
@@ -258,8 +285,16 @@ def sides(*said: tuple[str, bool, str]) -> tuple[dict[str, GuardState], dict[str
         (("closed", False, "closed"), ("open", False, "open"), ""),
         (("unknown", False, "open"), ("unknown", False, "closed"), "a was not taken over"),
         (("closing", False, "closed"), ("opening", False, "closed"), "the guard of a says closing"),
-        (("open", False, "stopped"), ("closed", False, "closed"), "the guard of a says open, and its server is stopped"),
-        (("open", False, "open"), ("closed", False, "stopped"), "the guard of b says closed, and its server is stopped"),
+        (
+            ("open", False, "stopped"),
+            ("closed", False, "closed"),
+            "the guard of a says open, and its server is stopped",
+        ),
+        (
+            ("open", False, "open"),
+            ("closed", False, "stopped"),
+            "the guard of b says closed, and its server is stopped",
+        ),
         (("open", True, "closed"), ("closed", False, "closed"), "a is frozen"),
         (("closed", False, "closed"), ("closed", False, "closed"), "the guards of both sides say closed"),
         (("unknown", False, "open"), ("unknown", False, "open"), "the servers of both sides run"),

@@ -19,7 +19,7 @@ from bascule.vpn.io.wireguard import WireGuard
 from .world import FakeHost
 
 VPN = {"kind": "wireguard", "name": "wg0", "port": 51820}
-ABOUT = {"component": "vpn", "side": "vpn-a", "vpn": VPN}
+ABOUT: dict[str, Any] = {"component": "vpn", "side": "vpn-a", "vpn": VPN}
 RECEIPT = {"component": "vpn", "side": "vpn-b", "epoch": "2.b", "position": {}, "issued_at": "now"}
 
 
@@ -53,7 +53,7 @@ def test_a_side_goes_through_a_life() -> None:
     assert not mode("fenced")["changed"]
     assert call("bascule_vpn_close", **ABOUT, epoch="1.a", other_guard=None)["receipt"]["epoch"] == "1.a"
     assert mode("fenced")["mode"] == "closed"
-    asked = {"epoch": "2.b", "receipt": RECEIPT, "word": None, "other_address": "192.0.2.2"}
+    asked: dict[str, Any] = {"epoch": "2.b", "receipt": RECEIPT, "word": None, "other_address": "192.0.2.2"}
     assert call("bascule_vpn_open", **ABOUT, **asked)["guard"]["frozen"]
     assert mode("thawed")["changed"]
 
@@ -67,7 +67,7 @@ def test_a_side_that_could_not_start_is_not_ready(host: FakeHost) -> None:
 def test_a_word_opens_the_side_that_is_left() -> None:
     store.adopt("vpn", "vpn-a", "closed")
     word = {"about": "vpn-b", "epoch": "1001.w", "by": "Nadia", "fenced": "it is off", "given_at": "now"}
-    asked = {"epoch": "1001.w", "receipt": None, "word": word, "other_address": "192.0.2.2"}
+    asked: dict[str, Any] = {"epoch": "1001.w", "receipt": None, "word": word, "other_address": "192.0.2.2"}
     assert call("bascule_vpn_open", **ABOUT, **asked)["guard"]["status"] == "open"
 
 
@@ -79,7 +79,13 @@ def test_a_side_that_is_back_is_closed_only_for_one_that_has_given_it_up() -> No
 
 
 def test_both_sides_are_measured_and_compared() -> None:
-    about = {**ABOUT, "behind": ["10.1.0.20"], "forwarding": True, "other_guard": {}, "other_address": ""}
+    about: dict[str, Any] = {
+        **ABOUT,
+        "behind": ["10.1.0.20"],
+        "forwarding": True,
+        "other_guard": {},
+        "other_address": "",
+    }
     first = call("bascule_vpn_info", **about, other={}, other_side="")
     assert (first["faults"], first["differences"], first["guard"]["status"]) == ([], [], "unknown")
     assert call("bascule_vpn_info", **about, other=first["vpn"], other_side="vpn-b")["differences"] == []
@@ -90,7 +96,14 @@ def test_both_sides_are_measured_and_compared() -> None:
 def test_who_drives_this_host_must_not_come_through_the_tunnel(host: FakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(way_in, "came_from", lambda: "10.99.0.2")
     host.route = "10.99.0.2 dev wg0 src 10.99.0.1"
-    about = {**ABOUT, "behind": [], "forwarding": True, "other": {}, "other_guard": {}, "other_side": "vpn-b"}
+    about: dict[str, Any] = {
+        **ABOUT,
+        "behind": [],
+        "forwarding": True,
+        "other": {},
+        "other_guard": {},
+        "other_side": "vpn-b",
+    }
     found = call("bascule_vpn_info", **about, other_address="10.98.0.1")["faults"]
     assert [text.split(" is reached")[0] for text in found] == [
         "the way by which this host is driven, 10.99.0.2,",
@@ -100,7 +113,13 @@ def test_who_drives_this_host_must_not_come_through_the_tunnel(host: FakeHost, m
 
 def test_both_sides_are_asked_whether_one_alone_serves() -> None:
     store.adopt("vpn", "vpn-a", "open")
-    about = {**ABOUT, "behind": [], "forwarding": True, "other_side": "vpn-b", "other_address": "192.0.2.2"}
+    about: dict[str, Any] = {
+        **ABOUT,
+        "behind": [],
+        "forwarding": True,
+        "other_side": "vpn-b",
+        "other_address": "192.0.2.2",
+    }
     alone = call("bascule_vpn_info", **about, other={}, other_guard={})
     assert (alone["service"], alone["interrupted"]) == ([], False)
     closed = {"component": "vpn", "side": "vpn-b", "status": "closed"}
@@ -116,7 +135,7 @@ def test_both_sides_are_asked_whether_one_alone_serves() -> None:
 @pytest.mark.parametrize(("expect", "seen", "fails"), [("closed", "silent", True), ("any", "silent", False)])
 def test_a_port_is_asked(monkeypatch: pytest.MonkeyPatch, expect: str, seen: str, fails: bool) -> None:
     monkeypatch.setattr(probe, "ask", lambda *_, **__: seen)
-    asked = {"address": "192.0.2.1", "port": 51820, "expect": expect, "mode": "", "unused_port": 51821}
+    asked: dict[str, Any] = {"address": "192.0.2.1", "port": 51820, "expect": expect, "mode": "", "unused_port": 51821}
     if fails:
         with pytest.raises(VpnError, match=r"192.0.2.1:51820 is silent, which proves nothing"):
             call("bascule_vpn_probe", **asked)
@@ -133,7 +152,7 @@ def test_an_open_side_is_asked_at_a_port_that_nobody_listens_at(monkeypatch: pyt
         return "silent"
 
     monkeypatch.setattr(probe, "ask", ask)
-    about = {"address": "192.0.2.1", "port": 51820, "expect": "any", "unused_port": 51821}
+    about: dict[str, Any] = {"address": "192.0.2.1", "port": 51820, "expect": "any", "unused_port": 51821}
     assert "not proved possible" in call("bascule_vpn_probe", **about, mode="open")["faults"][0]
     assert call("bascule_vpn_probe", **{**about, "unused_port": 0}, mode="open")["faults"] == []
     assert len(call("bascule_vpn_probe", **about, mode="closed")["faults"]) == 1
@@ -143,17 +162,17 @@ def test_an_open_side_is_asked_at_a_port_that_nobody_listens_at(monkeypatch: pyt
 def test_a_trainer_comes_in_by_the_name(monkeypatch: pytest.MonkeyPatch) -> None:
     found = {"handshake": True, "seconds": 0.1, "reached": ["a:1"], "reached_without": [], "silent": []}
     monkeypatch.setattr(trainer, "attempt", lambda *_: found)
-    asked = {
+    asked: dict[str, Any] = {
         "config": "/x", "public_key": "k", "address": "192.0.2.1", "port": 51820, "expect": "open", "timeout": 1,
+        "passive_address": "192.0.2.2",
         "places": [{"address": "10.1.0.20", "port": "443"}], "endpoint": "vpn.example.org",
     }  # fmt: skip
-    monkeypatch.setattr(reach, "addresses", lambda _: ["192.0.2.1"])
-    assert call("bascule_vpn_reach", **asked) == {"attempt": found}
+    known = {"vpn.example.org": ["192.0.2.1"]}
+    monkeypatch.setattr(reach, "addresses", lambda name: known.get(name, [name]))
+    assert call("bascule_vpn_reach", **asked) == {"attempt": found, "endpoint": []}
     assert call("bascule_vpn_reach", check=True, **asked) == {}
-    for addresses in (["192.0.2.9"], ["192.0.2.1", "192.0.2.9"], []):
-        monkeypatch.setattr(reach, "addresses", lambda _, now=addresses: now)
-        with pytest.raises(VpnError, match=r"vpn\.example\.org is .* here, not 192\.0\.2\.1"):
-            call("bascule_vpn_reach", **asked)
-    monkeypatch.setattr(reach, "addresses", lambda _: ["192.0.2.1"])
+    assert call("bascule_vpn_reach", **{**asked, "endpoint": ""})["endpoint"] == []
+    known["vpn.example.org"] = ["192.0.2.2"]
+    assert call("bascule_vpn_reach", **asked)["endpoint"] == ["vpn.example.org is 192.0.2.2 here, not 192.0.2.1"]
     with pytest.raises(VpnError, match="has answered a handshake"):
         call("bascule_vpn_reach", **{**asked, "expect": "closed"})

@@ -167,26 +167,28 @@ def test_what_a_killed_attempt_has_left_is_taken_away_first(tmp_path: Path) -> N
     assert machine.left() == []
 
 
-def test_what_wg_quick_says_of_a_configuration_is_not_passed_on(tmp_path: Path) -> None:
+def test_what_wg_quick_says_of_a_configuration_is_not_passed_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     machine = Trainer(tmp_path)
 
-    def fails(words: list[str], _: str | None) -> tuple[int, str]:
+    def fails(words: list[str], _: str | None) -> Any:
         return (1, PRIVATE) if words[0] == "up" else (0, "")
 
-    machine.wg_quick = fails  # type: ignore[assignment, method-assign]
+    monkeypatch.setattr(machine, "wg_quick", fails)
     with pytest.raises(VpnError, match="exit status 1") as told:
         machine.attempt()
     assert "secret" not in str(told.value)
     assert machine.left() == []
 
 
-def test_an_attempt_that_breaks_leaves_nothing(tmp_path: Path) -> None:
+def test_an_attempt_that_breaks_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     machine = Trainer(tmp_path)
 
-    def breaks(words: list[str], _: str | None) -> tuple[int, str]:
+    def breaks(words: list[str], stdin: str | None) -> Any:
         return 1, ""
 
-    machine.wg = breaks  # type: ignore[method-assign]
+    monkeypatch.setattr(machine, "wg", breaks)
     with pytest.raises(AssertionError):
         machine.attempt()
     assert machine.left() == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -141,10 +142,24 @@ def test_a_closed_side_has_no_configuration_that_another_starter_would_find(make
     assert not aside.exists()
 
 
-def test_no_receipt_while_something_takes_datagrams(make: Make, host: FakeHost) -> None:
+def test_a_socket_that_passes_keeps_no_receipt_back(make: Make, host: FakeHost) -> None:
+    """A name server's question may go out from that port."""
+    side = make()
+    side.freeze()
+    host.write("proc/net/udp6", "  sl\n 9: 00000000000000000000000000000000:CA6C 0:0 07\n")
+    timer = threading.Timer(0.3, lambda: host.write("proc/net/udp6", ""))
+    timer.start()
+    assert side.close("1.a")["receipt"]["epoch"] == "1.a"
+    timer.join()
+
+
+def test_no_receipt_while_something_takes_datagrams(
+    make: Make, host: FakeHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A socket of whoever it is: from outside it looks like an open server."""
     side = make()
     side.freeze()
+    monkeypatch.setattr("bascule.vpn.io.wireguard._PASSING", 0.1)
     host.write("proc/net/udp6", "  sl\n 9: 00000000000000000000000000000000:CA6C 0:0 07\n")
     with pytest.raises(VpnError, match="a socket takes datagrams at its port"):
         side.close("1.a")
@@ -396,13 +411,46 @@ def test_nobody_is_cut_off_by_the_tunnel_that_stops(
 
 def test_from_where_a_connection_comes_is_asked_of_the_parents(tmp_path: Path) -> None:
     """As sudo takes the variable away."""
-    for number, parent, environ in ((9, 8, "A=b\0"), (8, 7, "SSH_CONNECTION=10.99.0.2 50000 10.1.0.5 22\0"), (7, 1, "")):
+    for number, parent, environ in (
+        (9, 8, "A=b\0"),
+        (8, 7, "SSH_CONNECTION=10.99.0.2 50000 10.1.0.5 22\0"),
+        (7, 1, ""),
+    ):
         place = tmp_path / "proc" / str(number)
         place.mkdir(parents=True)
         (place / "environ").write_text(environ)
         (place / "status").write_text(f"Name:\tx\nPPid:\t{parent}\n")
     assert way_in.came_from(tmp_path, 9) == "10.99.0.2"
     assert way_in.came_from(tmp_path, 7) == way_in.came_from(tmp_path, 99) == ""
+
+
+def test_a_template_of_the_site_can_be_masked(make: Make, host: FakeHost) -> None:
+    host.fragment = "/etc/systemd/system/wg-quick@.service"
+    assert make().server.measure([], True)[1] == []
+
+
+def test_a_hook_may_switch_forwarding_on(make: Make, host: FakeHost) -> None:
+    host.write("proc/sys/net/ipv4/ip_forward", "0\n")
+    _config(host, "ListenPort", "PostUp = sysctl net.ipv4.ip_forward=1\nListenPort")
+    side = make()
+    assert "ip_forward is off" in side.server.measure([], True)[1][0], "it serves, and the hook has not seen to it"
+    side.freeze()
+    assert side.server.measure([], True)[1] == []
+
+
+def test_what_stops_with_the_server_and_what_only_the_default_route_leads_to_are_noted(
+    make: Make, host: FakeHost
+) -> None:
+    server = make().server
+    assert server.measure(["10.1.0.20"], True)[0]["notes"] == []
+    host.required_by, host.bound_by = "dnsmasq.service", "nftables-vpn.service wg-quick@wg0.service"
+    host.own_route = "default via 192.0.2.254 dev eth0"
+    notes = server.measure(["10.1.0.20"], True)[0]["notes"]
+    assert [text.split(",")[0] for text in notes] == [
+        "only the default route leads to 10.1.0.20",
+        "dnsmasq.service stops with wg-quick@wg0.service",
+        "nftables-vpn.service stops with wg-quick@wg0.service",
+    ]
 
 
 def test_one_that_passes_nothing_on_needs_no_forwarding(make: Make, host: FakeHost) -> None:

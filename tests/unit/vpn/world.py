@@ -41,6 +41,8 @@ class FakeHost:
         self.route = "10.1.0.20 via 192.0.2.254 dev eth0"
         self.peers = {ANNA: "10.99.0.2/32 10.98.0.0/24", BEN: "10.99.0.3/32"}
         self.handshake = 0
+        self.required_by = self.bound_by = ""
+        self.own_route = "10.1.0.0/16 via 192.0.2.254 dev eth0"
         self.fragment = "/lib/systemd/system/wg-quick@.service"
         self.write("etc/wireguard/wg0.conf", CONFIG).chmod(0o600)
         self.write("proc/sys/net/ipv4/ip_forward", "1\n")
@@ -75,11 +77,15 @@ class FakeHost:
     def systemctl(self, words: list[str], _: str | None) -> str:
         """Change or show the unit."""
         verb, unit = words[0], words[-1]
+        if verb == "show" and unit != "wg-quick@wg0.service":
+            assert unit == "sys-subsystem-net-devices-wg0.device"
+            return f"RequiredBy=\nBoundBy={self.bound_by}\nConsistsOf=\n"
         assert unit == "wg-quick@wg0.service"
         if verb == "show":
             state = "masked" if self.masked else "enabled" if self.enabled else "disabled"
             active = "active" if self.running else "inactive"
-            return f"ActiveState={active}\nUnitFileState={state}\nFragmentPath={self.fragment}\n"
+            about = f"FragmentPath={self.fragment}\nRequiredBy={self.required_by}"
+            return f"ActiveState={active}\nUnitFileState={state}\n{about}\n"
         if verb in ("start", "restart"):
             assert not self.masked, "a masked unit does not start"
             assert (self.root / "etc/wireguard/wg0.conf").is_file(), "wg-quick reads what it brings up"
@@ -120,9 +126,11 @@ class FakeHost:
         """Remove an interface, or tell a route."""
         if words[:2] == ["link", "delete"]:
             return self.link(False, words[-1])
+        if "fibmatch" in words:
+            return self.own_route
         return (0, self.route) if self.route else (2, "")
 
     def sh(self, words: list[str], _: str | None) -> tuple[int, str]:
         """Find a program; there is no modprobe, and so no module of the kernel."""
-        program, *_, asked = words[-1].split()
-        return (0 if program == "command" and asked in self.programs else 127), ""
+        given = words[-1].split()
+        return (0 if given[0] == "command" and given[-1] in self.programs else 127), ""

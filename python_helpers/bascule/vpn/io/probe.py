@@ -20,9 +20,7 @@ def ask_closed(address: str, port: int) -> str:
     return ask(address, port, patience=PATIENCE)
 
 
-def ask(
-    address: str, port: int, attempts: int = ATTEMPTS, seconds: float = SECONDS, patience: float = 0.0
-) -> str:
+def ask(address: str, port: int, attempts: int = ATTEMPTS, seconds: float = SECONDS, patience: float = 0.0) -> str:
     """Return REFUSED, SILENT or ANSWERED, after at most `attempts` datagrams of `seconds` each.
 
     A silent one is asked on until `patience` seconds are over.

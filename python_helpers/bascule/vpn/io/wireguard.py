@@ -17,6 +17,8 @@ from ..state import Seen, VpnError
 
 # Seconds until an interface that was started takes datagrams.
 _START = 15.0
+# Seconds until a socket that is nobody's server is gone.
+_PASSING = 5.0
 _SYSTEMD = Path("etc/systemd/system")
 
 
@@ -113,8 +115,14 @@ class WireGuard:
         return True
 
     def prove_closed(self) -> None:
-        """Raise VpnError unless it is closed, as its own host sees it."""
-        open_still = self.seen().not_closed()
+        """Raise VpnError unless it is closed, as its own host sees it.
+
+        A socket at its port may be the passing one of somebody who asks: it is looked at again for some seconds.
+        """
+        began = time.monotonic()
+        while (now := self.seen()).only_bound() and (waited := time.monotonic() - began) < _PASSING:
+            time.sleep(polling.pause(waited, 0.5))
+        open_still = now.not_closed()
         if open_still:
             raise VpnError(
                 expected=f"{self.unit} stopped and masked, no interface {self.name}, nothing at port {self.port}, and "
@@ -165,22 +173,25 @@ class WireGuard:
         """
         missing = self._missing()
         if missing:
-            return {"mode": state.STOPPED, "config": {}, "version": ""}, missing
+            return {"mode": state.STOPPED, "config": {}, "version": "", "notes": []}, missing
         now = self.seen()
         found, faults = self.configured()
         version = self.runner(["wg", "--version"]).stdout.split(" - ")[0].strip()
         shown = units.shown(self.unit, "FragmentPath", runner=self.runner)
-        if not now.masked and Path(shown.get("FragmentPath", "")).parent == Path("/") / _SYSTEMD:
+        # A template of the same folder can be masked: only a file of this instance lies where its mask would.
+        if not now.masked and shown.get("FragmentPath") == f"/{_SYSTEMD}/{self.unit}":
             faults.append(f"{self.unit} is a file of /{_SYSTEMD}, so that systemd cannot mask it: use a drop-in")
         if now.interface and found:
             faults += self._running(found)
         if now.mode == state.OPEN and not now.enabled:
             faults.append(f"it runs and does not start at boot: systemctl enable {self.unit}")
-        if forwarding:
+        # Where a hook sees to it, it is off until the server starts.
+        if forwarding and (now.mode == state.OPEN or not found.get("hook_forwards")):
             faults += self._forwarding(found)
         faults += self._through(needed or {}, found, now.interface)
         faults += self._unrouted(behind) + managers.managed(self._managers(), self.name)
-        return {**now.to_dict(), "config": found, "version": version}, faults
+        notes = self._by_default(behind) + self._tied()
+        return {**now.to_dict(), "config": found, "version": version, "notes": notes}, faults
 
     def ready(self) -> None:
         """Raise VpnError where a start of this side would fail: it is looked at while the other one serves.
@@ -251,6 +262,27 @@ class WireGuard:
             if done.rc or f" dev {self.name} " in f"{done.stdout} ":
                 found.append(f"no route leads to {address}, which peers have to get to")
         return found
+
+    def _by_default(self, behind: list[str]) -> list[str]:
+        """Name what has no route of its own: the default one leads anywhere, whether there is somebody or not."""
+        found = []
+        for address in behind:
+            done = self.runner(["ip", "route", "get", "fibmatch", address], check=False)
+            if done.rc == 0 and done.stdout.startswith("default"):
+                found.append(f"only the default route leads to {address}, which peers have to get to")
+        return found
+
+    def _tied(self) -> list[str]:
+        """Name units that stop with the server, and that no thaw starts again."""
+        device = f"sys-subsystem-net-devices-{self.name}.device"
+        words, found = ("RequiredBy", "BoundBy", "ConsistsOf"), set()
+        for unit in (self.unit, device):
+            shown = units.shown(unit, *words, runner=self.runner)
+            found |= {name for word in words for name in shown.get(word, "").split()}
+        return [
+            f"{name} stops with {self.unit}, and no thaw starts it: see that {self.unit} wants it, or start it by hand"
+            for name in sorted(found - {self.unit, device})
+        ]
 
     def _managers(self) -> dict[str, str]:
         files = [path for name in managers.FOLDERS for path in storage.children(self.root / name)]
