@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from bascule.run.io import command as commands
+from bascule.run.io import presence
 from bascule.run.io.command import Command
 
 SECRET = "sentinel-51c2 ä"
@@ -56,3 +57,12 @@ def test_what_was_not_handed_over_whole_is_not_begun(tmp_path: Path, given: byte
     command = supervised(tmp_path, given)
     assert command.status == 1
     assert "begun\n" not in command.output.read_text().replace("nothing was begun\n", "")
+
+
+def test_what_was_stopped_before_it_began_is_not_begun(tmp_path: Path) -> None:
+    Command(tmp_path).tell("supervisor", presence.process(os.getpid()))
+    assert Command(tmp_path).interrupt()
+    handed = {"line": ["/bin/sh", "-c", "touch $0", str(tmp_path / "begun")], "environment": {}, "password": None}
+    command = supervised(tmp_path, json.dumps(handed).encode())
+    assert command.status == 1
+    assert not (tmp_path / "begun").exists()
