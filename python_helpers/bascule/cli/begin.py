@@ -37,6 +37,7 @@ def main(argv: Sequence[str]) -> int:
     os.dup2(source, 0)
     os.close(source)
     line = handed["line"]
+    os.umask(handed["umask"])
     os.execve(line[0], line, handed["environment"])
     return 1
 

@@ -62,9 +62,7 @@ class Command:
         """Return whether the playbook, or what starts it, is at work, and why that is not known."""
         notes = [note for name in ("process", "supervisor") if (note := self.told(name))]
         found = [presence.lives(note) for note in notes]
-        return next(
-            (one for one in found if one[0]), next((one for one in found if one[0] is None), (False, ""))
-        )
+        return next((one for one in found if one[0]), next((one for one in found if one[0] is None), (False, "")))
 
     def lives(self) -> bool:
         """Say whether the playbook, or what starts it, is at work; also where that is not known."""
