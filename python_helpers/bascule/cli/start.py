@@ -16,8 +16,8 @@ from typing import Any, Optional
 
 from ..errors import BasculeError
 from ..run.arguments import Given
-from ..run.io import command as commands
 from ..run.io import beside, presence
+from ..run.io import command as commands
 from ..run.io.command import Command
 from ..run.phases import Phase
 from ..system.io import storage

@@ -31,7 +31,8 @@ def supervised(folder: Path, given: bytes) -> Command:
 
 @pytest.mark.parametrize("password", [None, SECRET])
 def test_arguments_environment_and_password_go_by_the_pipe_alone(tmp_path: Path, password: str | None) -> None:
-    script = f'cat > {tmp_path}/input; env > {tmp_path}/env; echo "$0" > {tmp_path}/argument; umask > {tmp_path}/umask; echo shown; exit 7'
+    script = f'cat > {tmp_path}/input; env > {tmp_path}/env; echo "$0" > {tmp_path}/argument; umask > {tmp_path}/umask'
+    script += "; echo shown; exit 7"
     folder = tmp_path / "command"
     folder.mkdir()
     handed: dict[str, Any] = {

@@ -176,7 +176,8 @@ def _through(command: Sequence[str], closing: contextlib.ExitStack) -> tuple[soc
     """
     stream, other = socket.socketpair()
     closing.callback(stream.close)
-    errors = closing.enter_context(tempfile.TemporaryFile())
+    folder = closing.enter_context(tempfile.TemporaryDirectory())
+    errors = closing.enter_context(open(f"{folder}/said", "w+b"))
     with other:
         running = subprocess.Popen(command, stdin=other, stdout=other, stderr=errors, start_new_session=True)
     closing.callback(running.wait)
