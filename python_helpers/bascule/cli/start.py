@@ -51,7 +51,8 @@ def start(phase: Phase, given: Given, secret: Optional[str]) -> Command:
         secret: what was typed for -K; it goes to `ansible-playbook` by a pipe.
 
     Raises:
-        BasculeError: there is no such playbook, or no `ansible-playbook`, or another one is at work that changes something.
+        BasculeError: there is no such playbook, or no `ansible-playbook`, the journal is not enabled, or another
+            one is at work that changes something.
     """
     line = [_program(), str(_playbook(phase)), *given.arguments]
     _must_journal({**os.environ, **configured()})

@@ -44,6 +44,7 @@ class Stalls(paramiko.ServerInterface):
 
     def __init__(self) -> None:
         self.ended = threading.Event()
+        self.asked = threading.Event()
 
     def check_auth_publickey(self, username: str, key: paramiko.PKey) -> int:
         return paramiko.AUTH_SUCCESSFUL
@@ -55,37 +56,44 @@ class Stalls(paramiko.ServerInterface):
         return paramiko.OPEN_SUCCEEDED
 
     def check_channel_exec_request(self, channel: paramiko.Channel, command: bytes) -> bool:
+        self.asked.set()
         self.ended.wait(300)
         return False
 
 
 @pytest.fixture
-def stalled(tmp_path: Path) -> Iterator[Endpoint]:
-    """A machine that stalls when a program is to be run."""
-    key, server = paramiko.ECDSAKey.generate(), Stalls()
+def stalled(tmp_path: Path) -> Iterator[tuple[Endpoint, Stalls]]:
+    """A machine that stalls when a program is to be run.
+
+    It has a key of a type that is not known, and no longer one of the type that is known first.
+    """
+    key, old, unknown = (paramiko.ECDSAKey.generate(bits=bits) for bits in (521, 384, 256))
+    server = Stalls()
     key.write_private_key_file(str(tmp_path / "key"))
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-        (tmp_path / "known").write_text(f"[127.0.0.1]:{port} {key.get_name()} {key.get_base64()}\n")
+        known = [f"[127.0.0.1]:{port} {one.get_name()} {one.get_base64()}\n" for one in (old, key)]
+        (tmp_path / "known").write_text("".join(known))
 
         def serve() -> None:
             transport = paramiko.Transport(listener.accept()[0])
+            transport.add_server_key(unknown)
             transport.add_server_key(key)
             transport.start_server(server=server)
             server.ended.wait(300)
             transport.close()
 
         threading.Thread(target=serve, daemon=True).start()
-        yield Endpoint(
-            "127.0.0.1", port, "x", f"[127.0.0.1]:{port}", (str(tmp_path / "key"),), (str(tmp_path / "known"),), False
-        )
+        name, keys = f"[127.0.0.1]:{port}", (str(tmp_path / "key"),)
+        yield Endpoint("127.0.0.1", port, "x", name, keys, (str(tmp_path / "known"),), agent=False), server
         server.ended.set()
 
 
 def test_a_machine_that_stalls_when_a_program_is_to_be_run_is_left(
-    stalled: Endpoint, monkeypatch: pytest.MonkeyPatch
+    stalled: tuple[Endpoint, Stalls], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sftp, "PATIENCE", 10.0)
-    monkeypatch.setattr(sftp, "endpoint", lambda where: stalled)
+    monkeypatch.setattr(sftp, "endpoint", lambda where: stalled[0])
     with pytest.raises(sftp.NotRead):
         sftp.read_files(WAY, "/x", ".jsonl")
+    assert stalled[1].asked.is_set(), "it was entered by the key that is known"

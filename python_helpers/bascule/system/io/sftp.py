@@ -18,6 +18,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import paramiko
@@ -34,6 +35,14 @@ PATIENCE = 30.0
 LONGEST = 600.0
 # What is read of one machine at most, in bytes and in files.
 LARGEST, MOST = 256 << 20, 2000
+# The types of a machine's key, as RFC 8709, RFC 5656 and RFC 8332 name them, that paramiko can check.
+_KEY_TYPES = (
+    "ssh-ed25519",
+    *(f"ecdsa-sha2-nistp{bits}" for bits in (256, 384, 521)),
+    "rsa-sha2-512",
+    "rsa-sha2-256",
+    "ssh-rsa",
+)
 _SERVERS = ("/usr/lib/openssh", "/usr/libexec/openssh", "/usr/lib/ssh", "/usr/libexec")
 _SERVE = (
     f"for place in {' '.join(_SERVERS)}; do [ ! -x $place/sftp-server ] || exec $place/sftp-server -R; done; "
@@ -155,6 +164,7 @@ def _connected(where: Target, there: Endpoint, closing: contextlib.ExitStack) ->
             allow_agent=there.agent,
             look_for_keys=False,
             sock=stream,
+            disabled_algorithms={"keys": _not_known(client.get_host_keys(), there.key_name)},
             timeout=PATIENCE,
             banner_timeout=PATIENCE,
             auth_timeout=PATIENCE,
@@ -169,6 +179,14 @@ def _connected(where: Target, there: Endpoint, closing: contextlib.ExitStack) ->
     return client
 
 
+def _not_known(keys: paramiko.HostKeys, name: str) -> list[str]:
+    """Return the types of which no key of a machine is known, so that it shows one that is; none where none is."""
+    known = set(keys.lookup(name) or ())
+    if "ssh-rsa" in known:
+        known.update(one for one in _KEY_TYPES if one.startswith("rsa-"))
+    return [one for one in _KEY_TYPES if one not in known] if known else []
+
+
 def _through(command: Sequence[str], closing: contextlib.ExitStack) -> tuple[socket.socket, Callable[[], bytes]]:
     """Start what leads there; return the stream, and what reads what it has said beside it.
 
@@ -176,9 +194,8 @@ def _through(command: Sequence[str], closing: contextlib.ExitStack) -> tuple[soc
     """
     stream, other = socket.socketpair()
     closing.callback(stream.close)
-    folder = closing.enter_context(tempfile.TemporaryDirectory())
-    errors = closing.enter_context(open(f"{folder}/said", "w+b"))
-    with other:
+    kept = Path(closing.enter_context(tempfile.TemporaryDirectory()), "said")
+    with other, kept.open("wb") as errors:
         running = subprocess.Popen(command, stdin=other, stdout=other, stderr=errors, start_new_session=True)
     closing.callback(running.wait)
     closing.callback(running.kill)
@@ -187,8 +204,7 @@ def _through(command: Sequence[str], closing: contextlib.ExitStack) -> tuple[soc
         # When it has ended, it has said all; when it has not, this says what it has said.
         with contextlib.suppress(subprocess.TimeoutExpired):
             running.wait(1)
-        errors.seek(0)
-        return errors.read()
+        return storage.read_bytes(kept)
 
     return stream, said
 
