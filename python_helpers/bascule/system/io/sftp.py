@@ -196,7 +196,8 @@ def _through(command: Sequence[str], closing: contextlib.ExitStack) -> tuple[soc
     closing.callback(stream.close)
     kept = Path(closing.enter_context(tempfile.TemporaryDirectory()), "said")
     with other, kept.open("wb") as errors:
-        running = subprocess.Popen(command, stdin=other, stdout=other, stderr=errors, start_new_session=True)
+        pair = other.fileno()
+        running = subprocess.Popen(command, stdin=pair, stdout=pair, stderr=errors, start_new_session=True)
     closing.callback(running.wait)
     closing.callback(running.kill)
 
