@@ -35,7 +35,6 @@ lines:
   elements: str
 """
 
-import contextlib
 import json
 from collections.abc import Mapping
 from typing import Any

@@ -16,13 +16,17 @@ from ..run.io.command import Command
 
 
 def main(argv: Sequence[str]) -> int:
-    """Replace this process; return only where nothing was handed over."""
+    """Replace this process; return only where nothing was handed over, or it was stopped before."""
     given = sys.stdin.buffer.read()
     if not given:
         print("nothing was handed over: whoever wanted this playbook is gone; nothing was begun", file=sys.stderr)
         return 1
     handed = json.loads(given)
-    Command(Path(argv[0])).tell("process", presence.process(os.getpid()))
+    command = Command(Path(argv[0]))
+    command.tell("process", presence.process(os.getpid()))
+    if command.stopped():
+        print("it was stopped before it began; nothing was begun", file=sys.stderr)
+        return 1
     if handed["password"] is None:
         source = os.open(os.devnull, os.O_RDONLY)
     else:
@@ -33,6 +37,7 @@ def main(argv: Sequence[str]) -> int:
     os.dup2(source, 0)
     os.close(source)
     line = handed["line"]
+    os.umask(handed["umask"])
     os.execve(line[0], line, handed["environment"])
     return 1
 

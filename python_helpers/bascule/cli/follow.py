@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
 import os
+import select
 import sys
 import termios
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Optional
 
+from ..errors import BasculeError, StoreError
 from ..run.io import identity
 from ..run.io.command import Command
 from ..run.io.journal import Journal
 from ..run.outcome import WORDS, Status, judge
 
 _PAUSE = 0.1
+_LONGEST_LINE = 4096
 # Looks after the question has come, within which what stands before it has come as well.
 _LOOKS = 50
 _LEFT = """
@@ -29,10 +33,9 @@ The playbook goes on by itself, and {name} shows it again: bascule watch {name}
 class Follower:
     """One terminal that follows."""
 
-    def __init__(self, command: Command, out: Any = None, ask: Callable[[str], str] | None = None) -> None:
+    def __init__(self, command: Command, out: Any = None) -> None:
         self._command = command
         self._out = out or sys.stdout
-        self._ask = ask or _typed
         self._at_terminal = sys.stdin.isatty()
         self._shown = ""
         # How often the question was seen, and whether it was answered here.
@@ -41,6 +44,19 @@ class Follower:
 
     def follow(self) -> Status:
         """Show all from the beginning until the playbook has ended, or until it is left running."""
+        try:
+            return self._follow()
+        except EOFError:
+            # The terminal answers no more.
+            return self._leave()
+        except (OSError, StoreError) as error:
+            # It is this one that cannot go on: the playbook has files of its own.
+            with contextlib.suppress(OSError):
+                self._show(f"\nit cannot be followed from here any more: {error}\n")
+                self._leave()
+            return Status.RUNNING
+
+    def _follow(self) -> Status:
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
         with self._command.output.open("rb") as output:
             while True:
@@ -74,23 +90,28 @@ class Follower:
         if missing and self._looks < _LOOKS:
             return
         self._show("".join(f"  {line}\n" for line in missing))
-        typed = self._ask(f"{asked['question']} ")
+        token = asked.get("token")
+        typed = _typed(f"{asked['question']} ", lambda: self._command.told("question").get("token") == token)
         self._answered = True
-        if not self._command.answer(typed):
-            self._show("It was answered elsewhere, or has ended.\n")
+        if typed is None or not self._command.answer(typed):
+            self._show("\nIt was answered elsewhere, or has ended.\n")
 
     def _stopped(self) -> bool:
-        """Ask what Ctrl-C is for; return whether the playbook is being ended."""
+        """Ask what Ctrl-C is for; return whether the playbook is being ended, or has ended."""
         if not self._at_terminal:
             return False
         try:
-            typed = self._ask(_LEFT.format(name=self._command.name))
+            typed = _typed(_LEFT.format(name=self._command.name), lambda: not self._command.ended())
         except KeyboardInterrupt:
             typed = ""
+        if typed is None:
+            return True
         if typed.strip() != "stop":
             return False
+        # Whoever ends it does not answer its question.
+        self._answered = True
         if not self._command.interrupt():
-            self._show("It has ended already, or has not begun.\n")
+            self._show("It has ended already.\n")
         return True
 
     def _leave(self) -> Status:
@@ -102,18 +123,33 @@ class Follower:
         decision = str(told.get("decision") or "")
         # One that was refused has chosen no run, and users may wait in the latest.
         run = str(told.get("run") or os.path.basename(os.path.realpath(identity.runs_directory() / "latest")))
-        entries = Journal(identity.runs_directory(), run, identity.controller(), decision).read().entries
+        try:
+            entries = Journal(identity.runs_directory(), run, identity.controller(), decision).read().entries
+        except (BasculeError, OSError) as error:
+            self._show(f"what it has come to is not known, as the journal here could not be read: {error}\n")
+            return Status.PERSON
         status = judge(self._command.outcome(), entries, decision)
         self._show(f"bascule: {self._command.phase}: {WORDS[status]}\n")
         return status
 
 
-def _typed(question: str) -> str:
+def _typed(question: str, is_asked: Callable[[], bool]) -> Optional[str]:
     """Ask at the terminal; what was typed comes back as it was, without the end of its line.
 
-    What was typed before the question was there is thrown away: it was no answer to it.
+    What was typed before the question was there is thrown away: it was no answer to it. Nothing comes back where it is
+    asked no more.
+
+    Raises:
+        EOFError: the terminal has ended.
     """
     termios.tcflush(sys.stdin, termios.TCIFLUSH)
     sys.stdout.write(question)
     sys.stdout.flush()
-    return sys.stdin.readline().rstrip("\r\n")
+    while not select.select([sys.stdin], [], [], _PAUSE)[0]:
+        if not is_asked():
+            return None
+    # A terminal gives a line at a time.
+    typed = os.read(sys.stdin.fileno(), _LONGEST_LINE)
+    if not typed:
+        raise EOFError
+    return typed.decode("utf-8", "surrogateescape").rstrip("\r\n")

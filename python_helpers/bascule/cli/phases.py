@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from ..errors import BasculeError, PlanError
 from ..run import arguments, outcome
 from ..run.io import command as commands
+from ..run.io import identity
 from ..run.outcome import Status
 from ..run.phases import PHASES, phase
 from .follow import Follower
@@ -55,7 +56,22 @@ def _run(argv: Sequence[str]) -> Status:
 
 def _started(name: str, argv: Sequence[str]) -> Status:
     wanted, given = phase(name), arguments.read(argv)
-    return Follower(start(wanted, given, password(given))).follow()
+    secret = password(given)
+    try:
+        command = start(wanted, given, secret)
+    except OSError as error:
+        # Its arguments are handed over last, so it has not begun.
+        raise _unkept(error, f"ansible-playbook {wanted.playbook} …") from error
+    return Follower(command).follow()
+
+
+def _unkept(error: OSError, instead: str) -> BasculeError:
+    return BasculeError(
+        expected=f"to read and write below {commands.place()}",
+        found=str(error),
+        state="nothing was begun",
+        next_command=f"{instead}, or name another folder for the runs with {identity.RUNS}",
+    )
 
 
 def _report(argv: Sequence[str]) -> Status:
@@ -88,7 +104,10 @@ def _taken(words: list[str], option: str) -> str:
 
 
 def _watch(argv: Sequence[str]) -> Status:
-    command = commands.find(*argv[:1])
+    try:
+        command = commands.find(*argv[:1])
+    except OSError as error:
+        raise _unkept(error, "bascule status") from error
     print(f"command {command.name}")
     return Follower(command).follow()
 

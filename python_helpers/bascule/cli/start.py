@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import contextlib
 import getpass
 import json
@@ -9,19 +10,22 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Optional
 
 from ..errors import BasculeError
 from ..run.arguments import Given
-from ..run.io import command as commands
 from ..run.io import beside, presence
+from ..run.io import command as commands
 from ..run.io.command import Command
 from ..run.phases import Phase
+from ..system.io import storage
 
 PROJECT = Path(__file__).resolve().parents[3]
 # What ansible-runner may see, and write down, of the environment.
 _SEEN = ("HOME", "LANG", "LC_ALL", "LC_CTYPE", "PATH", "TMPDIR")
+_JOURNAL = "bascule_journal"
 # What a pipe holds for sure; see pipe(7).
 _LONGEST_PASSWORD = 4096
 
@@ -47,9 +51,11 @@ def start(phase: Phase, given: Given, secret: Optional[str]) -> Command:
         secret: what was typed for -K; it goes to `ansible-playbook` by a pipe.
 
     Raises:
-        BasculeError: there is no such playbook, or no `ansible-playbook`, or another one is at work that changes something.
+        BasculeError: there is no such playbook, or no `ansible-playbook`, the journal is not enabled, or another
+            one is at work that changes something.
     """
     line = [_program(), str(_playbook(phase)), *given.arguments]
+    _must_journal({**os.environ, **configured()})
     with beside.alone(phase):
         return _begun(phase, line, secret)
 
@@ -59,7 +65,10 @@ def _begun(phase: Phase, line: list[str], secret: Optional[str]) -> Command:
     if sys.stdin.isatty():
         command.may_ask()
     environment = {**os.environ, **configured(), commands.FOLDER: str(command.folder)}
-    handed: dict[str, Any] = {"line": line, "environment": environment, "password": secret}
+    # It can only be read by setting it.
+    mask = os.umask(0o077)
+    os.umask(mask)
+    handed: dict[str, Any] = {"line": line, "environment": environment, "password": secret, "umask": mask}
     bare = {name: os.environ[name] for name in _SEEN if name in os.environ}
     with command.output.open("ab") as output:
         running = subprocess.Popen(
@@ -67,7 +76,8 @@ def _begun(phase: Phase, line: list[str], secret: Optional[str]) -> Command:
             stdin=subprocess.PIPE,
             stdout=output,
             stderr=output,
-            env={**bare, "PYTHONPATH": str(PROJECT / "python_helpers")},
+            # Nothing of the folder that a person stands in is imported, there and in what it starts.
+            env={**bare, "PYTHONPATH": str(PROJECT / "python_helpers"), "PYTHONSAFEPATH": "1"},
             start_new_session=True,
         )
     command.tell("supervisor", presence.process(running.pid))
@@ -82,6 +92,37 @@ def configured() -> dict[str, str]:
     """Return what the environment needs so that Ansible finds the project's settings, wherever it is started."""
     found = "ANSIBLE_CONFIG" in os.environ or Path("ansible.cfg").exists()
     return {} if found else {"ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg")}
+
+
+def _must_journal(environment: Mapping[str, str]) -> None:
+    """Refuse settings of Ansible that do not enable the journal: without it no verb begins.
+
+    Which ones count is as in Ansible's documentation (Ansible Configuration Settings).
+    """
+    named = environment.get("ANSIBLE_CONFIG", "")
+    path = Path(named or "ansible.cfg").expanduser()
+    path = path / "ansible.cfg" if path.is_dir() else path
+    enabled = environment.get("ANSIBLE_CALLBACKS_ENABLED", "")
+    if not enabled:
+        settings = configparser.ConfigParser(inline_comment_prefixes=(";",), interpolation=None)
+        try:
+            settings.read_string(storage.read_text(path) or "")
+        except (configparser.Error, OSError) as error:
+            raise _silent(f"{path}, which cannot be read: {' '.join(str(error).split())}") from error
+        enabled = settings.get("defaults", "callbacks_enabled", fallback="")
+    if _JOURNAL not in {name.strip().rpartition(".")[2] for name in enabled.replace("\n", ",").split(",")}:
+        raise _silent(
+            f"{'ANSIBLE_CONFIG=' if named else ''}{path.absolute()} with callbacks_enabled = {enabled or '-'}"
+        )
+
+
+def _silent(found: str) -> BasculeError:
+    return BasculeError(
+        expected=f"settings of Ansible with callbacks_enabled = {_JOURNAL}",
+        found=found,
+        state="nothing was begun",
+        next_command=f"unset ANSIBLE_CONFIG and stand elsewhere, or ANSIBLE_CONFIG={PROJECT / 'ansible.cfg'}",
+    )
 
 
 def _program() -> str:

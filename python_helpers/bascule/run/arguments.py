@@ -22,18 +22,10 @@ _ASKING = {
 ASKING = frozenset(_ASKING)
 # A phase is run whole, or it is not run.
 _WHOLE = "--limit COMPONENT or --check: a phase is run whole"
-_PARTIAL = {
-    name: _WHOLE
-    for name in (
-        "--list-hosts",
-        "--list-tags",
-        "--list-tasks",
-        "--skip-tags",
-        "--start-at-task",
-        "--syntax-check",
-        "--tags",
-    )
-}
+_PARTIAL = dict.fromkeys(
+    ("--list-hosts", "--list-tags", "--list-tasks", "--skip-tags", "--start-at-task", "--syntax-check", "--tags"),
+    _WHOLE,
+)
 _SHORT = {"k": "--ask-pass", "J": "--ask-vault-pass", "t": "--tags"}
 # Options that take a value, so that the next word is none.
 VALUED = frozenset(

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from bascule.run.io import command as commands
+from bascule.run.io import presence
 from bascule.run.io.command import Command
 
 SECRET = "sentinel-51c2 ä"
@@ -30,18 +31,22 @@ def supervised(folder: Path, given: bytes) -> Command:
 
 @pytest.mark.parametrize("password", [None, SECRET])
 def test_arguments_environment_and_password_go_by_the_pipe_alone(tmp_path: Path, password: str | None) -> None:
-    script = f'cat > {tmp_path}/input; env > {tmp_path}/env; echo "$0" > {tmp_path}/argument; echo shown; exit 7'
+    script = f'cat > {tmp_path}/input; env > {tmp_path}/env; echo "$0" > {tmp_path}/argument; umask > {tmp_path}/umask'
+    script += "; echo shown; exit 7"
     folder = tmp_path / "command"
     folder.mkdir()
     handed: dict[str, Any] = {
         "line": ["/bin/sh", "-c", script, f"{SECRET} as an argument"],
         "environment": {"PATH": os.environ["PATH"], "TOKEN": f"{SECRET} of the environment"},
         "password": password,
+        "umask": 0o022,
     }
     command = supervised(folder, json.dumps(handed).encode())
     assert (command.status, command.output.read_text()) == (7, "shown\n")
     assert (tmp_path / "input").read_text() == (password or "")
     assert (tmp_path / "argument").read_text() == f"{SECRET} as an argument\n"
+    # As whoever has started it has it, and not as the folder of the command is kept.
+    assert int((tmp_path / "umask").read_text(), 8) == 0o022
     environment = (tmp_path / "env").read_text()
     assert f"TOKEN={SECRET} of the environment\n" in environment
     assert [name for name in MEDDLES if f"{name}=" in environment] == []
@@ -56,3 +61,17 @@ def test_what_was_not_handed_over_whole_is_not_begun(tmp_path: Path, given: byte
     command = supervised(tmp_path, given)
     assert command.status == 1
     assert "begun\n" not in command.output.read_text().replace("nothing was begun\n", "")
+
+
+def test_what_was_stopped_before_it_began_is_not_begun(tmp_path: Path) -> None:
+    Command(tmp_path).tell("supervisor", presence.process(os.getpid()))
+    assert Command(tmp_path).interrupt()
+    handed = {
+        "line": ["/bin/sh", "-c", "touch $0", str(tmp_path / "begun")],
+        "environment": {},
+        "password": None,
+        "umask": 0,
+    }
+    command = supervised(tmp_path, json.dumps(handed).encode())
+    assert command.status == 1
+    assert not (tmp_path / "begun").exists()

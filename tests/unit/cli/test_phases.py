@@ -171,6 +171,11 @@ def test_a_lost_terminal_and_a_killed_follower_end_nothing_and_it_is_watched_aga
     assert bascule(world, "watch") == (code, said)
 
 
+def test_a_trial_is_not_done(world: World) -> None:
+    code, said = bascule(world, "run", "cutover", "-i", "inventory", "--check")
+    assert code == Status.NOTHING, said
+
+
 def test_the_name_is_asked_by_whoever_follows_and_is_exact(world: World) -> None:
     terminal = at_terminal(world, "run", "cutover", "-i", "inventory", "--limit", "low")
     terminal.expect("left out by --limit: top")
@@ -181,7 +186,6 @@ def test_the_name_is_asked_by_whoever_follows_and_is_exact(world: World) -> None
     other.expect(QUESTION)
     other.sendline("toulouse")
     assert status(other) == Status.DONE
-    terminal.sendline("montpellier")
     terminal.expect("answered elsewhere")
     assert status(terminal) == Status.DONE
     assert ("switch", "low", "ok") in world.outcomes()
@@ -257,6 +261,17 @@ def test_what_cannot_be_is_refused_before_anything_begins(world: World, words: l
     assert code == Status.REFUSED
     assert why in said
     assert not (world.path / "runs").exists()
+
+
+def test_runs_that_cannot_be_kept_are_refused_with_what_does_without(world: World) -> None:
+    (world.path / "runs").write_text("no folder")
+    code, said = bascule(world, "run", "cutover", "-i", "inventory", *CONFIRM)
+    assert code == Status.REFUSED, said
+    assert "ansible-playbook playbooks/60_cutover.yml" in said
+    assert f"{world.path}/runs/.commands" in said
+    assert "Traceback" not in said
+    code, said = bascule(world, "watch")
+    assert (code, "Traceback" in said) == (Status.REFUSED, False), said
 
 
 def test_what_ansible_refuses_is_refused(world: World) -> None:

@@ -273,3 +273,11 @@ def test_a_note_is_always_whole_while_it_is_written(tmp_path: Path) -> None:
     finally:
         process.kill()
         process.wait()
+
+
+def test_who_has_died_or_may_be_at_work_elsewhere_is_a_doubt() -> None:
+    assert said([NOTE], LEFT).doubts == []
+    assert said([replace(NOTE, alive=False)], LEFT).doubts == ["a controller has died"]
+    unknown = ["whether a controller is at work is not known"]
+    assert said([replace(NOTE, alive=None, host="elsewhere", why="ask there")], LEFT).doubts == unknown
+    assert said([], LEFT).doubts == unknown

@@ -10,6 +10,7 @@ import contextlib
 import datetime
 import errno
 import os
+import secrets
 import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -25,6 +26,7 @@ FOLDER = "BASCULE_COMMAND"
 _BELOW = ".commands"
 RUNNER = "runner"
 _ANSWER = "answer"
+_STOPPED = "stopped"
 _LONGEST_ANSWER = 4096
 
 
@@ -60,9 +62,7 @@ class Command:
         """Return whether the playbook, or what starts it, is at work, and why that is not known."""
         notes = [note for name in ("process", "supervisor") if (note := self.told(name))]
         found = [presence.lives(note) for note in notes]
-        return next(
-            (one for one in found if one[0]), next((one for one in found if one[0] is None), (False, ""))
-        )
+        return next((one for one in found if one[0]), next((one for one in found if one[0] is None), (False, "")))
 
     def lives(self) -> bool:
         """Say whether the playbook, or what starts it, is at work; also where that is not known."""
@@ -84,14 +84,24 @@ class Command:
         )
 
     def interrupt(self) -> bool:
-        """End the playbook as Ctrl-C does; return whether it was there."""
+        """End the playbook as Ctrl-C does, or before it begins; return whether it has not ended already."""
+        # A full disk keeps nobody from ending what has begun.
+        with contextlib.suppress(OSError):
+            self.tell(_STOPPED, {"by": os.getpid()})
         note = self.told("process")
-        if not note or not presence.lives(note)[0]:
+        if not note:
+            # `begin` tells who it is before it looks whether it was stopped, so one of the two sees the other.
+            return self.stopped() and not self.ended()
+        if not presence.lives(note)[0]:
             return False
         with contextlib.suppress(ProcessLookupError):
             os.kill(int(note["pid"]), signal.SIGINT)
             return True
         return False
+
+    def stopped(self) -> bool:
+        """Say whether somebody has ended it."""
+        return bool(self.told(_STOPPED))
 
     def may_ask(self) -> None:
         """Let the playbook ask: somebody is at a terminal."""
@@ -106,7 +116,7 @@ class Command:
         """
         if not self._can_ask():
             return ""
-        self.tell("question", {"question": question, "lines": list(lines)})
+        self.tell("question", {"question": question, "lines": list(lines), "token": secrets.token_hex(8)})
         try:
             with open(self.folder / _ANSWER, "rb") as answers:
                 given = answers.readline(_LONGEST_ANSWER)
@@ -124,7 +134,7 @@ class Command:
                 return False
             raise
         try:
-            os.write(descriptor, f"{typed}\n".encode())
+            os.write(descriptor, f"{typed}\n".encode("utf-8", "surrogateescape"))
         except BrokenPipeError:
             return False
         finally:
@@ -171,7 +181,8 @@ def find(name: str = "") -> Command:
             expected=f"a command {name} in {place()}" if name else f"a command in {place()}",
             found=names,
             state="nothing was changed",
-            next_command="bascule run PHASE, or bascule status",
+            next_command=f"go to the folder that it was started from, or name its runs with {identity.RUNS}; "
+            "or bascule status",
         )
     return next((one for one in reversed(commands) if not one.ended()), commands[-1])
 

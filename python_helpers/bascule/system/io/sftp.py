@@ -11,12 +11,14 @@ import contextlib
 import logging
 import os
 import secrets
-import shlex
 import socket
 import stat
 import subprocess
+import tempfile
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import paramiko
@@ -29,8 +31,18 @@ from . import storage
 
 # Seconds for each answer, by which a machine that is silent holds nobody up for long.
 PATIENCE = 30.0
+# Seconds for all of one machine.
+LONGEST = 600.0
 # What is read of one machine at most, in bytes and in files.
 LARGEST, MOST = 256 << 20, 2000
+# The types of a machine's key, as RFC 8709, RFC 5656 and RFC 8332 name them, that paramiko can check.
+_KEY_TYPES = (
+    "ssh-ed25519",
+    *(f"ecdsa-sha2-nistp{bits}" for bits in (256, 384, 521)),
+    "rsa-sha2-512",
+    "rsa-sha2-256",
+    "ssh-rsa",
+)
 _SERVERS = ("/usr/lib/openssh", "/usr/libexec/openssh", "/usr/lib/ssh", "/usr/libexec")
 _SERVE = (
     f"for place in {' '.join(_SERVERS)}; do [ ! -x $place/sftp-server ] || exec $place/sftp-server -R; done; "
@@ -112,11 +124,14 @@ def _as_root(where: Target) -> Iterator[paramiko.SFTPClient]:
     with contextlib.ExitStack() as closing:
         client = _connected(where, endpoint(where), closing)
         transport: Any = client.get_transport()
+        closing.enter_context(_closed_after(LONGEST, transport))
         channel = transport.open_session(timeout=PATIENCE)
         closing.callback(channel.close)
         channel.settimeout(PATIENCE)
         token = secrets.token_hex(16) if where.password else ""
-        channel.exec_command(remote_command(where, _SERVE, token)[-1])
+        # This one waits for an answer without a limit of its own.
+        with _closed_after(PATIENCE, transport):
+            channel.exec_command(remote_command(where, _SERVE, token)[-1])
         if token:
             _answer(where, channel, token)
         try:
@@ -132,30 +147,79 @@ def _connected(where: Target, there: Endpoint, closing: contextlib.ExitStack) ->
     client.set_missing_host_key_policy(paramiko.RejectPolicy())
     known = "\n".join(storage.read_text(path) or "" for path in there.known_hosts if storage.is_file(path))
     _learn(client.get_host_keys(), known)
-    stream: Any
+    said: Callable[[], bytes] = bytes
     if there.proxy:
-        stream = paramiko.ProxyCommand(shlex.join(there.proxy))
+        stream, said = _through(there.proxy, closing)
     else:
         stream = socket.create_connection((there.host, there.port), timeout=PATIENCE)
-    closing.callback(stream.close)
+        closing.callback(stream.close)
     closing.callback(client.close)
-    client.connect(
-        # Under this name, with this port, its keys are looked up; the stream is there already.
-        there.key_name,
-        port=paramiko.config.SSH_PORT,
-        username=there.user,
-        key_filename=[path for path in there.keys if storage.is_file(path)],
-        allow_agent=there.agent,
-        look_for_keys=False,
-        sock=stream,
-        timeout=PATIENCE,
-        banner_timeout=PATIENCE,
-        auth_timeout=PATIENCE,
-    )
+    try:
+        client.connect(
+            # Under this name, with this port, its keys are looked up; the stream is there already.
+            there.key_name,
+            port=paramiko.config.SSH_PORT,
+            username=there.user,
+            key_filename=[path for path in there.keys if storage.is_file(path)],
+            allow_agent=there.agent,
+            look_for_keys=False,
+            sock=stream,
+            disabled_algorithms={"keys": _not_known(client.get_host_keys(), there.key_name)},
+            timeout=PATIENCE,
+            banner_timeout=PATIENCE,
+            auth_timeout=PATIENCE,
+        )
+    except (paramiko.SSHException, OSError, EOFError) as error:
+        if not (reason := _shown(where, said())):
+            raise
+        raise _not_read(where, f"{error}; what leads there has said: {reason}") from error
     transport: Any = client.get_transport()
     if transport.get_remote_server_key().get_base64() in ssh_config.revoked(known):
         raise _not_read(where, "its key is revoked")
     return client
+
+
+def _not_known(keys: paramiko.HostKeys, name: str) -> list[str]:
+    """Return the types of which no key of a machine is known, so that it shows one that is; none where none is."""
+    known = set(keys.lookup(name) or ())
+    if "ssh-rsa" in known:
+        known.update(one for one in _KEY_TYPES if one.startswith("rsa-"))
+    return [one for one in _KEY_TYPES if one not in known] if known else []
+
+
+def _through(command: Sequence[str], closing: contextlib.ExitStack) -> tuple[socket.socket, Callable[[], bytes]]:
+    """Start what leads there; return the stream, and what reads what it has said beside it.
+
+    It is a pair of sockets, as paramiko's own client of a command knows neither its end nor a limit.
+    """
+    stream, other = socket.socketpair()
+    closing.callback(stream.close)
+    kept = Path(closing.enter_context(tempfile.TemporaryDirectory()), "said")
+    with other, kept.open("wb") as errors:
+        pair = other.fileno()
+        running = subprocess.Popen(command, stdin=pair, stdout=pair, stderr=errors, start_new_session=True)
+    closing.callback(running.wait)
+    closing.callback(running.kill)
+
+    def said() -> bytes:
+        # When it has ended, it has said all; when it has not, this says what it has said.
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            running.wait(1)
+        return storage.read_bytes(kept)
+
+    return stream, said
+
+
+@contextlib.contextmanager
+def _closed_after(seconds: float, transport: paramiko.Transport) -> Iterator[None]:
+    """Close the connection where what is done meanwhile takes longer, so that it fails."""
+    timer = threading.Timer(seconds, transport.close)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _learn(keys: paramiko.HostKeys, known: str) -> None:
