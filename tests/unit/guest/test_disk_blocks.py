@@ -97,7 +97,14 @@ def image(tmp_path: Path, file: Make) -> Make:
 def _disk(path: str, length: int = SIZE) -> dict[str, Any]:
     kind = "qcow2" if path.endswith(".qcow2") else "raw"
     size = SIZE if kind == "qcow2" else _size(path)
-    return {"name": "scsi0", "path": path, "format": kind, "volid": "fast:vm-100-disk-0", "length": length, "size": size}
+    return {
+        "name": "scsi0",
+        "path": path,
+        "format": kind,
+        "volid": "fast:vm-100-disk-0",
+        "length": length,
+        "size": size,
+    }
 
 
 def _size(path: str) -> int:
