@@ -316,6 +316,28 @@ def test_an_image_on_a_device_is_written_as_its_guest_sees_it(device: Make, file
     assert disks.digest(target) == disks.digest(source)
 
 
+def _library(folder: Path, place: Path, real: str) -> None:
+    """Put what stands in for Proxmox's library into a folder: it makes and removes the name of the device."""
+    perl = folder / "perl"
+    on, off = f"ln -sf {real} {place}; echo on >> {folder}/log", f"rm -f {place}; echo off >> {folder}/log"
+    perl.write_text(f'#!/bin/sh\ncase "$*" in *deactivate*) {off};; *) {on};; esac\n')
+    perl.chmod(0o755)
+
+
+def test_an_inactive_source_is_activated_and_left_as_it_was(
+    device: Make, file: Make, other: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = Path("/dev") / f"bascule-source-{os.getpid()}"
+    _library(tmp_path, place, device("source", _content()))
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    target = file("target", _content(6))
+    _carried(_disk(str(place)), _disk(target), other)
+    assert Path(target).read_bytes() == _content()
+    assert (tmp_path / "log").read_text().split() == ["on", "off"]
+    assert not place.is_symlink()
+    assert list((tmp_path / "activated-there").iterdir()) == []
+
+
 _PULL = """
 import json, sys, time
 from pathlib import Path
@@ -347,10 +369,7 @@ def test_what_was_killed_halfway_goes_on_and_leaves_the_volume_as_it_was(
     device: Make, file: Make, tmp_path: Path, number: signal.Signals, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real, place = device("target", bytes(SIZE)), Path("/dev") / f"bascule-blocks-{os.getpid()}"
-    perl = tmp_path / "perl"
-    # What stands in for Proxmox's library makes and removes the name of the device.
-    perl.write_text(f'#!/bin/sh\ncase "$*" in *deactivate*) rm -f {place};; *) ln -sf {real} {place};; esac\n')
-    perl.chmod(0o755)
+    _library(tmp_path, place, real)
     environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
     monkeypatch.setattr(disk_blocks, "directory", lambda component: str(tmp_path))
     disk_blocks.lend(COMPONENT, [_disk(file("source", _content()))])
