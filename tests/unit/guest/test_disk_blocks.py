@@ -257,7 +257,8 @@ def test_who_opens_the_target_meanwhile_is_told(
 
     def tell(text: str) -> None:
         if not held:
-            held.append(subprocess.Popen(["sleep", "60"], stdin=open(target, "rb")))  # noqa: SIM115
+            with open(target, "rb") as opened:
+                held.append(subprocess.Popen(["sleep", "60"], stdin=opened))
 
     disk_blocks.lend(COMPONENT, [_disk(file("source", _content()))])
     with pytest.raises(BasculeError, match=f"no process to have {target} open"):
