@@ -61,7 +61,7 @@ def _other_disks(left: View, entered: View, exact: bool) -> list[str]:
             "playbooks/20_prepare.yml makes it anew"
         )
         if name != "efidisk0" and disk_kinds.is_rounded(name, here.get(name, 0), there.get(name, 0)):
-            mend = f"resize the disk at {left.machine} to {there[name]} bytes (its copy was rounded up), or use way archive"
+            mend = f"resize it at {left.machine} to {there[name]} bytes (its copy was rounded up), or use way archive"
         found.append(f"disk {line}: {mend}")
     return found
 

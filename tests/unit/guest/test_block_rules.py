@@ -1,4 +1,4 @@
-"""Disks that changed blocks are not carried of: refused by name before the window, and again before a byte is copied."""
+"""Disks of which no changed blocks are carried: refused by name before the window, and before a byte is copied."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def test_whose_volume_it_is(volid: str, owner: int) -> None:
 def test_of_a_copy_that_was_rounded_up_it_is_said_to_what_its_disk_can_grow(prepared: Any) -> None:
     *nodes, source, target = prepared
     larger = (1 << 30) + (4 << 20)
-    for side, words in ((1, f"resize the disk at pve-mtp to {larger} bytes"), (0, "remove the guest 100 at pve-tls")):
+    for side, words in ((1, f"resize it at pve-mtp to {larger} bytes"), (0, "remove the guest 100 at pve-tls")):
         nodes[side].contents["local:100/vm-100-disk-0.raw"] = {"size": larger}
         found = ready.ready(source, target, *observed.look_at_both(source, target), decisions.DELTA)["refusals"]
         assert [words in line for line in found if line.startswith("disk scsi0 ")] == [True]
