@@ -296,7 +296,7 @@ class ActionModule(ActionBase):
             "state": lambda source, target, args: self._state(source, target)[0],
             "plan_prepare": self._plan_prepare,
             "ready": lambda source, target, args: ready.ready(
-                source, target, *observed.look_at_both(source, target), self._way
+                source, target, *observed.look_at_both(source, target), self._way, self._block
             ),
             "plan_sync": self._plan_sync,
             "plan_switch": self._plan_switch,
@@ -376,6 +376,7 @@ class ActionModule(ActionBase):
             self._refresh_after = float(self._variable(task_vars, "proxmox_guest_refresh_after"))
             self._proof_command = [str(word) for word in self._variable(task_vars, "proxmox_guest_proof_command")]
             self._window = float(self._variable(task_vars, "proxmox_guest_window"))
+            self._block = int(self._variable(task_vars, "proxmox_guest_transfer_block_size"))
             self._link = task_vars.get("plan_link")
             decisions.must_be_declared(self._way, self._stateless)
             source, target = (

@@ -9,6 +9,7 @@ import pytest
 from bascule.errors import BasculeError
 from bascule.guard.state import Epoch
 from bascule.guest import audit, decisions, disk_kinds, observed, prepare, ready
+from bascule.guest.chunks import CHUNK
 from bascule.guest.errors import ProxmoxError
 from bascule.guest.io import disk_target
 
@@ -148,3 +149,13 @@ def test_a_storage_without_room_for_what_changed_last_is_noted(prepared: Any) ->
         found = audit.audit(source, target, *views, measured={"changed": changed})["notes"]
         said = "storage 'local' at pve-tls has 999 bytes free; changed blocks took 1000 last time"
         assert bool([line for line in found if line.startswith(said)]) is noted
+
+
+@pytest.mark.parametrize(("block", "fits"), [(511, False), (512, True), (CHUNK, True), (CHUNK + 1, False)])
+def test_blocks_of_a_size_that_no_node_takes_are_named_before_the_window(prepared: Any, block: int, fits: bool) -> None:
+    *_, source, target = prepared
+    views = observed.look_at_both(source, target)
+    for way in (decisions.DELTA, decisions.ARCHIVE):
+        found = ready.ready(source, target, *views, way, block)["refusals"]
+        said = [line for line in found if line.startswith(f"proxmox_guest_transfer_block_size is {block};")]
+        assert bool(said) is (way == decisions.DELTA and not fits)
