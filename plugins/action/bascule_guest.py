@@ -20,9 +20,9 @@ options:
         window, or be lost in it, and changes nothing.
       - V(audit) measures both sides. V(adopt) takes over the serving guest. V(backup) makes or finds the archive.
         V(leftover) says which lock an interrupted restore has left there. V(restore) makes the passive guest.
-      - V(quiesce) stops a passive guest that a proof boot left running. V(keep_fence) does, and keeps what its disks
-        hold since its fence where no copy of a file does. V(may_write) asks once more whether its disks may be
-        written. V(proof_boot) boots it cut off, and stops it (not a warm one). V(boot) leaves it running.
+      - V(quiesce) stops a passive guest that a proof boot left running, V(keep_fence) also keeps what its disks hold.
+        V(may_write) asks once more whether they may be written. V(proof_boot) boots it cut from the network and stops
+        it, if it is not moved warm; V(boot) leaves it running.
       - V(freeze), V(close_begin) and V(close_finish) work on the side that is left, V(open) and V(thaw) on the side
         that is entered.
       - V(take_over) opens the side that is entered by O(word), V(give_way) closes O(machine), which was given up.
@@ -296,7 +296,7 @@ class ActionModule(ActionBase):
             "state": lambda source, target, args: self._state(source, target)[0],
             "plan_prepare": self._plan_prepare,
             "ready": lambda source, target, args: ready.ready(
-                source, target, *observed.look_at_both(source, target), self._way
+                source, target, *observed.look_at_both(source, target), self._way, self._block
             ),
             "plan_sync": self._plan_sync,
             "plan_switch": self._plan_switch,
@@ -376,6 +376,7 @@ class ActionModule(ActionBase):
             self._refresh_after = float(self._variable(task_vars, "proxmox_guest_refresh_after"))
             self._proof_command = [str(word) for word in self._variable(task_vars, "proxmox_guest_proof_command")]
             self._window = float(self._variable(task_vars, "proxmox_guest_window"))
+            self._block = int(self._variable(task_vars, "proxmox_guest_transfer_block_size"))
             self._link = task_vars.get("plan_link")
             decisions.must_be_declared(self._way, self._stateless)
             source, target = (

@@ -12,7 +12,8 @@ description:
   - V(own) makes this node's key for the component when there is none, and returns its public part with the node's SSH
     host keys. V(trust) pins the other node's host keys and lets its key read files in the given folders, by a forced
     command. V(reach) asks the other node whether it does. V(lend) lets it read these disks of the stopped guest, and no
-    others. V(end) ends what an earlier run has left writing into disks at this node. V(absent) takes all of that away again and removes the key.
+    others. V(end) ends what an earlier run has left writing into disks at this node. V(absent) takes all of that away
+    again and removes the key.
 options:
   state:
     description: What to do.

@@ -38,7 +38,7 @@ _HASH = 16
 # What the puller asks for over the link, before the values.
 COMMAND = "disk-blocks"
 # Blocks are no smaller, as each has a hash and a number, and no larger than a chunk.
-_SMALLEST = 512
+SMALLEST = 512
 
 
 @dataclass(frozen=True)
@@ -68,9 +68,14 @@ class Wish:
             raise _refused(words) from error
         if command != COMMAND or not name.isalnum() or min(length - 1, bwlimit) < 0 or compress not in (0, 1):
             raise _refused(words)
-        if not _SMALLEST <= block <= CHUNK:
+        if not is_block(block):
             raise _refused(words)
         return cls(name, length, block, bool(compress), bwlimit)
+
+
+def is_block(size: int) -> bool:
+    """Say whether disks can be compared in blocks of so many bytes."""
+    return SMALLEST <= size <= CHUNK
 
 
 def _refused(words: Sequence[str]) -> BasculeError:

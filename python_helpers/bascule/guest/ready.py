@@ -6,13 +6,16 @@ from collections.abc import Mapping
 from typing import Any, Optional
 
 from ..guard import state as guard
-from . import config_keys, decisions, disk_kinds, drift, observed, placement, preflight, prepare, storages
+from . import blocks, config_keys, decisions, disk_kinds, drift, observed, placement, preflight, prepare, storages
+from .chunks import CHUNK
 from .guest import Guest
 from .observed import View, leading, look_at_both
 
 
-def ready(source: Guest, target: Guest, left: View, entered: View, way: str) -> dict[str, Any]:
+def ready(source: Guest, target: Guest, left: View, entered: View, way: str, block: int = 1 << 14) -> dict[str, Any]:
     """Return every reason why the window could not end well, and what differs in the copy.
+
+    Disks are compared in blocks of `block` bytes.
 
     There is nothing to ask when the side that is entered holds the latest data; nor of a guest that does not serve any
     more: the window has begun, and what an interrupted run has left there is put right by the verbs that come next.
@@ -22,7 +25,10 @@ def ready(source: Guest, target: Guest, left: View, entered: View, way: str) -> 
     if not left.exists or not serves or leading(left, entered) == entered.machine:
         return result
     sides = [(source, left)] + ([(target, entered)] if entered.guard.status != guard.UNKNOWN else [])
-    refusals = preflight.busy(source, left) + preflight.busy(target, entered)
+    refusals = []
+    if way == decisions.DELTA and not blocks.is_block(block):
+        refusals.append(f"proxmox_guest_transfer_block_size is {block}; blocks have {blocks.SMALLEST} to {CHUNK} bytes")
+    refusals += preflight.busy(source, left) + preflight.busy(target, entered)
     if way == decisions.ARCHIVE:
         refusals += preflight.retention(source, way, in_window=True)
     # A copy starts with what its own config names; an archive and a migration of the window bring that of the guest.
@@ -61,7 +67,7 @@ def _other_disks(left: View, entered: View, exact: bool) -> list[str]:
             "playbooks/20_prepare.yml makes it anew"
         )
         if name != "efidisk0" and disk_kinds.is_rounded(name, here.get(name, 0), there.get(name, 0)):
-            mend = f"resize the disk at {left.machine} to {there[name]} bytes (its copy was rounded up), or use way archive"
+            mend = f"resize it at {left.machine} to {there[name]} bytes (its copy was rounded up), or use way archive"
         found.append(f"disk {line}: {mend}")
     return found
 

@@ -1,4 +1,4 @@
-"""Disks that changed blocks are not carried of: refused by name before the window, and again before a byte is copied."""
+"""Disks of which no changed blocks are carried: refused by name before the window, and before a byte is copied."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 from bascule.errors import BasculeError
 from bascule.guard.state import Epoch
 from bascule.guest import audit, decisions, disk_kinds, observed, prepare, ready
+from bascule.guest.chunks import CHUNK
 from bascule.guest.errors import ProxmoxError
 from bascule.guest.io import disk_target
 
@@ -49,7 +50,7 @@ def test_nothing_is_carried_into_it_and_no_return_begins(prepared: Any, tmp_path
     path.write_bytes(b"QFI\xfb" + bytes(508))
     disk = {"name": "scsi0", "path": str(path), "format": "raw", "volid": "fast:vm-100-disk-0.qcow2", "length": 512}
     with (
-        pytest.raises(BasculeError, match="vm-100-disk-0.qcow2 of the format that its name tells; found: raw"),
+        pytest.raises(BasculeError, match=r"vm-100-disk-0\.qcow2 of the format that its name tells; found: raw"),
         disk_target.opened({**disk, "size": 512}),
     ):
         pass
@@ -61,7 +62,8 @@ def test_nothing_is_carried_into_it_and_no_return_begins(prepared: Any, tmp_path
 def test_which_volumes_are_named_as_another_image() -> None:
     named = [
         ("fast:vm-100-disk-0.qcow2", "raw"), ("local:100/vm-100-disk-0.vmdk", "raw"),
-        ("local:100/vm-100-disk-0.qcow2", "qcow2"), ("local:100/vm-100-disk-0.raw", "raw"), ("fast:vm-100-disk-0", "raw"),
+        ("local:100/vm-100-disk-0.qcow2", "qcow2"), ("local:100/vm-100-disk-0.raw", "raw"),
+        ("fast:vm-100-disk-0", "raw"),
     ]  # fmt: skip
     assert [disk_kinds.is_another_image(*one) for one in named] == [True, True, False, False, False]
 
@@ -114,7 +116,7 @@ def test_whose_volume_it_is(volid: str, owner: int) -> None:
 def test_of_a_copy_that_was_rounded_up_it_is_said_to_what_its_disk_can_grow(prepared: Any) -> None:
     *nodes, source, target = prepared
     larger = (1 << 30) + (4 << 20)
-    for side, words in ((1, f"resize the disk at pve-mtp to {larger} bytes"), (0, "remove the guest 100 at pve-tls")):
+    for side, words in ((1, f"resize it at pve-mtp to {larger} bytes"), (0, "remove the guest 100 at pve-tls")):
         nodes[side].contents["local:100/vm-100-disk-0.raw"] = {"size": larger}
         found = ready.ready(source, target, *observed.look_at_both(source, target), decisions.DELTA)["refusals"]
         assert [words in line for line in found if line.startswith("disk scsi0 ")] == [True]
@@ -147,3 +149,13 @@ def test_a_storage_without_room_for_what_changed_last_is_noted(prepared: Any) ->
         found = audit.audit(source, target, *views, measured={"changed": changed})["notes"]
         said = "storage 'local' at pve-tls has 999 bytes free; changed blocks took 1000 last time"
         assert bool([line for line in found if line.startswith(said)]) is noted
+
+
+@pytest.mark.parametrize(("block", "fits"), [(511, False), (512, True), (CHUNK, True), (CHUNK + 1, False)])
+def test_blocks_of_a_size_that_no_node_takes_are_named_before_the_window(prepared: Any, block: int, fits: bool) -> None:
+    *_, source, target = prepared
+    views = observed.look_at_both(source, target)
+    for way in (decisions.DELTA, decisions.ARCHIVE):
+        found = ready.ready(source, target, *views, way, block)["refusals"]
+        said = [line for line in found if line.startswith(f"proxmox_guest_transfer_block_size is {block};")]
+        assert bool(said) is (way == decisions.DELTA and not fits)

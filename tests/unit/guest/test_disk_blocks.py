@@ -97,7 +97,14 @@ def image(tmp_path: Path, file: Make) -> Make:
 def _disk(path: str, length: int = SIZE) -> dict[str, Any]:
     kind = "qcow2" if path.endswith(".qcow2") else "raw"
     size = SIZE if kind == "qcow2" else _size(path)
-    return {"name": "scsi0", "path": path, "format": kind, "volid": "fast:vm-100-disk-0", "length": length, "size": size}
+    return {
+        "name": "scsi0",
+        "path": path,
+        "format": kind,
+        "volid": "fast:vm-100-disk-0",
+        "length": length,
+        "size": size,
+    }
 
 
 def _size(path: str) -> int:
@@ -266,7 +273,8 @@ def test_who_opens_the_target_meanwhile_is_told(
 
     def tell(text: str) -> None:
         if not held:
-            held.append(subprocess.Popen(["sleep", "60"], stdin=open(target, "rb")))  # noqa: SIM115
+            with open(target, "rb") as opened:
+                held.append(subprocess.Popen(["sleep", "60"], stdin=opened))
 
     disk_blocks.lend(COMPONENT, [_disk(file("source", _content()))])
     with pytest.raises(BasculeError, match=f"no process to have {target} open"):
@@ -325,6 +333,28 @@ def test_an_image_on_a_device_is_written_as_its_guest_sees_it(device: Make, file
     assert disks.digest(target) == disks.digest(source)
 
 
+def _library(folder: Path, place: Path, real: str) -> None:
+    """Put what stands in for Proxmox's library into a folder: it makes and removes the name of the device."""
+    perl = folder / "perl"
+    on, off = f"ln -sf {real} {place}; echo on >> {folder}/log", f"rm -f {place}; echo off >> {folder}/log"
+    perl.write_text(f'#!/bin/sh\ncase "$*" in *deactivate*) {off};; *) {on};; esac\n')
+    perl.chmod(0o755)
+
+
+def test_an_inactive_source_is_activated_and_left_as_it_was(
+    device: Make, file: Make, other: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = Path("/dev") / f"bascule-source-{os.getpid()}"
+    _library(tmp_path, place, device("source", _content()))
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    target = file("target", _content(6))
+    _carried(_disk(str(place)), _disk(target), other)
+    assert Path(target).read_bytes() == _content()
+    assert (tmp_path / "log").read_text().split() == ["on", "off"]
+    assert not place.is_symlink()
+    assert list((tmp_path / "activated-there").iterdir()) == []
+
+
 _PULL = """
 import json, sys, time
 from pathlib import Path
@@ -356,10 +386,7 @@ def test_what_was_killed_halfway_goes_on_and_leaves_the_volume_as_it_was(
     device: Make, file: Make, tmp_path: Path, number: signal.Signals, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real, place = device("target", bytes(SIZE)), Path("/dev") / f"bascule-blocks-{os.getpid()}"
-    perl = tmp_path / "perl"
-    # What stands in for Proxmox's library makes and removes the name of the device.
-    perl.write_text(f'#!/bin/sh\ncase "$*" in *deactivate*) rm -f {place};; *) ln -sf {real} {place};; esac\n')
-    perl.chmod(0o755)
+    _library(tmp_path, place, real)
     environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
     monkeypatch.setattr(disk_blocks, "directory", lambda component: str(tmp_path))
     disk_blocks.lend(COMPONENT, [_disk(file("source", _content()))])
@@ -397,19 +424,6 @@ def test_a_transfer_that_fails_says_so_in_its_status(file: Make, device: Make, t
 # ---- what the other node may ask for
 
 
-@pytest.mark.parametrize(
-    "asked",
-    [
-        "disk-blocks", "disk-blocks scsi0", "disk-blocks scsi0 512 16384 1 0 0", "disk-blocks ../x 512 16384 1 0",
-        "disk-blocks scsi0 0 16384 1 0", "disk-blocks scsi0 512 1 1 0", "disk-blocks scsi0 512 99999999 1 0",
-        "disk-blocks scsi0 512 16384 2 0", "disk-blocks scsi0 512 16384 1 -1", "disk-blocks scsi0 x 16384 1 0",
-    ],
-)  # fmt: skip
-def test_anything_else_is_refused(asked: str) -> None:
-    with pytest.raises(BasculeError, match="state now: refused"):
-        blocks.Wish.from_words(asked.split())
-
-
 def test_only_lent_disks_are_read(file: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(disk_blocks, "directory", lambda component: str(tmp_path))
     disk = _disk(file("source", _content()))
@@ -426,32 +440,6 @@ def test_only_lent_disks_are_read(file: Make, tmp_path: Path, monkeypatch: pytes
 
 
 # ---- what they say to each other
-
-
-@pytest.mark.parametrize(
-    ("flag", "content", "words"),
-    [
-        (blocks.DONE, b"", "flag 2"), (blocks.PLAIN, b"\0\0", "half a number"),
-        (blocks.PLAIN, b"\0\0\0\x01" + bytes(BLOCK), "a block at 16384"),
-        (blocks.PLAIN, b"\0\0\0\0" + bytes(BLOCK - 1), "a block at 0"), (blocks.PACKED, b"no zlib", "header"),
-    ],
-)  # fmt: skip
-def test_an_answer_that_is_none_is_not_written(flag: int, content: bytes, words: str) -> None:
-    with pytest.raises(BasculeError, match=words):
-        blocks.unpacked(flag, content, BLOCK, BLOCK)
-
-
-def test_an_answer_larger_than_its_chunk_is_not_unpacked() -> None:
-    flood = blocks.packed(bytes(64 << 20), compress=True)
-    flag, size = blocks.HEAD.unpack(flood[: blocks.HEAD.size])
-    with pytest.raises(BasculeError, match="more than the chunk has"):
-        blocks.unpacked(flag, flood[-size:], BLOCK, BLOCK)
-
-
-@pytest.mark.parametrize("line", [b"", b"bascule guest_serve\n", b'{"blocks": 2, "size": 1}\n', b'{"size": 1}\n'])
-def test_a_node_of_another_version_is_told(line: bytes) -> None:
-    with pytest.raises(BasculeError, match=r"playbooks/20_prepare\.yml"):
-        blocks.size_in(line)
 
 
 def test_a_node_that_ends_in_the_middle_is_told(file: Make, tmp_path: Path) -> None:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bascule.errors import BasculeError
-from bascule.guest.io import disk_blocks, disk_target, disks
-from bascule.system.io.process import Result
+from bascule.guest.io import disk_blocks, disk_target, disks, qemu_image
+from bascule.system.io.process import Result, run
 
 from .schema import ROOT
 
@@ -76,7 +77,7 @@ def test_another_file_under_the_same_name_is_not_written(disk: Path, monkeypatch
             disk.write_bytes(b"z" * SIZE)
         return real(path, flags, *given)
 
-    monkeypatch.setattr(disk_target.os, "open", swapped)
+    monkeypatch.setattr(os, "open", swapped)
     with pytest.raises(BasculeError, match="another file or device has its name"):
         disk_target._claimed(str(disk))
 
@@ -87,13 +88,13 @@ def test_udev_settles_before_the_volume_is_deactivated_also_after_an_error(
     place = Path(f"/dev/shm/bascule-test-target-{os.getpid()}")
     ran: list[str] = []
 
-    def runner(argv: list[str], **given: Any) -> Result:
+    def runner(argv: Sequence[str], **given: Any) -> Result:
         ran.append(argv[0] if argv[0] == "udevadm" else "off" if "deactivate" in argv[3] else "on")
         if ran[-1] == "on":
             place.write_bytes(bytes(SIZE))
         return Result(tuple(argv), 0, "", "")
 
-    monkeypatch.setattr(disk_target.shutil, "which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
     try:
         with pytest.raises(BasculeError, match="a block device at"), disk_target.opened(_disk(place), runner):
             raise AssertionError("it was opened")
@@ -132,8 +133,8 @@ def test_who_opens_an_image_of_ceph_while_it_is_written_is_told(monkeypatch: pyt
         def served(*given: Any) -> Iterator[_ServerStandIn]:
             yield client
 
-        monkeypatch.setattr(disk_target.qemu_image, "opened_to_write", served)
-        with disk_target._opened(path, "raw", disk_target.run) as target:
+        monkeypatch.setattr(qemu_image, "opened_to_write", served)
+        with disk_target._opened(path, "raw", run) as target:
             target.write(0, b"ours")
             with subprocess.Popen(sleeper) as guest:
                 with pytest.raises(BasculeError, match=f"process {guest.pid}"):

@@ -65,7 +65,10 @@ def test_it_is_kept_once_before_changed_blocks_are_written(returned: Any) -> Non
     assert _fences(there) == []
     there.running.discard(100)
     told = transitions.keep_fence(target, check=True)
-    assert (told["changed"], told["reason"]) == (True, "its disks as they were at the fence would be kept by an archive")
+    assert (told["changed"], told["reason"]) == (
+        True,
+        "its disks as they were at the fence would be kept by an archive",
+    )
     assert there.written() == []
     there.running.add(100)
     assert transitions.keep_fence(target)["changed"] is True
@@ -113,7 +116,9 @@ def test_a_mark_of_a_boot_is_kept(returned: Any) -> None:
     assert transitions.keep_fence(target)["changed"] is False
 
 
-@pytest.mark.parametrize("given", [{"lock": "backup"}, {"running": True}, {"link": True}, {"guard": True}, {"gone": True}])
+@pytest.mark.parametrize(
+    "given", [{"lock": "backup"}, {"running": True}, {"link": True}, {"guard": True}, {"gone": True}]
+)
 def test_right_before_it_is_written_the_guest_is_asked_again(returned: Any, given: dict[str, Any]) -> None:
     _, there, source, target = returned
     assert transitions.must_take_blocks(target)["changed"] is False

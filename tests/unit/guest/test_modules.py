@@ -202,8 +202,13 @@ def test_link_in_check_mode_makes_no_key(place: Path, monkeypatch: pytest.Monkey
 
 def test_what_an_earlier_run_has_left_writing_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     ended: list[str] = []
-    monkeypatch.setattr(pull, "end", lambda component: bool(ended.append(component)) or True)
-    given = {"component": "courses_guest", "state": "end"}
+
+    def end(component: str) -> bool:
+        ended.append(component)
+        return True
+
+    monkeypatch.setattr(pull, "end", end)
+    given: dict[str, Any] = {"component": "courses_guest", "state": "end"}
     assert call("bascule_guest_link", check=True, **given)["changed"] is False
     assert ended == []
     assert call("bascule_guest_link", **given)["changed"] is True

@@ -24,7 +24,8 @@ def held_by(path: str, claimed: bool = False, own: int = 0) -> list[str]:
     """Return the processes that have the disk open: what the node itself sees, whoever started them.
 
     A block device is the same by any of its names; a mount of it, or a device on top of it, is told as the kernel's. An
-    image of Ceph has no file: who names it in its command line counts. `claimed` says that the kernel keeps it for us, `own` is a process that we have started on it.
+    image of Ceph has no file: who names it in its command line counts. `claimed` says that the kernel keeps it for us,
+    `own` is a process that we have started on it.
     """
     image = None if path.startswith("/") else re.compile(rf"\b{re.escape(_image_name(path))}\b")
     wanted = None if image else os.stat(path)
