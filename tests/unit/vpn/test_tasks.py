@@ -73,7 +73,8 @@ class Play:
         """Run it and return the output; what was asked of the modules is kept in `acted`."""
         role = {"name": "vpn_switchover", "tasks_from": tasks}
         declared = {
-            "bascule_from": "vpn-a", "bascule_to": "vpn-b", "bascule_direction": "forward", "vpn_switchover_trainer": "trainer",
+            "bascule_from": "vpn-a", "bascule_to": "vpn-b", "bascule_direction": "forward",
+            "vpn_switchover_trainer": "trainer",
             "vpn_switchover_addresses": {"vpn-a": "192.0.2.1", "vpn-b": "192.0.2.2"},
             "vpn_switchover_behind": [{"address": "10.1.0.20", "port": 443}], **variables,
         }  # fmt: skip
@@ -204,4 +205,4 @@ def test_a_server_that_has_died_keeps_nobody_from_going_back(play: Play, directi
     play.answers["bascule_guard vpn-a"] = {"guard": OPEN}
     play("freeze", bascule_direction=direction)
     assert play.ok
-    assert [args["expect"] for args in play.asked("vpn_probe")][0] == expect
+    assert next(args["expect"] for args in play.asked("vpn_probe")) == expect
