@@ -32,7 +32,7 @@ options:
     type: dict
     default: {}
   other_guard:
-    description: The RV(guard) that this module has returned at the other side; whether one alone serves is judged by both.
+    description: The RV(guard) of the other side, by this module; whether one alone serves is judged by both.
     type: dict
     default: {}
   other_side:
