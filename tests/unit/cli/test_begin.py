@@ -66,7 +66,7 @@ def test_what_was_not_handed_over_whole_is_not_begun(tmp_path: Path, given: byte
 def test_what_was_stopped_before_it_began_is_not_begun(tmp_path: Path) -> None:
     Command(tmp_path).tell("supervisor", presence.process(os.getpid()))
     assert Command(tmp_path).interrupt()
-    handed = {
+    handed: dict[str, Any] = {
         "line": ["/bin/sh", "-c", "touch $0", str(tmp_path / "begun")],
         "environment": {},
         "password": None,

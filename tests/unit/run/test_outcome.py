@@ -133,4 +133,5 @@ def test_a_status_with_all_open_is_done_only_where_nothing_is_in_the_way(also: d
 def test_what_is_wrong_with_a_component_that_is_open_is_a_doubt(wrong: str) -> None:
     fine = Standing("low", "target", "")
     assert outcome.found([fine], []) == {"standings": {"low": "target"}, "doubts": []}
-    assert len(outcome.found([fine, replace(fine, **{wrong: True})], ["x"])["doubts"]) == 2
+    not_so: dict[str, Any] = {wrong: True}
+    assert len(outcome.found([fine, replace(fine, **not_so)], ["x"])["doubts"]) == 2

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import paramiko
 import pytest
@@ -39,36 +40,30 @@ def test_what_leads_there_and_says_nothing_is_ended(monkeypatch: pytest.MonkeyPa
         sftp.read_files(WAY, "/x", ".jsonl")
 
 
-class Stalls(paramiko.ServerInterface):
-    """Lets everybody in, and never answers what is to be run."""
+def stalling(asked: threading.Event, ended: threading.Event) -> Any:
+    """Return what lets everybody in, and never answers what is to be run."""
 
-    def __init__(self) -> None:
-        self.ended = threading.Event()
-        self.asked = threading.Event()
-
-    def check_auth_publickey(self, username: str, key: paramiko.PKey) -> int:
-        return paramiko.AUTH_SUCCESSFUL
-
-    def get_allowed_auths(self, username: str) -> str:
-        return "publickey"
-
-    def check_channel_request(self, kind: str, chanid: int) -> int:
-        return paramiko.OPEN_SUCCEEDED
-
-    def check_channel_exec_request(self, channel: paramiko.Channel, command: bytes) -> bool:
-        self.asked.set()
-        self.ended.wait(300)
+    def runs(channel: paramiko.Channel, command: bytes) -> bool:
+        asked.set()
+        ended.wait(300)
         return False
+
+    server: Any = paramiko.ServerInterface()
+    server.get_allowed_auths = lambda username: "publickey"
+    server.check_auth_publickey = lambda username, key: paramiko.AUTH_SUCCESSFUL
+    server.check_channel_request = lambda kind, number: paramiko.OPEN_SUCCEEDED
+    server.check_channel_exec_request = runs
+    return server
 
 
 @pytest.fixture
-def stalled(tmp_path: Path) -> Iterator[tuple[Endpoint, Stalls]]:
+def stalled(tmp_path: Path) -> Iterator[tuple[Endpoint, threading.Event]]:
     """A machine that stalls when a program is to be run.
 
     It has a key of a type that is not known, and no longer one of the type that is known first.
     """
     key, old, unknown = (paramiko.ECDSAKey.generate(bits=bits) for bits in (521, 384, 256))
-    server = Stalls()
+    asked, ended = threading.Event(), threading.Event()
     key.write_private_key_file(str(tmp_path / "key"))
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
@@ -79,21 +74,21 @@ def stalled(tmp_path: Path) -> Iterator[tuple[Endpoint, Stalls]]:
             transport = paramiko.Transport(listener.accept()[0])
             transport.add_server_key(unknown)
             transport.add_server_key(key)
-            transport.start_server(server=server)
-            server.ended.wait(300)
+            transport.start_server(server=stalling(asked, ended))
+            ended.wait(300)
             transport.close()
 
         threading.Thread(target=serve, daemon=True).start()
         name, keys = f"[127.0.0.1]:{port}", (str(tmp_path / "key"),)
-        yield Endpoint("127.0.0.1", port, "x", name, keys, (str(tmp_path / "known"),), agent=False), server
-        server.ended.set()
+        yield Endpoint("127.0.0.1", port, "x", name, keys, (str(tmp_path / "known"),), agent=False), asked
+        ended.set()
 
 
 def test_a_machine_that_stalls_when_a_program_is_to_be_run_is_left(
-    stalled: tuple[Endpoint, Stalls], monkeypatch: pytest.MonkeyPatch
+    stalled: tuple[Endpoint, threading.Event], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sftp, "PATIENCE", 10.0)
     monkeypatch.setattr(sftp, "endpoint", lambda where: stalled[0])
     with pytest.raises(sftp.NotRead):
         sftp.read_files(WAY, "/x", ".jsonl")
-    assert stalled[1].asked.is_set(), "it was entered by the key that is known"
+    assert stalled[1].is_set(), "it was entered by the key that is known"
