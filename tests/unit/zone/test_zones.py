@@ -483,6 +483,31 @@ def test_a_zone_that_is_declared_no_more_is_not_forgotten_halfway() -> None:
     assert facts.look(made.zones, made.look(), NOBODY[:1], "ns-b", old, False)["wrong"] == []
 
 
+def test_a_serial_of_before_there_were_further_zones_is_of_the_own_zone_alone() -> None:
+    main, reverse = zones.served({**SERVED, "update": "signed"}, {})
+    assert (main.zone.further, reverse.zone.further) == (False, True)
+    kept = {"active": "ns-a", "serials": {"ns-a": 2}}
+    made = prepared([main.zone, reverse.zone])
+    told = [len(planner.unmoved(zone, one, "ns-b", kept)) for zone, one in zip(made.zones, made.look(), strict=True)]
+    assert told == [1, 0]
+
+
+def test_a_record_that_is_declared_after_prepare_is_prepared_by_the_next_one() -> None:
+    made = prepared(ZONES[:1])
+    more = replace(RECORDS[0], name="new.example.org.")
+    made.zones = [replace(ZONES[0], records=[*ZONES[0].records, more])]
+    server = made.servers[MAIN, "ns-a"]
+    server.rrsets[more.key] = RRset(more.name, more.type, 900, more.values["ns-a"])
+    retire = [planner.plan_retire(made.zones[0], made.look()[0], "ns-a")]
+    assert [[rrset.ttl for rrset in change.after] for (change,) in retire] == [[300, 900]], "it is left as it is"
+    made.prepare()
+    assert zone_state.from_text(server.state or "", "names", SIDES).ttls == {RECORDS[0].key: 300, more.key: 900}
+    server.rrsets[more.key] = replace(server.rrsets[more.key], ttl=5)
+    server.state = (server.state or "").replace(f'"{more.key}":900', '"other./A":900')
+    made.prepare()
+    assert {rrset.ttl for rrset in server.rrsets.values()} == {5}
+
+
 def test_a_secondary_of_a_zone_that_was_not_reached_has_what_that_zone_says() -> None:
     """It is no fault of its transfers, and keeps nobody from going on."""
     made = prepared()
@@ -503,6 +528,8 @@ SERVED: dict[str, Any] = {
     "to": SIDES[1],
     "servers": {"ns-a": "192.0.2.53"},
     "secondaries": {"second": "192.0.2.54"},
+    "resolvers": {"near": "192.0.2.80"},
+    "port": 53,
     "update": "manual",
     "further_zones": [{"name": f"{REVERSE}."}],
 }
@@ -518,6 +545,10 @@ def test_a_further_zone_takes_from_the_component_what_it_does_not_say() -> None:
     assert (first.servers, first.secondaries) == ({"ns": "192.0.2.99"}, {})
     assert first.settings == {"tsig_name": "k", "tsig_secret": "c2VjcmV0"}
     assert "c2VjcmV0" not in repr(first)
+    assert (first.resolvers, first.port) == (SERVED["resolvers"], 53)
+    own |= {"resolvers": {}, "port": 5353}
+    first, second = zones.served({**SERVED, "further_zones": [own]}, {})
+    assert (first.resolvers, first.port, second.resolvers, second.port) == ({}, 5353, SERVED["resolvers"], 53)
 
 
 def test_what_is_wrong_in_further_zones_is_named_at_once_without_a_secret() -> None:
@@ -528,7 +559,8 @@ def test_what_is_wrong_in_further_zones_is_named_at_once_without_a_secret() -> N
         {"name": "c.example", "tsig_name": "key"},
         {"name": "d.example", "tsig_name": "key"},
         {"name": "f.example", "tsig_algorithm": "hmac-sha512"},
-        {"name": "g.example"},
+        {"name": "g.example", "port": 0, "resolvers": []},
+        {"name": "h.example", "tsig_algorithm": "hmac-pigeon"},
     ]
     secrets = {
         "d.example": {"tsig_secret": "hush!"},
@@ -539,11 +571,11 @@ def test_what_is_wrong_in_further_zones_is_named_at_once_without_a_secret() -> N
     with pytest.raises(PlanError) as caught:
         zones.served({**SERVED, "further_zones": further}, secrets)
     found = "; ".join(zones.faults(MAIN, further, secrets))
-    assert found.startswith(caught.value.found)
+    assert found.startswith(caught.value.found), "no secret keeps another zone from its way back"
     for text in (
         "further zone 1 (without a name): a name is needed",
         "further zone 2 (Example.ORG.): declared twice",
-        "(b.example): color is none of name, servers",
+        "(b.example): color is none of name, port, servers",
         "(b.example): servers is no table",
         "(b.example): update 'pigeon' is none of signed, octodns, manual",
         "(c.example): the key key has no tsig_secret",
@@ -552,6 +584,9 @@ def test_what_is_wrong_in_further_zones_is_named_at_once_without_a_secret() -> N
         "e.example: password is none of tsig_secret, provider_secrets",
         "(f.example): it has tsig_secret and tsig_algorithm, and no tsig_name",
         "(g.example): it has provider_secrets, and no provider",
+        "(g.example): port 0 is no port",
+        "(g.example): resolvers is no table",
+        "(h.example): tsig_algorithm 'hmac-pigeon' is none of hmac-sha1",
     ):
         assert text in found, text
     assert "hush" not in found
@@ -588,6 +623,7 @@ def test_a_record_lies_in_the_longest_zone(name: str, said: str, wanted: tuple[s
         ("www", "example.net", "one of the zones"),
         ("www.sub", MAIN, r"in the zone sub\.example\.org\."),
         ("courses.example.org.", REVERSE, "below"),
+        ("courses.example.org", REVERSE, r"ends with the zone example\.org\. and would become"),
     ],
 )
 def test_a_record_of_which_nobody_can_tell_the_zone_is_refused(name: str, said: str, why: str) -> None:
