@@ -211,7 +211,7 @@ from bascule.dns.io import provider as io_provider
 from bascule.dns.io import servers as io_dns
 from bascule.dns.planner import Change, Survey, Zone
 from bascule.dns.records import ServerView
-from bascule.dns.zones import Served, served
+from bascule.dns.zones import ALGORITHMS, Served, served
 from bascule.errors import BasculeError
 from bascule.plugin.action import ControllerAction, Scope
 from bascule.plugin.values import plain
@@ -285,7 +285,10 @@ class ActionModule(ControllerAction):
                 result["faults"] += planner.unseen_lowering(one.zone, seen, kept) if one.update == "manual" else []
         if args["verb"] == "audit":
             for one, seen in zip(every, found):
-                self._audit(one, args, seen, result)
+                try:
+                    self._audit(one, args, seen, result)
+                except BasculeError as error:
+                    result["wrong"].append(f"{one.zone.name}: {error.message()}")
         return result
 
     def _change(self, every: list[Served], args: dict[str, Any]) -> dict[str, Any]:
@@ -347,11 +350,16 @@ class ActionModule(ControllerAction):
             return lambda zone, found: planner.plan_switch(zone, found, source, target, decision, at)
         # Until a provider publishes, caches may still take the answer of before: they are counted from the last moment,
         # after all that is waited for before. Where a person is waited for, the state's time is no more than a mark.
-        slow, last = 0.0, {}
+        slow, later = 0.0, {}
         for one in every:
             slow += {"octodns": args["provider_wait"]}.get(one.update, 0) * len(one.servers)
-            last[one.zone.name] = now + int(slow)
-        return lambda zone, found: planner.plan_prepare(zone, found, source, target, args["ttl"], last[zone.name])
+            later[one.zone.name] = int(slow)
+
+        def prepare(zone: Zone, found: Survey) -> list[Change]:
+            last = int(time.time()) + later[zone.name]
+            return planner.plan_prepare(zone, found, source, target, args["ttl"], last)
+
+        return prepare
 
     def _rehearse(self, every: list[Served], changes: Sequence[Change]) -> None:
         """Say what a person would have to do; ask a provider whether it would take it."""
@@ -367,7 +375,7 @@ class ActionModule(ControllerAction):
         """Ask the secondaries of a zone and the resolvers."""
         asked = _asked(one, args)
         follow = [io_dns.read_server(host, address, **asked) for host, address in one.secondaries.items()]
-        resolve = [io_dns.read_resolver(host, address, **asked) for host, address in args["resolvers"].items()]
+        resolve = [io_dns.read_resolver(host, address, **asked) for host, address in one.resolvers.items()]
         return [view for view in follow if not (view.error and args["allow_unreachable"])], resolve
 
     def _views(self, one: Served, args: dict[str, Any]) -> list[ServerView]:
@@ -411,7 +419,7 @@ class ActionModule(ControllerAction):
             return replace(part, write=bring, refuse=unpublished)
 
         def send(change: Change) -> None:
-            io_dns.apply(change, zone.name, self._key(one), port=args["port"])
+            io_dns.apply(change, zone.name, self._key(one), port=one.port)
 
         def without_key(found: Survey) -> None:
             self._key(one)
@@ -420,11 +428,13 @@ class ActionModule(ControllerAction):
 
     def _audit(self, one: Served, args: dict[str, Any], found: Survey, result: dict[str, Any]) -> None:
         """Ask who else serves a zone, and whether the way of the updates would take those of a move."""
-        port, timeout, zone = args["port"], args["timeout"], one.zone
+        port, timeout, zone = one.port, args["timeout"], one.zone
         names = [
             name for view in found.answering[:1] for name in io_dns.name_servers(view.address, zone.name, port, timeout)
         ]
         warnings = planner.unlisted(names, len(one.servers) + len(one.secondaries))
+        if args["resolvers"] and not one.resolvers:
+            warnings.append(f"no resolver is asked for {zone.name}, as its table of resolvers is empty")
         if one.update != "octodns":
             warnings += planner.one_primary(found.answering)
         for text in warnings:
@@ -467,6 +477,13 @@ class ActionModule(ControllerAction):
             raise BasculeError(
                 expected="a TSIG key", found=f"not set: {', '.join(missing)}", state="no record was changed"
             )
+        if values["algorithm"].lower().rstrip(".") not in ALGORITHMS:
+            raise BasculeError(
+                expected=f"a TSIG algorithm, one of {', '.join(ALGORITHMS)}",
+                found=repr(values["algorithm"]),
+                state="no record was changed",
+                next_command=f"look at {names['algorithm']}, or the zone's tsig_algorithm",
+            )
         return io_dns.Key(values["name"], values["secret"], values["algorithm"])
 
 
@@ -474,6 +491,6 @@ def _asked(one: Served, args: dict[str, Any]) -> dict[str, Any]:
     return {
         "zone": one.zone.name,
         "records": one.zone.records,
-        "port": args["port"],
+        "port": one.port,
         "timeout": args["timeout"],
     }

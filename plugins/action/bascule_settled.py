@@ -47,9 +47,7 @@ class ActionModule(ControllerAction):
         """Judge."""
         components, _ = standing.read(scope)
         # What is silent could not be retired, and the others would be by then.
-        found = [
-            (c.name, position.unsettled(c.entered, c.left, c.retired) or "; ".join(c.unheard)) for c in components
-        ]
+        found = [(c.name, position.unsettled(c.entered, c.left, c.retired) or "; ".join(c.unheard)) for c in components]
         if wrong := [f"{name}: {why}" for name, why in found if why]:
             raise BasculeError(
                 expected="every component open to users at the site that stays, and closed at the other",

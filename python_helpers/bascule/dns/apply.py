@@ -73,22 +73,23 @@ def carry_out(
 
     The servers are independent of each other, and so are the zones: there is no moment at which all change. Forward,
     nothing is updated while any zone is refused. An update that fails leaves the others as they are: the error says how
-    each server stands, and the next run brings the late one up. Where `allow_unreachable` is said, a zone that is silent
-    or refused holds up no other: those are brought to where they belong first, and then it is an error.
+    each server stands, and the next run brings the late one up. With `allow_unreachable` a zone that is silent or
+    refused holds up no other: those are brought to where they belong first, and then it is an error.
     """
     found = look_at_all(parts)
     seen = {part.zone.name: one for part, one in zip(parts, found)}
     warnings: list[str] = []
 
-    def decide(part: Part) -> list[Change]:
+    def admit(part: Part) -> None:
         one = seen[part.zone.name]
         told = require_servers(one, allow_unreachable)
         part.refuse(one)
-        changes = plan(part.zone, one)
         warnings.extend(told)
-        return changes
 
-    decided, refused = _each(parts, decide)
+    # To ask providers may take long, and a plan may hold the time of now.
+    admitted, barred = _each(parts, admit)
+    decided, refused = _each([part for part, _ in admitted], lambda part: plan(part.zone, seen[part.zone.name]))
+    refused = [*barred, *refused]
     if refused and (not allow_unreachable or not decided):
         _refuse(parts, refused)
     plans = [(part, change) for part, made in decided for change in made]

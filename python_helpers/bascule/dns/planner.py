@@ -24,6 +24,7 @@ class Zone:
     """What is declared: the zone, the component that moves in it, its records and its two sides.
 
     quoteless: whether the state is written without quotes, as a provider may need it; either spelling is read.
+    further: whether it is another zone than the component's own one.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Zone:
     records: Sequence[Record]
     sides: tuple[str, str]
     quoteless: bool = False
+    further: bool = False
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ class Survey:
 
 
 def survey(zone: Zone, views: Sequence[ServerView]) -> Survey:
-    """Read the state out of every answer. A server whose state cannot be read says nothing: nothing of it is guessed."""
+    """Read the state out of every answer. A server whose state cannot be read says nothing: it is never guessed."""
     states: dict[str, ZoneState | None] = {}
     unreadable: dict[str, BasculeError] = {}
     told: list[ServerView] = []
@@ -246,7 +248,12 @@ def faults(zone: Zone, found: Survey, side: str) -> list[str]:
     """Name what keeps the records from being moved."""
     agreed = len({view.state_text for view in found.answering}) <= 1
     silent = [f"{host}: {why}" for host, why in sorted(found.unreachable.items())]
-    return silent + halfway(found) + foreign(zone, found, stands(zone, found) or side) + (differences(zone, found.views) if agreed else [])
+    return (
+        silent
+        + halfway(found)
+        + foreign(zone, found, stands(zone, found) or side)
+        + (differences(zone, found.views) if agreed else [])
+    )
 
 
 def behind(found: Survey, followers: Sequence[ServerView]) -> list[str]:
@@ -297,6 +304,8 @@ def plan_prepare(zone: Zone, found: Survey, source: str, target: str, ttl: int, 
     if any(value > ttl for value in highest.values()) or base.lowered_at is None or base.pending == "prepare":
         originals = {key: max(value, base.ttls.get(key, 0)) for key, value in highest.items()}
         goal = replace(base, ttls=originals, lowered_at=now)
+    # A record that was declared since the others were lowered is lowered and remembered now.
+    goal = replace(goal, ttls={**highest, **goal.ttls})
     wanted = {record.key: min(goal.ttls[record.key], ttl) for record in zone.records}
     return _changes(zone, found, goal, active, wanted)
 
@@ -367,8 +376,8 @@ def unseen_lowering(zone: Zone, found: Survey, captured: Mapping[str, Any]) -> l
     if found.own is None or found.own.lowered_at is None or kept.get("lowered_at") == found.own.lowered_at:
         return []
     return [
-        f"{zone.name}: it is not kept since when its lowered times to live were seen at all servers; run 20_prepare.yml "
-        "again, which changes no record that is lowered"
+        f"{zone.name}: it is not kept since when its lowered times to live were seen at all servers; run "
+        "20_prepare.yml again, which changes no record that is lowered"
     ]
 
 
@@ -386,12 +395,13 @@ def undeclared(zones: Sequence[Zone], captured: Mapping[str, Any]) -> list[str]:
 def unmoved(zone: Zone, found: Survey, active: str, captured: Mapping[str, Any]) -> list[str]:
     """Name the servers whose serial is still the captured one although the records have moved since.
 
-    Serials were kept by server alone while a component had one zone.
+    Serials were kept by server alone while a component had its own zone only.
     """
     if not captured.get("active") or captured["active"] == active:
         return []
     kept = captured.get("serials") or {}
-    serials = kept.get(zone.name, {host: serial for host, serial in kept.items() if not isinstance(serial, Mapping)})
+    old = {} if zone.further else {host: serial for host, serial in kept.items() if not isinstance(serial, Mapping)}
+    serials = kept.get(zone.name, old)
     return [
         f"{view.host}: serial {view.serial} has not moved since {serials[view.host]}"
         for view in found.answering
@@ -406,7 +416,7 @@ def _changes(zone: Zone, found: Survey, goal: ZoneState, side: str, ttls: dict[s
     for view in found.answering:
         before = tuple(view.rrsets[record.key] for record in zone.records)
         after = tuple(
-            replace(rrset, values=record.values[side], ttl=rrset.ttl if ttls is None else ttls[record.key])
+            replace(rrset, values=record.values[side], ttl=(ttls or {}).get(record.key, rrset.ttl))
             for record, rrset in zip(zone.records, before)
         )
         if before != after or view.state_text != text:

@@ -185,6 +185,19 @@ def parse_records(
     return list(records.values())
 
 
+def doubtful(declared: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Name what is read in a way that nobody means: a PTR to a single label would point into the reverse zone."""
+    return [
+        f"record {number} ({entry.get('name', 'without a name')}): {side}: PTR {value!r} is a single label, which "
+        "would be read below the reverse zone: write the whole name, with a final dot"
+        for number, entry in enumerate(declared, start=1)
+        if str(entry.get("type", "")).upper() == "PTR" and isinstance(entry.get("values"), Mapping)
+        for side, values in entry["values"].items()
+        for value in _listed(values)
+        if "." not in value
+    ]
+
+
 def state_name(zone: str) -> str:
     """Return the name of the TXT record that holds the state of the switch."""
     return f"_bascule.{zone.rstrip('.').lower()}."

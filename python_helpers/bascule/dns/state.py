@@ -118,8 +118,8 @@ def from_text(text: str, component: str, sides: Sequence[str]) -> ZoneState:
             expected=f"the state of {component} for {' and '.join(sorted(sides))}",
             found=f"a state for {' and '.join(sorted(states))}{': ' if foreign else ''}{'; '.join(foreign)}",
             state="no record was changed",
-            next_command="look at which run uses this zone, as one zone serves one component. Where components were made "
-            "one: end the other's move, remove this TXT record _bascule at every server, and run 20_prepare.yml",
+            next_command="look at which run uses this zone, as one zone serves one component. Where components were "
+            "made one: end the other's move, remove this TXT record _bascule at every server, and run 20_prepare.yml",
         )
     return ZoneState(states, ttls, lowered, pending)
 

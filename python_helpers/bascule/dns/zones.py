@@ -14,7 +14,10 @@ from .records import parse_records
 
 # How a zone is updated, what is done at once first: nobody waits for a person before a server that is only told.
 UPDATES = ("signed", "octodns", "manual")
-_TABLES = ("servers", "secondaries", "provider")
+_TABLES = ("servers", "secondaries", "resolvers", "provider")
+# An empty one says that there are none.
+_MAY_BE_EMPTY = ("secondaries", "resolvers")
+ALGORITHMS = ("hmac-sha1", "hmac-sha224", "hmac-sha256", "hmac-sha384", "hmac-sha512")
 _TEXTS = ("update", "tsig_name", "tsig_algorithm")
 _SECRETS = ("tsig_secret", "provider_secrets")
 
@@ -29,6 +32,8 @@ class Served:
     zone: Zone
     servers: Mapping[str, str]
     secondaries: Mapping[str, str]
+    resolvers: Mapping[str, str]
+    port: int
     update: str
     settings: Mapping[str, Any] = field(repr=False)
 
@@ -37,8 +42,8 @@ def served(args: Mapping[str, Any], secrets: Any) -> list[Served]:
     """Return the zones of a component, in the order in which they are updated.
 
     Args:
-        args: `component`, `from`, `to`, `zone`, `records`, `servers`, `secondaries`, `update` and `further_zones`, as
-            the role declares them.
+        args: `component`, `from`, `to`, `zone`, `records`, `servers`, `secondaries`, `resolvers`, `port`, `update` and
+            `further_zones`, as the role declares them.
         secrets: dns_switchover_further_secrets; no value of it is ever in a text.
 
     What is wrong with the secrets of one zone is refused when that zone is changed, as it is no fault of the others.
@@ -54,15 +59,17 @@ def served(args: Mapping[str, Any], secrets: Any) -> list[Served]:
     records = parse_records(args["records"], args["zone"], sides, names(further))
     declared = [{"name": args["zone"]}, *further]
     found = []
-    for entry in declared:
+    for number, entry in enumerate(declared):
         update = str(entry.get("update") or args["update"])
         own = [record for record in records if record.zone == entry["name"]]
         found.append(
             Served(
-                Zone(entry["name"], args["component"], own, sides, quoteless=update == "octodns"),
+                Zone(entry["name"], args["component"], own, sides, quoteless=update == "octodns", further=number > 0),
                 entry.get("servers") or args["servers"],
                 # Another zone's secondaries need not have this one where it has servers of its own.
                 entry.get("secondaries", {} if entry.get("servers") else args["secondaries"]),
+                entry.get("resolvers", args["resolvers"]),
+                int(entry.get("port") or args["port"]),
                 update,
                 {**_own(entry), **secrets_of(secrets, entry["name"])},
             )
@@ -93,11 +100,13 @@ def _zone_faults(zone: str, further: Any) -> list[str]:
         elif origin(str(entry["name"])) in known:
             found.append(f"{label}: declared twice")
         known.append(origin(str(entry.get("name") or "")))
-        for key in sorted(set(entry) - {"name", *_TABLES, *_TEXTS}):
-            found.append(f"{label}: {key} is none of name, {', '.join([*_TABLES, *_TEXTS])}")
+        for key in sorted(set(entry) - {"name", "port", *_TABLES, *_TEXTS}):
+            found.append(f"{label}: {key} is none of name, port, {', '.join([*_TABLES, *_TEXTS])}")
         for key in _TABLES:
-            if key in entry and not (isinstance(entry[key], Mapping) and (entry[key] or key == "secondaries")):
+            if key in entry and not (isinstance(entry[key], Mapping) and (entry[key] or key in _MAY_BE_EMPTY)):
                 found.append(f"{label}: {key} is no table")
+        if "port" in entry and not (str(entry["port"]).isdecimal() and 0 < int(entry["port"]) < 2**16):
+            found.append(f"{label}: port {entry['port']!r} is no port")
         if entry.get("update", UPDATES[0]) not in UPDATES:
             found.append(f"{label}: update {entry['update']!r} is none of {', '.join(UPDATES)}")
     return found
@@ -115,6 +124,8 @@ def _secret_faults(further: Any, secrets: Any) -> list[str]:
             found.append(f"{label}: the key {entry['tsig_name']} has no tsig_secret in dns_switchover_further_secrets")
         if not decodes(hidden.get("tsig_secret")):
             found.append(f"{label}: its tsig_secret is no base64 (not shown)")
+        if (named := entry.get("tsig_algorithm")) and named not in ALGORITHMS:
+            found.append(f"{label}: tsig_algorithm {named!r} is none of {', '.join(ALGORITHMS)}")
         # Without a name of its own the component's key or provider is used, and these would be nobody's.
         lost = [key for key, has in (("tsig_secret", hidden), ("tsig_algorithm", entry)) if has.get(key)]
         if lost and not entry.get("tsig_name"):

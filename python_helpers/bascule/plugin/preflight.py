@@ -253,7 +253,7 @@ def _zone_findings(one: Declared) -> list[Finding]:
     """Name zones and records that cannot be told to any name server, and a key that is none."""
     try:
         from ..dns import zones
-        from ..dns.records import parse_records
+        from ..dns.records import doubtful, parse_records
     except ImportError as error:
         return [Finding(one.name, "dns_switchover_zone", "dnspython on the controller", str(error))]
     zone, records = str(one.values.get("dns_switchover_zone") or ""), one.values.get("dns_switchover_records")
@@ -270,6 +270,7 @@ def _zone_findings(one: Declared) -> list[Finding]:
             parse_records(records, zone, one.sides, zones.names(further))
         except PlanError as error:
             found.append(Finding(one.name, "dns_switchover_records", error.expected, error.found))
+        found += [Finding(one.name, "dns_switchover_records", "names that are meant", why) for why in doubtful(records)]
     own = [entry for entry in further if isinstance(entry, Mapping)] if isinstance(further, list) else []
     usual = str(one.values.get("dns_switchover_update") or "signed")
     updates = {usual, *(str(entry.get("update") or usual) for entry in own if not _of_its_own(entry, usual))}

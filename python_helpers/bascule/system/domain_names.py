@@ -50,6 +50,12 @@ def placed(name: str, said: str, zones: Sequence[str]) -> tuple[str, str]:
         if origin(said) not in spelled:
             raise PlanError(expected=f"one of the zones {', '.join(zones)}", found=repr(said))
         full = absolute(name, said)
+        dotted = text.rstrip(".") + "."
+        if (other := _longest(dotted, spelled)) and full != dotted:
+            raise PlanError(
+                expected=f"a record of the zone {said}",
+                found=f"{name!r}, which ends with the zone {other} and would become {full}",
+            )
     elif len(spelled) == 1:
         full = absolute(name, zones[0])
     elif _longest(dotted := text.rstrip(".") + ".", spelled):

@@ -33,7 +33,9 @@ def settled(monkeypatch: pytest.MonkeyPatch, state: dict[str, Any]) -> dict[str,
     monkeypatch.setattr(standing.context, "announce", lambda *_: about)
     names = {"component_role": "dns_switchover", "__dns_switchover_state": {"guards": GUARDS, **state}}
     scope = SimpleNamespace(
-        announced=SimpleNamespace(direction="forward"), in_play=["names"], hostvars={"names": names, "ns-a": {}, "ns-b": {}}
+        announced=SimpleNamespace(direction="forward"),
+        in_play=["names"],
+        hostvars={"names": names, "ns-a": {}, "ns-b": {}},
     )
     told: dict[str, Any] = module.ActionModule.__new__(module.ActionModule).act({}, scope)
     return told

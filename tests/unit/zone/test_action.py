@@ -131,6 +131,15 @@ def test_two_zones_move_as_the_role_moves_them(monkeypatch: pytest.MonkeyPatch) 
     assert seen["wrong"] == ["ns-a: serial 3 has not moved since 3"]
     assert [one["zone"] for one in seen["servers"]] == ["example.org", REVERSE]
     assert not act("switch", **both)["changed"]
+
+    def unheard_of(*_: Any) -> list[str]:
+        raise BasculeError(expected="an answer", found="a crash")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(io_dns, "homeless", lambda view, name, *_: unheard_of() if name == "example.org" else ["x"])
+        wrong = act("audit", **both)["wrong"]
+    assert "example.org: expected: an answer; found: a crash" in wrong
+    assert wrong[-2:] == [f"192.0.2.99 {REVERSE} reverse", "x"], "the other zone is asked"
     keyless = {**both, "variables": VARIABLES, "from": "ns-b", "to": "ns-a"}
     assert act("look", **keyless)["active"] == "ns-b"
     lost = f"{REVERSE}: .*not set: tsig_secret of {REVERSE} in dns_switchover_further_secrets"
@@ -253,6 +262,28 @@ def test_a_missing_key_is_told_by_the_variable(world: World, missing: str) -> No
     with pytest.raises(BasculeError, match=missing):
         act("prepare", variables={**VARIABLES, missing: ""})
     assert world.servers["ns-a"].state is None
+
+
+def test_an_algorithm_that_is_none_is_told(world: World) -> None:
+    with pytest.raises(BasculeError, match="hmac-pigeon"):
+        act("prepare", variables={**VARIABLES, "dns_switchover_tsig_algorithm": "hmac-pigeon"})
+    assert world.servers["ns-a"].state is None
+
+
+def test_caches_are_counted_from_after_all_that_is_slow_before_the_updates(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [1000.0]
+    monkeypatch.setattr("time.time", lambda: clock[0])
+    read = world.read
+
+    def slow(host: str, *_: Any, **__: Any) -> ServerView:
+        clock[0] += 100
+        return read(host)
+
+    monkeypatch.setattr(io_dns, "read_server", slow)
+    act("prepare")
+    assert '"lowered_at":1200' in (world.servers["ns-a"].state or "")
 
 
 def test_the_secret_is_no_argument() -> None:

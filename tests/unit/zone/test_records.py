@@ -126,3 +126,15 @@ def test_nothing_declared_is_refused() -> None:
 def test_serials_wrap_around(before: int, after: int, moved: bool) -> None:
     """RFC 1982."""
     assert records.serial_moved(before, after) is moved
+
+
+def test_a_reverse_record_to_a_single_label_is_doubted_without_refusing_a_return() -> None:
+    """It would be read below the reverse zone, which nobody means."""
+    declared = [
+        {"name": "1", "type": "ptr", "values": {"ns-a": "courses", "ns-b": ["b.example.net.", "b"]}},
+        {"name": "www", "type": "CNAME", "values": {"ns-a": "a", "ns-b": "b"}},
+    ]
+    assert [text.partition(" is ")[0] for text in records.doubtful(declared)] == [
+        "record 1 (1): ns-a: PTR 'courses'",
+        "record 1 (1): ns-b: PTR 'b'",
+    ]
