@@ -14,6 +14,7 @@ from bascule.dns import state as zone_state
 from bascule.errors import BasculeError
 from bascule.plugin import standing
 from bascule.plugin.standing import Component
+from bascule.run import context
 from bascule.run.position import Side
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -30,7 +31,7 @@ def settled(monkeypatch: pytest.MonkeyPatch, state: dict[str, Any]) -> dict[str,
     monkeypatch.setattr(standing, "journalled", lambda scope: ([], {}))
     monkeypatch.setattr(standing, "must_be_proved", lambda *_: [])
     about = SimpleNamespace(from_host="ns-a", to_host="ns-b")
-    monkeypatch.setattr(standing.context, "announce", lambda *_: about)
+    monkeypatch.setattr(context, "announce", lambda *_: about)
     names = {"component_role": "dns_switchover", "__dns_switchover_state": {"guards": GUARDS, **state}}
     scope = SimpleNamespace(
         announced=SimpleNamespace(direction="forward"),

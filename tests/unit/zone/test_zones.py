@@ -399,7 +399,7 @@ def test_a_further_zone_takes_from_the_component_what_it_does_not_say() -> None:
 
 
 def test_what_is_wrong_in_further_zones_is_named_at_once_without_a_secret() -> None:
-    further = [
+    further: list[dict[str, Any]] = [
         {},
         {"name": "Example.ORG."},
         {"name": "b.example", "update": "pigeon", "servers": {}, "color": "red"},
