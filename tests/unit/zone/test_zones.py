@@ -386,7 +386,7 @@ def test_a_further_zone_takes_from_the_component_what_it_does_not_say() -> None:
     main, reverse = zones.served(SERVED, {})
     assert (reverse.servers, reverse.secondaries, reverse.update) == (main.servers, main.secondaries, "manual")
     assert [[one.key for one in part.zone.records] for part in (main, reverse)] == [[one.key] for one in RECORDS]
-    own = {"name": REVERSE, "servers": {"ns": "192.0.2.99"}, "update": "signed", "tsig_name": "k"}
+    own: dict[str, Any] = {"name": REVERSE, "servers": {"ns": "192.0.2.99"}, "update": "signed", "tsig_name": "k"}
     first, second = zones.served({**SERVED, "further_zones": [own]}, {f"{REVERSE}.": {"tsig_secret": "c2VjcmV0"}})
     assert (first.zone.name, second.zone.name) == (REVERSE, MAIN), "nobody waits for a person before it is told"
     assert (first.servers, first.secondaries) == ({"ns": "192.0.2.99"}, {})
