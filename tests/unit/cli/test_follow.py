@@ -39,11 +39,18 @@ def asking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Co
     thread.join(60)
 
 
+def _hear() -> None:
+    """Take Ctrl-C as a terminal's programs do, also where the tests themselves run in the background."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def watching(tmp_path: Path) -> Any:
     """Follow it at a terminal."""
     runs = {**os.environ, identity.RUNS: str(tmp_path / "runs")}
     words = ["-m", "bascule.cli.main", "watch"]
-    terminal = pexpect.spawn(sys.executable, words, env=runs, cwd=str(tmp_path), timeout=120, encoding="utf-8")
+    terminal = pexpect.spawn(
+        sys.executable, words, env=runs, cwd=str(tmp_path), timeout=120, encoding="utf-8", preexec_fn=_hear
+    )
     terminal.expect_exact(QUESTION)
     return terminal
 

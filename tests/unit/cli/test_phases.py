@@ -80,6 +80,11 @@ def bascule(world: World, *words: str) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
+def _hear() -> None:
+    """Take Ctrl-C as a terminal's programs do, also where the tests themselves run in the background."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def at_terminal(world: World, *words: str) -> Any:
     """Run a command at a terminal of its own."""
     return pexpect.spawn(
@@ -90,6 +95,7 @@ def at_terminal(world: World, *words: str) -> Any:
         timeout=PATIENCE_SECONDS,
         encoding="utf-8",
         dimensions=(50, 200),
+        preexec_fn=_hear,
     )
 
 

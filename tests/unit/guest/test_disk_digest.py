@@ -75,7 +75,7 @@ def test_an_agent_of_an_earlier_version_costs_time_only(disk: Path) -> None:
 
 
 def test_a_disk_that_somebody_has_open_has_no_position(disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(disks, "held_by", lambda path, claimed: ["kvm (process 7)"])
+    monkeypatch.setattr(disks, "held_by", lambda *about: ["kvm (process 7)"])
     units = Units()
     job = disk_digest.begin("c", wanted(disk), units)
     assert storage.read_json(disk_digest.result_path("c")) is None

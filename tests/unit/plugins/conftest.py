@@ -147,6 +147,9 @@ def whole_machine() -> Iterator[Machine]:
     (place / "known_hosts").write_text(f"[127.0.0.1]:{port} {public}bastion {public}")
     (place / "sshd_config").write_text(SERVER.format(port=port, place=place))
     (place / "ssh_config").write_text(CLIENT.format(port=port, place=place))
+    for name in ("passwd", "group", "key.pub", "known_hosts", "sshd_config", "ssh_config"):
+        # Its users read them, whatever the umask of who tests.
+        (place / name).chmod(0o644)
     sshd = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin")
     running = subprocess.Popen([*PRIVATE, "sh", "-c", START.format(place=place, sshd=sshd)])
     try:
