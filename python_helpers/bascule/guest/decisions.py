@@ -30,6 +30,8 @@ WAYS = (ARCHIVE, DELTA, WARM, REMOTE)
 
 # What the receipt of a stateless guest says instead of the digests of its disks.
 STATELESS = "stateless"
+# What it says of a side that was not opened since the other one closed, which a return before any opening closes again.
+UNOPENED = "unopened"
 NOT_CARRIED = "local writes are not carried over"
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..guard import state as guard
-from .decisions import STATELESS, WARM
+from .decisions import STATELESS, UNOPENED, WARM
 from .observed import View
 
 
@@ -40,6 +40,7 @@ def compare(
         "disks_compared": 0,
         "disks_different": 0,
         "disks_stateless": 0,
+        "disks_unmoved": 0,
         "details": details,
         "not_compared": {},
     }
@@ -50,6 +51,14 @@ def compare(
         result["disks_stateless"] = len(passive.disks)
         result["not_compared"] = {
             disk.name: "declared stateless: what was written there was dropped" for disk in passive.disks
+        }
+        return result
+    if UNOPENED in receipt.position:
+        # The active side has its own latest data: none of it came from there.
+        result["disks_unmoved"] = len(passive.disks)
+        result["not_compared"] = {
+            disk.name: "nothing was moved: this side was not opened since the other one closed"
+            for disk in passive.disks
         }
         return result
     noted = switched.get("receipt") or {}

@@ -66,8 +66,8 @@ RULES = {
     ),
     "proxmox_guest": Rule(
         zero=("disks_different",),
-        # A guest that is declared stateless has nothing to compare.
-        some=(("disks_compared", "disks_stateless"),),
+        # A guest that is declared stateless has nothing to compare, nor has one of which nothing was moved.
+        some=(("disks_compared", "disks_stateless", "disks_unmoved"),),
         full=("active_side", "asked"),
         nothing=("details",),
         told=(NOT_COMPARED,),

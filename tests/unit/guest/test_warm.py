@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar, trust_as_template
 
 from bascule.guard.state import Epoch, Receipt
 from bascule.guest import audit, decisions, observed, ready, serving, transitions, verify
@@ -123,6 +125,41 @@ def test_a_side_that_was_open_is_no_copy_any_more(note: dict[str, Any], old: boo
     assert _says(tasks["Say why nothing is carried over"]["when"], note) is not old
     noted = _tasks("switch_open.yml")["Keep the digests of the switch for a later proof"]["bascule_guest_note"]["adds"]
     assert "{'copied': {'opened': true}} if proxmox_guest_move == 'warm'" in noted
+
+
+@pytest.mark.parametrize(
+    ("todo", "says"),
+    [
+        ({"action": "switch", "stateless": True, "digests": False}, "stateless"),
+        ({"action": "switch", "stateless": False, "digests": False}, "unopened"),
+        ({"action": "switch", "stateless": False, "digests": True}, "disk:scsi0"),
+        # Nobody knows what it holds: its receipt names nothing, and nothing is proved of it.
+        ({"action": "close", "stateless": False, "digests": False}, ""),
+    ],
+)
+def test_a_receipt_says_why_it_names_no_disk(todo: dict[str, Any], says: str) -> None:
+    task = _tasks("switch_close.yml")["Give the receipt"]["bascule_guest"]
+    digested = {"position": {"disk:scsi0": "sha256:1"}} if todo["digests"] else {}
+    variables = {"__proxmox_guest_switch": todo, "__proxmox_guest_position": digested}
+    position = Templar(DataLoader(), variables=variables).template(trust_as_template(task["position"]))
+    assert list(position) == ([says] if says else [])
+
+
+def test_a_side_that_was_not_opened_has_nothing_to_compare(prepared: Any) -> None:
+    """A return before anything was opened: the guest serves where it has served, and nothing was moved."""
+    _, _, source, target = prepared
+    active, passive = observed.look_at_both(source, target)
+    proofs = []
+    for position in ({"unopened": "not opened since the other side closed"}, {}):
+        receipt = Receipt("small", "pve-tls", Epoch(4, "aaaa"), position, "2026-11-20T09:00:00Z")
+        closed = replace(passive, guard=replace(passive.guard, receipt=receipt))
+        proofs.append(verify.compare(active, closed, {}, {}))
+    assert [(one["disks_compared"], one["disks_stateless"], one["disks_unmoved"]) for one in proofs] == [
+        (0, 0, len(passive.disks)),
+        (0, 0, 0),
+    ]
+    assert list(proofs[0]["not_compared"]) == [disk.name for disk in passive.disks]
+    assert passive.disks
 
 
 def test_a_stateless_guest_is_not_called_equal(prepared: Any) -> None:

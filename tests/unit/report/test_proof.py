@@ -100,6 +100,7 @@ def test_what_was_seen_is_proved(facts: dict[str, Any]) -> None:
         (FILES, {"fence_from_outside": None}, "fence_from_outside"),
         # An empty receipt: no disk is named, none was compared.
         (GUEST, {"disks_compared": 0, "disks_stateless": 0}, "disks_compared"),
+        (GUEST, {"disks_compared": 0, "disks_unmoved": 0}, "disks_compared"),
         (GUEST, {"asked": []}, "asked"),
         (GUEST, {"active_side": ""}, "active_side"),
         (GUEST, {"details": ["2 sides are open"]}, "details"),
@@ -194,6 +195,7 @@ def test_a_passive_entrance_that_serves_or_was_not_asked_is_in_doubt() -> None:
 
 def test_a_stateless_guest_has_no_disks_to_compare() -> None:
     assert keys("it", {**GUEST, "disks_compared": 0, "disks_stateless": 1}) == []
+    assert keys("it", {**GUEST, "disks_compared": 0, "disks_unmoved": 1}) == []
 
 
 def test_a_role_of_somebody_else_is_judged_by_the_names_of_its_figures() -> None:
@@ -440,6 +442,8 @@ def test_what_the_components_of_a_run_have_to_state() -> None:
         ({"disks_stateless": "one"}, True),
         ({"disks_stateless": 1}, False),
         ({"disks_stateless": 2}, False),
+        ({"disks_unmoved": 0}, True),
+        ({"disks_unmoved": 1}, False),
     ],
 )
 def test_a_stateless_guest_need_not_compare_its_disks(facts: dict[str, Any], asked: bool) -> None:
