@@ -32,7 +32,6 @@ WAYS = (ARCHIVE, DELTA, WARM, REMOTE)
 STATELESS = "stateless"
 # What it says of a side that was not opened since the other one closed, which a return before any opening closes again.
 UNOPENED = "unopened"
-NOT_CARRIED = "local writes are not carried over"
 
 
 @dataclass(frozen=True)
@@ -40,12 +39,14 @@ class GuestTodo(Todo):
     """What a verb has to do with a guest.
 
     digests: the receipt names the digests of the disks. stateless: nothing of the old side is needed.
+    unopened: the side that closes was not opened since the other one did, so that it has nothing of its own.
     pairs: the disks whose files are made the same, as paths at both nodes.
     blocks: the disks whose changed blocks travel from one volume to another kind of it, each as it is at both nodes.
     """
 
     digests: bool = False
     stateless: bool = False
+    unopened: bool = False
     pairs: tuple[tuple[str, str], ...] = ()
     blocks: tuple[tuple[Disk, Disk], ...] = ()
 
@@ -254,7 +255,9 @@ def switch_todo(source: View, target: View, way: str = DELTA, copies: Copies = n
                 next_command=f"take the guest out of HA at {side.machine}",
             )
     if leading(source, target) == target.machine:
-        return GuestTodo("switch", f"{target.machine} holds the latest data already")
+        # Beside a side that a person's word has opened, the other one may have what was never carried over.
+        words = (source.guard.word, target.guard.word)
+        return GuestTodo("switch", f"{target.machine} holds the latest data already", unopened=words == (None, None))
     if way == WARM:
         return GuestTodo("switch", f"stateless: {target.machine} needs nothing of {source.machine}", stateless=True)
     _must_hold(source, target)

@@ -19,7 +19,6 @@ _ASKING = {
     "--ask-vault-password": "--vault-password-file FILE, or a program as FILE that asks a store of secrets",
     "--step": "--limit COMPONENT, and a phase after the other",
 }
-ASKING = frozenset(_ASKING)
 # A phase is run whole, or it is not run.
 _WHOLE = "--limit COMPONENT or --check: a phase is run whole"
 _PARTIAL = dict.fromkeys(

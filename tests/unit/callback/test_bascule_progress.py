@@ -137,6 +137,7 @@ LOOPS = """
     - name: Say something of each
       ansible.builtin.debug: {msg: "hello {{ item }}"}
       loop: [one, two]
+    # An ignored failure is what is shown here.
     - name: Fail where it does not matter
       ansible.builtin.fail: {msg: "not {{ item }}"}
       loop: [quiet]

@@ -12,7 +12,7 @@ import yaml
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
 
-from bascule.guard.state import Epoch, Receipt
+from bascule.guard.state import Epoch, Receipt, Word
 from bascule.guest import audit, decisions, observed, ready, serving, transitions, verify
 from bascule.guest.errors import ProxmoxError
 from bascule.run.gates import decide
@@ -20,7 +20,7 @@ from bascule.run.gates import decide
 from .schema import ROOT
 
 ROLE = ROOT / "roles/proxmox_guest"
-POSITION = {decisions.STATELESS: decisions.NOT_CARRIED}
+POSITION = {decisions.STATELESS: "local writes are not carried over"}
 PLAN = yaml.safe_load((ROOT / "inventories/lab/group_vars/all/plan.yml").read_text())["plan_gates"]
 
 
@@ -130,11 +130,11 @@ def test_a_side_that_was_open_is_no_copy_any_more(note: dict[str, Any], old: boo
 @pytest.mark.parametrize(
     ("todo", "says"),
     [
-        ({"action": "switch", "stateless": True, "digests": False}, "stateless"),
-        ({"action": "switch", "stateless": False, "digests": False}, "unopened"),
-        ({"action": "switch", "stateless": False, "digests": True}, "disk:scsi0"),
+        ({"stateless": True, "unopened": False, "digests": False}, "stateless"),
+        ({"stateless": False, "unopened": True, "digests": False}, "unopened"),
+        ({"stateless": False, "unopened": False, "digests": True}, "disk:scsi0"),
         # Nobody knows what it holds: its receipt names nothing, and nothing is proved of it.
-        ({"action": "close", "stateless": False, "digests": False}, ""),
+        ({"stateless": False, "unopened": False, "digests": False}, ""),
     ],
 )
 def test_a_receipt_says_why_it_names_no_disk(todo: dict[str, Any], says: str) -> None:
@@ -143,6 +143,19 @@ def test_a_receipt_says_why_it_names_no_disk(todo: dict[str, Any], says: str) ->
     variables = {"__proxmox_guest_switch": todo, "__proxmox_guest_position": digested}
     position = Templar(DataLoader(), variables=variables).template(trust_as_template(task["position"]))
     assert list(position) == ([says] if says else [])
+
+
+def test_only_a_side_that_no_word_was_about_is_told_to_have_nothing_of_its_own(prepared: Any) -> None:
+    """The one that holds the latest data has closed, and is to open again: a return before anything else was opened."""
+    _, _, source, target = prepared
+    serving, other = observed.look_at_both(source, target)
+    back = replace(serving, guard=replace(serving.guard, status="closed"))
+    assert decisions.switch_todo(other, back).unopened
+    assert decisions.switch_todo(other, back).to_dict()["unopened"] is True
+    word = Word("pve-tls", Epoch(1001, "aaaa"), "Nadia", "power cut", "2026-11-20T09:00:00Z")
+    by_word = replace(back, guard=replace(back.guard, word=word))
+    todo = decisions.switch_todo(other, by_word)
+    assert (todo.action, todo.unopened) == ("switch", False)
 
 
 def test_a_side_that_was_not_opened_has_nothing_to_compare(prepared: Any) -> None:

@@ -83,4 +83,4 @@ def test_which_options_take_a_value_is_as_ansible_has_it() -> None:
     assert {name for name in names if name.startswith("--")} == arguments.VALUED
     assert {name[1:] for name in names if not name.startswith("--")} == arguments.SHORT_VALUED
     long = {name for name in switches if name.startswith("--")}
-    assert long == arguments.SWITCHES | arguments.ASKING | {arguments.BECOME}
+    assert long == arguments.SWITCHES | set(arguments._ASKING) | {arguments.BECOME}
