@@ -20,7 +20,7 @@ from benchmarks.harness import LOWER, Benchmark, Measurement, Settings
 
 def switch(source: Guest, target: Guest, number: int) -> dict[str, float]:
     """One move in the window; return the seconds of its steps."""
-    epoch, position = Epoch(number, "bench"), {decisions.STATELESS: decisions.NOT_CARRIED}
+    epoch, position = Epoch(number, "bench"), {decisions.STATELESS: "local writes are not carried over"}
     moments = [time.monotonic()]
     transitions.freeze(source, force=False)
     moments.append(time.monotonic())

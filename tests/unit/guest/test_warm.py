@@ -152,7 +152,7 @@ def test_only_a_side_that_no_word_was_about_is_told_to_have_nothing_of_its_own(p
     back = replace(serving, guard=replace(serving.guard, status="closed"))
     assert decisions.switch_todo(other, back).unopened
     assert decisions.switch_todo(other, back).to_dict()["unopened"] is True
-    word = Word("pve-tls", Epoch(1001, "aaaa"), "Nadia", "power cut", "2026-11-20T09:00:00Z")
+    word = Word("pve-tls", Epoch(1001, "aaaa"), "Nadia", "power cut", "2026-11-20T09:00:00Z", Epoch(1002, "aaaa"))
     by_word = replace(back, guard=replace(back.guard, word=word))
     todo = decisions.switch_todo(other, by_word)
     assert (todo.action, todo.unopened) == ("switch", False)
