@@ -13,6 +13,9 @@ from .planner import Change, DnsRefused, Survey, Zone, require_servers, survey, 
 from .records import ServerView
 
 _BETWEEN = 2.0
+# BIND with `inline-signing` answers an update before the zone that it serves holds it: seconds until it has to say so.
+_SIGNED = 20.0
+_SOON = 0.05
 _PROGRESS = 30.0
 _T = TypeVar("_T")
 
@@ -68,8 +71,10 @@ def carry_out(
     *,
     allow_unreachable: bool,
     check_mode: bool,
+    sleep: Callable[[float], None] = time.sleep,
+    clock: Callable[[], float] = time.monotonic,
 ) -> Outcome:
-    """Look, plan, update, look again.
+    """Look, plan, update, look again until every server says what it was told.
 
     The servers are independent of each other, and so are the zones: there is no moment at which all change. Forward,
     nothing is updated while any zone is refused. An update that fails leaves the others as they are: the error says how
@@ -106,17 +111,20 @@ def carry_out(
             failures.append(f"{_named(part, several)}{change.host}: {error.message()}")
     if not changes and not failures:
         return Outcome(found, changes, warnings)
-    after = [
-        one if part.zone.name in held else look(part.zone, [view.host for view in one.answering], part.read)
-        for part, one in zip(parts, found)
-    ]
-    said = {(part.zone.name, view.host): view for part, one in zip(parts, after) for view in one.views}
-    for part, change in plans:
-        view = said[change.zone, change.host]
-        if view.error:
-            failures.append(f"{_named(part, several)}{view.host}: {view.error}")
-        elif view.state_text != change.state_after or set(view.rrsets.values()) != set(change.after):
-            failures.append(f"{_named(part, several)}{view.host} does not say what it was told")
+    deadline = clock() + (0 if failures else _SIGNED)
+    while True:
+        after = [
+            one if part.zone.name in held else look(part.zone, [view.host for view in one.answering], part.read)
+            for part, one in zip(parts, found)
+        ]
+        said = {(part.zone.name, view.host): view for part, one in zip(parts, after) for view in one.views}
+        views = [(part, change, said[change.zone, change.host]) for part, change in plans]
+        unsaid = [(part, view) for part, change, view in views if not view.error and not _says(view, change)]
+        if not unsaid or clock() >= deadline:
+            break
+        sleep(_SOON)
+    failures += [f"{_named(part, several)}{view.host}: {view.error}" for part, _, view in views if view.error]
+    failures += [f"{_named(part, several)}{view.host} does not say what it was told" for part, view in unsaid]
     if failures:
         standing = [(part, view) for part, one in zip(parts, after) for view in one.views]
         raise DnsRefused(
@@ -126,6 +134,10 @@ def carry_out(
             next_command="run the same playbook again: servers that are done stay as they are",
         )
     return Outcome(together(after), changes, warnings)
+
+
+def _says(view: ServerView, change: Change) -> bool:
+    return view.state_text == change.state_after and set(view.rrsets.values()) == set(change.after)
 
 
 def _named(part: Part, several: bool) -> str:

@@ -14,6 +14,7 @@ from bascule.dns import apply, planner
 from bascule.dns import state as zone_state
 from bascule.dns.apply import Outcome
 from bascule.dns.planner import Change, DnsRefused, Survey
+from bascule.dns.records import ServerView
 from bascule.errors import BasculeError, GuardRefused
 from bascule.guard.state import Epoch
 
@@ -63,6 +64,43 @@ def test_prepare_lowers_and_remembers() -> None:
         assert server.state is not None
         assert zone_state.from_text(server.state, "names", SIDES).ttls == {record.key: 300 for record in RECORDS}
     assert not run(world, prepare(now=2000)).done
+
+
+@pytest.mark.parametrize("late", [0.0, 3.0, 1000.0])
+def test_a_server_that_signs_beside_the_update_is_asked_until_it_says_it(late: float) -> None:
+    """BIND with `inline-signing` says done before the zone that it serves holds it; what it never says is an error."""
+    world, seconds, told = World(), [0.0], [0.0]
+    old = {host: world.read(host) for host in SIDES}
+
+    def read(host: str) -> ServerView:
+        return world.read(host) if seconds[0] >= told[0] + late else old[host]
+
+    def write(change: Change) -> None:
+        world.write(change)
+        told[0] = seconds[0]
+
+    def sleep(time: float) -> None:
+        assert time <= 0.05
+        seconds[0] += time
+
+    def go() -> Outcome:
+        return apply.carry_out(
+            [apply.Part(ZONE, SIDES, read, write)],
+            lambda _, found: prepare()(found),
+            allow_unreachable=False,
+            check_mode=False,
+            sleep=sleep,
+            clock=lambda: seconds[0],
+        )
+
+    if late < 100:
+        outcome = go()
+        assert outcome.found[0].views == [world.read(host) for host in SIDES]
+        assert late <= seconds[0] <= late + 0.1
+    else:
+        with pytest.raises(DnsRefused, match="ns-a does not say what it was told; ns-b does not say what it was told"):
+            go()
+        assert 19 < seconds[0] < 21
 
 
 def test_switch_moves_all_records_at_all_servers_at_once(world: World) -> None:
