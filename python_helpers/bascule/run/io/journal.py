@@ -165,7 +165,8 @@ class Journal:
         if self._last():
             # Before the lock: a copy to a slow site may hold it.
             return []
-        with storage.locked(self.directory / "sites.lock"):
+        # Who holds it asks both sites, and makes good what one of them lacks.
+        with storage.locked(self.directory / "sites.lock", wait=4 * _TIMEOUT):
             if self._last():
                 return []
             asked = _ask_copies(self.run, targets)
