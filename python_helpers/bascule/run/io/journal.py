@@ -210,7 +210,7 @@ class Journal:
         with storage.locked(self.directory / "sites.lock", wait=4 * _TIMEOUT):
             state = storage.read_json(self._state) or {}
             chosen = state.get("chosen", {})
-            targets = {site: _named(where, str(chosen.get(site, ""))) for site, where in targets.items()}
+            targets = _chosen(targets, chosen)
             sent = {site: int(count) for site, count in state.get("sent", {}).items()}
             own = self._since(min((sent.get(site, 0) for site in targets), default=0))
             waiting = {
@@ -231,6 +231,10 @@ class Journal:
             silent |= {site: [now, reason] for site, reason in failed.items()}
             storage.write_json(self._state, {"chosen": chosen, "sent": sent, "silent": silent})
         return {**failed, **skipped}
+
+    def places(self, targets: Mapping[str, Target]) -> dict[str, Target]:
+        """Return the machine of each site on which the copy of this chain lies."""
+        return _chosen(targets, (storage.read_json(self._state) or {}).get("chosen", {}))
 
     def _make_good(self, known: Sequence[Entry], asked: _Asked, chosen: Mapping[str, Target]) -> None:
         """Give a site that was silent what others hold of the run; one that is silent again gets it with the next."""
@@ -322,6 +326,10 @@ def _readings(asked: _Asked) -> tuple[dict[str, chain.Reading], dict[str, str]]:
 def _first(places: Sequence[tuple[Target, Answer]]) -> Target:
     """Return the first machine that answered; the first one where none did."""
     return next((where for where, answer in places if not answer.error), places[0][0])
+
+
+def _chosen(targets: Mapping[str, Target], hosts: Mapping[str, Any]) -> dict[str, Target]:
+    return {site: _named(where, str(hosts.get(site, ""))) for site, where in targets.items()}
 
 
 def _named(where: Target, host: str) -> Target:
