@@ -9,6 +9,7 @@ from ..guard.state import CLOSED
 
 Found = Mapping[str, Any]
 _NAMED = 20
+_LONGEST = 200
 # What stops a transfer, and what to do about it.
 _BLOCKED = {
     "too_long": "paths too long to be carried or kept (shorten names above them)",
@@ -61,6 +62,23 @@ def faults(
     if abs(clock_difference) > clock_limit:
         found.append(f"the clocks differ by {abs(clock_difference):.1f} s (at most {clock_limit:g} s)")
     return found
+
+
+def notes(source: str, source_found: Found) -> list[str]:
+    """Return what a freeze would meet at the side that serves, so that it is dealt with before the evening."""
+    survey = source_found.get("survey", {})
+    told = [
+        f"open for writing on {source} at this moment: {_cut(one)}; a freeze fails while that is so"
+        for one in survey.get("writers", [])
+    ]
+    return told + [
+        f"{source} exports {one} by NFS: what its clients hold open is not seen there, and stops a freeze as well"
+        for one in survey.get("exports", [])
+    ]
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
 
 def left_out(survey: Found) -> dict[str, str]:
