@@ -82,6 +82,8 @@ class CallbackModule(CallbackBase):
 
     # Where `bascule` has started this playbook, it is told what becomes of it.
     _command: command.Command | None = None
+    # What brings this process's note to the sites.
+    _carrier: subprocess.Popen[bytes] | None = None
 
     def __init__(self, display: Any = None, options: Any = None) -> None:
         super().__init__(display, options)
@@ -90,7 +92,6 @@ class CallbackModule(CallbackBase):
         self._written = False
         self._book, self._play = "playbook", ""
         self._presence: Presence | None = None
-        self._carrier: subprocess.Popen[bytes] | None = None
         # The plan of the last play, and what reads the defaults of its roles.
         self._seen: tuple[Scope, Any] | None = None
         self._become_pass = ""
