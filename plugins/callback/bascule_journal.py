@@ -30,7 +30,6 @@ author:
 import os
 import shlex
 import signal
-import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -83,7 +82,7 @@ class CallbackModule(CallbackBase):
     # Where `bascule` has started this playbook, it is told what becomes of it.
     _command: command.Command | None = None
     # What brings this process's note to the sites.
-    _carrier: subprocess.Popen[bytes] | None = None
+    _carrier: heartbeat.Carrier | None = None
 
     def __init__(self, display: Any = None, options: Any = None) -> None:
         super().__init__(display, options)

@@ -12,8 +12,7 @@ description:
   - V(push) brings the other side up to date and takes both manifests; V(verify) reads every byte at both sides
     again and compares; V(repair) writes again, at the passive side, what the last verification has found to differ
     there. They run as a transient unit on the leading side's host; a later run finds the unit and follows it.
-  - V(preview) returns what a push would do, V(hello) asks the other side for a sign of life, V(rate) measures what the
-    link carries over SSH; they change nothing.
+  - V(preview) returns what a push would do, V(hello) asks for a sign of life, V(rate) measures SSH; nothing is changed.
   - An action plugin of the same name follows the unit until it ends and shows its progress.
 options:
   operation:

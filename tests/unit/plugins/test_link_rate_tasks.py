@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-TASKS = Path(__file__).parents[3] / "roles/rsync_delta_sync/tasks/link_rate.yml"
+TASKS = Path(__file__).parents[3] / "roles/rsync_delta_sync/tasks"
 # Stands in for both modules: answers what the test has written down for the operation.
 STUB = """#!/usr/bin/python
 # WANT_JSON
@@ -28,16 +28,15 @@ PLAY = """
     bascule_to: localhost
     rsync_delta_sync_rate_seconds: 1
     rsync_delta_sync_rate_enough: 150
+    rsync_delta_sync_rate_attempts: 2
     rsync_delta_sync_port: {port}
     __rsync_delta_sync_address_of_to: 127.0.0.1
   tasks:
-    - ansible.builtin.include_tasks: link_rate.yml
-      loop: [0, 1]
-      loop_control: {{loop_var: __rsync_delta_sync_attempt}}
+    - ansible.builtin.include_tasks: link.yml
       vars: {{__rsync_delta_sync_unprepared: {unprepared}}}
     - ansible.builtin.copy:
         dest: "{{{{ playbook_dir }}}}/rate.json"
-        content: "{{{{ __rsync_delta_sync_rate | to_json }}}}"
+        content: "{{{{ __rsync_delta_sync_rate | combine({{'over': __rsync_delta_sync_over}}) | to_json }}}}"
 """
 HOSTS = f"all: {{hosts: {{localhost: {{ansible_connection: local, ansible_python_interpreter: {sys.executable}}}}}}}\n"
 LISTENS = {"port": 1, "token": "t"}
@@ -51,10 +50,11 @@ def measure(path: Path, *, unprepared: bool, port: int = 22, **answers: Any) -> 
     (path / "answers.json").write_text(json.dumps({"listen": LISTENS, **answers}))
     (path / "library").mkdir()
     (path / "library/stub.py").write_text(STUB.replace("PLACE", repr(str(path / "answers.json"))))
-    text = TASKS.read_text().replace("bascule_link_rate:", "stub:").replace("bascule_filetree_job:", "stub:")
-    (path / "link_rate.yml").write_text(
-        text.replace("become: true", "become: false").replace("timeout: 10", "timeout: 1")
-    )
+    for name in ("link.yml", "link_rate.yml"):
+        text = (
+            (TASKS / name).read_text().replace("bascule_link_rate:", "stub:").replace("bascule_filetree_job:", "stub:")
+        )
+        (path / name).write_text(text.replace("become: true", "become: false").replace("timeout: 10", "timeout: 1"))
     (path / "play.yml").write_text(PLAY.format(port=port, unprepared=str(unprepared).lower()))
     (path / "hosts.yml").write_text(HOSTS)
     done = subprocess.run(

@@ -129,6 +129,13 @@ def holder(journal: Journal) -> Iterator[subprocess.Popen[str]]:
     process.wait()
 
 
+def tell(holder: subprocess.Popen[str], line: str) -> None:
+    """Have the process note a play, or its end where the line is empty."""
+    assert holder.stdin is not None
+    holder.stdin.write(line)
+    holder.stdin.flush()
+
+
 def until(seen: Callable[[], Any], seconds: float = 120) -> Any:
     deadline = time.monotonic() + seconds
     while not (found := seen()) and time.monotonic() < deadline:
@@ -149,8 +156,7 @@ def test_both_sites_hear_of_a_playbook_what_it_is_at_and_that_it_was_killed(
     try:
         assert until(lambda: all(held(tmp_path / site) for site in sites))
         assert held(tmp_path / "mtp")["state"] == "at work"
-        holder.stdin.write("(6/7) CUTOVER\n")  # type: ignore[union-attr]
-        holder.stdin.flush()  # type: ignore[union-attr]
+        tell(holder, "(6/7) CUTOVER\n")
         assert until(lambda: held(tmp_path / "tls")["play"] == "(6/7) CUTOVER")
         (seen,) = elsewhere(journal, sites)
         assert (seen.alive, seen.far, seen.pid, seen.playbook) == (True, True, holder.pid, "60_cutover.yml")
@@ -168,8 +174,7 @@ def test_both_sites_hear_of_a_playbook_what_it_is_at_and_that_it_was_killed(
 def test_one_that_ends_by_itself_says_so_to_both(
     tmp_path: Path, sites: dict[str, Target], journal: Journal, holder: subprocess.Popen[str]
 ) -> None:
-    holder.stdin.write("\n")  # type: ignore[union-attr]
-    holder.stdin.flush()  # type: ignore[union-attr]
+    tell(holder, "\n")
     path = journal.directory / "controllers/d1.json"
     assert until(lambda: json.loads(path.read_text())["ended"])
     carrier = carrying.start(journal, path, sites)

@@ -33,8 +33,11 @@ _TIMEOUT, _LOOK, _QUIET = 15.0, 0.5, 60.0
 _LAST_WORD = 5.0
 _START = "import sys; sys.path.insert(0, sys.argv[1]); from bascule.run.io import heartbeat; heartbeat.main()"
 
+# What brings a note to the sites.
+Carrier = subprocess.Popen[bytes]
 
-def start(journal: Journal, note: Path, targets: Mapping[str, Target]) -> Optional[subprocess.Popen[bytes]]:
+
+def start(journal: Journal, note: Path, targets: Mapping[str, Target]) -> Optional[Carrier]:
     """Start to carry a note to the sites; None where there is none to carry it to."""
     if not targets:
         return None
@@ -55,7 +58,7 @@ def start(journal: Journal, note: Path, targets: Mapping[str, Target]) -> Option
     return carrier
 
 
-def finish(carrier: Optional[subprocess.Popen[bytes]]) -> None:
+def finish(carrier: Optional[Carrier]) -> None:
     """Wait a moment until the sites know that the playbook has ended; it goes on by itself where they are slow."""
     if carrier is not None:
         with suppress(subprocess.TimeoutExpired):
@@ -73,7 +76,7 @@ def main() -> None:
 def carry(journal: Journal, path: Path, targets: Mapping[str, Target], beat: float = heartbeat.BEAT) -> None:
     """Bring the note to the sites, at once when it changes and else every `beat` seconds; return after its last word.
 
-    A site that was silent is left alone for a minute, and tried once more when the playbook is gone.
+    A site that was silent is left alone for a minute.
     """
     said, at = "", -beat
     silent: dict[str, float] = {}
