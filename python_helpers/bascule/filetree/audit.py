@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..guard.state import CLOSED
+from ..system.packages import install_command
 
 Found = Mapping[str, Any]
 _NAMED = 20
@@ -126,5 +127,8 @@ def _of_one(name: str, found: Found) -> list[str]:
         reasons += _blocked(name, survey, what)
     reasons += [f"on {name}, {one}" for one in survey.get("transfer_faults", [])]
     # b3sum digests large files.
-    reasons += [f"{program} is not installed on {name}" for program in ("rsync", "b3sum") if not survey.get(program)]
+    lacking = [program for program in ("rsync", "b3sum") if not survey.get(program)]
+    if lacking:
+        command = install_command(lacking, str(survey.get("distribution", "")))
+        reasons.append(f"{' and '.join(lacking)} is not installed on {name}: {command}")
     return reasons

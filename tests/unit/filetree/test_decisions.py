@@ -174,6 +174,14 @@ def test_what_a_freeze_would_meet_is_told_before_the_evening() -> None:
     assert len(long) < 400, "one process with many files fills no screen"
 
 
+def test_what_a_host_lacks_is_named_with_the_command_to_type_there() -> None:
+    debian = 'PRETTY_NAME="Debian GNU/Linux 12 (bookworm)"\nID=debian\n'
+    assert faults(found(b3sum="", distribution=debian), found(rsync="", b3sum="", distribution=debian)) == [
+        "b3sum is not installed on mtp: apt-get install b3sum",
+        "rsync and b3sum is not installed on tls: apt-get install rsync b3sum",
+    ]
+
+
 def test_owners_that_the_other_side_lacks_are_a_fault() -> None:
     assert faults(found(), found(unmatched_owners=["user amina does not exist at tls"])) == [
         "user amina does not exist at tls"

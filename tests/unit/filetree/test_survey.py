@@ -189,5 +189,7 @@ def test_the_survey_names_who_has_files_of_the_tree_open(tmp_path: Path, monkeyp
     monkeypatch.setattr(filetree_audit, "_WRITERS", 10**6)
     monkeypatch.setattr(filetree_audit, "_version", lambda command: "1")
     with (Path(kernel.side.path) / "written").open("w"):
-        told = filetree_audit.survey(kernel.side, {}, {})["writers"]
+        found = filetree_audit.survey(kernel.side, {}, {})
+    told = found["writers"]
+    assert found["distribution"] == Path("/etc/os-release").read_text()
     assert any(f"(process {os.getpid()})" in one and "/written" in one for one in told)

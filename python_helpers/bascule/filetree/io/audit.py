@@ -27,6 +27,7 @@ from .transfer import owners, probe
 # Epoch, number, and the directory for parts, in the path of what is kept.
 _KEPT_BELOW = 96
 _WRITERS = 20
+_OS_RELEASE = "/etc/os-release"
 # What the kernel's NFS server has let in, one path and its clients a line; see exports(5).
 _EXPORTS = Path("/proc/fs/nfs/exports")
 
@@ -91,6 +92,7 @@ def survey(side: Side, owners_there: Mapping[str, Any], attributes_there: Mappin
         "exports": exports(side.path),
         "boot": boot.order(side.path).advice if view.public_mount else "",
         "sentinel": os.path.isfile(os.path.join(side.path, side.sentinel)),
+        "distribution": storage.read_text(_OS_RELEASE) or "",
         "rsync": _version(["rsync", "--version"]),
         content.PROGRAM: _version([content.PROGRAM, "--version"]),
         "python": _version(["/usr/bin/python3", "--version"]),
