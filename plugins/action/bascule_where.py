@@ -12,10 +12,10 @@ description:
   - Reads the journal here and at every site that can be reached, checks its chains, and prints about ten lines that end
     with the next safe command. Changes nothing.
   - Says which controller is at work and since when, by its note in the run's folder and its process, and which one
-    has died; of another machine's, when it was heard of last. Says what users see and since when, which copies of the
-    journal lack entries, what a side holds whose other side is silent (C(loss) of the verb C(state)), and why what is
-    written at the open side does not come to the other one (C(apart)), and why an open one was not seen to serve
-    (C(unseen)).
+    has died; of another machine's, by the notes that it sends to both sites while it lives. Says what users see and
+    since when, which copies of the journal lack entries, what a side holds whose other side is silent (C(loss) of the
+    verb C(state)), and why what is written at the open side does not come to the other one (C(apart)), and why an open
+    one was not seen to serve (C(unseen)).
 options: {}
 author:
   - The Bascule authors
@@ -48,7 +48,7 @@ from bascule.guard.state import GuardState
 from bascule.plugin.action import ControllerAction, Scope
 from bascule.plugin.values import plain
 from bascule.run import chain, context, controllers, outcome, position, runs, users
-from bascule.run.io import command, identity, presence
+from bascule.run.io import command, heartbeat, identity, presence
 from bascule.run.io.journal import Journal, read_copies, read_starts
 from bascule.run.last import last_verb
 from bascule.system import moments
@@ -72,7 +72,8 @@ class ActionModule(ControllerAction):
         copies = {place: chain.describe(reading) for place, reading in read.items()}
         copies |= {site: f"NOT READ ({error})" for site, error in errors.items()}
         sides = self._sides(scope, position.given_up(entries))
-        work = controllers.at_work(presence.read(journal.directory), entries, journal.controller, moments.now())
+        noted = heartbeat.read(journal.run, targets, presence.read(journal.directory))
+        work = controllers.at_work(noted, entries, journal.controller, moments.now())
         seen = users.read(sides, entries)
         lines = position.report(
             journal.run,

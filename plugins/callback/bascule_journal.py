@@ -9,7 +9,8 @@ type: aggregate
 short_description: Journal what the playbook does
 description:
   - Chooses the decision id of this ansible-playbook process before the first task, and the run at the first play.
-  - Notes in the run's folder that this process is at work, and that it has ended.
+  - Notes in the run's folder that this process is at work, and that it has ended. A process of its own brings the note
+    to both sites every 15 s, and says there when this one is gone.
   - With C(--check), says first that nothing will be changed.
   - Journals the result of every task between C(bascule_begin) and C(bascule_end), never its output.
   - When a playbook has frozen components and let everybody in again, journals and prints where that window went. Says
@@ -44,7 +45,7 @@ from bascule.plugin.action import Scope
 from bascule.plugin.values import plain
 from bascule.report import audited, legs
 from bascule.run import chain, failures, window
-from bascule.run.io import command, identity
+from bascule.run.io import command, heartbeat, identity
 from bascule.run.io.journal import Journal, read_starts
 from bascule.run.io.presence import Presence
 from bascule.run.order import VERBS, WINDOWS
@@ -80,6 +81,8 @@ class CallbackModule(CallbackBase):
 
     # Where `bascule` has started this playbook, it is told what becomes of it.
     _command: command.Command | None = None
+    # What brings this process's note to the sites.
+    _carrier: heartbeat.Carrier | None = None
 
     def __init__(self, display: Any = None, options: Any = None) -> None:
         super().__init__(display, options)
@@ -179,6 +182,7 @@ class CallbackModule(CallbackBase):
             self._finish()
         finally:
             self._tell(lambda note: note.end())
+            heartbeat.finish(self._carrier)
             if self._command is not None:
                 self._report("end", {"status": 2 if stats.failures or stats.dark else 0})
 
@@ -207,7 +211,10 @@ class CallbackModule(CallbackBase):
             return
         try:
             self._presence = Presence(journal.directory, journal.decision, self._book, self._play)
-        except (BasculeError, OSError) as error:
+            if self._seen is not None:
+                targets = self._seen[0].journal_targets()
+                self._carrier = heartbeat.start(journal, self._presence.path, targets)
+        except (AnsibleError, BasculeError, OSError) as error:
             self._display.warning(f"Others cannot see whether this process is at work: {error}")
 
     def _tell(self, change: Callable[[Presence], None]) -> None:

@@ -42,6 +42,11 @@ def bascule_files_faults(
     )
 
 
+def bascule_files_notes(source: Mapping[str, Any]) -> list[str]:
+    """Return what a freeze would meet at the side we come from, from its state."""
+    return audit.notes(str(source["guard"]["side"]), source)
+
+
 def bascule_files_left_out(survey: Mapping[str, Any]) -> dict[str, str]:
     """Return what no manifest compares, by name, each with the reason."""
     return audit.left_out(survey)
@@ -62,4 +67,5 @@ class FilterModule:
             "bascule_files_decide": bascule_files_decide,
             "bascule_files_faults": bascule_files_faults,
             "bascule_files_left_out": bascule_files_left_out,
+            "bascule_files_notes": bascule_files_notes,
         }

@@ -12,13 +12,13 @@ description:
   - V(push) brings the other side up to date and takes both manifests; V(verify) reads every byte at both sides
     again and compares; V(repair) writes again, at the passive side, what the last verification has found to differ
     there. They run as a transient unit on the leading side's host; a later run finds the unit and follows it.
-  - V(preview) returns what a push would do, V(hello) asks the other side for a sign of life; both change nothing.
+  - V(preview) returns what a push would do, V(hello) asks for a sign of life, V(rate) measures SSH; nothing is changed.
   - An action plugin of the same name follows the unit until it ends and shows its progress.
 options:
   operation:
     description: What to do.
     type: str
-    choices: [push, verify, repair, preview, hello]
+    choices: [push, verify, repair, preview, hello, rate]
     required: true
   address:
     description: The other side's address over the link.
@@ -78,6 +78,10 @@ options:
         and nothing has happened at this side since.
     type: str
     default: ""
+  rate_seconds:
+    description: How long V(rate) sends.
+    type: int
+    default: 4
   start:
     description: Start the unit, or find the one that runs; V(false) only looks.
     type: bool
@@ -120,7 +124,7 @@ progress:
   returned: while it runs
   type: dict
 result:
-  description: What it found; none when the two sides have not been set up (V(preview) only).
+  description: What it found; none when the two sides have not been set up (V(preview) and V(rate) only).
   returned: when it has ended
   type: dict
 """
@@ -145,14 +149,16 @@ OPTIONS = (
     "retries",
     "stands_in",
     "stands_at",
+    "rate_seconds",
 )
+OPERATIONS = ["push", "verify", "repair", "preview", "hello", "rate"]
 
 
 def main(module: AnsibleModule) -> dict[str, Any]:
     """Do what the arguments say."""
     component, operation = module.params["component"], module.params["operation"]
     options = {name: module.params[name] for name in OPTIONS}
-    if operation == "preview" or (operation == "hello" and not module.check_mode):
+    if operation in ("preview", "rate") or (operation == "hello" and not module.check_mode):
         return job.at_once(component, operation, options)
     if module.check_mode:
         return job.foresee(component, operation, options)
@@ -170,7 +176,7 @@ if __name__ == "__main__":
     run_module(
         {
             **SIDE,
-            "operation": {"type": "str", "required": True, "choices": ["push", "verify", "repair", "preview", "hello"]},
+            "operation": {"type": "str", "required": True, "choices": OPERATIONS},
             "address": {"type": "str", "required": True},
             "port": {"type": "int", "default": 22},
             "final": {"type": "bool", "default": False},
@@ -184,6 +190,7 @@ if __name__ == "__main__":
             "retries": {"type": "int", "default": 3},
             "stands_in": {"type": "int", "default": 0},
             "stands_at": {"type": "str", "default": ""},
+            "rate_seconds": {"type": "int", "default": 4},
             "start": {"type": "bool", "default": True},
             "id": {"type": "str", "default": ""},
             "wait": {"type": "int", "default": 10},

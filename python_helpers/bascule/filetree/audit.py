@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..guard.state import CLOSED
+from ..system.packages import install_command
 
 Found = Mapping[str, Any]
 _NAMED = 20
+_LONGEST = 200
 # What stops a transfer, and what to do about it.
 _BLOCKED = {
     "too_long": "paths too long to be carried or kept (shorten names above them)",
@@ -63,6 +65,23 @@ def faults(
     return found
 
 
+def notes(source: str, source_found: Found) -> list[str]:
+    """Return what a freeze would meet at the side that serves, so that it is dealt with before the evening."""
+    survey = source_found.get("survey", {})
+    told = [
+        f"open for writing on {source} at this moment: {_cut(one)}; a freeze fails while that is so"
+        for one in survey.get("writers", [])
+    ]
+    return told + [
+        f"{source} exports {one} by NFS: what its clients hold open is not seen there, and stops a freeze as well"
+        for one in survey.get("exports", [])
+    ]
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+
+
 def left_out(survey: Found) -> dict[str, str]:
     """Return what no transfer carries and no manifest compares, each with how many entries of a tree have it."""
     found = {name: f"{count} entries have it, no transfer carries it" for name, count in survey["not_carried"].items()}
@@ -108,5 +127,8 @@ def _of_one(name: str, found: Found) -> list[str]:
         reasons += _blocked(name, survey, what)
     reasons += [f"on {name}, {one}" for one in survey.get("transfer_faults", [])]
     # b3sum digests large files.
-    reasons += [f"{program} is not installed on {name}" for program in ("rsync", "b3sum") if not survey.get(program)]
+    lacking = [program for program in ("rsync", "b3sum") if not survey.get(program)]
+    if lacking:
+        command = install_command(lacking, str(survey.get("distribution", "")))
+        reasons.append(f"{' and '.join(lacking)} is not installed on {name}: {command}")
     return reasons

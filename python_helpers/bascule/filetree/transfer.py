@@ -17,6 +17,8 @@ from ..errors import BasculeError
 RECEIVE = "bascule-receive"
 # How owners travel and are compared: by their numbers, or by what these are called at each side.
 NUMBERS, NAMES = "numbers", "names"
+# The request that measures the link: what is sent is thrown away, so it needs no permit.
+RATE = "rate"
 PARTIAL_DIR = ".bascule-partial"
 # What is no directory any more replaces one that is not empty. Only a transfer by names has it.
 BY_NAMES = "--force"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,6 +34,11 @@ _LONGEST = 300.0
 _PATIENCE = 20
 # What a way back needs of the plan.
 _PLAN_BACK = ("plan_name", "plan_sites", "plan_source_site", "plan_target_site", "plan_journal_hosts")
+# What a role's work on the controller imports, and the package that brings it.
+_PACKAGES: Mapping[str, Mapping[str, str]] = {
+    "proxmox_guest": {"proxmoxer": "proxmoxer", "requests": "requests"},
+    "dns_switchover": {"dns": "dnspython", "octodns": "octodns"},
+}
 _SPEC = ("type", "elements", "choices", "options")
 
 
@@ -78,6 +85,22 @@ def sampled_by(roles: set[str]) -> dict[str, set[str]]:
     return {name: set() if name in anything else units for name, units in found.items()}
 
 
+def controllers_lack(roles: Collection[str]) -> list[Finding]:
+    """Name the Python packages that these roles need here, on the controller, and that Ansible's Python has not."""
+    needed = {module: package for role in roles for module, package in _PACKAGES.get(role, {}).items()}
+    lacking = sorted(package for module, package in needed.items() if not _is_there(module))
+    expected = f"in {sys.executable}, which runs Ansible here: {', '.join(sorted(needed.values()))}"
+    found = f"no {', '.join(lacking)}: pip install -e . in the project's directory, and that environment's Ansible"
+    return [Finding("controller", "Python", expected, found)] if lacking else []
+
+
+def _is_there(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except (ImportError, ValueError):
+        return False
+
+
 class Gathered:
     """What is declared, with the values that the roles would see."""
 
@@ -108,6 +131,7 @@ class Gathered:
         present = [one for one in declared if one.name in taking_part]
         sampled = sampled_by({one.role for one in declared})
         found += preflight.findings(self._phase, plan, sites, present, claimed, sampled)
+        found += controllers_lack({one.role for one in present})
         for one in present:
             if one.role == "dns_switchover" and not preflight.skips(self._phase, one.role):
                 found += _zone_findings(one)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from ..system.packages import install_command
 from .spec import DUMP_RESTORE, STREAMING, Spec
 
-_DEBIAN = ("debian", "ubuntu")
-_RED_HAT = ("rhel", "fedora", "centos", "rocky", "almalinux")
 # Of the server's own, all of the same major version.
 _ALWAYS = ("postgres", "pg_controldata", "pg_ctl", "pg_dump", "pg_dumpall")
 _BY_METHOD = {
@@ -52,7 +51,7 @@ def finding(side: str, missing: Iterable[Tool], distribution: str) -> str:
         return ""
     names = ", ".join(f"{one.program} ({one.purpose})" for one in lacking)
     packages = list(dict.fromkeys(one.package for one in lacking))
-    return f"{names} is missing; on {side}: {_install(packages, distribution)}"
+    return f"{names} is missing; on {side}: {install_command(packages, distribution)}"
 
 
 def other_major(spec: Spec, said: str) -> str:
@@ -64,17 +63,3 @@ def other_major(spec: Spec, said: str) -> str:
     return (
         "" if found == spec.version else f"{spec.programs}/postgres is {said.strip() or 'silent'}, not {spec.version}"
     )
-
-
-def _install(packages: list[str], distribution: str) -> str:
-    ids = {
-        word
-        for line in distribution.splitlines()
-        if line.startswith(("ID=", "ID_LIKE="))
-        for word in line.partition("=")[2].strip().strip("\"'").split()
-    }
-    if ids & set(_DEBIAN):
-        return f"apt-get install {' '.join(packages)}"
-    if ids & set(_RED_HAT):
-        return f"dnf install what gives them (at Debian {', '.join(packages)})"
-    return f"install what gives them (at Debian {', '.join(packages)})"

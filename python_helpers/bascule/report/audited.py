@@ -17,9 +17,10 @@ _MOST = 8
 _WIDEST = 150
 # Where all is that an audit has recorded, and what stands in the way where it has recorded nothing.
 _FACTS, _JOURNAL = "runs/latest/facts/COMPONENT.audit.json", "runs/latest/journal.jsonl"
-# Where the roles' audits keep what stands in the way, and what should be known.
+# Where the roles' audits keep what stands in the way, what should be known, and what they could not look at.
 _REFUSALS = ("refusals", "differences", "wrong", "faults")
 _NOTES = "notes"
+_NOT_LOOKED_AT = "not_looked_at"
 
 
 @dataclass(frozen=True)
@@ -137,6 +138,7 @@ def _unseen(seen: Mapping[str, Audited], absent: Sequence[str]) -> list[str]:
             continue
         told = found.get("forecast")
         assumed = _texts(told.get("assumed")) if isinstance(told, Mapping) else []
+        lines += [f"    - {name}: {line}" for line in _texts(found.get(_NOT_LOOKED_AT))]
         lines += [f"    - {name}: assumed, not measured: {line}" for line in assumed]
     return lines
 

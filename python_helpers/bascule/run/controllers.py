@@ -21,7 +21,7 @@ class Noted:
     """A playbook, as it has noted itself.
 
     alive: whether its process still lives; nothing where that is not known, and why. ended: when it ended by itself;
-    empty where it did not. host: the machine it was begun on.
+    empty where it did not. host: the machine it was begun on. far: it is known from what the sites have heard of it.
     """
 
     decision: str
@@ -34,6 +34,7 @@ class Noted:
     alive: Optional[bool]
     host: str
     why: str = ""
+    far: bool = False
 
 
 @dataclass(frozen=True)
@@ -110,13 +111,14 @@ def at_work(noted: Iterable[Noted], entries: Iterable[Entry], controller: str, n
 
 
 def _live(one: Noted, chain: Sequence[Entry], about: str, whose: Whose) -> AtWork:
-    line, words = f"Controller: AT WORK: {about}", {whose: "under way"}
+    line = f"Controller: AT WORK: {about}" + (f"; {one.why}" if one.far else "")
+    words, where = {whose: "under way"}, f" on {one.host}" if one.far else ""
     phases = {str(entry["phase"]) for entry in chain if entry["kind"] == "begin"}
     if phases and phases <= LOOKING:
-        looks = f"process {one.pid} is at work as well and changes nothing ({one.playbook})"
+        looks = f"process {one.pid}{where} is at work as well and changes nothing ({one.playbook})"
         return AtWork([line], beside=looks, last_words=words)
     first = (
-        f"none while process {one.pid} is at work; wait until it has ended (kill -INT {one.pid} ends it, "
+        f"none while process {one.pid}{where} is at work; wait until it has ended (kill -INT {one.pid}{where} ends it, "
         "and what it started on the machines goes on), then ask again"
     )
     return AtWork([line], first, last_words=words)

@@ -42,7 +42,7 @@ class Mount:
         if self.kind != "overlay" or self.super_read_only:
             return ()
         named = (option.partition("=") for option in self.super_options)
-        return tuple(_unquote(value) for name, _, value in named if name in ("upperdir", "workdir"))
+        return tuple(unquote(value) for name, _, value in named if name in ("upperdir", "workdir"))
 
     @property
     def flags(self) -> int:
@@ -65,11 +65,11 @@ def parse_mountinfo(text: str) -> list[Mount]:
             Mount(
                 mount_id=int(head[0]),
                 device=head[2],
-                root=_unquote(head[3]),
-                path=_unquote(head[4]),
+                root=unquote(head[3]),
+                path=unquote(head[4]),
                 options=tuple(head[5].split(",")),
                 kind=tail[0],
-                source=_unquote(tail[1]),
+                source=unquote(tail[1]),
                 super_options=tuple(tail[2].split(",")),
             )
         )
@@ -96,5 +96,6 @@ def holder(mounts: Iterable[Mount], path: str) -> Optional[Mount]:
     return found
 
 
-def _unquote(text: str) -> str:
+def unquote(text: str) -> str:
+    """Return a path of a table of the kernel's, in which blanks and the like stand as octal numbers."""
     return _OCTAL.sub(lambda match: chr(int(match.group(1), 8)), text)

@@ -159,6 +159,29 @@ def test_every_fault_is_named(there: dict[str, Any], text: str) -> None:
     assert any(text in one for one in faults(found(), found(**there)))
 
 
+def test_what_a_freeze_would_meet_is_told_before_the_evening() -> None:
+    assert audit.notes("mtp", found()) == []
+    survey = {
+        "writers": ["php-fpm (process 7): /srv/x/a"],
+        "exports": ["/srv/x to 10.0.0.0/8"],
+    }
+    open_now, exported = audit.notes("mtp", {"survey": survey})
+    assert open_now == (
+        "open for writing on mtp at this moment: php-fpm (process 7): /srv/x/a; a freeze fails while that is so"
+    )
+    assert exported.startswith("mtp exports /srv/x to 10.0.0.0/8 by NFS: what its clients hold open is not seen")
+    (long,) = audit.notes("mtp", {"survey": {"writers": ["x" * 9000]}})
+    assert len(long) < 400, "one process with many files fills no screen"
+
+
+def test_what_a_host_lacks_is_named_with_the_command_to_type_there() -> None:
+    debian = 'PRETTY_NAME="Debian GNU/Linux 12 (bookworm)"\nID=debian\n'
+    assert faults(found(b3sum="", distribution=debian), found(rsync="", b3sum="", distribution=debian)) == [
+        "b3sum is not installed on mtp: apt-get install b3sum",
+        "rsync and b3sum is not installed on tls: apt-get install rsync b3sum",
+    ]
+
+
 def test_owners_that_the_other_side_lacks_are_a_fault() -> None:
     assert faults(found(), found(unmatched_owners=["user amina does not exist at tls"])) == [
         "user amina does not exist at tls"

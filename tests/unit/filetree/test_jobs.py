@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -129,6 +130,46 @@ def test_before_prepare_there_is_nothing_to_preview(tmp_path: Path, monkeypatch:
     assert job.foresee(COMPONENT, "verify", OPTIONS)["result"] is None
     with pytest.raises(TreeError, match="20_prepare"):
         job.at_once(COMPONENT, "hello", OPTIONS)
+
+
+def test_before_prepare_there_is_no_ssh_to_measure_the_link_by(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    host(tmp_path, monkeypatch)
+    assert job.at_once(COMPONENT, "rate", {**OPTIONS, "rate_seconds": 1})["result"] is None
+
+
+def test_the_link_is_measured_over_the_ssh_of_both_sides(
+    active: Kernel, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The request goes to the other side's forced command, which takes it from whoever may ask for anything at all."""
+    active.side.identity.parent.mkdir(parents=True, exist_ok=True)
+    active.side.identity.touch()
+    told = tmp_path / "asked"
+    script = f'''echo "$2" > {told}; exec {sys.executable} -c "
+import os, time
+from bascule.system.io import throughput
+print(throughput.collect(lambda into: os.readv(0, [into]), time.monotonic() + 60).decode())"'''
+    monkeypatch.setattr(transfer, "ssh_command", lambda push: ["sh", "-c", script, "sh"])
+    found = job.at_once(COMPONENT, "rate", {**OPTIONS, "rate_seconds": 1})["result"]
+    assert found["rate"]["mbit"] > 0
+    assert abs(found["clock_difference"]) < 2
+    assert found["sampled_at"] <= time.time()
+    command = told.read_text().strip()
+    assert command == "bascule-receive 0.adopted rate"
+    reading, writing = os.pipe()
+    saved = os.dup(0)
+    try:
+        os.dup2(reading, 0)
+        os.close(reading)
+        os.write(writing, b"x" * 1000)
+        os.close(writing)
+        answered = tmp_path / "answered"
+        with answered.open("w") as out:
+            monkeypatch.setattr(sys, "stdout", out)
+            assert receive(monkeypatch, command) == 0
+    finally:
+        os.dup2(saved, 0)
+        os.close(saved)
+    assert sum(size for _, size in json.loads(answered.read_text())["intervals"]) == 1000
 
 
 def rsync(rc: int = 0, output: str = "", stderr: str = "") -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sys
 import time
 
 import pytest
@@ -48,6 +49,42 @@ def test_nobody_listening_is_an_error_and_not_a_rate() -> None:
         port = probe.getsockname()[1]
     with pytest.raises(RateError, match="not measured"):
         throughput.send("127.0.0.1", port, "x", 1)
+
+
+COLLECTS = """
+import os, sys, time
+from bascule.system.io import throughput
+print(throughput.collect(lambda into: os.readv(0, [into]), time.monotonic() + 60).decode())
+"""
+
+
+def test_a_stream_into_a_program_is_measured_where_no_port_is_free() -> None:
+    intervals, ahead = throughput.pour([sys.executable, "-c", COLLECTS], 1)
+    assert link_rate.judge(intervals)["mbit"] > 0
+    assert abs(ahead) < 1
+
+
+@pytest.mark.parametrize(
+    ("program", "words"),
+    [
+        ("import sys; sys.exit('Permission denied (publickey)')", "exit status 1: Permission denied"),
+        ("import sys; sys.stdin.buffer.read(); print('{}')", "exit status 0: no answer from the receiver"),
+        ("import sys; sys.stdin.buffer.read(); print('[1]')", "exit status 0: no answer"),
+        ("", "no answer"),
+    ],
+)
+def test_a_program_that_does_not_take_the_stream_is_an_error_and_not_a_rate(program: str, words: str) -> None:
+    with pytest.raises(RateError) as caught:
+        throughput.pour([sys.executable, "-c", program], 0.2)
+    assert words in caught.value.found
+
+
+def test_a_stream_that_stands_still_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(throughput, "_GRACE", 1.0)
+    began = time.monotonic()
+    with pytest.raises(RateError, match="not measured"):
+        throughput.pour([sys.executable, "-c", "import time; time.sleep(600)"], 0.2)
+    assert time.monotonic() - began < 60
 
 
 @given(st.floats(0.1, 100_000), st.floats(1, 99))

@@ -13,8 +13,11 @@ from typing import Any
 import pytest
 
 from bascule.filetree import audit
+from bascule.filetree.io import audit as filetree_audit
 from bascule.filetree.io.manifest import survey, take
 from bascule.filetree.manifest import ManifestError
+
+from .world import host
 
 GETFLAGS, SETFLAGS, APPEND, NODUMP = 0x80086601, 0x40086602, 0x20, 0x40
 
@@ -161,3 +164,32 @@ def test_the_largest_extended_attributes_are_known_and_tried_at_the_other_side(r
         room_percent=0, clock_difference=0, clock_limit=1,
     )  # fmt: skip
     assert any("b cannot hold the largest extended attributes of a (65000 bytes in one" in one for one in said)
+
+
+def test_what_the_kernel_exports_of_a_tree_is_found(tmp_path: Path) -> None:
+    table = tmp_path / "exports"
+    table.write_text(
+        "# Version 1.1\n# Path Client(Flags) # IPs\n"
+        "/srv/courses\t10.0.0.0/8(rw,no_root_squash,sync)\n"
+        "/srv/courses/a\\040b\t*(ro)\n"
+        "/srv\tbackup.example.org(rw)\n"
+        "/srv/courses2\t*(rw)\n/home\t*(rw)\n"
+    )
+    assert filetree_audit.exports("/srv/courses", table) == [
+        "/srv/courses to 10.0.0.0/8",
+        "/srv/courses/a b to *",
+        "/srv to backup.example.org",
+    ]
+    assert filetree_audit.exports("/srv/courses", tmp_path / "no NFS server here") == []
+
+
+def test_the_survey_names_who_has_files_of_the_tree_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kernel = host(tmp_path, monkeypatch)
+    # Others have files open on this machine's file system as well.
+    monkeypatch.setattr(filetree_audit, "_WRITERS", 10**6)
+    monkeypatch.setattr(filetree_audit, "_version", lambda command: "1")
+    with (Path(kernel.side.path) / "written").open("w"):
+        found = filetree_audit.survey(kernel.side, {}, {})
+    told = found["writers"]
+    assert found["distribution"] == Path("/etc/os-release").read_text()
+    assert any(f"(process {os.getpid()})" in one and "/written" in one for one in told)

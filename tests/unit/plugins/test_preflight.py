@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
+import os
 import re
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -46,6 +49,15 @@ case $2 in
 a-tls) echo "sudo: a password is required" >&2; exit 1 ;;
 j-tls) echo "no route to j-tls" >&2; exit 255 ;;
 esac
+"""
+# A Python in which a package is not installed.
+HIDES = """
+import sys
+class Hides:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "proxmoxer":
+            raise ModuleNotFoundError("No module named 'proxmoxer'")
+sys.meta_path.insert(0, Hides())
 """
 VAULT = """
 vault_tokens: "{{ undef(hint='set it in vault.yml') }}"
@@ -231,6 +243,35 @@ def test_what_decides_nothing_on_a_way_back_holds_up_none(world: World) -> None:
     assert "a-tls, which is of x" in output
     rc, output = world.roll_back()
     assert rc == 0, output
+
+
+def test_what_the_controllers_python_lacks_is_named_before_anything_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    every = {path.name for path in (ROOT / "roles").iterdir()}
+    assert preflight.controllers_lack(every) == []
+    real = importlib.util.find_spec
+    gone = {"proxmoxer", "dns"}
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *more: None if name in gone else real(name, *more))
+    (found,) = preflight.controllers_lack(every)
+    start = f"controller: Python: expected in {sys.executable}, which runs Ansible here: dnspython, "
+    assert found.text().startswith(start)
+    assert "found no dnspython, proxmoxer: pip install -e ." in found.text()
+    assert "no proxmoxer: pip" in preflight.controllers_lack({"proxmox_guest"})[0].text()
+    assert preflight.controllers_lack({"rsync_delta_sync"}) == [], "what no role of the plan needs is not asked for"
+
+
+def test_a_controllers_python_without_a_package_ends_the_audit_in_its_first_minute(world: World) -> None:
+    """The packages are hidden from a playbook as if they had never been installed."""
+    hidden = world.path / "hidden"
+    hidden.mkdir()
+    (hidden / "sitecustomize.py").write_text(HIDES)
+    world.environment["PYTHONPATH"] = f"{hidden}:{os.environ.get('PYTHONPATH', '')}"
+    world.environment["ANSIBLE_ROLES_PATH"] = f"{world.path / 'roles'}:{ROOT / 'roles'}"
+    (world.path / "inventory/components.yml").write_text(COMPONENTS + OWN)
+    (world.path / "inventory/group_vars/all/vault.yml").write_text(VAULT)
+    rc, output = world.run(playbook=ROOT / "playbooks/10_audit.yml")
+    assert rc == 2, output
+    named = [line for one in refusals(output) for line in one if line.startswith("- controller: Python: ")]
+    assert [line.partition("; found ")[2].partition(":")[0] for line in named] == ["no proxmoxer"]
 
 
 def test_a_key_is_asked_for_only_where_updates_are_signed() -> None:

@@ -9,11 +9,11 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from tests.unit.plugins.test_play import ROOT, World, have_moved, play
+from tests.unit.plugins.test_play import PATIENCE_SECONDS, ROOT, World, have_moved, play
 
 from bascule.run import chain
 
@@ -75,6 +75,67 @@ def test_a_controller_is_seen_while_it_lives_and_named_when_it_was_killed(world:
         # What the killed one has left goes as well.
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
+
+
+# Another machine's name; the kernel gives it to a name space of its own.
+ELSEWHERE = ("unshare", "--uts", "sh", "-c", 'hostname elsewhere && exec "$@"', "sh")
+
+
+@pytest.mark.skipif(
+    subprocess.run([*ELSEWHERE, "true"], capture_output=True, check=False).returncode != 0,
+    reason="no name space of its own may be made here (unshare --uts)",
+)
+def test_another_machine_sees_a_controller_live_and_sees_it_killed(world: World) -> None:
+    (world.path / "roles/toy/tasks/verb.yml").write_text(WAITS)
+    (world.path / "play.yml").write_text(play("freeze"))
+
+    def asked() -> str:
+        # It has no runs of its own.
+        environment = {**world.surroundings(), "BASCULE_RUNS": str(world.path / "elsewhere")}
+        command = [*ELSEWHERE, "ansible-playbook", "-i", "inventory", str(ROOT / "playbooks/status.yml")]
+        done = subprocess.run(
+            command, cwd=world.path, env=environment, capture_output=True, text=True, check=False,
+            stdin=subprocess.DEVNULL, timeout=PATIENCE_SECONDS,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def note_at(site: str) -> str:
+        found = list(world.hosts.glob(f"j-{site}/controllers/*/*.json"))
+        return found[0].read_text() if found else ""
+
+    process = subprocess.Popen(
+        ["ansible-playbook", "-i", "inventory", "play.yml"],
+        cwd=world.path, env=world.surroundings(), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    try:
+        wait_for(lambda: note_at("mtp"))
+        wait_for(lambda: '"kind":"begin"' in "".join(path.read_text() for path in world.hosts.rglob("*.jsonl")))
+        told = asked()
+        at_work = (
+            rf"Controller: AT WORK: play\.yml, process {process.pid} of \w+ on \S+, begun \S+Z, in play \"freeze\"; "
+        )
+        assert re.search(at_work + r"now freeze of top; heard of \d+ s ago at (mtp|tls)", told), told
+        assert re.search(r"Last verb: cutover/freeze of top.*: under way", told)
+        assert f"Next: none while process {process.pid} on " in told
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        wait_for(lambda: all('"gone"' in note_at(site) for site in ("mtp", "tls")))
+        told = asked()
+        assert re.search(rf"Controller: DEAD: play\.yml, process {process.pid} .*it left freeze of top", told), told
+        assert re.search(r"Last verb: .*NOT ENDED: its controller is dead", told)
+        assert "Next: ansible-playbook" in told
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def wait_for(seen: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 300
+    while not seen() and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert seen()
 
 
 def test_copies_that_lack_entries_and_a_side_that_nobody_follows_are_told(world: World) -> None:

@@ -38,6 +38,14 @@ def test_a_plan_that_fits_leads_on() -> None:
     ]
 
 
+def test_what_a_role_could_not_look_at_is_told_and_is_no_refusal() -> None:
+    found = {**GUEST, "not_looked_at": ["how fast the link is, as no free port is let through"]}
+    lines = screen("mine", {"guest": Audited("ok", "", found)}, ["guest"], OUTLOOK, 7200)
+    assert lines[0] == "AUDIT of plan mine: fits"
+    told = lines[lines.index("  not looked at:") + 1]
+    assert told == "    - guest: how fast the link is, as no free port is let through"
+
+
 def test_what_cannot_move_is_named_with_each_reason() -> None:
     why = "Parity | Refuse what stands in the way: expected: two clusters; found: 15 and 17; state now: nothing"
     seen = {

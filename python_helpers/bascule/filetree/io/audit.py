@@ -5,14 +5,18 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from ...errors import BasculeError
 from ...guard import state as rule
+from ...system import mountinfo
+from ...system.io import storage
 from ...system.io.process import run
 from ..mounts import View
 from ..transfer import NAMES
 from . import boot
+from .fence import mounts
 from .fence import side as fence_side
 from .fence.side import Side
 from .manifest import content, walk
@@ -22,6 +26,10 @@ from .transfer import owners, probe
 
 # Epoch, number, and the directory for parts, in the path of what is kept.
 _KEPT_BELOW = 96
+_WRITERS = 20
+_OS_RELEASE = "/etc/os-release"
+# What the kernel's NFS server has let in, one path and its clients a line; see exports(5).
+_EXPORTS = Path("/proc/fs/nfs/exports")
 
 
 def mounts_of(side: Side) -> dict[str, Any]:
@@ -80,13 +88,29 @@ def survey(side: Side, owners_there: Mapping[str, Any], attributes_there: Mappin
         "nested_mounts": list(view.nested),
         "beyond": list(view.beyond),
         "shared": list(view.shared),
+        "writers": mounts.writers(side.path)[:_WRITERS] if view.public_mount else [],
+        "exports": exports(side.path),
         "boot": boot.order(side.path).advice if view.public_mount else "",
         "sentinel": os.path.isfile(os.path.join(side.path, side.sentinel)),
+        "distribution": storage.read_text(_OS_RELEASE) or "",
         "rsync": _version(["rsync", "--version"]),
         content.PROGRAM: _version([content.PROGRAM, "--version"]),
         "python": _version(["/usr/bin/python3", "--version"]),
         "time": time.time(),
     }
+
+
+def exports(path: str, table: Path = _EXPORTS) -> list[str]:
+    """Return what the kernel's NFS server exports of a tree, each with its clients; no /proc shows their open files."""
+    found = []
+    for line in (storage.read_text(table) or "").splitlines():
+        place, _, clients = line.partition("\t")
+        place = mountinfo.unquote(place)
+        inside = f"{place.rstrip('/')}/".startswith(f"{path.rstrip('/')}/")
+        above = f"{path.rstrip('/')}/".startswith(f"{place.rstrip('/')}/")
+        if place.startswith("/") and (inside or above):
+            found.append(f"{place} to {clients.partition('(')[0]}")
+    return found
 
 
 def _attribute_room(side: Side, view: View, there: Mapping[str, Any]) -> str:

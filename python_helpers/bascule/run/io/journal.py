@@ -211,14 +211,14 @@ class Journal:
         with storage.locked(self.directory / "sites.lock", wait=4 * _TIMEOUT):
             state = storage.read_json(self._state) or {}
             chosen = state.get("chosen", {})
-            targets = {site: _named(where, str(chosen.get(site, ""))) for site, where in targets.items()}
+            targets = _chosen(targets, chosen)
             sent = {site: int(count) for site, count in state.get("sent", {}).items()}
             own = self._since(min((sent.get(site, 0) for site in targets), default=0))
             waiting = {
                 site: "".join(chain.line(entry) for entry in own if entry["n"] > sent.get(site, 0)) for site in targets
             }
             now = time.time()
-            silent = {site: note for site, note in state.get("silent", {}).items() if 0 <= now - note[0] < _SILENT}
+            silent = _lately(state, now)
             spare = not insist and not set(targets) <= set(silent)
             skipped = {site: str(silent[site][1]) for site in targets if spare and site in silent}
             todo = {site: where for site, where in targets.items() if waiting[site] and site not in skipped}
@@ -232,6 +232,13 @@ class Journal:
             silent |= {site: [now, reason] for site, reason in failed.items()}
             storage.write_json(self._state, {"chosen": chosen, "sent": sent, "silent": silent})
         return {**failed, **skipped}
+
+    def places(self, targets: Mapping[str, Target]) -> dict[str, Target]:
+        """Return the machine on which the copy of this chain lies, of each site that was not silent just now."""
+        state = storage.read_json(self._state) or {}
+        silent = _lately(state, time.time())
+        chosen = _chosen(targets, state.get("chosen", {}))
+        return {site: where for site, where in chosen.items() if site not in silent}
 
     def _make_good(self, known: Sequence[Entry], asked: _Asked, chosen: Mapping[str, Target]) -> None:
         """Give a site that was silent what others hold of the run; one that is silent again gets it with the next."""
@@ -323,6 +330,15 @@ def _readings(asked: _Asked) -> tuple[dict[str, chain.Reading], dict[str, str]]:
 def _first(places: Sequence[tuple[Target, Answer]]) -> Target:
     """Return the first machine that answered; the first one where none did."""
     return next((where for where, answer in places if not answer.error), places[0][0])
+
+
+def _lately(state: Mapping[str, Any], now: float) -> dict[str, Any]:
+    """Return the sites that have been silent within a minute, each with when and why."""
+    return {site: note for site, note in state.get("silent", {}).items() if 0 <= now - note[0] < _SILENT}
+
+
+def _chosen(targets: Mapping[str, Target], hosts: Mapping[str, Any]) -> dict[str, Target]:
+    return {site: _named(where, str(hosts.get(site, ""))) for site, where in targets.items()}
 
 
 def _named(where: Target, host: str) -> Target:

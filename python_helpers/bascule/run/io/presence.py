@@ -20,7 +20,7 @@ from ..controllers import Noted
 from . import identity
 
 _FOLDER = "controllers"
-_TEXTS = ("user", "playbook", "started", "play", "ended", "host")
+TEXTS = ("user", "playbook", "started", "play", "ended", "host")
 _PROC = Path("/proc")
 
 
@@ -30,7 +30,7 @@ class Presence:
     def __init__(self, run: Path, decision: str, playbook: str, play: str) -> None:
         """Write the note; `run` is the run's folder."""
         storage.make_directory(run / _FOLDER, 0o700)
-        self._path = run / _FOLDER / f"{decision}.json"
+        self.path = run / _FOLDER / f"{decision}.json"
         self._note = {
             **process(os.getpid()),
             "user": _user(),
@@ -53,7 +53,7 @@ class Presence:
 
     def _write(self) -> None:
         # Another file each time: whoever reads finds the note before or the note after.
-        storage.write_json(self._path, self._note)
+        storage.write_json(self.path, self._note)
 
 
 def read(run: Path) -> list[Noted]:
@@ -66,7 +66,7 @@ def read(run: Path) -> list[Noted]:
             note = storage.read_json(path)
             if note is None:
                 continue
-            user, playbook, started, play, ended, host = (str(note[name]) for name in _TEXTS)
+            user, playbook, started, play, ended, host = (str(note[name]) for name in TEXTS)
             alive, why = (False, "") if ended else lives(note)
             found.append(Noted(path.stem, int(note["pid"]), user, playbook, started, play, ended, alive, host, why))
         except (OSError, StoreError, KeyError, TypeError, ValueError) as error:

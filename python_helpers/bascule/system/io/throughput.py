@@ -1,7 +1,7 @@
 """Measure what the link carries with a plain TCP stream: a bounded listener on one host, a sender on the other.
 
 The listener is a process of its own that binds one address, takes one connection that shows the right token, and ends
-by itself; it leaves nothing behind.
+by itself; it leaves nothing behind. Where no port is free, `pour` sends to a program over SSH that calls `collect`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,11 @@ import json
 import os
 import secrets
 import socket
+import subprocess
+import tempfile
+import threading
 import time
+from collections.abc import Callable, Sequence
 
 from ..link_rate import INTERVAL, SKIP, RateError
 
@@ -57,8 +61,8 @@ def send(address: str, port: int, token: str, seconds: float) -> tuple[list[tupl
             while data := link.recv(65536):
                 answer += data
             now = time.time()
-        told = json.loads(answer)
-        return [(float(length), int(size)) for length, size in told["intervals"]], float(told["time"]) - now
+        intervals, clock = read(answer)
+        return intervals, clock - now
     except (OSError, ValueError) as error:
         raise RateError(
             expected=f"a stream to {address} port {port}",
@@ -112,12 +116,22 @@ def _serve(server: socket.socket, token: str, seconds: float) -> None:
 
 
 def _receive(link: socket.socket, end: float) -> None:
+    link.sendall(collect(link.recv_into, end))
+
+
+def collect(receive: Callable[[bytearray], int], end: float) -> bytes:
+    """Return as JSON how much came in each interval and the time here, until the stream ends or `end` has come.
+
+    Args:
+        receive: fills a buffer and returns how much it has read; 0 at the end.
+        end: seconds of the monotonic clock.
+    """
     buffer = bytearray(_BLOCK)
     intervals: list[tuple[float, int]] = []
     began = time.monotonic()
     size = 0
     while time.monotonic() < end:
-        got = link.recv_into(buffer)
+        got = receive(buffer)
         now = time.monotonic()
         size += got
         if now - began >= INTERVAL or not got:
@@ -125,4 +139,67 @@ def _receive(link: socket.socket, end: float) -> None:
             began, size = now, 0
         if not got:
             break
-    link.sendall(json.dumps({"intervals": intervals, "time": time.time()}).encode())
+    return json.dumps({"intervals": intervals, "time": time.time()}).encode()
+
+
+def read(answer: bytes) -> tuple[list[tuple[float, int]], float]:
+    """Return the receiver's (seconds, bytes) intervals and its clock, out of what `collect` has made.
+
+    Raises:
+        ValueError: it is no such answer.
+    """
+    told = json.loads(answer)
+    try:
+        return [(float(length), int(size)) for length, size in told["intervals"]], float(told["time"])
+    except (KeyError, TypeError) as error:
+        raise ValueError("no answer of a receiver") from error
+
+
+def pour(command: Sequence[str], seconds: float) -> tuple[list[tuple[float, int]], float]:
+    """Send to a program's input for `seconds` that count; return as `send` does.
+
+    Args:
+        command: a program that calls `collect` at the other end and prints what it returns.
+        seconds: how long.
+
+    Raises:
+        RateError: it could not be started, did not take the stream, or gave no answer.
+    """
+    block, pipe = os.urandom(_BLOCK), subprocess.PIPE
+    with tempfile.TemporaryFile() as errors:
+        program = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=errors)
+        # A link that stands still must not hold the one who writes.
+        limit = threading.Timer(seconds + _GRACE, program.kill)
+        limit.start()
+        try:
+            answer, now = _through(program, block, SKIP + seconds)
+        finally:
+            limit.cancel()
+            program.kill()
+            program.wait()
+        errors.seek(0)
+        said = errors.read().decode("utf-8", "backslashreplace").strip()[-500:]
+    try:
+        intervals, clock = read(answer)
+    except ValueError as error:
+        raise RateError(
+            expected="a stream over SSH to the other side",
+            found=f"exit status {program.returncode}: {said or 'no answer from the receiver'}",
+            state="the link was not measured",
+            next_command="run playbooks/20_prepare.yml, which sets up both sides alike, then the same playbook again",
+        ) from error
+    return intervals, clock - now
+
+
+def _through(program: subprocess.Popen[bytes], block: bytes, seconds: float) -> tuple[bytes, float]:
+    """Return what a program answers to a stream, and when it did."""
+    stream, output, end = program.stdin, program.stdout, time.monotonic() + seconds
+    if stream is None or output is None:
+        return b"", 0.0
+    with output:
+        with contextlib.suppress(BrokenPipeError), stream:
+            while time.monotonic() < end:
+                stream.write(block)
+        answer, now = output.read(), time.time()
+        program.wait()
+    return answer, now

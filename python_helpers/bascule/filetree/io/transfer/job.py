@@ -27,7 +27,7 @@ def at_once(component: str, operation: str, options: dict[str, Any]) -> dict[str
     try:
         side = fence_side.load(component)
     except BasculeError:
-        if operation == "preview":
+        if operation in ("preview", transfer.RATE):
             return empty
         raise
     push = _push(side, {**options, "dry_run": True, "backup_dir": ""})
@@ -35,6 +35,8 @@ def at_once(component: str, operation: str, options: dict[str, Any]) -> dict[str
         return {**empty, "result": transfer_push.ask(push, "hello", 30)}
     if not side.identity.exists():
         return empty
+    if operation == transfer.RATE:
+        return {**empty, "result": transfer_push.rate(push, float(options["rate_seconds"]))}
     return {**empty, "result": transfer_push.preview(side, push)}
 
 

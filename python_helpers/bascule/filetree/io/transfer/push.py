@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any, Optional
 
 from ....errors import BasculeError
-from ....system.io import storage
+from ....system import link_rate
+from ....system.io import storage, throughput
 from ... import delta, transfer
 from ...changes import ROOT, Changes, Mark
 from ...delta import ScanNeeded
@@ -295,6 +296,15 @@ def ask(asked: Push, what: str, timeout: float = 86400) -> dict[str, Any]:
         state="the active side was only read",
         next_command="run the same playbook again",
     )
+
+
+def rate(asked: Push, seconds: float) -> dict[str, Any]:
+    """Return what the link carries over SSH for a stream of some seconds, and by how much the other clock is ahead.
+
+    It is what SSH can encrypt where that is less than the link.
+    """
+    intervals, ahead = throughput.pour(_remote(asked, transfer.RATE), seconds)
+    return {"rate": link_rate.judge(intervals), "sampled_at": time.time(), "clock_difference": round(ahead, 3)}
 
 
 def fetch(asked: Push, target: Path, what: str) -> None:

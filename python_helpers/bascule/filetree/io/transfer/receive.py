@@ -12,12 +12,14 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from ....guard import state as rule
 from ....guard.state import Epoch
+from ....system.io import throughput
 from ... import transfer
 from ...mounts import PASSIVE
 from ...transfer import NAMES, NUMBERS, Request, TransferError
@@ -25,6 +27,9 @@ from ..fence import side as fence_side
 from ..fence.side import Side
 from . import kept as transfer_kept
 from . import receivers
+
+# Seconds after which a stream that measures the link is cut.
+_LONGEST_STREAM = 60.0
 
 
 def serve(component: str) -> int:
@@ -44,6 +49,8 @@ def serve(component: str) -> int:
     what = " ".join(words[2:])
     if what == "hello":
         return _answer({"component": component, "side": side.name, "status": side.guard().status})
+    if what == transfer.RATE:
+        return _swallow()
     _check_permit(side, words[1])
     if what in ("fetch own", "fetch verify"):
         return _send(side.manifest.with_name(f"{words[3]}.jsonl"))
@@ -114,6 +121,13 @@ def _keeping(request: Request) -> Iterator[list[str]]:
         return
     with transfer_kept.numbered(asked) as kept:
         yield [word.replace(asked, str(kept)) if word.endswith(asked) else word for word in argv]
+
+
+def _swallow() -> int:
+    """Read a stream that measures the link, keep nothing of it, and say how it came."""
+    told = throughput.collect(lambda into: os.readv(0, [into]), time.monotonic() + _LONGEST_STREAM)
+    sys.stdout.write(told.decode("ascii") + "\n")
+    return 0
 
 
 def _answer(data: dict[str, Any]) -> int:
