@@ -8,7 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.sites.site import ROOT, Operator, Site
+from tests.integration.playbooks import ROOT
+from tests.sites.site import Operator, Site
 
 
 @pytest.fixture(scope="module")

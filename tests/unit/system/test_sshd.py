@@ -67,8 +67,8 @@ def test_a_key_with_a_forced_command_needs_no_more(word: str) -> None:
 def test_the_server_is_asked_about_just_that_connection() -> None:
     commands: list[Sequence[str]] = []
 
-    def runner(command: Sequence[str], **_options: Any) -> Result:
-        commands.append(command)
+    def runner(argv: Sequence[str], **_options: Any) -> Result:
+        commands.append(argv)
         return Result((), 0, DEBIAN.replace("without-password", "no"), "")
 
     assert asked.refusals(PEER, runner=runner) == ["PermitRootLogin no (forced-commands-only is enough)"]
@@ -76,12 +76,12 @@ def test_the_server_is_asked_about_just_that_connection() -> None:
 
 
 def test_a_server_that_cannot_be_asked_is_not_condemned() -> None:
-    def says_no(_command: Sequence[str], **_options: Any) -> Result:
+    def says_no(argv: Sequence[str], **_options: Any) -> Result:
         return Result(
             (), 255, "", "'Match LocalPort' in configuration but 'lport' not in connection test specification"
         )
 
-    def is_missing(_command: Sequence[str], **_options: Any) -> Result:
+    def is_missing(argv: Sequence[str], **_options: Any) -> Result:
         raise BasculeError(expected="sshd", found="none", next_command="none")
 
     assert asked.refusals(PEER, runner=says_no) == []
@@ -92,8 +92,8 @@ def test_a_name_is_asked_about_by_its_one_address(monkeypatch: pytest.MonkeyPatc
     known = {"one.example": [PEER], "two.example": [PEER, "192.0.2.12"]}
     monkeypatch.setattr("bascule.system.io.reach.addresses", lambda name: known.get(name, []))
 
-    def refuses(command: Sequence[str], **_options: Any) -> Result:
-        assert command[-1].endswith(f"addr={PEER}")
+    def refuses(argv: Sequence[str], **_options: Any) -> Result:
+        assert argv[-1].endswith(f"addr={PEER}")
         return Result((), 0, DEBIAN + "denyusers root\n", "")
 
     assert asked.refusals("one.example", runner=refuses) == ["DenyUsers root"]
