@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 
-.PHONY: help packages install demo test test-all lint unit meta mutants molecule faults integration bench lab-up lab-status lab-down lab-image clean
+.PHONY: help packages install demo test test-all lint unit meta mutants molecule faults sites integration bench lab-up lab-status lab-down lab-image clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -52,6 +52,9 @@ molecule: lab-image ## Run Molecule for every role (ONLY=role for one)
 
 faults: lab-image ## Break things between two hosts (ONLY=area or test for some)
 	@$(BIN)/pytest -q -n 2 tests/faults $(if $(ONLY),-k $(ONLY))
+
+sites: install ## Move a site of one's own there and back: Debian 13, sudo with a password, through a bastion
+	@$(BIN)/pytest -q -x tests/sites
 
 integration: lab-image ## Run the lab forward, back and forward again, with faults
 	@$(BIN)/pytest -q -x tests/integration

@@ -45,6 +45,10 @@ options:
     description: The other side's address over the link; then what is known of its rate is returned as well.
     type: str
     default: ""
+  peer:
+    description: The other side's address over the link; a survey then asks the SSH server here whether it is let in.
+    type: str
+    default: ""
   reach:
     description: The other side's address over the link; then it is tried whether a connection to O(port) comes about.
     type: str
@@ -159,7 +163,8 @@ def main(module: AnsibleModule) -> dict[str, Any]:
     if module.params["address"]:
         result["link_mbit"] = fence_side.link_mbit(side, module.params["address"])
     if module.params["survey"]:
-        result["survey"] = audit.survey(side, module.params["owners_there"], module.params["attributes_there"])
+        there = (module.params[key] for key in ("owners_there", "attributes_there", "peer"))
+        result["survey"] = audit.survey(side, *there)
     if module.params["outside"] and not module.check_mode:
         asked = (module.params["write_from_outside"], module.params["address"])
         if module.params["outside"] == "proof":
@@ -182,6 +187,7 @@ if __name__ == "__main__":
             "owners_there": {"type": "dict", "default": {}},
             "attributes_there": {"type": "dict", "default": {}},
             "address": {"type": "str", "default": ""},
+            "peer": {"type": "str", "default": ""},
             "reach": {"type": "str", "default": ""},
             "port": {"type": "int", "default": 22},
             "outside": {"type": "str", "choices": ["look", "proof"]},

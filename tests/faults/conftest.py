@@ -20,6 +20,7 @@ StartPair = Callable[..., Pair]
 # What takes longest begins first, so that both workers end at about the same time.
 _FIRST = (
     "tests/molecule/",
+    "tests/sites/",
     "tests/faults/guests/",
     "tests/faults/postgresql/test_pooler",
     "tests/faults/postgresql/test_switch",
@@ -53,7 +54,7 @@ class ByFile(LoadScopeScheduling):
     """
 
     def _split_scope(self, nodeid: str) -> str:
-        if not nodeid.startswith("tests/faults/"):
+        if not nodeid.startswith(("tests/faults/", "tests/sites/")):
             return nodeid
         return scope_of_file(nodeid.split("::", 1)[0])
 

@@ -126,6 +126,11 @@ def _of_one(name: str, found: Found) -> list[str]:
     for what in ("too_long", "unchangeable", "apart"):
         reasons += _blocked(name, survey, what)
     reasons += [f"on {name}, {one}" for one in survey.get("transfer_faults", [])]
+    if survey.get("refused_in"):
+        reasons.append(
+            f"the SSH server of {name} would not let root in from the other side by a key of one forced command, as "
+            f"transfers need: {'; '.join(survey['refused_in'])} (a Match block for that address alone is enough)"
+        )
     # b3sum digests large files.
     lacking = [program for program in ("rsync", "b3sum") if not survey.get(program)]
     if lacking:

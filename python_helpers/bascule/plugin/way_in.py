@@ -37,7 +37,8 @@ ROOT = "root"
 _CONFIGURATION_SECONDS = 5
 # Of ours alone, before Ansible's, as ssh takes what comes first. A question would wait for ever where nobody sees it,
 # and a site that is silent must not hold up the other one.
-OWN = ("-o", "BatchMode=yes", "-o", "ConnectTimeout=5")
+_CONNECT_SECONDS = 5
+OWN = ("-o", "BatchMode=yes", "-o", f"ConnectTimeout={_CONNECT_SECONDS}")
 _SSH_ARGUMENTS = ("ssh_args", "ssh_common_args", "ssh_extra_args")
 # What would have Ansible start a further program to answer questions, or to keep a key.
 _ASKED = ("password", "private_key", "pkcs11_provider")
@@ -87,9 +88,12 @@ def declared(host: str, variables: Mapping[str, Any], become_pass: Optional[str]
     user, argv = by_ssh(connection)
     said = " ".join(str(plain(connection.get_option(name)) or "") for name in _SSH_ARGUMENTS).lower()
     own = (*(OWN[:2] if "connecttimeout" in said else OWN), "-o", f"ControlPath={control_directory()}/j-%C")
+    # Ansible's words stand in this order, and ssh takes the first.
+    declared_seconds = re.search(r"connecttimeout[\s=]+(\d+)", said)
+    slow = max(0.0, float(declared_seconds[1]) - _CONNECT_SECONDS) if declared_seconds else 0.0
     # Where nothing is asked of sudo, nothing that is declared of it can be wrong.
     where = _target(host, argv, user, user != ROOT and _become(host, variables, become_pass))
-    return replace(where, argv=(argv[0], *own, *argv[1:]))
+    return replace(where, argv=(argv[0], *own, *argv[1:]), slow=slow)
 
 
 def declared_or_closed(host: str, variables: Mapping[str, Any], become_pass: Optional[str]) -> Target:

@@ -11,7 +11,7 @@ MAJORS = {
     "14": REFUSED,
     "15": TESTED,
     "16": BY_VARIABLE,
-    "17": BY_VARIABLE,
+    "17": TESTED,
     "18": BY_VARIABLE,
 }
 

@@ -18,6 +18,7 @@ class Target:
     password: what sudo may ask for; it is never printed, written or given as an argument.
     note: the file that says whether sudo has taken the password in this playbook.
     obstacle: why there is no way; whoever tries to go it is told.
+    slow: seconds that connecting may take beyond what a script is waited for anyway, where the inventory says so.
     spares: other machines that can stand in for it.
     """
 
@@ -28,6 +29,7 @@ class Target:
     password: str = field(default="", repr=False)
     note: str = ""
     obstacle: str = ""
+    slow: float = 0.0
 
 
 def remote_command(where: Target, script: str, token: str = "") -> list[str]:

@@ -153,6 +153,7 @@ def test_a_tree_that_fits_has_no_faults() -> None:
         ({"nested_mounts": ["/srv/x/y"]}, "mounted inside the tree on tls: /srv/x/y"),
         ({"root": "/sub"}, "a part of another file system"),
         ({"state": "absent"}, "no file system of its own"),
+        ({"refused_in": ["PermitRootLogin no"]}, "the SSH server of tls would not let root in"),
     ],
 )
 def test_every_fault_is_named(there: dict[str, Any], text: str) -> None:

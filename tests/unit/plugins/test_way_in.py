@@ -155,7 +155,10 @@ def test_a_program_that_says_nothing_of_its_configuration_is_no_obstacle(tmp_pat
 def test_a_time_to_connect_that_is_declared_is_kept() -> None:
     for variable in ("ansible_ssh_args", "ansible_ssh_common_args", "ansible_ssh_extra_args"):
         assert "ConnectTimeout=5" not in declared(**{variable: "-o ConnectTimeout=20"}).argv
+        assert declared(**{variable: "-o ConnectTimeout=20"}).slow == 15
+        assert declared(**{variable: "-o ConnectTimeout 3"}).slow == 0
     assert "ConnectTimeout=5" in declared().argv
+    assert declared().slow == 0
 
 
 def test_what_is_not_used_is_not_read_and_what_cannot_be_split_is_left_as_it_is() -> None:

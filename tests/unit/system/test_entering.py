@@ -190,6 +190,14 @@ def test_nobody_waits_for_ever(machine: Machine, rules: str, said: str) -> None:
     assert machine.run().output == "a\n\nb\n"
 
 
+def test_a_way_that_may_take_longer_is_waited_for(machine: Machine) -> None:
+    """A login through a bastion, say, for which the inventory gives more time than a script has."""
+    slow = replace(machine.way(), argv=("sh", "-c", 'sleep 2; eval "$1"', "sh"))
+    for way in (slow, replace(slow, password="", sudo=())):
+        assert remote.run_on({"x": way}, {"x": "true"}, {}, 0.5)["x"].error
+        assert remote.run_on({"x": replace(way, slow=20.0)}, {"x": "echo in"}, {}, 0.5)["x"].output == "in\n"
+
+
 @pytest.mark.parametrize("rules", ["away", "nopasswd"])
 def test_nobody_waits_for_others_where_sudo_does_not_ask(machine: Machine, rules: str) -> None:
     """At a silent site all would wait for each other: the time of a connection, times as many as there are."""

@@ -1,4 +1,7 @@
+import re
 from typing import Any
+
+IGNORED: re.Pattern[bytes]
 
 class InventoryManager:
     hosts: dict[str, Any]

@@ -11,7 +11,7 @@ from typing import Any
 from ...errors import BasculeError
 from ...guard import state as rule
 from ...system import mountinfo
-from ...system.io import storage
+from ...system.io import sshd, storage
 from ...system.io.process import run
 from ..mounts import View
 from ..transfer import NAMES
@@ -51,11 +51,14 @@ def mounts_of(side: Side) -> dict[str, Any]:
     }
 
 
-def survey(side: Side, owners_there: Mapping[str, Any], attributes_there: Mapping[str, Any]) -> dict[str, Any]:
+def survey(
+    side: Side, owners_there: Mapping[str, Any], attributes_there: Mapping[str, Any], peer: str = ""
+) -> dict[str, Any]:
     """Return counts, room, abilities, versions and the clock.
 
     Where owners are told by name, also who owns something here, and who of the other side's is not the same here. Given
-    the sizes of the other side's largest extended attributes, whether this side's file system can hold them.
+    the sizes of the other side's largest extended attributes, whether this side's file system can hold them; given its
+    address, why the SSH server here would not let its transfers in.
     """
     view = fence_side.look(side, deep=True)
     room = os.statvfs(side.path) if os.path.isdir(side.path) else None
@@ -77,6 +80,7 @@ def survey(side: Side, owners_there: Mapping[str, Any], attributes_there: Mappin
         "attributes": {"largest": count.largest_xattr, "together": count.largest_xattrs},
         "attribute_room": _attribute_room(side, view, attributes_there),
         "transfer_faults": probe.faults(side.owners),
+        "refused_in": sshd.refusals(peer) if peer else [],
         "kept_bytes": kept.bytes,
         "size_bytes": room.f_blocks * room.f_frsize if room else 0,
         "free_bytes": room.f_bavail * room.f_frsize if room else 0,

@@ -58,7 +58,7 @@ def start(where: Target, script: str, patience: float = PATIENCE) -> subprocess.
     Args:
         where: the machine.
         script: what a shell runs there.
-        patience: seconds until it must have begun.
+        patience: seconds until it must have begun, beside those that the way itself may take longer.
 
     Raises:
         NotEntered: there is no way; with a password: it was refused, or the script did not begin.
@@ -94,7 +94,7 @@ def _enter(
 ) -> None:
     """Answer sudo; return when the script has begun. Nothing that comes after that is read."""
     asks, first_line = prompt(token).encode(), f"{begins(token)}\n".encode()
-    deadline = time.monotonic() + patience
+    deadline = time.monotonic() + patience + where.slow
     errors: Any = running.stderr
     poll = select.poll()
     poll.register(errors, select.POLLIN)

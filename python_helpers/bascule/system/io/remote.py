@@ -41,7 +41,7 @@ def run_on(
 
 
 def _run(where: Target, script: str, given: str, timeout: float) -> Answer:
-    deadline = time.monotonic() + timeout
+    deadline = time.monotonic() + timeout + where.slow
     with entering.start(where, script, timeout) as running:
         try:
             output, errors = running.communicate(

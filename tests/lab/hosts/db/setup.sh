@@ -1,12 +1,14 @@
 #!/bin/bash
-# A PostgreSQL 15 host as Debian sets it up, with TLS 1.3 and SCRAM.
+# A PostgreSQL host as Debian sets it up, with TLS 1.3 and SCRAM.
+# LAB_DB_MAJOR: the major version, which is the one of the host's Debian.
 # LAB_DB_STATE=primary: the cluster runs and holds the seeded database; empty: the package's fresh cluster, stopped.
 # LAB_DB_CLIENTS: networks from which the application may log in (blank-separated).
 HERE=$(cd "$(dirname "$0")" && pwd)
 # shellcheck source=../common.sh
 . "$HERE/../common.sh"
 
-CONF=/etc/postgresql/15/main
+MAJOR=${LAB_DB_MAJOR:-15}
+CONF=/etc/postgresql/$MAJOR/main
 STATE=${LAB_DB_STATE:-primary}
 
 install -d -m 0750 -o postgres -g postgres /etc/postgresql/tls
@@ -16,8 +18,8 @@ put 0600 postgres:postgres /etc/postgresql/tls/server.key </etc/lab/tls/host.key
 
 if once cluster; then
     # The image carries one cluster for all its copies: make our own, with a system identifier of its own.
-    pg_dropcluster --stop 15 main 2>/dev/null || true
-    pg_createcluster 15 main --locale C.UTF-8 -- --data-checksums >/dev/null
+    pg_dropcluster --stop "$MAJOR" main 2>/dev/null || true
+    pg_createcluster "$MAJOR" main --locale C.UTF-8 -- --data-checksums >/dev/null
     put 0644 postgres:postgres "$CONF/conf.d/10-lab.conf" <<'PGCONF' || true
 listen_addresses = '*'
 ssl = on
@@ -49,7 +51,7 @@ fi
 systemctl enable --quiet postgresql.service
 
 if [ "$STATE" = primary ] && once database; then
-    pg_ctlcluster 15 main status >/dev/null 2>&1 || systemctl start postgresql@15-main.service
+    pg_ctlcluster "$MAJOR" main status >/dev/null 2>&1 || systemctl start "postgresql@$MAJOR-main.service"
     sudo -u postgres psql -qX -v ON_ERROR_STOP=1 -d postgres -c 'drop database if exists courses'
     # The passwords go in by standard input: an argument list is readable by everyone.
     {
