@@ -296,7 +296,7 @@ class ActionModule(ActionBase):
             "state": lambda source, target, args: self._state(source, target)[0],
             "plan_prepare": self._plan_prepare,
             "ready": lambda source, target, args: ready.ready(
-                source, target, *observed.look_at_both(source, target), self._way, self._block
+                source, target, *self._look(source, target), self._way, self._block
             ),
             "plan_sync": self._plan_sync,
             "plan_switch": self._plan_switch,
@@ -396,8 +396,11 @@ class ActionModule(ActionBase):
     def _check(self) -> bool:
         return bool(self._task.check_mode)
 
+    def _look(self, source: Guest, target: Guest) -> tuple[observed.View, observed.View]:
+        return observed.look_at_both(source, target, by_files=self._way == decisions.ARCHIVE)
+
     def _state(self, source: Guest, target: Guest) -> tuple[dict[str, Any], observed.View, observed.View]:
-        left, entered = observed.look_at_both(source, target)
+        left, entered = self._look(source, target)
         leader = guard.leader(left.guard, entered.guard) or ""
         said = {"changed": False, "source": left.to_dict(), "target": entered.to_dict(), "leader": leader}
         return said, left, entered
@@ -431,6 +434,7 @@ class ActionModule(ActionBase):
 
     def _plan_prepare(self, source: Guest, target: Guest, args: Mapping[str, Any]) -> dict[str, Any]:
         state, left, entered = self._state(source, target)
+        decisions.must_fit(left, self._way)
         decisions.may_prepare(left, entered, self._copies)
         if self._way != decisions.REMOTE:
             prepare.must_be_copy(source, target, left, entered)
@@ -454,7 +458,7 @@ class ActionModule(ActionBase):
         return {**state, **todo.to_dict()}
 
     def _verify(self, source: Guest, target: Guest, args: Mapping[str, Any]) -> dict[str, Any]:
-        left, entered = observed.look_at_both(source, target)
+        left, entered = self._look(source, target)
         found = verify.compare(left, entered, args["switched"] or {}, args["position"] or {}, self._way)
         active, passive = (target, source) if entered.machine == found["active_side"] else (source, target)
         return {"changed": False, "proof": serving.asked(active, passive, found)}
