@@ -295,9 +295,7 @@ class ActionModule(ActionBase):
             ),
             "state": lambda source, target, args: self._state(source, target)[0],
             "plan_prepare": self._plan_prepare,
-            "ready": lambda source, target, args: ready.ready(
-                source, target, *self._look(source, target), self._way, self._block
-            ),
+            "ready": self._ready,
             "plan_sync": self._plan_sync,
             "plan_switch": self._plan_switch,
             "audit": self._audit,
@@ -339,10 +337,10 @@ class ActionModule(ActionBase):
             "proof_boot": lambda source, target, args: transitions.proof_boot(
                 target, stays=self._way == decisions.WARM, command=self._proof_command
             ),
-            "freeze": lambda source, target, args: transitions.freeze(
+            "freeze": lambda source, target, _: transitions.freeze(
                 source, self._force, self._check, target, self._copies
             ),
-            "close_begin": lambda source, target, args: transitions.close_begin(
+            "close_begin": lambda source, _, args: transitions.close_begin(
                 source, Epoch.parse(args["epoch"]), self._force
             ),
             "close_finish": lambda source, target, args: transitions.close_finish(
@@ -395,6 +393,9 @@ class ActionModule(ActionBase):
     @property
     def _check(self) -> bool:
         return bool(self._task.check_mode)
+
+    def _ready(self, source: Guest, target: Guest, args: Mapping[str, Any]) -> dict[str, Any]:
+        return ready.ready(source, target, *self._look(source, target), self._way, self._block)
 
     def _look(self, source: Guest, target: Guest) -> tuple[observed.View, observed.View]:
         return observed.look_at_both(source, target, by_files=self._way == decisions.ARCHIVE)

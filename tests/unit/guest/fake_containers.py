@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Optional
 
+from bascule.guard.state import Epoch, Receipt
+from bascule.guest import audit, decisions, observed, transitions
 from bascule.guest import config as guest_config
 from bascule.guest.guest import Guest
 
@@ -141,3 +143,21 @@ def moved(nodes: Any) -> Any:
 def of(guest: Guest) -> Any:
     """Return the fake node behind a guest."""
     return guest.api._transport
+
+
+def audited(nodes: Any, way: str = decisions.ARCHIVE, **given: Any) -> dict[str, Any]:
+    """Return what an audit says of both nodes."""
+    *_, source, target = nodes
+    views = observed.look_at_both(source, target, all_disks=False)
+    found: dict[str, Any] = audit.audit(source, target, *views, way, **given)
+    return found
+
+
+def switch(source: Any, target: Any) -> None:
+    """Close the one side and open the other, under the first epoch."""
+    epoch = Epoch(1, "aaaa")
+    files = {"disk:rootfs": "files-sha256:1111", "disk:mp0": "files-sha256:2222"}
+    transitions.close_begin(source, epoch, force=False)
+    receipt = transitions.close_finish(source, epoch, files, "2026-12-02T06:00:00Z")["receipt"]
+    reached = transitions.reached(files, files, False)
+    transitions.open_side(target, epoch, Receipt.from_dict(receipt), reached, onboot=True, leads=False)

@@ -14,6 +14,7 @@ import pytest
 from bascule.agent import commands
 from bascule.errors import BasculeError, CommandFailed
 from bascule.guest.io import disks, volume_files
+from bascule.system.io.process import run
 
 
 @pytest.fixture
@@ -116,17 +117,19 @@ def test_any_other_volume_is_mounted_in_a_namespace_of_its_own(tmp_path: Path) -
     image.write_bytes(b"")
     said: list[list[str]] = []
 
-    def runner(argv: list[str], **given: Any) -> Any:
+    def noted(argv: list[str], **given: Any) -> Any:
         said.append(argv)
         return SimpleNamespace(stdout="files-sha256:1111\n", rc=0)
 
+    runner: Any = noted
+
     disk = {"name": "mp0", "path": str(image), "format": "raw", "at": "/srv/data", "mounts": ["/"]}
-    assert volume_files.digest(disk, runner) == "files-sha256:1111"  # type: ignore[arg-type]
+    assert volume_files.digest(disk, runner) == "files-sha256:1111"
     assert said[0][:6] == ["unshare", "--mount", "--propagation", "private", "sh", "-c"]
     assert "ro,noload,nodev,nosuid,noexec" in said[0][6]
     assert said[0][7:9] == [str(image), ",loop"]
     assert said[0][-3:] == ["guest_files", "/srv/data", "/"]
-    volume_files.digest({**disk, "path": "/dev/pve/vm-100-disk-1"}, runner)  # type: ignore[arg-type]
+    volume_files.digest({**disk, "path": "/dev/pve/vm-100-disk-1"}, runner)
     assert said[1][7:9] == ["/dev/pve/vm-100-disk-1", ""]
 
 
@@ -138,8 +141,6 @@ def test_the_shell_of_that_namespace_hands_the_folder_on(tmp_path: Path) -> None
         program = bin_folder / name
         program.write_text(f'#!/bin/sh\necho "{name} $*" >> {tmp_path}/log\n')
         program.chmod(0o755)
-    from bascule.system.io.process import run
-
     words = ["env", f"PATH={bin_folder}:{os.environ['PATH']}", "sh", "-c", volume_files._MOUNTED]
     done = run([*words, "/dev/pve/x", ",loop", "echo", "said", "/"], timeout=30)
     place = str(done.stdout).split()[-1]
@@ -154,8 +155,10 @@ def test_the_shell_of_that_namespace_hands_the_folder_on(tmp_path: Path) -> None
 
 
 def test_what_cannot_be_mounted_is_told(tmp_path: Path) -> None:
-    def runner(argv: list[str], **given: Any) -> Any:
+    def refused(argv: list[str], **given: Any) -> Any:
         raise CommandFailed(expected="unshare to end well", found="mount: wrong fs type", state="unknown")
+
+    runner: Any = refused
 
     with pytest.raises(BasculeError, match=r"read-only and to read all files in it; found: .*wrong fs type"):
         volume_files.digest({"path": str(tmp_path), "format": "raw"}, runner)
