@@ -81,9 +81,7 @@ options:
     type: bool
     default: false
   replace:
-    description:
-      - With V(restore), restore over the passive guest of this component; with V(put_aside), remove what a migration
-        that broke has left.
+    description: With V(restore), restore over the passive guest; with V(put_aside), remove what a migration has left.
     type: bool
     default: false
   kept:
@@ -145,10 +143,6 @@ EXAMPLES = r"""
   bascule_guest:
     operation: state
   register: __example_state
-
-- name: Shut the active guest down
-  bascule_guest:
-    operation: freeze
 """
 
 RETURN = r"""
