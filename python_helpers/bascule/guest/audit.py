@@ -93,7 +93,7 @@ def audit(
     refusals += _archives(source, way, _archive_room(source, way, size, used, target_view.exists), data)
     refusals += storages.kept(source, source_view, data)
     refusals += preflight.retention(source, way) + containers.excluded(source)
-    privileged = not kind.agent and str(config.get("unprivileged", "0")) != "1"
+    privileged = kind.file_systems and str(config.get("unprivileged", "0")) != "1"
     for guest in (source, target):
         major = int(versions[guest.side.machine].partition(".")[0] or 8)
         bridges = preflight.plugged(guest, refusals, config)
@@ -115,9 +115,11 @@ def audit(
     if way in (decisions.ARCHIVE, decisions.WARM):
         notes += storages.spread(source, target, source_view)
     on_devices = sum(disk.size for disk in source_view.disks if not disk_kinds.lies_in_file(disk.path))
-    known, assumed = forecast.measured(size, used, measured or {}, on_devices, own_layout=not kind.agent)
+    known, assumed = forecast.measured(size, used, measured or {}, on_devices, own_layout=kind.file_systems)
     expected = forecast.forecast(known)
-    recommended = forecast.recommend(expected, stateless and kind.agent, storages.in_blocks(source_view))
+    recommended = forecast.recommend(
+        expected, stateless and not kind.refused(decisions.WARM), storages.in_blocks(source_view)
+    )
     data["forecast"] = {
         "disk_bytes": size,
         "read_bytes_in_window": 0 if way == decisions.WARM else 2 * size,

@@ -24,8 +24,15 @@ class Kind:
     restore: str
     # What a storage has to take for its volumes.
     content: str
+    # The parameters of a creation that make it the restore of an archive: what names that, and what else is said.
+    archive: str
+    restoring: tuple[tuple[str, Any], ...]
+    # What a backup of it has to be told, so that everything is in it: by default a container's lacks what is in /tmp.
+    whole: tuple[tuple[str, Any], ...]
     # Whether something inside can be asked through the API, and run commands.
     agent: bool
+    # Whether its volumes are file systems that a restore makes anew, and may be directories.
+    file_systems: bool
     # Whether an empty guest can be made, that only holds a guard.
     can_be_empty: bool
     # Whether a restore can put each volume onto the storage of the name that the archive has.
@@ -37,7 +44,7 @@ class Kind:
 
     def restored_from(self, archive: str) -> dict[str, Any]:
         """Return the parameters that make a creation the restore of an archive."""
-        return {"archive": archive} if self.agent else {"ostemplate": archive, "restore": True}
+        return {self.archive: archive, **dict(self.restoring)}
 
     def refused(self, way: str) -> str:
         """Return why it is not moved by this way; empty when it is."""
@@ -52,7 +59,11 @@ QEMU = Kind(
     start="qmstart",
     restore="qmrestore",
     content="images",
+    archive="archive",
+    restoring=(),
+    whole=(),
     agent=True,
+    file_systems=False,
     can_be_empty=True,
     keeps_storages=True,
     settings=(*_BOTH, "Cloudinit", "CDROM", "HWType"),
@@ -64,7 +75,11 @@ LXC = Kind(
     start="vzstart",
     restore="vzrestore",
     content="rootdir",
+    archive="ostemplate",
+    restoring=(("restore", True),),
+    whole=(("stdexcludes", False),),
     agent=False,
+    file_systems=True,
     can_be_empty=False,
     keeps_storages=False,
     settings=_BOTH,

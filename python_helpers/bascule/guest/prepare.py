@@ -120,8 +120,7 @@ def back_up(
             compress=compress,
             remove=False,
             protected=True if protected else None,
-            # Of a container everything has to be in it; by default what lies below /tmp is not.
-            stdexcludes=None if guest.kind.agent else False,
+            **dict(guest.kind.whole),
             notes_template=f"{note(guest, mark)} {drift.fingerprint(guest.config())} {{{{guestname}}}}",
         )
         try:

@@ -82,8 +82,10 @@ def take_back(
     check: bool = False,
 ) -> Result:
     """Give a side its closed guard back that an interrupted copy of ours took away, or refuse and say what is known."""
-    known = other.guard(other.config_if_any())
-    guest.like(other.kind)
+    theirs = other.config_if_any()
+    known = other.guard(theirs)
+    if theirs is not None:
+        guest.like(other.kind)
     config = guest.config_if_any()
     state = guest.guard(config)
     noted = GuardState.from_dict(kept) if kept else state

@@ -70,7 +70,7 @@ def disks(guest: Guest, view: View, way: str) -> list[str]:
         if drive.name in tied:
             continue
         status = preflight.ask(guest, findings, f"nodes/{guest.side.node}/storage/{drive.storage}/status")
-        words = "" if status is None else unserved(way, str(status.get("type", "?")), container=not guest.kind.agent)
+        words = "" if status is None else unserved(way, str(status.get("type", "?")), container=guest.kind.file_systems)
         if words:
             findings.append(f"{where}: disk {drive.name} is on '{drive.storage}' {words}")
     return findings
@@ -115,7 +115,7 @@ def room(guest: Guest, way: str, storage: str, content: str, needed: int, data: 
         "needed": needed,
     }
     refusals = []
-    if words := unserved(way, str(status.get("type")), content, container=not guest.kind.agent):
+    if words := unserved(way, str(status.get("type")), content, container=guest.kind.file_systems):
         refusals.append(f"storage '{storage}' at {where} is {words}")
     elif content not in str(status.get("content", "")).split(","):
         advice = ": name one that does in backup_storage" if content == "backup" else ""
