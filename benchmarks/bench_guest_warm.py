@@ -42,11 +42,11 @@ def measure(settings: Settings) -> Measurement:
     with guest_nodes.started("guest-warm", Path(settings.scratch), **variables) as pair:
         pair.must("prepare")
         sides = guest_nodes.guests(pair)
-        sides[1].wait_agent()
+        sides[1].wait_up()
         for number in range(1, settings.rounds + 1):
             source, target = sides if number % 2 else sides[::-1]
             transitions.boot_apart(target)
-            target.wait_agent()
+            target.wait_up()
             turns.append(switch(source, target, number))
             connected.append(len(pair.connected()))
     seconds = [round(sum(turn.values()), 3) for turn in turns]

@@ -81,9 +81,7 @@ options:
     type: bool
     default: false
   replace:
-    description:
-      - With V(restore), restore over the passive guest of this component; with V(put_aside), remove what a migration
-        that broke has left.
+    description: With V(restore), restore over the passive guest; with V(put_aside), remove what a migration has left.
     type: bool
     default: false
   kept:
@@ -145,10 +143,6 @@ EXAMPLES = r"""
   bascule_guest:
     operation: state
   register: __example_state
-
-- name: Shut the active guest down
-  bascule_guest:
-    operation: freeze
 """
 
 RETURN = r"""
@@ -295,9 +289,7 @@ class ActionModule(ActionBase):
             ),
             "state": lambda source, target, args: self._state(source, target)[0],
             "plan_prepare": self._plan_prepare,
-            "ready": lambda source, target, args: ready.ready(
-                source, target, *observed.look_at_both(source, target), self._way, self._block
-            ),
+            "ready": self._ready,
             "plan_sync": self._plan_sync,
             "plan_switch": self._plan_switch,
             "audit": self._audit,
@@ -339,10 +331,10 @@ class ActionModule(ActionBase):
             "proof_boot": lambda source, target, args: transitions.proof_boot(
                 target, stays=self._way == decisions.WARM, command=self._proof_command
             ),
-            "freeze": lambda source, target, args: transitions.freeze(
+            "freeze": lambda source, target, _: transitions.freeze(
                 source, self._force, self._check, target, self._copies
             ),
-            "close_begin": lambda source, target, args: transitions.close_begin(
+            "close_begin": lambda source, _, args: transitions.close_begin(
                 source, Epoch.parse(args["epoch"]), self._force
             ),
             "close_finish": lambda source, target, args: transitions.close_finish(
@@ -396,8 +388,14 @@ class ActionModule(ActionBase):
     def _check(self) -> bool:
         return bool(self._task.check_mode)
 
+    def _ready(self, source: Guest, target: Guest, args: Mapping[str, Any]) -> dict[str, Any]:
+        return ready.ready(source, target, *self._look(source, target), self._way, self._block)
+
+    def _look(self, source: Guest, target: Guest) -> tuple[observed.View, observed.View]:
+        return observed.look_at_both(source, target, by_files=self._way == decisions.ARCHIVE)
+
     def _state(self, source: Guest, target: Guest) -> tuple[dict[str, Any], observed.View, observed.View]:
-        left, entered = observed.look_at_both(source, target)
+        left, entered = self._look(source, target)
         leader = guard.leader(left.guard, entered.guard) or ""
         said = {"changed": False, "source": left.to_dict(), "target": entered.to_dict(), "leader": leader}
         return said, left, entered
@@ -431,6 +429,7 @@ class ActionModule(ActionBase):
 
     def _plan_prepare(self, source: Guest, target: Guest, args: Mapping[str, Any]) -> dict[str, Any]:
         state, left, entered = self._state(source, target)
+        decisions.must_fit(left, self._way)
         decisions.may_prepare(left, entered, self._copies)
         if self._way != decisions.REMOTE:
             prepare.must_be_copy(source, target, left, entered)
@@ -454,7 +453,7 @@ class ActionModule(ActionBase):
         return {**state, **todo.to_dict()}
 
     def _verify(self, source: Guest, target: Guest, args: Mapping[str, Any]) -> dict[str, Any]:
-        left, entered = observed.look_at_both(source, target)
+        left, entered = self._look(source, target)
         found = verify.compare(left, entered, args["switched"] or {}, args["position"] or {}, self._way)
         active, passive = (target, source) if entered.machine == found["active_side"] else (source, target)
         return {"changed": False, "proof": serving.asked(active, passive, found)}

@@ -10,8 +10,9 @@ module: bascule_guest_archive
 short_description: Digest an archive and prove it
 description:
   - Returns the SHA-256 of a file. With O(sha256) the file must have that digest, and its compressed stream and its
-    structure (header, extents, every cluster exactly once) must be whole. A VMA archive does not protect its payload
-    itself, so the digest taken at the source is what proves a transfer.
+    structure (of a VMA archive header, extents, every cluster exactly once; of a container's tar file every header and
+    its end) must be whole. Neither protects its payload itself, so the digest taken at the source is what proves a
+    transfer.
   - With O(follow) a unit on the node digests the next archive of a guest while vzdump writes it. Asking for that
     archive with the same O(component) afterwards takes this digest; the file is read again only when it is another one.
 options:

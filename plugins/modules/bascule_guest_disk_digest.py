@@ -13,6 +13,8 @@ description:
     are). Refuses a disk that any process of the node has open, before and after reading it.
   - Read is what the guest sees, from a file, a block device, or an image of QEMU (qcow2, vmdk, Ceph; by C(qemu-nbd),
     read-only). A volume that is inactive is activated by Proxmox's own library, and left as it was found.
+  - Of a volume with C(files), which a restore of a container has made, its files are digested and not its blocks. One
+    that is no directory is mounted read-only for that, in a mount namespace that ends with the process.
   - Ends what an earlier decision has left running on this component's disks.
   - With O(begin) a transient systemd unit reads the disks, and nothing is waited for; with O(job_id) the digests of
     that unit are waited for. Where it has left none, the disks are read then.
@@ -21,7 +23,8 @@ options:
   disks:
     description:
       - The disks, each with C(name) and C(path); C(format) and C(volid) as the API states them, and C(length), the
-        bytes that are compared, where a volume may be larger than its disk.
+        bytes that are compared, where a volume may be larger than its disk. Of a container also C(files), C(at) and
+        C(mounts), where it mounts this volume and its others.
     type: list
     elements: dict
     required: true

@@ -46,6 +46,7 @@ COMMANDS = {
     "follow": Command("postgresql.io.standby.follow:follow", "--component --epoch"),
     "guest_console": Command("guest.io.console:work", "COMPONENT VMID SECONDS"),
     "guest_digest": Command("guest.io.disk_digest:work", "COMPONENT"),
+    "guest_files": Command("guest.io.volume_files:work", "WORD*"),
     "guest_pull": Command("guest.io.pull:work", "JOB"),
     "guest_serve": Command("guest.io.ssh_key:serve", "FOLDER* --component="),
     "manifest": Command("filetree.io.manifest.take:by_hand", "PATH TARGET --owners=numbers|names --all?"),

@@ -9,6 +9,7 @@ from ..guard import state as guard
 from . import config as guest_config
 from . import (
     config_keys,
+    containers,
     decisions,
     disk_kinds,
     forecast,
@@ -48,8 +49,10 @@ def audit(
         refusals.append(f"there is no guest {source.side.vmid} at {source.side.machine}{there}")
         return {**data, "refusals": refusals, "notes": notes, "summary": notes}
     config = source.config()
+    kind = source_view.kind
     data["guest"] = {
-        "name": config.get("name", ""),
+        "name": config.get("name", config.get("hostname", "")),
+        "kind": kind.noun,
         "vmid": source.side.vmid,
         "running": source_view.running,
         "onboot": source_view.onboot,
@@ -58,6 +61,10 @@ def audit(
         "agent": agent_enabled(config),
     }
     refusals += _movable(source, source_view, config)
+    refusals += containers.way_refused(source_view, way)
+    found, said = containers.questions(source, target, source_view, runs_inside)
+    refusals += found
+    notes += said
     refusals += storages.disks(source, source_view, way)
     for guest, seen in ((source, source_view), (target, target_view)):
         if guest is source or seen.guard.status != guard.UNKNOWN:
@@ -65,11 +72,11 @@ def audit(
             refusals += preflight.snapshots(guest, seen)
             refusals += preflight.connects(seen, guest.side.vmid, way)
             notes += protection.notes(seen)
-    data["agent_answers"] = source_view.running and not source.agent_answers()
+    data["agent_answers"] = kind.agent and source_view.running and not source.agent_answers()
     if source_view.running and agent_enabled(config) and not data["agent_answers"]:
         notes.append("the guest agent does not answer: backups are not file-system consistent, shutdown is by ACPI")
     refusals += [words for guest in (source, target) if (words := unasked(guest, config))]
-    if not agent_enabled(config):
+    if kind.agent and not agent_enabled(config):
         notes.append("the guest agent is not enabled: a proof boot cannot be seen to succeed")
     for machine, names in data["running_backups"].items():
         if names:
@@ -82,14 +89,15 @@ def audit(
     # A return restores there.
     back = placement.placed(source.side, placement.needed(target, source_view)).values()
     for storage in sorted({source.side.storage, *back}):
-        refusals += storages.room(source, way, storage, "images", 0, data)
+        refusals += storages.room(source, way, storage, kind.content, 0, data)
     refusals += _archives(source, way, _archive_room(source, way, size, used, target_view.exists), data)
     refusals += storages.kept(source, source_view, data)
-    refusals += preflight.retention(source, way)
+    refusals += preflight.retention(source, way) + containers.excluded(source)
+    privileged = kind.file_systems and str(config.get("unprivileged", "0")) != "1"
     for guest in (source, target):
         major = int(versions[guest.side.machine].partition(".")[0] or 8)
         bridges = preflight.plugged(guest, refusals, config)
-        refusals += preflight.privileges(guest, major, way, bridges, runs_inside)
+        refusals += preflight.privileges(guest, major, way, bridges, runs_inside, kind, privileged)
         found, said = preflight.backups(guest)
         refusals += found
         notes += said
@@ -107,9 +115,11 @@ def audit(
     if way in (decisions.ARCHIVE, decisions.WARM):
         notes += storages.spread(source, target, source_view)
     on_devices = sum(disk.size for disk in source_view.disks if not disk_kinds.lies_in_file(disk.path))
-    known, assumed = forecast.measured(size, used, measured or {}, on_devices)
+    known, assumed = forecast.measured(size, used, measured or {}, on_devices, own_layout=kind.file_systems)
     expected = forecast.forecast(known)
-    recommended = forecast.recommend(expected, stateless, storages.in_blocks(source_view))
+    recommended = forecast.recommend(
+        expected, stateless and not kind.refused(decisions.WARM), storages.in_blocks(source_view)
+    )
     data["forecast"] = {
         "disk_bytes": size,
         "read_bytes_in_window": 0 if way == decisions.WARM else 2 * size,
@@ -192,7 +202,7 @@ def _movable(guest: Guest, view: View, config: Mapping[str, Any]) -> list[str]:
         refusals.append(f"{where} has no disks")
     tied = guest_config.passthrough(config)
     refusals += [f"{where}: {name} ({config[name]}) ties it to its node" for name in tied]
-    refusals += [f"{where}: {line}" for line in (*view.unread, *config_keys.refused(config))]
+    refusals += [f"{where}: {line}" for line in (*view.unread, *config_keys.refused(config, view.kind))]
     others = guest_config.foreign_guard(config.get("description"), guest.component)
     if others:
         refusals.append(f"{where} is marked as belonging to {', '.join(others)}")
@@ -227,7 +237,8 @@ def _room(
     if not view.exists:
         for storage, wanted_there in places.items():
             needs[storage] = needs.get(storage, 0) + wanted_there
-    for storage, content in (*((storage, "images") for storage in places), (backup, "backup")):
+    volumes = source_view.kind.content
+    for storage, content in (*((storage, volumes) for storage in places), (backup, "backup")):
         refusals += storages.room(guest, way, storage, content, needs.get(storage, 0), data)
     return list(dict.fromkeys(refusals))
 

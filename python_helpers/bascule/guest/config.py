@@ -14,7 +14,9 @@ from ..guard.state import GuardState
 from . import disk_kinds
 from .errors import ProxmoxError
 
-_DRIVE = re.compile(r"^(?:ide|sata|scsi|virtio)\d+$|^(?:efidisk0|tpmstate0)$")
+# Of a virtual machine, and of a container.
+_DRIVE = re.compile(r"^(?:ide|sata|scsi|virtio)\d+$|^(?:efidisk0|tpmstate0)$|^(?:rootfs|mp\d+)$")
+_MOUNT = re.compile(r"^mp\d+$")
 _UNUSED = re.compile(r"^unused\d+$")
 _NET = re.compile(r"^net\d+$")
 _ADDRESS = re.compile(r"^(?:ipconfig\d+|nameserver|searchdomain)$")
@@ -23,7 +25,9 @@ _GUARD = "bascule: "
 _BOOTED = "bascule-booted: "
 _LIFTED = "bascule-protection: lifted while this guest is replaced"
 _SIZE = re.compile(r"^(\d+(?:\.\d+)?)([KMGT]?)$")
-_PASSTHROUGH = re.compile(r"^(?:hostpci|usb|virtiofs|parallel)\d+$")
+_PASSTHROUGH = re.compile(r"^(?:hostpci|usb|virtiofs|parallel|dev)\d+$")
+# What an interface of a container has of its own network, beside bridge and VLAN.
+ADDRESSES = ("ip", "gw", "ip6", "gw6")
 _SERIAL = re.compile(r"^serial\d+$")
 # PVE::QemuServer::Drive, drive_is_cloudinit: the name of the volume tells, never that of its storage.
 _CLOUDINIT = re.compile(r"[:/](?:vm-\d+-)?cloudinit(?:\.(?:raw|qcow2?|qed|vmdk|cloop))?$")
@@ -79,7 +83,7 @@ def drives(config: Mapping[str, Any]) -> list[Drive]:
         if not _DRIVE.match(name):
             continue
         parts = options(str(config[name]))
-        volid = parts.get("file", parts.get("", ""))
+        volid = parts.get("file", parts.get("volume", parts.get("", "")))
         if parts.get("media") == "cdrom" or is_cloudinit(volid) or volid in ("", "none"):
             continue
         storage, colon, volume = volid.partition(":")
@@ -126,8 +130,13 @@ def efi_seen(config: Mapping[str, Any]) -> int:
 
 
 def left_out(config: Mapping[str, Any]) -> dict[str, str]:
-    """Return the disks that no archive of the guest has, and why (PVE::QemuConfig, get_backup_volumes)."""
+    """Return the disks that no archive of the guest has, and why.
+
+    PVE::QemuConfig, get_backup_volumes; PVE::LXC::Config, mountpoint_backup_enabled: a mount point has to ask for it.
+    """
     found = {drive.name: "backup=0" for drive in drives(config) if drive.options.get("backup", "1") == "0"}
+    mounts = [drive.name for drive in drives(config) if _MOUNT.match(drive.name)]
+    found |= {name: "no backup=1" for name in mounts if options(str(config[name])).get("backup") != "1"}
     if "efidisk0" in config and config.get("bios") != "ovmf":
         found["efidisk0"] = "an EFI disk, and the guest has no bios: ovmf"
     return found
@@ -146,6 +155,11 @@ def lent(config: Mapping[str, Any]) -> dict[str, str]:
         elif name == "cicustom":
             found |= {f"cicustom {part}": volume for part, volume in parts.items()}
     return found
+
+
+def mounted_at(drive: Drive) -> str:
+    """Return where a container mounts this volume; empty for a disk of a virtual machine."""
+    return "/" if drive.name == "rootfs" else drive.options.get("mp", "") if _MOUNT.match(drive.name) else ""
 
 
 def nets(config: Mapping[str, Any]) -> dict[str, str]:
@@ -232,6 +246,13 @@ def with_link(net: str, up: bool, bridge: Optional[str] = None, tag: Optional[st
     if not up:
         parts.append("link_down=1")
     return ",".join(parts)
+
+
+def with_addresses(net: str, wanted: Mapping[str, str]) -> str:
+    """Return a container's interface with these addresses and gateways (`ADDRESSES`); an empty one goes."""
+    parts = {part.partition("=")[0]: part for part in net.split(",")}
+    parts |= {name: f"{name}={wanted[name]}" for name in ADDRESSES if wanted.get(name)}
+    return ",".join(part for name, part in parts.items() if wanted.get(name, part))
 
 
 def link_is_up(net: str) -> bool:
@@ -329,9 +350,15 @@ def without_lifted(description: Optional[str]) -> str:
 
 
 def archived(text: str) -> set[str]:
-    """Return the disks an archive has, by the config in it (`#qmdump#map:`, PVE::VZDump::QemuServer)."""
-    lines = [line.split(":") for line in text.splitlines() if line.startswith("#qmdump#map:")]
-    return {words[1] for words in lines}
+    """Return the disks an archive has, by the config in it.
+
+    `#qmdump#map:` (PVE::VZDump::QemuServer) names those of a virtual machine; of a container the config itself tells
+    (`etc/vzdump/pct.conf`, PVE::VZDump::LXC).
+    """
+    lines = [line.partition(":") for line in text.splitlines()]
+    volumes = {name: value.strip() for name, _, value in lines if name == "rootfs" or _MOUNT.match(name)}
+    mapped = [line.split(":") for line in text.splitlines() if line.startswith("#qmdump#map:")]
+    return {words[1] for words in mapped} | (set(volumes) - set(left_out(volumes)))
 
 
 def with_guard(description: Optional[str], state: Optional[GuardState]) -> str:

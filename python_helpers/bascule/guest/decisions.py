@@ -70,6 +70,17 @@ def must_be_declared(way: str, stateless: bool) -> None:
         )
 
 
+def must_fit(source: View, way: str) -> None:
+    """Refuse a way by which this kind of guest is not moved, before anything is carried."""
+    if why := source.kind.refused(way):
+        raise ProxmoxError(
+            expected=f"a way by which a {source.kind.noun} is moved: {ARCHIVE} or {DELTA}",
+            found=f"{way}; {why}",
+            state="nothing was changed",
+            next_command="set proxmox_guest_move: archive for this component",
+        )
+
+
 def must_be_known(source: View, target: View, copies: Copies = no_copies) -> None:
     """Refuse to go on by a guess when the guard of one side is gone and the other side holds no permit."""
     guard_lost.must_have_given_way(source.guard, target.guard)
@@ -120,6 +131,7 @@ def sync_todo(source: View, target: View, way: str = DELTA, copies: Copies = no_
                 "is only a stopped copy; then ansible-playbook playbooks/20_prepare.yml",
             )
         return GuestTodo(NOTHING, f"there is no guest of this component at {target.machine} yet: prepare makes it")
+    must_fit(source, way)
     _must_be_passive(target)
     if way == WARM:
         return _warm(source, target)

@@ -9,11 +9,15 @@ FILE = "file"
 BLOCK = "block"
 IMAGE = "image"
 
-_OWNER = re.compile(r"(?:vm|base)-(\d+)-")
+_OWNER = re.compile(r"(?:vm|base|subvol|basevol)-(\d+)-")
 # Of the disk with EFI variables QEMU maps so many bytes, by its efitype: the sizes of Proxmox's OVMF_VARS_4M.fd and
 # OVMF_VARS.fd, and on ARM of AAVMF_VARS.fd (PVE::QemuServer::OVMF). A volume may be larger.
 EFI_BYTES = {"4m": 540672, "2m": 131072}
 EFI_BYTES_ON_ARM = 64 << 20
+# A volume of a container that is a directory: a file system of ZFS, a subvolume of btrfs, or a folder.
+SUBVOLUME = "subvol"
+# Storages on which Proxmox makes such volumes, whatever the archive was made of (PVE::LXC, create_disks).
+OF_SUBVOLUMES = ("zfspool", "btrfs")
 # Storages round up: LVM to its extents, ZFS and Ceph to megabytes. What is larger by more is another disk.
 ROUNDED_UP = 64 << 20
 # In what a new volume is measured, as far as Proxmox fixes it: LVM's default extents, ZFS and Ceph's megabytes
@@ -66,6 +70,11 @@ def is_owned(volid: str, vmid: int) -> bool:
     return found is not None and int(found[1]) == vmid
 
 
+def is_subvolume(disk_format: str) -> bool:
+    """Say whether a volume of this format is a directory, which has files and no blocks of its own."""
+    return disk_format == SUBVOLUME
+
+
 def lies_in_file(path: str) -> bool:
     """Say whether the disk lies in a file, whatever its format."""
     return path.startswith("/") and not path.startswith("/dev/")
@@ -74,9 +83,11 @@ def lies_in_file(path: str) -> bool:
 def is_kept_as_copy(volid: str, path: str) -> bool:
     """Say whether a copy of the disk's file, put beside it, outlives the disk.
 
-    Not on block devices; nor on btrfs, where the file lies in a subvolume that is removed with the disk.
+    Not on block devices; nor on btrfs, where the file lies in a subvolume that is removed with the disk; nor of a
+    directory.
     """
-    return lies_in_file(path) and path.rpartition("/")[2] == volid.rpartition(":")[2].rpartition("/")[2]
+    name = volid.rpartition(":")[2].rpartition("/")[2]
+    return not name.startswith(("subvol-", "basevol-")) and lies_in_file(path) and path.rpartition("/")[2] == name
 
 
 def efi_bytes(efitype: str, arch: str = "") -> int:

@@ -16,11 +16,11 @@ _NOT_COMPARED = frozenset(
     | {"meta", "vmgenid", "smbios1", "snaptime", "vmstate", "runningmachine", "runningcpu"}
 )
 # What differs from network to network.
-_OF_A_NETWORK = frozenset({"bridge", "tag", "trunks", "link_down"})
-_OF_A_VOLUME = frozenset({"", "file", "size", "format"})
-_DRIVE = re.compile(r"^(?:ide|sata|scsi|virtio|unused)\d+$|^(?:efidisk0|tpmstate0)$")
+_OF_A_NETWORK = frozenset({"bridge", "tag", "trunks", "link_down", *guest_config.ADDRESSES})
+_OF_A_VOLUME = frozenset({"", "file", "volume", "size", "format"})
+_DRIVE = re.compile(r"^(?:ide|sata|scsi|virtio|unused|mp)\d+$|^(?:efidisk0|tpmstate0|rootfs)$")
 # These may be long, or nobody else's business: that they differ is all that is told.
-_NOT_TOLD = frozenset({"args", "cicustom", "cipassword", "sshkeys"})
+_NOT_TOLD = frozenset({"args", "cicustom", "cipassword", "sshkeys", "lxc"})
 
 
 def disks(config: Mapping[str, Any]) -> dict[str, str]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Optional
 
 from ..errors import BasculeError
 
 UNREACHABLE = (595, 596, 597, 598, 599)
+# The config of a virtual machine, or of a container.
+_OF_A_GUEST = re.compile(r"qemu-server|/lxc/\d+\.conf")
 
 
 class ProxmoxError(BasculeError):
@@ -136,6 +139,6 @@ def refusal(request: str, status: int, reason: str, errors: Optional[Mapping[str
         ("qga socket", AgentSilent, "look at the agent inside the guest"),
     )
     for text, kind, following in kinds:
-        if text in lowered and (kind is not NoSuchGuest or "qemu-server" in lowered):
+        if text in lowered and (kind is not NoSuchGuest or _OF_A_GUEST.search(lowered)):
             return kind(request, status, reason, errors, next_command=following)
     return ApiRefused(request, status, reason, errors)

@@ -101,9 +101,12 @@ def recommend(expected: Mapping[str, Mapping[str, float]], stateless: bool, in_b
     return decisions.ARCHIVE if archive <= delta else decisions.DELTA
 
 
-def measured(size: int, used: int, given: Mapping[str, Any], on_devices: int = 0) -> tuple[Measured, list[str]]:
+def measured(
+    size: int, used: int, given: Mapping[str, Any], on_devices: int = 0, own_layout: bool = False
+) -> tuple[Measured, list[str]]:
     """Read what was measured before (`rate` in bytes per second; `archive`, `changed`, `refreshed`), and name what is
-    assumed.
+    assumed. The copy of a container is restored into a file system of its own (`own_layout`): until changed blocks
+    were carried once, all of them are others.
     """
     assumed = []
     rate = float(given.get("rate") or 0)
@@ -113,7 +116,10 @@ def measured(size: int, used: int, given: Mapping[str, Any], on_devices: int = 0
     archive, changed = given.get("archive"), given.get("changed")
     if archive is None:
         assumed.append(f"archive: {COMPRESSED:.0%} of what is used")
-    if changed is None:
+    if changed is None and own_layout:
+        changed = used
+        assumed.append("changed blocks: all that is used, as the copy was restored into a file system of its own")
+    elif changed is None:
         assumed.append(f"changed blocks: {CHANGED:.0%} of what is used")
     archive, changed, refreshed = (
         None if value is None else int(value) for value in (archive, changed, given.get("refreshed"))

@@ -14,7 +14,7 @@ from typing import Any, Optional
 from ..guard.state import GuardState
 from ..system import polling
 from . import config as guest_config
-from . import tasks
+from . import kinds, tasks
 from .api import Api
 from .errors import (
     AgentSilent,
@@ -32,8 +32,8 @@ Config = Mapping[str, Any]
 Decide = Callable[[Config], Optional[Mapping[str, Any]]]
 Probe = Callable[[str], str]
 
-# What Proxmox answers instead of asking the agent: the guest has no process, or its config has no agent.
-_STOPPED = re.compile(r"\bVM \d+ is not running\b|No QEMU guest agent configured")
+# What Proxmox answers instead of asking the agent, or the container: it has no process, or its config has no agent.
+_STOPPED = re.compile(r"\b(?:VM|CT) \d+ (?:is )?not running\b|No QEMU guest agent configured")
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Side:
     # For every interface that is not named in `cards`.
     bridge: str = ""
     tag: Optional[str] = None
-    # Interface → its `bridge` and `tag` at this side, where these are declared.
+    # Interface → its `bridge` and `tag` at this side, and of a container its addresses, where these are declared.
     cards: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     overrides: Mapping[str, str] = field(default_factory=dict)
     health_url: str = ""
@@ -61,6 +61,10 @@ class Side:
         if option in own:
             return own[option]
         return (self.bridge or None) if option == "bridge" else self.tag
+
+    def addresses_of(self, card: str) -> dict[str, str]:
+        """Return the addresses and gateways declared for an interface of a container at this side."""
+        return {name: value for name, value in self.cards.get(card, {}).items() if name in guest_config.ADDRESSES}
 
     def storage_for(self, name: str) -> str:
         """Return the storage here for disks that lie on the storage of this name at the other side."""
@@ -106,11 +110,28 @@ class Guest:
         self._report = report
         self._probe = probe
         self._journal = journal
+        self._kind: Optional[kinds.Kind] = None
+
+    @property
+    def kind(self) -> kinds.Kind:
+        """Return what the guest of this number is, as its node says; a virtual machine where there is none."""
+        if self._kind is None:
+            self.config_if_any()
+        return self._kind or kinds.QEMU
+
+    def like(self, other: kinds.Kind) -> None:
+        """Take the number for one of this kind: what else has it, is somebody else's, and is found by `elsewhere`."""
+        self._kind = other
+
+    @property
+    def place(self) -> str:
+        """Return where guests of its kind are made in the API."""
+        return f"nodes/{self.side.node}/{self.kind.name}"
 
     @property
     def path(self) -> str:
         """Return the guest's place in the API."""
-        return f"nodes/{self.side.node}/qemu/{self.side.vmid}"
+        return f"{self.place}/{self.side.vmid}"
 
     def report(self, text: str) -> None:
         """Tell the operator how far things are."""
@@ -128,27 +149,36 @@ class Guest:
 
         Changes that wait for the next start count as made, unless it is asked for what holds now (`current`).
         """
+        if self._kind is None and not current and (found := self.config_if_any()) is not None:
+            return found
         data: Config = self.api.get(f"{self.path}/config", **({"current": True} if current else {}))
         return data
 
     def config_if_any(self) -> Optional[Config]:
-        """Return the config, or None when the number is free at this node."""
-        try:
-            return self.config()
-        except NoSuchGuest:
-            return None
+        """Return the config, or None when the number is free at this node.
+
+        Until it is known what has the number, each kind is asked for: a number has one guest only.
+        """
+        for kind in (self._kind,) if self._kind else kinds.ALL:
+            try:
+                data: Config = self.api.get(f"nodes/{self.side.node}/{kind.name}/{self.side.vmid}/config")
+            except NoSuchGuest:
+                continue
+            self._kind = kind
+            return data
+        return None
 
     def elsewhere(self) -> str:
         """Return what has this number in the cluster; empty when the number is free.
 
-        Asked where this node has no virtual machine of that number: it may have moved inside its cluster.
+        Asked where this node has no such guest of that number: it may have moved inside its cluster.
         """
         rows = self.api.get("cluster/resources", type="vm") or []
-        kinds = {"qemu": "the guest", "lxc": "the container"}
+        nouns = {kind.name: f"the {kind.noun}" for kind in kinds.ALL}
         for row in rows:
             if str(row.get("vmid", "")) == str(self.side.vmid):
-                kind = kinds.get(str(row.get("type")), str(row.get("type")))
-                return f"{kind} '{row.get('name', '')}' at the node {row.get('node', '?')}"
+                noun = nouns.get(str(row.get("type")), str(row.get("type")))
+                return f"{noun} '{row.get('name', '')}' at the node {row.get('node', '?')}"
         return ""
 
     def current(self) -> Mapping[str, Any]:
@@ -157,7 +187,7 @@ class Guest:
         return data
 
     def running(self) -> bool:
-        """Say whether a QEMU process of this guest exists; anything but a clear answer is an error."""
+        """Say whether a process of this guest exists; anything but a clear answer is an error."""
         status = self.current().get("status")
         if status not in ("running", "stopped"):
             raise ProxmoxError(
@@ -189,13 +219,32 @@ class Guest:
             return error.found
         return ""
 
-    def refusal_of_agent(self) -> str:
-        """Return the node's own refusal to talk to a stopped guest's agent; empty when the agent answered.
+    def interfaces(self) -> list[str]:
+        """Return the interfaces that exist inside a container now; a stopped one has none, not even its loopback."""
+        rows = self.api.get(f"{self.path}/interfaces") or []
+        return sorted(str(row.get("name", "?")) for row in rows)
 
-        Only the node's word that the guest does not run counts, and, of a guest without an agent, that it has none: a
-        node that cannot be reached, a timeout or an agent that is silent inside a running guest are raised.
+    def not_up(self) -> str:
+        """Return an empty text when the guest has come up as far as its node can see, else what is missing.
+
+        A virtual machine's agent answers. A container has its interfaces, and nobody inside can be asked.
+        """
+        if self.kind.agent:
+            return self.agent_answers()
+        wanted = {guest_config.options(net).get("name", "") for net in guest_config.nets(self.config()).values()}
+        missing = sorted({"lo", *wanted} - {"", *self.interfaces()})
+        return f"the container has no interface {', '.join(missing)} yet" if missing else ""
+
+    def refusal_when_stopped(self) -> str:
+        """Return the node's own word, beside its status, that nothing of the guest runs; empty when something answered.
+
+        It refuses to talk to a stopped guest's agent; inside a stopped container there is no interface. Only the node's
+        word that the guest does not run counts, and, of a guest without an agent, that it has none: a node that cannot
+        be reached, a timeout or an agent that is silent inside a running guest are raised.
         """
         try:
+            if not self.kind.agent:
+                return "" if self.interfaces() else "no interface of it exists"
             self.api.post(f"{self.path}/agent/ping")
         except NodeUnreachable:
             raise
@@ -203,7 +252,7 @@ class Guest:
             if error.status >= 500 and _STOPPED.search(error.reason):
                 return error.reason
             raise ProxmoxError(
-                expected=f"the node to refuse talking to the stopped guest at {self.side.machine}, as it does not run",
+                expected=f"the node to say that nothing of the guest at {self.side.machine} runs",
                 found=f"{error.status} {error.reason}",
                 state="not closed; nothing was opened: this answer is no proof that the guest is stopped",
                 next_command="look at the guest, then run the same command again",
@@ -269,12 +318,15 @@ class Guest:
         return f"{lock} ({', '.join(names)})" if names else lock
 
     def _advice(self, held: bool) -> str:
-        vmid, machine = self.side.vmid, self.side.machine
+        vmid, machine, tool = self.side.vmid, self.side.machine, self.kind.tool
         if held:
-            return f"wait for the job, or look at it ('qm config {vmid}' at {machine}), then run the same command again"
+            return (
+                f"wait for the job, or look at it ('{tool} config {vmid}' at {machine}), then run the same command "
+                "again"
+            )
         return (
             f"no task can be seen that holds it: look for its job at {machine}, and only if that is dead take the "
-            f"lock away ('qm unlock {vmid}' there), then run the same command again"
+            f"lock away ('{tool} unlock {vmid}' there), then run the same command again"
         )
 
     def run_task(self, upid: Any, timeout: Optional[float] = None) -> tasks.Outcome:
@@ -326,12 +378,20 @@ class Guest:
         self._must_be(False)
         return True
 
-    def wait_agent(self) -> float:
-        """Wait until the guest agent answers; return the seconds it took."""
-        return self._wait_for("the guest agent to answer", self.limits.agent, self.agent_answers)
+    def wait_up(self) -> float:
+        """Wait until the guest has come up as far as its node can see (`not_up`); return the seconds it took."""
+        what = "the guest agent to answer" if self.kind.agent else "the container to have its interfaces"
+        return self._wait_for(what, self.limits.agent, self.not_up)
 
     def wait_command(self, command: Sequence[str]) -> float:
         """Wait until a command inside the guest, run by its agent, ends well; return the seconds it took."""
+        if not self.kind.agent:
+            raise ProxmoxError(
+                expected="proxmox_guest_proof_command for a guest with an agent",
+                found=f"{self.side.vmid} at {self.side.machine} is a container, inside which no API runs a command",
+                state="it was started; nothing was run in it",
+                next_command="take proxmox_guest_proof_command away for this component",
+            )
         what = f"'{shlex.join(command)}' to end well inside the guest"
         return self._wait_for(what, self.limits.health, lambda: self._command_fails(command))
 

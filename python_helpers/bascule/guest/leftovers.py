@@ -6,7 +6,7 @@ from typing import Any
 
 from ..guard import state as guard
 from . import config as guest_config
-from . import tasks
+from . import kinds, tasks
 from .errors import ApiRefused, ProxmoxError, TaskFailed
 from .guest import Config, Guest
 
@@ -17,10 +17,10 @@ def locked_by_restore(guest: Guest, began: bool) -> dict[str, Any]:
     `began` says that this component began to restore there. A restore that still runs is followed to its end first:
     its lock is nobody's to take.
     """
-    nothing = {"changed": False, "lock": ""}
+    nothing = {"changed": False, "lock": "", "tool": ""}
     rows = guest.api.get(f"nodes/{guest.side.node}/tasks", source="active", vmid=guest.side.vmid) or []
     for row in rows:
-        if row.get("type") == "qmrestore":
+        if row.get("type") in kinds.RESTORES:
             guest.report("a restore is running already: following it")
             try:
                 guest.run_task(row["upid"])
@@ -32,7 +32,7 @@ def locked_by_restore(guest: Guest, began: bool) -> dict[str, Any]:
     lock = str(config.get("lock", ""))
     if lock != "create" or tasks.holders(guest.api, guest.side.node, guest.side.vmid):
         return nothing
-    return {"changed": False, "lock": lock}
+    return {"changed": False, "lock": lock, "tool": guest.kind.tool}
 
 
 def remove_guest(guest: Guest) -> None:
@@ -41,7 +41,7 @@ def remove_guest(guest: Guest) -> None:
     left: list[str] = []
     for storage in sorted({guest.side.storage, *guest.side.storages.values()}):
         content = f"nodes/{guest.side.node}/storage/{storage}/content"
-        rows = guest.api.get(content, content="images", vmid=guest.side.vmid) or []
+        rows = guest.api.get(content, content=guest.kind.content, vmid=guest.side.vmid) or []
         left += sorted(str(row["volid"]) for row in rows)
     if left:
         guest.report(
@@ -58,8 +58,9 @@ def must_have_no_snapshots(guest: Guest) -> None:
             "written over or removed",
             found=", ".join(found),
             state="nothing was changed there",
-            next_command=f"when nobody needs them, remove them ('qm delsnapshot {guest.side.vmid} NAME' at "
-            f"{guest.side.machine}); else keep what they hold elsewhere first; then run the same command again",
+            next_command="when nobody needs them, remove them "
+            f"('{guest.kind.tool} delsnapshot {guest.side.vmid} NAME' at {guest.side.machine}); else keep what they "
+            "hold elsewhere first; then run the same command again",
         )
 
 

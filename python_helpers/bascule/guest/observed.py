@@ -12,7 +12,7 @@ from ..errors import BasculeError
 from ..guard import state as guard
 from ..guard.state import GuardState
 from . import config as guest_config
-from . import disk_kinds, lost
+from . import disk_kinds, kinds, lost
 from .errors import ApiRefused, NodeUnreachable, ProxmoxError
 from .guest import Guest
 
@@ -29,6 +29,11 @@ class Disk:
     used: int = 0
     # So many bytes are compared with the other side's.
     length: int = 0
+    # Its files are compared and not its blocks: a restore has made a file system of its own.
+    files: bool = False
+    # Where a container mounts it, and where it mounts its other volumes.
+    at: str = ""
+    mounts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,7 @@ class View:
     exists: bool
     guard: GuardState
     vmid: int = 0
+    kind: kinds.Kind = kinds.QEMU
     running: bool = False
     lock: str = ""
     onboot: bool = False
@@ -61,6 +67,8 @@ class View:
         return {
             "machine": self.machine,
             "exists": self.exists,
+            "kind": self.kind.name,
+            "tool": self.kind.tool,
             "guard": self.guard.to_dict(),
             "running": self.running,
             "lock": self.lock,
@@ -84,6 +92,7 @@ def look(guest: Guest, all_disks: bool = True) -> View:
         return View(guest.side.machine, False, state, guest.side.vmid, elsewhere=guest.elsewhere())
     current = guest.current()
     disks, unread = [], []
+    places = {drive.name: guest_config.mounted_at(drive) for drive in guest_config.drives(config)}
     for drive in guest_config.drives(config):
         if not all_disks and not drive.storage:
             # A device of the node itself: the audit names it with the others.
@@ -103,6 +112,8 @@ def look(guest: Guest, all_disks: bool = True) -> View:
                 format=str(volume.get("format", drive.format)),
                 size=int(volume.get("size", 0)),
                 used=int(volume.get("used", 0)),
+                at=places[drive.name],
+                mounts=tuple(place for name, place in sorted(places.items()) if place and name != drive.name),
             )
         )
     status = current.get("status")
@@ -118,6 +129,7 @@ def look(guest: Guest, all_disks: bool = True) -> View:
         exists=True,
         guard=state,
         vmid=guest.side.vmid,
+        kind=guest.kind,
         running=status == "running",
         lock=str(config.get("lock", "")),
         onboot=str(config.get("onboot", "0")) == "1",
@@ -142,17 +154,43 @@ def unasked(guest: Guest, config: Mapping[str, Any]) -> str:
     """Say that there is no way to ask whether the guest serves at its side; nothing where there is one."""
     if guest.side.health_url or agent_enabled(config):
         return ""
+    agent = "its agent is not enabled" if guest.kind.agent else "a container has no agent"
     return (
-        f"nobody could be asked whether the guest serves at {guest.side.machine}: its agent is not enabled, and there "
-        "is no health_url for that side in proxmox_guest_sides"
+        f"nobody could be asked whether the guest serves at {guest.side.machine}: {agent}, and there is no health_url "
+        "for that side in proxmox_guest_sides"
     )
 
 
-def look_at_both(source: Guest, target: Guest, all_disks: bool = True) -> tuple[View, View]:
-    """Read both sides at the same time."""
+def look_at_both(source: Guest, target: Guest, all_disks: bool = True, by_files: bool = False) -> tuple[View, View]:
+    """Read both sides at the same time; `by_files` says that files of a container are compared, and not blocks."""
     with ThreadPoolExecutor(max_workers=2) as pool:
         first, second = pool.submit(look, source, all_disks), pool.submit(look, target, all_disks)
-        return with_lengths(first.result(), second.result())
+        left, entered = first.result(), second.result()
+    if left.exists and entered.exists and left.kind != entered.kind:
+        # The number at one of them is somebody else's: that of the side whose guest is not this component's.
+        known = (left.guard.status != guard.UNKNOWN, entered.guard.status != guard.UNKNOWN)
+        if known == (False, True):
+            source.like(entered.kind)
+            left = look(source, all_disks)
+        else:
+            target.like(left.kind)
+            entered = look(target, all_disks)
+    elif left.exists and not entered.exists:
+        target.like(left.kind)
+    elif entered.exists and not left.exists:
+        source.like(entered.kind)
+    return with_lengths(_compared(left, by_files), _compared(entered, by_files))
+
+
+def _compared(view: View, by_files: bool) -> View:
+    """Return the view with how each of its volumes is compared; a directory has no blocks."""
+    return replace(
+        view,
+        disks=tuple(
+            replace(disk, files=bool(disk.at) and (by_files or disk_kinds.is_subvolume(disk.format)))
+            for disk in view.disks
+        ),
+    )
 
 
 def with_lengths(source: View, target: View) -> tuple[View, View]:

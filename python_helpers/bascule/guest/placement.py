@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Optional
 
 from . import config as guest_config
+from . import kinds
 from .errors import ProxmoxError
 from .guest import Config, Guest, Side
 from .observed import View
@@ -20,10 +21,10 @@ def placed(side: Side, names: Iterable[str]) -> dict[str, str]:
     return {name: side.storage_for(name) for name in sorted(set(names))}
 
 
-def storage_of_restore(side: Side, config: Config) -> Optional[str]:
+def storage_of_restore(side: Side, config: Config, kind: kinds.Kind = kinds.QEMU) -> Optional[str]:
     """Return the `storage` of a restore of the guest with this config; None puts each disk where its name says."""
     wanted = placed(side, guest_config.storages(config))
-    if words := _impossible(side, wanted):
+    if words := _impossible(side, wanted, kind):
         raise ProxmoxError(
             expected=f"storages of {side.machine} onto which a restore can put the guest's disks",
             found=words,
@@ -34,11 +35,14 @@ def storage_of_restore(side: Side, config: Config) -> Optional[str]:
     return there.pop() if len(there) == 1 else None
 
 
-def _impossible(side: Side, wanted: Mapping[str, str]) -> str:
+def _impossible(side: Side, wanted: Mapping[str, str], kind: kinds.Kind) -> str:
     """Return why no restore can put disks so; empty when one can."""
-    if len(set(wanted.values())) <= 1 or all(name == there for name, there in wanted.items()):
+    by_name = kind.keeps_storages and all(name == there for name, there in wanted.items())
+    if len(set(wanted.values())) <= 1 or by_name:
         return ""
     told = ", ".join(f"'{name}' to '{there}'" for name, there in wanted.items())
+    if not kind.keeps_storages:
+        return f"storages for {side.machine}: {told}; a restore puts all volumes of a {kind.noun} onto one: name one"
     return (
         f"storages for {side.machine}: {told}; a restore puts all disks onto one storage, or each onto the one of the "
         "name it had: name one storage, or the same names, or move the guest by remote_migrate"
@@ -49,9 +53,8 @@ def impossible(source: Guest, target: Guest, view: View) -> list[str]:
     """Name disks of the guest that no restore could put where they are to lie, there or after a return."""
     there = placed(target.side, guest_config.storages(view.config))
     back = placed(source.side, there.values())
-    return [
-        words for side, wanted in ((target.side, there), (source.side, back)) if (words := _impossible(side, wanted))
-    ]
+    both = ((target.side, there), (source.side, back))
+    return [words for side, wanted in both if (words := _impossible(side, wanted, view.kind))]
 
 
 def needed(target: Guest, view: View) -> dict[str, int]:

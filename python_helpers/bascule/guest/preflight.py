@@ -6,14 +6,13 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..guard import state as guard
-from . import backup_jobs, decisions
+from . import backup_jobs, decisions, kinds
 from . import config as guest_config
 from .errors import ApiRefused
 from .guest import Guest
 from .observed import View
 
-_CONFIG = ("Options", "Network", "Cloudinit", "Disk", "CDROM", "CPU", "Memory", "HWType")
-_GUEST = ("VM.Audit", "VM.PowerMgmt", "VM.Backup", "VM.Allocate", *(f"VM.Config.{name}" for name in _CONFIG))
+_GUEST = ("VM.Audit", "VM.PowerMgmt", "VM.Backup", "VM.Allocate")
 _STORAGE = ("Datastore.AllocateSpace", "Datastore.Audit")
 # What lets the token ask the guest's agent was renamed in Proxmox VE 9; any one of them is enough.
 _AGENT = {8: ("VM.Monitor",), 9: ("VM.GuestAgent.Audit", "VM.GuestAgent.Unrestricted")}
@@ -30,14 +29,23 @@ def ask(guest: Guest, findings: list[str], path: str, /, **values: Any) -> Any:
 
 
 def needed(
-    guest: Guest, version: int, way: str, bridges: Iterable[str], runs_inside: bool = False
+    guest: Guest,
+    version: int,
+    way: str,
+    bridges: Iterable[str],
+    runs_inside: bool = False,
+    kind: kinds.Kind = kinds.QEMU,
+    privileged: bool = False,
 ) -> dict[str, list[tuple[str, ...]]]:
     """Return the privileges a token needs at this side, by path; of the ones in one tuple any is enough.
 
-    `runs_inside` says that the proof boot runs a command inside the guest.
+    `runs_inside` says that the proof boot runs a command inside the guest, `privileged` that it is a container whose
+    root is that of its node: Proxmox restores none for a token without Sys.Modify on / (PVE::API2::LXC, create_vm).
     """
     on_guest: list[tuple[str, ...]] = [(name,) for name in _GUEST]
-    on_guest.append((_EXECUTE if runs_inside else _AGENT)[9 if version >= 9 else 8])
+    on_guest += [(f"VM.Config.{name}",) for name in kind.settings]
+    if kind.agent:
+        on_guest.append((_EXECUTE if runs_inside else _AGENT)[9 if version >= 9 else 8])
     if way == decisions.REMOTE:
         on_guest.append(("VM.Migrate",))
     result: dict[str, list[tuple[str, ...]]] = {f"/vms/{guest.side.vmid}": on_guest}
@@ -53,13 +61,23 @@ def needed(
     if way == decisions.REMOTE:
         # Proxmox itself reads the other cluster's status, after the guest was shut down.
         result["/"] = [("Sys.Incoming",), ("Sys.Audit",)]
+    if privileged:
+        result["/"] = [*result.get("/", []), ("Sys.Modify",)]
     return result
 
 
-def privileges(guest: Guest, version: int, way: str, bridges: Iterable[str], runs_inside: bool = False) -> list[str]:
+def privileges(
+    guest: Guest,
+    version: int,
+    way: str,
+    bridges: Iterable[str],
+    runs_inside: bool = False,
+    kind: kinds.Kind = kinds.QEMU,
+    privileged: bool = False,
+) -> list[str]:
     """Name every privilege the token lacks at this side."""
     findings: list[str] = []
-    for path, wanted in needed(guest, version, way, bridges, runs_inside).items():
+    for path, wanted in needed(guest, version, way, bridges, runs_inside, kind, privileged).items():
         granted = ask(guest, findings, "access/permissions", path=path)
         if granted is None:
             continue
@@ -102,25 +120,39 @@ def clashes(guest: Guest, source: Mapping[str, Any]) -> list[str]:
     findings: list[str] = []
     macs = {guest_config.mac_of(net).upper() for net in guest_config.nets(source).values()}
     own = {**source, **guest.side.overrides}
-    cards = [str(value) for name, value in own.items() if name.startswith("ipconfig")]
-    addresses = {address for text in cards for address in guest_config.ips(text)}
-    rows = ask(guest, findings, f"nodes/{guest.side.node}/qemu") or []
-    for row in sorted(rows, key=lambda found: int(found["vmid"])):
-        vmid = int(row["vmid"])
+    for card, net in guest_config.nets(source).items():
+        own[card] = guest_config.with_addresses(net, guest.side.addresses_of(card))
+    addresses = {address for name, value in own.items() for address in _addresses(name, value)}
+    rows = [
+        (int(row["vmid"]), kind)
+        for kind in kinds.ALL
+        for row in ask(guest, findings, f"nodes/{guest.side.node}/{kind.name}") or []
+    ]
+    for vmid, kind in sorted(rows, key=lambda found: found[0]):
         if vmid == guest.side.vmid:
             continue
-        config = ask(guest, findings, f"nodes/{guest.side.node}/qemu/{vmid}/config")
+        config = ask(guest, findings, f"nodes/{guest.side.node}/{kind.name}/{vmid}/config")
         if config is None:
             continue
-        name = f"the guest {vmid} '{config.get('name', '')}' at {guest.side.machine}"
+        label = config.get("name", config.get("hostname", ""))
+        name = f"the {kind.noun} {vmid} '{label}' at {guest.side.machine}"
         for net in guest_config.nets(config).values():
             if guest_config.mac_of(net).upper() in macs:
                 findings.append(f"{name} has the hardware address {guest_config.mac_of(net)}")
         for key, value in sorted(config.items()):
-            if key.startswith("ipconfig"):
-                taken = sorted(addresses & guest_config.ips(str(value)))
-                findings += [f"{name} has the address {address}" for address in taken]
+            findings += [f"{name} has the address {taken}" for taken in sorted(addresses & _addresses(key, value))]
     return findings
+
+
+def _addresses(key: str, value: Any) -> set[str]:
+    """Return the addresses that a line of a config gives its guest: `ipconfigN`, or a container's `netN`."""
+    if key.startswith("ipconfig"):
+        return guest_config.ips(str(value))
+    if not guest_config.is_net(key):
+        return set()
+    found = guest_config.options(str(value))
+    given = {name: found.get(name, "") for name in ("ip", "ip6")}
+    return guest_config.ips(",".join(f"{n}={text}" for n, text in given.items() if text != "manual"))
 
 
 def managed(guest: Guest, view: View) -> list[str]:

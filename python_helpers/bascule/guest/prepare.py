@@ -11,7 +11,7 @@ from ..errors import GuardRefused
 from ..guard import state as guard
 from ..guard.state import GuardState
 from . import config as guest_config
-from . import disk_kinds, drift, leftovers, lost, placement, protection
+from . import disk_kinds, drift, leftovers, lost, networks, placement, protection
 from .errors import ApiRefused, ProxmoxError, TaskFailed
 from .guest import Config, Guest
 from .observed import View, efi_seen, leading, look, look_at_both
@@ -66,7 +66,7 @@ def archives(guest: Guest, mark: str = "", plain: bool = False) -> list[Mapping[
         row
         for row in rows or []
         if str(row.get("notes", "")).split("\n")[0].split()[: len(wanted)] == wanted
-        and str(row["volid"]).endswith(".vma") == plain
+        and str(row["volid"]).endswith((".vma", ".tar")) == plain
     ]
 
 
@@ -120,6 +120,7 @@ def back_up(
             compress=compress,
             remove=False,
             protected=True if protected else None,
+            **dict(guest.kind.whole),
             notes_template=f"{note(guest, mark)} {drift.fingerprint(guest.config())} {{{{guestname}}}}",
         )
         try:
@@ -277,7 +278,9 @@ def restore(
     for what is left of a restore that failed does not carry it any more; so is `home`, what ties it to its network.
     """
     source = origin.config()
-    running = active_task(guest, "qmrestore")
+    # What else has the number is somebody else's.
+    guest.like(origin.kind)
+    running = active_task(guest, guest.kind.restore)
     if running:
         guest.report("a restore is running already: following it")
         guest.run_task(running)
@@ -310,7 +313,7 @@ def restore(
     if check:
         return {"changed": True, "guard": state.to_dict(), "cleaned": leftover}
     must_be_listed(guest, archive)
-    storage = placement.storage_of_restore(guest.side, source)
+    storage = placement.storage_of_restore(guest.side, source, guest.kind)
     keep_fence(guest)
     guest.report(f"restore from {archive}")
     over = config is not None and not leftover
@@ -319,41 +322,20 @@ def restore(
     with protection.lifted(guest):
         guest.run_task(
             guest.api.post(
-                f"nodes/{guest.side.node}/qemu",
+                guest.place,
                 vmid=guest.side.vmid,
-                archive=archive,
+                **guest.kind.restored_from(archive),
                 storage=storage,
                 force=True if over else None,
                 onboot=0,
                 description=described(source.get("description"), state),
                 **protection.of(home),
-                **passive_nets(guest, source, home),
-                **addresses(guest, home),
+                **networks.passive_nets(guest, source, home),
+                **networks.addresses(guest, home),
             )
         )
     prove_passive(guest, origin)
     return {"changed": True, "guard": guest.guard(guest.config()).to_dict(), "cleaned": leftover}
-
-
-def passive_nets(guest: Guest, source: Config, home: Optional[Mapping[str, str]] = None) -> dict[str, str]:
-    """Return the interfaces as the passive guest has them: on this side's bridge and VLAN, link down, same address.
-
-    Bridge and VLAN are those declared for this side, or those that the guest had here before (`home`), or the source's.
-    """
-    result, own = {}, guest_config.nets(home or {})
-    for name, net in guest_config.nets(source).items():
-        bridge, tag = (guest.side.declared(option, name) for option in ("bridge", "tag"))
-        if name in own:
-            bridge = bridge or guest_config.bridge_of(own[name])
-            tag = guest_config.tag_of(own[name]) if tag is None else tag
-        result[name] = guest_config.with_link(net, up=False, bridge=bridge, tag=tag)
-    return result
-
-
-def addresses(guest: Guest, home: Optional[Mapping[str, str]] = None) -> dict[str, str]:
-    """Return the guest's own addresses at this side: those declared, or those that it had here before (`home`)."""
-    before = {name: value for name, value in (home or {}).items() if guest_config.is_address(name)}
-    return {**before, **guest.side.overrides}
 
 
 def _must_be_replaceable(guest: Guest, config: Config, state: GuardState) -> None:
@@ -373,9 +355,10 @@ def _must_be_leftover(guest: Guest, config: Config, began: bool) -> None:
     bare = not guest_config.drives(config) or config.get("lock") == "create"
     if began and bare:
         return
+    name = config.get("name", config.get("hostname", "without a name"))
     raise ProxmoxError(
         expected=f"the number {guest.side.vmid} free at {guest.side.machine}, or a guest of {guest.component}",
-        found=f"the guest '{config.get('name', 'without a name')}' has it"
+        found=f"the {guest.kind.noun} '{name}' has it"
         + (", without a guard line" if began else ", and this component never began to restore there"),
         state="nothing was changed",
         next_command="look at that guest: if it is this component's, put its guard line back into its Notes (the "
@@ -466,8 +449,9 @@ def _refuse_copy(left: View, entered: View, wrong: list[str]) -> None:
         f"{left.machine}",
         found="; ".join(wrong),
         state="it was restored, but not as asked for, or was changed since; the guest that serves was not touched",
-        next_command=f"mend what is named, or remove the guest {vmid} at {entered.machine} ('qm destroy {vmid}' at "
-        f"{entered.machine}) and run ansible-playbook playbooks/20_prepare.yml again",
+        next_command=f"mend what is named, or remove the guest {vmid} at {entered.machine} "
+        f"('{entered.kind.tool} destroy {vmid}' at {entered.machine}) and run ansible-playbook "
+        "playbooks/20_prepare.yml again",
     )
 
 

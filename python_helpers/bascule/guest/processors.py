@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from . import config as guest_config
-from . import preflight
+from . import kinds, preflight
 from .guest import Guest
 
 # What the kernel calls the flags that Proxmox's own models ask for beyond qemu64.
@@ -29,6 +29,8 @@ _VERSIONED = re.compile(r"^(pc(?:-i440fx|-q35)?-\d+(?:\.\d+)+)")
 
 def questions(source: Guest, target: Guest, config: Mapping[str, Any]) -> tuple[list[str], list[str]]:
     """Ask the target's node whether it has what the guest names (findings, notes)."""
+    if source.kind is kinds.LXC:
+        return _of_a_container(source, target, config)
     findings: list[str] = []
     notes: list[str] = []
     where = f"the guest {source.side.vmid} at {source.side.machine}"
@@ -49,6 +51,18 @@ def questions(source: Guest, target: Guest, config: Mapping[str, Any]) -> tuple[
     findings += _model(where, target, config, set(str(info.get("flags") or "").split()))
     findings += _machine(where, target, config)
     return findings, notes
+
+
+def _of_a_container(source: Guest, target: Guest, config: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+    """Ask the target's node whether it has as many processors as a container names (findings, notes)."""
+    findings: list[str] = []
+    status = preflight.ask(target, findings, f"nodes/{target.side.node}/status") or {}
+    count = int((status.get("cpuinfo") or {}).get("cpus") or 0)
+    wanted = int(config.get("cores") or 0)
+    if not count or wanted <= count:
+        return findings, []
+    where = f"the guest {source.side.vmid} at {source.side.machine}"
+    return findings, [f"{where} has {wanted} cores, and {target.side.machine} has {count}: it gets fewer there"]
 
 
 def numbers(text: str) -> list[int]:

@@ -90,7 +90,8 @@ def lift(guest: Guest) -> bool:
                 f"link {'up' if guest_config.links_up(found) else 'down'}",
                 state="nothing was changed",
                 next_command="look at that guest; only if nobody needs it, take the protection away "
-                f"('qm set {guest.side.vmid} --protection 0' at {guest.side.machine}), then run the same command again",
+                f"('{guest.kind.tool} set {guest.side.vmid} --protection 0' at {guest.side.machine}), then run the "
+                "same command again",
             )
         return {"protection": 0, "description": guest_config.with_lifted(found.get("description"))}
 
@@ -141,6 +142,6 @@ def must_be_gone(guest: Guest, config: Config) -> None:
             found="protection: 1" if guest_config.protected(config) else "protection that was lifted for a while only",
             state="nothing was changed there",
             next_command="take the protection away "
-            f"('qm set {guest.side.vmid} --protection 0' at {guest.side.machine}, and the line 'bascule-protection' "
-            "out of its Notes), then run the same command again",
+            f"('{guest.kind.tool} set {guest.side.vmid} --protection 0' at {guest.side.machine}, and the line "
+            "'bascule-protection' out of its Notes), then run the same command again",
         )

@@ -6,7 +6,19 @@ from collections.abc import Mapping
 from typing import Any, Optional
 
 from ..guard import state as guard
-from . import blocks, config_keys, decisions, disk_kinds, drift, observed, placement, preflight, prepare, storages
+from . import (
+    blocks,
+    config_keys,
+    containers,
+    decisions,
+    disk_kinds,
+    drift,
+    observed,
+    placement,
+    preflight,
+    prepare,
+    storages,
+)
 from .chunks import CHUNK
 from .guest import Guest
 from .observed import View, leading, look_at_both
@@ -30,12 +42,15 @@ def ready(source: Guest, target: Guest, left: View, entered: View, way: str, blo
         refusals.append(f"proxmox_guest_transfer_block_size is {block}; blocks have {blocks.SMALLEST} to {CHUNK} bytes")
     refusals += preflight.busy(source, left) + preflight.busy(target, entered)
     if way == decisions.ARCHIVE:
-        refusals += preflight.retention(source, way, in_window=True)
+        refusals += preflight.retention(source, way, in_window=True) + containers.excluded(source)
     # A copy starts with what its own config names; an archive and a migration of the window bring that of the guest.
     brought = way in (decisions.ARCHIVE, decisions.REMOTE)
     for node, starts in ((source, left), *([(target, left)] if brought else sides[1:])):
         refusals += [line for line in preflight.lent(node, starts, way) if line not in refusals]
-    refusals += [f"the guest {left.vmid} at {left.machine}: {line}" for line in config_keys.refused(left.config)]
+    refusals += containers.way_refused(left, way)
+    refusals += [
+        f"the guest {left.vmid} at {left.machine}: {line}" for line in config_keys.refused(left.config, left.kind)
+    ]
     for guest, seen in sides:
         refusals += storages.disks(guest, seen, way)
         refusals += preflight.left_behind(seen, guest.side.vmid, way)
@@ -63,8 +78,8 @@ def _other_disks(left: View, entered: View, exact: bool) -> list[str]:
     for line in prepare.disks_differ(left, entered, exact=exact):
         name = line.partition(" ")[0]
         mend = (
-            f"remove the guest {vmid} at {entered.machine} ('qm destroy {vmid}' there), then ansible-playbook "
-            "playbooks/20_prepare.yml makes it anew"
+            f"remove the guest {vmid} at {entered.machine} ('{entered.kind.tool} destroy {vmid}' there), then "
+            "ansible-playbook playbooks/20_prepare.yml makes it anew"
         )
         if name != "efidisk0" and disk_kinds.is_rounded(name, here.get(name, 0), there.get(name, 0)):
             mend = f"resize it at {left.machine} to {there[name]} bytes (its copy was rounded up), or use way archive"

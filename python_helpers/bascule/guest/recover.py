@@ -15,7 +15,7 @@ from ..errors import GuardRefused
 from ..guard import state as guard
 from ..guard.state import GuardState
 from . import config as guest_config
-from . import lost, protection, tasks
+from . import kinds, lost, protection, tasks
 from .decisions import REMOTE
 from .errors import TaskFailed
 from .guest import Config, Guest
@@ -53,7 +53,8 @@ def unfinished(left: Guest, entered: Guest, way: str, check: bool = False) -> Re
 
 def left_locked(left: Guest, entered: Guest, gone: str, locked: str, began: bool) -> Result:
     """Follow what still copies to its end; return the machines at which a lock is left that nobody holds."""
-    for guest, kind in ((left, "qmigrate"), (entered, "qmigrate"), (left, "qmrestore"), (entered, "qmrestore")):
+    works = ("qmigrate", *kinds.RESTORES)
+    for guest, kind in ((guest, kind) for kind in works for guest in (left, entered)):
         running = active_task(guest, kind)
         if running:
             guest.report(f"{kind} is running already: following it")
@@ -68,7 +69,8 @@ def left_locked(left: Guest, entered: Guest, gone: str, locked: str, began: bool
         lock = (guest.config_if_any() or {}).get("lock")
         if began and wanted and lock == wanted and not tasks.holders(guest.api, guest.side.node, guest.side.vmid):
             unlock.append(machine)
-    return {"changed": False, "unlock": unlock}
+    tools = {guest.side.machine: guest.kind.tool for guest in (left, entered) if guest.side.machine in unlock}
+    return {"changed": False, "unlock": unlock, "tools": tools}
 
 
 def take_back(
@@ -80,14 +82,22 @@ def take_back(
     check: bool = False,
 ) -> Result:
     """Give a side its closed guard back that an interrupted copy of ours took away, or refuse and say what is known."""
-    config, known = guest.config_if_any(), other.guard(other.config_if_any())
+    theirs = other.config_if_any()
+    known = other.guard(theirs)
+    if theirs is not None:
+        guest.like(other.kind)
+    config = guest.config_if_any()
     state = guest.guard(config)
     noted = GuardState.from_dict(kept) if kept else state
     serves = known.status == guard.OPEN
-    if state.status != guard.UNKNOWN or (serves and not began):
+    # No empty container can be made to hold the guard. It is not needed: the other side serves, and the next restore
+    # makes the guest anew.
+    needless = serves and config is None and not guest.kind.can_be_empty
+    if state.status != guard.UNKNOWN or (serves and not began) or needless:
         return {"changed": False, "guard": state.to_dict(), "reason": "nothing of ours is unfinished there"}
     elsewhere = "" if config is not None else guest.elsewhere()
-    if not began or elsewhere or not (serves or noted.status == guard.CLOSED):
+    bare = config is None and not guest.kind.can_be_empty
+    if not began or elsewhere or bare or not (serves or noted.status == guard.CLOSED):
         raise lost.refusal(state, known, config is not None, elsewhere, copies)
     if config is not None and (guest.running() or (config.get("lock") and not check)):
         raise GuardRefused(
@@ -103,7 +113,7 @@ def take_back(
         guest.report("its guard is taken back, by an empty guest: what stood here was to be replaced")
         guest.run_task(
             guest.api.post(
-                f"nodes/{guest.side.node}/qemu",
+                guest.place,
                 vmid=guest.side.vmid,
                 memory=str(_EMPTY_MEMORY),
                 onboot=0,

@@ -18,7 +18,8 @@ from . import config as guest_config
 from . import leftovers, lost, placement, protection
 from .errors import ApiRefused, ProxmoxError, TaskFailed
 from .guest import Config, Guest
-from .prepare import active_task, addresses, keep_fence, passive_nets, prove_passive
+from .networks import addresses, passive_nets
+from .prepare import active_task, keep_fence, prove_passive
 
 Result = dict[str, Any]
 # The last figure of a copy; the ones before it on the same line are its progress.

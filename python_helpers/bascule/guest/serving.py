@@ -39,7 +39,7 @@ def wait(guest: Guest, config: Config) -> Result:
     # The application first: it is what users wait for, and a guest often serves before its agent answers.
     waited: Result = {"health_seconds": round(guest.wait_health(), 1)}
     if agent_enabled(config):
-        waited["agent_seconds"] = round(guest.wait_agent(), 1)
+        waited["agent_seconds"] = round(guest.wait_up(), 1)
     return waited
 
 
@@ -55,9 +55,10 @@ def unaskable(source: Guest, target: Guest, config: Optional[Config]) -> list[st
     """Name the sides at which nobody could be asked whether the guest serves: a move there would be green unseen."""
     if config is None:
         return []
+    agent = ", or enable the guest's agent" if source.kind.agent else " (a container has no agent)"
     return [
         f"nobody could be asked at {side.side.machine} whether the guest serves: declare health_url for it in "
-        "proxmox_guest_sides, or enable the guest's agent"
+        f"proxmox_guest_sides{agent}"
         for side in (source, target)
         if not askable(side, config)
     ]

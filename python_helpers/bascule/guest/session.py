@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from .api import Api, Transport
-from .config import is_address, is_net
+from .config import ADDRESSES, is_address, is_net
 from .errors import ProxmoxError
 from .guest import Guest, Limits, Probe, Side
 from .remote import Endpoint
 
+_OF_A_CARD = frozenset({"bridge", "tag", *ADDRESSES})
 Connect = Callable[[str, int, str, str, str, float, str], Transport]
 
 
@@ -90,9 +91,12 @@ def _storages(machine: str, given: Any) -> dict[str, str]:
 
 
 def _cards(machine: str, given: Any) -> dict[str, dict[str, str]]:
-    """Read what is declared for single interfaces: `nets: {net1: {bridge: vmbr1, tag: 20}}`; a tag of '' is none."""
+    """Read what is declared for single interfaces: `nets: {net1: {bridge: vmbr1, tag: 20}}`; a tag of '' is none.
+
+    A container's interface also has its addresses: `ip`, `gw`, `ip6`, `gw6`.
+    """
     if isinstance(given, Mapping) and all(
-        is_net(str(card)) and isinstance(own, Mapping) and set(own) <= {"bridge", "tag"} and own.get("bridge", "x")
+        is_net(str(card)) and isinstance(own, Mapping) and set(own) <= _OF_A_CARD and own.get("bridge", "x")
         for card, own in given.items()
     ):
         return {

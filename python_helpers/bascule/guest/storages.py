@@ -20,14 +20,14 @@ IMAGES = (*FOLDERS, "btrfs", "lvm", "lvmthin", "zfspool", "rbd")
 # An archive travels as a file, from folder to folder.
 ARCHIVES = (*FOLDERS, "btrfs", "cephfs")
 FORMATS: Mapping[str, tuple[str, ...]] = {
-    decisions.ARCHIVE: ("raw", "qcow2", "vmdk"),
+    decisions.ARCHIVE: ("raw", "qcow2", "vmdk", disk_kinds.SUBVOLUME),
     decisions.WARM: ("raw", "qcow2", "vmdk"),
     decisions.DELTA: disk_kinds.CARRIED,
     decisions.REMOTE: ("raw",),
 }
 
 
-def unserved(way: str, kind: str, content: str = "images") -> str:
+def unserved(way: str, kind: str, content: str = "images", container: bool = False) -> str:
     """Return why a storage of this type cannot take disks, or archives, of a guest moved so; empty when it can."""
     if content == "backup":
         if kind in ARCHIVES:
@@ -35,6 +35,8 @@ def unserved(way: str, kind: str, content: str = "images") -> str:
         return f"of type {kind}, and archives travel as files: name one of {', '.join(ARCHIVES)} in backup_storage"
     if kind not in IMAGES:
         return f"of type {kind}; handled are {', '.join(IMAGES)}"
+    if container and way == decisions.DELTA and kind in disk_kinds.OF_SUBVOLUMES:
+        return f"of type {kind}, on which a container's volumes are directories without blocks: use way archive"
     if way == decisions.REMOTE and kind not in FOLDERS:
         return f"of type {kind}; {way} handles {', '.join(FOLDERS)} only: use way archive"
     return ""
@@ -68,7 +70,7 @@ def disks(guest: Guest, view: View, way: str) -> list[str]:
         if drive.name in tied:
             continue
         status = preflight.ask(guest, findings, f"nodes/{guest.side.node}/storage/{drive.storage}/status")
-        words = "" if status is None else unserved(way, str(status.get("type", "?")))
+        words = "" if status is None else unserved(way, str(status.get("type", "?")), container=guest.kind.file_systems)
         if words:
             findings.append(f"{where}: disk {drive.name} is on '{drive.storage}' {words}")
     return findings
@@ -113,7 +115,7 @@ def room(guest: Guest, way: str, storage: str, content: str, needed: int, data: 
         "needed": needed,
     }
     refusals = []
-    if words := unserved(way, str(status.get("type")), content):
+    if words := unserved(way, str(status.get("type")), content, container=guest.kind.file_systems):
         refusals.append(f"storage '{storage}' at {where} is {words}")
     elif content not in str(status.get("content", "")).split(","):
         advice = ": name one that does in backup_storage" if content == "backup" else ""

@@ -46,7 +46,8 @@ def freeze(
     changed = guest.shut_down(force) or changed
     _prove_stopped(guest)
     outside = _prove_silent(guest, served)
-    said = f"shut down; the node says stopped and refuses the agent; {outside}"
+    word = "refuses the agent" if guest.kind.agent else "shows no interface of it"
+    said = f"shut down; the node says stopped and {word}; {outside}"
     return _said(changed, guest.guard(guest.config()), said)
 
 
@@ -326,7 +327,7 @@ def proof_boot(guest: Guest, stays: bool = False, command: Sequence[str] = ()) -
         guest.start()
         if not stays:
             _mark_boot(guest, "has begun")
-        seconds = guest.wait_agent()
+        seconds = guest.wait_up()
         if command:
             seconds += guest.wait_command(command)
     except ProxmoxError as error:
@@ -373,7 +374,8 @@ def _end_proof(guest: Guest, before: GuardState) -> str:
     """Stop what the proof boot has started, and only that; say why it was left."""
     # A start that could not be followed may still be under way.
     deadline = guest.clock() + guest.limits.lock
-    while any(who.startswith("qmstart ") for who in tasks.holders(guest.api, guest.side.node, guest.side.vmid)):
+    start = f"{guest.kind.start} "
+    while any(who.startswith(start) for who in tasks.holders(guest.api, guest.side.node, guest.side.vmid)):
         if guest.clock() >= deadline:
             break
         guest.sleep(0.3)
@@ -398,11 +400,11 @@ def _prove_stopped(guest: Guest) -> None:
             state="not closed; nothing was opened",
             next_command="look at the guest, then run the same command again",
         )
-    refused = guest.refusal_of_agent()
+    refused = guest.refusal_when_stopped()
     if not refused:
         raise ProxmoxError(
-            expected=f"the node to refuse talking to the stopped guest at {guest.side.machine}",
-            found="its agent answered",
+            expected=f"the node to say that nothing of the stopped guest at {guest.side.machine} runs",
+            found="its agent answered" if guest.kind.agent else "interfaces exist inside the container",
             state="not closed; nothing was opened",
             next_command="look at the guest, then run the same command again",
         )

@@ -13,7 +13,7 @@ import pytest
 from bascule.guest import prepare
 from bascule.guest.io import disk_source
 
-from . import fake_node
+from . import fake_containers, fake_node
 from . import schema as official
 
 
@@ -76,3 +76,22 @@ def prepared(nodes: Any) -> Any:
     here.requests.clear()
     there.requests.clear()
     return nodes
+
+
+@pytest.fixture
+def containers(nodes: Any) -> Any:
+    """Two nodes, a running container at the first."""
+    return fake_containers.moved(nodes)
+
+
+@pytest.fixture
+def copied(containers: Any) -> Any:
+    """The same after prepare."""
+    here, there, source, target = containers
+    prepare.adopt(source)
+    archive = prepare.back_up(source)["archive"]
+    there.archives = [dict(row) for row in here.archives]
+    prepare.restore(target, source, archive["volid"], began=True)
+    here.requests.clear()
+    there.requests.clear()
+    return containers

@@ -14,6 +14,8 @@ from bascule.guest import config as guest_config
 from bascule.guest.api import Api, NoAnswer
 from bascule.guest.guest import Guest, Limits, Side
 
+from .fake_containers import Containers
+
 Answer = tuple[int, str, Any, Optional[Mapping[str, str]]]
 OK = "OK"
 CONFIGS = ("Options", "Network", "Cloudinit", "Disk", "CDROM", "CPU", "Memory", "HWType")
@@ -23,10 +25,11 @@ PRIVILEGES = (
 )  # fmt: skip
 
 
-class FakeNode:
+class FakeNode(Containers):
     """One node with guests, storages and tasks."""
 
     def __init__(self, node: str, check: Callable[[str, str, Mapping[str, Any]], None] = lambda *given: None) -> None:
+        super().__init__()
         self.node = node
         self.check = check
         self.guests: dict[int, dict[str, Any]] = {}
@@ -112,9 +115,12 @@ class FakeNode:
             gone = self.withdrawn | (self.on_guest if values["path"] == "/vms" else set())
             return self._data({values["path"]: dict.fromkeys(self.privileges - gone, 1)})
         if path == "cluster/resources":
-            row = {"type": "qemu", "node": self.node}
+            row = {"node": self.node}
             row |= {"pool": self.pool} if self.pool else {}
-            here = [{**row, "id": f"qemu/{n}", "vmid": n, "name": c.get("name")} for n, c in self.guests.items()]
+            here = [
+                {**row, "type": self.kind(n), "id": f"{self.kind(n)}/{n}", "vmid": n, "name": self.label(n)}
+                for n in self.guests
+            ]
             return self._data(here + self.elsewhere)
         if path == "cluster/replication":
             return self._data(self.replication)
@@ -123,8 +129,8 @@ class FakeNode:
         if words[:2] != ["nodes", self.node]:
             return 595, "No route to host", None, None
         rest = words[2:]
-        if rest[0] == "qemu":
-            return self._qemu(method, rest[1:], values)
+        if rest[0] in ("qemu", "lxc"):
+            return self._guest(rest[0], method, rest[1:], values)
         if rest[0] == "storage" and method == "DELETE":
             volid = "/".join(rest[3:])
             kept = [archive for archive in self.archives if archive["volid"] != volid]
@@ -135,9 +141,13 @@ class FakeNode:
             return self._tasks(rest[1:], values)
         if rest == ["vzdump", "defaults"]:
             keep = "keep-all=1" if self.keeps is None else f"keep-last={self.keeps}"
-            return self._data({"storage": values["storage"], "prune-backups": keep})
+            excluded = {"exclude-path": self.excluded} if self.excluded else {}
+            return self._data({"storage": values["storage"], "prune-backups": keep, **excluded})
         if rest == ["vzdump", "extractconfig"]:
             made_of = next(a["_config"] for a in self.archives if a["volid"] == values["volume"])
+            if "rootfs" in made_of:
+                has_not = self.lost
+                return self._data("".join(f"{k}: {v}\n" for k, v in sorted(made_of.items()) if k not in has_not))
             has = [
                 d for d in guest_config.drives(made_of) if d.name not in {*guest_config.left_out(made_of), *self.lost}
             ]
@@ -172,16 +182,20 @@ class FakeNode:
         """Return the config's digest."""
         return hashlib.sha1(repr(sorted(self.guests[vmid].items())).encode(), usedforsecurity=False).hexdigest()
 
-    def _qemu(self, method: str, rest: list[str], values: dict[str, Any]) -> Answer:
+    def _guest(self, kind: str, method: str, rest: list[str], values: dict[str, Any]) -> Answer:
         if not rest and method == "POST":
-            return self._restore(values)
+            return self._restore_container(values) if kind == "lxc" else self._restore(values)
         if not rest:
-            return self._data([{"vmid": vmid, "name": config.get("name")} for vmid, config in self.guests.items()])
+            return self._data([{"vmid": n, "name": self.label(n)} for n in self.guests if self.kind(n) == kind])
         vmid = int(rest[0])
         if "VM.Audit" in self.withdrawn:
             return 403, f"Permission check failed (/vms/{vmid}, VM.Audit)", None, None
-        if vmid not in self.guests:
-            return 500, f"Configuration file 'nodes/{self.node}/qemu-server/{vmid}.conf' does not exist", None, None
+        if vmid not in self.guests or self.kind(vmid) != kind:
+            folder = "lxc" if kind == "lxc" else "qemu-server"
+            return 500, f"Configuration file 'nodes/{self.node}/{folder}/{vmid}.conf' does not exist", None, None
+        return self._container(method, vmid, rest, values) if kind == "lxc" else self._qemu(method, vmid, rest, values)
+
+    def _qemu(self, method: str, vmid: int, rest: list[str], values: dict[str, Any]) -> Answer:
         config, what = self.guests[vmid], "/".join(rest[1:])
         if what == "config" and method == "GET":
             now = self.applied if vmid in self.running and str(values.get("current", 0)) == "1" else {}
@@ -245,6 +259,7 @@ class FakeNode:
 
     def _forget(self, vmid: int) -> None:
         del self.guests[vmid]
+        self.containers.discard(vmid)
         self.withdrawn |= self.on_guest
 
     def _ping(self, vmid: int) -> Answer:
@@ -306,7 +321,7 @@ class FakeNode:
             return 403, f"Permission check failed (/storage/{name}, Datastore.Audit)", None, None
         if rest == ["status"]:
             return self._data(
-                {"type": "dir", "content": "images,backup,iso", "avail": 50 << 30, "active": 1, "enabled": 1}
+                {"type": "dir", "content": "images,rootdir,backup,iso", "avail": 50 << 30, "active": 1, "enabled": 1}
                 | self.storage
             )
         if rest == ["content"] and values.get("content") == "images":
@@ -333,6 +348,7 @@ class FakeNode:
         kind = self.storages[name]
         if rest == ["status"]:
             content = "images,backup" if kind in ("dir", "btrfs") else "backup" if kind == "pbs" else "images,rootdir"
+            content = content if kind == "pbs" else f"{content},rootdir"
             return self._data({"type": kind, "content": content, "avail": 90 << 30, "active": 1, "enabled": 1})
         if rest == ["content"]:
             return self._data([])
@@ -345,15 +361,16 @@ class FakeNode:
         ]
         size = self.volumes.get(volid) or (told or [0])[0] or 1 << 30
         volume = volid.partition(":")[2]
+        is_folder = volume.startswith("subvol-")
         # As PVE::Storage states them: what LVM and Ceph use is not told.
         path, used = {
             "lvm": (f"/dev/vg0/{volume}", 0),
             "lvmthin": (f"/dev/pve/{volume}", 0),
-            "zfspool": (f"/dev/zvol/rpool/data/{volume}", 1 << 20),
+            "zfspool": (f"{'/rpool/data' if is_folder else '/dev/zvol/rpool/data'}/{volume}", 1 << 20),
             "rbd": (f"rbd:{name}/{volume}:conf=/etc/pve/ceph.conf:id=admin", 0),
             "btrfs": (f"/mnt/{name}/images/{volume.removesuffix('.raw')}/disk.raw", 1 << 20),
         }.get(kind, (f"/mnt/{name}/images/{volume}", 1 << 20))
-        image = "raw" if "." not in volume else volume.rpartition(".")[2]
+        image = "subvol" if is_folder else "raw" if "." not in volume else volume.rpartition(".")[2]
         return self._data({"path": path, "format": image, "size": size, "used": used} | self.contents.get(volid, {}))
 
     def _made(self, vmid: int, storage: str, config: Mapping[str, Any]) -> dict[str, Any]:
@@ -394,9 +411,9 @@ class FakeNode:
 
     def _vzdump(self, values: dict[str, Any]) -> Answer:
         vmid = int(values["vmid"])
-        ending = {"0": "vma"}.get(values.get("compress", "zstd"), "vma.zst")
-        name = f"vzdump-qemu-{vmid}-2026_11_20-08_46_{next(self._numbers):02d}.{ending}"
-        notes = str(values.get("notes-template", "")).replace("{{guestname}}", str(self.guests[vmid].get("name")))
+        ending = ("tar" if vmid in self.containers else "vma") + ("" if values.get("compress") == "0" else ".zst")
+        name = f"vzdump-{self.kind(vmid)}-{vmid}-2026_11_20-08_46_{next(self._numbers):02d}.{ending}"
+        notes = str(values.get("notes-template", "")).replace("{{guestname}}", str(self.label(vmid)))
         protected = {"protected": 1} if str(values.get("protected", 0)) == "1" else {}
         removes = str(values.get("remove", 1)) == "1"
         counted = [row for row in self.archives if row["vmid"] == vmid and "protected" not in row]

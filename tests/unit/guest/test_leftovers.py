@@ -25,7 +25,8 @@ def test_only_a_lock_of_our_own_restore_is_named(nodes: Any, config: Any, began:
     _, there, _, target = nodes
     if config:
         there.guests[100] = config
-    assert leftovers.locked_by_restore(target, began) == {"changed": False, "lock": lock}
+    found = leftovers.locked_by_restore(target, began)
+    assert found == {"changed": False, "lock": lock, "tool": "qm" if lock else ""}
     assert there.written() == []
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from bascule.errors import BasculeError
-from bascule.guest import session
+from bascule.guest import kinds, session
 from bascule.guest.errors import ProxmoxError
 from bascule.guest.guest import Limits
 from bascule.guest.io import archive_digest, disk_digest, pull, ssh_key
@@ -231,6 +231,8 @@ def _settings(**values: Any) -> session.Settings:
 
 def test_settings_make_a_guest() -> None:
     guest = session.guest("pve-mtp", _settings(), connect, print, lambda url: "")
+    # What the number is, only its node can say.
+    guest.like(kinds.QEMU)
     assert guest.path == "nodes/pve1/qemu/100"
 
 

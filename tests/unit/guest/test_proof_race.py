@@ -37,14 +37,14 @@ def _open(target: Any, receipt: Receipt, seen: str, leads: bool = False) -> Any:
 def test_a_proof_boot_does_not_stop_the_guest_that_was_opened_meanwhile(closed: Any) -> None:
     _, there, target, receipt, seen = closed
     other = fake_node.guest(there, "pve-tls")
-    asked = target.wait_agent
+    asked = target.wait_up
 
     def meanwhile() -> float:
         # The opening of a side that leads takes the running guest as it is.
         _open(other, receipt, seen, leads=True)
         return float(asked())
 
-    target.wait_agent = meanwhile
+    target.wait_up = meanwhile
     found = transitions.proof_boot(target)
     assert found["boots"] is False
     assert "another run has taken the guest over during its proof boot" in found["reason"]
@@ -57,7 +57,7 @@ def test_a_proof_boot_does_not_stop_the_guest_that_was_opened_meanwhile(closed: 
 @pytest.mark.parametrize("change", ["links", "promise"])
 def test_a_guest_that_is_not_the_same_passive_one_any_more_is_left(closed: Any, change: str) -> None:
     _, there, target, _receipt, _seen = closed
-    asked = target.wait_agent
+    asked = target.wait_up
 
     def meanwhile() -> float:
         config = there.guests[100]
@@ -69,7 +69,7 @@ def test_a_guest_that_is_not_the_same_passive_one_any_more_is_left(closed: Any, 
             config["description"] = guest_config.with_guard(config["description"], later)
         return float(asked())
 
-    target.wait_agent = meanwhile
+    target.wait_up = meanwhile
     assert "it was left as it is" in transitions.proof_boot(target)["reason"]
     assert there.running == {100}
 

@@ -107,7 +107,7 @@ GETS = [
     "/nodes/pve1/capabilities/qemu/cpu", "/nodes/pve1/capabilities/qemu/machines",
     "/nodes/pve1/storage/local/status", "/nodes/pve1/storage/local/content", "/nodes/pve1/network",
     "/nodes/pve1/vzdump/defaults", "/nodes/pve1/storage/local/content/local:100/vm-100-disk-0.raw", "/nodes/pve1/qemu",
-    "/nodes/pve1/qemu/100/config", "/nodes/pve1/qemu/100/pending", "/nodes/pve1/qemu/100/snapshot",
+    "/nodes/pve1/lxc", "/nodes/pve1/qemu/100/config", "/nodes/pve1/qemu/100/pending", "/nodes/pve1/qemu/100/snapshot",
     "/nodes/pve1/qemu/100/status/current", "/nodes/pve1/tasks", "/access/permissions", "/storage", "/storage/local",
 ]  # fmt: skip
 
@@ -121,12 +121,12 @@ def test_every_answer_has_the_official_shape(path: str, ask: Ask, node: Node, gu
 
 
 def test_every_endpoint_that_only_reads_is_asked() -> None:
-    """All but those that need a running guest or an archive (test_thin), and a task's own, which others ask."""
+    """All but those that need a running guest, an archive (test_thin) or a container, and a task's own."""
     asked = {path.replace("pve1", "{node}").replace("/100/", "/{vmid}/") for path in GETS}
     asked = {path.replace("/local/", "/{storage}/").replace("/storage/local", "/storage/{storage}") for path in asked}
     asked = {path.replace("local:100/vm-100-disk-0.raw", "{volume}") for path in asked}
     others = {route.path for route in ROUTES if route.method == "GET"} - asked
-    elsewhere = ("/agent/", "/tasks/{upid}/", "/vzdump/extractconfig")
+    elsewhere = ("/agent/", "/tasks/{upid}/", "/vzdump/extractconfig", "/lxc/{vmid}/")
     assert {path for path in others if not any(part in path for part in elsewhere)} == set()
 
 

@@ -14,10 +14,12 @@ import sys
 import tempfile
 import threading
 import zlib
+from collections.abc import Callable
 from typing import Optional
 
 from ...errors import BasculeError
-from ..vma import Verdict, VmaReport, verify
+from .. import tar, vma
+from ..vma import Verdict, VmaReport
 from ..zstd import Frames
 from . import zstd
 
@@ -28,6 +30,9 @@ _STEP = 16 << 20
 _SET_PIPE_SIZE = 1031
 _MAGIC = {b"VMA\0": "vma", b"\x28\xb5\x2f\xfd": "vma.zst", b"\x1f\x8b": "vma.gz", b"\x89LZO": "vma.lzo"}
 _DIGITS = 64
+# What a tar file that is not compressed has at this byte.
+_TAR, _TAR_AT = b"ustar", 257
+Check = Callable[[vma.Stream], VmaReport]
 
 
 def parse_digest(text: str) -> str:
@@ -43,7 +48,9 @@ def parse_digest(text: str) -> str:
 
 
 def verify_archive(path: str, digest: Optional[str] = None) -> Verdict:
-    """Verify `.vma`, `.vma.zst` or `.vma.gz`; `digest` is that of the file as it stands, taken at the source."""
+    """Verify `.vma` or a container's `.tar`, plain or as `.zst` or `.gz`; `digest` is that of the file as it stands,
+    taken at the source.
+    """
     wanted = parse_digest(digest) if digest else ""
     try:
         with open(path, "rb", buffering=0) as file:
@@ -61,7 +68,8 @@ def _verify(file: io.FileIO, path: str, wanted: str) -> Verdict:
     container = kind_of(file, path)
     before = os.fstat(file.fileno())
     digester = _Digester(file.fileno()) if wanted else None
-    report, checksum, damage = _READERS[container](file, before.st_size)
+    form, _, packing = container.partition(".")
+    report, checksum, damage = _READERS[packing](file, before.st_size, _CHECKS[form])
     found = digester.digest() if digester else ""
     after = os.fstat(file.fileno())
     if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
@@ -75,14 +83,22 @@ def _verify(file: io.FileIO, path: str, wanted: str) -> Verdict:
 
 
 def kind_of(file: io.FileIO, path: str) -> str:
-    """Return what the file is, by its first bytes; its name is only asked when they say nothing."""
+    """Return what the file is, by its first bytes; its name is only asked when they say nothing.
+
+    What a compressed one holds its name alone tells: a container's is a tar file.
+    """
     first = os.pread(file.fileno(), 4, 0)
     kinds = [kind for magic, kind in _MAGIC.items() if first.startswith(magic)]
     named = [kind for kind in ("vma.zst", "vma.gz", "vma.lzo") if path.endswith(f".{kind}")]
     kind = (kinds or named or ["vma"])[0]
-    if kind == "vma.lzo":
+    plain_tar = os.pread(file.fileno(), len(_TAR), _TAR_AT) == _TAR
+    if not kind.startswith("vma.") and plain_tar:
+        kind = "tar"
+    elif path.endswith((".tar", ".tar.zst", ".tar.gz", ".tar.lzo")):
+        kind = kind.replace("vma", "tar")
+    if kind.endswith(".lzo"):
         raise BasculeError(
-            expected="an archive as .vma, .vma.zst or .vma.gz",
+            expected="an archive as .vma or .tar, or one of these as .zst or .gz",
             found=f"{path} is compressed with LZO",
             state="nothing is known about the archive",
             next_command="make the backup again with compression zstd, which carries a checksum",
@@ -110,13 +126,13 @@ class _Plain:
         return self._file.seek(min(here + size, self._size)) - here
 
 
-def _plain(file: io.FileIO, size: int) -> Read:
-    return verify(_Plain(file, size)), "", []
+def _plain(file: io.FileIO, size: int, check: Check) -> Read:
+    return check(_Plain(file, size)), "", []
 
 
-def _gzip(file: io.FileIO, size: int) -> Read:
+def _gzip(file: io.FileIO, size: int, check: Check) -> Read:
     stream = _Gzip(file)
-    report = verify(stream)
+    report = check(stream)
     return report, "the checksum of the gzip stream (CRC-32)", stream.complaints
 
 
@@ -205,24 +221,24 @@ class _Zstd:
 _CHECKSUM = "the checksum of the zstd stream (XXH64)"
 
 
-def _zstd(file: io.FileIO, size: int) -> Read:
+def _zstd(file: io.FileIO, size: int, check: Check) -> Read:
     library = zstd.load()
-    return _zstd_program(file, size) if library is None else _zstd_here(library, file, size)
+    return _zstd_program(file, size, check) if library is None else _zstd_here(library, file, size, check)
 
 
-def _zstd_here(library: ctypes.CDLL, file: io.FileIO, size: int) -> Read:
+def _zstd_here(library: ctypes.CDLL, file: io.FileIO, size: int, check: Check) -> Read:
     frames = Frames(lambda offset, length: os.pread(file.fileno(), length, offset), size)
     # What was read a moment ago is at hand: the frames are followed up to there, headers only.
     stream = zstd.Stream(library, file, frames.follow)
     try:
-        report = verify(stream)
+        report = check(stream)
     finally:
         stream.close()
     complaints = [f"zstd: {stream.complaint} (after {report.length} bytes of the archive)"] if stream.complaint else []
     return report, _CHECKSUM if frames.checked else "", complaints
 
 
-def _zstd_program(file: io.FileIO, size: int) -> Read:
+def _zstd_program(file: io.FileIO, size: int, check: Check) -> Read:
     reading, writing = os.pipe()
     with (
         open(reading, "rb", buffering=0) as output,
@@ -250,7 +266,7 @@ def _zstd_program(file: io.FileIO, size: int) -> Read:
             os.close(writing)
         stream = _Zstd(file, size, output, nowhere)
         try:
-            report = verify(stream)
+            report = check(stream)
             status = process.wait()
         finally:
             process.kill()
@@ -263,4 +279,5 @@ def _zstd_program(file: io.FileIO, size: int) -> Read:
         return report, _CHECKSUM if stream.frames.checked else "", complaints
 
 
-_READERS = {"vma": _plain, "vma.gz": _gzip, "vma.zst": _zstd}
+_READERS = {"": _plain, "gz": _gzip, "zst": _zstd}
+_CHECKS: dict[str, Check] = {"vma": vma.verify, "tar": tar.verify}

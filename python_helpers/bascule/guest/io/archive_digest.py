@@ -15,9 +15,12 @@ from ...errors import CommandFailed
 from ...system.io import storage, units
 from ...system.io.process import Runner, run
 from ...system.rsync import directory
+from .. import kinds
 from . import disks
 
-_FINISHED = re.compile(r"\.vma(?:\.zst|\.gz)?$")
+# Of a virtual machine, and of a container.
+_ENDINGS = tuple(f".{form}{packing}" for form in ("vma", "tar") for packing in (".zst", ".gz", ""))
+_KINDS = "|".join(kind.name for kind in kinds.ALL)
 _BLOCK = 1 << 20
 Sleep = Callable[[float], None]
 
@@ -69,8 +72,9 @@ def digest_of(component: str, path: str, runner: Runner = run, wait: float = 20)
 
 def candidates(folder: Path, vmid: int) -> Iterable[Path]:
     """Return archives of this guest, finished or being written: `….vma.dat`, `….dat` when it is not compressed."""
-    found = folder.glob(f"vzdump-qemu-{vmid}-*")
-    return [path for path in found if path.suffix == ".dat" or _FINISHED.search(path.name)]
+    named = re.compile(rf"vzdump-(?:{_KINDS})-{vmid}-")
+    found = [path for path in folder.glob(f"vzdump-*-{vmid}-*") if named.match(path.name)]
+    return [path for path in found if path.suffix == ".dat" or path.name.endswith(_ENDINGS)]
 
 
 def follow(
@@ -113,9 +117,9 @@ def _digest_growing(
 
 
 def _finished_name(descriptor: int, path: Path, folder: Path) -> str:
-    stem = path.name.removesuffix(".dat").partition(".vma")[0]
+    stem = path.name.removesuffix(".dat").partition(".vma")[0].partition(".tar")[0]
     inode = os.fstat(descriptor).st_ino
-    for ending in (".vma.zst", ".vma.gz", ".vma"):
+    for ending in _ENDINGS:
         try:
             if os.stat(folder / (stem + ending)).st_ino == inode:
                 return stem + ending

@@ -15,7 +15,7 @@ from ...errors import BasculeError
 from ...system.io import storage
 from ...system.io.process import Runner, run
 from .. import disk_kinds
-from . import disk_source
+from . import disk_source, volume_files
 
 KEPT = ".bascule-kept"
 
@@ -93,14 +93,14 @@ def must_be_quiet(path: str, claimed: bool = False, own: int = 0) -> None:
 
 
 def digest(disk: Mapping[str, Any], runner: Runner = run) -> str:
-    """Return the digest of a stopped disk (see `disk_source.digest`).
+    """Return the digest of a stopped disk: of its blocks, or of its files (see `disk_source` and `volume_files`).
 
     Raises:
         BasculeError: a process of the node has the disk open, before or after it was read.
     """
     with disk_source.activated(disk, runner):
         must_be_quiet(str(disk["path"]))
-        found = disk_source.digest(disk, runner=runner)
+        found = volume_files.digest(disk, runner) if disk.get("files") else disk_source.digest(disk, runner=runner)
         must_be_quiet(str(disk["path"]))
     return found
 
@@ -109,12 +109,12 @@ def stamp(wanted: Sequence[Mapping[str, Any]], runner: Runner = run) -> str:
     """Return a short name of the state of stopped disks: another one after anything was written to them.
 
     It saves work, it proves nothing: what was carried over is compared by digests. Of a file the time of its last
-    change tells; nothing tells of a device whether it was written, so its content is read.
+    change tells; nothing tells of a device or a directory whether it was written, so its content is read.
     """
     sha = hashlib.sha256()
     for disk in wanted:
         path = str(disk["path"])
-        if disk_kinds.lies_in_file(path):
+        if disk_kinds.lies_in_file(path) and not disk_kinds.is_subvolume(str(disk.get("format"))):
             found = os.stat(path)
             sha.update(f"{path} {found.st_ino} {found.st_size} {found.st_mtime_ns}\n".encode())
         else:

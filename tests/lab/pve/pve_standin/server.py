@@ -13,7 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from . import api_cluster, api_guests, api_storage, api_tasks, remote
+from . import api_cluster, api_containers, api_guests, api_storage, api_tasks, remote
 from .access import Caller
 from .errors import ApiError, Failure, Unauthorised
 from .faults import Order
@@ -27,7 +27,7 @@ PROXY = {595: "Network is unreachable", 596: "Connection timed out", 599: "Too m
 MAX_BODY = 4 << 20
 NOBODY = Caller("", {})
 # Importing these fills the table of routes.
-ENDPOINTS = (api_cluster, api_guests, api_storage, api_tasks, remote)
+ENDPOINTS = (api_cluster, api_containers, api_guests, api_storage, api_tasks, remote)
 
 
 class Handler(BaseHTTPRequestHandler):
