@@ -188,10 +188,10 @@ def test_packages_are_empty() -> None:
 # Hosts that were prepared by an earlier version call the agent by these names, from units, timers and authorized keys.
 # fmt: off
 PUBLIC = {
-    "archive_follow", "boot", "equality", "fence_entrance", "fence_files", "fence_postgresql", "fence_vpn", "files_job",
-    "files_receive", "files_recorder", "follow", "guest_console", "guest_digest", "guest_pull", "guest_serve",
-    "manifest", "pg_deadman", "pg_dump_bring", "pg_dump_take", "pg_fence_probe", "pg_side", "safety_dump", "seed",
-    "snapshot",
+    "archive_follow", "boot", "equality", "fence_entrance", "fence_files", "fence_firewall", "fence_postgresql",
+    "fence_vpn", "files_job", "files_receive", "files_recorder", "firewall_confirm", "firewall_undo", "follow",
+    "guest_console", "guest_digest", "guest_pull", "guest_serve", "manifest", "pg_deadman", "pg_dump_bring",
+    "pg_dump_take", "pg_fence_probe", "pg_side", "safety_dump", "seed", "snapshot",
 }
 # fmt: on
 

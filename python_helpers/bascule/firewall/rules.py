@@ -1,4 +1,4 @@
-"""The declared firewall rules of a side: what they are in nftables, and what somebody outside has to see of them. Pure."""
+"""The declared firewall rules of a side: what they are in nftables, and what is to be seen from outside. Pure."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ ACTIVE, PASSIVE = "active", "passive"
 TCP, UDP = "tcp", "udp"
 # What a port comes to, asked from another machine.
 ANSWERED, REFUSED, SILENT, PROHIBITED = "answered", "refused", "silent", "prohibited"
-# Before the chains at priority "filter" (0), where other managers have theirs. A packet goes through all of them: what is
-# dropped here is dropped, and what is accepted here may still be dropped by another one.
+# Before the chains at priority "filter" (0), where other managers have theirs. A packet goes through all of them: what
+# is dropped here is dropped, and what is accepted here may still be dropped by another one.
 PRIORITY = -10
 # What a connection sees of it (EHOSTUNREACH) is another thing than a port at which nobody listens (ECONNREFUSED).
 _VERDICTS = {ACCEPT: ACCEPT, DROP: DROP, REJECT: "reject with icmpx admin-prohibited"}
@@ -186,14 +186,15 @@ def judge(wanted: Mapping[Place, str], seen: Mapping[Place, str], where: str, wh
     checked, wrong, not_proved = 0, [], []
     for place, verdict in sorted(wanted.items()):
         what = f"{place[0]} {place[1]} of {where}, asked from {whose}, is {seen[place]}"
-        let_in = seen[place] in (ANSWERED, REFUSED)
-        if verdict == ACCEPT and not let_in and (place[0] == UDP and seen[place] == SILENT or not (through or must)):
+        let_in, open_way = seen[place] in (ANSWERED, REFUSED), verdict == ACCEPT
+        silent_udp = place[0] == UDP and seen[place] == SILENT
+        if open_way and not let_in and (silent_udp or not (through or must)):
             not_proved.append(f"{what}: not proved open")
-        elif (verdict == ACCEPT) != let_in:
-            wrong.append(f"{what}, and has to be {'open' if verdict == ACCEPT else 'closed'}")
-        elif verdict != ACCEPT and place[0] == UDP and seen[place] == SILENT:
+        elif open_way != let_in:
+            wrong.append(f"{what}, and has to be {'open' if open_way else 'closed'}")
+        elif not open_way and silent_udp:
             not_proved.append(f"{what}, as an open one may be: not proved closed")
-        elif verdict != ACCEPT and not through:
+        elif not open_way and not through:
             not_proved.append(f"{what}, and nothing open there has let {whose} through: not proved closed")
         else:
             checked += 1

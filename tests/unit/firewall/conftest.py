@@ -50,7 +50,8 @@ class Net:
 
     def listen(self, port: int) -> None:
         """Have the firewall's machine answer at a TCP port."""
-        code = f"import socket; s = socket.create_server(('', {port})); print('up', flush=True); [s.accept() for _ in range(99)]"
+        server = f"import socket; s = socket.create_server(('', {port})); print('up', flush=True)"
+        code = f"{server}; [s.accept() for _ in range(99)]"
         made = subprocess.Popen(
             [*entering(self.owner, self.owner), sys.executable, "-c", code], stdout=subprocess.PIPE, text=True
         )
@@ -58,7 +59,9 @@ class Net:
         assert made.stdout is not None
         assert made.stdout.readline() == "up\n"
 
-    def look(self, rules: list[dict[str, Any]], role: str = "passive", must: bool = True) -> tuple[int, list[str], list[str]]:
+    def look(
+        self, rules: list[dict[str, Any]], role: str = "passive", must: bool = True
+    ) -> tuple[int, list[str], list[str]]:
         """Ask from the other machine."""
         given = json.dumps({"rules": rules, "role": role, "address": ADDRESS, "must": must})
         found = self.run([sys.executable, "-c", _PROBE], given, other=True).stdout

@@ -118,7 +118,9 @@ def listed(*items: dict[str, Any]) -> str:
 def drop(table: str, packets: int = 0) -> dict[str, Any]:
     """Return a rule that drops."""
     counter = {"counter": {"packets": packets, "bytes": 9}}
-    return {"rule": {"family": "inet", "table": table, "chain": "c", "handle": packets, "expr": [counter, {"drop": None}]}}
+    return {
+        "rule": {"family": "inet", "table": table, "chain": "c", "handle": packets, "expr": [counter, {"drop": None}]}
+    }
 
 
 def test_who_else_may_drop_is_named() -> None:

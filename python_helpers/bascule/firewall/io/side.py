@@ -1,4 +1,4 @@
-"""One side's firewall rules on this host: measure them, load them, and let its guard say which side is the active one."""
+"""One side's firewall rules on this host: measure them, load them, and let its guard say which side is active."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Side:
         }
 
     def measure(self) -> dict[str, Any]:
-        """Return what is here, what keeps the rules from being loaded or kept (faults), and who else decides (notes)."""
+        """Return what is here, what keeps the rules from being loaded (faults), and who else decides (notes)."""
         text, faults = self.wanted(), []
         base = {"role": self.role(), "guard": self.guard().to_dict(), "tables": {}, "notes": []}
         try:
