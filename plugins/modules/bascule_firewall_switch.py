@@ -26,7 +26,8 @@ options:
     description: The receipt of the other side for this epoch.
     type: dict
   word:
-    description: A person's word that the other side is lost, as M(bascule_word) made it; it takes the place of O(receipt).
+    description:
+      - A person's word that the other side is lost, as M(bascule_word) made it; it takes the place of O(receipt).
     type: dict
   other_guard:
     description: The guard of the side that was opened by a person's word, where this one closes for good.

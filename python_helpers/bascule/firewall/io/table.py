@@ -37,7 +37,7 @@ ExecStart={nft} -f {file}
 ExecReload={nft} -f {file}
 
 [Install]
-WantedBy=sysinit.target
+WantedBy=sysinit.target nftables.service
 """
 
 
