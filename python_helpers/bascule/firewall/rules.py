@@ -133,11 +133,11 @@ def render(name: str, rules: Sequence[Rule]) -> str:
 def _whom(sources: Sequence[Network]) -> list[str]:
     if not sources:
         return [""]
-    found = []
-    for version, word in ((4, "ip"), (6, "ip6")):
-        same = [str(network) for network in ipaddress.collapse_addresses(n for n in sources if n.version == version)]
-        found += [f"{word} saddr {{ {', '.join(same)} }} "] if same else []
-    return found
+    # A set takes no two networks that overlap.
+    old = ipaddress.collapse_addresses([one for one in sources if isinstance(one, ipaddress.IPv4Network)])
+    new = ipaddress.collapse_addresses([one for one in sources if isinstance(one, ipaddress.IPv6Network)])
+    families = {"ip": [str(one) for one in old], "ip6": [str(one) for one in new]}
+    return [f"{word} saddr {{ {', '.join(texts)} }} " for word, texts in families.items() if texts]
 
 
 def replacing(name: str, text: str) -> str:

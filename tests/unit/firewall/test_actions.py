@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import pytest
 
 from bascule.errors import BasculeError
-from bascule.plugin import confirmed
+from bascule.plugin import confirmed, served
 from bascule.system.ssh import Target
 
 SSH = """#!/bin/sh
@@ -94,7 +94,7 @@ def test_only_a_change_is_confirmed_and_one_that_is_not_fails(
     action._play_context = type("Context", (), {"become_pass": None})()
     monkeypatch.setattr(confirmed, "Scope", Scope)
     monkeypatch.setattr(confirmed, "confirm", confirm)
-    monkeypatch.setattr(confirmed.ModuleAction, "run", lambda *_, **__: {})
+    monkeypatch.setattr(served.ModuleAction, "run", lambda *_, **__: {})
     monkeypatch.setattr(confirmed.ConfirmedAction, "_execute_module", lambda *_, **__: dict(result))
     done = action.run(None, {})
     assert asked == ([("edge", "t", 5.0)] if confirms else [])

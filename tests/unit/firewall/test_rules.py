@@ -13,7 +13,7 @@ from bascule.firewall.rules import FirewallError
 SSH = {"name": "ssh", "port": 22, "from": ["10.0.0.0/8", "fd00::/8"], "verdict": "accept"}
 USERS = {"name": "users", "port": 443, "when": "active", "verdict": "accept"}
 HELD = {"name": "users held back", "port": 443, "when": "passive", "verdict": "reject"}
-REST = {"name": "all else", "verdict": "drop"}
+REST: dict[str, Any] = {"name": "all else", "verdict": "drop"}
 ALL: list[dict[str, Any]] = [SSH, USERS, HELD, REST]
 
 
@@ -45,7 +45,7 @@ def test_rules_become_a_table_of_the_components_own() -> None:
 
 
 def test_everything_that_cannot_be_used_is_named_at_once() -> None:
-    wrong = [
+    wrong: list[dict[str, Any]] = [
         {"name": 'a"; drop', "verdict": "accept"},
         {"name": "b", "port": 70000, "verdict": "allow", "protocol": "icmp", "when": "never"},
         {"name": "c", "port": 1, "verdict": "drop", "from": ["10.0.0.1/8"], "to": "x"},

@@ -120,6 +120,11 @@ def test_without_a_timer_nothing_is_loaded(host: Host) -> None:
     assert not storage.is_file(host.table().pending)
 
 
+def test_networks_of_both_families_that_overlap_are_taken(host: Host) -> None:
+    confirmed(host, [{**SSH, "from": ["10.0.0.0/8", "10.1.0.0/16", "fd00::/8", "fd00::/16"]}])
+    assert "ip saddr 10.0.0.0/8 tcp dport 22 accept" in host.ruleset().replace("{ ", "").replace(" }", "")
+
+
 def test_no_rules_take_the_table_away(host: Host) -> None:
     confirmed(host, RULES)
     done = confirmed(host, [])
