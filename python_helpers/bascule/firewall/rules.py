@@ -180,7 +180,7 @@ def judge(wanted: Mapping[Place, str], seen: Mapping[Place, str], where: str, wh
         seen: ANSWERED, REFUSED, SILENT or PROHIBITED, by place.
         where: the address that was asked.
         whose: who has asked.
-        must: whether this machine has to get through; else nothing is said of one to which nothing is let through.
+        must: whether this machine has to get through; one that need not is no reason for anything until it does.
     """
     through = any(seen[place] in (ANSWERED, REFUSED) for place, verdict in wanted.items() if verdict == ACCEPT)
     checked, wrong, not_proved = 0, [], []
@@ -195,7 +195,9 @@ def judge(wanted: Mapping[Place, str], seen: Mapping[Place, str], where: str, wh
         elif not open_way and silent_udp:
             not_proved.append(f"{what}, as an open one may be: not proved closed")
         elif not open_way and not through:
-            not_proved.append(f"{what}, and nothing open there has let {whose} through: not proved closed")
+            # Who has to get through was to prove it.
+            said = wrong if must else not_proved
+            said.append(f"{what}, and nothing open there has let {whose} through: not proved closed")
         else:
             checked += 1
     return Judged(checked, wrong, not_proved)

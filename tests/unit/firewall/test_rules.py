@@ -71,23 +71,22 @@ BOTH = {OPEN: "accept", SHUT: "drop"}
 
 
 @pytest.mark.parametrize(
-    ("seen", "checked", "wrong", "unproved"),
+    ("seen", "checked", "wrong"),
     [
         # Nobody listens at the open one: the packet came through all the same.
-        ({OPEN: "refused", SHUT: "silent"}, 2, "", ""),
-        ({OPEN: "answered", SHUT: "prohibited"}, 2, "", ""),
-        ({OPEN: "answered", SHUT: "refused"}, 1, "has to be closed", ""),
-        ({OPEN: "answered", SHUT: "answered"}, 1, "has to be closed", ""),
+        ({OPEN: "refused", SHUT: "silent"}, 2, []),
+        ({OPEN: "answered", SHUT: "prohibited"}, 2, []),
+        ({OPEN: "answered", SHUT: "refused"}, 1, ["has to be closed"]),
+        ({OPEN: "answered", SHUT: "answered"}, 1, ["has to be closed"]),
         # A machine that does not answer at all proves nothing.
-        ({OPEN: "silent", SHUT: "silent"}, 0, "has to be open", "nothing open there has let"),
-        ({OPEN: "prohibited", SHUT: "prohibited"}, 0, "has to be open", "nothing open there has let"),
+        ({OPEN: "silent", SHUT: "silent"}, 0, ["has to be open", "nothing open there has let there through"]),
+        ({OPEN: "prohibited", SHUT: "prohibited"}, 0, ["has to be open", "nothing open there has let there through"]),
     ],
 )
-def test_what_was_seen_is_judged(seen: dict[Any, str], checked: int, wrong: str, unproved: str) -> None:
+def test_what_was_seen_is_judged(seen: dict[Any, str], checked: int, wrong: list[str]) -> None:
     judged = rules.judge(BOTH, seen, "192.0.2.9", "there")
-    assert judged.checked == checked
-    assert [wrong in line for line in judged.wrong] == ([True] if wrong else [])
-    assert [unproved in line for line in judged.not_proved] == ([True] if unproved else [])
+    assert (judged.checked, judged.not_proved, len(judged.wrong)) == (checked, [], len(wrong))
+    assert all(words in line for words, line in zip(wrong, judged.wrong))
 
 
 def test_a_machine_that_need_not_get_through_is_blamed_only_when_it_did() -> None:
