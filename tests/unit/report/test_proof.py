@@ -26,10 +26,6 @@ VPN = {
     "active_mode": "open", "active_faults": [],
     "peers_compared": 2, "peers_different": 0, "reach": "proved", "details": [], "not_compared": {},
 }  # fmt: skip
-FIREWALL = {
-    "role": "firewall", "opened": "1.d", "ports_checked": 4, "ports_wrong": 0, "active_side": "gw-tls",
-    "active_faults": [], "details": [], "not_compared": {},
-}  # fmt: skip
 UNTOLD: tuple[Any, ...] = (None, [], "nothing", 3, {"flags": ""}, {"flags": " "}, {"flags": None}, {"flags": 3})
 TIMES = [f"2026-11-20T22:00:0{second}.000+00:00" for second in range(10)]
 
@@ -48,7 +44,6 @@ def keys(component: str, facts: dict[str, Any] | None) -> list[str]:
         NAMES,
         ENTRANCE,
         VPN,
-        FIREWALL,
         {**DB, "safety_dump": "off"},
         {**FILES, "fence_from_outside": "off"},
         {**VPN, "reach": "off"},
@@ -72,12 +67,6 @@ def test_what_was_seen_is_proved(facts: dict[str, Any]) -> None:
         (VPN, {"reach": "unproved"}, "reach"),
         (VPN, {"not_compared": None}, "not_compared"),
         (VPN, {"active_side": ""}, "active_side"),
-        (FIREWALL, {"ports_checked": 0}, "ports_checked"),
-        (FIREWALL, {"ports_wrong": 1}, "ports_wrong"),
-        (FIREWALL, {"ports_wrong": None}, "ports_wrong"),
-        (FIREWALL, {"active_faults": ["it was not loaded"]}, "active_faults"),
-        (FIREWALL, {"details": ["tcp 22 is silent"]}, "details"),
-        (FIREWALL, {"not_compared": None}, "not_compared"),
         (DB, {"digested": {}}, "digested"),
         (DB, {"rows_compared": 0}, "rows_compared"),
         (DB, {"rows_compared": None}, "rows_compared"),
