@@ -24,7 +24,7 @@ options:
     type: str
     required: true
   role:
-    description: Whether that side is the active or the passive one, as M(bascule_firewall) tells.
+    description: Whether that side is the active or the passive one, as M(bascule_firewall_rules) tells.
     type: str
     choices: [active, passive]
     required: true

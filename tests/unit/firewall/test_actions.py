@@ -61,7 +61,7 @@ def test_a_machine_that_is_this_one_is_not_connected_to() -> None:
 class Task:
     """What an action knows of its task."""
 
-    action, delegate_to, check_mode = "bascule_firewall", "fw-a", False
+    action, delegate_to, check_mode = "bascule_firewall_rules", "fw-a", False
     args: ClassVar[dict[str, Any]] = {"component": "edge", "undo_seconds": 5}
 
 

@@ -34,8 +34,8 @@ def call(name: str, /, check: bool = False, **params: Any) -> dict[str, Any]:
 
 
 def rules(state: str, **more: Any) -> dict[str, Any]:
-    """Run bascule_firewall."""
-    return call("bascule_firewall", **ABOUT, rules=RULES, state=state, undo_seconds=60, **more)
+    """Run bascule_firewall_rules."""
+    return call("bascule_firewall_rules", **ABOUT, rules=RULES, state=state, undo_seconds=60, **more)
 
 
 def switch(state: str, epoch: str, **more: Any) -> dict[str, Any]:

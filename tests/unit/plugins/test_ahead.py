@@ -36,7 +36,7 @@ def loaders() -> None:
         ("rsync_delta_sync", {"state", "freeze", "close", "open", "job", "receive"}, {"setup", "keys", "retire"}),
         ("web_entrance", {"mode", "probe", "close", "open"}, {"info"}),
         ("vpn_switchover", {"mode", "probe", "close", "open"}, {"info", "reach"}),
-        ("firewall", {"switch"}, {"probe"}),
+        ("firewall", {"switch", "rules"}, {"probe"}),
         ("proxmox_guest", {"disk_digest", "note", "archive", "pull", "backup_hold"}, {"console"}),
     ],
 )

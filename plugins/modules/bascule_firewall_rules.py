@@ -6,7 +6,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 ---
-module: bascule_firewall
+module: bascule_firewall_rules
 short_description: Measure one side's firewall rules, or load them
 description:
   - The rules lie in a table of the component's own, which is replaced at once. No other table is touched, by the undo
@@ -35,7 +35,7 @@ extends_documentation_fragment:
 
 EXAMPLES = r"""
 - name: Load the rules of the side we move to
-  bascule_firewall:
+  bascule_firewall_rules:
     component: edge
     side: "{{ bascule_to }}"
     state: applied
