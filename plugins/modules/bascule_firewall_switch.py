@@ -9,8 +9,8 @@ DOCUMENTATION = r"""
 module: bascule_firewall_switch
 short_description: Have the guard of a firewall's side say that it is the passive, or the active one
 description:
-  - Nothing is written through a firewall, so neither of both changes a rule; M(bascule_firewall_rules) loads those of the
-    active or the passive side afterwards, as the guard says.
+  - Nothing is written through a firewall, so neither of both changes a rule; M(bascule_firewall_rules) loads those of
+    the active or the passive side afterwards, as the guard says.
   - Runs on the host of the firewall.
 options:
   state:
