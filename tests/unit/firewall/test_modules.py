@@ -85,6 +85,12 @@ def test_a_kernel_that_does_not_take_the_rules_is_named(host: Host) -> None:
 
 
 def test_a_port_is_asked_from_where_the_module_runs() -> None:
-    given = {"address": "127.0.0.1", "rules": RULES[:1], "side": "fw-a", "role": "passive", "asked_from": "here"}
+    given: dict[str, Any] = {
+        "address": "127.0.0.1",
+        "rules": RULES[:1],
+        "side": "fw-a",
+        "role": "passive",
+        "asked_from": "here",
+    }
     found = call("bascule_firewall_probe", **given)
     assert (found["checked"], found["wrong"], found["not_proved"]) == (1, [], [])
