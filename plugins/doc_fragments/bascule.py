@@ -126,3 +126,17 @@ options:
         type: int
         required: true
 """
+
+    FIREWALL = r"""
+options:
+  rules:
+    description:
+      - The rules, in their order. Each has V(name), V(verdict) (accept, drop or reject), and may have V(protocol)
+        (tcp or udp), V(port) (none is all), V(from) (networks), V(at) (one side alone) and V(when) (always, active or
+        passive).
+    type: list
+    elements: dict
+    required: true
+author:
+  - The Bascule authors
+"""

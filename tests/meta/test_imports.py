@@ -19,7 +19,7 @@ from bascule.system.io import sources
 from .tree import MODULES, PACKAGE, PLUGINS, ROOT, syntax
 
 ALIAS = "ansible.module_utils.bascule"
-KINDS = ("dns", "entrance", "filetree", "guest", "postgresql", "vpn")
+KINDS = ("dns", "entrance", "filetree", "firewall", "guest", "postgresql", "vpn")
 # Each folder may import those of lower layers, and itself; kinds and `run` stand side by side.
 LAYERS = {"errors": 0, "system": 1, "guard": 2, **dict.fromkeys((*KINDS, "run"), 3), "report": 4}
 LAYERS |= {"plugin": 5, "agent": 5, "cli": 6}
@@ -188,10 +188,10 @@ def test_packages_are_empty() -> None:
 # Hosts that were prepared by an earlier version call the agent by these names, from units, timers and authorized keys.
 # fmt: off
 PUBLIC = {
-    "archive_follow", "boot", "equality", "fence_entrance", "fence_files", "fence_postgresql", "fence_vpn", "files_job",
-    "files_receive", "files_recorder", "follow", "guest_console", "guest_digest", "guest_pull", "guest_serve",
-    "manifest", "pg_deadman", "pg_dump_bring", "pg_dump_take", "pg_fence_probe", "pg_side", "safety_dump", "seed",
-    "snapshot",
+    "archive_follow", "boot", "equality", "fence_entrance", "fence_files", "fence_firewall", "fence_postgresql",
+    "fence_vpn", "files_job", "files_receive", "files_recorder", "firewall_confirm", "firewall_undo", "follow",
+    "guest_console", "guest_digest", "guest_pull", "guest_serve", "manifest", "pg_deadman", "pg_dump_bring",
+    "pg_dump_take", "pg_fence_probe", "pg_side", "safety_dump", "seed", "snapshot",
 }
 # fmt: on
 

@@ -84,6 +84,13 @@ RULES = {
         one_of={"active_mode": ("open",), "passive_mode": ("closed",), "reach": ("proved", "off")},
         told=(NOT_COMPARED,),
     ),
+    "firewall": Rule(
+        zero=("ports_wrong",),
+        some=(("ports_checked",),),
+        full=("active_side",),
+        nothing=("active_faults", "details"),
+        told=(NOT_COMPARED,),
+    ),
     "dns_switchover": Rule(some=(("answers_checked",),), full=("active_side", "servers"), nothing=("details",)),
 }
 

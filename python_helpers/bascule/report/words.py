@@ -104,6 +104,8 @@ _WORDS: dict[str, dict[str, str]] = {
     "requests_passed": {"en": "requests that passed", "fr": "requêtes réussies"},
     "peers_compared": {"en": "peers compared", "fr": "pairs VPN comparés"},
     "peers_different": {"en": "peers that differ", "fr": "pairs VPN différents"},
+    "ports_checked": {"en": "ports that came out as declared", "fr": "ports conformes aux règles"},
+    "ports_wrong": {"en": "ports that did not", "fr": "ports non conformes aux règles"},
     "reach": {"en": "reach of a trainer", "fr": "accès d'un formateur"},
     "answers_checked": {"en": "answers checked", "fr": "réponses vérifiées"},
     "active_side": {"en": "active side", "fr": "côté actif"},

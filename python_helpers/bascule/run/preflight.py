@@ -50,6 +50,7 @@ _TABLES: Mapping[str, tuple[str, ...]] = {
     "proxmox_guest_token_secrets": (),
     "web_entrance_addresses": (),
     "vpn_switchover_addresses": (),
+    "firewall_addresses": (),
 }
 _PLAN = (
     "plan_name",

@@ -36,12 +36,13 @@ def loaders() -> None:
         ("rsync_delta_sync", {"state", "freeze", "close", "open", "job", "receive"}, {"setup", "keys", "retire"}),
         ("web_entrance", {"mode", "probe", "close", "open"}, {"info"}),
         ("vpn_switchover", {"mode", "probe", "close", "open"}, {"info", "reach"}),
+        ("firewall", {"switch", "rules"}, {"probe"}),
         ("proxmox_guest", {"disk_digest", "note", "archive", "pull", "backup_hold"}, {"console"}),
     ],
 )
 def test_a_window_sends_what_its_verbs_name(role: str, sent: set[str], not_sent: set[str]) -> None:
     kinds = {"rsync_delta_sync": "filetree", "web_entrance": "entrance", "proxmox_guest": "guest"}
-    kind = {**kinds, "vpn_switchover": "vpn"}.get(role, "postgresql")
+    kind = {**kinds, "vpn_switchover": "vpn", "firewall": "firewall"}.get(role, "postgresql")
     found = set(ahead.modules_of(ROOT / "roles" / role / "tasks", order.VERBS))
     assert {f"bascule_{kind}_{name}" for name in sent} <= found
     assert not {f"bascule_{kind}_{name}" for name in not_sent} & found

@@ -70,6 +70,7 @@ class ActionModule(ActionBase):
 STUBS = (
     "bascule_guard", "bascule_postgresql_state", "bascule_postgresql_lost", "bascule_postgresql_follow",
     "bascule_filetree_state", "bascule_filetree_close", "bascule_entrance_close", "bascule_vpn_close",
+    "bascule_firewall_switch",
 )  # fmt: skip
 VARIABLES = """
 __postgresql_replication_spec_from: {side: "{{ bascule_from }}"}
@@ -88,7 +89,7 @@ web_entrance_drain_timeout: 1
 web_entrance_drain_cut: false
 """
 LOST, SURVIVOR = "a-mtp", "a-tls"
-ROLES = ("postgresql_replication", "rsync_delta_sync", "web_entrance", "vpn_switchover")
+ROLES = ("postgresql_replication", "rsync_delta_sync", "web_entrance", "vpn_switchover", "firewall")
 by_role = pytest.mark.parametrize("role", ROLES)
 
 
