@@ -38,7 +38,7 @@ def run(work: Path) -> dict[str, Any]:
     qemu = [
         "qemu-system-x86_64", "-machine", "pc", "-accel", "tcg,tb-size=256", "-cpu", "max", "-smp", "1", "-m", "512",
         "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-serial", "stdio",
-        "-kernel", "/work/vmlinuz", "-initrd", "/work/initrd", "-append", "console=ttyS0 quiet panic=-1",
+        "-kernel", "/work/vmlinuz", "-initrd", "/work/initrd.gz", "-append", "console=ttyS0 quiet panic=-1",
         "-device", "virtio-scsi-pci", "-drive", "file=/work/root.raw,format=raw,if=none,id=root",
         "-device", "scsi-hd,drive=root", *drives,
     ]  # fmt: skip
@@ -62,7 +62,7 @@ def _build(work: Path) -> None:
     build_guest.run("tar", "-xf", archive, "-C", debian)
     build_guest.run("dpkg-deb", "-x", next((debian / "kernel").glob("*.deb")), kernel)
     shutil.copy2(next((kernel / "boot").glob("vmlinuz-*")), work / "vmlinuz")
-    build_guest.build_initrd(debian, kernel, work / "initrd", work, MODULES)
+    build_guest.build_initrd(debian, kernel, work / "initrd.gz", work, MODULES)
     for name in ("kernel", "usr/share/doc", "usr/share/locale", "var/cache", "var/lib/apt", "dev"):
         shutil.rmtree(debian / name, ignore_errors=True)
     for name in ("dev", "proc", "sys", "run", "tmp"):

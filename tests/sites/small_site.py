@@ -225,8 +225,6 @@ class SmallSite:
             (name, address, (self.work / f"ssh/hosts/{name}.pub").read_text()) for name, address in MACHINES.items()
         ]
         (self.inventory / "known_hosts").write_text(credentials.known_hosts_text(keys))
-        credentials.write_private(self.inventory / "controller", (self.work / "ssh/controller").read_bytes())
-        shutil.copy(self.work / "ca/ca.crt", self.inventory / "ca.pem")
 
 
 def _text(text: str) -> bundle.Entry:

@@ -196,7 +196,9 @@ def unknown() -> dict[str, Any]:
 
 def full() -> dict[str, Any]:
     """A pool without room: the transfer fails, whatever the kernel had taken into its memory before."""
-    lvm("lvcreate", "-q", "--type", "thin-pool", "-L", "8M", "--errorwhenfull", "y", "-n", "tiny", "two")
+    lvm("lvcreate", "-q", "--type", "thin-pool", "-L", "8M", "-n", "tiny", "two")
+    # Otherwise the kernel waits a minute for somebody to make the pool larger.
+    lvm("lvchange", "-q", "--errorwhenfull", "y", "two/tiny")
     lvm("lvcreate", "-q", "-V", "64M", "--thin", "two/tiny", "-n", "vm-103-disk-0")
     put(device("one"), (2 * MIB, random.Random(5).randbytes(24 * MIB)))
     said = refused(lambda: carry(disk_of("one"), disk_of("two", "vm-103-disk-0")))
