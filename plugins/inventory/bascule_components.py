@@ -38,12 +38,13 @@ components:
     depends_on: []
 """
 
+import os
 from pathlib import Path
 from typing import Any
 
 from ansible import constants
 from ansible.errors import AnsibleParserError
-from ansible.inventory.manager import InventoryManager
+from ansible.inventory.manager import IGNORED, InventoryManager
 from ansible.plugins.inventory import BaseInventoryPlugin
 
 from bascule.errors import BasculeError
@@ -94,6 +95,8 @@ class InventoryModule(BaseInventoryPlugin):
             str(other)
             for other in storage.children(path.parent)
             if other.suffix in (*_SUFFIXES, ".ini", ".json", "")
+            # As Ansible leaves it out: known_hosts, say.
+            and not IGNORED.search(os.fsencode(other.name))
             and storage.is_file(other)
             and other != path
             and not (other.suffix in _SUFFIXES and _declares_components(other))

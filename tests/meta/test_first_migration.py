@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import re
+import shutil
+import subprocess
 from functools import cache
 from pathlib import Path
 
@@ -119,3 +121,17 @@ def test_the_readme_leads_to_it_and_says_what_is_supported_first() -> None:
     headings = re.findall(r"^## (.+)$", readme, re.M)
     assert headings[0] == "What is supported"
     assert PAGE in tracked()
+
+
+def test_what_is_kept_beside_the_hosts_is_no_inventory(tmp_path: Path) -> None:
+    assert ">> inventories/mine/known_hosts" in page()
+    mine = tmp_path / "mine"
+    shutil.copytree(ROOT / "inventories" / "techcorp", mine)
+    for name in ("known_hosts", "known_hosts.old", "ssh_config", "id_ed25519", "id_ed25519.pub", "README.md"):
+        (mine / name).write_text("db.mtp.example.org ssh-ed25519 AAAA\n")
+    done = subprocess.run(
+        ["ansible-inventory", "-i", str(mine), "--graph"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert "accounts_db" in done.stdout
