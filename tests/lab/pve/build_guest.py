@@ -147,13 +147,13 @@ def module_order(tree: Path, names: tuple[str, ...] = MODULES) -> list[Path]:
     return [base / name for name in order]
 
 
-def build_initrd(root: Path, kernel_tree: Path, target: Path, work: Path, names: tuple[str, ...] = MODULES) -> None:
+def build_initrd(root: Path, kernel_tree: Path, target: Path, work: Path, drivers: tuple[str, ...] = MODULES) -> None:
     """busybox, the modules and one script: nothing else is needed before the root is there."""
     ram = work / "initrd"
     for name in ("bin", "dev", "proc", "sys", "root", "modules"):
         (ram / name).mkdir(parents=True)
     shutil.copy2(root / "bin/busybox", ram / "bin/busybox")
-    modules = module_order(kernel_tree, names)
+    modules = module_order(kernel_tree, drivers)
     for module in modules:
         shutil.copy2(module, ram / "modules" / module.name)
     (ram / "modules/order").write_text("".join(f"{module.name}\n" for module in modules))

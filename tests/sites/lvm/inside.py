@@ -15,6 +15,7 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from bascule.errors import BasculeError
 from bascule.guest.io import disk_blocks, disk_source, disks
@@ -84,12 +85,12 @@ def disk_of(group: str, name: str = DISK, kind: str = "thin", size: int = SIZE, 
 
 def carry(source: dict[str, Any], target: dict[str, Any]) -> dict[str, int]:
     """Carry the changed blocks of a disk of one volume group onto that of the other."""
-    disk_blocks.directory = lambda component: str(THERE)
-    disk_blocks.lend("shop_guest", [source])
-    return disk_blocks.carry(
-        JOB, target, lambda text: None,
-        ask=lambda job, wish: [sys.executable, "-c", OTHER_NODE, str(THERE), wish.words()],
-    )  # fmt: skip
+    with mock.patch.object(disk_blocks, "directory", return_value=str(THERE)):
+        disk_blocks.lend("shop_guest", [source])
+        return disk_blocks.carry(
+            JOB, target, lambda text: None,
+            ask=lambda job, wish: [sys.executable, "-c", OTHER_NODE, str(THERE), wish.words()],
+        )  # fmt: skip
 
 
 def refused(work: Callable[[], object]) -> str:
