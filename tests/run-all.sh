@@ -37,7 +37,7 @@ stage "images of the lab"
 wait "$image" || { cat build/image.log; exit 1; }
 tail -n 3 build/image.log
 
-stage "Molecule, a scenario per role, faults between pairs of hosts, and a site of one's own"
+stage "Molecule, a scenario per role, faults between pairs of hosts, and sites of one's own"
 failed=0
 pytest -q -n 2 --no-loadscope-reorder --durations=30 "${which[@]}" tests/molecule tests/faults tests/sites || failed=$?
 stage "the chain on the lab"

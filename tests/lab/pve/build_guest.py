@@ -99,9 +99,9 @@ def work_directory(cache: Path, prefix: str) -> Iterator[Path]:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def build_rootfs(cache: Path) -> Path:
+def build_rootfs(cache: Path, packages: tuple[str, ...] = PACKAGES) -> Path:
     """Debian's packages and the kernel package, as a tar file."""
-    recipe = repr((SUITE, PACKAGES, 2))
+    recipe = repr((SUITE, packages, 2))
     result = cache / f"guest-rootfs-{hashlib.sha256(recipe.encode()).hexdigest()[:16]}.tar"
     if result.exists():
         return result
@@ -113,7 +113,7 @@ def build_rootfs(cache: Path) -> Path:
         run(
             "mmdebstrap",
             "--variant=essential",
-            f"--include={','.join(PACKAGES)}",
+            f"--include={','.join(packages)}",
             "--dpkgopt=path-exclude=/usr/share/man/*",
             "--dpkgopt=path-exclude=/usr/share/doc/*",
             "--dpkgopt=path-exclude=/usr/share/locale/*",
@@ -125,7 +125,7 @@ def build_rootfs(cache: Path) -> Path:
     return result
 
 
-def module_order(tree: Path) -> list[Path]:
+def module_order(tree: Path, names: tuple[str, ...] = MODULES) -> list[Path]:
     """Paths of the modules the guest needs, dependencies first."""
     base = next((tree / "lib/modules").iterdir())
     run("depmod", "-b", tree, base.name)
@@ -142,18 +142,18 @@ def module_order(tree: Path) -> list[Path]:
         if name not in order:
             order.append(name)
 
-    for wanted in MODULES:
+    for wanted in names:
         add(by_name[wanted])
     return [base / name for name in order]
 
 
-def build_initrd(root: Path, kernel_tree: Path, target: Path, work: Path) -> None:
+def build_initrd(root: Path, kernel_tree: Path, target: Path, work: Path, drivers: tuple[str, ...] = MODULES) -> None:
     """busybox, the modules and one script: nothing else is needed before the root is there."""
     ram = work / "initrd"
     for name in ("bin", "dev", "proc", "sys", "root", "modules"):
         (ram / name).mkdir(parents=True)
     shutil.copy2(root / "bin/busybox", ram / "bin/busybox")
-    modules = module_order(kernel_tree)
+    modules = module_order(kernel_tree, drivers)
     for module in modules:
         shutil.copy2(module, ram / "modules" / module.name)
     (ram / "modules/order").write_text("".join(f"{module.name}\n" for module in modules))

@@ -2,7 +2,8 @@
 # Turns a lab container into a node with Proxmox's API (a stand-in). Run inside the container, as root; running it
 # again changes nothing. Expects: this directory at /opt/bascule-lab/pve, the certificate in /etc/lab/tls/, the API
 # token's bare secret in /etc/lab/pve_token. Where Proxmox's own schema is at hand it may stand in /etc/lab/pve-schemas;
-# STANDIN_VERSION chooses the version that is played (8.4 or 9.1).
+# STANDIN_VERSION chooses the version that is played (8.4 or 9.1). With STANDIN_THIN=1 the node has the storage `local-lvm`
+# too: loop devices, for which the container needs /dev/loop-control, MKNOD and the right to use block devices 7:*.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -34,6 +35,29 @@ printf '#!/bin/sh\nPYTHONPATH=%s PYTHONDONTWRITEBYTECODE=1 exec python3 -m pve_s
 chmod 0755 /usr/local/sbin/qm
 
 changed=0
+if [ "${STANDIN_THIN:-}" = 1 ]; then
+    # Stands in for Proxmox's own library, by which whoever reads a volume activates it.
+    install -D -m 0644 "$here/thin/Storage.pm" /usr/local/share/perl/PVE/Storage.pm
+    site=$(perl -MConfig -e 'print $Config{sitelib}')
+    install -d "$site" && ln -sfn /usr/local/share/perl/PVE "$site/PVE"
+    write_unit standin-thin.service <<UNIT
+[Unit]
+Description=Names of the devices of the stand-in for LVM-thin (lab)
+DefaultDependencies=no
+After=local-fs.target
+Before=pve-standin.service
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=$here/thin/devices.sh
+
+[Install]
+WantedBy=multi-user.target
+UNIT
+    systemctl daemon-reload
+    systemctl enable --quiet --now standin-thin.service
+fi
 code=$(cat "$here"/pve_standin/*.py | sha256sum | cut -c 1-16)
 write_unit lab-vmbr0.service <<UNIT
 [Unit]

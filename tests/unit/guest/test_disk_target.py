@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import subprocess
@@ -167,3 +168,23 @@ def test_nothing_is_left_writing_when_a_copy_is_started() -> None:
     for name, starts in (("take_over", "take_over"), ("check_boot", "proof_boot")):
         text = (ROOT / f"roles/proxmox_guest/tasks/{name}.yml").read_text()
         assert 0 < text.index("state: end") < text.index(f"operation: {starts}")
+
+
+@pytest.mark.parametrize("call", ["fsync", "pwrite"])
+def test_a_storage_that_does_not_take_what_is_written_is_named(
+    disk: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    """A thin pool without room takes every write, and says so only when it has to be durable."""
+
+    def refuse(*given: Any) -> Any:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    words = f"expected: the storage of {disk} to take what is written .*; found: Input/output error .*thin pool"
+
+    def written() -> None:
+        with disk_target.opened(_disk(disk)) as target:
+            monkeypatch.setattr(os, call, refuse)
+            target.write(0, b"z")
+
+    with pytest.raises(BasculeError, match=words):
+        written()

@@ -60,13 +60,32 @@ class RawTarget(disk_source.Raw):
                 state="that was not written",
             )
         view = memoryview(data)
-        while view:
-            done = os.pwrite(self._descriptor, view, offset)
-            view, offset = view[done:], offset + done
+        with _taking(self._path):
+            while view:
+                done = os.pwrite(self._descriptor, view, offset)
+                view, offset = view[done:], offset + done
 
     def flush(self) -> None:
-        """Make durable what was written, also in the device's own cache."""
-        os.fsync(self._descriptor)
+        """Make durable what was written, also in the device's own cache.
+
+        Raises:
+            BasculeError: the storage has not taken all of it. A thin pool without room says so only here.
+        """
+        with _taking(self._path):
+            os.fsync(self._descriptor)
+
+
+@contextlib.contextmanager
+def _taking(path: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise BasculeError(
+            expected=f"the storage of {path} to take what is written to the disk",
+            found=f"{error.strerror or error} (a thin pool without room says so too)",
+            state="the disk holds a part of it; nothing uses the copy",
+            next_command="look at the storage and its room ('pvesm status', 'lvs'), then run the same command again",
+        ) from error
 
 
 class WatchedImage:

@@ -21,11 +21,14 @@ AUDIT = ("/storage/{storage}", "Datastore.Audit|Datastore.AllocateSpace")
 
 @route("GET", STORAGES, spec={"content": TEXT, "enabled": FLAG, "format": FLAG, "storage": TEXT, "target": TEXT})
 def storages(request: Request) -> Any:
-    shown = request.node.storage_status()
-    wanted = request.values.get("content", "").split(",")
-    if request.values.get("storage", STORAGE) != STORAGE or not request.caller.may("/storage/local", "Datastore.Audit"):
-        return []
-    return [shown] if wanted == [""] or set(wanted) & set(shown["content"].split(",")) else []
+    wanted = set(filter(None, request.values.get("content", "").split(",")))
+    names = [STORAGE, *([THIN] if request.node.paths.devices.is_dir() else [])]
+    found = [
+        request.node.storage_status(name)
+        for name in names
+        if request.values.get("storage", name) == name and request.caller.may(f"/storage/{name}", "Datastore.Audit")
+    ]
+    return [shown for shown in found if not wanted or wanted & set(shown["content"].split(","))]
 
 
 @route("GET", ONE + "/status", AUDIT)

@@ -71,9 +71,14 @@ def write(vmid: int, config: Config, target: Path) -> None:
             "meta-data": f"instance-id: {instance}\n",
         }.items():
             Path(work, name).write_text(text)
-        fresh = target.with_name(f".{target.name}")
+        on_device = target.is_block_device()
+        fresh = Path(work, "..", f"{Path(work).name}.iso") if on_device else target.with_name(f".{target.name}")
         command = ["genisoimage", "-quiet", "-iso-level", "3", "-R", "-V", "cidata", "-o", str(fresh), work]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             raise Failure(f"genisoimage failed: {done.stderr.strip()}")
-        os.rename(fresh, target)
+        if on_device:
+            target.write_bytes(fresh.read_bytes())
+            fresh.unlink()
+        else:
+            os.rename(fresh, target)

@@ -121,7 +121,7 @@ class Restore:
             for volid in made:
                 self._volumes.remove(volid)
             raise
-        return self._config(vmid, text, dict(zip(disks, made, strict=True)), unique)
+        return self._config(vmid, text, dict(zip(disks, made, strict=True)), unique, storage)
 
     @staticmethod
     def _announce(task: Task, header: vma.Header) -> str:
@@ -176,7 +176,7 @@ class Restore:
         task.log(f"total bytes read {done}, sparse bytes {sparse} ({100 * sparse / max(done, 1):.3g}%)")
         task.log("rescan volumes...")
 
-    def _config(self, vmid: int, text: str, volids: dict[str, str], unique: bool) -> Config:
+    def _config(self, vmid: int, text: str, volids: dict[str, str], unique: bool, storage: str) -> Config:
         """The archived configuration with its drives on their new volumes."""
         config = guest_config.parse("\n".join(line for line in text.splitlines() if not line.startswith("#qmdump#")))
         # Which device holds which disk is said by the map lines, not by order.
@@ -188,7 +188,7 @@ class Restore:
                 size = size_of(self._volumes.path(drive["file"]))
                 drive["size"] = guest_config.format_size(size)
             elif cloudinit.is_drive(drive):
-                drive["file"] = self._volumes.cloudinit(vmid)
+                drive["file"] = self._volumes.cloudinit(vmid, storage)
             elif drive.get("media") != "cdrom":
                 # Left out of the backup: Proxmox keeps the line as a comment, which is read as part of the Notes.
                 comment = f"{key}: {config.pop(key)}"

@@ -70,11 +70,14 @@ class Volumes:
         os.close(descriptor)
         return f"{STORAGE}:{vmid}/{path.name}"
 
-    def _thin(self, vmid: int, size: int) -> str:
-        """A new block device of whole extents."""
+    def _thin(self, vmid: int, size: int, name: str = "") -> str:
+        """A new block device of whole extents, with this name or the first that is free."""
         self._paths.thin.mkdir(parents=True, exist_ok=True)
         taken = {path.name for path in self._paths.devices.iterdir()}
-        name = next(found for number in range(99) if (found := f"vm-{vmid}-disk-{number}") not in taken)
+        names = [name] if name else [f"vm-{vmid}-disk-{number}" for number in range(99)]
+        name = next((found for found in names if found not in taken), "")
+        if not name:
+            raise Failure(f"no name is free for a new volume of VM {vmid} on '{THIN}'")
         behind = self._paths.thin / name
         with behind.open("wb") as made:
             made.truncate(-(-size // EXTENT) * EXTENT)
@@ -85,8 +88,10 @@ class Volumes:
         (self._paths.devices / name).symlink_to(done.stdout.strip())
         return f"{THIN}:{name}"
 
-    def cloudinit(self, vmid: int) -> str:
-        """The name of the guest's cloud-init drive; the file is made at every start."""
+    def cloudinit(self, vmid: int, storage: str = STORAGE) -> str:
+        """The name of the guest's cloud-init drive; what is in it is made at every start."""
+        if storage == THIN:
+            return self._thin(vmid, EXTENT, f"vm-{vmid}-cloudinit")
         (self._paths.images / str(vmid)).mkdir(parents=True, exist_ok=True)
         return f"{STORAGE}:{vmid}/vm-{vmid}-cloudinit.raw"
 
@@ -95,12 +100,12 @@ class Volumes:
         drive = guest_config.parse_options(value, "file")
         storage, _, rest = drive["file"].partition(":")
         if rest == "cloudinit":
-            check_storage(storage)
-            drive.update(file=self.cloudinit(vmid), media="cdrom")
+            self.check(storage)
+            drive.update(file=self.cloudinit(vmid, storage), media="cdrom")
         elif re.fullmatch(r"\d+(\.\d+)?", rest):
-            check_storage(storage)
+            self.check(storage)
             size = guest_config.parse_size(f"{rest}G")
-            drive.update(file=self.allocate(vmid, size), size=guest_config.format_size(size))
+            drive.update(file=self.allocate(vmid, size, storage), size=guest_config.format_size(size))
         elif drive["file"] not in ("none", "cdrom"):
             path = self.path(drive["file"])
             if not path.exists() and not cloudinit.is_drive(drive):
@@ -142,7 +147,7 @@ class Volumes:
     def listed(self, content: str | None, vmid: int | None, storage: str = STORAGE) -> list[dict[str, Any]]:
         found = []
         if storage == THIN:
-            devices = sorted(self._paths.devices.glob("vm-*-disk-*")) if content in (None, "images") else []
+            devices = sorted(self._paths.devices.glob("vm-*")) if content in (None, "images") else []
             found = [self.describe(path) for path in devices]
             return [entry for entry in found if vmid is None or entry["vmid"] == vmid]
         if content in (None, "images"):
