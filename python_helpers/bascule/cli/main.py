@@ -9,6 +9,7 @@ from typing import Optional
 
 # Imported when it is asked for: a command waits for its own libraries only.
 COMMANDS: Mapping[str, str] = {
+    "plan": "measure, forecast, show what a cutover would do, and write its plan",
     "run": "run a phase, detached, and follow it",
     "watch": "follow again what runs, or see what has ended",
     "status": "say where the run stands, read from the machines",

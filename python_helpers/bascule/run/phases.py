@@ -14,6 +14,7 @@ _WHAT: Mapping[str, str] = {
     "prepare": "build the passive side",
     "sync": "bring the passive side up to date",
     "pretest": "put fresh samples to the gates",
+    "plan": "measure, forecast and write the plan of a cutover; changes nothing at the components",
     "cutover": "move the active side to the target site",
     "verify": "prove content and service at the active side",
     "rollback": "bring everything back to the source site",

@@ -19,6 +19,7 @@ NEXT_PHASE = {
     "prepare": "playbooks/30_sync.yml",
     "sync": "playbooks/40_pretest.yml",
     "pretest": "playbooks/60_cutover.yml",
+    "plan": "playbooks/60_cutover.yml",
     "rollback": "playbooks/30_sync.yml",
 }
 PLAYBOOKS = {
@@ -26,6 +27,7 @@ PLAYBOOKS = {
     "prepare": "playbooks/20_prepare.yml",
     "sync": "playbooks/30_sync.yml",
     "pretest": "playbooks/40_pretest.yml",
+    "plan": "playbooks/50_plan.yml",
     "cutover": "playbooks/60_cutover.yml",
     "verify": "playbooks/70_verify.yml",
     "rollback": "playbooks/rollback.yml",
