@@ -53,23 +53,20 @@ given_up:
 
 from typing import Any, ClassVar
 
-from ansible.errors import AnsiblePromptInterrupt, AnsiblePromptNoninteractive
 from ansible.utils.display import Display
 
 from bascule.plugin import outlook, planned, sheets
 from bascule.plugin.action import ControllerAction, Scope
+from bascule.plugin.asking import asked
 from bascule.plugin.preflight import must_be_right
 from bascule.plugin.values import plain
 from bascule.run import context
 from bascule.run.approval import confirm, destination, given_up, preview
-from bascule.run.io import command
 from bascule.run.io.journal import Journal
 from bascule.run.order import WINDOWS
 from bascule.run.verbs import AWAY, DIRECTIONS
 
 display = Display()
-
-QUESTION = "Type the name of the site that shall be active afterwards:"
 
 
 class ActionModule(ControllerAction):
@@ -103,7 +100,7 @@ class ActionModule(ControllerAction):
             display.display(f"  {line}")
         typed = self.typed("confirm")
         if typed or not self.check_mode:
-            confirm(plan, direction, args["phase"], typed or _asked(lines))
+            confirm(plan, direction, args["phase"], typed or asked(lines))
         lost: dict[str, Any] = {}
         if args["phase"] == "site_lost":
             hosts = {
@@ -132,13 +129,3 @@ class ActionModule(ControllerAction):
             },
         )
         return {"site": site, "given_up": notes, **({"warnings": warnings} if warnings else {})}
-
-
-def _asked(lines: list[str]) -> str:
-    """Ask at the terminal, or whoever follows; nothing where nobody can be asked, or who was asked has ended it."""
-    if (started := command.current()) is not None:
-        return started.ask(QUESTION, lines)
-    try:
-        return bytes(display.prompt_until(QUESTION)).decode("utf-8", "replace").rstrip("\r\n")
-    except (AnsiblePromptInterrupt, AnsiblePromptNoninteractive):
-        return ""

@@ -13,6 +13,7 @@ COMMANDS: Mapping[str, str] = {
     "run": "run a phase, detached, and follow it",
     "watch": "follow again what runs, or see what has ended",
     "status": "say where the run stands, read from the machines",
+    "commit": "decide that the move stays",
     "rollback": "bring everything back to the source site",
     "site-lost": "open the side that is left, by a person's word",
     "report": "make the report of the run again",

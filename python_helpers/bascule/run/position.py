@@ -30,6 +30,7 @@ PLAYBOOKS = {
     "plan": "playbooks/50_plan.yml",
     "cutover": "playbooks/60_cutover.yml",
     "verify": "playbooks/70_verify.yml",
+    "commit": "playbooks/80_commit.yml",
     "rollback": "playbooks/rollback.yml",
     "decommission": "playbooks/90_decommission.yml",
     "site_back": "playbooks/site_back.yml",

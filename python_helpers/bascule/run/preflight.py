@@ -27,6 +27,7 @@ PHASES: Mapping[str, tuple[str, ...]] = {
     "plan": ("audit", "state"),
     "cutover": ("state", "check", "capture", "freeze", "sync", "switch", "thaw"),
     "verify": ("verify",),
+    "commit": ("state",),
     "rollback": ("state", "freeze", "sync", "switch", "thaw"),
     "site_lost": ("state", "take_over", "thaw"),
     "site_back": ("give_way",),
@@ -64,6 +65,7 @@ _PLAN = (
     "plan_limits",
     "plan_expected_seconds",
     "plan_max_age_seconds",
+    "plan_observation_seconds",
 )
 
 
@@ -183,7 +185,7 @@ def figure_findings(plan: Mapping[str, Any], sites: Mapping[str, Any]) -> list[F
     found += _link_findings(plan.get("plan_link"), sites)
     found += [
         _of_plan(name, "a number of seconds above zero", _shown(plan[name]))
-        for name in ("plan_max_age_seconds",)
+        for name in ("plan_max_age_seconds", "plan_observation_seconds")
         if plan.get(name) is not None and (not _is_amount(plan[name]) or float(plan[name]) == 0)
     ]
     for key in ("plan_limits", "plan_expected_seconds"):

@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.unit.cli.test_phases import CONFIRM, at_terminal, bascule, status
+from tests.unit.cli.test_phases import CONFIRM, at_terminal, bascule, go_on, status, waits
 from tests.unit.plugins.test_play import ELSEWHERE, PLAN, World, never_left
 
+from bascule.run import chain, plans
 from bascule.run.outcome import Status
 
 LIMITED = PLAN + "plan_limits: {write_outage_seconds: 7200}\n"
@@ -109,6 +110,23 @@ def test_what_stands_elsewhere_since_the_plan_is_named_after_the_go_and_nothing_
     override = json.dumps({"gate_overrides": {}})
     assert cut_over(world, file, "-e", override, "--check")[0] == Status.NOTHING
     assert not [e for e in world.entries if e["data"].get("decision") == "plan used"]
+
+
+def test_a_plan_that_another_controller_uses_meanwhile_is_not_used_twice(world: World) -> None:
+    file = planned(world)
+    waits(world)
+    terminal = at_terminal(world, "run", "cutover", "--plan", str(file), "-i", "inventory", *CONFIRM)
+    terminal.expect("put fresh samples to the gates")
+    plan = json.loads(file.read_text())
+    used = {"decision": plans.USED, "id": plan["id"], "checksum": plan["checksum"], "by": "nadia on elsewhere"}
+    fields = {"time": "2026-12-01T22:00:00.000+00:00", "run": plan["run"], "controller": "elsewhere", "epoch": "d2"}
+    about = {"kind": "decision", "phase": "cutover", "verb": "", "component": "", "data": used}
+    copy = world.hosts / "j-tls/journal" / plan["run"] / "elsewhere-d2.jsonl"
+    copy.write_text(chain.line(chain.make(None, {**fields, **about})))
+    go_on(world)
+    terminal.expect("was USED 2026-12-01T22:00:00Z by nadia on elsewhere")
+    assert status(terminal) == Status.NO_GO
+    assert {entry["verb"] for entry in world.entries if entry["kind"] == "begin"} == {"audit", "check"}
 
 
 def test_a_plan_that_is_too_old_edited_or_none_is_refused(world: World) -> None:

@@ -27,7 +27,12 @@ def entry(kind: str, time: int, component: str = "", **data: Any) -> dict[str, A
 
 
 def window(phase: str, time: int, seconds: float, db: float) -> dict[str, Any]:
-    data = {"event": "window", "phase": phase, "window_seconds": seconds, "components": {"db": {"work_seconds": db}}}
+    data: dict[str, Any] = {
+        "event": "window",
+        "phase": phase,
+        "window_seconds": seconds,
+        "components": {"db": {"work_seconds": db}},
+    }
     return entry("state", time, **data)
 
 
