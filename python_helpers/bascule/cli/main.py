@@ -14,6 +14,7 @@ COMMANDS: Mapping[str, str] = {
     "watch": "follow again what runs, or see what has ended",
     "status": "say where the run stands, read from the machines",
     "commit": "decide that the move stays",
+    "abort": "undo the freeze of a cutover that has not switched",
     "rollback": "bring everything back to the source site",
     "site-lost": "open the side that is left, by a person's word",
     "report": "make the report of the run again",

@@ -129,6 +129,19 @@ def unsettled(entered: Side, left: Side, retired: bool) -> str:
     return ""
 
 
+def switched(entered: Side, left: Side) -> str:
+    """Return why more than a freeze has to be undone for the side that is entered; nothing where it holds its permit.
+
+    One that holds it was never closed, so the other side has not opened since, also where that is silent.
+    """
+    if entered.guard is None:
+        return f"{entered.host} does not answer, and whether it was closed is not known"
+    if entered.guard.status != rule.OPEN:
+        return f"{entered.guard.component}: {_told(entered)}"
+    other = left.guard
+    return f"{other.component}: {_told(left)}" if other and other.status in (rule.OPEN, rule.OPENING) else ""
+
+
 def not_lost(entered: Side, left: Side) -> str:
     """Return why a component cannot go on without the side that is left behind; nothing when it can."""
     if left.guard is not None:
