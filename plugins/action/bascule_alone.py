@@ -19,6 +19,8 @@ description:
     cut off is named.
   - What a role's C(state) has named as C(left_behind), which a return would lose, is said and journalled; the judge
     names it after the return. A return is a way out of an emergency, so it is not refused.
+  - With C(-e only_before_switch=yes), as C(bascule abort) gives it, a rollback is refused unless every side that it
+    leads to still holds its permit, so that nothing but the freeze is undone.
   - What only points to a site holds up nobody. Where anything is alone it follows in the same way, without the servers
     that are silent.
 options: {}
@@ -43,17 +45,20 @@ from typing import Any
 
 from ansible.utils.display import Display
 
-from bascule.errors import BasculeError
+from bascule.errors import BasculeError, NoGo
 from bascule.guard import state as guard
 from bascule.plugin import standing
 from bascule.plugin.action import ControllerAction, Scope
 from bascule.plugin.standing import Component
 from bascule.report import proof
+from bascule.run import position
 from bascule.run.io.journal import Journal
 from bascule.system.io import remote
 
 # Seconds for a machine to answer.
 _PATIENCE = 20
+# The variable, given with -e, that makes a rollback an undo of the freeze alone.
+ONLY_BEFORE_SWITCH = "only_before_switch"
 
 
 class ActionModule(ControllerAction):
@@ -63,6 +68,8 @@ class ActionModule(ControllerAction):
         """Judge and say so."""
         phase = scope.announced.phase
         components, silent = standing.read(scope)
+        if self.typed(ONLY_BEFORE_SWITCH):
+            _refuse_switched(components)
         alone = [c.name for c in components if standing.is_alone(c, bool(silent))]
         moving = [c for c in components if c.name not in alone]
         refused = [why for c in moving if (why := standing.obstacle(c, bool(silent)))]
@@ -96,6 +103,18 @@ class ActionModule(ControllerAction):
             for line in lines:
                 Display().display(f"  {name}: this return leaves behind {line}", color="yellow")
         return {"ansible_facts": {"bascule_alone": alone}}
+
+
+def _refuse_switched(components: list[Component]) -> None:
+    """Refuse where more than a freeze would have to be undone, or where nobody knows."""
+    found = [why for c in components if not c.points_only and (why := position.switched(c.entered, c.left))]
+    if found:
+        raise NoGo(
+            expected="every component before its switch: its permit still at the side that served before",
+            found="; ".join(found),
+            state="nothing was changed; to undo the freeze alone is too late",
+            next_command="bascule rollback, which loses nothing either",
+        )
 
 
 def _no_way_in(moving: list[Component], scope: Scope) -> list[str]:

@@ -11,6 +11,8 @@ description:
   - Refuses a declaration that cannot be right, with every finding in one message, before anything is read or changed.
   - Says what takes part and what C(--limit) leaves out, what the decision gives up (C(component_go_note) of each
     component that has one) and, where users will wait, the forecast of that. Asks for the name of the site after it.
+  - Before a cutover says how every gate of the plan stands by its last sample (the decision sheet), and keeps that in
+    the run's folder. Refuses a plan, given with C(-e with_plan=FILE), that is stale or was used.
   - Compares what was typed with the name of the site that the direction leads to (C(plan_sites)), and journals it all.
   - The name comes with C(-e confirm=), or is asked for at the terminal; where C(bascule) has started the playbook, at
     the terminal of whoever follows it. One in the inventory is nobody's answer.
@@ -51,23 +53,20 @@ given_up:
 
 from typing import Any, ClassVar
 
-from ansible.errors import AnsiblePromptInterrupt, AnsiblePromptNoninteractive
 from ansible.utils.display import Display
 
-from bascule.plugin import outlook
+from bascule.plugin import outlook, planned, sheets
 from bascule.plugin.action import ControllerAction, Scope
+from bascule.plugin.asking import asked
 from bascule.plugin.preflight import must_be_right
 from bascule.plugin.values import plain
 from bascule.run import context
 from bascule.run.approval import confirm, destination, given_up, preview
-from bascule.run.io import command
 from bascule.run.io.journal import Journal
 from bascule.run.order import WINDOWS
 from bascule.run.verbs import AWAY, DIRECTIONS
 
 display = Display()
-
-QUESTION = "Type the name of the site that shall be active afterwards:"
 
 
 class ActionModule(ControllerAction):
@@ -90,11 +89,18 @@ class ActionModule(ControllerAction):
         lines = preview(args["phase"], site, scope.in_play, left_out, notes, self.check_mode)
         if args["phase"] in WINDOWS:
             lines += outlook.lines(scope, self._loader, journal, scope.in_play)
+        sheet: list[str] = []
+        if args["phase"] == sheets.CUTOVER:
+            if given := self.typed(planned.WITH):
+                bound, _ = planned.must_fit(scope, self._loader, given)
+                lines.append(f"plan {bound['id'][:8]}, made by {bound['by']}, fits so far: {given}")
+            sheet = sheets.before_cutover(scope, site)
+            lines += sheet
         for line in lines:
             display.display(f"  {line}")
         typed = self.typed("confirm")
         if typed or not self.check_mode:
-            confirm(plan, direction, args["phase"], typed or _asked(lines))
+            confirm(plan, direction, args["phase"], typed or asked(lines))
         lost: dict[str, Any] = {}
         if args["phase"] == "site_lost":
             hosts = {
@@ -107,11 +113,14 @@ class ActionModule(ControllerAction):
             lost = {"word": plain(scope.get("bascule_given_up") or {})}
         targets = {} if self.check_mode else scope.journal_targets()
         warnings = journal.start(targets, scope.about_run(args["phase"], self.check_mode))
+        if sheet and not self.check_mode:
+            sheets.keep(journal, args["phase"], sheet)
         journal.append(
             "decision",
             phase=args["phase"],
             data={
                 "decision": "GO",
+                "by": planned.whose(),
                 "direction": direction,
                 "site": site,
                 **lost,
@@ -120,13 +129,3 @@ class ActionModule(ControllerAction):
             },
         )
         return {"site": site, "given_up": notes, **({"warnings": warnings} if warnings else {})}
-
-
-def _asked(lines: list[str]) -> str:
-    """Ask at the terminal, or whoever follows; nothing where nobody can be asked, or who was asked has ended it."""
-    if (started := command.current()) is not None:
-        return started.ask(QUESTION, lines)
-    try:
-        return bytes(display.prompt_until(QUESTION)).decode("utf-8", "replace").rstrip("\r\n")
-    except (AnsiblePromptInterrupt, AnsiblePromptNoninteractive):
-        return ""

@@ -12,6 +12,7 @@ description:
   - Demands of every component of the play that the side that stays is open to users and the other one closed, and that
     it was verified since its last switch and is proved, as C(bascule_judge) judges. C(proof_overrides) lets a reason
     pass.
+  - Where the plan asks for an observation (C(plan_observation_seconds)), demands a commit since the last switch.
   - Demands of what only points, such as names, that every server has answered; one that is silent could not be retired.
 options: {}
 author:
@@ -34,10 +35,10 @@ overridden:
 
 from typing import Any
 
-from bascule.errors import BasculeError
+from bascule.errors import NoGo
 from bascule.plugin import standing
 from bascule.plugin.action import ControllerAction, Scope
-from bascule.run import position
+from bascule.run import commits
 
 
 class ActionModule(ControllerAction):
@@ -45,21 +46,14 @@ class ActionModule(ControllerAction):
 
     def act(self, args: dict[str, Any], scope: Scope) -> dict[str, Any]:
         """Judge."""
-        components, _ = standing.read(scope)
-        # What is silent could not be retired, and the others would be by then.
-        found = [(c.name, position.unsettled(c.entered, c.left, c.retired) or "; ".join(c.unheard)) for c in components]
-        if wrong := [f"{name}: {why}" for name, why in found if why]:
-            raise BasculeError(
-                expected="every component open to users at the site that stays, and closed at the other",
-                found="; ".join(wrong),
+        entries = standing.journalled(scope)[0]
+        opened, passed = standing.must_be_settled(scope, entries)
+        observed = scope.get("plan_observation_seconds") is not None
+        if observed and (left := commits.missing(entries, opened)):
+            raise NoGo(
+                expected="a commit of every component since its last switch, as the plan asks for an observation",
+                found=f"none of {', '.join(left)}",
                 state="nothing was removed",
-                next_command="ansible-playbook playbooks/status.yml",
+                next_command="bascule commit",
             )
-        opened = {c.name: _opened(c) for c in components}
-        passed = standing.must_be_proved(scope, standing.journalled(scope)[0], opened)
         return {"overridden": passed, **({"warnings": passed} if passed else {})}
-
-
-def _opened(component: standing.Component) -> str:
-    guard = component.entered.guard
-    return str(guard.opened or "") if guard is not None else ""

@@ -9,9 +9,12 @@ from typing import Optional
 
 # Imported when it is asked for: a command waits for its own libraries only.
 COMMANDS: Mapping[str, str] = {
+    "plan": "measure, forecast, show what a cutover would do, and write its plan",
     "run": "run a phase, detached, and follow it",
     "watch": "follow again what runs, or see what has ended",
     "status": "say where the run stands, read from the machines",
+    "commit": "decide that the move stays",
+    "abort": "undo the freeze of a cutover that has not switched",
     "rollback": "bring everything back to the source site",
     "site-lost": "open the side that is left, by a person's word",
     "report": "make the report of the run again",

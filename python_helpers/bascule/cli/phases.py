@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from ..errors import BasculeError, PlanError
 from ..run import arguments, outcome
 from ..run.io import command as commands
-from ..run.io import identity
+from ..run.io import identity, plan_files
 from ..run.outcome import Status
 from ..run.phases import PHASES, phase
 from .follow import Follower
@@ -19,9 +19,12 @@ from .start import configured, password, start
 
 _HELP = ("-h", "--help")
 _USAGE = {
-    "run": "bascule run PHASE [options of ansible-playbook]",
+    "plan": "bascule plan [options of ansible-playbook]",
+    "run": "bascule run PHASE [options of ansible-playbook], bascule run cutover --plan FILE […]",
     "status": "bascule status [options of ansible-playbook]",
     "report": "bascule report [--verify] [options of ansible-playbook, such as -e run=RUN]",
+    "commit": "bascule commit [options of ansible-playbook]",
+    "abort": "bascule abort [options of ansible-playbook]",
     "rollback": "bascule rollback [options of ansible-playbook]",
     "site-lost": "bascule site-lost SITE --by NAME --fenced HOW [options of ansible-playbook]",
     "watch": "bascule watch [COMMAND]",
@@ -51,7 +54,21 @@ def _run(argv: Sequence[str]) -> Status:
         raise PlanError(
             expected=_USAGE["run"], found="no phase", state="nothing was begun", next_command="bascule phases"
         )
-    return _started(argv[0], argv[1:])
+    words = list(argv[1:])
+    asked = any(word == "--plan" or word.startswith("--plan=") for word in words)
+    file = _taken(words, "--plan")
+    if not asked:
+        return _started(argv[0], words)
+    if phase(argv[0]).name != "cutover" or not file:
+        raise PlanError(
+            expected="bascule run cutover --plan FILE, with the file that bascule plan has written",
+            found=f"bascule run {' '.join(argv)}",
+            state="nothing was begun",
+            next_command="bascule plan writes one",
+        )
+    # It is read here only to refuse early; the playbook compares it with what is now.
+    plan_files.read(os.path.abspath(file))
+    return _started(argv[0], ["-e", json.dumps({"with_plan": os.path.abspath(file)}), *words])
 
 
 def _started(name: str, argv: Sequence[str]) -> Status:
@@ -119,9 +136,12 @@ def _phases(argv: Sequence[str]) -> Status:
 
 
 _COMMANDS = {
+    "plan": lambda argv: _started("plan", argv),
     "run": _run,
     "status": lambda argv: _started("status", argv),
     "report": _report,
+    "commit": lambda argv: _started("commit", argv),
+    "abort": lambda argv: _started("rollback", ["-e", "only_before_switch=yes", *argv]),
     "rollback": lambda argv: _started("rollback", argv),
     "site-lost": _site_lost,
     "watch": _watch,

@@ -49,19 +49,22 @@ def outlook(scope: Scope, loader: Any, entries: Sequence[Mapping[str, Any]], nam
         loader: the action's, which reads the defaults of roles.
         entries: the journal of the run.
     """
+    return forecast.forecast(known(scope, loader, entries, names))
+
+
+def known(scope: Scope, loader: Any, entries: Sequence[Mapping[str, Any]], names: Iterable[str]) -> dict[str, Known]:
+    """Return what is known of these components; the arguments are those of `outlook`."""
     found, samples = forecast.last_found(entries), forecast.last_samples(entries)
-    return forecast.forecast(
-        {
-            name: Known(
-                str(scope.hostvars[name]["component_role"]),
-                tuple(str(other) for other in scope.hostvars[name].get("depends_on") or []),
-                found.get(name),
-                samples.get(name, {}),
-                _variables(scope.hostvars[name], loader),
-            )
-            for name in names
-        }
-    )
+    return {
+        name: Known(
+            str(scope.hostvars[name]["component_role"]),
+            tuple(str(other) for other in scope.hostvars[name].get("depends_on") or []),
+            found.get(name),
+            samples.get(name, {}),
+            _variables(scope.hostvars[name], loader),
+        )
+        for name in names
+    }
 
 
 def limit(scope: Scope) -> Any:

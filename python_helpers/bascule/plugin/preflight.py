@@ -46,8 +46,8 @@ def must_be_right(scope: Scope, templar: Any, loader: Any, phase: str) -> None:
     """Refuse to begin a phase with a declaration that cannot be right; everything that is wrong is named at once.
 
     Nothing is written but a note in the playbook's own temporary directory: components run side by side, the first one
-    looks at all and names what it finds, and the others name that one. Only the audit connects to machines, to try the
-    way in.
+    looks at all and names what it finds, and the others name that one. Only the audit, and a plan, connect to
+    machines, to try the way in.
 
     Args:
         scope: the task's component and all others.
@@ -65,7 +65,7 @@ def must_be_right(scope: Scope, templar: Any, loader: Any, phase: str) -> None:
             gathered = Gathered(scope, templar, loader, phase)
             found = [replace(one, place=gathered.place(one)) for one in gathered.findings()]
             # The journal and the agents take a way of their own, which is first needed where something changes.
-            found += _no_way_in(scope) if phase == "audit" else []
+            found += _no_way_in(scope) if phase in ("audit", "plan") else []
             storage.write_json(note, {"by": scope.component, "count": len(found)})
             preflight.refuse([one.text() for one in found], phase)
         else:

@@ -102,6 +102,45 @@ def must_be_proved(scope: Scope, entries: Iterable[Mapping[str, Any]], opened: M
     return passed
 
 
+def must_be_settled(scope: Scope, entries: Iterable[Mapping[str, Any]]) -> tuple[dict[str, str], list[str]]:
+    """Refuse unless every component of the play is open where it stays, closed elsewhere, and proved.
+
+    Args:
+        entries: the journal's, of all copies.
+
+    Returns:
+        Under which epoch each is open, and what a person lets pass, with why.
+    """
+    components, _ = read(scope)
+    # What is silent could not be retired, and the others would be by then.
+    found = [(c.name, position.unsettled(c.entered, c.left, c.retired) or "; ".join(c.unheard)) for c in components]
+    if wrong := [f"{name}: {why}" for name, why in found if why]:
+        raise BasculeError(
+            expected="every component open to users at the site that stays, and closed at the other",
+            found="; ".join(wrong),
+            state="nothing was removed",
+            next_command="ansible-playbook playbooks/status.yml",
+        )
+    opened = {c.name: str((c.entered.guard.opened if c.entered.guard else "") or "") for c in components}
+    return opened, must_be_proved(scope, entries, opened)
+
+
+def told(scope: Scope, key: str) -> dict[str, str]:
+    """Return what the roles' verb `state` says under this key of a side that is open, by component that says it."""
+    found: dict[str, str] = {}
+    for name in scope.in_play:
+        variables = scope.hostvars[name]
+        prefix = f"__{variables['component_role']}"
+        for registered in [plain(variables[one]) for one in variables if str(one).startswith(prefix)]:
+            if not isinstance(registered, dict) or key not in registered:
+                continue
+            if any(guard.status == rule.OPEN for guard in position.find_guards(registered)):
+                value = registered[key] or ""
+                text = "; ".join(map(str, value)) if isinstance(value, list) else str(value)
+                found[name] = text or found.get(name, "")
+    return found
+
+
 def left_out(scope: Scope, entries: Iterable[Mapping[str, Any]]) -> list[str]:
     """Return lines about what the last verifications of the play's components did not look at."""
     known = list(entries)

@@ -51,13 +51,13 @@ class Audited:
         return _reasons(self.message) or ["it did not come to its end"]
 
 
-def audited(entries: Iterable[Mapping[str, Any]]) -> dict[str, Audited]:
-    """Return what the audit of one decision has come to, by its entries; nothing where it had none."""
+def audited(entries: Iterable[Mapping[str, Any]], phase: str = PHASE) -> dict[str, Audited]:
+    """Return what the audit of one decision has come to, by its entries of the phase; nothing where it had none."""
     found: dict[str, Mapping[str, Any]] = {}
     ends: dict[str, Mapping[str, Any]] = {}
     begun: dict[str, None] = {}
     for entry in entries:
-        if entry["phase"] != PHASE or not entry["component"]:
+        if entry["phase"] != phase or not entry["component"]:
             continue
         name, data = str(entry["component"]), entry["data"]
         begun[name] = None

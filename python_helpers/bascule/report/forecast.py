@@ -105,18 +105,23 @@ def last_window(entries: Iterable[Mapping[str, Any]]) -> Optional[tuple[str, flo
 def forecast(components: Mapping[str, Known]) -> Forecast:
     """Return the forecast of a window in which these components move; nobody waits for what takes no part."""
     parts = {name: part(known) for name, known in components.items()}
+    return chained(parts, {name: known.depends_on for name, known in components.items()})
+
+
+def chained(parts: Mapping[str, Part], depends_on: Mapping[str, Iterable[str]]) -> Forecast:
+    """Return the forecast of a window out of what each component adds to it."""
     chains: dict[str, tuple[float, tuple[str, ...]]] = {}
 
     def longest(name: str) -> tuple[float, tuple[str, ...]]:
         if name not in chains:
             # A declaration that goes round in a circle is refused long before; it must not end here for ever.
             chains[name] = (0.0, ())
-            before = max((longest(other) for other in components[name].depends_on if other in components), default=None)
+            before = max((longest(other) for other in depends_on[name] if other in parts), default=None)
             seconds, names = before or (0.0, ())
             chains[name] = (seconds + (parts[name].seconds or 0.0), (*names, name))
         return chains[name]
 
-    seconds, names = max((longest(name) for name in components), default=(0.0, ()))
+    seconds, names = max((longest(name) for name in parts), default=(0.0, ()))
     return Forecast(seconds, parts, tuple(name for name in names if parts[name].seconds))
 
 

@@ -27,6 +27,8 @@ class Verdict:
     unit: str
     limit: Mapping[str, Any] | None
     override: str = ""
+    # When the sample was taken, in seconds since the epoch; nothing where that is not known.
+    sampled_at: float | None = None
 
     @property
     def passes(self) -> bool:
@@ -62,7 +64,16 @@ def decide(
     reason = overrides.get(name) if isinstance(overrides, Mapping) else None
     override = reason.strip() if problem and isinstance(reason, str) else ""
     shown = dict(limit) if isinstance(limit, Mapping) else None
-    return Verdict(name, not problem, problem or _words(value, unit, shown or {}), value, unit, shown, override)
+    return Verdict(
+        name,
+        not problem,
+        problem or _words(value, unit, shown or {}),
+        value,
+        unit,
+        shown,
+        override,
+        number_of(sampled_at),
+    )
 
 
 def problems(gates: Any, known: Mapping[str, Collection[str]]) -> list[str]:

@@ -11,6 +11,7 @@ from enum import IntEnum
 from typing import Any, Optional
 
 from . import chain, verbs
+from .commits import COMMIT
 from .controllers import LOOKING
 from .position import Standing
 from .progress import OK
@@ -100,7 +101,7 @@ def judge(told: Told, entries: Sequence[Entry], decision: str) -> Status:
         # Whatever this command has come to, and whoever has closed them.
         return Status.HELD
     if told.status == 0:
-        return Status.DONE if any(map(_is_real, begun)) else Status.NOTHING
+        return Status.DONE if any(map(_is_real, begun)) or _committed(entries, decision) else Status.NOTHING
     if set(told.failures) & _NO_GO and not any(_changes(entry) for entry in begun):
         return Status.NO_GO
     if not begun and ("PlanError" in told.failures or (told.status in _UNREAD and not told.failures)):
@@ -135,6 +136,14 @@ def _stands(where: Mapping[str, Any]) -> Status:
         return Status.PERSON
     back = where.get("phase") == "rollback" and where.get("outcome") == OK and words == {"source"}
     return Status.ROLLED_BACK if back else Status.DONE
+
+
+def _committed(entries: Iterable[Entry], decision: str) -> bool:
+    """Say whether this decision is that a move stays: that begins no verb."""
+    return any(
+        entry["kind"] == "decision" and entry["epoch"] == decision and entry["data"].get("decision") == COMMIT
+        for entry in entries
+    )
 
 
 def _is_real(entry: Entry) -> bool:

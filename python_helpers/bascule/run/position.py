@@ -19,6 +19,7 @@ NEXT_PHASE = {
     "prepare": "playbooks/30_sync.yml",
     "sync": "playbooks/40_pretest.yml",
     "pretest": "playbooks/60_cutover.yml",
+    "plan": "playbooks/60_cutover.yml",
     "rollback": "playbooks/30_sync.yml",
 }
 PLAYBOOKS = {
@@ -26,8 +27,10 @@ PLAYBOOKS = {
     "prepare": "playbooks/20_prepare.yml",
     "sync": "playbooks/30_sync.yml",
     "pretest": "playbooks/40_pretest.yml",
+    "plan": "playbooks/50_plan.yml",
     "cutover": "playbooks/60_cutover.yml",
     "verify": "playbooks/70_verify.yml",
+    "commit": "playbooks/80_commit.yml",
     "rollback": "playbooks/rollback.yml",
     "decommission": "playbooks/90_decommission.yml",
     "site_back": "playbooks/site_back.yml",
@@ -124,6 +127,19 @@ def unsettled(entered: Side, left: Side, retired: bool) -> str:
     if not retired and (before is None or before.status != rule.CLOSED):
         return f"{_told(left)}, not closed"
     return ""
+
+
+def switched(entered: Side, left: Side) -> str:
+    """Return why more than a freeze has to be undone for the side that is entered; nothing where it holds its permit.
+
+    One that holds it was never closed, so the other side has not opened since, also where that is silent.
+    """
+    if entered.guard is None:
+        return f"{entered.host} does not answer, and whether it was closed is not known"
+    if entered.guard.status != rule.OPEN:
+        return f"{entered.guard.component}: {_told(entered)}"
+    other = left.guard
+    return f"{other.component}: {_told(left)}" if other and other.status in (rule.OPEN, rule.OPENING) else ""
 
 
 def not_lost(entered: Side, left: Side) -> str:

@@ -24,8 +24,10 @@ PHASES: Mapping[str, tuple[str, ...]] = {
     "prepare": ("prepare",),
     "sync": ("sync",),
     "pretest": ("check",),
+    "plan": ("audit", "state"),
     "cutover": ("state", "check", "capture", "freeze", "sync", "switch", "thaw"),
     "verify": ("verify",),
+    "commit": ("state",),
     "rollback": ("state", "freeze", "sync", "switch", "thaw"),
     "site_lost": ("state", "take_over", "thaw"),
     "site_back": ("give_way",),
@@ -38,6 +40,7 @@ FIRST: Mapping[str, str] = {
     "prepare": "prepare",
     "sync": "sync",
     "pretest": "check",
+    "plan": "audit",
     "verify": "verify",
     "site_back": "give_way",
 }
@@ -62,6 +65,8 @@ _PLAN = (
     "plan_gates",
     "plan_limits",
     "plan_expected_seconds",
+    "plan_max_age_seconds",
+    "plan_observation_seconds",
 )
 
 
@@ -179,6 +184,11 @@ def figure_findings(plan: Mapping[str, Any], sites: Mapping[str, Any]) -> list[F
         if name not in _PLAN and (near := difflib.get_close_matches(name, _PLAN, 1, 0.85))
     ]
     found += _link_findings(plan.get("plan_link"), sites)
+    found += [
+        _of_plan(name, "a number of seconds above zero", _shown(plan[name]))
+        for name in ("plan_max_age_seconds", "plan_observation_seconds")
+        if plan.get(name) is not None and (not _is_amount(plan[name]) or float(plan[name]) == 0)
+    ]
     for key in ("plan_limits", "plan_expected_seconds"):
         values = plan.get(key) or {}
         if not isinstance(values, Mapping):

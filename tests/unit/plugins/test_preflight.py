@@ -176,18 +176,21 @@ def test_a_secret_that_its_role_cannot_use_is_not_shown(world: World) -> None:
 
 # That each playbook asks first, and for which verbs, is held by tests/meta/test_playbooks.py.
 SHORT = ("cutover", "rollback", "guard_lost")
+# Without `state` Ansible itself ends a playbook: a phase that calls no other verb comes to no preflight.
+OTHERS = [phase for phase, verbs in PHASES.items() if set(verbs) - {"state"}]
 
 
 @pytest.mark.parametrize(
-    "phase", [pytest.param(phase, marks=[] if phase in SHORT else [pytest.mark.long]) for phase in PHASES]
+    "phase", [pytest.param(phase, marks=[] if phase in SHORT else [pytest.mark.long]) for phase in OTHERS]
 )
 def test_no_phase_begins_with_a_verb_that_is_missing(world: World, phase: str) -> None:
     tasks = world.path / "roles/toy/tasks"
     (playbook,) = [path for path in (ROOT / "playbooks").glob("*.yml") if path.stem.lstrip("0123456789_") == phase]
+    # Others read both sides first, so the verb that lacks is another one where there is another.
+    lacking = next(verb for verb in reversed(PHASES[phase]) if verb != "state")
     for verb in PHASES["audit"]:
-        if verb != PHASES[phase][-1]:
-            (tasks / f"{verb}.yml").write_text("[]\n")
-    (tasks / "state.yml").write_text(world.state)
+        (tasks / f"{verb}.yml").write_text(world.state if verb == "state" else "[]\n")
+    (tasks / f"{lacking}.yml").unlink()
     words = ("-e", "site=Montpellier", "-e", "by=Nadia", "-e", '{"fenced": "power cut"}')
     are_held(world)
     if phase in ("site_lost", "guard_lost"):
@@ -196,7 +199,7 @@ def test_no_phase_begins_with_a_verb_that_is_missing(world: World, phase: str) -
     answer = "confirm=montpellier" if phase == "rollback" else "confirm=toulouse"
     rc, output = world.run(playbook=playbook, arguments=("-e", answer, *words))
     assert rc != 0, output
-    said = f"expected a role with a task file for each verb; found toy with none for {PHASES[phase][-1]}"
+    said = f"expected a role with a task file for each verb; found toy with none for {lacking}"
     assert any(said in line for refusal in refusals(output) for line in refusal), output
     assert {path: path.read_text() for path in left_at_the_sites(world) if path.suffix != ".down"} == before
 

@@ -36,6 +36,7 @@ def settled(monkeypatch: pytest.MonkeyPatch, state: dict[str, Any]) -> dict[str,
     scope = SimpleNamespace(
         announced=SimpleNamespace(direction="forward"),
         in_play=["names"],
+        get=lambda name: None,
         hostvars={"names": names, "ns-a": {}, "ns-b": {}},
     )
     told: dict[str, Any] = module.ActionModule.__new__(module.ActionModule).act({}, scope)

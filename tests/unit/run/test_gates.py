@@ -162,6 +162,7 @@ def test_the_verdict_is_plain_and_complete() -> None:
         "unit": "Mbit/s",
         "limit": GATES["rate"],
         "override": "",
+        "sampled_at": NOW - 10,
     }
 
 

@@ -300,6 +300,19 @@ def test_the_report_is_about_ten_lines() -> None:
     assert "CHAIN BROKEN: x" in position.report("r", [], Last(), {}, ["x"], NAMES)[2]
 
 
+def test_before_its_switch_a_component_holds_its_permit_where_it_served() -> None:
+    source = position.Side("db-mtp", "Montpellier", SOURCE_OPEN)
+    closed = position.Side("db-tls", "Toulouse", rule.adopt_closed(rule.GuardState("db", "db-tls")))
+    silent = position.Side("db-tls", "Toulouse", None)
+    assert position.switched(source, closed) == ""
+    assert position.switched(replace(source, guard=rule.freeze(SOURCE_OPEN)), silent) == ""
+    closing = replace(source, guard=rule.promise(SOURCE_OPEN, rule.Epoch(5, "d")))
+    assert "db-mtp closing" in position.switched(closing, closed)
+    assert "does not answer" in position.switched(replace(source, guard=None), closed)
+    opened = replace(closed, guard=TARGET_BY_WORD)
+    assert "db-tls open" in position.switched(source, opened)
+
+
 def test_a_side_that_was_given_up_is_back_also_while_the_other_one_is_silent() -> None:
     back = replace(sides(SOURCE_OPEN, None), given_up="db-mtp")
     assert position.standing(back).where == "back"

@@ -33,7 +33,7 @@ class Presence:
         self.path = run / _FOLDER / f"{decision}.json"
         self._note = {
             **process(os.getpid()),
-            "user": _user(),
+            "user": user(),
             "playbook": playbook,
             "started": moments.now(),
             "play": play,
@@ -129,7 +129,8 @@ def _space() -> str:
         return ""
 
 
-def _user() -> str:
+def user() -> str:
+    """Return who runs this process; a number where the machine has no name for it."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):

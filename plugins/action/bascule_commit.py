@@ -1,0 +1,131 @@
+"""The decision that a move stays: refused while anything speaks against it, and asked for by the name of the site."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+name: bascule_commit
+short_description: Decide that a move stays
+description:
+  - Stands after the roles' verb C(state). Takes the guards that were registered, and runs on the controller.
+  - Demands of every component of the play that the side that stays is open to users and the other one closed, and that
+    it was verified since its last switch and is proved equal, as C(bascule_judge) judges.
+  - Demands that the verification is not older than C(plan_max_age_seconds), that users were in for
+    C(plan_observation_seconds), that the open side was seen to serve, and, where a kind carries over what is written,
+    that it comes to the other side now. C(gate_overrides) lets one of these pass with a reason.
+  - Prints the decision sheet, asks for the name of the site, and journals the decision at both sites. It changes
+    nothing at the components; a way back is open until the decommission.
+options: {}
+author:
+  - The Bascule authors
+"""
+
+EXAMPLES = r"""
+- name: Decide that it stays
+  bascule_commit:
+  run_once: true
+"""
+
+RETURN = r"""
+overridden:
+  description: The reasons that were let pass, with why.
+  returned: always
+  type: list
+  elements: str
+"""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from ansible.utils.display import Display
+
+from bascule.errors import BasculeError, NoGo
+from bascule.plugin import planned, sheets, standing
+from bascule.plugin.action import ControllerAction, Scope, journal_entry
+from bascule.plugin.asking import asked
+from bascule.plugin.preflight import must_be_right
+from bascule.report import forecast, sheet
+from bascule.report.sheet import Row
+from bascule.run import commits
+from bascule.run.approval import confirm, destination
+from bascule.run.gates import number_of
+from bascule.run.io.journal import Journal
+
+PHASE = "commit"
+UNDECIDED = "nothing was decided; a way back is open"
+
+
+class ActionModule(ControllerAction):
+    """See DOCUMENTATION."""
+
+    def act(self, args: dict[str, Any], scope: Scope) -> dict[str, Any]:
+        """Judge, show, ask, journal."""
+        must_be_right(scope, self._templar, self._loader, PHASE)
+        journal = Journal.current()
+        plan = {name: scope.get(name) for name in ("plan_sites", "plan_source_site", "plan_target_site")}
+        site = destination(plan, scope.announced.direction)
+        entries, silent = standing.journalled(scope)
+        apart = _apart(scope)
+        rows = self._rows(scope, entries, apart)
+        notes = [f"the journal at {place} is silent: {reason}" for place, reason in sorted(silent.items())]
+        if scope.get("plan_observation_seconds") is None:
+            notes.append("the plan asks for no observation (plan_observation_seconds)")
+        if still := [name for name in scope.in_play if name not in apart]:
+            notes.append(f"nothing is carried back before a return, or has to be: {', '.join(still)}")
+        lines = sheet.lines(f"stay at {site}", rows, planned.whose(), scope.get("gate_overrides"), notes)
+        for line in lines:
+            Display().display(f"  {line}")
+        said: list[str] = []
+        if not self.check_mode:
+            said = journal.start(scope.journal_targets(), scope.about_run(PHASE, self.check_mode))
+        try:
+            opened, passed = standing.must_be_settled(scope, entries)
+        except BasculeError as error:
+            raise NoGo(**{**error.fields(), "state": UNDECIDED}) from error
+        if wrong := [*sheet.no_go(rows), *notes[: len(silent)]]:
+            raise NoGo(
+                expected="every gate of a commit to say GO, and the journal of both sites to answer",
+                found="; ".join(wrong),
+                state=UNDECIDED,
+                next_command="mend what is named or wait, then commit again; bascule rollback returns; or let a gate "
+                'pass with a reason: -e \'{"gate_overrides": {"GATE": "why"}}\'',
+            )
+        if self.check_mode:
+            return {"overridden": passed}
+        confirm(plan, scope.announced.direction, PHASE, self.typed("confirm") or asked(lines))
+        for row in rows:
+            data = row.verdict.to_dict()
+            journal.append("sample", phase=PHASE, component=row.component, data=data, durable=False)
+        sheets.keep(journal, PHASE, lines)
+        decision = {"decision": commits.COMMIT, "site": site, "by": planned.whose(), "opened": opened}
+        journal_entry(journal, "decision", scope.announced, decision)
+        planned.to_both(scope, journal, "the commit")
+        Display().display(f"  it stays at {site}; a way back is open until the decommission")
+        passed += [f"gate {row.verdict.name}: {row.verdict.override}" for row in rows if row.verdict.override]
+        said += passed
+        return {"overridden": passed, **({"warnings": said} if said else {})}
+
+    def _rows(self, scope: Scope, entries: list[Any], apart: Mapping[str, str]) -> list[Row]:
+        unseen, late, now = standing.told(scope, "unseen"), standing.told(scope, "late"), time.time()
+        max_age = number_of(scope.get("plan_max_age_seconds"))
+        return [
+            Row(name, verdict, 0.0)
+            for name in scope.in_play
+            for verdict in commits.gates(
+                name,
+                entries,
+                apart.get(name),
+                "; ".join(text for text in (unseen.get(name, ""), late.get(name, "")) if text),
+                observation=scope.get("plan_observation_seconds"),
+                max_age=commits.MAX_AGE if max_age is None else max_age,
+                overrides=scope.get("gate_overrides"),
+                now=now,
+            )
+        ]
+
+
+def _apart(scope: Scope) -> dict[str, str]:
+    """Return why what is written does not come back, by component; one that is moved by a dump carries nothing."""
+    found = standing.told(scope, "apart")
+    return {name: why for name, why in found.items() if scope.hostvars[name].get(forecast.METHOD) != "dump_restore"}

@@ -1,0 +1,102 @@
+"""The decision that a move stays: what it asks for, and whether it was made for the switch that stands. Pure."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from . import chain
+from .gates import Verdict, decide
+from .progress import OK
+
+COMMIT = "COMMIT"
+# Seconds that a verification may be old where plan_max_age_seconds does not say.
+MAX_AGE = 86400.0
+# Clocks of two controllers differ a little.
+_AHEAD = 60.0
+OBSERVATION, VERIFICATION, BACK, SERVES = "observation", "verification_age", "replication_back", "serves"
+
+
+def last_end(entries: Iterable[Mapping[str, Any]], component: str, verb: str) -> float | None:
+    """Return when the verb of a component has come through last, in seconds since the epoch; None when never."""
+    known = chain.in_order(entries)
+    tried = {_whose(entry) for entry in known if (entry["data"] or {}).get("check_mode")}
+    ends = [
+        str(entry["time"])
+        for entry in known
+        if entry["kind"] == "end"
+        and (entry["verb"], entry["component"]) == (verb, component)
+        and entry["data"].get("result") == OK
+        and _whose(entry) not in tried
+    ]
+    return datetime.datetime.fromisoformat(ends[-1].replace("Z", "+00:00")).timestamp() if ends else None
+
+
+def gates(
+    component: str,
+    entries: Iterable[Mapping[str, Any]],
+    apart: str | None,
+    unseen: str,
+    *,
+    observation: Any,
+    max_age: float,
+    overrides: Any,
+    now: float,
+) -> list[Verdict]:
+    """Return how the gates of a commit stand for one component.
+
+    Args:
+        entries: the journal of the run, all copies.
+        apart: why what is written at the open side does not come to the other one; None where the kind carries
+            nothing over between moves.
+        unseen: why it was not seen to serve.
+        observation: for how many seconds users have to have been in; nothing where the plan does not say.
+        max_age: how old the last verification may be, in seconds.
+        overrides: reasons by gate.
+        now: the time, in seconds since the epoch.
+    """
+    known = list(entries)
+    verified, let_in = (_since(last_end(known, component, verb), now) for verb in ("verify", "thaw"))
+    limits: dict[str, Any] = {
+        VERIFICATION: {"max": max_age, "unit": "s"},
+        BACK: {"equals": "yes"},
+        SERVES: {"equals": "yes"},
+    }
+    samples: list[tuple[str, Any, str]] = [(VERIFICATION, verified, "s")]
+    against = {BACK: apart or "", SERVES: unseen}
+    if observation is not None:
+        limits[OBSERVATION] = {"min": observation, "unit": "s"}
+        samples.append((OBSERVATION, let_in, "s"))
+    if apart is not None:
+        samples.append((BACK, "no" if apart else "yes", ""))
+    samples.append((SERVES, "no" if unseen else "yes", ""))
+    decided = [decide(name, value, unit, now, limits, overrides, now) for name, value, unit in samples]
+    return [replace(one, reason=against.get(one.name) or one.reason) for one in decided]
+
+
+def missing(entries: Iterable[Mapping[str, Any]], opened: Mapping[str, str]) -> list[str]:
+    """Return the components for which no commit was made since the switch that stands.
+
+    Args:
+        entries: the journal of the run, all copies.
+        opened: under which epoch the side that stays is open, by component.
+    """
+    made: dict[str, str] = {}
+    for entry in chain.in_order(entries):
+        data = entry["data"]
+        if entry["kind"] == "decision" and data.get("decision") == COMMIT and not data.get("check_mode"):
+            made |= {str(name): str(epoch) for name, epoch in (data.get("opened") or {}).items()}
+    return [name for name, epoch in opened.items() if made.get(name) != epoch]
+
+
+def _whose(entry: Mapping[str, Any]) -> tuple[str, str]:
+    return str(entry.get("controller")), str(entry.get("epoch"))
+
+
+def _since(time: float | None, now: float) -> float | None:
+    """Return how long ago that was; what is further ahead than clocks differ stays below zero, which no gate takes."""
+    if time is None:
+        return None
+    return round(now - time if now - time < -_AHEAD else max(0.0, now - time), 1)
