@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -16,6 +17,8 @@ from tests.integration.playbooks import ROOT
 from tests.sites.small_site import GUESTS, MACHINES, SmallOperator, SmallSite
 
 pytestmark = pytest.mark.long
+# Seconds within which both emulated guests answer.
+GUESTS_BOOT = 900.0
 
 
 @pytest.fixture(scope="module")
@@ -61,9 +64,10 @@ def _write(small: SmallSite, site: str, word: str) -> list[list[str]]:
 
 
 def test_bordeaux_serves(small: SmallSite, owner: SmallOperator) -> None:
-    for _ in range(300):
-        if all(small.running("bdx") and small.get("bdx", f"/{guest}/healthz")[0] == 200 for guest in GUESTS):
-            break
+    deadline = time.monotonic() + GUESTS_BOOT
+    while not all(small.running("bdx") and small.get("bdx", f"/{guest}/healthz")[0] == 200 for guest in GUESTS):
+        assert time.monotonic() < deadline, "the guests do not answer"
+        time.sleep(1)
     _serves(small, "bdx", "pau", ever_moved=False)
     assert _write(small, "bdx", "before") == [["before"]] * 2
 

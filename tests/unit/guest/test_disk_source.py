@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import shutil
@@ -273,3 +274,16 @@ def test_an_image_of_ceph_is_held_by_whoever_names_it() -> None:
             found = disks.held_by(path)
             holder.kill()
         assert [str(holder.pid) in line for line in found] == [True] * holds
+
+
+def test_a_storage_that_has_lost_what_was_written_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thin pool without room says so when it is asked to make durable what it was given."""
+    path = tmp_path / "disk"
+    path.write_bytes(b"abc")
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(BasculeError, match="the disk was not read"):
+        disk_source.digest({"path": str(path)})

@@ -184,6 +184,13 @@ def _make_durable(path: str) -> None:
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        raise BasculeError(
+            expected=f"what was written to {path} to be on its storage",
+            found=f"{error.strerror or error} (a thin pool without room says so too)",
+            state="the disk was not read",
+            next_command="look at the storage and its room ('pvesm status', 'lvs'), then run the same command again",
+        ) from error
     finally:
         os.close(descriptor)
 
