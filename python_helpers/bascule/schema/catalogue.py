@@ -1,0 +1,68 @@
+"""What a database's catalogue says, as texts by (kind, name), and what two of them differ in. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+Catalogue = Mapping[tuple[str, str], str]
+TABLE, COLUMN, ORDER = "table", "column", "column order"
+OWNER, PRIVILEGES = "owner", "privileges"
+# A restored copy has one owner, who runs the migrations.
+NOT_IN_A_COPY = frozenset({OWNER, PRIVILEGES})
+# A column that a .down gives back comes last.
+NOT_AFTER_DOWN = frozenset({ORDER})
+_SHOWN = 5
+
+
+def fingerprint(found: Catalogue) -> str:
+    """Return the SHA-256 of a catalogue, in hex."""
+    return hashlib.sha256(json.dumps(sorted([*key, text] for key, text in found.items())).encode()).hexdigest()
+
+
+def differences(one: Catalogue, other: Catalogue, without: frozenset[str] = frozenset()) -> list[str]:
+    """Return what differs, by name; `without` are kinds that are left aside."""
+    said = []
+    for kind, name in sorted({*one, *other}):
+        before, after = one.get((kind, name)), other.get((kind, name))
+        if before != after and kind not in without:
+            said.append(f"{kind} {name} {'was added' if before is None else 'is gone' if after is None else 'is another'}")
+    return said
+
+
+def shown(said: list[str]) -> str:
+    """Return a list of differences as one line."""
+    more = len(said) - _SHOWN
+    return ", ".join(said[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
+@dataclass(frozen=True)
+class Table:
+    """How many rows a table has, and a digest of them that does not depend on their order."""
+
+    rows: int
+    digest: str = ""
+
+
+def lost(
+    before: Catalogue, after: Catalogue, rows_before: Mapping[str, Table], rows_after: Mapping[str, Table]
+) -> dict[str, int]:
+    """Return what data a change destroys: what it is, and how many rows have it."""
+    gone: dict[str, int] = {}
+    for kind, name in sorted(before):
+        if kind == TABLE and (kind, name) not in after and name in rows_before:
+            gone[f"table {name}"] = rows_before[name].rows
+    for kind, name in sorted(before):
+        table = before[(kind, name)].partition("\n")[0] if kind == COLUMN else ""
+        if table in rows_before and f"table {table}" not in gone:
+            if (kind, name) not in after:
+                gone[f"column {name}"] = rows_before[table].rows
+            elif before[(kind, name)] != after[(kind, name)] and rows_before[table].rows:
+                gone[f"column {name} (its values may be others: its definition is)"] = rows_before[table].rows
+    for name, table_before in rows_before.items():
+        fewer = table_before.rows - rows_after[name].rows if name in rows_after else 0
+        if fewer > 0:
+            gone[f"rows of table {name}"] = fewer
+    return gone
