@@ -28,7 +28,9 @@ def differences(one: Catalogue, other: Catalogue, without: frozenset[str] = froz
     for kind, name in sorted({*one, *other}):
         before, after = one.get((kind, name)), other.get((kind, name))
         if before != after and kind not in without:
-            said.append(f"{kind} {name} {'was added' if before is None else 'is gone' if after is None else 'is another'}")
+            said.append(
+                f"{kind} {name} {'was added' if before is None else 'is gone' if after is None else 'is another'}"
+            )
     return said
 
 
@@ -36,6 +38,15 @@ def shown(said: list[str]) -> str:
     """Return a list of differences as one line."""
     more = len(said) - _SHOWN
     return ", ".join(said[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
+def column(table: str, kind: str, rest: str) -> str:
+    """Return the text of a column: its table, its type, and what else its definition says."""
+    return f"{table}\n{kind}\n{rest}"
+
+
+def _type(text: str) -> list[str]:
+    return text.split("\n")[:2]
 
 
 @dataclass(frozen=True)
@@ -59,8 +70,8 @@ def lost(
         if table in rows_before and f"table {table}" not in gone:
             if (kind, name) not in after:
                 gone[f"column {name}"] = rows_before[table].rows
-            elif before[(kind, name)] != after[(kind, name)] and rows_before[table].rows:
-                gone[f"column {name} (its values may be others: its definition is)"] = rows_before[table].rows
+            elif _type(before[(kind, name)]) != _type(after[(kind, name)]) and rows_before[table].rows:
+                gone[f"column {name} (of another type: its values may change)"] = rows_before[table].rows
     for name, table_before in rows_before.items():
         fewer = table_before.rows - rows_after[name].rows if name in rows_after else 0
         if fewer > 0:

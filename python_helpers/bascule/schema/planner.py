@@ -84,7 +84,9 @@ def history(service: str, migrations: Sequence[Migration], rows: Iterable[Row]) 
         elif row.up_sha256 != file.up.sha256:
             wrong.append(f"{service}: {file.up.name} was edited after it was applied (at {row.at} by {row.by})")
         elif row.down_sha256 != file.down.sha256:
-            notes.append(f"{service}: {file.down.name} is another than when {label} was applied; it is tried on a copy first")
+            notes.append(
+                f"{service}: {file.down.name} is another than when {label} was applied; it is tried on a copy first"
+            )
         if row.state != APPLIED:
             unsettled = row
             if place != len(own) - 1:

@@ -55,7 +55,9 @@ def read(given: Any, where: str) -> dict[str, Service]:
     wrong: list[str] = []
     found = {str(name): _service(str(name), value, wrong) for name, value in given.items()}
     for name, one in found.items():
-        wrong += [f"{name}: depends_on names {other}, which is no service" for other in one.depends_on if other not in found]
+        wrong += [
+            f"{name}: depends_on names {other}, which is no service" for other in one.depends_on if other not in found
+        ]
     wrong += _circles(found)
     if wrong:
         raise PlanError(
@@ -90,7 +92,9 @@ def _service(name: str, given: Any, wrong: list[str]) -> Service:
         wrong.append(f"{name}: depends_on is a list of services")
     foreign = ("connection", "direct", "copy") if engine == sql.SQLITE else ("file",)
     wrong += [f"{name}: {key} is not for {engine}" for key in foreign if key in said]
-    ways = {} if engine == sql.SQLITE else {key: _way(name, key, said, wrong) for key in ("connection", "direct", "copy")}
+    ways = (
+        {} if engine == sql.SQLITE else {key: _way(name, key, said, wrong) for key in ("connection", "direct", "copy")}
+    )
     connection = ways.get("connection", {})
     direct = ways.get("direct") or connection
     return Service(

@@ -75,7 +75,9 @@ def findings(text: str, engine: str, transaction: bool) -> list[str]:
         words = " ".join(one.words)
         alone = engine == POSTGRESQL and any(pattern.match(words) for pattern in _ALONE)
         if alone and transaction:
-            said.append(f"line {one.line} cannot run in a transaction: put '-- bascule: no-transaction' in a file of its own")
+            said.append(
+                f"line {one.line} cannot run in a transaction: put '-- bascule: no-transaction' in a file of its own"
+            )
         if any(word.lower().startswith(LEDGER) for word in one.words):
             said.append(f"line {one.line} touches {LEDGER}*, in which Bascule keeps its books")
     if not transaction and engine != POSTGRESQL:
