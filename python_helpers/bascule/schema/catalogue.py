@@ -77,3 +77,8 @@ def lost(
         if fewer > 0:
             gone[f"rows of table {name}"] = fewer
     return gone
+
+
+def essence(found: Catalogue) -> str:
+    """Return the fingerprint of what a restored copy has as well, in hex."""
+    return fingerprint({key: text for key, text in found.items() if key[0] not in NOT_IN_A_COPY})

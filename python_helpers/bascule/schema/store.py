@@ -12,8 +12,8 @@ from ..errors import BasculeError
 from .catalogue import Catalogue, Table
 from .planner import Row, Step
 
-# Seconds for which a lock is held without a word of its holder. Nothing rests on it: a file whose holder has lost the lock
-# is taken back by the database itself.
+# Seconds for which a lock is held without a word of its holder. Nothing rests on it: what runs after its holder has lost
+# the lock is taken back by the database itself.
 LEASE = 120
 
 
@@ -23,7 +23,10 @@ class SchemaError(BasculeError):
 
 @dataclass(frozen=True)
 class Holder:
-    """Who holds the lock. note: what `presence.lives` reads, and `user`. over: the lease has ended, by the database's clock."""
+    """Who holds the lock.
+
+    note: what `presence.lives` reads, and `user`. over: the lease has ended, by the clock of the database.
+    """
 
     token: str
     note: Mapping[str, str]
@@ -60,11 +63,14 @@ class Store(Protocol):
     def books(self) -> Books:
         """Return the books, read in a transaction that cannot write."""
 
+    def catalogue(self) -> Catalogue:
+        """Return the catalogue, read in a transaction that cannot write."""
+
     def content(self, *, digests: bool = False) -> Content:
         """Return catalogue and rows, of one snapshot, read in a transaction that cannot write."""
 
     def take(self, note: Mapping[str, str], stale: Optional[Holder]) -> str:
-        """Take the lock, also from `stale`, which was found dead; make the books where there are none. Return the token."""
+        """Take the lock, also from `stale`, which was found dead, and return its token; make the books at first."""
 
     def renew(self, token: str) -> None:
         """Put off the end of the lease; nothing where a file runs, which holds the lock by itself."""

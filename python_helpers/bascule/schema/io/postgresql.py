@@ -1,8 +1,8 @@
 """PostgreSQL: files by psql, books and lock by psycopg.
 
-Every statement of ours stands in a transaction of its own and uses nothing of a session, so all but pg_dump goes through a
-pooler that lends a server for a transaction. The lock is a row. While a file runs, its transaction holds that row locked,
-and it ends only if the row still has our token: whoever takes a lock over, the one before can change nothing any more.
+Every statement of ours stands in a transaction of its own and uses nothing of a session, so all but pg_dump goes through
+a pooler that lends a server for a transaction. The lock is a row. While a file runs, its transaction holds that row
+locked, and it begins only if the row has our token: once a lock was taken over, the one before can change nothing.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from psycopg.rows import dict_row
 
 from ...errors import CommandFailed
 from ...system.io.process import run
-from ..catalogue import Table
+from ..catalogue import Catalogue, Table
 from ..files import UP
 from ..planner import Row, Step
+from ..postgresql_catalogue import CATALOGUE, TABLES
 from ..services import Service
 from ..sql import LEDGER, POSTGRESQL
 from ..store import LEASE, Books, Content, Holder, SchemaError
-from ..postgresql_catalogue import CATALOGUE, TABLES
 
 _BOOKS = f"public.{LEDGER}"
 _LOCK = f"public.{LEDGER}_lock"
@@ -67,6 +67,10 @@ _VARIABLES = {
     "sslcert": "PGSSLCERT",
     "sslkey": "PGSSLKEY",
 }
+_LIKE = (
+    "SELECT pg_encoding_to_char(encoding) AS encoding, datcollate AS sorted, datctype AS typed "
+    "FROM pg_database WHERE datname = current_database()"
+)
 _DAY = 86400.0
 
 
@@ -126,6 +130,10 @@ class PostgresqlStore:
                 return Books()
             rows = connection.execute(f"SELECT {_COLUMNS} FROM {_BOOKS} ORDER BY service, number".encode()).fetchall()
             return Books(tuple(Row(**row) for row in rows), _holder(connection))
+
+    def catalogue(self) -> Catalogue:
+        with self._reading("tell its catalogue") as connection:
+            return _catalogue(connection)
 
     def content(self, *, digests: bool = False) -> Content:
         with self._reading("tell its content") as connection:
@@ -272,9 +280,12 @@ class PostgresqlStore:
         name = f"bascule_copy_{secrets.token_hex(6)}"
         copy = PostgresqlStore(self.service, name)
         identifier = compose.Identifier(name)
+        with self._reading("tell its encoding") as connection:
+            like = connection.execute(_LIKE.encode()).fetchone() or {}
         with self._open("make a database for a copy", self.service.copy) as connection:
             connection.autocommit = True
-            connection.execute(compose.SQL("CREATE DATABASE {} TEMPLATE template0").format(identifier))
+            make = "CREATE DATABASE {} TEMPLATE template0 ENCODING {} LC_COLLATE {} LC_CTYPE {}"
+            connection.execute(compose.SQL(make).format(identifier, like["encoding"], like["sorted"], like["typed"]))
             try:
                 argv = ["pg_restore", "--no-password", "--exit-on-error", "--no-owner", "--no-privileges"]
                 copy._tool([*argv, f"--dbname={name}", str(path)], copy.direct, "be restored into")
@@ -312,9 +323,12 @@ def _holder(connection: psycopg.Connection[dict[str, Any]]) -> Optional[Holder]:
     return Holder(row["token"], row["note"], row["since"], row["over"]) if row else None
 
 
+def _catalogue(connection: psycopg.Connection[dict[str, Any]]) -> Catalogue:
+    return {(row["kind"], row["name"]): row["text"] for row in connection.execute(CATALOGUE.encode()).fetchall()}
+
+
 def _content(connection: psycopg.Connection[dict[str, Any]], digests: bool) -> Content:
     """Return the catalogue and the rows of each table, in the connection's transaction."""
-    found = {(row["kind"], row["name"]): row["text"] for row in connection.execute(CATALOGUE.encode()).fetchall()}
     tables = {}
     for row in connection.execute(TABLES.encode()).fetchall():
         place = compose.SQL("{}.{}").format(compose.Identifier(row["schema"]), compose.Identifier(row["relation"]))
@@ -323,4 +337,4 @@ def _content(connection: psycopg.Connection[dict[str, Any]], digests: bool) -> C
         counted = connection.execute(query.format(compose.SQL(digest), place)).fetchone()
         if counted:
             tables[row["name"]] = Table(counted["rows"], counted["digest"] or "")
-    return Content(found, tables)
+    return Content(_catalogue(connection), tables)

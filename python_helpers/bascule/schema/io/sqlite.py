@@ -96,6 +96,10 @@ class SqliteStore:
             rows = connection.execute(f"SELECT {names} FROM {LEDGER} ORDER BY service, number").fetchall()
             return Books(tuple(Row(*row) for row in rows), _holder(connection))
 
+    def catalogue(self) -> Catalogue:
+        with self._reading("tell its catalogue") as connection:
+            return _catalogue(connection)
+
     def content(self, *, digests: bool = False) -> Content:
         with self._reading("tell its content") as connection:
             return _content(connection, digests)
@@ -207,9 +211,12 @@ def _broken_references(connection: sqlite3.Connection) -> set[tuple[Any, ...]]:
 
 
 def _content(connection: sqlite3.Connection, digests: bool) -> Content:
-    """Return the catalogue and the rows of each table."""
+    found = _catalogue(connection)
+    return Content(found, {name: _rows(connection, name, digests) for kind, name in found if kind == texts.TABLE})
+
+
+def _catalogue(connection: sqlite3.Connection) -> Catalogue:
     found: dict[tuple[str, str], str] = {}
-    tables = {}
     query = "SELECT type, name, tbl_name, sql FROM sqlite_schema WHERE name NOT LIKE 'sqlite\\_%' ESCAPE '\\'"
     for kind, name, table, sql in connection.execute(query).fetchall():
         if name.startswith(LEDGER) or table.startswith(LEDGER):
@@ -224,26 +231,20 @@ def _content(connection: sqlite3.Connection, digests: bool) -> Content:
             found[("references", name)] = repr(sorted(repr(key[2:]) for key in keys))
             # What the columns say already is left out; checks and options stand in the text alone.
             found[("options", name)] = repr(sorted(_checks(sql)))
-            tables[name] = _rows(connection, name, digests)
+            found[("keys", name)] = _keys(connection, name)
         elif sql:
             found[(f"{kind} definition", name)] = " ".join(sql.split())
-    found |= _unique(connection, list(tables))
-    return Content(found, tables)
-
-
-def _unique(connection: sqlite3.Connection, tables: list[str]) -> Catalogue:
-    """Return the indexes that no statement of their own made: of UNIQUE and PRIMARY KEY."""
-    found = {}
-    for table in tables:
-        lines = []
-        for _, index, unique, origin, partial in connection.execute(
-            "SELECT * FROM pragma_index_list(?)", (table,)
-        ).fetchall():
-            if origin != "c":
-                columns = connection.execute("SELECT name FROM pragma_index_info(?)", (index,)).fetchall()
-                lines.append(repr((unique, origin, partial, columns)))
-        found[("keys", table)] = repr(sorted(lines))
     return found
+
+
+def _keys(connection: sqlite3.Connection, table: str) -> str:
+    """Return the indexes that no statement of their own made: of UNIQUE and PRIMARY KEY."""
+    lines = []
+    for _, index, *said in connection.execute("SELECT * FROM pragma_index_list(?)", (table,)).fetchall():
+        if said[1] != "c":
+            columns = connection.execute("SELECT name FROM pragma_index_info(?)", (index,)).fetchall()
+            lines.append(repr((said, columns)))
+    return repr(sorted(lines))
 
 
 def _checks(sql: str) -> list[str]:
