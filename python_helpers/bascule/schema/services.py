@@ -26,8 +26,8 @@ _SECONDS = 5
 class Service:
     """One service.
 
-    folder: where its files are. file: the database, where the engine is SQLite. connection: how libpq reaches it, where it
-    is PostgreSQL; direct: the same past a pooler, for pg_dump; copy: a server on which a database may be made for a copy.
+    folder: where its files are. file: the database, where the engine is SQLite. connection: how libpq reaches it, where
+    it is PostgreSQL; direct: the same past a pooler, for pg_dump; copy: where a database may be made for a copy.
     backups: the folder for what is taken before a change. lock_timeout: seconds a statement may wait for a lock.
     """
 

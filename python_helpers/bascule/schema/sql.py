@@ -1,8 +1,8 @@
 """What a SQL file may not hold, found by reading it as the engine's own client does. Pure.
 
-Nothing is split here to be sent: a file goes to the engine whole. What is found is what would end the transaction that the
-file and its bookkeeping share, or what psql would take for a command of its own.
-Sources: PostgreSQL 15, 4.1 (lexical structure) and psql's scanner (psqlscan.l); SQLite, lang_createtrigger.
+Nothing is split here to be sent: a file goes to the engine whole. What is found is what would end the transaction that
+the file and its bookkeeping share, or what psql would take for a command of its own.
+Sources: PostgreSQL 15, 4.1 (lexical structure), psql's scanner (psqlscan.l); SQLite, lang_createtrigger.html.
 """
 
 from __future__ import annotations
@@ -13,8 +13,18 @@ from dataclasses import dataclass, field
 
 POSTGRESQL, SQLITE = "postgresql", "sqlite"
 ENGINES = (POSTGRESQL, SQLITE)
-_DOLLAR = re.compile(r"\$(?:[A-Za-z_\x80-\U0010ffff][\w]*)?\$")
-_WORD = re.compile(r"[A-Za-z_\x80-\U0010ffff][\w$]*")
+_SHARED = r"""(?P<space>[\s\ufeff]+|--[^\n]*)|'[^']*(?:''[^']*)*'|"(?P<name>[^"]*(?:""[^"]*)*)"|"""
+_REST = r"""|(?P<open>[eE]?'|")|(?P<word>[^\W\d][\w$]*)|(?P<sign>.)"""
+_TOKEN = {
+    POSTGRESQL: re.compile(
+        r"""[eE]'(?:[^'\\]|\\.|'')*'|(?P<tag>\$(?:[^\W\d]\w*)?\$).*?(?P=tag)|(?P<unended>\$(?:[^\W\d]\w*)?\$)|"""
+        + _SHARED
+        + r"(?P<meta>\\[^\s;]*)"
+        + _REST,
+        re.DOTALL,
+    ),
+    SQLITE: re.compile(_SHARED + r"`(?P<own>[^`]*)`|\[(?P<brackets>[^\]]*)\]" + _REST, re.DOTALL),
+}
 # These end, begin or divide a transaction.
 _TRANSACTION = frozenset({"BEGIN", "START", "COMMIT", "ROLLBACK", "END", "ABORT", "SAVEPOINT", "RELEASE"})
 _PREPARED = ("PREPARE", "TRANSACTION")
@@ -90,12 +100,12 @@ def findings(text: str, engine: str, transaction: bool) -> list[str]:
 def _scan(text: str, engine: str) -> _Found:
     found = _Found([], [])
     current: _Statement | None = None
-    for line, kind, token in _tokens(text, engine):
-        if kind == "unfinished":
-            found.unfinished = token
+    for line, kind, piece in _tokens(text, engine):
+        if kind in ("open", "unended"):
+            found.unfinished = f"what {piece} begins in line {line}"
         elif kind == "meta":
-            found.meta.append((line, token))
-        elif token == ";" and kind == "sign":
+            found.meta.append((line, piece))
+        elif piece == ";" and kind == "sign":
             if current and not current.depth and not current.parentheses:
                 current = None
         else:
@@ -103,15 +113,13 @@ def _scan(text: str, engine: str) -> _Found:
                 current = _Statement(line)
                 found.statements.append(current)
             if kind == "word":
-                _word(current, token.upper(), engine)
-            elif kind == "name":
-                current.words.append(token)
-            elif token in "()" and engine == POSTGRESQL:
-                current.parentheses = max(0, current.parentheses + (1 if token == "(" else -1))
-    if current and current.depth:
-        found.unfinished = "a body that has no END"
-    elif current and current.parentheses:
-        found.unfinished = "parentheses"
+                _word(current, piece.upper(), engine)
+            elif kind in ("name", "own", "brackets"):
+                current.words.append(piece)
+            elif piece in ("(", ")") and engine == POSTGRESQL:
+                current.parentheses = max(0, current.parentheses + (1 if piece == "(" else -1))
+    if current and (current.depth or current.parentheses):
+        found.unfinished = "parentheses" if current.parentheses else "a body that has no END"
     return found
 
 
@@ -126,65 +134,30 @@ def _word(statement: _Statement, word: str, engine: str) -> None:
 
 
 def _tokens(text: str, engine: str) -> Iterator[tuple[int, str, str]]:
-    """Yield (line, kind, token) of all but space and comments; kinds: word, name, text, sign, meta, unfinished."""
+    """Yield (line, kind, piece) of all but space and comments; the kinds are the groups of `_TOKEN`."""
     place, line = 0, 1
     while place < len(text):
-        sign = text[place]
-        end, kind, token = place + 1, "sign", sign
-        if sign.isspace() or sign == "\ufeff":
-            kind = ""
-        elif text.startswith("--", place):
-            end = _until(text, place, "\n", 0)
-            kind = ""
-        elif text.startswith("/*", place):
-            end, kind, token = _comment(text, place, nested=engine == POSTGRESQL)
-        elif sign in "'\"" or (sign in "`[" and engine == SQLITE):
-            end, kind, token = _quoted(text, place, "]" if sign == "[" else sign, escapes=False)
-        elif engine == POSTGRESQL and sign in "eE" and text[place + 1 : place + 2] == "'":
-            end, kind, token = _quoted(text, place + 1, "'", escapes=True)
-        elif engine == POSTGRESQL and sign == "$" and (tag := _DOLLAR.match(text, place)):
-            close = text.find(tag[0], tag.end())
-            end, kind = (close + len(tag[0]), "text") if close >= 0 else (len(text), "unfinished")
-            token = f"the text that {tag[0]} begins in line {line}" if kind == "unfinished" else ""
-        elif engine == POSTGRESQL and sign == "\\":
-            end = place + len(text[place:].split(None, 1)[0])
-            kind, token = "meta", text[place:end].partition(";")[0]
-        elif word := _WORD.match(text, place):
-            end, kind, token = word.end(), "word", word[0]
-        if kind == "unfinished" and not token.startswith("the text"):
-            token = f"{token} that begins in line {line}"
-        if kind:
-            yield line, kind, token
+        if text.startswith("/*", place):
+            end = _comment(text, place, nested=engine == POSTGRESQL)
+            kind, piece = ("space", "") if end else ("open", "/*")
+        else:
+            # One sign at least always matches.
+            match = next(_TOKEN[engine].finditer(text, place))
+            kind = match.lastgroup or "text"
+            end, piece = match.end(), match[kind] if kind in match.groupdict() else ""
+        if kind != "space":
+            yield line, kind, piece
+        if kind in ("open", "unended"):
+            return
         line += text.count("\n", place, end)
         place = end
 
 
-def _until(text: str, place: int, mark: str, beyond: int) -> int:
-    found = text.find(mark, place)
-    return len(text) if found < 0 else found + beyond
-
-
-def _comment(text: str, place: int, *, nested: bool) -> tuple[int, str, str]:
-    depth, at = 1, place + 2
-    for mark in re.compile(r"/\*|\*/").finditer(text, at):
-        if mark.start() < at:
-            continue
-        at = mark.end()
-        depth += (1 if nested else 0) if mark[0] == "/*" else -1
+def _comment(text: str, place: int, *, nested: bool) -> int:
+    """Return where a comment ends; 0 where it does not. PostgreSQL's nest."""
+    depth = 0
+    for mark in re.finditer(r"/\*|\*/", text[place:]):
+        depth += -1 if mark[0] == "*/" else 1 if nested or not depth else 0
         if not depth:
-            return at, "", ""
-    return len(text), "unfinished", "a comment"
-
-
-def _quoted(text: str, place: int, close: str, *, escapes: bool) -> tuple[int, str, str]:
-    at = place + 1
-    while at < len(text):
-        if escapes and text[at] == "\\":
-            at += 2
-        elif text[at] != close:
-            at += 1
-        elif close != "]" and text[at + 1 : at + 2] == close:
-            at += 2
-        else:
-            return at + 1, "text" if close == "'" else "name", text[place + 1 : at]
-    return len(text), "unfinished", "a quoted text" if close == "'" else "a quoted name"
+            return place + mark.end()
+    return 0

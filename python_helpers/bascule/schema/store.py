@@ -12,8 +12,8 @@ from ..errors import BasculeError
 from .catalogue import Catalogue, Table
 from .planner import Row, Step
 
-# Seconds for which a lock is held without a word of its holder. Nothing rests on it: what runs after its holder has lost
-# the lock is taken back by the database itself.
+# Seconds for which a lock is held without a word of its holder. No safety rests on it: a file whose holder has lost the
+# lock is taken back by the database itself.
 LEASE = 120
 
 
@@ -81,6 +81,16 @@ class Store(Protocol):
     def run(self, step: Step, token: str, by: str) -> None:
         """Run a file and write its line, in one transaction that ends only while the lock is ours."""
 
+    def backup(self, path: Path) -> Content:
+        """Write a backup to a new file; return what the database held in the snapshot that it was taken of."""
+
+    def restored(self, path: Path) -> AbstractContextManager[Store]:
+        """Restore a backup into a database that is thrown away at the end."""
+
+
+class OutsideTransactions(Store, Protocol):
+    """A database that refuses some statements in a transaction; `files.collect` lets no other have such a file."""
+
     def begin(self, row: Row, token: str) -> None:
         """Write that a file without a transaction begins."""
 
@@ -89,9 +99,3 @@ class Store(Protocol):
 
     def end(self, row: Row, token: str, *, applied: bool) -> None:
         """Write how a file without a transaction has ended: its migration is applied, or it is not."""
-
-    def backup(self, path: Path) -> Content:
-        """Write a backup to a new file; return what the database held in the snapshot that it was taken of."""
-
-    def restored(self, path: Path) -> AbstractContextManager[Store]:
-        """Restore a backup into a database that is thrown away at the end."""

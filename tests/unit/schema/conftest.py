@@ -12,13 +12,19 @@ from typing import Any
 
 import psycopg
 import pytest
+from psycopg.conninfo import make_conninfo
 
 from bascule.schema import services
 
 USERS: dict[str, bytes] = {
-    "001_users.up.sql": b"CREATE TABLE users (id INTEGER PRIMARY KEY, name TEXT NOT NULL);\nINSERT INTO users VALUES (1, 'a;b');\n",
+    "001_users.up.sql": b"""CREATE TABLE users (id INTEGER PRIMARY KEY, name TEXT NOT NULL);
+INSERT INTO users VALUES (1, 'a;b');
+""",
     "001_users.down.sql": b"DROP TABLE users;\n",
-    "002_mail.up.sql": b"-- two statements; one transaction\nALTER TABLE users ADD COLUMN mail TEXT;\nCREATE INDEX by_mail ON users (mail);\n",
+    "002_mail.up.sql": b"""-- two statements; one transaction
+ALTER TABLE users ADD COLUMN mail TEXT;
+CREATE INDEX by_mail ON users (mail);
+""",
     "002_mail.down.sql": b"DROP INDEX by_mail;\nALTER TABLE users DROP COLUMN mail;\n",
 }
 
@@ -46,8 +52,8 @@ class Server:
 
     def sql(self, text: str, database: str = "postgres", user: str = "postgres") -> list[tuple[Any, ...]]:
         """Run one statement and return its rows."""
-        way = {**self.way, "dbname": database, "user": user}
-        with psycopg.connect(**way, autocommit=True) as connection:  # type: ignore[arg-type]
+        way = make_conninfo(**{**self.way, "dbname": database, "user": user})
+        with psycopg.connect(way, autocommit=True) as connection:
             done = connection.execute(text.encode())
             return done.fetchall() if done.description else []
 

@@ -13,10 +13,11 @@ import psycopg
 import pytest
 
 from bascule.schema import sql
-from bascule.schema.io import runner as runners
+from bascule.schema.io import postgresql
 from bascule.schema.io.postgresql import PostgresqlStore
 from bascule.schema.io.runner import NeedsWord, Order, Runner
 from bascule.schema.store import SchemaError
+from bascule.system.io import process
 
 from .conftest import Server, service, write
 
@@ -25,7 +26,8 @@ FILES = {
     "001_users.up.sql": b"""
 CREATE TABLE users (id integer PRIMARY KEY, name text NOT NULL);
 CREATE FUNCTION twice(n integer) RETURNS integer LANGUAGE sql BEGIN ATOMIC SELECT n * 2; END;
-CREATE FUNCTION shout() RETURNS trigger LANGUAGE plpgsql AS $body$ BEGIN NEW.name := upper(NEW.name); RETURN NEW; END $body$;
+CREATE FUNCTION shout() RETURNS trigger LANGUAGE plpgsql AS $body$
+  BEGIN NEW.name := upper(NEW.name); RETURN NEW; END $body$;
 CREATE TRIGGER shout BEFORE INSERT ON users FOR EACH ROW EXECUTE FUNCTION shout();
 INSERT INTO users VALUES (1, 'a;b');
 GRANT SELECT ON users TO nobody;
@@ -96,9 +98,7 @@ def test_up_and_down_in_production(world: World) -> None:
 
 def test_a_file_that_fails_leaves_nothing_and_the_copy_finds_it_first(world: World) -> None:
     write(world.folder, {"003_x.up.sql": b"DROP TABLE users; SELECT 1 / 0;", "003_x.down.sql": b"SELECT 1;"})
-    with pytest.raises(
-        SchemaError, match="auth 003_x.up.sql to run on the restored copy; found: .*division by zero"
-    ) as refused:
+    with pytest.raises(SchemaError, match=r"003_x.up.sql to run on the restored copy; found: .*by zero") as refused:
         world.runner.run(UP)
     assert refused.value.state == "nothing was changed"
     assert world.applied() == []
@@ -135,7 +135,7 @@ def test_no_way_and_no_privilege_change_nothing(world: World, server: Server) ->
         world.runner.run(UP)
     assert refused.value.state == "nothing was changed"
     world.service = dataclasses.replace(world.service, connection={**world.way, "port": "5999"})
-    with pytest.raises(SchemaError, match="fit together; found: .*connection") as refused:
+    with pytest.raises(SchemaError, match=r"fit together; found: .*connection") as refused:
         world.runner.run(UP)
     assert refused.value.state == "nothing was changed"
     assert world.ask("SELECT to_regclass('bascule_migration')") == [(None,)]
@@ -205,14 +205,13 @@ def test_a_file_without_a_transaction_is_settled_by_the_catalogue(
         world.runner.run(UP)
     monkeypatch.undo()
     assert world.applied()[2] == (3, "index", "running up")
+    world.ask("CREATE TABLE of_somebody_else ()")
     with pytest.raises(SchemaError, match="it is running up, and the catalogue is another"):
-        world.ask("CREATE TABLE of_somebody_else ()")
         world.runner.run(UP)
     world.ask("DROP TABLE of_somebody_else")
     assert world.runner.run(UP) == 1
     assert world.applied()[2] == (3, "index", "applied")
     assert world.ask("SELECT count(*) FROM pg_index WHERE indexrelid = 'by_name'::regclass AND indisvalid") == [(1,)]
-    assert runners.RUNNING["up"] == "running up"
 
 
 def test_an_index_that_fails_halfway_is_named_and_gone_on_with(world: World) -> None:
@@ -221,7 +220,7 @@ def test_an_index_that_fails_halfway_is_named_and_gone_on_with(world: World) -> 
     write(world.folder, {**INDEX, "003_index.up.sql": unique})
     world.careless()
     world.ask("INSERT INTO users VALUES (2, 'same'), (3, 'same')")
-    with pytest.raises(SchemaError, match="is duplicated.*has left something in the catalogue"):
+    with pytest.raises(SchemaError, match=r"is duplicated.*has left something in the catalogue"):
         world.runner.run(UP)
     world.ask("DROP INDEX by_name; DELETE FROM users WHERE id = 3")
     assert world.runner.run(UP) == 1
@@ -238,13 +237,10 @@ def test_what_a_role_is_called_and_owns_is_part_of_the_fingerprint(world: World)
 
 def test_nothing_secret_stands_in_an_argument_list(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[list[str]] = []
-    from bascule.schema.io import postgresql
-
-    real = postgresql.run
 
     def watched(argv: list[str], **options: Any) -> Any:
         seen.append(argv)
-        return real(argv, **options)
+        return process.run(argv, **options)
 
     monkeypatch.setattr(postgresql, "run", watched)
     world.runner.run(UP)

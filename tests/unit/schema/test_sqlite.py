@@ -11,12 +11,14 @@ from typing import Any
 
 import pytest
 
+from bascule.run.io import presence
 from bascule.schema import sql
 from bascule.schema.io.runner import NeedsWord, Order, Runner
 from bascule.schema.store import SchemaError
 
 from .conftest import USERS, service, write
 
+BOOKS = {"bascule_migration", "bascule_migration_lock"}
 UP, DOWN = Order("up"), Order("down")
 
 
@@ -105,18 +107,23 @@ def test_a_way_back_that_does_not_lead_back_is_found_on_the_copy(world: World) -
         world.runner.run(UP)
     # The books were made, and nothing stands in them; the lock is free.
     assert world.applied() == []
-    assert len(world.state()) == len(before) + 4
+    assert before == []
+    assert {name for (name,) in world.ask("SELECT tbl_name FROM sqlite_schema")} == BOOKS
 
 
+BACK = b"SELECT 1;"
 REFUSED = {
-    "edited": ({"001_users.up.sql": b"CREATE TABLE users (id INTEGER);"}, "001_users.up.sql was edited after it was applied"),
-    "twin": ({"002_other.up.sql": b"SELECT 1;", "002_other.down.sql": b"SELECT 1;"}, "number 2 is given twice"),
-    "hole": ({"004_x.up.sql": b"SELECT 1;", "004_x.down.sql": b"SELECT 1;"}, "no file has number 3"),
-    "no way back": ({"003_x.up.sql": b"SELECT 1;"}, r"003_x.up.sql has no .down.sql"),
+    "edited": ({"001_users.up.sql": b"CREATE TABLE users (id INTEGER);"}, "001_users.up.sql was edited after it was"),
+    "twin": ({"002_other.up.sql": BACK, "002_other.down.sql": BACK}, "number 2 is given twice"),
+    "hole": ({"004_x.up.sql": BACK, "004_x.down.sql": BACK}, "no file has number 3"),
+    "no way back": ({"003_x.up.sql": BACK}, r"003_x.up.sql has no .down.sql"),
     "renamed": ({"x.sql": b""}, "x.sql is not named"),
-    "other engine": ({"003_x.up.sql": b"-- bascule: engine postgresql\nSELECT 1;", "003_x.down.sql": b"SELECT 1;"}, "is for postgresql"),
-    "ends its transaction": ({"003_x.up.sql": b"DROP TABLE users; COMMIT;", "003_x.down.sql": b"SELECT 1;"}, "has COMMIT"),
-}  # fmt: skip
+    "other engine": (
+        {"003_x.up.sql": b"-- bascule: engine postgresql\nSELECT 1;", "003_x.down.sql": BACK},
+        "is for postgresql",
+    ),
+    "ends its transaction": ({"003_x.up.sql": b"SELECT 1; COMMIT;", "003_x.down.sql": BACK}, "has COMMIT"),
+}
 
 
 @pytest.mark.parametrize("case", REFUSED)
@@ -179,8 +186,6 @@ def test_what_cannot_be_reached_or_written_is_refused(world: World, tmp_path: Pa
 
 
 def test_who_is_at_work_is_named_and_one_that_is_dead_is_not_waited_for(world: World) -> None:
-    from bascule.run.io import presence
-
     store = next(iter(world.runner.store.values()))
     store.take({**presence.process(os.getpid()), "user": "ada"}, None)
     with pytest.raises(SchemaError, match=f"ada on .*, process {os.getpid()}, since"):
@@ -224,7 +229,7 @@ def killed(world: World, place: int) -> int:
         connection.set_trace_callback(count)
         return connection
 
-    sqlite3.connect = traced
+    sqlite3.__dict__["connect"] = traced
     try:
         world.runner.run(UP)
         os._exit(0)

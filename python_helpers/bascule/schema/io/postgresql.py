@@ -1,6 +1,6 @@
 """PostgreSQL: files by psql, books and lock by psycopg.
 
-Every statement of ours stands in a transaction of its own and uses nothing of a session, so all but pg_dump goes through
+Each statement of ours stands in a transaction of its own and uses nothing of a session, so all but pg_dump goes through
 a pooler that lends a server for a transaction. The lock is a row. While a file runs, its transaction holds that row
 locked, and it begins only if the row has our token: once a lock was taken over, the one before can change nothing.
 """
@@ -35,8 +35,8 @@ _BOOKS = f"public.{LEDGER}"
 _LOCK = f"public.{LEDGER}_lock"
 _CREATE = (
     f"CREATE TABLE IF NOT EXISTS {_BOOKS} (service text NOT NULL, number integer NOT NULL, name text NOT NULL, "
-    "up_sha256 text NOT NULL, down_sha256 text NOT NULL, state text NOT NULL, at timestamptz NOT NULL, by text NOT NULL, "
-    "before text NOT NULL, after text NOT NULL, PRIMARY KEY (service, number))",
+    "up_sha256 text NOT NULL, down_sha256 text NOT NULL, state text NOT NULL, at timestamptz NOT NULL, "
+    "by text NOT NULL, before text NOT NULL, after text NOT NULL, PRIMARY KEY (service, number))",
     f"CREATE TABLE IF NOT EXISTS {_LOCK} (id integer PRIMARY KEY CHECK (id = 1), token text NOT NULL, "
     "note jsonb NOT NULL, since timestamptz NOT NULL, until timestamptz NOT NULL)",
 )
@@ -160,8 +160,9 @@ class PostgresqlStore:
             }
             taken = connection.execute(
                 f"INSERT INTO {_LOCK} AS held VALUES (1, %(token)s, %(note)s, clock_timestamp(), "
-                "clock_timestamp() + %(lease)s * interval '1 second') ON CONFLICT (id) DO UPDATE SET token = excluded.token, "
-                "note = excluded.note, since = excluded.since, until = excluded.until WHERE held.token = %(stale)s".encode(),
+                "clock_timestamp() + %(lease)s * interval '1 second') ON CONFLICT (id) DO UPDATE SET "
+                "(token, note, since, until) = (excluded.token, excluded.note, excluded.since, excluded.until) "
+                "WHERE held.token = %(stale)s".encode(),
                 values,
             )
             if taken.rowcount != 1:
@@ -241,8 +242,8 @@ class PostgresqlStore:
             values = (row.service, row.number, row.name, row.up_sha256, row.down_sha256, row.state)
             connection.execute(
                 f"INSERT INTO {_BOOKS} VALUES (%s, %s, %s, %s, %s, %s, clock_timestamp(), %s, %s, %s) "
-                "ON CONFLICT (service, number) DO UPDATE SET state = excluded.state, at = excluded.at, by = excluded.by, "
-                "before = excluded.before, after = excluded.after".encode(),
+                "ON CONFLICT (service, number) DO UPDATE SET (state, at, by, before, after) = "
+                "(excluded.state, excluded.at, excluded.by, excluded.before, excluded.after)".encode(),
                 (*values, row.by, row.before, row.after),
             )
 

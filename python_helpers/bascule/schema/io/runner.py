@@ -1,4 +1,4 @@
-"""Run an order on the databases of one or more services: look, lock, prove a backup, try on the copy, run, look again."""
+"""Run an order on the databases of services: look, lock, prove a backup, try on the copy, run, look again."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, Optional, cast
 
 from ...errors import BasculeError
 from ...run.io import presence
@@ -20,7 +20,7 @@ from ..catalogue import Catalogue
 from ..files import DOWN, UP
 from ..planner import RUNNING, History, Row, Step
 from ..services import Service
-from ..store import LEASE, Books, Holder, SchemaError, Store
+from ..store import LEASE, Books, Holder, OutsideTransactions, SchemaError, Store
 from .postgresql import PostgresqlStore
 from .sqlite import SqliteStore
 
@@ -148,14 +148,14 @@ class Runner:
         """Write down what has become of a file without a transaction whose run was killed."""
         if row is None:
             return 0
-        done = planner.settled(row, catalogue.essence(store.catalogue()))
+        done = planner.settled(row, catalogue.fingerprint(store.catalogue()))
         if done is None:
             raise SchemaError(
                 expected=f"the catalogue as it was before {row.number:03d}_{row.name}, or as its copy was after it",
                 found=f"it is {row.state}, and the catalogue is another",
                 next_command="drop what it has left (such as an invalid index), and give the same command again",
             )
-        store.end(row, tokens[store.label], applied=done == (row.state == RUNNING[UP]))
+        cast(OutsideTransactions, store).end(row, tokens[store.label], applied=done == (row.state == RUNNING[UP]))
         self.say(
             f"{row.service} {row.number:03d}_{row.name}: it was {row.state}, and had {'' if done else 'not '}ended"
         )
@@ -218,7 +218,7 @@ class Runner:
             try:
                 if tried:
                     expected[store] = tried.after[place]
-                perform(store, step, tokens[store.label], catalogue.essence(expected[store]) if tried else "")
+                perform(store, step, tokens[store.label], catalogue.fingerprint(expected[store]) if tried else "")
             except SchemaError as error:
                 nothing = not done and not error.state
                 raise SchemaError(
@@ -269,21 +269,22 @@ def rehearse(steps: Sequence[tuple[Step, Store]], tokens: Mapping[str, str]) -> 
     return Tried(lost, tuple(after for _, after in around))
 
 
-def perform(store: Store, step: Step, token: str, after: str = "") -> None:
+def perform(database: Store, step: Step, token: str, after: str = "") -> None:
     """Run one file; `after` is the fingerprint that its copy had then, where one was tried."""
     by = getpass.getuser()
     one = step.migration
     if one.file(step.direction).transaction:
-        store.run(step, token, by)
+        database.run(step, token, by)
         return
-    before = catalogue.essence(store.catalogue())
+    store = cast(OutsideTransactions, database)
+    before = catalogue.fingerprint(store.catalogue())
     state = RUNNING[step.direction]
     row = Row(one.service, one.number, one.name, one.up.sha256, one.down.sha256, state, "", by, before, after)
     store.begin(row, token)
     try:
         store.alone(step, token)
     except SchemaError as error:
-        if planner.settled(row, catalogue.essence(store.catalogue())) is False:
+        if planner.settled(row, catalogue.fingerprint(store.catalogue())) is False:
             store.end(row, token, applied=step.direction == DOWN)
             raise
         raise SchemaError(

@@ -1,8 +1,8 @@
 """SQLite, by Python's own module and not by its command line.
 
-A file goes to the library whole. The library's authorizer then refuses what would end the transaction or leave the database
-(COMMIT, SAVEPOINT, ATTACH) or touch the books, and no dot command exists that could: with `sqlite3` on standard input, each
-of these would rest on our reading of the file alone.
+A file goes to the library whole. Its authorizer then refuses what would end the transaction or leave the database
+(COMMIT, SAVEPOINT, ATTACH) or touch the books, and no dot command exists that could: with `sqlite3` on standard input,
+each of these would rest on our reading of the file alone.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class SqliteStore:
 
     @contextlib.contextmanager
     def _open(self, mode: str, what: str) -> Iterator[sqlite3.Connection]:
-        """Open the file, which has to exist; turn every refusal of the library into an error that says what it stopped."""
+        """Open the file, which has to exist; a refusal of the library becomes an error that says what it stopped."""
         try:
             address = f"file:{quote(str(self.path.absolute()))}?mode={mode}"
             connection = sqlite3.connect(address, uri=True, timeout=_WAIT, isolation_level=None)
@@ -149,15 +149,6 @@ class SqliteStore:
                     raise SchemaError(expected=f"{step} to be in the books", found="it is not")
             connection.execute("COMMIT")
 
-    def begin(self, row: Row, token: str) -> None:
-        raise SchemaError(expected="SQLite to run every file in a transaction", found=row.state)
-
-    def alone(self, step: Step, token: str) -> None:
-        raise SchemaError(expected="SQLite to run every file in a transaction", found=str(step))
-
-    def end(self, row: Row, token: str, *, applied: bool) -> None:
-        raise SchemaError(expected="SQLite to run every file in a transaction", found=row.state)
-
     def backup(self, path: Path) -> Content:
         with self._reading("be copied") as source:
             content = _content(source, digests=True)
@@ -248,7 +239,7 @@ def _keys(connection: sqlite3.Connection, table: str) -> str:
 
 
 def _checks(sql: str) -> list[str]:
-    """Return the words of a CREATE TABLE from its first CHECK, COLLATE, GENERATED, STRICT or WITHOUT on, each for itself."""
+    """Return what a CREATE TABLE says that no pragma does, each for itself: from one of the words below on."""
     words = sql.replace("(", " ( ").replace(")", " ) ").replace(",", " , ").split()
     marks = {"CHECK", "COLLATE", "GENERATED", "STRICT", "WITHOUT", "AUTOINCREMENT", "CONFLICT", "DEFERRABLE"}
     found = []
