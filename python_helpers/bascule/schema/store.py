@@ -84,8 +84,11 @@ class Store(Protocol):
     def backup(self, path: Path) -> Content:
         """Write a backup to a new file; return what the database held in the snapshot that it was taken of."""
 
-    def restored(self, path: Path) -> AbstractContextManager[Store]:
+    def restored(self, path: Path, token: str) -> AbstractContextManager[Store]:
         """Restore a backup into a database that is thrown away at the end."""
+
+    def discard(self, token: str, folder: Optional[Path]) -> None:
+        """Throw away what a run that is dead has left of its copy, and of its backup in a folder."""
 
 
 class OutsideTransactions(Store, Protocol):

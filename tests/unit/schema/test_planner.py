@@ -199,8 +199,8 @@ def test_no_text_makes_the_reader_fail_and_each_is_read_whole(text: str) -> None
     for engine in sql.ENGINES:
         assert isinstance(sql.findings(text, engine, True), list)
         # Where a text has an end, a COMMIT behind it is never overlooked.
-        if not any("ends within" in one or "of psql" in one for one in sql.findings(f"{text};", engine, True)):
-            assert any("has COMMIT" in one for one in sql.findings(f"{text};\nCOMMIT;", engine, True))
+        if not any("ends within" in one or "of psql" in one for one in sql.findings(f"{text}\n;", engine, True)):
+            assert any("has COMMIT" in one for one in sql.findings(f"{text}\n;\nCOMMIT;", engine, True))
 
 
 def test_a_file_says_what_it_is_for() -> None:

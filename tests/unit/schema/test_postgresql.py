@@ -220,10 +220,32 @@ def test_an_index_that_fails_halfway_is_named_and_gone_on_with(world: World) -> 
     write(world.folder, {**INDEX, "003_index.up.sql": unique})
     world.careless()
     world.ask("INSERT INTO users VALUES (2, 'same'), (3, 'same')")
-    with pytest.raises(SchemaError, match=r"is duplicated.*has left something in the catalogue"):
+    with pytest.raises(SchemaError, match=r"could not create unique index.*has left something in the catalogue"):
         world.runner.run(UP)
     world.ask("DROP INDEX by_name; DELETE FROM users WHERE id = 3")
     assert world.runner.run(UP) == 1
+
+
+def test_what_a_killed_run_has_left_of_its_copy_is_thrown_away(world: World, tmp_path: Path) -> None:
+    token = world.store.take({"user": "ada", "host": "elsewhere"}, None)
+    world.ask("UPDATE bascule_migration_lock SET until = now() - interval '1 second'")
+    world.server.sql(f"CREATE DATABASE bascule_copy_{token} OWNER owner")
+    backups = write(tmp_path / "backups", {f"{token}.part": b"half a dump"})
+    assert world.runner.run(UP) == 2
+    assert world.server.sql("SELECT 1 FROM pg_database WHERE datname LIKE 'bascule_copy%'") == []
+    (kept,) = backups.iterdir()
+    assert kept.name.startswith("auth-")
+    assert kept.stat().st_mode & 0o777 == 0o600
+    assert "is taken over" in world.said[0]
+
+
+def test_neither_statements_nor_values_stand_in_messages(world: World) -> None:
+    world.careless()
+    text = b"CREATE TABLE x (secret text PRIMARY KEY); INSERT INTO x VALUES ('sentinel'), ('sentinel');"
+    write(world.folder, {"003_x.up.sql": text, "003_x.down.sql": b"DROP TABLE x;"})
+    with pytest.raises(SchemaError, match="duplicate key") as failed:
+        world.runner.run(UP)
+    assert "sentinel" not in failed.value.message()
 
 
 def test_what_a_role_is_called_and_owns_is_part_of_the_fingerprint(world: World) -> None:

@@ -71,6 +71,7 @@ _LIKE = (
     "SELECT pg_encoding_to_char(encoding) AS encoding, datcollate AS sorted, datctype AS typed "
     "FROM pg_database WHERE datname = current_database()"
 )
+_DROP = compose.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)")
 _DAY = 86400.0
 
 
@@ -147,7 +148,7 @@ class PostgresqlStore:
                 for statement in _CREATE:
                     connection.execute(statement.encode())
             # What runs without a transaction holds no row: it is found by its session.
-            busy = "SELECT pid FROM pg_stat_activity WHERE application_name = %s AND state <> 'idle'"
+            busy = "SELECT pid FROM pg_stat_activity WHERE application_name = %s AND state IS DISTINCT FROM 'idle'"
             if stale and (row := connection.execute(busy, (_application(stale.token),)).fetchone()):
                 raise SchemaError(
                     expected="what a dead run began to have ended", found=f"backend {row['pid']} is at it"
@@ -224,6 +225,8 @@ class PostgresqlStore:
         """Give whole files to psql, one after the other in one session; the bytes are those that were checked."""
         with tempfile.TemporaryDirectory(prefix="bascule-schema-") as folder:
             argv = ["psql", "--no-psqlrc", "--quiet", "--no-password", "--set=ON_ERROR_STOP=1", *options]
+            # The lines of a file and the values of rows stay out of messages.
+            argv.append("--set=VERBOSITY=terse")
             for name, data in files.items():
                 Path(folder, name).write_bytes(data)
                 argv.append(f"--file={name}")
@@ -277,8 +280,8 @@ class PostgresqlStore:
             raise SchemaError(expected=f"{self.label} to {what}", found=error.found) from error
 
     @contextlib.contextmanager
-    def restored(self, path: Path) -> Iterator[PostgresqlStore]:
-        name = f"bascule_copy_{secrets.token_hex(6)}"
+    def restored(self, path: Path, token: str) -> Iterator[PostgresqlStore]:
+        name = _copy(token)
         copy = PostgresqlStore(self.service, name)
         identifier = compose.Identifier(name)
         with self._reading("tell its encoding") as connection:
@@ -288,15 +291,36 @@ class PostgresqlStore:
             make = "CREATE DATABASE {} TEMPLATE template0 ENCODING {} LC_COLLATE {} LC_CTYPE {}"
             connection.execute(compose.SQL(make).format(identifier, like["encoding"], like["sorted"], like["typed"]))
             try:
-                argv = ["pg_restore", "--no-password", "--exit-on-error", "--no-owner", "--no-privileges"]
+                argv = [
+                    "pg_restore",
+                    "--no-password",
+                    "--exit-on-error",
+                    "--no-owner",
+                    "--no-privileges",
+                    "--no-subscriptions",
+                ]
                 copy._tool([*argv, f"--dbname={name}", str(path)], copy.direct, "be restored into")
                 yield copy
             finally:
-                connection.execute(compose.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(identifier))
+                self._drop(connection, token)
+
+    def _drop(self, connection: psycopg.Connection[dict[str, Any]], token: str) -> None:
+        connection.execute(_DROP.format(compose.Identifier(_copy(token))))
+
+    def discard(self, token: str, folder: Optional[Path]) -> None:
+        if folder:
+            (folder / f"{token}.part").unlink(missing_ok=True)
+        with self._open("drop a dead run's copy", self.service.copy) as connection:
+            connection.autocommit = True
+            self._drop(connection, token)
 
 
 def _ours() -> str:
     return f"SELECT 1 FROM {_LOCK} WHERE token = %(token)s FOR UPDATE"
+
+
+def _copy(token: str) -> str:
+    return f"bascule_copy_{token}"
 
 
 def _application(token: str) -> str:
@@ -316,7 +340,8 @@ def _environment(way: Mapping[str, str]) -> dict[str, str]:
 
 
 def _brief(error: psycopg.Error) -> str:
-    return " ".join(str(error).split())[-600:]
+    # Where the server speaks, its first line: what follows quotes statements and values of rows.
+    return " ".join((error.diag.message_primary or str(error)).split())[-600:]
 
 
 def _holder(connection: psycopg.Connection[dict[str, Any]]) -> Optional[Holder]:

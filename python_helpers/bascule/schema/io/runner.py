@@ -115,9 +115,8 @@ class Runner:
         try:
             with contextlib.ExitStack() as stack:
                 tokens = {store.label: self._locked(store, first, stack) for store in self._stores}
-                settled = [
-                    self._settle(self.store[name], one.unsettled, tokens) for name, one in first.histories.items()
-                ]
+                found = self.look().histories
+                settled = [self._settle(self.store[name], one.unsettled, tokens) for name, one in found.items()]
                 look = self.look(order)
                 tried = self._try(look, tokens, order)
                 # The copies are not needed any more, and are gone before anything runs.
@@ -139,6 +138,7 @@ class Runner:
             )
         if stale:
             self.say(f"{store.label}: the lock of {stale} is taken over; its process is gone")
+            store.discard(stale.token, self._folder(store))
         token = store.take({**presence.process(os.getpid()), "user": getpass.getuser()}, stale)
         stack.callback(_release, store, token)
         stack.enter_context(_kept(store, token))
@@ -171,7 +171,7 @@ class Runner:
         with contextlib.ExitStack() as stack:
             # The backup of a plan that does not run is no backup of anything.
             unused = stack.enter_context(contextlib.ExitStack())
-            copies = {store: self._proved_copy(store, stack, unused) for store in touched}
+            copies = {store: self._proved_copy(store, tokens[store.label], stack, unused) for store in touched}
             copied = {copy.label: tokens[store.label] for store, copy in copies.items()}
             tried = rehearse([(step, copies[store]) for step, store in look.steps], copied)
             ways = (DOWN, UP, DOWN) if back else (UP, DOWN, UP)
@@ -186,29 +186,45 @@ class Runner:
                     next_command=f"the same command with --confirm {needed}, after a look at what it destroys",
                 )
             unused.pop_all()
+            for store in touched:
+                self._keep(store, tokens[store.label])
         return tried
 
-    def _proved_copy(self, store: Store, stack: contextlib.ExitStack, unused: contextlib.ExitStack) -> Store:
+    def _folder(self, store: Store) -> Optional[Path]:
+        """Return the folder for a database's backups; None where nobody has said one."""
+        said = [one.backups for name, one in self.services.items() if self.store[name] is store and one.backups]
+        return Path(said[0]) if said else None
+
+    def _keep(self, store: Store, token: str) -> None:
+        """Give a backup its name: what has none was never proved, or its plan did not run."""
+        if folder := self._folder(store):
+            name = next(name for name in self.services if self.store[name] is store)
+            kept = folder / f"{name}-{moments.now().replace(':', '')}.{store.engine}"
+            (folder / f"{token}.part").rename(kept)
+            self.say(f"backup {kept}")
+
+    def _proved_copy(
+        self, store: Store, token: str, stack: contextlib.ExitStack, unused: contextlib.ExitStack
+    ) -> Store:
         """Take a backup of a database, restore it, and compare catalogue and every row."""
-        names = [name for name in self.services if self.store[name] is store]
-        folder = next((self.services[name].backups for name in names if self.services[name].backups), "")
-        if not folder:
-            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="bascule-schema-"))
-        path = Path(folder) / f"{names[0]}-{moments.now().replace(':', '')}.{store.engine}"
+        folder = self._folder(store)
         try:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if folder is None:
+                folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bascule-schema-")))
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            path = folder / f"{token}.part"
             unused.callback(path.unlink, missing_ok=True)
             taken = store.backup(path)
-            copy = stack.enter_context(store.restored(path))
+            copy = stack.enter_context(store.restored(path, token))
         except OSError as error:
-            raise SchemaError(expected=f"a backup in {folder}", found=str(error)) from error
+            raise SchemaError(expected=f"a backup of {store.label}", found=str(error)) from error
         found = copy.content(digests=True)
         differ = catalogue.differences(taken.catalogue, found.catalogue, catalogue.NOT_IN_A_COPY)
         differ += [f"rows of {table}" for table in taken.tables if taken.tables[table] != found.tables.get(table)]
         if differ:
-            raise SchemaError(expected=f"the restored {path.name} to be equal", found=catalogue.shown(differ))
+            raise SchemaError(expected=f"the restored copy of {store.label} to be equal", found=catalogue.shown(differ))
         rows = sum(table.rows for table in taken.tables.values())
-        self.say(f"backup {path}: restored and compared, {len(taken.tables)} tables with {rows} rows")
+        self.say(f"{store.label}: backup restored and compared, {len(taken.tables)} tables with {rows} rows")
         return copy
 
     def _really(self, look: Look, tokens: Mapping[str, str], tried: Optional[Tried]) -> int:

@@ -14,7 +14,6 @@ import os
 import secrets
 import shutil
 import sqlite3
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -162,15 +161,24 @@ class SqliteStore:
         return content
 
     @contextlib.contextmanager
-    def restored(self, path: Path) -> Iterator[SqliteStore]:
-        with tempfile.TemporaryDirectory(prefix="bascule-schema-", dir=path.parent) as folder:
-            copy = SqliteStore(str(Path(folder) / "copy"))
+    def restored(self, path: Path, token: str) -> Iterator[SqliteStore]:
+        folder = path.parent / f"{token}.copy"
+        folder.mkdir(mode=0o700)
+        try:
+            copy = SqliteStore(str(folder / "copy"))
             shutil.copyfile(path, copy.path)
             with copy._reading("be sound") as connection:
                 said = connection.execute("PRAGMA integrity_check").fetchall()
             if said != [("ok",)]:
                 raise SchemaError(expected=f"the restored {path.name} to be sound", found=str(said[:3]))
             yield copy
+        finally:
+            shutil.rmtree(folder)
+
+    def discard(self, token: str, folder: Optional[Path]) -> None:
+        if folder:
+            (folder / f"{token}.part").unlink(missing_ok=True)
+            shutil.rmtree(folder / f"{token}.copy", ignore_errors=True)
 
 
 def _only_within() -> Any:
