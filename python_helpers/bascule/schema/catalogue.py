@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -15,24 +16,30 @@ NOT_IN_A_COPY = frozenset({OWNER, PRIVILEGES})
 # A column that a .down gives back comes last.
 NOT_AFTER_DOWN = frozenset({ORDER})
 _SHOWN = 5
+_CASTS = re.compile(r"::(?:character varying|text)(?:\(\d+\))?(?:\[\])?|[()\s]")
 
 
 def fingerprint(found: Catalogue) -> str:
     """Return the SHA-256, in hex, of what a restored copy has as well."""
-    said = sorted([*key, text] for key, text in found.items() if key[0] not in NOT_IN_A_COPY)
+    said = sorted([*key, _restored(text)] for key, text in found.items() if key[0] not in NOT_IN_A_COPY)
     return hashlib.sha256(json.dumps(said).encode()).hexdigest()
 
 
 def differences(one: Catalogue, other: Catalogue, without: frozenset[str] = frozenset()) -> list[str]:
-    """Return what differs, by name; `without` are kinds that are left aside."""
+    """Return what differs, by name; `without` are kinds that are left aside. NOT_IN_A_COPY: the other is a copy."""
     said = []
+    written = _restored if without == NOT_IN_A_COPY else str
     for kind, name in sorted({*one, *other}):
         before, after = one.get((kind, name)), other.get((kind, name))
-        if before != after and kind not in without:
-            said.append(
-                f"{kind} {name} {'was added' if before is None else 'is gone' if after is None else 'is another'}"
-            )
+        what = "was added" if before is None else "is gone" if after is None else "is another"
+        if kind not in without and (before is None or after is None or written(before) != written(after)):
+            said.append(f"{kind} {name} {what}")
     return said
+
+
+def _restored(text: str) -> str:
+    """Return a text without what PostgreSQL writes otherwise once it was restored: casts of texts, and parentheses."""
+    return _CASTS.sub("", text)
 
 
 def shown(said: list[str]) -> str:

@@ -214,6 +214,18 @@ def test_a_file_says_what_it_is_for() -> None:
     assert "is not UTF-8 (byte 8)" in wrong[0]
 
 
+def test_what_a_restored_copy_writes_otherwise_is_no_difference_and_what_it_means_is() -> None:
+    """PostgreSQL writes the list of an IN otherwise once it was dumped and restored."""
+    here = "CHECK (((kind)::text = ANY ((ARRAY['a'::character varying, 'b'::character varying])::text[])))"
+    copy = "CHECK (((kind)::text = ANY (ARRAY[('a'::character varying)::text, ('b'::character varying)::text])))"
+    one, other, third = ({("constraint", "c"): text} for text in (here, copy, here.replace("'b'", "'c'")))
+    assert catalogue.differences(one, other, catalogue.NOT_IN_A_COPY) == []
+    assert catalogue.fingerprint(one) == catalogue.fingerprint(other) != catalogue.fingerprint(third)
+    assert catalogue.differences(one, third, catalogue.NOT_IN_A_COPY) == ["constraint c is another"]
+    # Before and after on one copy nothing is let pass.
+    assert catalogue.differences(one, other) == ["constraint c is another"]
+
+
 def test_what_a_change_destroys_is_said_once_for_each_thing() -> None:
     before = {
         ("table", "t"): "",

@@ -24,7 +24,8 @@ from .conftest import Server, service, write
 UP, DOWN = Order("up"), Order("down")
 FILES = {
     "001_users.up.sql": b"""
-CREATE TABLE users (id integer PRIMARY KEY, name text NOT NULL);
+CREATE TABLE users (id integer PRIMARY KEY, name text NOT NULL, kind varchar(9) CHECK (kind IN ('a', 'b')));
+CREATE VIEW staff AS SELECT id FROM users WHERE kind IN ('a', 'b');
 CREATE FUNCTION twice(n integer) RETURNS integer LANGUAGE sql BEGIN ATOMIC SELECT n * 2; END;
 CREATE FUNCTION shout() RETURNS trigger LANGUAGE plpgsql AS $body$
   BEGIN NEW.name := upper(NEW.name); RETURN NEW; END $body$;
@@ -32,7 +33,7 @@ CREATE TRIGGER shout BEFORE INSERT ON users FOR EACH ROW EXECUTE FUNCTION shout(
 INSERT INTO users VALUES (1, 'a;b');
 GRANT SELECT ON users TO nobody;
 """,
-    "001_users.down.sql": b"DROP TABLE users; DROP FUNCTION twice, shout;",
+    "001_users.down.sql": b"DROP VIEW staff; DROP TABLE users; DROP FUNCTION twice, shout;",
     "002_mail.up.sql": b"SET search_path = nowhere; ALTER TABLE public.users ADD COLUMN mail text;",
     "002_mail.down.sql": b"ALTER TABLE users DROP COLUMN mail;",
 }

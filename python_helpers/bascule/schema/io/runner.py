@@ -69,11 +69,11 @@ class Runner:
         self.name, self.say = name, say
         depends = {one: services[one].depends_on for one in services}
         self.services = {one: services[one] for one in planner.order(services, depends) if one in chosen}
+        self.store: dict[str, Store] = {}
         stores: dict[str, Store] = {}
-        for one in self.services.values():
-            store: Store = SqliteStore(one.file) if one.engine == sql.SQLITE else PostgresqlStore(one)
-            stores.setdefault(store.label, store)
-        self.store = {one: stores[_label(service)] for one, service in self.services.items()}
+        for own, service in self.services.items():
+            store: Store = SqliteStore(service.file) if service.engine == sql.SQLITE else PostgresqlStore(service)
+            self.store[own] = stores.setdefault(store.label, store)
 
     @property
     def _stores(self) -> list[Store]:
@@ -322,10 +322,6 @@ def _on_copy(store: Store, step: Step, tokens: Mapping[str, str]) -> None:
 def _equal(what: str, one: Catalogue, other: Catalogue, without: frozenset[str]) -> None:
     if differ := catalogue.differences(one, other, without):
         raise SchemaError(expected=what, found=catalogue.shown(differ))
-
-
-def _label(service: Service) -> str:
-    return (SqliteStore(service.file) if service.engine == sql.SQLITE else PostgresqlStore(service)).label
 
 
 def _read(service: Service) -> dict[str, bytes]:
