@@ -97,6 +97,29 @@ def test_up_and_down_in_production(world: World) -> None:
     assert ("column", "public.users.mail") not in world.state()[0]
 
 
+def test_a_schema_of_many_kinds_comes_back_from_a_backup_as_it_was(world: World, server: Server) -> None:
+    world.service = dataclasses.replace(world.service, connection={**world.way, "user": "postgres"})
+    for way in ("direct", "copy"):
+        world.service = dataclasses.replace(world.service, **{way: world.service.connection})
+    for name in FILES:
+        (world.folder / name).unlink()
+    world.ask((Path(__file__).parent / "many_kinds.sql").read_text())
+    write(world.folder, {"001_x.up.sql": b"CREATE TABLE x (y int);", "001_x.down.sql": b"DROP TABLE x;"})
+    assert world.runner.run(UP) == 1
+    kinds = {kind for kind, _ in world.store.catalogue()}
+    assert kinds >= {
+        "policy",
+        "trigger",
+        "rule",
+        "statistics",
+        "operator",
+        "publication",
+        "comment",
+        "type",
+        "extension",
+    }
+
+
 def test_a_file_that_fails_leaves_nothing_and_the_copy_finds_it_first(world: World) -> None:
     write(world.folder, {"003_x.up.sql": b"DROP TABLE users; SELECT 1 / 0;", "003_x.down.sql": b"SELECT 1;"})
     with pytest.raises(SchemaError, match=r"003_x.up.sql to run on the restored copy; found: .*by zero") as refused:
