@@ -98,9 +98,8 @@ def test_up_and_down_in_production(world: World) -> None:
 
 
 def test_a_schema_of_many_kinds_comes_back_from_a_backup_as_it_was(world: World, server: Server) -> None:
-    world.service = dataclasses.replace(world.service, connection={**world.way, "user": "postgres"})
-    for way in ("direct", "copy"):
-        world.service = dataclasses.replace(world.service, **{way: world.service.connection})
+    way = {**world.way, "user": "postgres"}
+    world.service = dataclasses.replace(world.service, connection=way, direct=way, copy=way)
     for name in FILES:
         (world.folder / name).unlink()
     world.ask((Path(__file__).parent / "many_kinds.sql").read_text())
