@@ -120,7 +120,10 @@ def test_a_schema_of_many_kinds_comes_back_from_a_backup_as_it_was(world: World,
 
 
 def test_a_file_that_fails_leaves_nothing_and_the_copy_finds_it_first(world: World) -> None:
-    write(world.folder, {"003_x.up.sql": b"DROP TABLE users CASCADE; SELECT 1 / 0;", "003_x.down.sql": b"SELECT 1;"})
+    write(
+        world.folder,
+        {"003_x.up.sql": b"DROP VIEW staff; DROP TABLE users; SELECT 1 / 0;", "003_x.down.sql": b"SELECT 1;"},
+    )
     with pytest.raises(SchemaError, match=r"003_x.up.sql to run on the restored copy; found: .*by zero") as refused:
         world.runner.run(UP)
     assert refused.value.state == "nothing was changed"
