@@ -21,9 +21,10 @@ COMMANDS: Mapping[str, str] = {
     "phases": "list the phases",
     "summary": "show the summary of a run again",
     "verify-archive": "verify an archive of a guest",
+    "schema": "move the schemas of services by numbered SQL files",
 }
 # These run a playbook, or follow one.
-PHASES = frozenset(COMMANDS) - {"summary", "verify-archive"}
+PHASES = frozenset(COMMANDS) - {"summary", "verify-archive", "schema"}
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
