@@ -9,11 +9,13 @@ packages=(
     aardvark-dns b3sum ca-certificates debian-archive-keyring e2fsprogs git iproute2 iptables make mmdebstrap netavark nftables
     openssh-client openssl podman procps python3 python3-venv rsync runc zstd
 )
-# What unit tests start for themselves: name servers, a web server, an SSH server, sudo, QEMU's tools, loop devices, and
-# the file systems on them.
-packages+=(bind9 knot mount nginx openssh-server pdns-backend-sqlite3 pdns-server qemu-utils sudo xfsprogs)
+# What unit tests start for themselves: name servers, a web server, an SSH server, sudo, QEMU's tools, loop devices and
+# the file systems on them, PostgreSQL and its pooler.
+packages+=(bind9 knot mount nginx openssh-server pdns-backend-sqlite3 pdns-server pgbouncer postgresql qemu-utils sudo)
+packages+=(xfsprogs)
 # Debian starts these when they are installed, and at each boot. Who has one already has it for a reason: it is left alone.
 declare -A units=([bind9]=named [knot]=knot [nginx]=nginx [openssh-server]=ssh [pdns-server]=pdns)
+units+=([pgbouncer]=pgbouncer [postgresql]=postgresql)
 # What building the guest's disk takes.
 mapfile -t -O "${#packages[@]}" packages < <(grep -v '^#' "$here/pve/host-packages.txt")
 
