@@ -11,7 +11,7 @@ import pytest
 from tests.unit.cli.test_phases import CONFIRM, at_terminal, bascule, go_on, status, waits
 from tests.unit.plugins.test_play import ELSEWHERE, PLAN, World, never_left
 
-from bascule.plugin import sheets
+from bascule.plugin import sheets, standing
 from bascule.plugin.action import Scope
 from bascule.run import chain, plans
 from bascule.run.outcome import Status
@@ -182,7 +182,7 @@ def test_a_sheet_that_cannot_be_made_is_said_and_refuses_no_cutover(monkeypatch:
     def broken(*_: object) -> None:
         raise ValueError("an entry that is none")
 
-    monkeypatch.setattr(sheets.standing, "journalled", lambda scope: ([], {}))
+    monkeypatch.setattr(standing, "journalled", lambda scope: ([], {}))
     monkeypatch.setattr(sheets, "made", broken)
     (said,) = sheets.before_cutover(Scope({"inventory_hostname": "low", "hostvars": {"low": {}}}), "toulouse")
     assert said == "the decision sheet is not known: ValueError: an entry that is none"
