@@ -11,8 +11,9 @@ description:
   - Demands of every component of the play that the side that stays is open to users and the other one closed, and that
     it was verified since its last switch and is proved equal, as C(bascule_judge) judges.
   - Demands that the verification is not older than C(plan_max_age_seconds), that users were in for
-    C(plan_observation_seconds), that the open side was seen to serve, and, where a kind carries over what is written,
-    that it comes to the other side now. C(gate_overrides) lets one of these pass with a reason.
+    C(plan_observation_seconds), and, where a kind's C(state) looks for it, that the open side serves and that what is
+    written there comes to the other side now. What nobody looks for is said on the sheet. C(gate_overrides) lets one of
+    these pass with a reason.
   - Prints the decision sheet, asks for the name of the site, and journals the decision at both sites. It changes
     nothing at the components; a way back is open until the decommission.
 options: {}
@@ -73,6 +74,9 @@ class ActionModule(ControllerAction):
             notes.append("the plan asks for no observation (plan_observation_seconds)")
         if still := [name for name in scope.in_play if name not in apart]:
             notes.append(f"nothing is carried back before a return, or has to be: {', '.join(still)}")
+        seen = {row.component for row in rows if row.verdict.name == commits.SERVES}
+        if unasked := [name for name in scope.in_play if name not in seen]:
+            notes.append(f"nobody looks now whether it serves, the verification did: {', '.join(unasked)}")
         lines = sheet.lines(f"stay at {site}", rows, planned.whose(), scope.get("gate_overrides"), notes)
         for line in lines:
             Display().display(f"  {line}")
@@ -116,7 +120,9 @@ class ActionModule(ControllerAction):
                 name,
                 entries,
                 apart.get(name),
-                "; ".join(text for text in (unseen.get(name, ""), late.get(name, "")) if text),
+                "; ".join(filter(None, (one.get(name) for one in (unseen, late))))
+                if name in unseen or name in late
+                else None,
                 observation=scope.get("plan_observation_seconds"),
                 max_age=commits.MAX_AGE if max_age is None else max_age,
                 overrides=scope.get("gate_overrides"),

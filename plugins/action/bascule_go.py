@@ -91,9 +91,9 @@ class ActionModule(ControllerAction):
             lines += outlook.lines(scope, self._loader, journal, scope.in_play)
         sheet: list[str] = []
         if args["phase"] == sheets.CUTOVER:
-            if given := self.typed(planned.WITH):
-                bound, _ = planned.must_fit(scope, self._loader, given)
-                lines.append(f"plan {bound['id'][:8]}, made by {bound['by']}, fits so far: {given}")
+            if file := planned.given(self._loader):
+                bound, _ = planned.must_fit(scope, self._loader, file)
+                lines.append(f"plan {bound['id'][:8]}, made by {bound['by']}, fits so far: {file}")
             sheet = sheets.before_cutover(scope, site)
             lines += sheet
         for line in lines:

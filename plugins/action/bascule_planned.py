@@ -50,7 +50,7 @@ class ActionModule(ControllerAction):
 
     def act(self, args: dict[str, Any], scope: Scope) -> dict[str, Any]:
         """Compare, and use it up."""
-        if not (path := self.typed(planned.WITH)):
+        if not (path := planned.given(self._loader)):
             return {"plan": ""}
         try:
             plan, _ = planned.must_fit(scope, self._loader, path, standing.read(scope)[0])

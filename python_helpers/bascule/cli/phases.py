@@ -62,7 +62,8 @@ def _run(argv: Sequence[str]) -> Status:
     if phase(argv[0]).name != "cutover" or not file:
         raise PlanError(
             expected="bascule run cutover --plan FILE, with the file that bascule plan has written",
-            found=f"bascule run {' '.join(argv)}",
+            # What else was given may be a secret.
+            found=f"bascule run {argv[0]} --plan{' FILE' if file else ', and no file'}",
             state="nothing was begun",
             next_command="bascule plan writes one",
         )

@@ -9,7 +9,7 @@ from typing import Any
 from ansible import constants, context
 from ansible.utils.vars import load_extra_vars
 
-from ..errors import NoGo
+from ..errors import NoGo, PlanError
 from ..run import plans
 from ..run.gates import number_of
 from ..run.io import identity, plan_files, presence
@@ -31,6 +31,24 @@ def whose() -> str:
     return f"{presence.user()} on {identity.controller()}"
 
 
+def given(loader: Any) -> str:
+    """Return the file of the plan that was given with -e; nothing where none was.
+
+    Raises:
+        PlanError: one was given, and it is empty: who gives one must not go on without it unnoticed.
+    """
+    extra = plain(load_extra_vars(loader))
+    path = str(extra.get(WITH) or "").strip()
+    if WITH in extra and not path:
+        raise PlanError(
+            expected=f"-e {WITH}=FILE, with the file that bascule plan has written",
+            found="no file",
+            state="nothing was closed or changed",
+            next_command=f"name the file; without {WITH} the cutover says itself what it needs",
+        )
+    return path
+
+
 def basis(scope: Scope, loader: Any, salt: str, components: Iterable[Component] = ()) -> Basis:
     """Return what a plan of this command rests on.
 
@@ -41,11 +59,11 @@ def basis(scope: Scope, loader: Any, salt: str, components: Iterable[Component] 
     """
     values = {str(name): plain(scope.get(str(name))) for name in scope.variables if str(name).startswith("plan_")}
     declared = {name: {key: plain(scope.hostvars[name].get(key)) for key in _DECLARED} for name in scope.components}
-    given = plain(load_extra_vars(loader))
+    extra = plain(load_extra_vars(loader))
     named = {
         **values,
         **{f"component {name}": value for name, value in declared.items()},
-        **{f"-e {name}": value for name, value in given.items() if name not in plans.ANSWERS},
+        **{f"-e {name}": value for name, value in extra.items() if name not in plans.ANSWERS},
     }
     sources = context.CLIARGS.get("inventory") or constants.DEFAULT_HOST_LIST
     return Basis(

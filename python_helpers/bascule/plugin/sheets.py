@@ -28,11 +28,11 @@ def before_cutover(scope: Scope, site: str) -> list[str]:
     """
     try:
         entries, silent = standing.journalled(scope)
+        notes = [f"the journal at {place} is silent: {reason}" for place, reason in sorted(silent.items())]
+        notes.append("after the GO every gate gets a fresh sample, and NO-GO there ends it before anything is closed")
+        return made(scope, entries, f"cutover to {site}", notes)
     except Exception as error:
         return [f"the decision sheet is not known: {why(error)}"]
-    notes = [f"the journal at {place} is silent: {reason}" for place, reason in sorted(silent.items())]
-    notes.append("after the GO every gate gets a fresh sample, and NO-GO there ends it before anything is closed")
-    return made(scope, entries, f"cutover to {site}", notes)
 
 
 def rows(scope: Scope, entries: Iterable[Mapping[str, Any]]) -> list[Row]:

@@ -12,6 +12,8 @@ from .gates import Verdict, decide
 from .progress import OK
 
 COMMIT = "COMMIT"
+# The verbs after whose begin users of the component wait.
+CLOSING = frozenset({"freeze", "switch", "take_over"})
 # Seconds that a verification may be old where plan_max_age_seconds does not say.
 MAX_AGE = 86400.0
 # Clocks of two controllers differ a little.
@@ -20,25 +22,28 @@ OBSERVATION, VERIFICATION, BACK, SERVES = "observation", "verification_age", "re
 
 
 def last_end(entries: Iterable[Mapping[str, Any]], component: str, verb: str) -> float | None:
-    """Return when the verb of a component has come through last, in seconds since the epoch; None when never."""
+    """Return when the verb of a component has come through last, in seconds since the epoch; None when never.
+
+    One from before the component was closed for its users, or began to be, counts no more.
+    """
     known = chain.in_order(entries)
     tried = {_whose(entry) for entry in known if (entry["data"] or {}).get("check_mode")}
-    ends = [
-        str(entry["time"])
-        for entry in known
-        if entry["kind"] == "end"
-        and (entry["verb"], entry["component"]) == (verb, component)
-        and entry["data"].get("result") == OK
-        and _whose(entry) not in tried
-    ]
-    return datetime.datetime.fromisoformat(ends[-1].replace("Z", "+00:00")).timestamp() if ends else None
+    last = ""
+    for entry in known:
+        if entry["component"] != component or _whose(entry) in tried:
+            continue
+        if entry["kind"] == "begin" and entry["verb"] in CLOSING:
+            last = ""
+        elif (entry["kind"], entry["verb"]) == ("end", verb) and entry["data"].get("result") == OK:
+            last = str(entry["time"])
+    return datetime.datetime.fromisoformat(last.replace("Z", "+00:00")).timestamp() if last else None
 
 
 def gates(
     component: str,
     entries: Iterable[Mapping[str, Any]],
     apart: str | None,
-    unseen: str,
+    unseen: str | None,
     *,
     observation: Any,
     max_age: float,
@@ -51,7 +56,7 @@ def gates(
         entries: the journal of the run, all copies.
         apart: why what is written at the open side does not come to the other one; None where the kind carries
             nothing over between moves.
-        unseen: why it was not seen to serve.
+        unseen: why it was not seen to serve; None where the kind's verb `state` does not look.
         observation: for how many seconds users have to have been in; nothing where the plan does not say.
         max_age: how old the last verification may be, in seconds.
         overrides: reasons by gate.
@@ -65,13 +70,14 @@ def gates(
         SERVES: {"equals": "yes"},
     }
     samples: list[tuple[str, Any, str]] = [(VERIFICATION, verified, "s")]
-    against = {BACK: apart or "", SERVES: unseen}
+    against = {BACK: apart or "", SERVES: unseen or ""}
     if observation is not None:
         limits[OBSERVATION] = {"min": observation, "unit": "s"}
         samples.append((OBSERVATION, let_in, "s"))
     if apart is not None:
         samples.append((BACK, "no" if apart else "yes", ""))
-    samples.append((SERVES, "no" if unseen else "yes", ""))
+    if unseen is not None:
+        samples.append((SERVES, "no" if unseen else "yes", ""))
     decided = [decide(name, value, unit, now, limits, overrides, now) for name, value, unit in samples]
     return [replace(one, reason=against.get(one.name) or one.reason) for one in decided]
 

@@ -11,7 +11,7 @@ from enum import IntEnum
 from typing import Any, Optional
 
 from . import chain, verbs
-from .commits import COMMIT
+from .commits import CLOSING, COMMIT
 from .controllers import LOOKING
 from .position import Standing
 from .progress import OK
@@ -42,8 +42,8 @@ WORDS: Mapping[Status, str] = {
     Status.RUNNING: "still running: bascule watch shows it again, or bascule status says who is at work",
     Status.NOTHING: "nothing was run: it was a trial (--check), or nothing that --limit names takes part",
 }
-# The verbs after whose begin users of the component wait, and the one whose end lets them in.
-_CLOSING, _OPENING = frozenset({"freeze", "switch", "take_over"}), "thaw"
+# The verb whose end lets the users of a component in.
+_OPENING = "thaw"
 # The answers of ansible-playbook to what it cannot read: general errors, the parser, options.
 _UNREAD = frozenset({1, 2, 4, 5})
 _NO_GO = frozenset({"GateError", "NoGo"})
@@ -116,7 +116,7 @@ def waiting(entries: Iterable[Entry]) -> list[str]:
         if (entry["data"] or {}).get("check_mode"):
             continue
         name = str(entry["component"])
-        if entry["kind"] == "begin" and entry["verb"] in _CLOSING:
+        if entry["kind"] == "begin" and entry["verb"] in CLOSING:
             held[name] = True
         elif entry["kind"] == "end" and entry["verb"] == _OPENING and entry["data"].get("result") == OK:
             held[name] = False

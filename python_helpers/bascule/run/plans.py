@@ -90,11 +90,12 @@ def read(text: str | None, path: str) -> dict[str, Any]:
         found = json.loads(text)
     except (ValueError, RecursionError):
         found = None
-    tables = ("inventory", "variables", "observed")
+    tables, texts = ("inventory", "variables", "observed"), ("id", "salt", "run", "plan", "by")
     if (
         not isinstance(found, dict)
         or set(found) != set(FIELDS)
         or not all(isinstance(found[name], dict) for name in tables)
+        or not all(isinstance(found[name], str) for name in texts)
         or not isinstance(found["components"], list)
         or isinstance(found["made"], bool)
         or not isinstance(found["made"], (int, float))

@@ -63,6 +63,7 @@ def test_a_person_commits_at_the_terminal_after_the_sheet(world: World) -> None:
         terminal.expect("DECISION SHEET: stay at toulouse")
         terminal.expect("verification_age +low +GO")
         terminal.expect("the plan asks for no observation")
+        terminal.expect("nobody looks now whether it serves, the verification did: low, top")
         terminal.expect("Type the name of the site")
         terminal.sendline(answer)
         assert status(terminal) == wanted

@@ -11,6 +11,8 @@ import pytest
 from tests.unit.cli.test_phases import CONFIRM, at_terminal, bascule, go_on, status, waits
 from tests.unit.plugins.test_play import ELSEWHERE, PLAN, World, never_left
 
+from bascule.plugin import sheets, standing
+from bascule.plugin.action import Scope
 from bascule.run import chain, plans
 from bascule.run.outcome import Status
 
@@ -145,8 +147,12 @@ def test_a_plan_that_is_too_old_edited_or_none_is_refused(world: World) -> None:
         assert (code, why in told) == (Status.REFUSED, True), told
     code, told = cut_over(world, world.path / "nowhere.json")
     assert (code, "no /" in told) == (Status.REFUSED, True), told
-    code, told = bascule(world, "run", "sync", "--plan", str(file), "-i", "inventory")
+    code, told = bascule(world, "run", "sync", "--plan", str(file), "-i", "inventory", "-e", "word=s3cret")
     assert (code, "bascule run cutover --plan FILE" in told) == (Status.REFUSED, True), told
+    assert "s3cret" not in told
+    # A plan that was meant, and is empty, is not gone on without.
+    code, told = bascule(world, "run", "cutover", "-i", "inventory", *CONFIRM, "-e", "with_plan=")
+    assert (code, "name the file" in told) == (Status.REFUSED, True), told
 
 
 def test_no_plan_is_written_of_what_cannot_move(world: World) -> None:
@@ -170,3 +176,13 @@ def test_the_sheet_stands_before_the_question(world: World) -> None:
     terminal.expect("Type the name of the site")
     terminal.sendline("no")
     assert status(terminal) == Status.NO_GO
+
+
+def test_a_sheet_that_cannot_be_made_is_said_and_refuses_no_cutover(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise ValueError("an entry that is none")
+
+    monkeypatch.setattr(standing, "journalled", lambda scope: ([], {}))
+    monkeypatch.setattr(sheets, "made", broken)
+    (said,) = sheets.before_cutover(Scope({"inventory_hostname": "low", "hostvars": {"low": {}}}), "toulouse")
+    assert said == "the decision sheet is not known: ValueError: an entry that is none"

@@ -24,10 +24,13 @@ def end(verb: str, age: float, **data: Any) -> dict[str, Any]:
     return entry("end", age, verb=verb, **{"result": "ok", **data})
 
 
+VERIFIED = "verification_age"
 GOOD = [end("thaw", 4000), end("verify", 100)]
 
 
-def against(entries: list[dict[str, Any]], apart: str | None = "", unseen: str = "", **change: Any) -> dict[str, str]:
+def against(
+    entries: list[dict[str, Any]], apart: str | None = "", unseen: str | None = "", **change: Any
+) -> dict[str, str]:
     given: dict[str, Any] = {"observation": 3600, "max_age": 600.0, "overrides": None, "now": NOW, **change}
     found = commits.gates("db", entries, apart, unseen, **given)
     return {one.name: one.reason for one in found if not one.passes}
@@ -45,6 +48,19 @@ def test_all_that_is_asked_for_is_there() -> None:
         ([GOOD[0], end("verify", 700)], {}, "verification_age", "700 is above 600"),
         ([GOOD[0], end("verify", -100)], {}, "verification_age", "-100 s is below zero"),
         ([end("thaw", 3000), GOOD[1]], {}, "observation", "3000 is below 3600"),
+        # Users were let in before the switch that stands, elsewhere, and nobody has seen them let in since.
+        (
+            [end("thaw", 9000), entry("begin", 8000, verb="switch"), end("verify", 100)],
+            {},
+            "observation",
+            "there is no",
+        ),
+        (
+            [GOOD[0], end("verify", 500), entry("begin", 5, verb="freeze", epoch="e")],
+            {"observation": None},
+            VERIFIED,
+            "",
+        ),
         # The last one counts.
         ([*GOOD, end("thaw", 50)], {}, "observation", "50 is below 3600"),
         ([GOOD[0], end("verify", 5, result="failed")], {}, "verification_age", "there is no sample"),
@@ -66,10 +82,15 @@ def test_what_is_missing_speaks_against_it(
 
 def test_a_plan_without_an_observation_asks_for_none_and_a_kind_that_carries_nothing_for_nothing() -> None:
     assert against([end("verify", 1)], observation=None) == {}
-    names = [
-        one.name for one in commits.gates("db", GOOD, None, "", observation=None, max_age=9.0, overrides=None, now=NOW)
-    ]
-    assert names == ["verification_age", "serves"]
+    for unseen, wanted in (("", [VERIFIED, "serves"]), (None, [VERIFIED])):
+        found = commits.gates("db", GOOD, None, unseen, observation=None, max_age=9.0, overrides=None, now=NOW)
+        # Where nobody has looked, nothing says GO.
+        assert [one.name for one in found] == wanted
+
+
+def test_what_another_component_or_a_trial_closes_leaves_the_observation_alone() -> None:
+    others = [entry("begin", 5, "tree", "switch"), entry("begin", 5, verb="freeze", epoch="t", check_mode=True)]
+    assert against([*GOOD, *others]) == {}
 
 
 def test_a_commit_is_of_the_switch_that_stood() -> None:

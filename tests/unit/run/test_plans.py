@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +15,7 @@ from bascule.guard.state import GuardState
 from bascule.run import plans
 from bascule.run.io import plan_files
 from bascule.run.plans import Basis
+from bascule.system.io import storage
 
 NOW = 1_000_000.0
 BASIS = Basis(
@@ -56,6 +58,7 @@ def test_what_was_written_is_read_and_fits() -> None:
         (json.dumps({**make(), "more": 1}), "which is none"),
         (json.dumps({**make(), "made": "now"}), "which is none"),
         (json.dumps({**make(), "inventory": []}), "which is none"),
+        (json.dumps({**make(), "id": 7}), "which is none"),
         (json.dumps({**make(), "run": "another"}), "its checksum is another one"),
     ],
 )
@@ -149,3 +152,29 @@ def test_every_file_of_an_inventory_counts_wherever_it_lies(tmp_path: Any) -> No
 def test_a_file_that_cannot_be_read_is_refused(tmp_path: Any) -> None:
     with pytest.raises(PlanError, match="directory"):
         plan_files.read(str(tmp_path))
+
+
+def test_of_two_inventories_with_the_same_name_each_file_counts(tmp_path: Any) -> None:
+    both = [str(tmp_path / place / "lab") for place in ("here", "there")]
+    for one in both:
+        (tmp_path / one).mkdir(parents=True)
+        (tmp_path / one / "hosts.yml").write_text(one)
+    found = plan_files.inventory(both, "s")
+    (tmp_path / both[0] / "hosts.yml").write_text("other")
+    changed = plan_files.inventory(both, "s")
+    assert len([name for name in found if found[name] != changed[name]]) == 1
+
+
+def test_an_inventory_that_cannot_be_read_is_refused_and_a_pipe_is_not_waited_for(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "hosts.yml").write_text("all:")
+    os.mkfifo(tmp_path / "pipe")
+    assert [name.partition("/")[2] for name in plan_files.inventory([str(tmp_path)], "s")] == ["hosts.yml"]
+
+    def closed(path: Any) -> bytes:
+        raise PermissionError(f"no way to {path}")
+
+    monkeypatch.setattr(storage, "read_bytes", closed)
+    with pytest.raises(PlanError, match="no way to"):
+        plan_files.inventory([str(tmp_path)], "s")

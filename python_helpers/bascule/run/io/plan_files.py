@@ -24,8 +24,20 @@ def inventory(sources: Iterable[str], salt: str) -> dict[str, str]:
         salt: the plan's own.
 
     Raises:
-        OSError: a file cannot be read.
+        PlanError: a file cannot be read.
     """
+    try:
+        return _digests(sources, salt)
+    except OSError as error:
+        raise PlanError(
+            expected="every file of the inventory to be read, as a plan vouches for it",
+            found=str(error),
+            state="nothing was closed or changed",
+            next_command="make it readable or take it away, then run this again",
+        ) from error
+
+
+def _digests(sources: Iterable[str], salt: str) -> dict[str, str]:
     found: dict[str, str] = {}
     for source in sources:
         path = Path(os.path.abspath(source))
@@ -38,7 +50,12 @@ def inventory(sources: Iterable[str], salt: str) -> dict[str, str]:
         else:
             found[f"-i {source}"] = plans.digest(salt, source)
             continue
-        found |= {str(one.relative_to(root)): plans.digest(salt, storage.read_bytes(one)) for one in files}
+        for one in files:
+            name = str(one.relative_to(root))
+            # Two inventories may have the same name.
+            while name in found:
+                name = f"-i {name}"
+            found[name] = plans.digest(salt, storage.read_bytes(one))
     return found
 
 
@@ -69,5 +86,7 @@ def _below(folder: Path) -> list[Path]:
     found = []
     for place, folders, names in os.walk(folder, followlinks=True):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [Path(place) / name for name in names if not name.startswith(".")]
+        files = [Path(place) / name for name in names if not name.startswith(".")]
+        # A pipe would be waited for for ever.
+        found += [one for one in files if storage.is_file(one)]
     return found
