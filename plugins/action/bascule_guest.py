@@ -323,7 +323,7 @@ class ActionModule(ActionBase):
             "set_backup_jobs": lambda source, target, args: backup_jobs.set_enabled(
                 at(args["machine"], source, target), args["jobs"], args["enabled"], self._check
             ),
-            "leftover": lambda source, target, args: leftovers.locked_by_restore(target, args["began"]),
+            "leftover": lambda source, target, args: leftovers.locked_by_restore(target, args["began"], source),
             "quiesce": lambda source, target, args: transitions.quiesce(target, self._check),
             "keep_fence": lambda source, target, args: transitions.keep_fence(target, self._check),
             "may_write": lambda source, target, args: transitions.must_take_blocks(target, self._check),

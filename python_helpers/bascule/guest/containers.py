@@ -17,9 +17,15 @@ def way_refused(view: View, way: str) -> list[str]:
 
 def questions(source: Guest, target: Guest, view: View, runs_inside: bool) -> tuple[list[str], list[str]]:
     """Name what only a container has and no copy would bring along, or nobody could do with one (findings, notes)."""
-    if view.kind is not kinds.LXC:
-        return [], []
     where = f"the guest {view.vmid} at {view.machine}"
+    if view.kind is not kinds.LXC:
+        cards = sorted(
+            {card for guest in (source, target) for card in guest.side.cards if guest.side.addresses_of(card)}
+        )
+        return [
+            f"addresses are declared in nets for {card}, and {where} is no container: declare ipconfigN beside nets"
+            for card in cards
+        ], []
     findings = [
         f"{where}: {drive.name} has no size in the config, and a restore makes no volume without"
         for drive in guest_config.drives(view.config)

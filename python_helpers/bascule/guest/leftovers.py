@@ -11,13 +11,14 @@ from .errors import ApiRefused, ProxmoxError, TaskFailed
 from .guest import Config, Guest
 
 
-def locked_by_restore(guest: Guest, began: bool) -> dict[str, Any]:
+def locked_by_restore(guest: Guest, began: bool, source: Guest) -> dict[str, Any]:
     """Return the lock that an interrupted restore of this component left on its number.
 
     `began` says that this component began to restore there. A restore that still runs is followed to its end first:
-    its lock is nobody's to take.
+    its lock is nobody's to take. So is that of a guest of another kind than `source`: it is none of ours.
     """
     nothing = {"changed": False, "lock": "", "tool": ""}
+    guest.like(source.kind)
     rows = guest.api.get(f"nodes/{guest.side.node}/tasks", source="active", vmid=guest.side.vmid) or []
     for row in rows:
         if row.get("type") in kinds.RESTORES:

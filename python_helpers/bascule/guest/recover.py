@@ -63,8 +63,11 @@ def left_locked(left: Guest, entered: Guest, gone: str, locked: str, began: bool
             except TaskFailed as error:
                 guest.report(f"it has failed: {error.found}")
     unlock = []
-    for guest in (left, entered):
+    for guest, other in ((left, entered), (entered, left)):
         machine = guest.side.machine
+        if machine == gone and other.guard(other.config_if_any()).status != guard.UNKNOWN:
+            # What else has the number is somebody else's, and so is its lock.
+            guest.like(other.kind)
         wanted = {gone: "create", locked: "migrate"}.get(machine)
         lock = (guest.config_if_any() or {}).get("lock")
         if began and wanted and lock == wanted and not tasks.holders(guest.api, guest.side.node, guest.side.vmid):

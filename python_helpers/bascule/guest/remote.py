@@ -15,7 +15,7 @@ from typing import Any, Optional
 from ..guard import state as guard
 from ..guard.state import GuardState
 from . import config as guest_config
-from . import leftovers, lost, placement, protection
+from . import kinds, leftovers, lost, placement, protection
 from .errors import ApiRefused, ProxmoxError, TaskFailed
 from .guest import Config, Guest
 from .networks import addresses, passive_nets
@@ -42,6 +42,8 @@ class Endpoint:
 
 def left_behind(source: Guest, target: Guest, began: bool) -> Result:
     """Follow a migration that still runs to its end, and say whether one of ours has left its number locked."""
+    # Only virtual machines are sent: a container that has the number is somebody else's.
+    target.like(kinds.QEMU)
     running = active_task(source, "qmigrate")
     if running:
         source.report("a migration is running already: following it")
@@ -62,6 +64,7 @@ def put_aside(
     `broken` says that a migration of ours left its number locked, and that the lock was taken away since. Nothing is
     removed as long as the guest that is to be sent, `source`, is locked.
     """
+    guest.like(kinds.QEMU)
     config = guest.config_if_any()
     if config is None:
         return {"changed": False, "reason": "the number is free"}
@@ -100,6 +103,8 @@ def may_be_sent(source: Guest, target: Guest, kept: Optional[dict[str, Any]]) ->
 
     A side that is being closed, or is closed, may be sent again as long as the other one has not opened since.
     """
+    for guest in (source, target):
+        guest.like(kinds.QEMU)
     config = source.config()
     state, other = source.guard(config), target.guard(target.config_if_any())
     if other.status == guard.UNKNOWN and kept:

@@ -9,12 +9,16 @@ Format: POSIX.1-2001 (pax) and GNU tar, as PVE::VZDump::LXC has them written.
 
 from __future__ import annotations
 
+from typing import Optional
+
 from .vma import Problem, Stream, VmaReport
 
 BLOCK = 512
 CONFIG = "pct.conf"
 _CONFIG_PATH = b"etc/vzdump/pct.conf"
 _PIECE = 1 << 20
+# Headers that say something of the member that follows: long names of GNU tar, and pax records.
+_PREFIXES = (b"L", b"K", b"x", b"g")
 
 
 def verify(stream: Stream) -> VmaReport:
@@ -23,6 +27,7 @@ def verify(stream: Stream) -> VmaReport:
     problems: list[Problem] = []
     configs: dict[str, int] = {}
     members = 0
+    told: Optional[int] = None
     while True:
         at = source.position
         header = source.take(BLOCK)
@@ -36,14 +41,23 @@ def verify(stream: Stream) -> VmaReport:
         if not _is_sound(header):
             problems.append(Problem(at, "the checksum of a header is wrong"))
             break
-        size = _number(header[124:136])
+        kind = header[156:157]
+        size = _number(header[124:136]) if told is None or kind in _PREFIXES else told
+        told = told if kind in _PREFIXES else None
         members += 1
+        if kind == b"x" and size <= _PIECE:
+            # Of a member of 8 GiB or more the size stands here, and its own header says 0.
+            told = _told(source.take(size))
+            if (rest := source.skip(-size % BLOCK)) < -size % BLOCK:
+                problems.append(Problem(at, f"a member of {size} bytes is cut ({rest} bytes of its last block)"))
+                break
+            continue
         name = header[:100].rstrip(b"\0")
         if name.removeprefix(b"./") == _CONFIG_PATH and size:
             configs[CONFIG] = size
         padded = -(-size // BLOCK) * BLOCK
         # A link has no data, whatever its size says.
-        if header[156:157] in (b"1", b"2", b"3", b"4", b"5", b"6"):
+        if kind in (b"1", b"2", b"3", b"4", b"5", b"6"):
             padded = 0
         if (found := source.skip(padded)) < padded:
             problems.append(Problem(at, f"a member of {size} bytes ends after {min(found, size)}"))
@@ -60,6 +74,19 @@ def _is_sound(header: bytes) -> bool:
     if not told or set(told) - set(b"01234567"):
         return False
     return int(told, 8) == sum(header[:148]) + sum(header[156:]) + 8 * ord(" ")
+
+
+def _told(records: bytes) -> Optional[int]:
+    """Return the size that pax records (`LENGTH KEY=VALUE`, each with a line's end) state; None when they do not."""
+    while records:
+        length, _, _ = records.partition(b" ")
+        if not length.isdigit() or not int(length):
+            return None
+        key, _, value = records[len(length) + 1 : int(length)].rstrip(b"\n").partition(b"=")
+        if key == b"size" and value.isdigit():
+            return int(value)
+        records = records[int(length) :]
+    return None
 
 
 def _number(field: bytes) -> int:

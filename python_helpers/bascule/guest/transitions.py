@@ -310,7 +310,7 @@ def proof_boot(guest: Guest, stays: bool = False, command: Sequence[str] = ()) -
     config = guest.config_if_any()
     state = guest.guard(config)
     if config is not None and state.status == guard.OPEN:
-        reason = guest.agent_answers() if guest.running() else "it is the active guest, and it is stopped"
+        reason = guest.not_up() if guest.running() else "it is the active guest, and it is stopped"
         return {"changed": False, "boots": not reason, "reason": reason, "seconds": 0.0}
     _must_be_passive(guest, config, state)
     if not stays:

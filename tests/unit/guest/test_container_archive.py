@@ -96,6 +96,22 @@ def test_large_members_are_counted_in_binary(tmp_path: Path) -> None:
     assert f"a member of {9 << 30} bytes ends after 5" in str(problem)
 
 
+def test_large_members_are_counted_by_their_pax_record(tmp_path: Path) -> None:
+    """As GNU tar writes them with --xattrs: the size stands in a record before, and the member's own header says 0."""
+    info = tarfile.TarInfo("./srv/large")
+    info.size = 9 << 30
+    path = tmp_path / "vzdump-lxc-100-x.tar"
+    path.write_bytes(info.tobuf(tarfile.PAX_FORMAT) + b"short")
+    (problem,) = archive.verify_archive(str(path)).report.problems
+    assert f"a member of {9 << 30} bytes ends after 5" in str(problem)
+    small = tarfile.TarInfo("./srv/file")
+    small.pax_headers = {"comment": "size=7\n9 size=3", "size": "70000"}
+    member = small.tobuf(tarfile.PAX_FORMAT) + b"x" * 70_000 + bytes(-70_000 % 512)
+    path.write_bytes(member + made())
+    found = archive.verify_archive(str(path)).report
+    assert (found.problems, found.configs) == ((), {"pct.conf": len(CONFIG)})
+
+
 @pytest.mark.parametrize("ending", ["tar.zst", "tar.gz", "tar"])
 def test_it_is_digested_while_it_is_written(tmp_path: Path, ending: str) -> None:
     stem = "vzdump-lxc-100-2026_12_02-06_00_00"

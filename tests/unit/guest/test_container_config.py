@@ -172,6 +172,14 @@ def test_an_address_of_a_virtual_machine_is_refused_for_a_container(containers: 
     assert any("ipconfig0 is declared" in words and "declare them in nets" in words for words in found)
 
 
+def test_an_address_of_a_container_is_refused_for_a_virtual_machine(nodes: Any) -> None:
+    *_, target = nodes
+    assert not any("declared in nets" in words for words in fake_containers.audited(nodes)["refusals"])
+    target.side = replace(target.side, cards={"net0": {"ip": "203.0.113.10/24"}, "net1": {"bridge": "vmbr1"}})
+    found = fake_containers.audited(nodes)["refusals"]
+    assert [words for words in found if "addresses are declared in nets for net0" in words]
+
+
 def test_addresses_that_others_have_there_are_named(containers: Any) -> None:
     _here, there, _source, target = containers
     there.guests[7000] = {**fake_containers.CONFIG, "hostname": "mail"}

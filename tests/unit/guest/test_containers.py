@@ -18,12 +18,13 @@ from bascule.guest import (
     observed,
     prepare,
     recover,
+    remote,
     serving,
     transitions,
 )
-from bascule.guest.errors import ProxmoxError
+from bascule.guest.errors import ProxmoxError, TaskFailed
 
-from . import fake_containers
+from . import fake_containers, fake_node
 
 E1, E2 = Epoch(1, "aaaa"), Epoch(2, "bbbb")
 FILES = {"disk:rootfs": "files-sha256:1111", "disk:mp0": "files-sha256:2222"}
@@ -90,6 +91,28 @@ def test_a_container_in_the_number_of_a_virtual_machine_is_somebody_elses(nodes:
     assert (left.kind, entered.exists) == (kinds.QEMU, False)
     with pytest.raises(ProxmoxError, match="the container 'courses' at the node pve-tls has it"):
         decisions.may_prepare(left, entered)
+
+
+def test_a_foreign_container_is_neither_unlocked_nor_removed_nor_taken_over(prepared: Any) -> None:
+    """Also not where this component began to copy a virtual machine to that number, and was cut off."""
+    here, there, source, target = prepared
+    endpoint = remote.Endpoint("192.0.2.8", 8006, "bascule@pve!move=secret", "AA:BB")
+    kept = target.guard(target.config()).to_dict()
+    transitions.freeze(source, force=False)
+    there.guests[100] = {**fake_containers.CONFIG, "lock": "create"}
+    there.containers.add(100)
+    assert leftovers.locked_by_restore(fake_node.guest(there, "pve-tls"), True, source)["lock"] == ""
+    found = recover.left_locked(source, fake_node.guest(there, "pve-tls"), "pve-tls", "", began=True)
+    assert found["unlock"] == []
+    assert remote.left_behind(source, fake_node.guest(there, "pve-tls"), began=True)["broken"] is False
+    for broken in (False, True):
+        assert remote.put_aside(fake_node.guest(there, "pve-tls"), True, broken)["reason"] == "the number is free"
+    del there.guests[100]["lock"]
+    here.peer = there
+    here.task_results["qmigrate"] = ("VM 100 already exists", ["TASK ERROR: VM 100 already exists"])
+    with pytest.raises(TaskFailed, match="already exists"):
+        remote.migrate(source, fake_node.guest(there, "pve-tls"), endpoint, kept)
+    assert there.guests[100] == fake_containers.CONFIG
 
 
 # ---- forward and back
@@ -255,6 +278,13 @@ def test_a_proof_boot_shows_that_it_starts_with_its_interfaces(copied: Any) -> N
     assert _connected(here, there) == ["pve-mtp"]
 
 
+def test_a_container_that_is_open_is_asked_for_its_interfaces_and_not_for_an_agent(copied: Any) -> None:
+    here, _there, source, _target = copied
+    assert transitions.proof_boot(source)["boots"] is True
+    here.without_network.add(100)
+    assert "no interface" in transitions.proof_boot(source)["reason"]
+
+
 def test_nobody_but_its_application_can_be_asked_whether_it_serves(copied: Any) -> None:
     _here, _there, source, target = copied
     assert serving.unaskable(source, target, source.config()) == []
@@ -307,7 +337,7 @@ def test_no_empty_container_takes_the_place_of_one_that_may_have_served(copied: 
 def test_the_lock_of_a_restore_is_taken_away_by_the_program_of_its_kind(copied: Any) -> None:
     _here, there, source, target = copied
     there.guests[100] = {"lock": "create", "arch": "amd64"}
-    assert leftovers.locked_by_restore(target, True) == {"changed": False, "lock": "create", "tool": "pct"}
+    assert leftovers.locked_by_restore(target, True, source) == {"changed": False, "lock": "create", "tool": "pct"}
     found = recover.left_locked(source, target, "pve-tls", "", True)
     assert (found["unlock"], found["tools"]) == (["pve-tls"], {"pve-tls": "pct"})
 

@@ -39,6 +39,11 @@ def raw(tmp_path: Path) -> Path:
     return path
 
 
+def _copy(raw: Path) -> str:
+    """The same in a file that has no loop device on it."""
+    return str(shutil.copy(raw, raw.with_name("copy.raw")))
+
+
 @pytest.fixture
 def device(raw: Path) -> Iterator[str]:
     """The same as a real block device."""
@@ -71,7 +76,9 @@ class Commands:
 
 
 def test_a_block_device_has_the_digest_of_its_content(raw: Path, device: str) -> None:
-    plain = disks.digest({"path": str(raw)})
+    plain = disks.digest({"path": _copy(raw)})
+    with pytest.raises(BasculeError, match=f"{Path(device).name} is on it"):
+        disks.digest({"path": str(raw)})
     assert disks.digest({"path": device, "format": "raw", "volid": "local-lvm:vm-100-disk-0"}) == plain
     with disk_source.opened({"path": device}) as source:
         assert source.size == SIZE
@@ -110,7 +117,7 @@ def test_an_inactive_volume_is_activated_and_left_as_it_was(device: str, raw: Pa
     place = Path("/dev") / f"bascule-test-{os.getpid()}"
     disk = {"path": str(place), "format": "raw", "volid": "local-lvm:vm-100-disk-0"}
     runner = Commands(makes=(place, device))
-    assert disks.digest(disk, runner) == disks.digest({"path": str(raw)})
+    assert disks.digest(disk, runner) == disks.digest({"path": _copy(raw)})
     assert [(argv[:3], argv[-1]) for argv in runner.ran] == [
         (["perl", "-MPVE::Storage", "-e"], "local-lvm:vm-100-disk-0")
     ] * 2

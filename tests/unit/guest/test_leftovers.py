@@ -22,36 +22,36 @@ from bascule.guest.errors import ProxmoxError, TaskFailed
     ],
 )
 def test_only_a_lock_of_our_own_restore_is_named(nodes: Any, config: Any, began: bool, lock: str) -> None:
-    _, there, _, target = nodes
+    _, there, source, target = nodes
     if config:
         there.guests[100] = config
-    found = leftovers.locked_by_restore(target, began)
+    found = leftovers.locked_by_restore(target, began, source)
     assert found == {"changed": False, "lock": lock, "tool": "qm" if lock else ""}
     assert there.written() == []
 
 
 def test_a_guest_with_a_guard_is_nobodys_leftover(prepared: Any) -> None:
-    _, there, _, target = prepared
+    _, there, source, target = prepared
     there.guests[100]["lock"] = "create"
-    assert leftovers.locked_by_restore(target, began=True)["lock"] == ""
+    assert leftovers.locked_by_restore(target, began=True, source=source)["lock"] == ""
 
 
 def test_a_lock_that_a_task_holds_is_not_taken(nodes: Any) -> None:
-    _, there, _, target = nodes
+    _, there, source, target = nodes
     there.guests[100] = {"memory": "128", "lock": "create"}
     there.active.append({"type": "qmigrate", "upid": "UPID:x", "user": "root@pam"})
-    assert leftovers.locked_by_restore(target, began=True)["lock"] == ""
+    assert leftovers.locked_by_restore(target, began=True, source=source)["lock"] == ""
 
 
 def test_a_restore_that_runs_is_followed_first(nodes: Any, fake: Any) -> None:
-    _, there, _, target = nodes
+    _, there, source, target = nodes
     there.guests[100] = {"memory": "128", "lock": "create"}
     upid = there.task("qmrestore", 100)[2]
     there.tasks[upid] = ("interrupted by signal", ["TASK ERROR: interrupted by signal"])
     there.active.append({"type": "qmrestore", "upid": upid, "user": "bascule@pve!move"})
-    assert leftovers.locked_by_restore(target, began=True)["lock"] == "", "its task is still listed"
+    assert leftovers.locked_by_restore(target, began=True, source=source)["lock"] == "", "its task is still listed"
     there.active.clear()
-    assert leftovers.locked_by_restore(target, began=True)["lock"] == "create"
+    assert leftovers.locked_by_restore(target, began=True, source=source)["lock"] == "create"
 
 
 def test_what_a_failed_backup_left_is_removed_and_nothing_else(nodes: Any) -> None:

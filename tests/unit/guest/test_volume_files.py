@@ -16,6 +16,8 @@ from bascule.errors import BasculeError, CommandFailed
 from bascule.guest.io import disks, volume_files
 from bascule.system.io.process import run
 
+DIGEST = "files-sha256:" + "1" * 64
+
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Callable[[str], Path]:
@@ -123,12 +125,12 @@ def test_any_other_volume_is_mounted_in_a_namespace_of_its_own(tmp_path: Path) -
 
     def noted(argv: list[str], **given: Any) -> Any:
         said.append(argv)
-        return SimpleNamespace(stdout="files-sha256:1111\n", rc=0)
+        return SimpleNamespace(stdout=f"{DIGEST}\n", rc=0)
 
     runner: Any = noted
 
     disk = {"name": "mp0", "path": str(image), "format": "raw", "at": "/srv/data", "mounts": ["/"]}
-    assert volume_files.digest(disk, runner) == "files-sha256:1111"
+    assert volume_files.digest(disk, runner) == DIGEST
     assert said[0][:6] == ["unshare", "--mount", "--propagation", "private", "sh", "-c"]
     assert "ro,noload,nodev,nosuid,noexec" in said[0][6]
     assert said[0][7:9] == [str(image), ",loop"]
@@ -168,6 +170,44 @@ def test_what_cannot_be_mounted_is_told(tmp_path: Path) -> None:
         volume_files.digest({"path": str(tmp_path), "format": "raw"}, runner)
     with pytest.raises(BasculeError, match="switch krbd on"):
         volume_files.digest({"path": "rbd:pool/vm-100-disk-0:conf=x", "format": "raw", "volid": "rbd:vm-100-disk-0"})
+
+
+def test_a_volume_that_a_container_uses_by_a_loop_device_is_not_quiet(tmp_path: Path, monkeypatch: Any) -> None:
+    """No process has it open: a container that was started, or mounted by `pct mount`, is seen by its loop device."""
+    image, other = tmp_path / "vm-100-disk-0.raw", tmp_path / "vm-101-disk-0.raw"
+    image.write_bytes(b"x")
+    other.write_bytes(b"x")
+    device = tmp_path / "block/loop3/loop"
+    device.mkdir(parents=True)
+    (device / "backing_file").write_text(f"{image}\n")
+    monkeypatch.setattr(disks, "LOOPS", tmp_path / "block")
+    monkeypatch.setattr(disks, "_LOOP_SECONDS", 0.0)
+    assert [line for line in disks.held_by(str(image)) if "loop3 is on it" in line]
+    with pytest.raises(BasculeError, match="loop3 is on it"):
+        disks.must_be_quiet(str(image))
+    assert not [line for line in disks.held_by(str(other)) if "loop" in line]
+    (device / "backing_file").unlink()
+    assert not [line for line in disks.held_by(str(image)) if "loop" in line]
+
+
+@pytest.mark.parametrize("said", ["", "\n", "files-sha256:", "umount: busy\n"])
+def test_no_digest_is_no_equality(tmp_path: Path, said: str) -> None:
+    runner: Any = lambda argv, **given: SimpleNamespace(stdout=said, rc=0)  # noqa: E731
+    with pytest.raises(BasculeError, match="expected: the digest of all files in"):
+        volume_files.digest({"path": str(tmp_path), "format": "raw"}, runner)
+
+
+def test_a_file_system_inside_a_volume_is_refused_as_no_archive_takes_it(tree: Any, monkeypatch: Any) -> None:
+    here = tree("here")
+    asked = os.lstat
+
+    def another(path: Any) -> Any:
+        found = asked(path)
+        return SimpleNamespace(st_dev=found.st_dev + 1, st_mode=found.st_mode)
+
+    monkeypatch.setattr(os, "lstat", another)
+    with pytest.raises(BasculeError, match=r"here/(etc|srv) is a file system of its own"):
+        volume_files.of_folder(str(here))
 
 
 def test_the_agent_knows_how(tree: Any, capsys: Any) -> None:

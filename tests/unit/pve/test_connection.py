@@ -147,10 +147,10 @@ def test_what_a_killed_restore_left_is_freed_and_removed(world: World) -> None:
     world.node.store.save(300, {"memory": "128", "lock": "create"})
     with pytest.raises(TaskFailed, match=r"VM is locked \(create\)"):
         prepare.restore(target, source, volid, began=True)
-    assert leftovers.locked_by_restore(target, began=False)["lock"] == "", "somebody else's"
-    assert leftovers.locked_by_restore(target, began=True)["lock"] == "create"
+    assert leftovers.locked_by_restore(target, began=False, source=source)["lock"] == "", "somebody else's"
+    assert leftovers.locked_by_restore(target, began=True, source=source)["lock"] == "create"
     assert daemon.main(["qm", "unlock", "300", "--root", str(world.node.paths.root), "--node", "pve1"]) == 0
-    assert leftovers.locked_by_restore(target, began=True)["lock"] == ""
+    assert leftovers.locked_by_restore(target, began=True, source=source)["lock"] == ""
     done = prepare.restore(target, source, volid, began=True)
     assert (done["changed"], done["cleaned"], done["guard"]["status"]) == (True, True, "closed")
     config = api.get(path("qemu/300/config"))

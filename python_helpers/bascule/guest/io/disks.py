@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
 import re
 import stat
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,8 @@ from .. import disk_kinds
 from . import disk_source, volume_files
 
 KEPT = ".bascule-kept"
+LOOPS = Path("/sys/block")
+_LOOP_SECONDS = 3.0
 
 
 def held_by(path: str, claimed: bool = False, own: int = 0) -> list[str]:
@@ -45,7 +49,27 @@ def held_by(path: str, claimed: bool = False, own: int = 0) -> list[str]:
             holders.append(f"{_name(entry)} (process {entry.name})")
     if wanted is not None and not (holders or claimed) and stat.S_ISBLK(wanted.st_mode) and _is_claimed(path):
         holders.append("the kernel (it is mounted, or part of another device)")
+    if wanted is not None and not claimed and stat.S_ISREG(wanted.st_mode):
+        holders += _loops(path)
     return sorted(holders)
+
+
+def _loops(path: str) -> list[str]:
+    """Return the loop devices on a file, as of a running or mounted container: no process has that open.
+
+    One that is going is given a moment: the kernel and udev let go of it after its unmount has ended.
+    """
+    deadline = time.monotonic() + _LOOP_SECONDS
+    while True:
+        found = []
+        for backing in LOOPS.glob("loop*/loop/backing_file"):
+            with contextlib.suppress(OSError):
+                name = backing.read_text().rstrip("\n")
+                if name == path or os.path.samefile(name, path):
+                    found.append(f"the kernel ({backing.parts[-3]} is on it, as when a container runs or is mounted)")
+        if not found or time.monotonic() >= deadline:
+            return found
+        time.sleep(0.2)
 
 
 def _has_open(process: Path, wanted: os.stat_result) -> bool:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
 import stat
 from collections.abc import Mapping
 from typing import Any
@@ -25,6 +26,7 @@ from ...system.io.process import Runner, run
 from .. import disk_kinds
 
 PREFIX = "files-sha256:"
+_DIGEST = re.compile(PREFIX + "[0-9a-f]{64}")
 _PIECE = 1 << 20
 _LEFT_OUT = (b"dev", b"etc/vzdump")
 # ext4 is what Proxmox makes; `noload` leaves a journal as it is. $0 is the volume, the rest is the command.
@@ -65,7 +67,15 @@ def digest(disk: Mapping[str, Any], runner: Runner = run) -> str:
             state="the volume was not read to its end; nothing was changed in it",
             next_command="look at the volume, then run the same command again",
         ) from error
-    return str(done.stdout).strip()
+    found = str(done.stdout).strip()
+    if not _DIGEST.fullmatch(found):
+        raise BasculeError(
+            expected=f"the digest of all files in {path} ({PREFIX}…)",
+            found=found or "nothing",
+            state="nothing is known of the volume; nothing was changed in it",
+            next_command="look at the volume, then run the same command again",
+        )
+    return found
 
 
 def work(words: list[str]) -> str:
@@ -100,8 +110,17 @@ def _names(root: bytes, below: bytes, left_out: set[bytes], device: int) -> list
                 if name in left_out:
                     continue
                 state = entry.stat(follow_symlinks=False)
-                if stat.S_ISSOCK(state.st_mode) or state.st_dev != device:
+                if stat.S_ISSOCK(state.st_mode):
                     continue
+                if stat.S_ISDIR(state.st_mode) and state.st_dev != device:
+                    # Such as a nested subvolume of btrfs.
+                    raise BasculeError(
+                        expected="all files of the volume in one file system, as no archive takes what lies in another",
+                        found=f"{os.fsdecode(os.path.join(root, name))} is a file system of its own",
+                        state="the volume was not read to its end; nothing was changed in it",
+                        next_command="start the container again where it served, take that file system out of its "
+                        "volume or make it a plain folder, then run the same command again",
+                    )
                 found.append(name)
                 if stat.S_ISDIR(state.st_mode):
                     todo.append(name)
