@@ -72,7 +72,9 @@ class ActionModule(ControllerAction):
         copies = {place: chain.describe(reading) for place, reading in read.items()}
         copies |= {site: f"NOT READ ({error})" for site, error in errors.items()}
         sides = self._sides(scope, position.given_up(entries))
-        noted = heartbeat.read(journal.run, targets, presence.read(journal.directory))
+        # A site that has just been silent is not waited for a second time.
+        answering = {site: where for site, where in targets.items() if site not in errors}
+        noted = heartbeat.read(journal.run, answering, presence.read(journal.directory))
         work = controllers.at_work(noted, entries, journal.controller, moments.now())
         seen = users.read(sides, entries)
         lines = position.report(

@@ -371,6 +371,8 @@ def test_status_tells_where_the_run_stands_from_a_site_that_answers(world: World
     assert "Last verb: cutover/freeze of" in output
     assert "came through" in output
     assert re.search(r"Journal: here 0 entries, mtp \d+ entries, tls NOT READ \(exit status 255", output)
+    asked = (world.hosts / "j-tls.down").read_text().count("asked")
+    assert asked == 3, "for its runs, twice, and for its copy; a site that is silent then is not asked for notes"
     assert re.search(r"low +active at Montpellier \(a-mtp open 0, a-tls closed\)", output)
     assert re.search(r"top +not taken over by prepare", output)
     assert "Next: ansible-playbook playbooks/10_audit.yml" in output

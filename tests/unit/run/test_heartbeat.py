@@ -21,6 +21,7 @@ from bascule.run.heartbeat import GONE, SILENT_AFTER, Heard
 from bascule.run.io import heartbeat as carrying
 from bascule.run.io import identity, presence
 from bascule.run.io.journal import Journal
+from bascule.system.io import remote
 from bascule.system.ssh import Target
 
 from .test_controllers import LEFT, NOTE, NOW
@@ -228,7 +229,73 @@ def test_a_site_that_is_silent_is_asked_once_a_minute_and_keeps_no_word_from_the
 
     # The test makes the time pass.
     monkeypatch.setattr(time, "sleep", sleep)
-    carrying.carry(journal, made.path, sites)
+    carrying.carry(journal, made.path, sites, os.getppid())
     assert (tmp_path / "mtp.down").read_text().count("asked") == 1
     assert held(tmp_path / "tls")["ended"]
     assert carrying.start(journal, made.path, {}) is None
+
+
+def test_the_carrier_ends_with_its_playbook_where_nothing_tells_whether_that_lives(
+    tmp_path: Path, sites: dict[str, Target], journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = presence.Presence(journal.directory, "d1", "60_cutover.yml", "(1/7) GO")
+    monkeypatch.setattr(presence, "lives", lambda note: (None, "the kernel does not tell its boot"))
+    parents = iter([77, 77])
+    monkeypatch.setattr(os, "getppid", lambda: next(parents, 1))
+    looks: list[float] = []
+    monkeypatch.setattr(time, "sleep", looks.append)
+    carrying.carry(journal, made.path, sites, 77)
+    # Who waits for a program sleeps as well, and shorter.
+    assert looks.count(carrying._LOOK) == 2
+    assert {held(tmp_path / site)["state"] for site in sites} == {GONE}
+
+
+def test_one_on_another_machine_of_the_same_name_is_not_called_dead(
+    sites: dict[str, Target], journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = presence.Presence(journal.directory, "d1", "60_cutover.yml", "(1/7) GO")
+    looks: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        if seconds == carrying._LOOK and not looks:
+            looks.append(seconds)
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(presence, "_boot", lambda: "another machine's")
+                (seen,) = carrying.read(journal.run, sites, [])
+                assert (seen.alive, seen.far) == (True, True)
+                assert seen.why.startswith("heard of ")
+            made.end()
+
+    monkeypatch.setattr(time, "sleep", sleep)
+    carrying.carry(journal, made.path, sites, os.getppid())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(presence, "_boot", lambda: "another machine's")
+        assert [(one.alive, bool(one.ended)) for one in carrying.read(journal.run, sites, [])] == [(False, True)]
+    assert len(looks) == 1
+
+
+def test_a_password_is_tried_after_the_playbooks_end_only_where_it_was_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = tmp_path / "gone"
+    ways = {
+        site: Target(f"j-{site}", ("ssh",), sudo=("sudo",), password="secret", note=str(gone / site))
+        for site in ("mtp", "tls")
+    }
+    ways["open"] = Target("j-open", ("ssh",))
+    tried: list[dict[str, str]] = []
+
+    def run_on(targets: dict[str, Target], *_: Any) -> dict[str, remote.Answer]:
+        notes = {site: Path(one.note) for site, one in targets.items()}
+        tried.append({site: note.read_text() if note.is_file() else str(note) for site, note in notes.items()})
+        return {site: remote.Answer() for site in targets}
+
+    monkeypatch.setattr(remote, "run_on", run_on)
+    assert set(carrying._send(ways, {"mtp"}, "true", "")) == {"mtp", "open"}
+    gone.mkdir()
+    carrying._send(ways, {"mtp"}, "true", "")
+    assert tried == [
+        {"mtp": "taken", "open": "."},
+        {"mtp": str(gone / "mtp"), "tls": str(gone / "tls"), "open": "."},
+    ]
+    assert list(gone.iterdir()) == []

@@ -7,17 +7,19 @@ nothing waits for it.
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Optional
 
 from ...errors import StoreError
-from ...system.io import remote, storage
+from ...system.io import entering, remote, storage
 from ...system.io.sources import PACKAGE
 from ...system.ssh import Target
 from .. import heartbeat
@@ -43,6 +45,7 @@ def start(journal: Journal, note: Path, targets: Mapping[str, Target]) -> Option
         return None
     given = {
         "note": str(note),
+        "parent": os.getpid(),
         "journal": [str(journal.runs), journal.run, journal.controller, journal.decision],
         "targets": {site: _plain(where) for site, where in targets.items()},
     }
@@ -70,18 +73,23 @@ def main() -> None:
     given = json.loads(sys.stdin.read())
     runs, run, controller, decision = given["journal"]
     journal = Journal(Path(runs), run, controller, decision)
-    carry(journal, Path(given["note"]), {site: _target(one) for site, one in given["targets"].items()})
+    targets = {site: _target(one) for site, one in given["targets"].items()}
+    carry(journal, Path(given["note"]), targets, int(given["parent"]))
 
 
-def carry(journal: Journal, path: Path, targets: Mapping[str, Target], beat: float = heartbeat.BEAT) -> None:
+def carry(
+    journal: Journal, path: Path, targets: Mapping[str, Target], parent: int, beat: float = heartbeat.BEAT
+) -> None:
     """Bring the note to the sites, at once when it changes and else every `beat` seconds; return after its last word.
 
-    A site that was silent is left alone for a minute.
+    A site that was silent is left alone for a minute. Whose process it is may not be known from its note, where the
+    kernel does not tell or the machine was given another name: when `parent` has ended, the playbook has as well.
     """
     said, at = "", -beat
     silent: dict[str, float] = {}
+    entered: set[str] = set()
     while (note := _read(path)) is not None:
-        gone = not note.get("ended") and presence.lives(note)[0] is False
+        gone = not note.get("ended") and (os.getppid() != parent or presence.lives(note)[0] is False)
         text = heartbeat.line({**note, "decision": journal.decision}, GONE if gone else AT_WORK)
         now = time.monotonic()
         if text != said or now - at >= beat:
@@ -90,13 +98,30 @@ def carry(journal: Journal, path: Path, targets: Mapping[str, Target], beat: flo
                 for site, where in journal.places(targets).items()
                 if gone or now - silent.get(site, -_QUIET) >= _QUIET
             }
-            answers = remote.run_on(due, dict.fromkeys(due, _keep(journal)), dict.fromkeys(due, text), _TIMEOUT)
+            answers = _send(due, entered, _keep(journal), text)
+            entered |= {site for site, answer in answers.items() if not answer.error}
             silent = {site: when for site, when in silent.items() if site not in answers}
             silent |= {site: now for site, answer in answers.items() if answer.error}
             said, at = text, now
         if gone or note.get("ended"):
             return
         time.sleep(_LOOK)
+
+
+def _send(due: Mapping[str, Target], entered: Collection[str], script: str, text: str) -> dict[str, remote.Answer]:
+    """Bring a text to the sites that are due.
+
+    A playbook tries a password once, and the file that says what came of it goes when the playbook ends. From then on
+    it is tried only where it was taken before.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        ways = {}
+        for site, where in due.items():
+            if not where.password or Path(where.note).parent.is_dir():
+                ways[site] = where
+            elif site in entered:
+                ways[site] = entering.taken_before(where, Path(folder) / site)
+        return remote.run_on(ways, dict.fromkeys(ways, script), dict.fromkeys(ways, text), _TIMEOUT)
 
 
 def read(run: str, targets: Mapping[str, Target], local: Iterable[Noted]) -> list[Noted]:
@@ -127,7 +152,8 @@ def _noted(of_one: list[Heard]) -> Noted:
     user, playbook, started, play, ended, host = (str(note[name]) for name in presence.TEXTS)
     decision = str(note["decision"])
     alive, why = (False, "") if ended else presence.lives(note)
-    if far := alive is None:
+    # Two machines may have one name. A boot before this one is told the same way: its beats have stopped.
+    if far := not ended and (alive is None or not presence.is_of_this_boot(note)):
         alive, why = heartbeat.lives(of_one)
     return Noted(decision, int(note["pid"]), user, playbook, started, play, ended, alive, host, why, far)
 

@@ -105,6 +105,11 @@ def lives(note: Mapping[str, Any]) -> tuple[Optional[bool], str]:
     return None, f"the kernel does not tell when process {pid} was started"
 
 
+def is_of_this_boot(note: Mapping[str, Any]) -> bool:
+    """Return whether a note was written on this machine since it was started."""
+    return bool(note["boot"]) and note["boot"] == _boot()
+
+
 def _stat(pid: int) -> tuple[str, str]:
     """Return the state of a process and when it was started, in the kernel's count since boot; nothing if unknown."""
     try:

@@ -14,6 +14,7 @@ import select
 import subprocess
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Optional
 
@@ -79,6 +80,12 @@ def start(where: Target, script: str, patience: float = PATIENCE) -> subprocess.
         _end(running)
         raise
     return running
+
+
+def taken_before(where: Target, note: Path) -> Target:
+    """Return the same way, for one who knows that its password was taken; `note` is a new file that says so."""
+    storage.write_durably(note, _TAKEN)
+    return replace(where, note=str(note))
 
 
 def _started(command: Sequence[str]) -> subprocess.Popen[bytes]:
