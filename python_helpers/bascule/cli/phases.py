@@ -142,7 +142,7 @@ _COMMANDS = {
     "status": lambda argv: _started("status", argv),
     "report": _report,
     "commit": lambda argv: _started("commit", argv),
-    "abort": lambda argv: _started("rollback", ["-e", "only_before_switch=yes", *argv]),
+    "abort": lambda argv: _started("rollback", [*argv, "-e", "only_before_switch=yes"]),
     "rollback": lambda argv: _started("rollback", argv),
     "site-lost": _site_lost,
     "watch": _watch,

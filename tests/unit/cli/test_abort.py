@@ -36,7 +36,7 @@ def test_a_freeze_is_undone(world: World) -> None:
 
 def test_after_a_switch_of_one_component_it_is_refused_and_the_rollback_is_named(world: World) -> None:
     have_moved(world, names=("low",))
-    code, said = bascule(world, "abort", *BACK)
+    code, said = bascule(world, "abort", *BACK, "-e", "only_before_switch=")
     assert code == Status.NO_GO, said
     told = " ".join(said.split())
     assert "low: a-mtp closed 1" in told
