@@ -34,10 +34,11 @@ _LONGEST = 300.0
 _PATIENCE = 20
 # What a way back needs of the plan.
 _PLAN_BACK = ("plan_name", "plan_sites", "plan_source_site", "plan_target_site", "plan_journal_hosts")
-# What a role's work on the controller imports, and the package that brings it.
+# What a role's work on the controller imports, and the package that brings it. octoDNS is needed by the zones of a
+# provider only, and `_provider_findings` loads it with the provider's class.
 _PACKAGES: Mapping[str, Mapping[str, str]] = {
     "proxmox_guest": {"proxmoxer": "proxmoxer", "requests": "requests"},
-    "dns_switchover": {"dns": "dnspython", "octodns": "octodns"},
+    "dns_switchover": {"dns": "dnspython"},
 }
 _SPEC = ("type", "elements", "choices", "options")
 

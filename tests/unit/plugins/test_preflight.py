@@ -252,13 +252,15 @@ def test_what_the_controllers_python_lacks_is_named_before_anything_is_asked(mon
     every = {path.name for path in (ROOT / "roles").iterdir()}
     assert preflight.controllers_lack(every) == []
     real = importlib.util.find_spec
-    gone = {"proxmoxer", "dns"}
+    gone = {"proxmoxer", "dns", "octodns"}
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *more: None if name in gone else real(name, *more))
     (found,) = preflight.controllers_lack(every)
-    start = f"controller: Python: expected in {sys.executable}, which runs Ansible here: dnspython, "
+    start = f"controller: Python: expected in {sys.executable}, which runs Ansible here: dnspython, proxmoxer"
     assert found.text().startswith(start)
     assert "found no dnspython, proxmoxer: pip install -e ." in found.text()
     assert "no proxmoxer: pip" in preflight.controllers_lack({"proxmox_guest"})[0].text()
+    gone.remove("dns")
+    assert preflight.controllers_lack({"dns_switchover"}) == [], "zones that need no provider do not need octoDNS"
     assert preflight.controllers_lack({"rsync_delta_sync"}) == [], "what no role of the plan needs is not asked for"
 
 

@@ -299,3 +299,21 @@ def test_a_password_is_tried_after_the_playbooks_end_only_where_it_was_taken(
         {"mtp": str(gone / "mtp"), "tls": str(gone / "tls"), "open": "."},
     ]
     assert list(gone.iterdir()) == []
+
+
+def test_an_end_is_told_where_both_sites_have_just_been_silent(
+    tmp_path: Path, sites: dict[str, Target], journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for site in sites:
+        (tmp_path / f"{site}.down").touch()
+    made = presence.Presence(journal.directory, "d1", "60_cutover.yml", "(1/7) GO")
+
+    def sleep(seconds: float) -> None:
+        if seconds == carrying._LOOK:
+            for site in sites:
+                (tmp_path / f"{site}.down").unlink()
+            made.end()
+
+    monkeypatch.setattr(time, "sleep", sleep)
+    carrying.carry(journal, made.path, sites, os.getppid())
+    assert all(held(tmp_path / site)["ended"] for site in sites)

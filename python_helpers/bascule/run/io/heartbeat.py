@@ -93,11 +93,11 @@ def carry(
         text = heartbeat.line({**note, "decision": journal.decision}, GONE if gone else AT_WORK)
         now = time.monotonic()
         if text != said or now - at >= beat:
-            due = {
-                site: where
-                for site, where in journal.places(targets).items()
-                if gone or now - silent.get(site, -_QUIET) >= _QUIET
-            }
+            places = journal.places(targets)
+            due = {site: where for site, where in places.items() if gone or now - silent.get(site, -_QUIET) >= _QUIET}
+            if note.get("ended"):
+                # One of them has to know: else the playbook is in doubt elsewhere for good.
+                due = due or places or dict(targets)
             answers = _send(due, entered, _keep(journal), text)
             entered |= {site for site, answer in answers.items() if not answer.error}
             silent = {site: when for site, when in silent.items() if site not in answers}
