@@ -59,7 +59,7 @@ def main(argv: Sequence[str]) -> int:
         return int(Status.DONE)
     except BasculeError as error:
         print(f"bascule schema: {error.message()}", file=sys.stderr)
-        changed = error.state not in ("", "nothing was changed")
+        changed = bool(error.state) and not error.state.startswith("nothing was changed")
         return int(Status.PERSON if changed or isinstance(error, NeedsWord) else Status.REFUSED)
 
 
