@@ -22,7 +22,7 @@ Move the schema of a service, or of all in the order of their dependencies, by i
 NNN_name.down.sql. In production a backup is taken, restored and compared first, and the plan is tried on the
 restored copy: there, back, and there again."""
 EPILOG = """\
-exit status: 0 done, or nothing was to be done; 2 refused: nothing was changed; 6 needs a person: a confirmation, a plan
+exit status: 0 done, or nothing was to be done; 2 refused: no file ran; 6 needs a person: a confirmation, a plan
 that stopped between two files, or (check) files that are not applied yet"""
 
 
