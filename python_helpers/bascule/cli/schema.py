@@ -22,7 +22,7 @@ Move the schema of a service, or of all in the order of their dependencies, by i
 NNN_name.down.sql. In production a backup is taken, restored and compared first, and the plan is tried on the
 restored copy: there, back, and there again."""
 EPILOG = """\
-exit status: 0 done, or nothing was to be done; 2 refused: nothing was changed; 6 needs a person: a confirmation, a plan
+exit status: 0 done, or nothing was to be done; 2 refused: no file ran; 6 needs a person: a confirmation, a plan
 that stopped between two files, or (check) files that are not applied yet"""
 
 
@@ -59,7 +59,7 @@ def main(argv: Sequence[str]) -> int:
         return int(Status.DONE)
     except BasculeError as error:
         print(f"bascule schema: {error.message()}", file=sys.stderr)
-        changed = error.state not in ("", "nothing was changed")
+        changed = bool(error.state) and not error.state.startswith("nothing was changed")
         return int(Status.PERSON if changed or isinstance(error, NeedsWord) else Status.REFUSED)
 
 

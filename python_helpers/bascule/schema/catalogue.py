@@ -16,7 +16,9 @@ NOT_IN_A_COPY = frozenset({OWNER, PRIVILEGES})
 # A column that a .down gives back comes last.
 NOT_AFTER_DOWN = frozenset({ORDER})
 _SHOWN = 5
-_CASTS = re.compile(r"::(?:character varying|text)(?:\(\d+\))?(?:\[\])?|[()\s]")
+_ITEM = r"(?:'(?:[^']|'')*'::character varying(?:\(\d+\))?|[^'\[\],]+)"
+_ITEMS = re.compile(_ITEM)
+_ARRAY = re.compile(rf"\(ARRAY\[({_ITEM}(?:, {_ITEM})*)\]\)::text\[\]")
 
 
 def fingerprint(found: Catalogue) -> str:
@@ -38,8 +40,12 @@ def differences(one: Catalogue, other: Catalogue, without: frozenset[str] = froz
 
 
 def _restored(text: str) -> str:
-    """Return a text without what PostgreSQL writes otherwise once it was restored: casts of texts, and parentheses."""
-    return _CASTS.sub("", text)
+    """Return a text as PostgreSQL writes it once it was restored: a cast of an array is one of each of its items."""
+
+    def each(found: re.Match[str]) -> str:
+        return f"ARRAY[{', '.join(f'({item.strip()})::text' for item in _ITEMS.findall(found[1]) if item.strip())}]"
+
+    return _ARRAY.sub(each, text)
 
 
 def shown(said: list[str]) -> str:

@@ -33,8 +33,11 @@ _ALONE = (
     re.compile(r"(?:CREATE (?:UNIQUE )?|DROP )INDEX CONCURRENTLY\b"),
     re.compile(r"REINDEX\b.*\bCONCURRENTLY\b"),
     re.compile(r"VACUUM\b"),
-    re.compile(r"(?:CREATE|DROP) (?:DATABASE|TABLESPACE)\b"),
-    re.compile(r"ALTER SYSTEM\b"),
+)
+# These change the whole server: on a copy, the trial of a plan would already do it there.
+_SERVER = re.compile(
+    r"(?:CREATE|ALTER|DROP) (?:DATABASE|TABLESPACE|ROLE|USER(?! MAPPING)|GROUP|SUBSCRIPTION)\b|ALTER SYSTEM\b"
+    r"|(?:GRANT|REVOKE) (?!.*\bON\b)"
 )
 LEDGER = "bascule_migration"
 
@@ -88,6 +91,9 @@ def findings(text: str, engine: str, transaction: bool) -> list[str]:
             said.append(
                 f"line {one.line} cannot run in a transaction: put '-- bascule: no-transaction' in a file of its own"
             )
+        if engine == POSTGRESQL and _SERVER.match(words):
+            what = " ".join(one.words[:2])
+            said.append(f"line {one.line} changes the whole server ({what}), which no copy keeps apart")
         if any(word.lower().startswith(LEDGER) for word in one.words):
             said.append(f"line {one.line} touches {LEDGER}*, in which Bascule keeps its books")
     if not transaction and engine != POSTGRESQL:

@@ -40,10 +40,14 @@ class Holder:
 
 @dataclass(frozen=True)
 class Books:
-    """What a database says of its migrations: one line per file that was applied, and who holds the lock."""
+    """What a database says of its migrations: one line per file that was applied, and who holds the lock.
+
+    made: the tables of the books are there.
+    """
 
     rows: tuple[Row, ...] = ()
     holder: Optional[Holder] = None
+    made: bool = True
 
 
 @dataclass(frozen=True)

@@ -83,6 +83,16 @@ def test_what_one_service_gets_wrong_holds_up_all_before_anything_runs(
     assert list((inventory.parent / "backups").iterdir()) == []
 
 
+def test_a_service_waits_for_those_it_depends_on(inventory: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (["up"], ["up", "--dry-run"], ["to", "1"]):
+        assert main(["schema", "auth", *words, "-i", str(inventory)]) == 2
+        said = capsys.readouterr().err
+        assert "base, which auth depends on, has 0 of 1 files applied; run bascule schema base up first" in said
+    assert tables(inventory, "auth") == set()
+    assert main(["schema", "base", "up", "-i", str(inventory)]) == 0
+    assert main(["schema", "auth", "up", "-i", str(inventory)]) == 0
+
+
 def test_what_is_asked_wrongly_is_refused(inventory: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for words in (["all", "to", "1"], ["auth", "to"], ["auth", "up", "3"]):
         with pytest.raises(SystemExit):

@@ -173,6 +173,12 @@ HOLDS = [
     ("CREATE INDEX CONCURRENTLY i ON t (x);", False),
     ("VACUUM t;", False),
     ("DELETE FROM public.bascule_migration;", False),
+    ("DROP DATABASE other;", False),
+    ("CREATE ROLE x;", False),
+    ("ALTER SYSTEM SET work_mem = '1MB';", False),
+    ("GRANT one TO other;", False),
+    ("GRANT SELECT ON t TO other;", True),
+    ("CREATE USER MAPPING FOR x SERVER y;", True),
     ("-- nothing but words", False),
     ("PREPARE q AS SELECT 1;", True),
 ]
@@ -222,6 +228,10 @@ def test_what_a_restored_copy_writes_otherwise_is_no_difference_and_what_it_mean
     assert catalogue.differences(one, other, catalogue.NOT_IN_A_COPY) == []
     assert catalogue.fingerprint(one) == catalogue.fingerprint(other) != catalogue.fingerprint(third)
     assert catalogue.differences(one, third, catalogue.NOT_IN_A_COPY) == ["constraint c is another"]
+    for is_one, is_other in (("('a b')", "('ab')"), ("((a OR b) AND c)", "(a OR (b AND c))"), ("x::text", "x")):
+        two = [{("constraint", "c"): f"CHECK ({text})"} for text in (is_one, is_other)]
+        assert catalogue.differences(two[0], two[1], catalogue.NOT_IN_A_COPY) == ["constraint c is another"]
+        assert catalogue.fingerprint(two[0]) != catalogue.fingerprint(two[1])
     # Before and after on one copy nothing is let pass.
     assert catalogue.differences(one, other) == ["constraint c is another"]
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from psycopg.conninfo import make_conninfo
 
 from bascule.schema import sql
 from bascule.schema.io import postgresql
@@ -126,7 +127,7 @@ def test_a_file_that_fails_leaves_nothing_and_the_copy_finds_it_first(world: Wor
     )
     with pytest.raises(SchemaError, match=r"003_x.up.sql to run on the restored copy; found: .*by zero") as refused:
         world.runner.run(UP)
-    assert refused.value.state == "nothing was changed"
+    assert refused.value.state.startswith("nothing was changed, except: the tables bascule_migration and")
     assert world.applied() == []
     world.careless()
     with pytest.raises(SchemaError, match="division by zero") as failed:
@@ -250,6 +251,45 @@ def test_an_index_that_fails_halfway_is_named_and_gone_on_with(world: World) -> 
         world.runner.run(UP)
     world.ask("DROP INDEX by_name; DELETE FROM users WHERE id = 3")
     assert world.runner.run(UP) == 1
+
+
+def test_what_a_broken_off_run_still_does_is_not_gone_beside(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.runner.run(UP)
+    write(world.folder, INDEX)
+    world.careless()
+
+    def cut_off(_: PostgresqlStore, __: Any, token: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(PostgresqlStore, "alone", cut_off)
+    with pytest.raises(KeyboardInterrupt):
+        world.runner.run(UP)
+    monkeypatch.undo()
+    assert world.ask("SELECT 1 FROM bascule_migration_lock") == []
+    with psycopg.connect(make_conninfo(**world.way), application_name="bascule schema 0123456789abcdef") as session:
+        session.execute("SELECT 1")
+        with pytest.raises(SchemaError, match="a dead run began to have ended; found: backend"):
+            world.runner.run(UP)
+    assert world.runner.run(UP) == 1
+
+
+def test_a_file_without_a_transaction_does_not_run_without_the_lock(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.runner.run(UP)
+    write(world.folder, INDEX)
+    world.careless()
+    real = PostgresqlStore.alone
+
+    def taken_over(store: PostgresqlStore, step: Any, token: str) -> None:
+        world.ask("UPDATE bascule_migration_lock SET token = 'of another'")
+        real(store, step, token)
+
+    monkeypatch.setattr(PostgresqlStore, "alone", taken_over)
+    with pytest.raises(SchemaError) as failed:
+        world.runner.run(UP)
+    assert "its line may still say running up" in failed.value.state
+    assert world.ask("SELECT to_regclass('by_name')") == [(None,)]
 
 
 def test_what_a_killed_run_has_left_of_its_copy_is_thrown_away(world: World, tmp_path: Path) -> None:

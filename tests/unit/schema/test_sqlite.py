@@ -14,6 +14,8 @@ import pytest
 from bascule.run.io import presence
 from bascule.schema import sql
 from bascule.schema.io.runner import NeedsWord, Order, Runner
+from bascule.schema.io.sqlite import SqliteStore
+from bascule.schema.planner import Step
 from bascule.schema.store import SchemaError
 
 from .conftest import USERS, service, write
@@ -100,11 +102,39 @@ def test_down_shows_what_it_destroys_and_waits_for_a_word_that_names_it(world: W
     assert "destroys table users: 2 rows" in world.said
 
 
+def test_a_way_up_that_destroys_data_waits_for_a_word_too(world: World) -> None:
+    world.runner.run(UP)
+    write(world.folder, {"003_x.up.sql": b"DELETE FROM users;", "003_x.down.sql": b"SELECT 1;"})
+    with pytest.raises(NeedsWord, match="as this destroys data") as needed:
+        world.runner.run(UP)
+    assert needed.value.state == "nothing was changed"
+    assert "destroys rows of table users: 1 rows" in world.said
+    assert world.ask("SELECT count(*) FROM users") == [(1,)]
+    assert world.runner.run(Order("up", confirm=needed.value.expected.split()[1].rstrip(","))) == 1
+    assert world.ask("SELECT count(*) FROM users") == [(0,)]
+
+
+def test_an_answer_that_is_lost_is_not_called_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = SqliteStore.run
+
+    def lost(store: SqliteStore, step: Step, token: str, by: str) -> None:
+        real(store, step, token, by)
+        if store.path == world.path:
+            raise SchemaError(expected="an answer", found="none")
+
+    monkeypatch.setattr(SqliteStore, "run", lost)
+    with pytest.raises(SchemaError) as failed:
+        world.runner.run(UP)
+    assert failed.value.state == "auth 001_users.up.sql: it ran, and its line is written"
+
+
 def test_a_way_back_that_does_not_lead_back_is_found_on_the_copy(world: World) -> None:
     (world.folder / "002_mail.down.sql").write_bytes(b"DROP INDEX by_mail;\n")
     before = world.state()
-    with pytest.raises(SchemaError, match=r"002_mail\.down\.sql to undo .* column users\.mail was added"):
+    with pytest.raises(SchemaError, match=r"002_mail\.down\.sql to undo .* column users\.mail was added") as refused:
         world.runner.run(UP)
+    made = "except: the tables bascule_migration and bascule_migration_lock were made, empty, in SQLite"
+    assert refused.value.state.startswith(f"nothing was changed, {made}")
     # The books were made, and nothing stands in them; the lock is free.
     assert world.applied() == []
     assert before == []

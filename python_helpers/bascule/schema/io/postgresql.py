@@ -128,7 +128,7 @@ class PostgresqlStore:
         with self._reading("tell its migrations") as connection:
             there = connection.execute("SELECT to_regclass(%s) IS NOT NULL AS there", (_LOCK,)).fetchone()
             if not there or not there["there"]:
-                return Books()
+                return Books(made=False)
             rows = connection.execute(f"SELECT {_COLUMNS} FROM {_BOOKS} ORDER BY service, number".encode()).fetchall()
             return Books(tuple(Row(**row) for row in rows), _holder(connection))
 
@@ -148,8 +148,14 @@ class PostgresqlStore:
                 for statement in _CREATE:
                     connection.execute(statement.encode())
             # What runs without a transaction holds no row: it is found by its session.
-            busy = "SELECT pid FROM pg_stat_activity WHERE application_name = %s AND state IS DISTINCT FROM 'idle'"
-            if stale and (row := connection.execute(busy, (_application(stale.token),)).fetchone()):
+            # A run that was broken off has let its lock go, but its line is unsettled.
+            unsettled = connection.execute(f"SELECT 1 FROM {_BOOKS} WHERE state <> 'applied'".encode()).fetchone()
+            session = _application("%") if unsettled else _application(stale.token) if stale else ""
+            busy = (
+                "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE %s "
+                "AND state IS DISTINCT FROM 'idle'"
+            )
+            if session and (row := connection.execute(busy, (session,)).fetchone()):
                 raise SchemaError(
                     expected="what a dead run began to have ended", found=f"backend {row['pid']} is at it"
                 )
@@ -198,11 +204,10 @@ class PostgresqlStore:
             line = compose.SQL(
                 "WITH gone AS (DELETE FROM {} WHERE {} RETURNING 1) SELECT 1 / (SELECT count(*) FROM gone)"
             ).format(compose.SQL(_BOOKS), key)
-        mine = compose.SQL(_ours().replace("%(token)s", "{}")).format(token)
         before = "\n".join(
             [
                 f"SET LOCAL lock_timeout = '{self.service.lock_timeout}s';",
-                _demand(mine.as_string(None), "the lock was taken over"),
+                _mine(token),
                 "SELECT pg_catalog.set_config('bascule.transaction', pg_catalog.txid_current()::text, true);",
             ]
         )
@@ -252,7 +257,7 @@ class PostgresqlStore:
 
     def alone(self, step: Step, token: str) -> None:
         file = step.migration.file(step.direction)
-        self._psql(step, token, {file.name: file.data}, [])
+        self._psql(step, token, {"before.sql": _mine(token).encode(), file.name: file.data}, [])
 
     def end(self, row: Row, token: str, *, applied: bool) -> None:
         with self._writing(f"write how {row.name} ended", token) as connection:
@@ -317,6 +322,13 @@ class PostgresqlStore:
 
 def _ours() -> str:
     return f"SELECT 1 FROM {_LOCK} WHERE token = %(token)s FOR UPDATE"
+
+
+def _mine(token: str) -> str:
+    """Return a statement that fails where the lock is not ours."""
+    return _demand(
+        compose.SQL(_ours().replace("%(token)s", "{}")).format(token).as_string(None), "the lock was taken over"
+    )
 
 
 def _copy(token: str) -> str:

@@ -26,6 +26,7 @@ from .sqlite import SqliteStore
 
 Say = Callable[[str], None]
 _NOTHING = "nothing was changed"
+_TAKEN_BACK = "it was taken back"
 
 
 class NeedsWord(SchemaError):
@@ -66,7 +67,7 @@ class Runner:
         chosen = list(services) if name == "all" else [name]
         if name != "all" and name not in services:
             raise SchemaError(expected=f"a service: all, {', '.join(services)}", found=name, state=_NOTHING)
-        self.name, self.say = name, say
+        self.name, self.say, self.declared = name, say, services
         depends = {one: services[one].depends_on for one in services}
         self.services = {one: services[one] for one in planner.order(services, depends) if one in chosen}
         self.store: dict[str, Store] = {}
@@ -101,32 +102,53 @@ class Runner:
                 wanted, why = planner.target(histories[name], order.what, order.number)
                 wrong += [why] if why else []
                 steps += [(step, self.store[name]) for step in planner.steps(histories[name], wanted)]
+        if any(step.direction == UP for step, _ in steps):
+            wrong += self._behind()
         if wrong:
             raise SchemaError(
                 expected=f"files and databases of {self.name} that fit together", found="; ".join(wrong), state=_NOTHING
             )
         return Look(histories, books, tuple(steps))
 
+    def _behind(self) -> list[str]:
+        """Return which services that are not asked for, and are depended on, are not where their files are."""
+        wrong = []
+        needed = [one for service in self.services.values() for one in service.depends_on]
+        for name in needed:
+            if name in self.services:
+                continue
+            needed += [one for one in self.declared[name].depends_on if one not in needed]
+            one = Runner(name, self.declared, self.say).look().histories[name]
+            if one.pending or one.unsettled:
+                wrong.append(
+                    f"{name}, which {self.name} depends on, has {one.applied} of {len(one.migrations)} files applied; "
+                    f"run bascule schema {name} up first"
+                )
+        return wrong
+
     def run(self, order: Order) -> int:
         """Do what is asked; return how many files ran. An error says what state everything is in."""
         first = self.look(order)
         if not first.steps and not any(one.unsettled for one in first.histories.values()):
             return 0
+        # What changes before any file runs.
+        did: list[str] = []
         try:
             with contextlib.ExitStack() as stack:
-                tokens = {store.label: self._locked(store, first, stack) for store in self._stores}
+                tokens = {store.label: self._locked(store, first, stack, did) for store in self._stores}
                 found = self.look().histories
-                settled = [self._settle(self.store[name], one.unsettled, tokens) for name, one in found.items()]
+                settled = [self._settle(self.store[name], one.unsettled, tokens, did) for name, one in found.items()]
                 look = self.look(order)
                 tried = self._try(look, tokens, order)
                 # The copies are not needed any more, and are gone before anything runs.
                 return sum(settled) + self._really(look, tokens, tried)
         except SchemaError as error:
-            if not error.state:
-                error = type(error)(error.expected, error.found, _NOTHING, error.next_command)
+            if error.state in ("", _NOTHING):
+                state = f"{_NOTHING}, except: {'; '.join(did)}" if did else _NOTHING
+                error = type(error)(error.expected, error.found, state, error.next_command)
             raise error
 
-    def _locked(self, store: Store, look: Look, stack: contextlib.ExitStack) -> str:
+    def _locked(self, store: Store, look: Look, stack: contextlib.ExitStack, did: list[str]) -> str:
         """Take a database's lock, keep it until the end, and let it go then."""
         holder = look.books[store.label].holder
         stale = holder if holder and _gone(holder) else None
@@ -141,10 +163,12 @@ class Runner:
             store.discard(stale.token, self._folder(store))
         token = store.take({**presence.process(os.getpid()), "user": getpass.getuser()}, stale)
         stack.callback(_release, store, token)
+        if not look.books[store.label].made:
+            did.append(f"the tables {sql.LEDGER} and {sql.LEDGER}_lock were made, empty, in {store.label}")
         stack.enter_context(_kept(store, token))
         return token
 
-    def _settle(self, store: Store, row: Optional[Row], tokens: Mapping[str, str]) -> int:
+    def _settle(self, store: Store, row: Optional[Row], tokens: Mapping[str, str], did: list[str]) -> int:
         """Write down what has become of a file without a transaction whose run was killed."""
         if row is None:
             return 0
@@ -156,9 +180,9 @@ class Runner:
                 next_command="drop what it has left (such as an invalid index), and give the same command again",
             )
         cast(OutsideTransactions, store).end(row, tokens[store.label], applied=done == (row.state == RUNNING[UP]))
-        self.say(
-            f"{row.service} {row.number:03d}_{row.name}: it was {row.state}, and had {'' if done else 'not '}ended"
-        )
+        said = f"{row.service} {row.number:03d}_{row.name}: it was {row.state}, and had {'' if done else 'not '}ended"
+        did.append(said)
+        self.say(said)
         return int(done)
 
     def _try(self, look: Look, tokens: Mapping[str, str], order: Order) -> Optional[Tried]:
@@ -179,9 +203,10 @@ class Runner:
             for what, rows in sorted(tried.lost.items()):
                 self.say(f"destroys {what}: {rows} rows")
             needed = planner.word(self.name, [step for step, _ in look.steps], tried.lost)
-            if back and order.confirm != needed:
+            if (back or tried.lost) and order.confirm != needed:
+                why = f"takes back {len(look.steps)} file(s)" if back else "destroys data"
                 raise NeedsWord(
-                    expected=f"--confirm {needed}, as this takes back {len(look.steps)} file(s)",
+                    expected=f"--confirm {needed}, as this {why}",
                     found=order.confirm or "no confirmation",
                     next_command=f"the same command with --confirm {needed}, after a look at what it destroys",
                 )
@@ -236,11 +261,12 @@ class Runner:
                     expected[store] = tried.after[place]
                 perform(store, step, tokens[store.label], catalogue.fingerprint(expected[store]) if tried else "")
             except SchemaError as error:
-                nothing = not done and not error.state
+                state = error.state or _became(store, step)
+                nothing = not done and state == _TAKEN_BACK
                 raise SchemaError(
                     error.expected,
                     error.found,
-                    state=_NOTHING if nothing else f"{_ran(done)}{step}: {error.state or 'it was taken back'}",
+                    state=_NOTHING if nothing else f"{_ran(done)}{step}: {state}",
                     next_command=error.next_command or f"bascule schema {self.name} status",
                 ) from error
             done.append(str(step))
@@ -254,6 +280,16 @@ class Runner:
                     next_command=f"bascule schema {self.name} status",
                 )
         return len(done)
+
+
+def _became(store: Store, step: Step) -> str:
+    """Return what has become of a file that failed: an answer may be lost after the database has done the work."""
+    one = step.migration
+    try:
+        there = any((row.service, row.number) == (one.service, one.number) for row in store.books().rows)
+    except SchemaError:
+        return "it is not known whether it ran, as the database does not answer"
+    return "it ran, and its line is written" if there == (step.direction == UP) else _TAKEN_BACK
 
 
 def _ran(done: Sequence[str]) -> str:
@@ -300,16 +336,34 @@ def perform(database: Store, step: Step, token: str, after: str = "") -> None:
     try:
         store.alone(step, token)
     except SchemaError as error:
-        if planner.settled(row, catalogue.fingerprint(store.catalogue())) is False:
-            store.end(row, token, applied=step.direction == DOWN)
-            raise
+        with _open_end(state, "it has failed"):
+            back = planner.settled(row, catalogue.fingerprint(store.catalogue())) is False
+            if back:
+                store.end(row, token, applied=step.direction == DOWN)
+        if back:
+            raise SchemaError(error.expected, error.found, _TAKEN_BACK, error.next_command) from error
         raise SchemaError(
             error.expected,
             error.found,
             state=f"it is {state}, and has left something in the catalogue",
             next_command="drop what it has left (such as an invalid index), and give the same command again",
         ) from error
-    store.end(row, token, applied=step.direction == UP)
+    with _open_end(state, "it has run"):
+        store.end(row, token, applied=step.direction == UP)
+
+
+@contextlib.contextmanager
+def _open_end(state: str, what: str) -> Iterator[None]:
+    """Let an error that comes after a file without a transaction say that its line is still open."""
+    try:
+        yield
+    except SchemaError as error:
+        raise SchemaError(
+            error.expected,
+            error.found,
+            state=f"{what}, and its line may still say {state}",
+            next_command="the same command again, which settles it by the catalogue",
+        ) from error
 
 
 def _on_copy(store: Store, step: Step, tokens: Mapping[str, str]) -> None:

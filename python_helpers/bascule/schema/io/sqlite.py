@@ -90,7 +90,7 @@ class SqliteStore:
     def books(self) -> Books:
         with self._reading("tell its migrations") as connection:
             if not connection.execute("SELECT 1 FROM sqlite_schema WHERE name = ?", (_LOCK,)).fetchone():
-                return Books()
+                return Books(made=False)
             names = ", ".join(f'"{name}"' for name in _COLUMNS)
             rows = connection.execute(f"SELECT {names} FROM {LEDGER} ORDER BY service, number").fetchall()
             return Books(tuple(Row(*row) for row in rows), _holder(connection))
