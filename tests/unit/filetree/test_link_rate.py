@@ -59,9 +59,11 @@ print(throughput.collect(lambda into: os.readv(0, [into]), time.monotonic() + 60
 
 
 def test_a_stream_into_a_program_is_measured_where_no_port_is_free() -> None:
+    began = time.monotonic()
     intervals, ahead = throughput.pour([sys.executable, "-c", COLLECTS], 1)
     assert link_rate.judge(intervals)["mbit"] > 0
-    assert abs(ahead) < 1
+    # Both read one clock, at most so far apart.
+    assert abs(ahead) < time.monotonic() - began
 
 
 @pytest.mark.parametrize(
