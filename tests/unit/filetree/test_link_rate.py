@@ -21,11 +21,13 @@ def free(port: int) -> bool:
 
 
 def test_a_stream_is_measured_and_the_listener_is_gone() -> None:
+    began = time.monotonic()
     port, token = throughput.listen("127.0.0.1", 2)
     intervals, ahead = throughput.send("127.0.0.1", port, token, 2)
     assert link_rate.judge(intervals)["mbit"] > 0
-    assert abs(ahead) < 1
-    deadline = time.monotonic() + 5
+    # Both read one clock, at most so far apart.
+    assert abs(ahead) < time.monotonic() - began
+    deadline = time.monotonic() + 60
     while not free(port) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert free(port)
@@ -62,7 +64,6 @@ def test_a_stream_into_a_program_is_measured_where_no_port_is_free() -> None:
     began = time.monotonic()
     intervals, ahead = throughput.pour([sys.executable, "-c", COLLECTS], 1)
     assert link_rate.judge(intervals)["mbit"] > 0
-    # Both read one clock, at most so far apart.
     assert abs(ahead) < time.monotonic() - began
 
 
