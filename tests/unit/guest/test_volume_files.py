@@ -192,7 +192,9 @@ def test_a_volume_that_a_container_uses_by_a_loop_device_is_not_quiet(tmp_path: 
 
 @pytest.mark.parametrize("said", ["", "\n", "files-sha256:", "umount: busy\n"])
 def test_no_digest_is_no_equality(tmp_path: Path, said: str) -> None:
-    runner: Any = lambda argv, **given: SimpleNamespace(stdout=said, rc=0)  # noqa: E731
+    def runner(argv: Any, **given: Any) -> Any:
+        return SimpleNamespace(stdout=said, rc=0)
+
     with pytest.raises(BasculeError, match="expected: the digest of all files in"):
         volume_files.digest({"path": str(tmp_path), "format": "raw"}, runner)
 

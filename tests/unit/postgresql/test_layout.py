@@ -256,10 +256,10 @@ def test_a_unit_that_would_not_do_what_it_is_told_is_named(own: bool, shown: dic
 
 
 def test_a_major_that_is_not_moved_and_one_that_is_not_declared_are_named(files: Files) -> None:
-    (files.data / "PG_VERSION").write_text("17\n")
+    (files.data / "PG_VERSION").write_text("16\n")
     untested, other = settings.unread(files.spec)
-    assert "PostgreSQL 17 is not tested here" in untested
-    assert other == f"{files.data} is of PostgreSQL 17, not 15 (postgresql_replication_version)"
+    assert "PostgreSQL 16 is not tested here" in untested
+    assert other == f"{files.data} is of PostgreSQL 16, not 15 (postgresql_replication_version)"
     (files.data / "PG_VERSION").write_text("15\n")
     assert settings.unread(files.spec) == []
 
