@@ -45,7 +45,9 @@ def pooled(server: Server, database: dict[str, str], tmp_path: Path) -> Iterator
     (folder / "pgbouncer.ini").write_text("\n".join(lines) + "\n")
     (folder / "users").write_text('"owner" ""\n"grace" ""\n')
     if not os.getuid():
-        shutil.chown(folder, "postgres", "postgres")
+        # Also with a umask that leaves others nothing.
+        for one in (folder, *folder.iterdir()):
+            shutil.chown(one, "postgres", "postgres")
     user = ["runuser", "-u", "postgres", "--"] if not os.getuid() else []
     process = subprocess.Popen(
         [*user, program, "-q", str(folder / "pgbouncer.ini")], cwd="/", stderr=subprocess.DEVNULL
