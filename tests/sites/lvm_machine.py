@@ -33,18 +33,18 @@ def run(work: Path) -> dict[str, Any]:
     for number, disk in enumerate(("one", "two")):
         with (work / f"{disk}.raw").open("wb") as made:
             made.truncate(POOL_BYTES)
-        drives += ["-drive", f"file=/work/{disk}.raw,format=raw,if=none,id=pool{number}"]
+        drives += ["-drive", f"file=/machine/{disk}.raw,format=raw,if=none,id=pool{number}"]
         drives += ["-device", f"virtio-blk-pci,drive=pool{number}"]
     qemu = [
         "qemu-system-x86_64", "-machine", "pc", "-accel", "tcg,tb-size=256", "-cpu", "max", "-smp", "1", "-m", "512",
         "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-serial", "stdio",
-        "-kernel", "/work/vmlinuz", "-initrd", "/work/initrd.gz", "-append", "console=ttyS0 quiet panic=-1",
-        "-device", "virtio-scsi-pci", "-drive", "file=/work/root.raw,format=raw,if=none,id=root",
+        "-kernel", "/machine/vmlinuz", "-initrd", "/machine/initrd.gz", "-append", "console=ttyS0 quiet panic=-1",
+        "-device", "virtio-scsi-pci", "-drive", "file=/machine/root.raw,format=raw,if=none,id=root",
         "-device", "scsi-hd,drive=root", *drives,
     ]  # fmt: skip
     try:
         done = shell.attempt(
-            ["podman", "run", "--rm", "--name", name, "--network=none", "--volume", f"{work}:/work", IMAGE, *qemu],
+            ["podman", "run", "--rm", "--name", name, "--network=none", "--volume", f"{work}:/machine", IMAGE, *qemu],
             timeout=SECONDS,
         )
     finally:
