@@ -111,11 +111,14 @@ def may_lack(state: Mapping[str, Any]) -> str:
 def not_followed(state: Mapping[str, Any], guard: GuardState) -> str:
     """Return why what is written at this side does not come to the other one; nothing where it does, or need not.
 
-    Only an open side that was prepared, runs as a primary and moves by its log has somebody who follows.
+    Only an open side that runs as a primary and moves by its log has somebody who follows. Prepare describes a side
+    before it takes it over: one that is open and not described has lost that, and nobody is let in to follow.
     """
     leads = guard.status == rule.OPEN and state.get("running") and not state.get("in_recovery")
-    if not leads or not state.get("prepared") or state.get("method") == DUMP_RESTORE:
+    if not leads or state.get("method") == DUMP_RESTORE:
         return ""
+    if not state.get("prepared"):
+        return f"{guard.side} is open and not prepared"
     standby = state.get("standby")
     if not standby:
         return f"no standby streams from {guard.side}"

@@ -195,10 +195,10 @@ def test_an_open_side_whose_log_goes_to_nobody_says_so() -> None:
     assert decisions.not_followed(state, guard) == "no standby streams from db-mtp"
     behind = {**state, "standby": {"state": "catchup"}}
     assert decisions.not_followed(behind, guard) == "its standby does not stream: catchup"
+    assert decisions.not_followed({**state, "prepared": False}, guard) == "db-mtp is open and not prepared"
     need_not = [
         ({**state, "standby": {"state": "streaming"}}, guard),
         ({**state, "in_recovery": True}, guard),
-        ({**state, "prepared": False}, guard),
         ({**state, "running": False}, guard),
         ({**state, "method": "dump_restore"}, guard),
         (state, rule.adopt_closed(GuardState("db", "db-tls"))),
