@@ -81,6 +81,7 @@ def test_a_standby_that_was_never_anything_else_is_replaced(pair: Pair) -> None:
     assert pair.must_run("target", clusters) == before
 
 
+@pytest.mark.long
 def test_a_promoted_side_is_not_built_anew_before_its_rows_are_exported(pair: Pair) -> None:
     """Its timeline is greater than that of the side that serves."""
     pair.sql("target", "select pg_promote()")

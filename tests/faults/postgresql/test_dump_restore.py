@@ -185,6 +185,7 @@ def test_a_dump_that_fails_midway_ends_with_the_old_side_serving(pair: Pair) -> 
     assert not pair.guard("source")["frozen"]
 
 
+@pytest.mark.long
 def test_a_bit_that_flips_on_the_way_is_found_before_anything_is_restored(pair: Pair) -> None:
     before = pair.must_run("target", ["stat", "-c", "%i %Y", DATA])
     pair.must_run("target", ["install", "-m", "755", "/dev/stdin", "/usr/local/bin/rsync"], BIT_FLIPS_ON_THE_WAY)

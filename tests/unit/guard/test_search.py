@@ -174,7 +174,7 @@ HAPPENS = {
 
 @pytest.mark.parametrize(
     ("epochs", "writes", "states"),
-    [(3, 1, 8_000), (3, 2, 25_000), (4, 1, 50_000)],
+    [(3, 1, 8_000), (3, 2, 25_000), pytest.param(4, 1, 50_000, marks=pytest.mark.long)],
 )
 def test_every_state_of_two_sides(guards: Guards, epochs: int, writes: int, states: int) -> None:
     seen, happens = search(guards, Moves(guards, EPOCHS[:epochs], writes))
@@ -200,7 +200,7 @@ SITE_LOST = {
         (1, 0, 1, 8_500),
         (1, 2, 0, 11_000),
         (2, 0, 1, 25_000),
-        (1, 1, 1, 65_000),
+        pytest.param(1, 1, 1, 65_000, marks=pytest.mark.long),
     ],
 )
 def test_every_state_after_a_loss(guards: Guards, epochs: int, lost_guards: int, lost_sites: int, states: int) -> None:

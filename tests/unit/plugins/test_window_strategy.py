@@ -330,7 +330,10 @@ def comparable(value: Any, strategy: str) -> Any:
 
 @pytest.mark.parametrize(
     "arguments",
-    [pytest.param((), id="in earnest"), pytest.param(("--check", "--diff"), id="check and diff")],
+    [
+        pytest.param((), id="in earnest"),
+        pytest.param(("--check", "--diff"), id="check and diff", marks=pytest.mark.long),
+    ],
 )
 def test_all_that_a_play_can_do_has_the_same_results(books: Books, arguments: tuple[str, ...]) -> None:
     found = {}

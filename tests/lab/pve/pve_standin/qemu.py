@@ -183,7 +183,8 @@ def command_line(paths: Paths, vmid: int, config: Config, diskless: bool = False
     command = [
         "qemu-system-x86_64", "-name", f"{config.get('name', f'VM{vmid}')},debug-threads=off",
         "-pidfile", str(paths.pid_file(vmid)), "-daemonize", "-S", "-nodefaults", "-no-user-config",
-        "-machine", "pc", "-accel", ACCELERATION, "-cpu", "max",
+        # The more a processor can do, the more is emulated.
+        "-machine", "pc", "-accel", ACCELERATION, "-cpu", "Nehalem",
         "-smp", str(int(config.get("sockets", "1")) * int(config.get("cores", "1"))),
         "-m", guest_config.parse_options(config.get("memory", "512"), "current")["current"],
         "-display", "none", "-vga", "none",
