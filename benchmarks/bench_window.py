@@ -12,6 +12,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,9 @@ GUESTS = ("courses_guest", "login_guest", "board_guest")
 WAYS = {"cutover": ("60_cutover", "toulouse"), "rollback": ("rollback", "montpellier")}
 # A playbook that takes longer hangs.
 LONGEST = 1800
+# Guests that a move has started are emulated, and still at it when the playbook has ended. Seconds.
+SETTLED_WITHIN, LOOK = 180, 3
+IDLE = 0.5
 
 
 def warm_inventory(place: Path) -> Path:
@@ -75,6 +79,26 @@ class Site:
             raise RuntimeError(f"{' '.join(command)}: {self._log.read_text()[-3000:]}")
 
 
+def idle_share(before: list[int], after: list[int]) -> float:
+    """Return the idle part of the time between two readings of the first line of /proc/stat (proc(5))."""
+    spent = [late - early for early, late in zip(before, after, strict=True)]
+    return (spent[3] + spent[4]) / max(1, sum(spent))
+
+
+def settle() -> None:
+    """Wait until what the last move has left to do is done, for some minutes at most."""
+
+    def read() -> list[int]:
+        return [int(word) for word in Path("/proc/stat").read_text().splitlines()[0].split()[1:]]
+
+    deadline = time.monotonic() + SETTLED_WITHIN
+    while time.monotonic() < deadline:
+        before = read()
+        time.sleep(LOOK)
+        if idle_share(before, read()) >= IDLE:
+            return
+
+
 def moved(settings: Settings) -> dict[str, list[dict[str, Any]]]:
     """Move the site there and back; return the windows of both ways."""
     site = Site(settings.scratch)
@@ -85,6 +109,7 @@ def moved(settings: Settings) -> dict[str, list[dict[str, Any]]]:
             site.play(book)
         for _ in range(settings.rounds):
             for name, (book, where) in WAYS.items():
+                settle()
                 site.play(book, "-e", f"confirm={where}")
                 windows[name].append(site.window())
     finally:
