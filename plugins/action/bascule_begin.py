@@ -29,7 +29,8 @@ options:
     type: str
     required: true
     choices:
-      [state, audit, prepare, sync, check, capture, freeze, switch, thaw, verify, take_over, give_way, reopen, retire]
+      [state, audit, prepare, sync, check, capture, stand_by, freeze, switch, thaw, verify, take_over, give_way, reopen,
+      retire]
   direction:
     description:
       - V(forward) from the source to the target, V(back) the other way round.
@@ -60,6 +61,8 @@ ansible_facts:
   description:
     - C(bascule_from) and C(bascule_to) are the inventory names of the two sides; roles know nothing else about them.
     - C(bascule_direction), C(bascule_phase), C(bascule_verb), C(bascule_run) and C(bascule_decision) say what runs.
+    - With O(waits), C(bascule_before) is the verb of this window that has come through for the component a moment ago,
+      in this very playbook; empty where there is none.
   returned: always
   type: dict
 """
@@ -69,11 +72,15 @@ from typing import Any, ClassVar
 from bascule.plugin import waiting
 from bascule.plugin.action import ControllerAction, Scope, journal_entry
 from bascule.plugin.preflight import must_be_right
-from bascule.run import context, preflight
+from bascule.run import context, order, preflight
 from bascule.run.io import identity
 from bascule.run.io.journal import Journal, require_copies
 from bascule.run.progress import refuse_after_failure
 from bascule.run.verbs import AWAY, DIRECTIONS, VERBS, verb
+from bascule.system import moments
+
+# Seconds for which what a verb of the window has read is not read again by the next one.
+_FRESH_SECONDS = 60
 
 
 class ActionModule(ControllerAction):
@@ -110,7 +117,9 @@ class ActionModule(ControllerAction):
         warnings = journal.start(targets, scope.about_run(about.phase, self.check_mode))
         if args["waits"]:
             # Stops as well when what it waits for has failed in this playbook.
-            waiting.wait(journal, about, scope, lambda: targets and journal.copy_to(targets, insist=False))
+            known = waiting.wait(journal, about, scope, lambda: targets and journal.copy_to(targets, insist=False))
+            since = moments.ago(_FRESH_SECONDS)
+            facts["bascule_before"] = order.just_through(about.component, known, about.phase, since)
         else:
             depends_on = context.dependencies(scope.components, scope.hostvars)
             refuse_after_failure(about.component, what, journal.own(), depends_on)

@@ -23,24 +23,24 @@ options:
       - V(quiesce) stops a passive guest that a proof boot left running, V(keep_fence) also keeps what its disks hold.
         V(may_write) asks once more whether they may be written. V(proof_boot) boots it cut from the network and stops
         it, if it is not moved warm; V(boot) leaves it running.
-      - V(freeze), V(close_begin) and V(close_finish) work on the side that is left, V(open) and V(thaw) on the side
-        that is entered.
-      - V(take_over) opens the side that is entered by O(word), V(give_way) closes O(machine), which was given up.
-        V(settle) tells O(machine), which was opened instead, that it has.
+      - V(freeze), V(close_begin) and V(close_finish) work on the side that is left, V(open) and V(thaw) on the other. A
+        freeze only begins to shut down what is moved warm; V(stopped) waits for that and proves it.
+      - V(take_over) opens the side that is entered by O(word), V(give_way) closes O(machine), which was given up, and
+        V(settle) tells O(machine), which was opened instead.
       - V(left_behind) follows a migration that still runs, and says whether one has left its number locked.
         V(put_aside) frees the number at the side that is entered, V(remote_migrate) lets Proxmox send the guest there.
       - V(unfinished) says whether an interrupted copy may have taken a guard away or left a lock, and gives back a
         protection that was lifted. V(left_locked) says where a lock is left that nobody holds, V(take_back) gives the
         side its closed guard back, or refuses.
       - V(backup_jobs) reads which scheduled backups run at both nodes, V(set_backup_jobs) switches some of one node.
-      - V(verify) compares the disks of the last switch and asks the active guest. V(retire) archives and removes the
+        V(verify) compares the disks of the last switch and asks the active guest. V(retire) archives and removes the
         guest at the side that was left.
     type: str
     required: true
     choices: [guards, state, ready, plan_prepare, plan_sync, plan_switch, audit, adopt, backup, leftover, restore,
       left_behind, unfinished, left_locked, take_back, put_aside, remote_migrate, backup_jobs, set_backup_jobs,
-      quiesce, keep_fence, may_write, boot, proof_boot, freeze, close_begin, close_finish, open, take_over, give_way,
-      settle, thaw, verify, retire]
+      quiesce, keep_fence, may_write, boot, proof_boot, freeze, stopped, close_begin, close_finish, open, take_over,
+      give_way, settle, thaw, verify, retire]
   epoch:
     description: The epoch of the switch.
     type: str
@@ -110,8 +110,7 @@ options:
     type: str
     default: ""
   machine:
-    description:
-      - The node of V(set_backup_jobs), by the inventory name of its machine; with V(backup_jobs), the only one to ask.
+    description: The node of V(set_backup_jobs), by the inventory name of its machine; V(backup_jobs) asks it alone.
     type: str
   jobs:
     description: The jobs of V(set_backup_jobs).
@@ -134,6 +133,10 @@ options:
     description: With V(guards), name what would stop a return that is about to begin.
     type: bool
     default: false
+  outside:
+    description: With V(stopped), why the guest's silence proves nothing, as V(freeze) has found it.
+    type: str
+    default: ""
 author:
   - The Bascule authors
 """
@@ -142,7 +145,6 @@ EXAMPLES = r"""
 - name: Read both sides
   bascule_guest:
     operation: state
-  register: __example_state
 """
 
 RETURN = r"""
@@ -230,7 +232,10 @@ from bascule.plugin.values import plain
 from bascule.run.io import guard_copy
 from bascule.system import moments, work
 
-display = Display()
+
+def _tell(text: str) -> None:
+    Display().display(f"    {text}")
+
 
 SPEC: dict[str, Any] = {
     "operation": {"type": "str", "required": True, "choices": []},
@@ -259,6 +264,7 @@ SPEC: dict[str, Any] = {
     "enabled": {"type": "bool", "default": False},
     "fresh": {"type": "bool", "default": False},
     "returns": {"type": "bool", "default": False},
+    "outside": {"type": "str", "default": ""},
     "protect": {"type": "bool", "default": False},
 }
 UNTRIED = ("proof_boot", "close_begin", "close_finish", "open", "take_over", "give_way", "settle")
@@ -332,8 +338,9 @@ class ActionModule(ActionBase):
                 target, stays=self._way == decisions.WARM, command=self._proof_command
             ),
             "freeze": lambda source, target, _: transitions.freeze(
-                source, self._force, self._check, target, self._copies
+                source, self._force, self._check, target, self._copies, waits=self._way != decisions.WARM
             ),
+            "stopped": lambda source, _, args: transitions.stopped(source, self._force, args["outside"], self._check),
             "close_begin": lambda source, _, args: transitions.close_begin(
                 source, Epoch.parse(args["epoch"]), self._force
             ),
@@ -372,7 +379,7 @@ class ActionModule(ActionBase):
             self._link = task_vars.get("plan_link")
             decisions.must_be_declared(self._way, self._stateless)
             source, target = (
-                session.guest(self._variable(task_vars, key), settings, connect, self._tell, health.ask, guard_copy.say)
+                session.guest(self._variable(task_vars, key), settings, connect, _tell, health.ask, guard_copy.say)
                 for key in ("bascule_from", "bascule_to")
             )
             result = work.measured(lambda: operations[args["operation"]](source, target, plain(args)))
@@ -396,9 +403,8 @@ class ActionModule(ActionBase):
 
     def _state(self, source: Guest, target: Guest) -> tuple[dict[str, Any], observed.View, observed.View]:
         left, entered = self._look(source, target)
-        leader = guard.leader(left.guard, entered.guard) or ""
-        said = {"changed": False, "source": left.to_dict(), "target": entered.to_dict(), "leader": leader}
-        return said, left, entered
+        sides = {"source": left.to_dict(), "target": entered.to_dict()}
+        return {"changed": False, **sides, "leader": guard.leader(left.guard, entered.guard) or ""}, left, entered
 
     def _audit(self, source: Guest, target: Guest, args: Mapping[str, Any]) -> dict[str, Any]:
         # Only here: a figure of the plan that cannot be read holds up no return.
@@ -482,10 +488,8 @@ class ActionModule(ActionBase):
         )
 
     def _give_way(self, source: Guest, target: Guest, args: Mapping[str, Any]) -> dict[str, Any]:
-        back = at(args["machine"], source, target)
-        epoch, other = Epoch.parse(args["epoch"]), guard.GuardState.from_dict(args["other_guard"])
-        transitions.close_begin(back, epoch, True, other)
-        return transitions.close_finish(back, epoch, {}, moments.now_in_seconds())
+        other = guard.GuardState.from_dict(args["other_guard"])
+        return transitions.give_way(at(args["machine"], source, target), Epoch.parse(args["epoch"]), other)
 
     def _variable(self, task_vars: Mapping[str, Any], name: str) -> Any:
         if name in ("bascule_from", "bascule_to") and name not in task_vars:
@@ -494,6 +498,3 @@ class ActionModule(ActionBase):
         if name not in task_vars:
             raise BasculeError(expected=f"the variable {name}", found="it is not set", state="nothing was changed")
         return plain(self._templar.template(task_vars[name]))
-
-    def _tell(self, text: str) -> None:
-        display.display(f"    {text}")

@@ -14,9 +14,12 @@ description:
   - The environment variable E(BASCULE_TEST_SWITCH_HOLD) stops the switch at a step. It is for tests only.
 options:
   action:
-    description: V(switch) moves the database; V(aim) only points the poolers of both sides at the side that serves.
+    description:
+      - V(switch) moves the database; V(aim) only points the poolers of both sides at the side that serves.
+      - V(stand_by) starts the agents that V(switch) talks to, waits for nothing, and opens nothing at the hosts. They
+        end with the process that executes the task, which in a window stays.
     type: str
-    choices: [switch, aim]
+    choices: [switch, aim, stand_by]
     default: switch
   from:
     description: Inventory name of the machine that is left.
@@ -85,12 +88,17 @@ from bascule.postgresql.switchover import LOOK_SECONDS, Drive
 from bascule.system import work
 from bascule.system.io.units import AGENT
 
+# Component → (from, to) and the agents there that wait for its switch, in the process that goes on to that.
+_STANDING_BY: dict[str, tuple[tuple[str, ...], float, list[connections.Agent]]] = {}
+# Seconds after which a connection that has said nothing may be gone without a word.
+_LONGEST = 120
+
 
 class ActionModule(ControllerAction):
     """See DOCUMENTATION."""
 
     ARGUMENTS: ClassVar[dict[str, Any]] = {
-        "action": {"type": "str", "choices": ["switch", "aim"], "default": "switch"},
+        "action": {"type": "str", "choices": ["switch", "aim", "stand_by"], "default": "switch"},
         "from": {"type": "str", "required": True},
         "to": {"type": "str", "required": True},
         "epoch": {"type": "str", "default": ""},
@@ -105,13 +113,12 @@ class ActionModule(ControllerAction):
         if args["action"] == "switch" and not args["epoch"]:
             raise BasculeError(expected="an epoch", found="none", state="nothing was changed")
         hold = connections.Hold()
+        if args["action"] == "stand_by":
+            _let_go(scope.component)
+            _STANDING_BY[scope.component] = (args["from"], args["to"]), time.monotonic(), _agents(args, scope, hold)
+            return {"changed": False}
         with contextlib.ExitStack() as stack:
-            old, new = (
-                stack.enter_context(
-                    connections.Agent(scope.target(host), _script(scope.component, host, part), label, hold)
-                )
-                for host, part, label in ((args["from"], "leave", "old"), (args["to"], "enter", "new"))
-            )
+            old, new = map(stack.enter_context, _standing_by(args, scope) or _agents(args, scope, hold))
             for agent in (old, new):
                 agent.answer(LOOK_SECONDS)
             drive = Drive(
@@ -125,6 +132,34 @@ class ActionModule(ControllerAction):
             if args["action"] == "aim":
                 return work.measured(lambda: {"changed": drive.aim()})
             return {"changed": True, **work.measured(lambda: drive.switch(args["epoch"]))}
+
+
+def _agents(args: dict[str, Any], scope: Scope, hold: connections.Hold) -> list[connections.Agent]:
+    sides = ((args["from"], "leave", "old"), (args["to"], "enter", "new"))
+    return [
+        connections.Agent(scope.target(host), _script(scope.component, host, part), label, hold)
+        for host, part, label in sides
+    ]
+
+
+def _standing_by(args: dict[str, Any], scope: Scope) -> list[connections.Agent]:
+    """Return the agents that were started for this switch a while ago, where both still run."""
+    sides, began, agents = _STANDING_BY.pop(scope.component, ((), 0.0, []))
+    fresh = time.monotonic() - began <= _LONGEST and all(agent.is_alive() for agent in agents)
+    if fresh and sides == (args["from"], args["to"]):
+        return agents
+    _end(agents)
+    return []
+
+
+def _let_go(component: str) -> None:
+    *_, agents = _STANDING_BY.pop(component, ((), 0.0, []))
+    _end(agents)
+
+
+def _end(agents: list[connections.Agent]) -> None:
+    for agent in agents:
+        agent.__exit__(None, None, None)
 
 
 def _script(component: str, side: str, part: str) -> str:

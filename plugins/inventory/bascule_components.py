@@ -50,7 +50,7 @@ from ansible.plugins.inventory import BaseInventoryPlugin
 from bascule.errors import BasculeError
 from bascule.plugin.control_sockets import control_directory
 from bascule.run.components import layer_group, resolve
-from bascule.run.verbs import POINTING, POINTING_GROUP
+from bascule.run.verbs import POINTING, POINTING_GROUP, STANDING_BY, STANDING_BY_GROUP
 from bascule.system.io import storage
 
 _SUFFIXES = (".yml", ".yaml")
@@ -79,11 +79,13 @@ class InventoryModule(BaseInventoryPlugin):
             components = resolve(config.get("components"), machines, _role_exists, Path(path).name)
         except BasculeError as error:
             raise AnsibleParserError(error.message()) from error
-        # It is there even when it is empty: plays of the window leave it out.
-        inventory.add_group(POINTING_GROUP)
+        # They are there even when they are empty: plays name them.
+        special = {POINTING_GROUP: POINTING, STANDING_BY_GROUP: STANDING_BY}
+        for group in special:
+            inventory.add_group(group)
         for component in components:
-            if component.role in POINTING:
-                inventory.add_host(component.name, group=POINTING_GROUP)
+            for group in [group for group, roles in special.items() if component.role in roles]:
+                inventory.add_host(component.name, group=group)
             for group in ("components", f"role_{component.role}", layer_group(component.layer)):
                 inventory.add_host(component.name, group=inventory.add_group(group))
             for key, value in component.host_vars().items():

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bascule.run import order, preflight
-from bascule.run.verbs import AWAY, DIRECTIONS, VERBS
+from bascule.run.verbs import AWAY, DIRECTIONS, STANDING_BY_GROUP, VERBS, has
 
 from .tree import COMPONENT_ROLES, PLAYBOOKS, ROLES, load
 
@@ -24,6 +25,8 @@ TELLING = {"status", "report"}
 CLOSING = {"freeze", "retire", "give_way"}
 OPENING = {"switch", "thaw", "take_over", "reopen"}
 WINDOWS = ("60_cutover", "rollback")
+# Their arguments were checked when both sides were read.
+UNCHECKED = (*order.VERBS, "stand_by")
 SPARED = "inventory_hostname not in bascule_alone"
 INCLUDE = "ansible.builtin.include_role"
 
@@ -67,7 +70,9 @@ def test_a_play_is_of_the_usual_shape(path: Path, play: dict[str, Any]) -> None:
     assert play["gather_facts"] is False
     # Nobody waits for what only points to a site: it acts alone, in thaw, after everybody else.
     last = path.stem in WINDOWS and play is [one for where, one in PLAYS if where == path][-1]
+    ahead = play["tasks"][0].get("bascule_begin", {}).get("verb") == "stand_by"
     wanted = "components:!pointing" if is_window(path, play) else "components:&pointing" if last else "components"
+    wanted = f"components:&{STANDING_BY_GROUP}" if ahead else wanted
     assert play["hosts"] == wanted
     phase = re.sub(r"^\d+_", "", path.stem)
     assert play["tags"] == [phase], "tags are phases"
@@ -94,7 +99,7 @@ def test_a_verb_is_begin_role_end(path: Path, play: dict[str, Any], step: list[d
     assert announced["direction"] in {*DIRECTIONS, *away}, "the direction is a literal"
     assert [announced["phase"]] == play["tags"]
     # In a window the arguments are not checked again, as they were when both sides were read.
-    unchecked = {"rolespec_validate": False} if path.stem in WINDOWS and announced["verb"] in order.VERBS else {}
+    unchecked = {"rolespec_validate": False} if path.stem in WINDOWS and announced["verb"] in UNCHECKED else {}
     assert role[INCLUDE] == {"name": "{{ component_role }}", "tasks_from": announced["verb"], **unchecked}
     # What is open already, while nobody answers for the other side, is only let in again.
     spared = {"when"} if path.stem in WINDOWS and announced["verb"] != "thaw" else set()
@@ -161,8 +166,8 @@ def test_a_window_is_one_play_and_then_what_points_follows(name: str) -> None:
 
 def test_the_way_back_is_the_way_forward_with_the_sides_swapped() -> None:
     forward, back = order_of("60_cutover"), order_of("rollback")
-    assert [verb for verb, _ in back] == ["freeze", "sync", "switch", "thaw", "thaw"]
-    assert [verb for verb, _ in forward if verb in dict(back)] == [verb for verb, _ in back]
+    assert [verb for verb, _ in back] == ["stand_by", "freeze", "sync", "switch", "thaw", "thaw"]
+    assert [verb for verb, _ in forward if verb in dict(back)] == [verb for verb, _ in back[1:]]
     assert {direction for _, direction in back} == {"back"}
     assert {direction for _, direction in forward} == {"forward"}
 
@@ -175,7 +180,7 @@ def test_what_a_window_does_not_check_was_checked_when_both_sides_were_read() ->
         assert read == {"name": "{{ component_role }}", "tasks_from": "state"}
     for role in COMPONENT_ROLES:
         specs = load(ROLES / role / "meta" / "argument_specs.yml")["argument_specs"]
-        for verb in order.VERBS:
+        for verb in filter(partial(has, role), UNCHECKED):
             assert specs[verb].get("options") == specs["state"].get("options"), f"{role}: {verb}"
 
 

@@ -367,3 +367,12 @@ def with_guard(description: Optional[str], state: Optional[GuardState]) -> str:
     if state is not None:
         lines.append(guard_line(state))
     return "\n".join(lines)
+
+
+def same(found: Any, wanted: Any) -> bool:
+    """Compare a config value with a wanted one as Proxmox would: booleans are 0 and 1, texts may end in a newline."""
+    if isinstance(wanted, bool):
+        wanted = int(wanted)
+    if found is None:
+        return wanted in (0, "", "0")
+    return str(found).rstrip("\n") == str(wanted).rstrip("\n")

@@ -164,7 +164,8 @@ def _must_be_passive(target: View) -> None:
 
 
 def _warm(source: View, target: View) -> GuestTodo:
-    if source.running:
+    # One that is frozen may still be shutting down: in the window nothing is carried over.
+    if source.running and not source.guard.frozen:
         return GuestTodo("refresh", f"the copy at {target.machine} takes what has changed in the guest, when it is old")
     if target.running:
         return GuestTodo(NOTHING, f"stateless: the guest runs at {target.machine} already, cut from its network")

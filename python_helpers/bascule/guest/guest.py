@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Optional
 
@@ -271,7 +272,7 @@ class Guest:
         for number in range(1, tries + 1):
             config = self.config()
             wanted = decide(config)
-            values = {} if wanted is None else {k: v for k, v in wanted.items() if not same(config.get(k), v)}
+            values = {k: v for k, v in (wanted or {}).items() if not guest_config.same(config.get(k), v)}
             if not values:
                 return changed
             try:
@@ -347,14 +348,33 @@ class Guest:
         self._must_be(True)
         return True
 
+    def begin_shut_down(self, force: bool) -> str:
+        """Return the task of a clean shutdown that has begun, by us or before; nothing where the guest is stopped."""
+        if not self.running():
+            return ""
+        # A second one would only wait for the first one's lock.
+        if upid := self._shutdown_under_way():
+            return upid
+        self.wait_unlocked()
+        self.report("clean shutdown")
+        how = {"timeout": int(self.limits.shutdown), "forceStop": force}
+        return str(self.api.post(f"{self.path}/status/shutdown", **how))
+
+    def end_shut_down(self) -> None:
+        """Wait until a shutdown that is under way has ended: until then its lock refuses a start."""
+        if upid := self._shutdown_under_way():
+            with suppress(TaskFailed):
+                self.run_task(upid, timeout=int(self.limits.shutdown) + 30)
+
+    def _shutdown_under_way(self) -> str:
+        return tasks.under_way(self.api, self.side.node, self.side.vmid, self.kind.shutdown)
+
     def shut_down(self, force: bool) -> bool:
         """Let the guest shut down cleanly; a forced stop only where the plan says so."""
-        if not self.running():
+        upid = self.begin_shut_down(force)
+        if not upid:
             return False
-        self.wait_unlocked()
         seconds = int(self.limits.shutdown)
-        self.report("clean shutdown")
-        upid = self.api.post(f"{self.path}/status/shutdown", timeout=seconds, forceStop=force)
         try:
             self.run_task(upid, timeout=seconds + 30)
         except TaskFailed as error:
@@ -468,15 +488,6 @@ class Guest:
                 state="the node's word counts, not the task's",
                 next_command=f"look at the guest at {self.side.machine}, then run the same command again",
             )
-
-
-def same(found: Any, wanted: Any) -> bool:
-    """Compare a config value with a wanted one as Proxmox would: booleans are 0 and 1, texts may end in a newline."""
-    if isinstance(wanted, bool):
-        wanted = int(wanted)
-    if found is None:
-        return wanted in (0, "", "0")
-    return str(found).rstrip("\n") == str(wanted).rstrip("\n")
 
 
 def at(machine: str, *sides: Guest) -> Guest:

@@ -21,6 +21,7 @@ class Kind:
     tool: str
     # Types of tasks.
     start: str
+    shutdown: str
     restore: str
     # What a storage has to take for its volumes.
     content: str
@@ -57,6 +58,7 @@ QEMU = Kind(
     noun="guest",
     tool="qm",
     start="qmstart",
+    shutdown="qmshutdown",
     restore="qmrestore",
     content="images",
     archive="archive",
@@ -73,6 +75,7 @@ LXC = Kind(
     noun="container",
     tool="pct",
     start="vzstart",
+    shutdown="vzshutdown",
     restore="vzrestore",
     content="rootdir",
     archive="ostemplate",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Optional
+from typing import Any, Optional
 
 from ..system import polling
 from .api import Api
@@ -132,8 +132,17 @@ def read_log(api: Api, node: str, upid: str, start: int = 0) -> list[str]:
 
 def holders(api: Api, node: str, vmid: int) -> list[str]:
     """Return the tasks that are at work on a guest, as far as the token may see: who holds its lock."""
-    active = api.get(f"nodes/{node}/tasks", source="active", vmid=vmid) or []
-    return [f"{row.get('type')} by {row.get('user')}" for row in active]
+    return [f"{row.get('type')} by {row.get('user')}" for row in _active(api, node, vmid)]
+
+
+def under_way(api: Api, node: str, vmid: int, kind: str) -> str:
+    """Return the task of this type that is at work on a guest, as far as the token may see; or an empty text."""
+    found = [str(row["upid"]) for row in _active(api, node, vmid) if row.get("type") == kind]
+    return found[0] if found else ""
+
+
+def _active(api: Api, node: str, vmid: int) -> list[Mapping[str, Any]]:
+    return list(api.get(f"nodes/{node}/tasks", source="active", vmid=vmid) or [])
 
 
 def wait(

@@ -11,8 +11,9 @@ from ..guard import lost as guard_lost
 from ..guard import state as guard
 from ..guard.state import Epoch, GuardState, Receipt, Word
 from ..guard.todo import Todo
+from ..system import moments
 from . import config as guest_config
-from . import lost, prepare, protection, serving, tasks
+from . import down, lost, prepare, protection, serving, tasks
 from .decisions import STATELESS
 from .errors import ProxmoxError
 from .guest import Config, Guest
@@ -20,16 +21,20 @@ from .lost import Copies, no_copies
 from .observed import look
 
 Result = dict[str, Any]
-# How long the address of a guest that has just stopped is asked; it answered sooner while the guest ran.
-OUTSIDE_SECONDS = 1.0
 
 
 def freeze(
-    guest: Guest, force: bool, check: bool = False, other: Optional[Guest] = None, copies: Copies = no_copies
+    guest: Guest,
+    force: bool,
+    check: bool = False,
+    other: Optional[Guest] = None,
+    copies: Copies = no_copies,
+    waits: bool = True,
 ) -> Result:
     """Shut the active guest down and keep it down over a reboot of its node; the permit stays.
 
-    That this side is not the active one has to be known: from its guard, or from that of the other side.
+    That this side is not the active one has to be known: from its guard, or from that of the other side. A shutdown
+    that this does not wait for goes on at the node, and is proved by `stopped`, which is told `outside`.
     """
     config = guest.config_if_any()
     state = guest.guard(config)
@@ -39,16 +44,29 @@ def freeze(
     running = guest.running()
     if check:
         return _said(running or not state.frozen, state, "would be shut down")
-    served = _outside_before(guest, running)
+    served = down.outside_before(guest, running)
     changed = False
     if state.status == guard.OPEN:
         changed = guest.change(lambda c: _described(guest, c, guard.freeze, onboot=0))
+    if not waits:
+        changed = bool(guest.begin_shut_down(force)) or changed
+        said = "is being shut down; nothing is switched before it has stopped"
+        return {**_said(changed, guest.guard(guest.config()), said), "outside": served}
     changed = guest.shut_down(force) or changed
-    _prove_stopped(guest)
-    outside = _prove_silent(guest, served)
-    word = "refuses the agent" if guest.kind.agent else "shows no interface of it"
-    said = f"shut down; the node says stopped and {word}; {outside}"
-    return _said(changed, guest.guard(guest.config()), said)
+    return _said(changed, guest.guard(guest.config()), down.proved_down(guest, served))
+
+
+def stopped(guest: Guest, force: bool, outside: str, check: bool = False) -> Result:
+    """Wait until the guest that a freeze has begun to shut down is stopped, and prove it; others are left as they are.
+
+    `outside` is why its silence proves nothing, as the freeze has found it; empty where it answered before.
+    """
+    config = guest.config_if_any()
+    state = guest.guard(config)
+    if check or state.status != guard.OPEN or not state.frozen:
+        return _said(False, state, f"{guest.side.machine} is not frozen")
+    changed = guest.shut_down(force)
+    return _said(changed, state, down.proved_down(guest, outside))
 
 
 def thaw(
@@ -78,6 +96,8 @@ def thaw(
             state=state.describe(),
             next_command="look at the guest's interfaces, then run the same command again",
         )
+    if state.frozen and not check:
+        guest.end_shut_down()
     running = guest.running()
     if check:
         return _said(state.frozen or not running, state, "would be started")
@@ -105,7 +125,7 @@ def close_begin(guest: Guest, epoch: Epoch, force: bool, other: Optional[GuardSt
     # A passive guest that runs is a proof boot nobody ended: cut from the network, its disk of no value.
     stopped = guest.stop() if before.status == guard.CLOSED else guest.shut_down(force)
     changed = changed or stopped
-    _prove_stopped(guest)
+    down.prove_stopped(guest)
     config = guest.config()
     if guest_config.links_up(config) or str(config.get("onboot", "0")) == "1":
         raise ProxmoxError(
@@ -119,7 +139,7 @@ def close_begin(guest: Guest, epoch: Epoch, force: bool, other: Optional[GuardSt
 
 def close_finish(guest: Guest, epoch: Epoch, position: Mapping[str, str], now: str) -> Result:
     """Give the receipt: closed for this epoch, with these disks."""
-    _prove_stopped(guest)
+    down.prove_stopped(guest)
 
     def decide(config: Config) -> Mapping[str, Any]:
         return _described(guest, config, lambda s: guard.closed(s, epoch, position, now)[0])
@@ -134,6 +154,12 @@ def close_finish(guest: Guest, epoch: Epoch, position: Mapping[str, str], now: s
             next_command="run the same command again",
         )
     return {**_said(changed, state, "receipt given"), "receipt": state.receipt.to_dict()}
+
+
+def give_way(guest: Guest, epoch: Epoch, other: GuardState) -> Result:
+    """Close a side that is back for good, for the `other` one that was opened instead."""
+    close_begin(guest, epoch, True, other)
+    return close_finish(guest, epoch, {}, moments.now_in_seconds())
 
 
 def settle(guest: Guest, other: GuardState) -> Result:
@@ -389,49 +415,6 @@ def _end_proof(guest: Guest, before: GuardState) -> str:
         if not guest.running() or not (others := _taken_over(guest, before)):
             guest.stop()
     return others
-
-
-def _prove_stopped(guest: Guest) -> None:
-    """The node's own word, and an attempt that it must refuse; no answer is no proof."""
-    if guest.running():
-        raise ProxmoxError(
-            expected=f"the guest at {guest.side.machine} stopped",
-            found="the node says running",
-            state="not closed; nothing was opened",
-            next_command="look at the guest, then run the same command again",
-        )
-    refused = guest.refusal_when_stopped()
-    if not refused:
-        raise ProxmoxError(
-            expected=f"the node to say that nothing of the stopped guest at {guest.side.machine} runs",
-            found="its agent answered" if guest.kind.agent else "interfaces exist inside the container",
-            state="not closed; nothing was opened",
-            next_command="look at the guest, then run the same command again",
-        )
-
-
-def _outside_before(guest: Guest, running: bool) -> str:
-    """Ask the guest's address while it serves; return an empty text when it does, else why silence proves nothing."""
-    if not guest.side.health_url:
-        return "no health_url is declared for this side"
-    if not running:
-        return "the guest was stopped before anybody asked"
-    said = guest.health()
-    return f"the address did not serve while the guest ran: {said}" if said else ""
-
-
-def _prove_silent(guest: Guest, before: str) -> str:
-    """Ask the same address again: what answered before and answers still is this guest, or another one in its place."""
-    if before:
-        return f"not proved from outside: {before}"
-    if guest.serves_within(OUTSIDE_SECONDS):
-        raise ProxmoxError(
-            expected=f"nobody to serve at {guest.side.health_url}: the guest at {guest.side.machine} is stopped",
-            found="it answers 200 as before",
-            state="the node says stopped; somebody else serves at that address, or the node is not the one asked",
-            next_command="find out who answers there, then run the same command again",
-        )
-    return f"{guest.side.health_url} answered 200 before and does not any more"
 
 
 def _described(guest: Guest, config: Config, transition: Any, **values: Any) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from ..run import preflight
 from ..run.claims import Claimant
 from ..run.components import upstream
 from ..run.preflight import Declared, Finding
-from ..run.verbs import BACK, FORWARD, POINTING, VERBS
+from ..run.verbs import BACK, FORWARD, POINTING, VERBS, has
 from ..system.io import remote, storage
 from ..system.ssh import TRY
 from .action import Scope
@@ -197,7 +197,8 @@ class Gathered:
         lacking = [
             verb
             for verb in VERBS
-            if not any(storage.is_file(directory / "tasks" / f"{verb}{suffix}") for suffix in (".yml", ".yaml"))
+            if has(role, verb)
+            and not any(storage.is_file(directory / "tasks" / f"{verb}{suffix}") for suffix in (".yml", ".yaml"))
         ]
         return Declared(name, role, sides, values, options, faults, lacking, self._beside(name))
 

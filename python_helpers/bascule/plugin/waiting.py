@@ -17,10 +17,10 @@ from .action import Scope
 _LOOK = 0.02
 
 
-def wait(journal: Journal, about: Announced, scope: Scope, meanwhile: Callable[[], object]) -> None:
-    """Wait for what the announced verb rests on; the journal tells each end at once.
+def wait(journal: Journal, about: Announced, scope: Scope, meanwhile: Callable[[], object]) -> list[chain.Entry]:
+    """Wait for what the announced verb rests on; return what this decision's journal then holds, without its steps.
 
-    Whoever has to wait does `meanwhile` first, once.
+    Each end is told at once. Whoever has to wait does `meanwhile` first, once.
 
     Raises:
         JournalError: it cannot come any more.
@@ -35,13 +35,14 @@ def wait(journal: Journal, about: Announced, scope: Scope, meanwhile: Callable[[
         if decides and not order.awaited(
             about.component, about.verb, entries, scope.in_play, depends_on, about.phase, scope.gone
         ):
-            return
+            return entries
         _must_have_playbook(about)
         if waits:
             time.sleep(_LOOK)
         else:
             waits = True
             meanwhile()
+    raise AssertionError("unreachable")
 
 
 def _must_have_playbook(about: Announced) -> None:

@@ -88,6 +88,17 @@ def awaited(
     return missing
 
 
+def just_through(component: str, entries: Iterable[Mapping[str, Any]], phase: str, since: str) -> str:
+    """Return the verb of the window that has come through last for a component, in this playbook; or an empty text.
+
+    An end from before `since` (a time as the journal has it) is none: what was read then may hold no more.
+    """
+    ends = [e for e in _of_this_run(entries, phase) if e["kind"] == "end" and e["component"] == component]
+    last = ends[-1] if ends else None
+    fresh = last is not None and last["phase"] == phase and last["verb"] in VERBS and str(last["time"]) >= since
+    return str(last["verb"]) if last is not None and fresh and last["data"].get("result") == OK else ""
+
+
 def _of_this_run(entries: Iterable[Mapping[str, Any]], phase: str) -> list[Mapping[str, Any]]:
     """Return what was written since the last GO of the phase: one process may run the same playbook twice."""
     known = list(entries)

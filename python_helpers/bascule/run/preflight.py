@@ -28,7 +28,7 @@ PHASES: Mapping[str, tuple[str, ...]] = {
     "cutover": ("state", "check", "capture", "freeze", "sync", "switch", "thaw"),
     "verify": ("verify",),
     "commit": ("state",),
-    "rollback": ("state", "freeze", "sync", "switch", "thaw"),
+    "rollback": ("state", "stand_by", "freeze", "sync", "switch", "thaw"),
     "site_lost": ("state", "take_over", "thaw"),
     "site_back": ("give_way",),
     "guard_lost": ("reopen",),

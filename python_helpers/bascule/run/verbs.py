@@ -38,6 +38,8 @@ VERBS: Mapping[str, Verb] = {
         Verb("sync", mutates=True),
         Verb("check"),
         Verb("capture", mutates=True),
+        # While users are served: what the window would have to wait for.
+        Verb("stand_by", mutates=True),
         Verb("freeze", mutates=True, stopped_by_any=True),
         Verb("switch", mutates=True, both_copies=True, stopped_by_any=True),
         Verb("thaw", mutates=True, both_copies=True),
@@ -58,6 +60,9 @@ VERBS: Mapping[str, Verb] = {
 POINTING = frozenset({"dns_switchover"})
 # The inventory's group of components of these roles.
 POINTING_GROUP = "pointing"
+# Roles whose passive side can be brought further while the other one serves: only they have the verb `stand_by`.
+STANDING_BY = frozenset({"proxmox_guest"})
+STANDING_BY_GROUP = "standing_by"
 
 
 def verb(name: str) -> Verb:
@@ -66,6 +71,11 @@ def verb(name: str) -> Verb:
         return VERBS[name]
     except KeyError:
         raise PlanError(expected=f"a verb out of {', '.join(VERBS)}", found=repr(name)) from None
+
+
+def has(role: str, name: str) -> bool:
+    """Say whether components of a role have a verb."""
+    return name != "stand_by" or role in STANDING_BY
 
 
 def sides(direction: str, source_host: str, target_host: str) -> tuple[str, str]:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 
 
 def now() -> str:
     """Return the time to the millisecond, in ISO 8601."""
-    return datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+    return ago(0)
+
+
+def ago(seconds: float) -> str:
+    """Return the time so many seconds ago, as `now` writes it."""
+    return (datetime.now(timezone.utc) - timedelta(seconds=seconds)).isoformat(timespec="milliseconds")
 
 
 def now_in_seconds() -> str:

@@ -15,6 +15,7 @@ from bascule.guest.api import Api, NoAnswer
 from bascule.guest.guest import Guest, Limits, Side
 
 from .fake_containers import Containers
+from .fake_shutdowns import Shutdowns
 
 Answer = tuple[int, str, Any, Optional[Mapping[str, str]]]
 OK = "OK"
@@ -25,7 +26,7 @@ PRIVILEGES = (
 )  # fmt: skip
 
 
-class FakeNode(Containers):
+class FakeNode(Shutdowns, Containers):
     """One node with guests, storages and tasks."""
 
     def __init__(self, node: str, check: Callable[[str, str, Mapping[str, Any]], None] = lambda *given: None) -> None:
@@ -227,9 +228,13 @@ class FakeNode(Containers):
         if what == "agent/exec-status":
             return self._data(self.executed.pop(0) if self.executed else {"exited": 0})
         if what == "status/start":
+            if self.shutting:
+                return self.locked(vmid)
             return self.task("qmstart", vmid, lambda: self._start(vmid))
         if what == "remote_migrate":
             return self._remote_migrate(vmid, values)
+        if what == "status/shutdown" and self.shutdown_takes:
+            return self._begin_shutdown(vmid)
         if what in ("status/shutdown", "status/stop"):
             return self.task("qmshutdown" if "down" in what else "qmstop", vmid, lambda: self.running.discard(vmid))
         if method == "DELETE" and str(config.get("protection", 0)) == "1":
@@ -401,6 +406,8 @@ class FakeNode(Containers):
         upid = rest[0]
         if upid not in self.tasks:
             return 400, "Parameter verification failed.", None, {"upid": "no such task"}
+        if rest[1] == "status" and self._shuts(upid):
+            return self._data({"upid": upid, "status": "running", "node": self.node})
         exitstatus, lines = self.tasks[upid]
         if rest[1] == "status":
             return self._data({"upid": upid, "status": "stopped", "exitstatus": exitstatus, "node": self.node})

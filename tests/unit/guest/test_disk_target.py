@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -138,6 +139,9 @@ def test_who_opens_an_image_of_ceph_while_it_is_written_is_told(monkeypatch: pyt
         with disk_target._opened(path, "raw", run) as target:
             target.write(0, b"ours")
             with subprocess.Popen(sleeper) as guest:
+                # The kernel lets whoever started it go on before it shows the arguments.
+                while path.encode() not in Path(f"/proc/{guest.pid}/cmdline").read_bytes():
+                    time.sleep(0.01)
                 with pytest.raises(BasculeError, match=f"process {guest.pid}"):
                     target.write(0, b"late")
                 guest.kill()

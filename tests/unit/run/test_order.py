@@ -129,3 +129,32 @@ def test_a_verb_that_was_left_out_is_refused_not_waited_for(verb: str, known: li
 def test_the_same_verb_of_an_earlier_phase_does_not_count() -> None:
     synced = [end(name, "sync", phase="sync") for name in ALL]
     assert ("files", "sync") in awaited("db", "switch", [*synced, *done("freeze"), end("db", "sync")])
+
+
+EARLY, LATE = "2026-12-02T22:00:00.000+00:00", "2026-12-02T22:01:00.000+00:00"
+
+
+@pytest.mark.parametrize(
+    ("entries", "expected"),
+    [
+        ([], ""),
+        ([end("db", "freeze")], "freeze"),
+        ([end("db", "freeze"), end("db", "sync")], "sync"),
+        ([end("db", "freeze"), end("files", "sync")], "freeze"),
+        ([end("db", "freeze"), end("db", "sync", "failed")], ""),
+        # What was read for gates, or in another phase, was not read in the window.
+        ([end("db", "freeze"), end("db", "check")], ""),
+        ([end("db", "freeze", phase="rollback")], ""),
+    ],
+)
+def test_what_has_come_through_last_is_known(entries: list[dict[str, Any]], expected: str) -> None:
+    known = [{**entry, "time": LATE} for entry in entries]
+    assert order.just_through("db", known, "cutover", EARLY) == expected
+    assert order.just_through("db", known, "cutover", LATE) == expected
+
+
+def test_what_has_come_through_long_ago_or_in_an_earlier_run_is_read_again() -> None:
+    frozen = {**end("db", "freeze"), "time": EARLY}
+    assert order.just_through("db", [frozen], "cutover", LATE) == ""
+    go = {"kind": "decision", "component": "", "phase": "cutover", "data": {"decision": "GO"}, "time": EARLY}
+    assert order.just_through("db", [frozen, go], "cutover", EARLY) == ""

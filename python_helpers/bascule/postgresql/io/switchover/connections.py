@@ -83,6 +83,10 @@ class Agent:
             if stream is not None:
                 stream.close()
 
+    def is_alive(self) -> bool:
+        """Whether the connection stands, as far as this end knows."""
+        return self._process.poll() is None
+
     def send(self, do: str, **arguments: Any) -> int:
         """Ask, without waiting; return the question's number."""
         self._asked += 1
