@@ -36,7 +36,9 @@ EXAMPLES = r"""
 
 RETURN = r"""
 ansible_facts:
-  description: C(bascule_alone), the names of the components that are alone.
+  description:
+    - C(bascule_alone), the names of the components that are alone.
+    - C(bascule_serves), whether all that moves is open to its users at the side that is left, so that nobody waits yet.
   returned: always
   type: dict
 """
@@ -102,7 +104,12 @@ class ActionModule(ControllerAction):
                 Journal.current().append("state", phase=phase, verb="state", component=name, data=data)
             for line in lines:
                 Display().display(f"  {name}: this return leaves behind {line}", color="yellow")
-        return {"ansible_facts": {"bascule_alone": alone}}
+        return {"ansible_facts": {"bascule_alone": alone, "bascule_serves": all(map(_serves, moving))}}
+
+
+def _serves(component: Component) -> bool:
+    now = component.left.guard
+    return component.points_only or (now is not None and now.status == guard.OPEN and not now.frozen)
 
 
 def _refuse_switched(components: list[Component]) -> None:
@@ -136,8 +143,7 @@ def _spared(moving: list[Component]) -> str:
     """Say who is served now, and would have been cut off by a move that cannot come through."""
     served: dict[str, list[str]] = {}
     for component in moving:
-        now = component.left.guard
-        if now is not None and now.status == guard.OPEN and not now.frozen and not component.points_only:
+        if _serves(component) and not component.points_only:
             served.setdefault(component.left.host, []).append(component.name)
     users = " and ".join(f"{', '.join(names)} at {host}" for host, names in served.items())
     return f"; it would have cut off the users of {users}" if users else ""

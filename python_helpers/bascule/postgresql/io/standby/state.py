@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from ....guard.io import store
+from ....guard.state import GuardState
 from ....system.io import storage, units
 from ... import control as control_file
 from ... import lsn
@@ -18,6 +20,9 @@ from ..switchover import fence_probe, sight
 from .follow import FOLLOW_FILE, KEPT_FILE
 from .prepare import SEED_FILE
 
+# How much is asked side by side.
+_ASKED = 4
+
 
 def read(spec: Spec, *, keep: bool = True) -> dict[str, Any]:
     """Return the truth of this side; nothing is changed but, with `keep`, the record of who is let in where it is open.
@@ -25,33 +30,51 @@ def read(spec: Spec, *, keep: bool = True) -> dict[str, Any]:
     It is read before every verb, so that a fence is tried only by whom an open side has let in a moment before.
     """
     cluster = Cluster(spec)
-    home = HOME / spec.component
     guard = store.read(spec.component, spec.side)
-    state: dict[str, Any] = {
+    prepared = storage.read_json(HOME / spec.component / SPEC_FILE) is not None
+    # What waits for other programs and for the other side is asked side by side: users may wait for all of it.
+    with ThreadPoolExecutor(_ASKED) as threads:
+        knocks = threads.submit(sight.look, spec, guard, keep=keep) if prepared else None
+        dump = threads.submit(safety_dump.state, spec, guard)
+        running = threads.submit(units.is_running, spec.unit_name("equality"))
+        found = threads.submit(_cluster, cluster, spec).result()
+        asked = {
+            "knocks": knocks.result() if knocks else {},
+            "safety_dump": dump.result(),
+            "equality_running": running.result(),
+        }
+    return {**_known(cluster, spec, guard), **asked, "prepared": prepared, "sampled_at": time.time(), **found}
+
+
+def _known(cluster: Cluster, spec: Spec, guard: GuardState) -> dict[str, Any]:
+    """Return what lies in files."""
+    home = HOME / spec.component
+    return {
         "side": spec.side,
         "component": spec.component,
         "guard": guard.to_dict(),
-        "prepared": storage.read_json(home / SPEC_FILE) is not None,
-        "exists": cluster.exists(),
-        "running": False,
-        "in_recovery": False,
-        "streaming": False,
-        "end_lsn": "",
         "hba_mode": cluster.hba_mode(),
         "start_mode": cluster.start_mode(),
         "standby_signal": cluster.has_signal(),
         "kept": storage.read_json(home / KEPT_FILE),
         "follow": storage.read_json(home / FOLLOW_FILE),
-        "knocks": sight.look(spec, guard, keep=keep) if storage.read_json(home / SPEC_FILE) is not None else {},
         "fence_probe": fence_probe.record(spec),
         "seed": storage.read_json(home / SEED_FILE),
         "recipient": age_keys.own_recipient(),
-        "safety_dump": safety_dump.state(spec, guard),
         "method": spec.method,
         "rehearsed": storage.read_json(home / REHEARSED_FILE),
         "restored": storage.read_json(home / RESTORED_FILE),
-        "equality_running": units.is_running(spec.unit_name("equality")),
-        "sampled_at": time.time(),
+    }
+
+
+def _cluster(cluster: Cluster, spec: Spec) -> dict[str, Any]:
+    """Return what the control file says, and the server where it runs."""
+    state: dict[str, Any] = {
+        "exists": cluster.exists(),
+        "running": False,
+        "in_recovery": False,
+        "streaming": False,
+        "end_lsn": "",
     }
     if not state["exists"]:
         return state
