@@ -13,7 +13,7 @@ description:
     the side over into the guard, writes the sentinel, and brings the mounts into their state.
 options:
   path:
-    description: Public path of the tree; it must be the mount point of a file system of its own.
+    description: Public path of the tree; the mount point of a file system of its own, unless O(part_allowed).
     type: path
     required: true
   sentinel:
@@ -51,6 +51,11 @@ options:
     description: Have a service record which names change on the side that is active, for deltas by names.
     type: bool
     default: true
+  part_allowed:
+    description:
+      - Take a tree that is a part of a larger file system, and close it by a mount of its own.
+    type: bool
+    default: false
   owners:
     description:
       - Whether owners travel and are compared as numbers or as names; both sides need the same. Another choice than
@@ -111,6 +116,7 @@ def main(module: AnsibleModule) -> dict[str, Any]:
         module.params["adopt"],
         peer_guard=module.params["peer_guard"],
         adopt_filled=module.params["adopt_filled"],
+        part_allowed=module.params["part_allowed"],
         check=module.check_mode,
     )
     return {"changed": bool(done), "done": done, "guard": side.guard().to_dict()}
@@ -129,6 +135,7 @@ if __name__ == "__main__":
             "peer_guard": {"type": "dict"},
             "adopt_filled": {"type": "bool", "default": False},
             "recorder": {"type": "bool", "default": True},
+            "part_allowed": {"type": "bool", "default": False},
             "owners": {"type": "str", "default": "numbers", "choices": ["numbers", "names"]},
         },
         main,

@@ -25,6 +25,11 @@ options:
         root's home.
     type: bool
     default: false
+  part_allowed:
+    description:
+      - Take a tree that is a part of a larger file system, and close it by a mount of its own.
+    type: bool
+    default: false
   owners:
     description: Whether owners travel and are compared as numbers or as names; a survey tells who they are, by names.
     type: str
@@ -137,7 +142,7 @@ outside:
 from typing import Any
 
 from ansible.module_utils.bascule.filetree import decisions
-from ansible.module_utils.bascule.filetree.io import audit
+from ansible.module_utils.bascule.filetree.io import audit, own_mount
 from ansible.module_utils.bascule.filetree.io.fence import outside
 from ansible.module_utils.bascule.filetree.io.fence import side as fence_side
 from ansible.module_utils.bascule.filetree.io.transfer import receivers
@@ -149,7 +154,10 @@ from ansible.module_utils.basic import AnsibleModule
 def main(module: AnsibleModule) -> dict[str, Any]:
     """Do what the arguments say."""
     component, name, path, sentinel = (module.params[key] for key in ("component", "side", "path", "sentinel"))
-    side = fence_side.Side(component, name, path, sentinel, owners=module.params["owners"])
+    part = fence_side.part_set(component)
+    if part is None:
+        part = module.params["part_allowed"] and own_mount.is_part(path)
+    side = fence_side.Side(component, name, path, sentinel, owners=module.params["owners"], part=part)
     facts = fence_side.facts(side)
     result: dict[str, Any] = {
         "guard": side.guard().to_dict(),
@@ -183,6 +191,7 @@ if __name__ == "__main__":
             "path": {"type": "path", "required": True},
             "sentinel": {"type": "str", "required": True},
             "survey": {"type": "bool", "default": False},
+            "part_allowed": {"type": "bool", "default": False},
             "owners": {"type": "str", "default": "numbers", "choices": ["numbers", "names"]},
             "owners_there": {"type": "dict", "default": {}},
             "attributes_there": {"type": "dict", "default": {}},

@@ -25,6 +25,8 @@ class Mount:
     kind: str
     source: str
     super_options: tuple[str, ...]
+    # The mount on which this one was mounted.
+    parent_id: int = 0
 
     @property
     def read_only(self) -> bool:
@@ -71,6 +73,7 @@ def parse_mountinfo(text: str) -> list[Mount]:
                 kind=tail[0],
                 source=unquote(tail[1]),
                 super_options=tuple(tail[2].split(",")),
+                parent_id=int(head[1]),
             )
         )
     return mounts
