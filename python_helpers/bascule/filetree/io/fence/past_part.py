@@ -25,7 +25,7 @@ from ....system.mountinfo import Mount
 from ... import part
 from ...manifest import printable
 from ..manifest.walk import IS_DIRECTORY, walk
-from . import mount_tables
+from . import mount_tables, writable_aliases
 from .mount_tables import PROC, Tables
 
 # What the kernel's NFS server has let in, one path and its clients a line; see exports(5).
@@ -84,12 +84,12 @@ def _ways(path: str, public: Mount, tables: Tables) -> list[str]:
         told = tables.told_by[mount.mount_id]
         found.append(f"the mount {mount.path}{_who(told)}, which shows the tree as a part of more")
     for seen in tables.overlays.values():
-        found += _upper(root, device, seen, tables)
+        found += _upper(path, root, device, seen, tables)
     found += _kernel(root, path, tables)
     return found + sorted(_processes(path, root, tables))
 
 
-def _upper(root: str, device: str, seen: list[tuple[str, Mount]], tables: Tables) -> Iterator[str]:
+def _upper(path: str, root: str, device: str, seen: list[tuple[str, Mount]], tables: Tables) -> Iterator[str]:
     mount, pid = seen[0][1], seen[0][0]
     for upper in mount.upper:
         # A path of whoever mounted it: in the namespace of a container it may lead elsewhere, or nowhere.
@@ -97,8 +97,16 @@ def _upper(root: str, device: str, seen: list[tuple[str, Mount]], tables: Tables
         known = [place for place in places if place is not None]
         if any(at == device and part.inside(root, place) for at, place in known):
             yield f"the overlay at {mount.path}{_who(pid)}, which writes to {upper}"
-        elif not known:
+        elif not known and _may_be_there(seen, path):
             yield f"the overlay at {mount.path}{_who(pid)}, of which cannot be told where {upper} lies"
+
+
+def _may_be_there(seen: list[tuple[str, Mount]], path: str) -> bool:
+    """Tell whether an overlay may write to the tree's file system: it has exactly as much room, or cannot be seen."""
+    for pid, one in seen:
+        with contextlib.suppress(OSError):
+            return writable_aliases.same_room(f"/proc/{pid}/root{one.path}" if pid.isdigit() else one.path, one, path)
+    return True
 
 
 def _kernel(root: str, path: str, tables: Tables) -> Iterator[str]:
