@@ -136,7 +136,7 @@ def test_it_goes_there_and_back(laid: Pair) -> None:
             pair.must("sync", direction="back")
 
     # What was mounted for the open side goes in the end, what was there before stays; a closed side stays closed.
-    pair.must("retire", direction="back", extra={"bascule_phase": "decommission"})
+    pair.must("retire", direction="back", extra={"scenario_phase": "decommission"})
     mounted = pair.run("source", ["mountpoint", "-q", TREE]).rc == 0
     assert mounted == (pair.layouts["source"] not in BIND_BY_US)
     assert writes(pair, "source") == "written"
