@@ -51,6 +51,10 @@ options:
     description: Have a service record which names change on the side that is active, for deltas by names.
     type: bool
     default: true
+  account:
+    description: The account by which each side lets the other in; another one than root does its one command by sudo.
+    type: str
+    default: root
   part_allowed:
     description:
       - Take a tree that is a part of a larger file system, and close it by a mount of its own.
@@ -107,7 +111,13 @@ def main(module: AnsibleModule) -> dict[str, Any]:
     """Do what the arguments say."""
     component, name, path, sentinel = (module.params[key] for key in ("component", "side", "path", "sentinel"))
     side = fence_side.Side(
-        component, name, path, sentinel, recorder=module.params["recorder"], owners=module.params["owners"]
+        component,
+        name,
+        path,
+        sentinel,
+        recorder=module.params["recorder"],
+        owners=module.params["owners"],
+        account=module.params["account"],
     )
     peer = ssh_key.Peer(*(module.params[key] for key in ("peer_key", "peer_host_keys", "peer_address")))
     done = setup.set_up(
@@ -135,6 +145,7 @@ if __name__ == "__main__":
             "peer_guard": {"type": "dict"},
             "adopt_filled": {"type": "bool", "default": False},
             "recorder": {"type": "bool", "default": True},
+            "account": {"type": "str", "default": "root"},
             "part_allowed": {"type": "bool", "default": False},
             "owners": {"type": "str", "default": "numbers", "choices": ["numbers", "names"]},
         },

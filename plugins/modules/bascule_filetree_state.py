@@ -25,6 +25,10 @@ options:
         root's home.
     type: bool
     default: false
+  account:
+    description: The account by which each side lets the other in; another one than root does its one command by sudo.
+    type: str
+    default: root
   part_allowed:
     description:
       - Take a tree that is a part of a larger file system, and close it by a mount of its own.
@@ -157,7 +161,9 @@ def main(module: AnsibleModule) -> dict[str, Any]:
     part = fence_side.part_set(component)
     if part is None:
         part = module.params["part_allowed"] and own_mount.is_part(path)
-    side = fence_side.Side(component, name, path, sentinel, owners=module.params["owners"], part=part)
+    side = fence_side.Side(
+        component, name, path, sentinel, owners=module.params["owners"], part=part, account=module.params["account"]
+    )
     facts = fence_side.facts(side)
     result: dict[str, Any] = {
         "guard": side.guard().to_dict(),
@@ -191,6 +197,7 @@ if __name__ == "__main__":
             "path": {"type": "path", "required": True},
             "sentinel": {"type": "str", "required": True},
             "survey": {"type": "bool", "default": False},
+            "account": {"type": "str", "default": "root"},
             "part_allowed": {"type": "bool", "default": False},
             "owners": {"type": "str", "default": "numbers", "choices": ["numbers", "names"]},
             "owners_there": {"type": "dict", "default": {}},

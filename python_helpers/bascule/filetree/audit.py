@@ -147,10 +147,13 @@ def _of_one(name: str, found: Found) -> list[str]:
     for what in ("too_long", "unchangeable", "apart"):
         reasons += _blocked(name, survey, what)
     reasons += [f"on {name}, {one}" for one in survey.get("transfer_faults", [])]
+    account = survey.get("account", "root")
+    reasons += [f"on {name}, {one} (rsync_delta_sync_account)" for one in survey.get("account_faults", [])]
     if survey.get("refused_in"):
         reasons.append(
-            f"the SSH server of {name} would not let root in from the other side by a key of one forced command, as "
-            f"transfers need: {'; '.join(survey['refused_in'])} (a Match block for that address alone is enough)"
+            f"the SSH server of {name} would not let {account} in from the other side by a key of one forced command, "
+            f"as transfers need: {'; '.join(survey['refused_in'])} (a Match block for that address alone is enough"
+            + ("; or another account, rsync_delta_sync_account)" if account == "root" else ")")
         )
     # b3sum digests large files.
     lacking = [program for program in ("rsync", "b3sum") if not survey.get(program)]

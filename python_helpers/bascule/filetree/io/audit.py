@@ -21,7 +21,7 @@ from .fence.side import Side
 from .manifest import content, walk
 from .manifest import survey as manifest_survey
 from .manifest.survey import Survey
-from .transfer import owners, probe
+from .transfer import account, owners, probe
 
 # Epoch, number, and the directory for parts, in the path of what is kept.
 _KEPT_BELOW = 96
@@ -81,7 +81,9 @@ def survey(
         "attributes": {"largest": count.largest_xattr, "together": count.largest_xattrs},
         "attribute_room": _attribute_room(side, view, attributes_there),
         "transfer_faults": probe.faults(side.owners),
-        "refused_in": sshd.refusals(peer) if peer else [],
+        "account": side.account,
+        "account_faults": account.faults(side.account),
+        "refused_in": sshd.refusals(peer, side.account) if peer else [],
         "kept_bytes": kept.bytes,
         "size_bytes": room.f_blocks * room.f_frsize if room else 0,
         "free_bytes": room.f_bavail * room.f_frsize if room else 0,

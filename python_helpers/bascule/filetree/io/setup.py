@@ -86,7 +86,7 @@ def retire(component: str, name: str, *, active: bool, check: bool = False) -> l
     side = fence_side.load(component) if prepared else None
     if side is not None:
         _is_as_said(side, name, rule.OPEN if active else rule.CLOSED)
-    if ssh_key.expel(component, check=check):
+    if ssh_key.expel(component, name=fence_side.account_set(component, fence_side.BASE), check=check):
         done.append("take the other side's permission away")
     if side is None:
         return done
@@ -145,6 +145,9 @@ def _set_up(
             _forget(side)
     if fresh and adopt == rule.CLOSED:
         _check_empty(side, adopt_filled)
+    before = fence_side.account_set(side.component, side.base)
+    if before != side.account and ssh_key.expel(side.component, name=before, check=check):
+        done.append(f"take the other side's permission away from {before}")
     if fence_side.save(side, check=check):
         done.append("write down what a boot must know")
     done += boot.install(side, order, check=check)

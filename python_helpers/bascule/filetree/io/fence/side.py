@@ -49,6 +49,8 @@ class Side:
     owners: str = NUMBERS
     # Whether the tree is a part of a larger file system, closed by the flags of its mounts alone.
     part: bool = False
+    # Whom each side lets the other in by.
+    account: str = "root"
 
     @property
     def home(self) -> Path:
@@ -97,7 +99,7 @@ def load(component: str, base: Path = BASE) -> Side:
         )
     place = (component, data["side"], data["controls"], data["sentinel"], base)
     more = (bool(data.get("recorder", True)), str(data.get("owners", NUMBERS)), bool(data.get("part", False)))
-    return Side(*place, *more)
+    return Side(*place, *more, str(data.get("account", "root")))
 
 
 def owners_set(side: Side) -> str:
@@ -110,6 +112,11 @@ def part_set(component: str, base: Path = BASE) -> Optional[bool]:
     """Return whether prepare has set the tree up as a part of a larger file system; None when it was not set up."""
     known = fence_settings.read(component, base)
     return bool(known.get("part", False)) if known is not None else None
+
+
+def account_set(component: str, base: Path = BASE) -> str:
+    """Return the account by which prepare has let the other side in; root where nothing else is said."""
+    return str((fence_settings.read(component, base) or {}).get("account", "root"))
 
 
 def save(side: Side, check: bool = False) -> bool:
@@ -129,6 +136,7 @@ def save(side: Side, check: bool = False) -> bool:
         owners=side.owners,
         # Written down only where it is so: who was prepared before stays as he is.
         **({"part": True} if side.part else {}),
+        **({"account": side.account} if side.account != "root" else {}),
     )
 
 
