@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,7 @@ OTHER_WRITER = "while sleep 0.1; do date >/srv/other/written; done"
 
 
 @pytest.fixture(params=LAID)
-def laid(request: pytest.FixtureRequest, start_pair: StartPair) -> Pair:
+def laid(request: pytest.FixtureRequest, start_pair: StartPair) -> Iterator[Pair]:
     """A pair with one of the layouts; not prepared."""
     name = str(request.param)
     one, other = LAID[name]
@@ -51,7 +52,9 @@ def laid(request: pytest.FixtureRequest, start_pair: StartPair) -> Pair:
             pair.must_run(side, ["mkdir", "-p", "/srv/other"])
             argv = ["systemd-run", "--quiet", "--unit=otherwriter", "bash", "-c", OTHER_WRITER]
             pair.must_run(side, argv)
-    return pair
+    yield pair
+    # Not all of them at once.
+    pair.stop()
 
 
 def writes(pair: Pair, side: str, path: str = TREE) -> str:
