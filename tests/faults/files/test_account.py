@@ -93,8 +93,8 @@ def test_the_account_may_do_nothing_but_what_the_other_side_may_ask(pair: Pair) 
             assert code != 0, (command, said)
     # What the agent is asked is judged as ever: nothing but a request of the other side's.
     for asked in ("id", "bascule-receive none --server -vlogDtpre.iLsfxC . /etc/", "bascule-receive none; id"):
-        command = f"SSH_ORIGINAL_COMMAND='{asked}' sudo -n -- /usr/bin/python3 -I {AGENT} files_receive course_files </dev/null"
-        code, said = as_mover(pair, "target", command)
+        command = f"sudo -n -- /usr/bin/python3 -I {AGENT} files_receive course_files </dev/null"
+        code, said = as_mover(pair, "target", f"SSH_ORIGINAL_COMMAND='{asked}' {command}")
         assert code == 1, said
         assert "expected:" in said
         assert "uid=" not in said
