@@ -16,10 +16,6 @@ options:
     description: Public path of the tree; the mount point of a file system of its own, unless O(part_allowed).
     type: path
     required: true
-  sentinel:
-    description: Name of the file at the root of the tree that shows that the right tree is there.
-    type: str
-    required: true
   adopt:
     description: What the side is when it is taken over for the first time.
     type: str
@@ -51,15 +47,6 @@ options:
     description: Have a service record which names change on the side that is active, for deltas by names.
     type: bool
     default: true
-  account:
-    description: The account by which each side lets the other in; another one than root does its one command by sudo.
-    type: str
-    default: root
-  part_allowed:
-    description:
-      - Take a tree that is a part of a larger file system, and close it by a mount of its own.
-    type: bool
-    default: false
   owners:
     description:
       - Whether owners travel and are compared as numbers or as names; both sides need the same. Another choice than
@@ -69,6 +56,7 @@ options:
     default: numbers
 extends_documentation_fragment:
   - bascule.side
+  - bascule.tree
 """
 
 EXAMPLES = r"""
@@ -103,7 +91,7 @@ from typing import Any
 from ansible.module_utils.bascule.filetree.io import setup
 from ansible.module_utils.bascule.filetree.io.fence import side as fence_side
 from ansible.module_utils.bascule.filetree.io.transfer import ssh_key
-from ansible.module_utils.bascule.plugin.module import SIDE, run_module
+from ansible.module_utils.bascule.plugin.module import SIDE, TREE, run_module
 from ansible.module_utils.basic import AnsibleModule
 
 
@@ -136,8 +124,8 @@ if __name__ == "__main__":
     run_module(
         {
             **SIDE,
+            **TREE,
             "path": {"type": "path", "required": True},
-            "sentinel": {"type": "str", "required": True},
             "adopt": {"type": "str", "required": True, "choices": ["open", "closed"]},
             "peer_key": {"type": "str", "required": True, "no_log": False},
             "peer_host_keys": {"type": "list", "elements": "str", "required": True, "no_log": False},
@@ -145,8 +133,6 @@ if __name__ == "__main__":
             "peer_guard": {"type": "dict"},
             "adopt_filled": {"type": "bool", "default": False},
             "recorder": {"type": "bool", "default": True},
-            "account": {"type": "str", "default": "root"},
-            "part_allowed": {"type": "bool", "default": False},
             "owners": {"type": "str", "default": "numbers", "choices": ["numbers", "names"]},
         },
         main,

@@ -15,23 +15,10 @@ options:
     description: Public path of the tree.
     type: path
     required: true
-  sentinel:
-    description: Name of the file at the root of the tree that shows that the right tree is there.
-    type: str
-    required: true
   survey:
     description:
       - Count the tree's entries as well, which walks over all of it, and try a small transfer in a scratch directory in
         root's home.
-    type: bool
-    default: false
-  account:
-    description: The account by which each side lets the other in; another one than root does its one command by sudo.
-    type: str
-    default: root
-  part_allowed:
-    description:
-      - Take a tree that is a part of a larger file system, and close it by a mount of its own.
     type: bool
     default: false
   owners:
@@ -80,6 +67,7 @@ options:
     default: []
 extends_documentation_fragment:
   - bascule.side
+  - bascule.tree
 """
 
 EXAMPLES = r"""
@@ -150,7 +138,7 @@ from ansible.module_utils.bascule.filetree.io import audit, own_mount
 from ansible.module_utils.bascule.filetree.io.fence import outside
 from ansible.module_utils.bascule.filetree.io.fence import side as fence_side
 from ansible.module_utils.bascule.filetree.io.transfer import receivers
-from ansible.module_utils.bascule.plugin.module import SIDE, run_module
+from ansible.module_utils.bascule.plugin.module import SIDE, TREE, run_module
 from ansible.module_utils.bascule.system.io import reach
 from ansible.module_utils.basic import AnsibleModule
 
@@ -194,11 +182,9 @@ if __name__ == "__main__":
     run_module(
         {
             **SIDE,
+            **TREE,
             "path": {"type": "path", "required": True},
-            "sentinel": {"type": "str", "required": True},
             "survey": {"type": "bool", "default": False},
-            "account": {"type": "str", "default": "root"},
-            "part_allowed": {"type": "bool", "default": False},
             "owners": {"type": "str", "default": "numbers", "choices": ["numbers", "names"]},
             "owners_there": {"type": "dict", "default": {}},
             "attributes_there": {"type": "dict", "default": {}},

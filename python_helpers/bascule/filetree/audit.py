@@ -76,6 +76,11 @@ def notes(source: str, source_found: Found) -> list[str]:
     """Return what a freeze would meet at the side that serves, so that it is dealt with before the evening."""
     survey = source_found.get("survey", {})
     told = [f"{source}: {WORTH}", f"{source}: {_MOVES}"] if source_found.get("mounts", {}).get("part") else []
+    if source_found.get("mounts", {}).get("unwatched"):
+        told.append(
+            f"{source}: the tree is a subvolume of btrfs, of which the kernel tells no recorder: every transfer looks "
+            "at the whole tree, and the switch reads it"
+        )
     told += [
         f"open for writing on {source} at this moment: {_cut(one)}; a freeze fails while that is so"
         for one in survey.get("writers", [])

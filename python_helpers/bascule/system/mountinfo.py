@@ -39,6 +39,11 @@ class Mount:
         return "ro" in self.super_options
 
     @property
+    def unwatched(self) -> bool:
+        """Whether fanotify watches its file system for nobody who asks by this mount: EXDEV, see fanotify_mark(2)."""
+        return self.kind == "btrfs" and self.root != "/"
+
+    @property
     def upper(self) -> tuple[str, ...]:
         """Where an overlay puts what is written to it, as whoever mounted it called that; empty for all others."""
         if self.kind != "overlay" or self.super_read_only:

@@ -11,7 +11,7 @@ pytestmark = pytest.mark.long
 
 TREE = "/srv/courses"
 HOME = "/var/lib/bascule/course_files"
-KEYS = "/home/mover/.ssh/authorized_keys"
+KEYS = "/var/mover/.ssh/authorized_keys"
 RULE = "/etc/sudoers.d/bascule-course_files"
 AGENT = "/usr/local/lib/bascule/bascule.pyz"
 
@@ -36,7 +36,10 @@ def test_an_account_that_cannot_come_in_is_named_by_the_audit(pair: Pair) -> Non
     for side in SIDES:
         assert f"on {pair.host(side)}, there is no account mover (useradd" in told, told[-3000:]
     for side in SIDES:
-        pair.must_run(side, ["useradd", "--system", "--create-home", "--shell", "/usr/sbin/nologin", "mover"])
+        pair.must_run(
+            side,
+            ["useradd", "-rmb", "/var", "-s", "/usr/sbin/nologin", "mover"],
+        )
     told = " ".join(pair.verb("audit").stdout.split())
     assert "the shell of mover is /usr/sbin/nologin, which runs no command" in told, told[-3000:]
     refused = pair.verb("prepare")
@@ -113,7 +116,7 @@ def test_what_lies_in_the_accounts_way_is_never_followed_by_root(pair: Pair) -> 
 
 def test_the_right_goes_when_another_account_is_named_and_in_the_end(pair: Pair) -> None:
     for side in SIDES:
-        pair.must_run(side, ["useradd", "--system", "--create-home", "--shell", "/bin/sh", "carrier"])
+        pair.must_run(side, ["useradd", "-rmb", "/var", "-s", "/bin/sh", "carrier"])
     pair.must("prepare", "sync", extra={"rsync_delta_sync_account": "carrier"})
     for side in SIDES:
         assert pair.must_run(side, ["cat", KEYS]) == ""
@@ -121,4 +124,4 @@ def test_the_right_goes_when_another_account_is_named_and_in_the_end(pair: Pair)
     pair.must("retire", direction="back", extra={"scenario_phase": "decommission"})
     for side in SIDES:
         assert pair.run(side, ["test", "-e", RULE]).rc == 1
-        assert pair.must_run(side, ["cat", "/home/carrier/.ssh/authorized_keys"]) == ""
+        assert pair.must_run(side, ["cat", "/var/carrier/.ssh/authorized_keys"]) == ""

@@ -109,7 +109,8 @@ def test_it_goes_there_and_back(laid: Pair) -> None:
     notes = " ".join(pair.fact("audit")["notes"])
     assert ("its fence is a bind of its own" in notes) == is_part(pair, "source"), notes
     pair.must("prepare", "sync")
-    assert "changed=0" in pair.must("prepare").stdout
+    again = pair.must("prepare").stdout
+    assert "changed=0" in again, again
     for side in ours:
         assert pair.must_run(side, ["head", "-n", "1", BIND]).startswith("# Bascule: the tree of course_files")
     if by_us:

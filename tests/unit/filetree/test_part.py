@@ -89,6 +89,19 @@ assert fence_side.apply(side, FROZEN) == []
 fence_side.apply(side, ACTIVE)
 assert [writes(one) for one in (path, side.tree, large / "other")] == ["written"] * 3
 subprocess.run(["umount", str(large / "other")], check=True)
+# So is a mount of a single file of it.
+(large / "single").touch()
+bind(path / "file", large / "single")
+assert fence_side.apply(side, FROZEN)
+try:
+    (large / "single").write_text("y")
+except OSError as error:
+    assert error.errno == errno.EROFS
+else:
+    raise AssertionError("a file of a frozen tree was written")
+fence_side.apply(side, ACTIVE)
+(large / "single").write_text("y")
+subprocess.run(["umount", str(large / "single")], check=True)
 
 stands(rule.adopt_closed(GuardState("files", "files-mtp")))
 fence_side.apply(side, CLOSED)

@@ -37,6 +37,7 @@ def mounts_of(side: Side) -> dict[str, Any]:
         return {"state": view.state, "writable": [], "part": side.part}
     return {
         "part": side.part,
+        "unwatched": mount.unwatched,
         "state": view.state,
         "writable": view.writable,
         "private": view.private_mount is not None,

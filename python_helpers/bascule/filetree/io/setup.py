@@ -65,13 +65,15 @@ def set_up(
 def _as_part(side: Side, allowed: bool) -> Side:
     """Return the side as a part of a larger file system where it is one and may be; which of both it is stays so.
 
-    A part has no recorder: the kernel would tell it of everything that happens on the larger file system.
+    A part has no recorder: the kernel would tell it of everything that happens on the larger file system. A subvolume
+    has none, as the kernel watches a btrfs as a whole only.
     """
     known = fence_side.part_set(side.component, side.base)
     part = own_mount.is_part(side.path) if known is None else known
-    if not part or not allowed:
-        return side
-    return replace(side, part=True, recorder=False)
+    if part and allowed:
+        return replace(side, part=True, recorder=False)
+    public = fence_side.look(side).public_mount
+    return replace(side, recorder=False) if public is not None and public.unwatched else side
 
 
 def retire(component: str, name: str, *, active: bool, check: bool = False) -> list[str]:

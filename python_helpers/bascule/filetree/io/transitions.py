@@ -91,7 +91,8 @@ def close(
         view = fence_side.look(side)
         fence_side.check_nested(side, view)
         fence_side.check_alone(side, view)
-        if not side.guard().frozen:
+        # A side that nobody may serve from any more is closed as far as it can be; without proof it gives no receipt.
+        if not side.guard().frozen and other is None:
             way_past.check(side)
     root = side.base / "guard"
     closing = (

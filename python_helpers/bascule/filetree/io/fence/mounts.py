@@ -106,6 +106,19 @@ def refused_unnamed(path: str) -> bool:
     return not _try_unnamed(path)
 
 
+def refused_at(path: str) -> bool:
+    """Try to write at a further mount of the tree, which may be one of a single file; what cannot be reached refuses."""
+    try:
+        if os.path.isdir(path):
+            return refused_unnamed(path)
+        # Nothing of the file changes, also where the kernel lets it be opened.
+        os.close(os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC))
+    except OSError:
+        # Read-only, or no way to it: its flag has been looked at all the same.
+        return True
+    return False
+
+
 def _try_unnamed(path: str) -> bool:
     try:
         descriptor = os.open(path, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)

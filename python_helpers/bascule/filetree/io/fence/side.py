@@ -325,7 +325,7 @@ def prove(side: Side, wanted: str) -> None:
     ways = view.writable if wanted != ACTIVE else []
     if side.part and wanted != ACTIVE:
         for path in dict.fromkeys(one.path for one in view.others):
-            outcome[path] = "refused" if mounts.refused_unnamed(path) else "accepted"
+            outcome[path] = "refused" if mounts.refused_at(path) else "accepted"
             meant[path] = "refused"
     if outcome != meant or ways:
         raise TreeError(
@@ -343,6 +343,7 @@ def undo_freeze(side: Side) -> None:
     with contextlib.suppress(TreeError), storage.locked(side.home / "fence.lock"):
         if side.guard().status == rule.OPEN:
             _reach(side, ACTIVE, [])
+            _flips_path(side).unlink(missing_ok=True)
 
 
 def still_read_only(side: Side) -> list[dict[str, str]]:
