@@ -110,7 +110,8 @@ def test_it_goes_there_and_back(laid: Pair) -> None:
     assert ("its fence is a bind of its own" in notes) == is_part(pair, "source"), notes
     pair.must("prepare", "sync")
     again = pair.must("prepare").stdout
-    assert "changed=0" in again, again
+    pushed = pair.must_run("source", ["cat", "/var/lib/bascule/course_files/jobs/push.result.json"])
+    assert "changed=0" in again, (pushed, again)
     for side in ours:
         assert pair.must_run(side, ["head", "-n", "1", BIND]).startswith("# Bascule: the tree of course_files")
     if by_us:

@@ -107,15 +107,19 @@ def refused_unnamed(path: str) -> bool:
 
 
 def refused_at(path: str) -> bool:
-    """Try to write at a further mount of the tree, which may be one of a single file; what cannot be reached refuses."""
+    """Try to write at a further mount of the tree, which may be one of a single file; one that is covered refuses."""
     try:
         if os.path.isdir(path):
             return refused_unnamed(path)
         # Nothing of the file changes, also where the kernel lets it be opened.
         os.close(os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC))
-    except OSError:
-        # Read-only, or no way to it: its flag has been looked at all the same.
+    except (FileNotFoundError, NotADirectoryError):
+        # No path leads to it; its flag has been looked at all the same.
         return True
+    except OSError as error:
+        if error.errno == errno.EROFS:
+            return True
+        raise
     return False
 
 
