@@ -30,6 +30,22 @@ author:
   - The Bascule authors
 """
 
+    TREE = r"""
+options:
+  sentinel:
+    description: Name of the file at the root of the tree that shows that the right tree is there.
+    type: str
+    required: true
+  account:
+    description: The account by which each side lets the other in; another one than root does its one command by sudo.
+    type: str
+    default: root
+  part_allowed:
+    description: Take a tree that is a part of a larger file system, and close it by a mount of its own.
+    type: bool
+    default: false
+"""
+
     SPEC = r"""
 options:
   spec:

@@ -52,6 +52,11 @@ def bascule_files_left_out(survey: Mapping[str, Any]) -> dict[str, str]:
     return audit.left_out(survey)
 
 
+def bascule_files_fences(source: Mapping[str, Any], target: Mapping[str, Any]) -> dict[str, str]:
+    """Return what the fences of both sides do not prove, from their states."""
+    return audit.fences(source, target)
+
+
 def bascule_files_apart(survey: Mapping[str, Any]) -> list[str]:
     """Return what lies in a tree and was not entered."""
     return audit.apart(survey)
@@ -66,6 +71,7 @@ class FilterModule:
             "bascule_files_apart": bascule_files_apart,
             "bascule_files_decide": bascule_files_decide,
             "bascule_files_faults": bascule_files_faults,
+            "bascule_files_fences": bascule_files_fences,
             "bascule_files_left_out": bascule_files_left_out,
             "bascule_files_notes": bascule_files_notes,
         }

@@ -13,12 +13,8 @@ description:
     the side over into the guard, writes the sentinel, and brings the mounts into their state.
 options:
   path:
-    description: Public path of the tree; it must be the mount point of a file system of its own.
+    description: Public path of the tree; the mount point of a file system of its own, unless O(part_allowed).
     type: path
-    required: true
-  sentinel:
-    description: Name of the file at the root of the tree that shows that the right tree is there.
-    type: str
     required: true
   adopt:
     description: What the side is when it is taken over for the first time.
@@ -60,6 +56,7 @@ options:
     default: numbers
 extends_documentation_fragment:
   - bascule.side
+  - bascule.tree
 """
 
 EXAMPLES = r"""
@@ -94,7 +91,7 @@ from typing import Any
 from ansible.module_utils.bascule.filetree.io import setup
 from ansible.module_utils.bascule.filetree.io.fence import side as fence_side
 from ansible.module_utils.bascule.filetree.io.transfer import ssh_key
-from ansible.module_utils.bascule.plugin.module import SIDE, run_module
+from ansible.module_utils.bascule.plugin.module import SIDE, TREE, run_module
 from ansible.module_utils.basic import AnsibleModule
 
 
@@ -102,7 +99,13 @@ def main(module: AnsibleModule) -> dict[str, Any]:
     """Do what the arguments say."""
     component, name, path, sentinel = (module.params[key] for key in ("component", "side", "path", "sentinel"))
     side = fence_side.Side(
-        component, name, path, sentinel, recorder=module.params["recorder"], owners=module.params["owners"]
+        component,
+        name,
+        path,
+        sentinel,
+        recorder=module.params["recorder"],
+        owners=module.params["owners"],
+        account=module.params["account"],
     )
     peer = ssh_key.Peer(*(module.params[key] for key in ("peer_key", "peer_host_keys", "peer_address")))
     done = setup.set_up(
@@ -111,6 +114,7 @@ def main(module: AnsibleModule) -> dict[str, Any]:
         module.params["adopt"],
         peer_guard=module.params["peer_guard"],
         adopt_filled=module.params["adopt_filled"],
+        part_allowed=module.params["part_allowed"],
         check=module.check_mode,
     )
     return {"changed": bool(done), "done": done, "guard": side.guard().to_dict()}
@@ -120,8 +124,8 @@ if __name__ == "__main__":
     run_module(
         {
             **SIDE,
+            **TREE,
             "path": {"type": "path", "required": True},
-            "sentinel": {"type": "str", "required": True},
             "adopt": {"type": "str", "required": True, "choices": ["open", "closed"]},
             "peer_key": {"type": "str", "required": True, "no_log": False},
             "peer_host_keys": {"type": "list", "elements": "str", "required": True, "no_log": False},

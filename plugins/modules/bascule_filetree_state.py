@@ -15,10 +15,6 @@ options:
     description: Public path of the tree.
     type: path
     required: true
-  sentinel:
-    description: Name of the file at the root of the tree that shows that the right tree is there.
-    type: str
-    required: true
   survey:
     description:
       - Count the tree's entries as well, which walks over all of it, and try a small transfer in a scratch directory in
@@ -71,6 +67,7 @@ options:
     default: []
 extends_documentation_fragment:
   - bascule.side
+  - bascule.tree
 """
 
 EXAMPLES = r"""
@@ -137,11 +134,11 @@ outside:
 from typing import Any
 
 from ansible.module_utils.bascule.filetree import decisions
-from ansible.module_utils.bascule.filetree.io import audit
+from ansible.module_utils.bascule.filetree.io import audit, own_mount
 from ansible.module_utils.bascule.filetree.io.fence import outside
 from ansible.module_utils.bascule.filetree.io.fence import side as fence_side
 from ansible.module_utils.bascule.filetree.io.transfer import receivers
-from ansible.module_utils.bascule.plugin.module import SIDE, run_module
+from ansible.module_utils.bascule.plugin.module import SIDE, TREE, run_module
 from ansible.module_utils.bascule.system.io import reach
 from ansible.module_utils.basic import AnsibleModule
 
@@ -149,7 +146,12 @@ from ansible.module_utils.basic import AnsibleModule
 def main(module: AnsibleModule) -> dict[str, Any]:
     """Do what the arguments say."""
     component, name, path, sentinel = (module.params[key] for key in ("component", "side", "path", "sentinel"))
-    side = fence_side.Side(component, name, path, sentinel, owners=module.params["owners"])
+    part = fence_side.part_set(component)
+    if part is None:
+        part = module.params["part_allowed"] and own_mount.is_part(path)
+    side = fence_side.Side(
+        component, name, path, sentinel, owners=module.params["owners"], part=part, account=module.params["account"]
+    )
     facts = fence_side.facts(side)
     result: dict[str, Any] = {
         "guard": side.guard().to_dict(),
@@ -180,8 +182,8 @@ if __name__ == "__main__":
     run_module(
         {
             **SIDE,
+            **TREE,
             "path": {"type": "path", "required": True},
-            "sentinel": {"type": "str", "required": True},
             "survey": {"type": "bool", "default": False},
             "owners": {"type": "str", "default": "numbers", "choices": ["numbers", "names"]},
             "owners_there": {"type": "dict", "default": {}},

@@ -44,6 +44,28 @@ _CUT = "bascule_fault_cut"
 
 
 @dataclass(frozen=True)
+class Layout:
+    """A file system, and how the host mounts it: the tree at /srv/courses is all of it, a subvolume, or a directory."""
+
+    kind: str
+    mounted: str = "/srv/courses"
+    options: str = "defaults"
+    subvolumes: tuple[str, ...] = ()
+
+
+LAYOUTS = {
+    "own": Layout("ext4"),
+    "part": Layout("ext4", "/srv"),
+    "xfs": Layout("xfs"),
+    "xfs part": Layout("xfs", "/srv"),
+    "subvolume": Layout("btrfs", options="subvol=/courses", subvolumes=("courses",)),
+    "shared subvolume": Layout("btrfs", options="subvol=/courses", subvolumes=("courses", "other")),
+}
+# The least that mkfs.xfs takes is 300 MB; hardly any of it is written.
+_LARGER_BYTES = 320 << 20
+
+
+@dataclass(frozen=True)
 class VerbResult:
     """How a verb ended, and all that was printed."""
 
@@ -101,6 +123,8 @@ class Pair:
     setup: Mapping[str, str] = field(default_factory=dict)
     # How mkfs makes the file system of a side's tree, beside what it always gets.
     tree_options: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    # What a side's tree lies on, out of LAYOUTS; an ext4 of its own where nothing is said.
+    layouts: Mapping[str, str] = field(default_factory=dict)
     addresses: dict[str, str] = field(default_factory=dict)
     subnet: str = ""
     _started: list[Started] = field(default_factory=list, repr=False)
@@ -378,16 +402,33 @@ class Pair:
         if podman.apparmor_enabled():
             command += ["--security-opt", "apparmor=unconfined"]
         if self.kind == "files":
-            image = self._tree_image(side)
-            with image.open("wb") as handle:
-                handle.truncate(TREE_BYTES)
-            options = self.tree_options.get(side, ())
-            shell.run(["mkfs.ext4", "-q", "-F", "-b", "4096", "-m", "0", *options, str(image)])
-            command += ["--device", f"{shell.run(['losetup', '--find', '--show', str(image)]).strip()}:/dev/courses"]
+            device = shell.run(["losetup", "--find", "--show", str(self._make_tree(side))]).strip()
+            command += ["--device", f"{device}:/dev/courses"]
         return [*command, IMAGE]
+
+    def _make_tree(self, side: str) -> Path:
+        """Make the file system that holds a side's tree, in a file; return that."""
+        image, layout = self._tree_image(side), self._layout(side)
+        with image.open("wb") as handle:
+            handle.truncate(TREE_BYTES if layout.kind == "ext4" else _LARGER_BYTES)
+        force = ["-F", "-b", "4096", "-m", "0"] if layout.kind == "ext4" else ["-f"]
+        shell.run([f"mkfs.{layout.kind}", "-q", *force, *self.tree_options.get(side, ()), str(image)])
+        if layout.subvolumes:
+            with tempfile.TemporaryDirectory() as place:
+                shell.run(["mount", "-o", "loop", str(image), place])
+                try:
+                    for name in layout.subvolumes:
+                        shell.run(["btrfs", "subvolume", "create", f"{place}/{name}"])
+                finally:
+                    shell.run(["umount", place])
+        return image
+
+    def _layout(self, side: str) -> Layout:
+        return LAYOUTS[self.layouts.get(side, "own")]
 
     def _set_up(self, side: str) -> None:
         state = side == "source"
+        layout = self._layout(side)
         values = {
             "LAB_HOST": self.host(side),
             "LAB_KIND": self.kind,
@@ -400,6 +441,9 @@ class Pair:
             "LAB_DB_CLIENTS": self.subnet,
             "LAB_FILES_STATE": "seeded" if state else "empty",
             "LAB_FILES_DEVICE": "/dev/courses",
+            "LAB_FILES_MOUNT": layout.mounted,
+            "LAB_FILES_TYPE": layout.kind,
+            "LAB_FILES_OPTIONS": layout.options,
             **self.setup,
         }
         data = (self.work / f"{self.host(side)}.tar").read_bytes()
@@ -411,7 +455,7 @@ class Pair:
             self.must_run(side, [f"/opt/lab/hosts/{kind}/setup.sh"], timeout=300)
 
     def _tree_image(self, side: str) -> Path:
-        return self.work / f"tree-{side}.ext4"
+        return self.work / f"tree-{side}.img"
 
     @property
     def _control(self) -> Path:

@@ -7,9 +7,16 @@ from typing import Any
 
 from ..guard.state import CLOSED
 from ..system.packages import install_command
+from .part import WORTH
 
 Found = Mapping[str, Any]
 _NAMED = 20
+_OR_PART = " (or take the weaker proof of a mount of its own: rsync_delta_sync_part_allowed)"
+_MOVES = (
+    "once it is mounted on itself (prepare), a move or hard link between it and the rest of the file system fails as "
+    "between two file systems (EXDEV), services that have it open by then have to be restarted before a freeze, and "
+    "without a recorder every transfer looks at the whole tree and the switch reads it"
+)
 _LONGEST = 200
 # What stops a transfer, and what to do about it.
 _BLOCKED = {
@@ -68,7 +75,13 @@ def faults(
 def notes(source: str, source_found: Found) -> list[str]:
     """Return what a freeze would meet at the side that serves, so that it is dealt with before the evening."""
     survey = source_found.get("survey", {})
-    told = [
+    told = [f"{source}: {WORTH}", f"{source}: {_MOVES}"] if source_found.get("mounts", {}).get("part") else []
+    if source_found.get("mounts", {}).get("unwatched"):
+        told.append(
+            f"{source}: the tree is a subvolume of btrfs, of which the kernel tells no recorder: every transfer looks "
+            "at the whole tree, and the switch reads it"
+        )
+    told += [
         f"open for writing on {source} at this moment: {_cut(one)}; a freeze fails while that is so"
         for one in survey.get("writers", [])
     ]
@@ -90,6 +103,11 @@ def left_out(survey: Found) -> dict[str, str]:
     return found
 
 
+def fences(*sides: Found) -> dict[str, str]:
+    """Return what the fences of the sides that are parts of a larger file system do not prove, by side."""
+    return {f"the fence of {one['guard']['side']}": WORTH for one in sides if one.get("mounts", {}).get("part")}
+
+
 def apart(survey: Found) -> list[str]:
     """Return what lies in a tree and was not entered: nobody has compared it."""
     return [f"not entered: {one}" for one in _blocked("the active side", survey, "apart")]
@@ -104,19 +122,27 @@ def _blocked(name: str, survey: Found, what: str) -> list[str]:
 
 def _of_one(name: str, found: Found) -> list[str]:
     mounts, survey = found.get("mounts", {}), found.get("survey", {})
-    if mounts.get("state") == "absent":
-        return [f"no file system of its own is mounted at the tree's path on {name}"]
-    reasons = []
-    if mounts.get("root", "/") != "/" and mounts.get("kind") != "btrfs":
-        reasons.append(f"the tree on {name} is a part of another file system, which cannot be made read-only alone")
+    part = bool(mounts.get("part"))
+    if mounts.get("state") == "absent" and not part:
+        return [f"no file system of its own is mounted at the tree's path on {name}{_OR_PART}"]
+    reasons = [f"the tree on {name} cannot be closed alone: {one}" for one in survey.get("part_faults", [])]
+    if mounts.get("root", "/") != "/" and mounts.get("kind") != "btrfs" and not part:
+        reasons.append(
+            f"the tree on {name} is a part of another file system, which cannot be made read-only alone{_OR_PART}"
+        )
     if survey.get("nested_mounts"):
         reasons.append(f"file systems are mounted inside the tree on {name}: {', '.join(survey['nested_mounts'])}")
     if survey.get("shared"):
         reasons.append(
             f"the file system of the tree on {name} also holds {'; '.join(survey['shared'])}: a fence makes all of it "
-            "read-only; give the tree a file system of its own, or unmount the others"
+            f"read-only; give the tree a file system of its own, or unmount the others{_OR_PART}"
         )
-    if survey.get("beyond"):
+    if survey.get("beyond") and part:
+        reasons.append(
+            f"the tree on {name} could be written to past its own mount, by {'; by '.join(survey['beyond'][:_NAMED])}: "
+            "restart these services, take away the other mounts and exports"
+        )
+    elif survey.get("beyond"):
         reasons.append(
             f"the tree on {name} could be written to while it is passive, by {'; by '.join(survey['beyond'])}: "
             "unmount the overlays, end the processes"
@@ -126,10 +152,13 @@ def _of_one(name: str, found: Found) -> list[str]:
     for what in ("too_long", "unchangeable", "apart"):
         reasons += _blocked(name, survey, what)
     reasons += [f"on {name}, {one}" for one in survey.get("transfer_faults", [])]
+    account = survey.get("account", "root")
+    reasons += [f"on {name}, {one} (rsync_delta_sync_account)" for one in survey.get("account_faults", [])]
     if survey.get("refused_in"):
         reasons.append(
-            f"the SSH server of {name} would not let root in from the other side by a key of one forced command, as "
-            f"transfers need: {'; '.join(survey['refused_in'])} (a Match block for that address alone is enough)"
+            f"the SSH server of {name} would not let {account} in from the other side by a key of one forced command, "
+            f"as transfers need: {'; '.join(survey['refused_in'])} (a Match block for that address alone is enough"
+            + ("; or another account, rsync_delta_sync_account)" if account == "root" else ")")
         )
     # b3sum digests large files.
     lacking = [program for program in ("rsync", "b3sum") if not survey.get(program)]

@@ -6,6 +6,8 @@ mount of the same file system below a directory nobody else may enter. Two switc
 * the super block, read-only for everybody whatever path they take;
 * the flag of each mount that is not root's private one, in every mount namespace.
 
+A tree that is a part of a larger file system (see .part) has only the second: its super block is that of others, too.
+
 Pure: texts of /proc come in, decisions go out; bascule.filetree.io.fence.mounts does the rest.
 """
 
@@ -17,10 +19,11 @@ from typing import Optional
 
 from ..errors import BasculeError
 from ..system.mountinfo import Mount, holder, mounted_at
+from .part import inside
 
 ACTIVE, FROZEN, CLOSED, PASSIVE = "active", "frozen", "closed", "passive"
 # What no fence may make read-only.
-_SYSTEM = ("/", "/boot", "/etc", "/usr", "/var", "/var/lib/bascule", "/var/log")
+SYSTEM = ("/", "/boot", "/etc", "/usr", "/var", "/var/lib/bascule", "/var/log")
 STATES = (ACTIVE, FROZEN, CLOSED, PASSIVE)
 
 
@@ -68,12 +71,17 @@ class View:
     beyond: tuple[str, ...] = ()
     # What else lies on the same file system and is in use: a fence, which makes all of it read-only, would hit it.
     shared: tuple[str, ...] = ()
+    # Only a part of its file system is the tree: the flags of mounts are all there is to close it.
+    part: bool = False
 
     @property
     def state(self) -> str:
         """Return the state the mounts are in; "absent" when nothing is mounted at the public path."""
         if self.public_mount is None:
             return "absent"
+        if self.part and self.public_mount.read_only:
+            # A frozen one looks the same: only the guard knows the difference.
+            return PASSIVE if self.private_mount and not self.private_mount.read_only else CLOSED
         if self.public_mount.super_read_only:
             return CLOSED if self.public_mount.read_only else FROZEN
         return PASSIVE if self.public_mount.read_only else ACTIVE
@@ -93,47 +101,54 @@ def view_of(
     own: Iterable[Mount],
     elsewhere: Iterable[tuple[Mapping[str, str], Iterable[Mount]]] = (),
     beyond: Iterable[str] = (),
+    part: bool = False,
 ) -> View:
-    """Find a tree's mounts: `own` is this namespace, `elsewhere` pairs each other namespace with who lives there."""
+    """Find a tree's mounts: `own` is this namespace, `elsewhere` pairs each other namespace with who lives there.
+
+    Of a tree that is a `part`, a copy of the private mount in another namespace is as good as any other, and what shows
+    more of the file system than the tree is none of its mounts.
+    """
     mounts = list(own)
     public = mounted_at(mounts, path)
     if public is None:
         return View(path, private, None, None)
     device = public.device
     inner = mounted_at(mounts, private)
-    others = tuple(m for m in mounts if m.device == device and m.path not in (path, private))
+    # The part that all mounts of the tree have; a whole file system is inside itself.
+    root = public.root if part else "/"
+    others = tuple(m for m in mounts if m.device == device and m.path not in (path, private) and inside(root, m.root))
     away = [
         Elsewhere(who["namespace"], int(who["pid"]), who["command"], who["unit"], mount, who.get("door", ""))
         for who, there in elsewhere
         for mount in there
-        if mount.device == device and mount.path != private
+        if mount.device == device and (part or mount.path != private) and inside(root, mount.root)
     ]
-    inside = path.rstrip("/") + "/"
+    below = path.rstrip("/") + "/"
     return View(
         path,
         private,
         public,
-        inner if inner and inner.device == device else None,
+        inner if inner and inner.device == device and (not part or inner.root == root) else None,
         others,
         tuple(away),
-        nested=tuple(sorted({m.path for m in mounts if m.path.startswith(inside)})),
+        nested=tuple(sorted({m.path for m in mounts if m.path.startswith(below)})),
         beyond=tuple(beyond),
-        shared=tuple(_shared(public, mounts, away)),
+        shared=() if part else tuple(_shared(public, mounts, away)),
+        part=part,
     )
 
 
 def _shared(public: Mount, own: Sequence[Mount], away: Iterable[Elsewhere]) -> list[str]:
     """Name what is in use on the tree's file system and lies outside the tree, or holds the system itself."""
-    inside = public.root.rstrip("/") + "/"
     outside = [
         f"{mount.path} (its part {mount.root})"
         for mount in own
-        if mount.device == public.device and not (mount.root + "/").startswith(inside)
+        if mount.device == public.device and not inside(public.root, mount.root)
     ]
     outside += [
-        f"{one.describe()} (its part {one.mount.root})" for one in away if not (one.mount.root + "/").startswith(inside)
+        f"{one.describe()} (its part {one.mount.root})" for one in away if not inside(public.root, one.mount.root)
     ]
-    system = [place for place in _SYSTEM if (found := holder(own, place)) and found.device == public.device]
+    system = [place for place in SYSTEM if (found := holder(own, place)) and found.device == public.device]
     return outside + [f"this host's {place}" for place in system]
 
 
@@ -182,6 +197,8 @@ def steps(view: View, wanted: str, opened_again: Iterable[tuple[str, str]] = ())
         plan.append(Step("private", view.private))
     private_ro = view.private_mount.read_only if view.private_mount else view.public_mount.read_only
     super_ro = view.public_mount.super_read_only
+    if view.part:
+        return plan + _steps_of_part(view, wanted, private_ro, opened_again)
     if wanted in (FROZEN, CLOSED) and not super_ro:
         plan.append(Step("super", view.private, read_only=True))
     if wanted in (CLOSED, PASSIVE):
@@ -189,16 +206,26 @@ def steps(view: View, wanted: str, opened_again: Iterable[tuple[str, str]] = ())
         plan += [Step("mount", one.mount.path, True, one) for one in view.elsewhere if not one.mount.read_only]
     if wanted in (PASSIVE, ACTIVE) and (super_ro or private_ro):
         plan.append(Step("super", view.private))
+    return plan + (_opening(view, opened_again) if wanted == ACTIVE else [])
+
+
+def _opening(view: View, opened_again: Iterable[tuple[str, str]]) -> list[Step]:
+    again = set(opened_again)
+    own = [view.public_mount, *view.others] if view.public_mount else []
+    plan = [Step("mount", m.path) for m in own if m.read_only and (m.path == view.path or ("", m.path) in again)]
+    return plan + [
+        Step("mount", one.mount.path, False, one)
+        for one in view.elsewhere
+        if one.mount.read_only and (one.namespace, one.mount.path) in again
+    ]
+
+
+def _steps_of_part(view: View, wanted: str, private_ro: bool, opened_again: Iterable[tuple[str, str]]) -> list[Step]:
+    """The flags of all its mounts, root's private one among them: nothing here touches what the others use."""
+    private = [Step("mount", view.private, wanted in (FROZEN, CLOSED))]
     if wanted == ACTIVE:
-        again = set(opened_again)
-        plan += [
-            Step("mount", m.path)
-            for m in (view.public_mount, *view.others)
-            if m.read_only and (m.path == view.path or ("", m.path) in again)
-        ]
-        plan += [
-            Step("mount", one.mount.path, False, one)
-            for one in view.elsewhere
-            if one.mount.read_only and (one.namespace, one.mount.path) in again
-        ]
-    return plan
+        return (private if private_ro else []) + _opening(view, opened_again)
+    own = [view.public_mount, *view.others] if view.public_mount else []
+    plan = [Step("mount", m.path, True) for m in own if not m.read_only]
+    plan += [Step("mount", one.mount.path, True, one) for one in view.elsewhere if not one.mount.read_only]
+    return plan + (private if private_ro == (wanted == PASSIVE) else [])

@@ -95,6 +95,8 @@ class Push:
     # Write every name again, also what looks the same.
     rewrite: bool = False
     owners: str = NUMBERS
+    # Who one comes in as at the other side.
+    account: str = "root"
 
 
 def first_word(owners: str) -> str:
@@ -164,7 +166,11 @@ def rsync_command(push: Push) -> list[str]:
         command += ["--backup", f"--backup-dir={push.backup_dir}"]
     if push.dry_run:
         command.append("--dry-run")
-    return [*command, f"{push.source.rstrip('/')}/", f"root@{_bracket(push.address)}:{push.target.rstrip('/')}/"]
+    return [
+        *command,
+        f"{push.source.rstrip('/')}/",
+        f"{push.account}@{_bracket(push.address)}:{push.target.rstrip('/')}/",
+    ]
 
 
 def _how(push: Push) -> list[str]:

@@ -15,6 +15,11 @@ from ..system.readable import readable
 # Options of many modules; plugins/doc_fragments/bascule.py documents them.
 COMPONENT: dict[str, Any] = {"component": {"type": "str", "required": True}}
 SIDE: dict[str, Any] = {**COMPONENT, "side": {"type": "str", "required": True}}
+TREE: dict[str, Any] = {
+    "sentinel": {"type": "str", "required": True},
+    "account": {"type": "str", "default": "root"},
+    "part_allowed": {"type": "bool", "default": False},
+}
 
 
 def run_module(argument_spec: dict[str, Any], main: Callable[[AnsibleModule], dict[str, Any]], **options: Any) -> None:

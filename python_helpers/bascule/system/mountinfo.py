@@ -25,6 +25,8 @@ class Mount:
     kind: str
     source: str
     super_options: tuple[str, ...]
+    # The mount on which this one was mounted.
+    parent_id: int = 0
 
     @property
     def read_only(self) -> bool:
@@ -35,6 +37,11 @@ class Mount:
     def super_read_only(self) -> bool:
         """Whether the file system refuses writes."""
         return "ro" in self.super_options
+
+    @property
+    def unwatched(self) -> bool:
+        """Whether fanotify watches its file system for nobody who asks by this mount: EXDEV, see fanotify_mark(2)."""
+        return self.kind == "btrfs" and self.root != "/"
 
     @property
     def upper(self) -> tuple[str, ...]:
@@ -71,6 +78,7 @@ def parse_mountinfo(text: str) -> list[Mount]:
                 kind=tail[0],
                 source=unquote(tail[1]),
                 super_options=tuple(tail[2].split(",")),
+                parent_id=int(head[1]),
             )
         )
     return mounts

@@ -15,8 +15,8 @@ USER = "root"
 _OF_ADDRESSES = frozenset("0123456789abcdefABCDEF.:*?/")
 
 
-def refusals(effective: str, address: str) -> list[str]:
-    """Return why root would not be let in from an address by a key with a forced command; nothing when it would.
+def refusals(effective: str, address: str, user: str = USER) -> list[str]:
+    """Return why a user would not be let in from an address by a key with a forced command; nothing when it would.
 
     `effective` is what the server uses for just that connection, `Match` blocks applied. Groups are not looked at.
     """
@@ -26,26 +26,26 @@ def refusals(effective: str, address: str) -> list[str]:
         said.setdefault(name.lower(), []).extend(value.split())
     found = []
     # Without a word nothing is refused: a server that says less than expected is tried by the first transfer.
-    if said.get("permitrootlogin") == ["no"]:
+    if user == USER and said.get("permitrootlogin") == ["no"]:
         found.append("PermitRootLogin no (forced-commands-only is enough)")
     if said.get("pubkeyauthentication") == ["no"]:
         found.append("PubkeyAuthentication no")
     files = said.get("authorizedkeysfile")
-    if files and not set(files) & set(KEYS_FILES):
+    if files and not set(files) & set(KEYS_FILES if user == USER else KEYS_FILES[:2]):
         found.append(f"AuthorizedKeysFile {' '.join(files)}, without {KEYS_FILES[0]}")
     allowed, denied = said.get("allowusers"), said.get("denyusers", [])
-    if allowed and not _named(allowed, address, names=said.get("usedns") == ["yes"]):
-        found.append(f"AllowUsers {' '.join(allowed)}, without {USER}@{address}")
-    if _named(denied, address):
+    if allowed and not _named(allowed, address, user, names=said.get("usedns") == ["yes"]):
+        found.append(f"AllowUsers {' '.join(allowed)}, without {user}@{address}")
+    if _named(denied, address, user):
         found.append(f"DenyUsers {' '.join(denied)}")
     return found
 
 
-def _named(patterns: Iterable[str], address: str, names: bool = False) -> bool:
-    """Tell whether a list of USER or USER@HOST names root from this address, or may do so by a name of its."""
+def _named(patterns: Iterable[str], address: str, named: str, names: bool = False) -> bool:
+    """Tell whether a list of USER or USER@HOST names a user from this address, or may do so by a name of its."""
     for pattern in patterns:
         user, at, host = pattern.partition("@")
-        if fnmatchcase(USER, user) and (not at or _is_at(host, address) or (names and not set(host) <= _OF_ADDRESSES)):
+        if fnmatchcase(named, user) and (not at or _is_at(host, address) or (names and not set(host) <= _OF_ADDRESSES)):
             return True
     return False
 

@@ -159,8 +159,8 @@ def test_a_further_mount_is_closed_at_boot_and_writable_after_an_opening(
 ) -> None:
     look, further = active.look, {"ro": True}
 
-    def with_export(path: str, private: str, deep: bool = False) -> Any:
-        return replace(look(path, private, deep), others=(mount("/export", further["ro"], active.super_ro, 9),))
+    def with_export(path: str, private: str, *more: bool) -> Any:
+        return replace(look(path, private, *more), others=(mount("/export", further["ro"], active.super_ro, 9),))
 
     def take(step: Step, view: View) -> None:
         if step.path != "/export":

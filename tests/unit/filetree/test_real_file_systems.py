@@ -78,9 +78,10 @@ print("moved")
 KINDS = ("ext4", "xfs")
 
 
-def run(script: str, *arguments: str) -> str:
-    """Run a program in a mount namespace of its own, which ends with it."""
-    command = ["unshare", "--mount", "--propagation", "private", sys.executable, "-c", script, *arguments]
+def run(script: str, *arguments: str, alone: bool = False) -> str:
+    """Run a program in a mount namespace of its own, which ends with it; `alone`: no other processes are seen there."""
+    more = ["--pid", "--fork", "--mount-proc"] if alone else []
+    command = ["unshare", "--mount", "--propagation", "private", *more, sys.executable, "-c", script, *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

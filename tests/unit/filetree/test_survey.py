@@ -14,6 +14,7 @@ import pytest
 
 from bascule.filetree import audit
 from bascule.filetree.io import audit as filetree_audit
+from bascule.filetree.io.fence import past_part
 from bascule.filetree.io.manifest import survey, take
 from bascule.filetree.manifest import ManifestError
 
@@ -175,12 +176,12 @@ def test_what_the_kernel_exports_of_a_tree_is_found(tmp_path: Path) -> None:
         "/srv\tbackup.example.org(rw)\n"
         "/srv/courses2\t*(rw)\n/home\t*(rw)\n"
     )
-    assert filetree_audit.exports("/srv/courses", table) == [
+    assert past_part.exports("/srv/courses", table) == [
         "/srv/courses to 10.0.0.0/8",
         "/srv/courses/a b to *",
         "/srv to backup.example.org",
     ]
-    assert filetree_audit.exports("/srv/courses", tmp_path / "no NFS server here") == []
+    assert past_part.exports("/srv/courses", tmp_path / "no NFS server here") == []
 
 
 def test_the_survey_names_who_has_files_of_the_tree_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

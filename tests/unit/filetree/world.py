@@ -60,7 +60,7 @@ class Kernel:
     # A kernel that says yes to a remount and does nothing: the proof must find out.
     deaf: bool = False
 
-    def look(self, path: str, private: str, deep: bool = False) -> View:
+    def look(self, path: str, private: str, deep: bool = False, part: bool = False) -> View:
         if not self.mounted:
             return View(path, private, None, None)
         inner = mount(private, self.super_ro, self.super_ro, 2) if self.private else None

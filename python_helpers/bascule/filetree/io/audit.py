@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from ...errors import BasculeError
@@ -15,21 +14,19 @@ from ...system.io import sshd, storage
 from ...system.io.process import run
 from ..mounts import View
 from ..transfer import NAMES
-from . import boot
-from .fence import mounts
+from . import boot, own_mount
+from .fence import mount_tables, mounts, past_part
 from .fence import side as fence_side
 from .fence.side import Side
 from .manifest import content, walk
 from .manifest import survey as manifest_survey
 from .manifest.survey import Survey
-from .transfer import owners, probe
+from .transfer import account, owners, probe
 
 # Epoch, number, and the directory for parts, in the path of what is kept.
 _KEPT_BELOW = 96
 _WRITERS = 20
 _OS_RELEASE = "/etc/os-release"
-# What the kernel's NFS server has let in, one path and its clients a line; see exports(5).
-_EXPORTS = Path("/proc/fs/nfs/exports")
 
 
 def mounts_of(side: Side) -> dict[str, Any]:
@@ -37,8 +34,10 @@ def mounts_of(side: Side) -> dict[str, Any]:
     view = fence_side.look(side)
     mount = view.public_mount
     if mount is None:
-        return {"state": view.state, "writable": []}
+        return {"state": view.state, "writable": [], "part": side.part}
     return {
+        "part": side.part,
+        "unwatched": mount.unwatched,
         "state": view.state,
         "writable": view.writable,
         "private": view.private_mount is not None,
@@ -65,7 +64,10 @@ def survey(
     began = time.monotonic()
     # What is replaced is kept below a longer path than the tree's own.
     longest = walk.LONGEST - len(os.fsencode(side.kept)) - _KEPT_BELOW
-    count = manifest_survey.survey(side.path, longest) if view.public_mount else Survey()
+    # A part may not be mounted on itself yet; what it would be is looked at, and what would not let it.
+    there = view.public_mount is not None or (side.part and os.path.isdir(side.path))
+    faults = own_mount.faults(side.path) if side.part else []
+    count = manifest_survey.survey(side.path, longest) if there else Survey()
     walked = round(time.monotonic() - began, 3)
     kept = manifest_survey.survey(str(side.kept)) if side.kept.is_dir() else Survey()
     return {
@@ -80,21 +82,24 @@ def survey(
         "attributes": {"largest": count.largest_xattr, "together": count.largest_xattrs},
         "attribute_room": _attribute_room(side, view, attributes_there),
         "transfer_faults": probe.faults(side.owners),
-        "refused_in": sshd.refusals(peer) if peer else [],
+        "account": side.account,
+        "account_faults": account.faults(side.account),
+        "refused_in": sshd.refusals(peer, side.account) if peer else [],
         "kept_bytes": kept.bytes,
         "size_bytes": room.f_blocks * room.f_frsize if room else 0,
         "free_bytes": room.f_bavail * room.f_frsize if room else 0,
         "free_inodes": room.f_favail if room else 0,
         "acls": _supports(view, "acl", "posix_acl", "nfs4_acl"),
         "xattrs": _supports(view, "user_xattr", "xattr"),
-        "owners": owners.of_tree(side.path) if side.owners == NAMES and view.public_mount else {},
+        "owners": owners.of_tree(side.path) if side.owners == NAMES and there else {},
         "unmatched_owners": owners.unmatched(side, owners_there),
         "nested_mounts": list(view.nested),
         "beyond": list(view.beyond),
         "shared": list(view.shared),
-        "writers": mounts.writers(side.path)[:_WRITERS] if view.public_mount else [],
-        "exports": exports(side.path),
-        "boot": boot.order(side.path).advice if view.public_mount else "",
+        "part_faults": faults,
+        "writers": mounts.writers(side.path, [side.path] if side.part else None)[:_WRITERS] if there else [],
+        "exports": past_part.exports(side.path),
+        "boot": boot.order(_mount_point(side.path, view)).advice if there else "",
         "sentinel": os.path.isfile(os.path.join(side.path, side.sentinel)),
         "distribution": storage.read_text(_OS_RELEASE) or "",
         "rsync": _version(["rsync", "--version"]),
@@ -104,23 +109,16 @@ def survey(
     }
 
 
-def exports(path: str, table: Path = _EXPORTS) -> list[str]:
-    """Return what the kernel's NFS server exports of a tree, each with its clients; no /proc shows their open files."""
-    found = []
-    for line in (storage.read_text(table) or "").splitlines():
-        place, _, clients = line.partition("\t")
-        place = mountinfo.unquote(place)
-        inside = f"{place.rstrip('/')}/".startswith(f"{path.rstrip('/')}/")
-        above = f"{path.rstrip('/')}/".startswith(f"{place.rstrip('/')}/")
-        if place.startswith("/") and (inside or above):
-            found.append(f"{place} to {clients.partition('(')[0]}")
-    return found
+def _mount_point(path: str, view: View) -> str:
+    """Return the tree's own mount point, or that of what holds a part that is not mounted on itself yet."""
+    above = None if view.public_mount else mountinfo.holder(mount_tables.mounts_of("self"), path)
+    return above.path if above else path
 
 
 def _attribute_room(side: Side, view: View, there: Mapping[str, Any]) -> str:
     """Tell why this side's file system cannot hold what the other's holds; nothing is written to a side that serves."""
     largest, together = int(there.get("largest", 0)), int(there.get("together", 0))
-    if not together or view.public_mount is None or side.guard().status in (rule.OPEN, rule.OPENING):
+    if not together or not (view.public_mount or side.part) or side.guard().status in (rule.OPEN, rule.OPENING):
         return ""
     return manifest_survey.xattr_room(side.tree if view.private_mount else side.path, largest, together)
 
@@ -128,6 +126,8 @@ def _attribute_room(side: Side, view: View, there: Mapping[str, Any]) -> str:
 def _supports(view: View, *options: str) -> bool:
     """Tell whether the file system keeps this: ext4, xfs and btrfs do unless mounted otherwise."""
     mount = view.public_mount
+    if mount is None and view.part:
+        mount = mountinfo.holder(mount_tables.mounts_of("self"), view.path)
     if mount is None or any(f"no{option}" in mount.super_options for option in options):
         return False
     return mount.kind in ("ext4", "ext3", "xfs", "btrfs", "f2fs") or any(o in mount.super_options for o in options)

@@ -6,6 +6,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Optional
 
 from ...guard import state as rule
@@ -14,7 +15,7 @@ from ...guard.state import GuardState
 from ...system.io import storage, units
 from ..boot_order import Order
 from ..mounts import CLOSED, PASSIVE, TreeError
-from . import boot
+from . import boot, own_mount
 from .fence import mounts
 from .fence import side as fence_side
 from .fence.side import Side
@@ -32,19 +33,47 @@ def set_up(
     *,
     peer_guard: Optional[Mapping[str, Any]] = None,
     adopt_filled: bool = False,
+    part_allowed: bool = False,
     check: bool = False,
 ) -> list[str]:
-    """Bring a side into the state in which transfers can begin; return what was, or would be, changed."""
+    """Bring a side into the state in which transfers can begin; return what was, or would be, changed.
+
+    `part_allowed`: a tree that is a part of a larger file system is taken, and mounted on itself.
+    """
     other = GuardState.from_dict(peer_guard) if peer_guard else None
+    side = _as_part(side, part_allowed)
     _check_adoption(side, adopt, other)
-    _check_path(side)
+    if not side.part:
+        _check_path(side)
     fence_settings.refuse_shared(side.component, side.name, fence_side.KIND, side.path, side.base)
+    if side.part and own_mount.make(side, check=True):
+        if side.guard().status == rule.UNKNOWN and adopt == rule.CLOSED:
+            _check_empty(side, adopt_filled)
+        done = own_mount.make(side, check=check)
+        if check:
+            return [*done, "set the side up"]
+    else:
+        done = []
     order = boot.check(side)
     if check:
-        return _set_up(side, peer, adopt, order, adopt_filled, other, check=True)
+        return done + _set_up(side, peer, adopt, order, adopt_filled, other, check=True)
     storage.make_directory(side.home)
     with storage.locked(side.home / "setup.lock"):
-        return _set_up(side, peer, adopt, order, adopt_filled, other, check=False)
+        return done + _set_up(side, peer, adopt, order, adopt_filled, other, check=False)
+
+
+def _as_part(side: Side, allowed: bool) -> Side:
+    """Return the side as a part of a larger file system where it is one and may be; which of both it is stays so.
+
+    A part has no recorder: the kernel would tell it of everything that happens on the larger file system. A subvolume
+    has none, as the kernel watches a btrfs as a whole only.
+    """
+    known = fence_side.part_set(side.component, side.base)
+    part = own_mount.is_part(side.path) if known is None else known
+    if part and allowed:
+        return replace(side, part=True, recorder=False)
+    public = fence_side.look(side).public_mount
+    return replace(side, recorder=False) if public is not None and public.unwatched else side
 
 
 def retire(component: str, name: str, *, active: bool, check: bool = False) -> list[str]:
@@ -59,7 +88,7 @@ def retire(component: str, name: str, *, active: bool, check: bool = False) -> l
     side = fence_side.load(component) if prepared else None
     if side is not None:
         _is_as_said(side, name, rule.OPEN if active else rule.CLOSED)
-    if ssh_key.expel(component, check=check):
+    if ssh_key.expel(component, name=fence_side.account_set(component, fence_side.BASE), check=check):
         done.append("take the other side's permission away")
     if side is None:
         return done
@@ -75,6 +104,9 @@ def retire(component: str, name: str, *, active: bool, check: bool = False) -> l
         if not check:
             with fence_side.no_receiver(side):
                 mounts.unmount(side.tree)
+    if active:
+        # The bind of a side that stays closed is what keeps it so.
+        done += own_mount.remove(side, check=check)
     for directory in ("ssh", "kept", "jobs", "manifest", "links", "links.new", "receiving"):
         if (home / directory).exists():
             done.append(f"remove {home / directory}")
@@ -115,6 +147,9 @@ def _set_up(
             _forget(side)
     if fresh and adopt == rule.CLOSED:
         _check_empty(side, adopt_filled)
+    before = fence_side.account_set(side.component, side.base)
+    if before != side.account and ssh_key.expel(side.component, name=before, check=check):
+        done.append(f"take the other side's permission away from {before}")
     if fence_side.save(side, check=check):
         done.append("write down what a boot must know")
     done += boot.install(side, order, check=check)
@@ -205,7 +240,8 @@ def _check_path(side: Side) -> None:
             else f"a part ({view.public_mount.root}) of another",
             state="nothing was changed",
             next_command=f"give the tree a file system of its own at {side.path} on {side.name}: only a whole file "
-            "system can be made read-only for everybody",
+            "system can be made read-only for everybody; or take the weaker proof of a mount of its own, with "
+            "rsync_delta_sync_part_allowed: true",
         )
     fence_side.check_alone(side, view)
 

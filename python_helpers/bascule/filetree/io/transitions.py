@@ -17,6 +17,7 @@ from .. import decisions
 from ..mounts import ACTIVE, CLOSED, FROZEN, PASSIVE, TreeError
 from .fence import outside as from_outside
 from .fence import side as fence_side
+from .fence import way_past
 from .fence.side import BASE, Side
 from .manifest import cache, closing_manifest, flush
 from .recorder import client
@@ -39,6 +40,7 @@ def freeze(component: str, side_name: str, value: bool, *, check: bool = False) 
         view = fence_side.look(side)
         fence_side.check_nested(side, view)
         fence_side.check_alone(side, view)
+        way_past.check(side)
     wanted = FROZEN if value else ACTIVE
     guard, marked = store.frozen(component, side.name, value, root=side.base / "guard", check=True)
     if check:
@@ -53,6 +55,8 @@ def freeze(component: str, side_name: str, value: bool, *, check: bool = False) 
     try:
         done = fence_side.apply(side, wanted)
     except TreeError:
+        if marked and side.part:
+            fence_side.undo_freeze(side)
         if marked and fence_side.look(side).state == ACTIVE:
             store.frozen(component, side.name, False, root=side.base / "guard")
         raise
@@ -87,6 +91,9 @@ def close(
         view = fence_side.look(side)
         fence_side.check_nested(side, view)
         fence_side.check_alone(side, view)
+        # A side that nobody may serve from any more is closed as far as it can be; without proof it gives no receipt.
+        if not side.guard().frozen and other is None:
+            way_past.check(side)
     root = side.base / "guard"
     closing = (
         store.giving_way(component, side.name, other, epoch, root=root)

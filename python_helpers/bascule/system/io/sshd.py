@@ -12,8 +12,8 @@ from .process import Runner, run
 PROGRAM = "/usr/sbin/sshd"
 
 
-def refusals(address: str, *, runner: Runner = run) -> list[str]:
-    """Return why root would not be let in here from an address by a key of one forced command.
+def refusals(address: str, user: str = sshd.USER, *, runner: Runner = run) -> list[str]:
+    """Return why a user would not be let in here from an address by a key of one forced command.
 
     Where the server cannot be asked (another program, a `Match` that wants to know more, a name of several addresses)
     nothing is known against it.
@@ -22,12 +22,12 @@ def refusals(address: str, *, runner: Runner = run) -> list[str]:
     if len(known) != 1:
         return []
     address = known[0]
-    who = f"user={sshd.USER},host={address},addr={address}"
+    who = f"user={user},host={address},addr={address}"
     try:
         done = runner([PROGRAM, "-T", "-C", who], check=False)
     except BasculeError:
         return []
-    return sshd.refusals(done.stdout, address) if done.rc == 0 else []
+    return sshd.refusals(done.stdout, address, user) if done.rc == 0 else []
 
 
 def _is_address(text: str) -> bool:

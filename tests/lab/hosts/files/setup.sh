@@ -1,6 +1,7 @@
 #!/bin/bash
 # A file server: an ext4 of its own at /srv/courses, served over HTTP by coursefiles, reached by SSH and rsync.
 # LAB_FILES_DEVICE: block device to mount (empty: /srv/courses is mounted already, or is a plain directory).
+# LAB_FILES_MOUNT, LAB_FILES_TYPE, LAB_FILES_OPTIONS: where and how (/srv/courses, ext4, defaults); /srv/courses may lie in it.
 # LAB_FILES_STATE=seeded: fill the tree; empty: a fresh server, an empty file system.
 HERE=$(cd "$(dirname "$0")" && pwd)
 # shellcheck source=../common.sh
@@ -11,26 +12,29 @@ getent group courses >/dev/null || groupadd --gid 2000 courses
 getent passwd courses >/dev/null || useradd --uid 2000 --gid 2000 --no-create-home --home-dir /srv/courses \
     --shell /usr/sbin/nologin courses
 
-install -d -m 0755 /srv/courses
+mounted=${LAB_FILES_MOUNT:-/srv/courses}
+install -d -m 0755 "$mounted"
 if [ -n "${LAB_FILES_DEVICE:-}" ]; then
     # A unit and not fstab: systemd leaves fstab's devices alone inside containers.
-    unit srv-courses.mount <<UNIT
+    name=$(systemd-escape --path --suffix=mount "$mounted")
+    unit "$name" <<UNIT
 [Unit]
 Description=Course files
 Before=local-fs.target
 
 [Mount]
 What=${LAB_FILES_DEVICE}
-Where=/srv/courses
-Type=ext4
-Options=defaults
+Where=${mounted}
+Type=${LAB_FILES_TYPE:-ext4}
+Options=${LAB_FILES_OPTIONS:-defaults}
 
 [Install]
 RequiredBy=local-fs.target
 UNIT
-    systemctl enable --quiet srv-courses.mount
-    mountpoint -q /srv/courses || systemctl start srv-courses.mount
+    systemctl enable --quiet "$name"
+    mountpoint -q "$mounted" || systemctl start "$name"
 fi
+install -d -m 0755 /srv/courses
 
 if [ "${LAB_FILES_STATE:-seeded}" = seeded ] && once tree; then
     python3 "$HERE/../../seed/tree.py" --root /srv/courses --seed "${LAB_SEED:-1}" --scale "${LAB_SCALE:-1}"

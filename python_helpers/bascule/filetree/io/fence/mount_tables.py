@@ -25,6 +25,9 @@ class Tables:
     own: list[Mount]
     # The device of every mount that any table shows; the numbers are unique on the machine.
     devices: dict[int, str] = field(default_factory=dict)
+    # Each mount by its number, and the process whose table told it first.
+    mounts: dict[int, Mount] = field(default_factory=dict)
+    told_by: dict[int, str] = field(default_factory=dict)
     # Each overlay by its device, with the processes that see it.
     overlays: dict[str, list[tuple[str, Mount]]] = field(default_factory=dict)
     # Namespaces that have a process, and what keeps others alive.
@@ -122,6 +125,8 @@ def _take_in(tables: Tables, pid: str, mounts: list[Mount]) -> None:
             root = "" if pid == "self" else f"/proc/{pid}/root"
             tables.doors.setdefault(mount.root, []).append(root + mount.path)
         tables.devices[mount.mount_id] = mount.device
+        tables.mounts.setdefault(mount.mount_id, mount)
+        tables.told_by.setdefault(mount.mount_id, pid)
 
 
 def _mounts_behind(door: str) -> list[Mount]:

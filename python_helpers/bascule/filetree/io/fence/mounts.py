@@ -8,24 +8,32 @@ import errno
 import os
 import secrets
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Optional
 
 from ....system.mountinfo import MS_BIND, MS_RDONLY, MS_REMOUNT, mounted_at
 from ...mounts import Elsewhere, Step, TreeBusy, TreeError, View, view_of
-from . import mount_tables, writable_aliases
+from ...part import inside
+from . import mount_tables, past_part, writable_aliases
 from .mount_tables import PROC, mounts_of, processes
 
 
-def look(path: str, private: str, deep: bool = False) -> View:
-    """Return what the mounts of this host say about a tree, in every namespace; `deep`: and who gets round them."""
+def look(path: str, private: str, deep: bool = False, part: bool = False) -> View:
+    """Return what the mounts of this host say about a tree, in every namespace; `deep`: and who gets round them.
+
+    `part`: the tree is a part of a larger file system; what reaches the rest of that is none of its mounts.
+    """
     public = mounted_at(mounts_of("self"), path)
     if public is None:
-        return View(path, private, None, None)
+        return View(path, private, None, None, part=part)
     tables, elsewhere = mount_tables.read(public.device)
-    beyond = writable_aliases.ways(path, public.device, tables) if deep else []
-    return view_of(path, private, tables.own, elsewhere, beyond)
+    beyond: list[str] = []
+    if deep and part:
+        beyond = past_part.ways(path, public, tables)
+    elif deep:
+        beyond = writable_aliases.ways(path, public.device, tables)
+    return view_of(path, private, tables.own, elsewhere, beyond, part)
 
 
 def take(step: Step, view: View) -> None:
@@ -48,7 +56,7 @@ def take(step: Step, view: View) -> None:
         if error.errno == errno.EBUSY:
             raise TreeBusy(
                 expected=f"to {step.describe()}",
-                found="files are open for writing: " + (", ".join(writers(view.path)) or "by whom cannot be seen"),
+                found="files are open for writing: " + (", ".join(_writers_of(view)) or "by whom cannot be seen"),
                 state=f"{view.path} is still {view.state}",
                 next_command="stop or finish the writers named, then run the same playbook again",
             ) from error
@@ -57,8 +65,17 @@ def take(step: Step, view: View) -> None:
         ) from error
 
 
-def writers(path: str) -> list[str]:
-    """Name the processes that keep `path` writable: with files open for writing, mapped, or deleted while in use."""
+def _writers_of(view: View) -> list[str]:
+    if not view.part:
+        return writers(view.path)
+    return writers(view.path, [view.path, *(m.path for m in view.others), *(one.mount.path for one in view.elsewhere)])
+
+
+def writers(path: str, below: Optional[Sequence[str]] = None) -> list[str]:
+    """Name the processes that keep `path` writable: with files open for writing, mapped, or deleted while in use.
+
+    `below`: only what is seen below these paths, where others use the same file system.
+    """
     device = os.stat(path).st_dev
     label = f"{os.major(device):02x}:{os.minor(device):02x}"
     found: list[str] = []
@@ -66,6 +83,7 @@ def writers(path: str) -> list[str]:
     for pid in processes():
         try:
             names = [*_open_for_writing(pid, device), *_mapped(pid, label)]
+            names = [name for name in names if below is None or any(inside(place, name) for place in below)]
         except PermissionError:
             unseen += 1
             continue
@@ -86,6 +104,23 @@ def refused(path: str) -> bool:
 def refused_unnamed(path: str) -> bool:
     """Try to write below `path` without leaving a trace, not even a changed time stamp of the directory."""
     return not _try_unnamed(path)
+
+
+def refused_at(path: str) -> bool:
+    """Try to write at a further mount of the tree, which may be one of a single file; one that is covered refuses."""
+    try:
+        if os.path.isdir(path):
+            return refused_unnamed(path)
+        # Nothing of the file changes, also where the kernel lets it be opened.
+        os.close(os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC))
+    except (FileNotFoundError, NotADirectoryError):
+        # No path leads to it; its flag has been looked at all the same.
+        return True
+    except OSError as error:
+        if error.errno == errno.EROFS:
+            return True
+        raise
+    return False
 
 
 def _try_unnamed(path: str) -> bool:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 from ....guard import state as rule
 from ....guard.io import fence_settings, store
@@ -47,6 +47,10 @@ class Side:
     recorder: bool = True
     # How owners travel and are compared; both sides have the same.
     owners: str = NUMBERS
+    # Whether the tree is a part of a larger file system, closed by the flags of its mounts alone.
+    part: bool = False
+    # Whom each side lets the other in by.
+    account: str = "root"
 
     @property
     def home(self) -> Path:
@@ -94,13 +98,25 @@ def load(component: str, base: Path = BASE) -> Side:
             next_command=f"ansible-playbook playbooks/20_prepare.yml --limit {component}",
         )
     place = (component, data["side"], data["controls"], data["sentinel"], base)
-    return Side(*place, bool(data.get("recorder", True)), str(data.get("owners", NUMBERS)))
+    more = (bool(data.get("recorder", True)), str(data.get("owners", NUMBERS)), bool(data.get("part", False)))
+    return Side(*place, *more, str(data.get("account", "root")))
 
 
 def owners_set(side: Side) -> str:
     """Return how prepare has set this side up to tell owners; empty when it was not set up."""
     known = fence_settings.read(side.component, side.base)
     return str(known.get("owners", NUMBERS)) if known is not None else ""
+
+
+def part_set(component: str, base: Path = BASE) -> Optional[bool]:
+    """Return whether prepare has set the tree up as a part of a larger file system; None when it was not set up."""
+    known = fence_settings.read(component, base)
+    return bool(known.get("part", False)) if known is not None else None
+
+
+def account_set(component: str, base: Path = BASE) -> str:
+    """Return the account by which prepare has let the other side in; root where nothing else is said."""
+    return str((fence_settings.read(component, base) or {}).get("account", "root"))
 
 
 def save(side: Side, check: bool = False) -> bool:
@@ -118,6 +134,9 @@ def save(side: Side, check: bool = False) -> bool:
         sentinel=side.sentinel,
         recorder=side.recorder,
         owners=side.owners,
+        # Written down only where it is so: who was prepared before stays as he is.
+        **({"part": True} if side.part else {}),
+        **({"account": side.account} if side.account != "root" else {}),
     )
 
 
@@ -155,12 +174,17 @@ def link_mbit(side: Side, address: str) -> float:
 
 def look(side: Side, deep: bool = False) -> View:
     """Return the mounts of the tree; `deep`: and who gets round them, which only a passive tree has to fear."""
-    return mounts.look(side.path, side.tree, deep)
+    return mounts.look(side.path, side.tree, deep, side.part)
+
+
+def _deep(side: Side, wanted: str) -> bool:
+    """Tell whether a state has somebody to fear who gets round the flags of mounts."""
+    return wanted == PASSIVE or (side.part and wanted != ACTIVE)
 
 
 def plan(side: Side, wanted: str) -> list[str]:
     """Return, in words, what would be done to bring the mounts into a state."""
-    view = look(side, wanted == PASSIVE)
+    view = look(side, _deep(side, wanted))
     return [
         *[step.describe() for step in steps(view, wanted, _flips(side))],
         *(_hold(side, check=True) if wanted in (CLOSED, PASSIVE) else durable.release(side.component, check=True)),
@@ -206,9 +230,10 @@ def apply(side: Side, wanted: str) -> list[str]:
         except TreeError:
             view = look(side)
             if wanted == PASSIVE and view.private_mount is not None and view.state == PASSIVE:
-                # Read-only as a whole it refuses everybody, unless a transfer is on its way already.
+                # Read-only as a whole it refuses everybody, unless a transfer is on its way already. Of a part only
+                # the way of transfers can be closed: what was found to lead past it is another's.
                 with contextlib.suppress(TreeError):
-                    mounts.take(Step("super", side.tree, read_only=True), view)
+                    mounts.take(Step("mount" if side.part else "super", side.tree, read_only=True), view)
             raise
         if wanted == ACTIVE:
             _flips_path(side).unlink(missing_ok=True)
@@ -296,7 +321,12 @@ def prove(side: Side, wanted: str) -> None:
         CLOSED: refused,
         PASSIVE: {"the public path": "refused", "the private path": "accepted"},
     }[wanted]
-    ways = look(side, wanted == PASSIVE).writable if wanted != ACTIVE else []
+    view = look(side, _deep(side, wanted))
+    ways = view.writable if wanted != ACTIVE else []
+    if side.part and wanted != ACTIVE:
+        for path in dict.fromkeys(one.path for one in view.others):
+            outcome[path] = "refused" if mounts.refused_at(path) else "accepted"
+            meant[path] = "refused"
     if outcome != meant or ways:
         raise TreeError(
             expected=f"a tree that is {wanted}: a write by " + ", by ".join(f"{k} {v}" for k, v in meant.items()),
@@ -306,6 +336,14 @@ def prove(side: Side, wanted: str) -> None:
             state=f"{side.path} is {look(side).state}",
             next_command="ansible-playbook playbooks/status.yml",
         )
+
+
+def undo_freeze(side: Side) -> None:
+    """Let writes in again at a part that could not be proved to be frozen; its guard is open all the while."""
+    with contextlib.suppress(TreeError), storage.locked(side.home / "fence.lock"):
+        if side.guard().status == rule.OPEN:
+            _reach(side, ACTIVE, [])
+            _flips_path(side).unlink(missing_ok=True)
 
 
 def still_read_only(side: Side) -> list[dict[str, str]]:

@@ -50,14 +50,18 @@ def _upper_in(path: str, device: str, seen: list[tuple[str, Mount]], tables: Tab
                         return f"{where}, which writes to {upper}"
         # A path may lead elsewhere by now. How much room there is, is what its upper layer's file system says.
         with contextlib.suppress(OSError):
-            if _same_room(f"/proc/{pid}/root{one.path}" if pid else one.path, one, path):
+            if same_room(f"/proc/{pid}/root{one.path}" if pid else one.path, one, path):
                 return f"{where}, which writes to {told} in the same file system"
             known = True
             break
     return "" if known else f"{where}, of which cannot be told where {told} lies"
 
 
-def _same_room(overlay: str, mount: Mount, path: str) -> bool:
+def same_room(overlay: str, mount: Mount, path: str) -> bool:
+    """Tell whether an overlay, seen at a path, has exactly as much room as the file system at `path`.
+
+    Raises FileNotFoundError when another mount is seen there.
+    """
     descriptor = os.open(overlay, os.O_PATH | os.O_CLOEXEC)
     try:
         if _mount_id(descriptor) != mount.mount_id:

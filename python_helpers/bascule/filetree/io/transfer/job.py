@@ -162,6 +162,7 @@ def _push(side: Side, options: dict[str, Any]) -> Push:
         dry_run=bool(options.get("dry_run")),
         port=options.get("port", 22),
         owners=side.owners,
+        account=side.account,
     )
 
 

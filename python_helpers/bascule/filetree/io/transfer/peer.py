@@ -45,7 +45,7 @@ def connection(side: Side, asked: Push) -> Iterator[Push]:
     control = side.identity.with_name("control")
     control.unlink(missing_ok=True)
     push = replace(asked, control=str(control))
-    command = [*transfer.ssh_command(push), "-M", "-N", f"root@{push.address}"]
+    command = [*transfer.ssh_command(push), "-M", "-N", f"{push.account}@{push.address}"]
     nothing = subprocess.DEVNULL
     master = subprocess.Popen(command, stdin=nothing, stdout=nothing, stderr=nothing)
     try:
@@ -68,7 +68,7 @@ def talk(asked: Push) -> Iterator[Talk]:
     """Begin a conversation, and end it."""
     command = [
         *transfer.ssh_command(asked),
-        f"root@{asked.address}",
+        f"{asked.account}@{asked.address}",
         f"{transfer.request(asked)} {TALK}",
     ]
     pipe = subprocess.PIPE

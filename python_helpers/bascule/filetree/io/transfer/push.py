@@ -329,7 +329,12 @@ def fetch(asked: Push, target: Path, what: str) -> None:
 
 
 def _remote(asked: Push, what: str, *options: str) -> list[str]:
-    return [*transfer.ssh_command(asked), *options, f"root@{asked.address}", f"{transfer.request(asked)} {what}"]
+    return [
+        *transfer.ssh_command(asked),
+        *options,
+        f"{asked.account}@{asked.address}",
+        f"{transfer.request(asked)} {what}",
+    ]
 
 
 def _name_differences(side: Side, asked: Push) -> list[str]:

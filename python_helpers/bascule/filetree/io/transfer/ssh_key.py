@@ -11,8 +11,8 @@ from ....errors import BasculeError
 from ....system.io import authorized_keys, storage
 from ....system.io.authorized_keys import AUTHORIZED_KEYS
 from ....system.io.process import Runner, run
-from ....system.io.units import AGENT
 from ..fence.side import BASE, Side
+from . import account
 
 _HOST_KEYS = Path("/etc/ssh")
 _TYPES = ("ed25519", "ecdsa", "rsa")
@@ -71,15 +71,19 @@ def host_keys(directory: Path = _HOST_KEYS) -> list[str]:
 
 
 def admit(side: Side, peer: Peer, *, check: bool = False, target: Path = AUTHORIZED_KEYS) -> bool:
-    """Let the other side's key do what a transfer needs, from its address, and nothing else."""
+    """Let the other side's key do what a transfer needs, from its address, by the side's account, and nothing else."""
     label = _label(side.component, "peer")
-    forced = f"{' '.join(AGENT)} files_receive {side.component}"
+    forced = account.forced(side.component, side.account)
     line = f'from="{peer.address}",restrict,command="{forced}" {peer.key} {label}'
+    if side.account != account.ROOT:
+        return account.let_in(side.component, side.account, label, line, check=check)
     return authorized_keys.set_line(label, line, check=check, target=target)
 
 
-def expel(component: str, *, check: bool = False, target: Path = AUTHORIZED_KEYS) -> bool:
-    """Take the permission away again."""
+def expel(component: str, *, name: str = account.ROOT, check: bool = False, target: Path = AUTHORIZED_KEYS) -> bool:
+    """Take the permission away again from the account that has it."""
+    if name != account.ROOT:
+        return account.let_in(component, name, _label(component, "peer"), None, check=check)
     return authorized_keys.set_line(_label(component, "peer"), None, check=check, target=target)
 
 
