@@ -28,7 +28,7 @@ CONTAINER: dict[str, Param] = {
 }  # fmt: skip
 CREATE = {
     **CONTAINER, "vmid": VMID, "ostemplate": Param(required=True), "restore": FLAG, "storage": TEXT, "force": FLAG,
-    "start": FLAG, "unique": FLAG, "pool": TEXT, "bwlimit": WHOLE,
+    "start": FLAG, "unique": FLAG, "pool": TEXT,
 }  # fmt: skip
 UPDATE = {**CONTAINER, "delete": TEXT, "digest": TEXT, "revert": TEXT}
 PRIVILEGES = (
