@@ -71,7 +71,11 @@ def compare(
     for name, digest in sorted(carried.items()):
         result["disks_compared"] += 1
         readings = {"the receipt": noted.get("position", {}).get(name), "the opened side": reached.get(name)}
-        if now:
+        if now and _kind(now.get(name, digest)) != _kind(digest):
+            result["not_compared"][f"{name} at {passive.machine} now"] = (
+                f"it is read as {_kind(now[name])} now, and was as {_kind(digest)} at the switch"
+            )
+        elif now:
             readings[f"{passive.machine} now"] = now.get(name)
         else:
             result["not_compared"][f"{name} at {passive.machine} now"] = "it was used since: by a proof boot or a delta"
@@ -94,3 +98,8 @@ def compare(
     result["disks_different"] += len(unnamed)
     details += unnamed
     return result
+
+
+def _kind(digest: str) -> str:
+    """Return what a digest is of: blocks or files, which say nothing of one another."""
+    return digest.partition(":")[0]

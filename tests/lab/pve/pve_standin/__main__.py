@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import concurrent.futures
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -32,8 +33,13 @@ def clean_up(node: Node) -> None:
     """What a backup that died with its daemon left behind. Its `lock: backup` stays, as with Proxmox."""
     for vmid in node.qemu.running():
         vzdump_copy.clean_up(node.qemu, vmid, node.store.load(vmid))
+    for vmid in node.containers.running():
+        node.containers.wake(vmid)
     for left in (*node.paths.scratch.glob("vzdumptmp-*"), *node.paths.dump.glob("*.dat")):
-        left.unlink()
+        if left.is_dir():
+            shutil.rmtree(left)
+        else:
+            left.unlink()
 
 
 def tell_systemd(state: str) -> None:

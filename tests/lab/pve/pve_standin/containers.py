@@ -193,21 +193,26 @@ class Containers:
     @contextlib.contextmanager
     def frozen(self, vmid: int) -> Iterator[None]:
         """No process of the container runs meanwhile."""
-        own = os.readlink(f"/proc/{self.pid(vmid)}/ns/pid")
-        pids = []
+        try:
+            self._signal(vmid, signal.SIGSTOP)
+            yield
+        finally:
+            self.wake(vmid)
+
+    def wake(self, vmid: int) -> None:
+        """Let every process go on."""
+        self._signal(vmid, signal.SIGCONT)
+
+    def _signal(self, vmid: int, number: int) -> None:
+        """Signal all processes of the container: those in its namespace."""
+        pid = self.pid(vmid)
+        if pid is None:
+            return
+        own = os.readlink(f"/proc/{pid}/ns/pid")
         for entry in Path("/proc").iterdir():
             with contextlib.suppress(OSError):
                 if entry.name.isdigit() and os.readlink(entry / "ns/pid") == own:
-                    pids.append(int(entry.name))
-        try:
-            for pid in pids:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGSTOP)
-            yield
-        finally:
-            for pid in pids:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGCONT)
+                    os.kill(int(entry.name), number)
 
 
 def _run(command: list[str]) -> None:
