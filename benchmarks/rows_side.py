@@ -19,7 +19,7 @@ from bascule.postgresql.io.rows.digest import Connections, Digester
 
 def connect(database: str) -> Session:
     """Open a session."""
-    return Session(5432, database=database)
+    return Session(5432, {}, database=database)
 
 
 def main(database: str, mode: str, workers: int) -> None:

@@ -10,12 +10,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import GuardRefused
 from ..guard import lost as guard_lost
 from ..guard import state as guard
+from ..guard.state import Epoch, GuardState, Receipt
 from ..guard.todo import NOTHING, Todo
 from . import disk_kinds, lost, prepare
 from .errors import ProxmoxError
@@ -32,6 +34,8 @@ WAYS = (ARCHIVE, DELTA, WARM, REMOTE)
 STATELESS = "stateless"
 # What it says of a side that was not opened since the other one closed, which a return before any opening closes again.
 UNOPENED = "unopened"
+# Beside that: under which epoch its disks were carried over to the side that opened since; their digests go with it.
+MOVED = "moved"
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,7 @@ class GuestTodo(Todo):
 
     digests: the receipt names the digests of the disks. stateless: nothing of the old side is needed.
     unopened: the side that closes was not opened since the other one did, so that it has nothing of its own.
+    position: what its receipt says then; where an opening is done again, also what was carried under the first one.
     pairs: the disks whose files are made the same, as paths at both nodes.
     blocks: the disks whose changed blocks travel from one volume to another kind of it, each as it is at both nodes.
     """
@@ -47,6 +52,7 @@ class GuestTodo(Todo):
     digests: bool = False
     stateless: bool = False
     unopened: bool = False
+    position: Mapping[str, str] = field(default_factory=dict)
     pairs: tuple[tuple[str, str], ...] = ()
     blocks: tuple[tuple[Disk, Disk], ...] = ()
 
@@ -270,11 +276,36 @@ def switch_todo(source: View, target: View, way: str = DELTA, copies: Copies = n
     if leading(source, target) == target.machine:
         # Beside a side that a person's word has opened, the other one may have what was never carried over.
         words = (source.guard.word, target.guard.word)
-        return GuestTodo("switch", f"{target.machine} holds the latest data already", unopened=words == (None, None))
+        unopened = words == (None, None)
+        position = _unopened(source.guard, target.guard) if unopened else {}
+        return GuestTodo(
+            "switch", f"{target.machine} holds the latest data already", unopened=unopened, position=position
+        )
     if way == WARM:
         return GuestTodo("switch", f"stateless: {target.machine} needs nothing of {source.machine}", stateless=True)
     _must_hold(source, target)
     return GuestTodo("switch", f"{source.machine} holds the latest data", digests=True)
+
+
+def moved_under(receipt: Receipt) -> str:
+    """Return the epoch under which what a receipt names was carried over; empty when it names nothing that was."""
+    if UNOPENED in receipt.position or not receipt.position:
+        return receipt.position.get(MOVED, "")
+    return str(receipt.epoch)
+
+
+def _unopened(closing: GuardState, opening: GuardState) -> dict[str, str]:
+    """Return what a side says that was not opened since the other one closed.
+
+    Where the other one has begun to open from this side's last position, that position goes on to count: the opening
+    is done again, or comes after a return that opened nothing, and what it began with has still to be proved.
+    """
+    said = {UNOPENED: "not opened since the other side closed"}
+    receipt, under = closing.receipt, guard.last_open(opening)
+    moved = moved_under(receipt) if receipt else ""
+    if receipt is None or under is None or not moved or under < Epoch.parse(moved):
+        return said
+    return {**receipt.position, **said, MOVED: moved}
 
 
 def _must_hold(source: View, target: View) -> None:

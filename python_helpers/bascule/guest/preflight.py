@@ -298,7 +298,9 @@ def _cards(source: Guest, target: Guest, nets: Mapping[str, str]) -> list[str]:
             if card not in nets:
                 findings.append(f"{card} is declared for {guest.side.machine}, and {where} has no such interface")
                 continue
-            has = {"bridge": guest_config.bridge_of(nets[card]), "tag": guest_config.tag_of(nets[card])}
+            # An address is an interface's own in a container only.
+            found = guest_config.options(nets[card])
+            has = {option: found.get(option, "") for option in ("bridge", "tag", *guest_config.ADDRESSES)}
             findings += [
                 f"{option} {value or 'none'} is declared for {card} at {source.side.machine}, and {where} has "
                 f"{has[option] or 'none'}: a return would not bring it back to where it is"

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..guard import state as guard
-from .decisions import STATELESS, UNOPENED, WARM
+from .decisions import MOVED, STATELESS, UNOPENED, WARM
 from .observed import View
 
 
@@ -53,7 +53,8 @@ def compare(
             disk.name: "declared stateless: what was written there was dropped" for disk in passive.disks
         }
         return result
-    if UNOPENED in receipt.position:
+    carried = {name: digest for name, digest in receipt.position.items() if name not in (UNOPENED, MOVED)}
+    if UNOPENED in receipt.position and not carried:
         # The active side has its own latest data: none of it came from there.
         result["disks_unmoved"] = len(passive.disks)
         result["not_compared"] = {
@@ -64,13 +65,17 @@ def compare(
     noted = switched.get("receipt") or {}
     if str(noted.get("epoch", "")) != str(receipt.epoch):
         details.append(f"the digests of the switch under epoch {receipt.epoch} were not kept at the active side")
-        result["disks_different"] = len(receipt.position)
+        result["disks_different"] = len(carried)
         return result
     reached = switched.get("reached") or {}
-    for name, digest in sorted(receipt.position.items()):
+    for name, digest in sorted(carried.items()):
         result["disks_compared"] += 1
         readings = {"the receipt": noted.get("position", {}).get(name), "the opened side": reached.get(name)}
-        if now:
+        if now and _kind(now.get(name, digest)) != _kind(digest):
+            result["not_compared"][f"{name} at {passive.machine} now"] = (
+                f"it is read as {_kind(now[name])} now, and was as {_kind(digest)} at the switch"
+            )
+        elif now:
             readings[f"{passive.machine} now"] = now.get(name)
         else:
             result["not_compared"][f"{name} at {passive.machine} now"] = "it was used since: by a proof boot or a delta"
@@ -80,17 +85,21 @@ def compare(
             details.append(f"{name} is {digest} in the guard of {passive.machine}; {'; '.join(wrong)}")
     # What only one of the three has is no less than a difference.
     unnamed = [
-        *(
-            f"{disk.name} of {passive.machine} is not in its receipt: nobody has compared it"
-            for disk in passive.disks
-            if f"disk:{disk.name}" not in receipt.position
-        ),
-        *(
-            f"{name} of the opened side is not in the receipt of {passive.machine}"
-            for name in sorted(reached)
-            if name not in receipt.position
-        ),
+        f"{name} of the opened side is not in the receipt of {passive.machine}"
+        for name in sorted(reached)
+        if name not in carried
     ]
+    more = [disk.name for disk in passive.disks if f"disk:{disk.name}" not in carried]
+    if MOVED in receipt.position and not now:
+        # A copy that came after the disks of that switch, and that nothing was opened from.
+        result["not_compared"] |= dict.fromkeys(more, f"no disk of the switch under {receipt.position[MOVED]}")
+    else:
+        unnamed += [f"{name} of {passive.machine} is not in its receipt: nobody has compared it" for name in more]
     result["disks_different"] += len(unnamed)
     details += unnamed
     return result
+
+
+def _kind(digest: str) -> str:
+    """Return what a digest is of: blocks or files, which say nothing of one another."""
+    return digest.partition(":")[0]

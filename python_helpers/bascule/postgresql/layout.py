@@ -14,8 +14,6 @@ VARIABLE = "postgresql_replication_layouts"
 # What the server is asked for. The first three are compared; the rest is kept with the audit, for whoever looks for it.
 COMPARED = ("config_file", "data_directory", "hba_file")
 ASKED = (*COMPARED, "ident_file", "log_directory", "port", "unix_socket_directories")
-# Where psql looks for a server that has no other address.
-SOCKETS = "/var/run/postgresql"
 # What systemd is asked about the unit.
 PROPERTIES = ("LoadState", "Restart", "UnitFileState")
 _CAN_BE_ENABLED = ("enabled", "enabled-runtime", "disabled")
@@ -34,6 +32,7 @@ def declared(spec: Spec) -> dict[str, str]:
         "data_directory": spec.data,
         "hba_file": spec.hba_file,
         "programs": spec.programs,
+        "socket_directory": spec.socket_directory,
         "unit": spec.unit,
     }
 
@@ -115,9 +114,14 @@ def inside_data(spec: Spec) -> list[str]:
 def no_sockets(spec: Spec, directories: str, same: Callable[[str, str], bool]) -> list[str]:
     """Name a server into which nobody comes where its own programs look for it."""
     listed = [one.strip().strip('"') for one in directories.split(",") if one.strip()]
-    if any(same(one, SOCKETS) for one in listed):
+    if any(same(one, spec.socket_directory) for one in listed):
         return []
-    return [f"unix_socket_directories is {directories!r}: Bascule comes in by {SOCKETS}; add it (a restart)"]
+    other = next((one for one in listed if one.startswith("/")), "")
+    declare = f", or {way_out('socket_directory', other, spec.side)}" if other else ""
+    return [
+        f"unix_socket_directories is {directories!r}: Bascule comes in by {spec.socket_directory}; add it (a restart)"
+        f"{declare}"
+    ]
 
 
 def unit_findings(spec: Spec, shown: Mapping[str, str]) -> list[str]:

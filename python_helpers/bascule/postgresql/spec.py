@@ -14,7 +14,9 @@ POOLERS = ("none", "install", "existing")
 STREAMING, DUMP_RESTORE = "streaming", "dump_restore"
 METHODS = (STREAMING, DUMP_RESTORE)
 # What of a side may lie, or be called, otherwise than Debian has it; its data directory has a variable of its own.
-LAYOUT = ("config_file", "hba_file", "unit", "programs")
+LAYOUT = ("config_file", "hba_file", "unit", "programs", "socket_directory")
+# Where Debian and PGDG have the sockets of their servers.
+SOCKETS = "/var/run/postgresql"
 NUMBERS = {
     "port",
     "slot_hours",
@@ -153,6 +155,19 @@ class Spec:
     def programs(self) -> str:
         """The directory of the server's programs."""
         return self.layout.get("programs") or f"/usr/lib/postgresql/{self.version}/bin"
+
+    @property
+    def socket_directory(self) -> str:
+        """The directory of the server's socket, by which everything of this host comes in."""
+        return self.layout.get("socket_directory") or SOCKETS
+
+    @property
+    def way_in(self) -> dict[str, str]:
+        """What libpq is told of the way to this host's server, as environment.
+
+        A socket of anybody else than the cluster's owner is refused: everybody may put one into some directories.
+        """
+        return {"PGHOST": self.socket_directory, "PGREQUIREPEER": self.owner}
 
     @property
     def slot(self) -> str:

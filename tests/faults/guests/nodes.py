@@ -119,9 +119,13 @@ class Nodes(Pair):
             shell.run(["podman", "cp", str(disk), f"{host}:/var/lib/lab/guest/small.raw"])
         super()._set_up(side)
         if side == "source" and not self.boots:
-            self.must_run(side, ["truncate", "-s", "1M", "/var/lib/vz/empty.raw"])
-            number = str(NUMBERS[side])
-            self.must_run(side, [f"{STANDIN}/seed-guest.sh", number, "/var/lib/vz/empty.raw"], EMPTY_GUEST)
+            self._seed(side)
+
+    def _seed(self, side: str) -> None:
+        """Put a guest with an empty disk there."""
+        self.must_run(side, ["truncate", "-s", "1M", "/var/lib/vz/empty.raw"])
+        number = str(NUMBERS[side])
+        self.must_run(side, [f"{STANDIN}/seed-guest.sh", number, "/var/lib/vz/empty.raw"], EMPTY_GUEST)
 
     # What tests order and look at
 

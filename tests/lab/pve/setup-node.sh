@@ -11,7 +11,7 @@ token_file=${1:-/etc/lab/pve_token}
 user='bascule@pve!move'
 options="--version ${STANDIN_VERSION:-8.4} --schemas /etc/lab/pve-schemas"
 
-install -d -m 0755 /etc/pve/qemu-server /var/lib/vz/images /var/lib/vz/dump
+install -d -m 0755 /etc/pve/qemu-server /etc/pve/lxc /var/lib/vz/images /var/lib/vz/dump
 install -d -m 0700 /etc/pve/priv
 umask 077
 printf '%s %s\n' "$user" "$(tr -d '\n' < "$token_file")" > /etc/pve/priv/token.cfg
@@ -30,9 +30,12 @@ write_unit() {
     fi
 }
 
-# The one command of a node that a move needs beside the API.
-printf '#!/bin/sh\nPYTHONPATH=%s PYTHONDONTWRITEBYTECODE=1 exec python3 -m pve_standin qm "$@"\n' "$here" > /usr/local/sbin/qm
-chmod 0755 /usr/local/sbin/qm
+# The commands of a node that a move needs beside the API.
+for tool in qm pct; do
+    printf '#!/bin/sh\nPYTHONPATH=%s PYTHONDONTWRITEBYTECODE=1 exec python3 -m pve_standin %s "$@"\n' "$here" "$tool" \
+        > "/usr/local/sbin/$tool"
+    chmod 0755 "/usr/local/sbin/$tool"
+done
 
 changed=0
 if [ "${STANDIN_THIN:-}" = 1 ]; then
@@ -85,6 +88,8 @@ After=lab-vmbr0.service
 # Started means: the API answers.
 Type=notify
 Environment=PYTHONPATH=$here PYTHONDONTWRITEBYTECODE=1
+# Volumes of containers are mounted by them, where the lab's container may use them.
+ExecStartPre=/bin/sh -c '[ ! -e /dev/loop-control ] || $here/loops.sh'
 ExecStart=/usr/bin/python3 -m pve_standin serve $options
 Restart=on-failure
 RestartSec=1

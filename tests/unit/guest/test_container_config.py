@@ -165,6 +165,26 @@ def test_its_addresses_are_declared_with_its_interfaces(containers: Any) -> None
     assert not [part for part in back if part.startswith("tag=")]
 
 
+@pytest.mark.parametrize(
+    ("declared", "named"),
+    [
+        ({"ip": "198.51.100.10/24", "gw": "198.51.100.1"}, ""),
+        ({"ip": "198.51.100.77/24"}, "ip 198.51.100.77/24 is declared for net0 at pve-mtp, and the guest 100"),
+        ({"gw6": "fd00::1"}, "gw6 fd00::1 is declared for net0 at pve-mtp, and the guest 100 at pve-mtp has none"),
+    ],
+)
+def test_the_audit_holds_declared_addresses_against_what_it_has(
+    containers: Any, declared: dict[str, str], named: str
+) -> None:
+    """Of the side that is left: what a return would put there is what is there; the other side's are its own."""
+    *_, source, target = containers
+    source.side = replace(source.side, cards={"net0": declared})
+    target.side = replace(target.side, cards={"net0": {"ip": "203.0.113.10/24", "gw": "203.0.113.1"}})
+    found = fake_containers.audited(containers)["refusals"]
+    assert [line for line in found if "declared" in line and named in line] == found
+    assert bool(found) is bool(named)
+
+
 def test_an_address_of_a_virtual_machine_is_refused_for_a_container(containers: Any) -> None:
     *_, target = containers
     target.side = replace(target.side, overrides={"ipconfig0": "ip=203.0.113.10/24"})

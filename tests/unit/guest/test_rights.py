@@ -84,3 +84,74 @@ def test_but_it_opens_nothing(prepared: Any) -> None:
     transitions.freeze(source, force=False)
     with pytest.raises(NotPermitted):
         observed.look_at_both(source, target)
+
+
+# What a token of Proxmox VE 8 needs at both sides for a virtual machine, written down a second time on purpose.
+EVERY_WAY = {
+    "/vms/100": (
+        *("VM.Allocate", "VM.Audit", "VM.Backup", "VM.Monitor", "VM.PowerMgmt"),
+        *("VM.Config.CDROM", "VM.Config.CPU", "VM.Config.Cloudinit", "VM.Config.Disk", "VM.Config.HWType"),
+        *("VM.Config.Memory", "VM.Config.Network", "VM.Config.Options"),
+    ),
+    "/storage/local": ("Datastore.AllocateSpace", "Datastore.Audit"),
+    "/nodes/{node}": ("Sys.Audit",),
+    "/sdn/zones/localnetwork/vmbr0": ("SDN.Use",),
+}
+BESIDE = {decisions.REMOTE: {"/vms/100": ("VM.Migrate",), "/": ("Sys.Incoming", "Sys.Audit")}}
+LEAST = [
+    (way, path, name)
+    for way in decisions.WAYS
+    for places in (EVERY_WAY, BESIDE.get(way, {}))
+    for path, names in places.items()
+    for name in names
+]
+
+
+@pytest.mark.parametrize("side", [0, 1])
+@pytest.mark.parametrize(("way", "path", "name"), LEAST)
+def test_each_privilege_that_a_way_needs_is_named_where_it_is_missing(
+    nodes: Any, way: str, path: str, name: str, side: int
+) -> None:
+    *both, source, target = nodes
+    views = observed.look_at_both(source, target, all_disks=False)
+    assert audit.audit(source, target, *views, way, stateless=True)["refusals"] == []
+    both[side].withdrawn = {name}
+    machine = ("pve-mtp", "pve-tls")[side]
+    if name == "VM.Audit":
+        # Nothing can be asked of a guest that is not shown: that alone is said.
+        with pytest.raises(NotPermitted, match=rf"config at {machine} .*\(/vms/100, VM.Audit\)"):
+            observed.look_at_both(source, target, all_disks=False)
+        return
+    views = observed.look_at_both(source, target, all_disks=False)
+    wanted = f"{machine}: the token lacks {name} on {path.format(node=machine)}"
+    found = audit.audit(source, target, *views, way, stateless=True)["refusals"]
+    assert wanted in found
+    other = ("pve-tls", "pve-mtp")[side]
+    assert [line for line in found if line.startswith(f"{other}: the token lacks")] == []
+
+
+@pytest.mark.parametrize("way", decisions.WAYS)
+def test_no_way_asks_for_a_privilege_that_is_not_in_the_list(nodes: Any, way: str) -> None:
+    *_, target = nodes
+    found = preflight.needed(target, 8, way, ["vmbr0"])
+    asked = {(path, name) for path, wanted in found.items() for names in wanted for name in names}
+    listed = {(path.format(node="pve-tls"), name) for of, path, name in LEAST if of == way}
+    assert asked == listed
+
+
+@pytest.mark.parametrize("kind", ["disk", "place"])
+def test_a_storage_that_the_token_may_not_see_is_named_among_the_other_findings(nodes: Any, kind: str) -> None:
+    """Be it that of a disk at the side that is left, or that of the other side: it does not end the audit."""
+    here, there, source, target = nodes
+    refused = (403, "Permission check failed (/storage/local, Datastore.Audit|Datastore.AllocateSpace)", None, None)
+    if kind == "disk":
+        here.fail_next.append(("GET", "content/local:100", refused))
+    else:
+        there.fail_next.append(("GET", "storage/local/status", refused))
+    there.withdrawn = {"SDN.Use"}
+    here.withdrawn = {"VM.Backup"}
+    views = observed.look_at_both(source, target, all_disks=False)
+    found = audit.audit(source, target, *views)["refusals"]
+    assert [line for line in found if "403" in line and "/storage/local" in line]
+    assert "pve-tls: the token lacks SDN.Use on /sdn/zones/localnetwork/vmbr0" in found
+    assert "pve-mtp: the token lacks VM.Backup on /vms/100" in found

@@ -88,6 +88,26 @@ def test_verification_compares_three_readings(prepared: Any) -> None:
     assert proof["disks_different"] == 1
 
 
+def test_a_volume_that_is_read_another_way_by_now_is_told_and_not_called_different(prepared: Any) -> None:
+    """A container's files by archive, its blocks by delta: the way was changed after the switch."""
+    _, _, source, target = prepared
+    transitions.freeze(source, force=False)
+    switch(source, target, E1)
+    views = observed.look_at_both(source, target)
+    receipt = views[0].guard.receipt
+    assert receipt is not None
+    switched = {"receipt": receipt.to_dict(), "reached": DISKS}
+    proof = verify.compare(*views, switched, {"disk:scsi0": "files-sha256:1111"})
+    assert (proof["disks_compared"], proof["disks_different"], proof["details"]) == (1, 0, [])
+    told = "it is read as files-sha256 now, and was as tree-sha256 at the switch"
+    assert proof["not_compared"] == {"disk:scsi0 at pve-mtp now": told}
+    # One that was not read at all is no other way of reading it.
+    assert verify.compare(*views, switched, {"disk:scsi1": "files-sha256:1111"})["disks_different"] == 1
+    # What both sides said at the switch is compared all the same.
+    other = {**switched, "reached": {"disk:scsi0": "files-sha256:1111"}}
+    assert verify.compare(*views, other, {"disk:scsi0": "files-sha256:1111"})["disks_different"] == 1
+
+
 def test_a_disk_that_the_receipt_does_not_name_was_not_looked_at(prepared: Any) -> None:
     _, _, source, target = prepared
     transitions.freeze(source, force=False)

@@ -131,7 +131,7 @@ def test_a_side_that_was_open_is_no_copy_any_more(note: dict[str, Any], old: boo
     ("todo", "says"),
     [
         ({"stateless": True, "unopened": False, "digests": False}, "stateless"),
-        ({"stateless": False, "unopened": True, "digests": False}, "unopened"),
+        ({"stateless": False, "unopened": True, "digests": False, "position": {"unopened": "why"}}, "unopened"),
         ({"stateless": False, "unopened": False, "digests": True}, "disk:scsi0"),
         # Nobody knows what it holds: its receipt names nothing, and nothing is proved of it.
         ({"stateless": False, "unopened": False, "digests": False}, ""),
@@ -152,10 +152,11 @@ def test_only_a_side_that_no_word_was_about_is_told_to_have_nothing_of_its_own(p
     back = replace(serving, guard=replace(serving.guard, status="closed"))
     assert decisions.switch_todo(other, back).unopened
     assert decisions.switch_todo(other, back).to_dict()["unopened"] is True
+    assert decisions.switch_todo(other, back).position == {"unopened": "not opened since the other side closed"}
     word = Word("pve-tls", Epoch(1001, "aaaa"), "Nadia", "power cut", "2026-11-20T09:00:00Z", Epoch(1002, "aaaa"))
     by_word = replace(back, guard=replace(back.guard, word=word))
     todo = decisions.switch_todo(other, by_word)
-    assert (todo.action, todo.unopened) == ("switch", False)
+    assert (todo.action, todo.unopened, todo.position) == ("switch", False, {})
 
 
 def test_a_side_that_was_not_opened_has_nothing_to_compare(prepared: Any) -> None:

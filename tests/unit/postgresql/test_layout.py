@@ -16,7 +16,7 @@ from bascule.postgresql.io.cluster import cluster as cluster_module
 from bascule.postgresql.io.cluster import host, settings
 from bascule.postgresql.io.cluster.cluster import Cluster
 from bascule.postgresql.io.cluster.psql import SqlError
-from bascule.postgresql.spec import Spec
+from bascule.postgresql.spec import SOCKETS, Spec
 from bascule.system.io import units
 
 from .test_files import make_spec
@@ -26,6 +26,7 @@ OWN = {
     "hba_file": "/etc/pgsql/hba.conf",
     "unit": "postgresql-15.service",
     "programs": "/usr/pgsql-15/bin",
+    "socket_directory": "/tmp",
 }
 
 
@@ -39,6 +40,7 @@ def test_without_a_variable_it_is_where_debian_puts_it() -> None:
         "data_directory": "/var/lib/postgresql/15/main",
         "hba_file": "/etc/postgresql/15/main/pg_hba.conf",
         "programs": "/usr/lib/postgresql/15/bin",
+        "socket_directory": SOCKETS,
         "unit": "postgresql@15-main.service",
     }
     assert make_spec().config == "/etc/postgresql/15/main"
@@ -61,10 +63,12 @@ def test_every_place_can_be_given_by_a_variable() -> None:
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"data": "/srv"}, "with config_file, hba_file, unit, programs"),
+        ({"data": "/srv"}, "with config_file, hba_file, unit, programs, socket_directory"),
         (["/srv"], "with config_file"),
         ({"unit": "postgresql-15"}, "unit that ends in .service"),
         ({"programs": "usr/bin"}, "absolute path"),
+        ({"socket_directory": "tmp"}, "absolute path"),
+        ({"socket_directory": "@abstract"}, "absolute path"),
         ({"config_file": "/etc/pgsql/"}, "absolute path"),
     ],
 )
@@ -82,6 +86,7 @@ def test_a_variable_that_cannot_be_right_is_named(given: Any, said: str) -> None
         ("hba_file", "/etc/hba.conf", "layouts for db-mtp: {hba_file: /etc/hba.conf}"),
         ("unit", "pg.service", "layouts for db-mtp: {unit: pg.service}"),
         ("programs", "/opt/pg/bin", "layouts for db-mtp: {programs: /opt/pg/bin}"),
+        ("socket_directory", "/tmp", "layouts for db-mtp: {socket_directory: /tmp}"),
     ],
 )
 def test_what_is_said_otherwise_is_named_with_the_variable_to_set(name: str, value: str, variable: str) -> None:
@@ -189,6 +194,12 @@ def test_a_server_into_which_nobody_comes_is_named() -> None:
     for said in ("/tmp", ""):
         (found,) = layout.no_sockets(make_spec(), said, same)
         assert "add it (a restart)" in found
+        declare = "or set postgresql_replication_layouts for db-mtp: {socket_directory: /tmp}"
+        assert (declare in found) is (said == "/tmp")
+    elsewhere = make_spec(layout={"socket_directory": "/tmp"})
+    assert layout.no_sockets(elsewhere, "/tmp, /var/run/postgresql", same) == []
+    (found,) = layout.no_sockets(elsewhere, "/var/run/postgresql", same)
+    assert "Bascule comes in by /tmp; add it" in found
 
 
 class Files:
@@ -207,7 +218,7 @@ class Files:
             "data_directory": self.spec.data,
             "hba_file": self.spec.hba_file,
             "port": "5432",
-            "unix_socket_directories": layout.SOCKETS,
+            "unix_socket_directories": SOCKETS,
         }
         self.unit = {"LoadState": "loaded", "UnitFileState": "disabled", "Restart": "no"}
         monkeypatch.setattr(settings, "setting", lambda spec, name: self.known[name])
@@ -345,7 +356,7 @@ class OnThePort:
     def __init__(self, said: dict[str, str] | None) -> None:
         self.said = said
 
-    def __call__(self, port: int, **_: Any) -> Any:
+    def __call__(self, port: int, way_in: dict[str, str], **_: Any) -> Any:
         if self.said is None:
             raise SqlError(expected="a connection to the local server", found="no such file")
         return self
@@ -357,7 +368,8 @@ class OnThePort:
         pass
 
     def query(self, sql: str) -> list[dict[str, Any]]:
-        return [{"name": name, "setting": value} for name, value in (self.said or {}).items()]
+        said = {"unix_socket_directories": SOCKETS, **(self.said or {})}
+        return [{"name": name, "setting": value} for name, value in said.items()]
 
 
 def test_another_cluster_that_answers_on_the_port_is_named_before_anything_is_read(

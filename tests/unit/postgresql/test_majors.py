@@ -21,6 +21,7 @@ README = Path(__file__).resolve().parents[3] / "roles/postgresql_replication/REA
         ("16", "18", False),
         ("16", "16", True),
         # What is refused is taken by nobody's word.
+        ("13", "13", False),
         ("14", "14", False),
         ("12", "12", False),
         ("19", "19", False),

@@ -132,6 +132,7 @@ class Server:
             "config_file": f"{spec.config}/postgresql.conf",
             "data_directory": spec.data,
             "hba_file": f"{spec.config}/pg_hba.conf",
+            "unix_socket_directories": "/var/run/postgresql",
         }
 
     def query(self, sql: str) -> list[dict[str, Any]]:

@@ -177,7 +177,7 @@ def test_a_dump_that_fails_leaves_no_file(monkeypatch: pytest.MonkeyPatch, tmp_p
     monkeypatch.setattr("subprocess.Popen", Failed)
     monkeypatch.setattr("subprocess.run", lambda *_, **__: subprocess.CompletedProcess([], 0, b"", b"no such table"))
     with pytest.raises(BasculeError, match="no such table"):
-        pg_dump.seal(["pg_dump"], tmp_path / "x.age", ["age1own"], owner="root")
+        pg_dump.seal(["pg_dump"], tmp_path / "x.age", ["age1own"], spec=make_spec(owner="root"))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -197,7 +197,7 @@ def test_a_dump_leaves_the_guard_room_on_its_disk(monkeypatch: pytest.MonkeyPatc
     for free in (1000, 100 << 30):
         monkeypatch.setattr("shutil.disk_usage", lambda path, free=free: SimpleNamespace(free=free))
         with pytest.raises(BasculeError, match="file too large"):
-            pg_dump.seal(["pg_dump"], tmp_path / "x.age", ["age1own"], owner="root")
+            pg_dump.seal(["pg_dump"], tmp_path / "x.age", ["age1own"], spec=make_spec(owner="root"))
     assert [argv[:3] for argv in seen] == [
         ["prlimit", "--fsize=900:", "age"],
         ["prlimit", f"--fsize={99 << 30}:", "age"],

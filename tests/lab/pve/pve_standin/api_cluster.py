@@ -28,6 +28,12 @@ def resources(request: Request) -> Any:
                 status["maxcpu"] = status.pop("cpus")
                 status.pop("pid", None)
                 found.append({"template": 0, **status, "id": f"qemu/{vmid}", "type": "qemu", "node": node.name})
+        for vmid in node.container_store.vmids():
+            if request.caller.may(f"/vms/{vmid}", "VM.Audit"):
+                status = node.container_status(vmid)
+                status["maxcpu"] = status.pop("cpus")
+                status.pop("pid", None)
+                found.append({"template": 0, **status, "id": f"lxc/{vmid}", "type": "lxc", "node": node.name})
     if kind in (None, "storage"):
         usage = node.volumes.usage()
         found.append({
@@ -48,7 +54,7 @@ def cluster_status(request: Request) -> Any:
 
 @route("GET", "/cluster/nextid", spec={"vmid": Param("integer", minimum=100, maximum=999999999)})
 def next_id(request: Request) -> Any:
-    taken = set(request.node.store.vmids())
+    taken = {*request.node.store.vmids(), *request.node.container_store.vmids()}
     wanted = request.values.get("vmid")
     if wanted is None:
         return str(next(number for number in range(100, 1000000) if number not in taken))

@@ -19,7 +19,7 @@ VZDUMP = {
     "compress": Param(enum=("0", "1", "gzip", "lzo", "zstd")), "storage": TEXT, "lockwait": WHOLE,
     "notes-template": TEXT, "remove": FLAG, "protected": FLAG, "quiet": FLAG, "stopwait": WHOLE, "zstd": WHOLE,
     "bwlimit": WHOLE, "ionice": Param("integer", minimum=0, maximum=8), "mailnotification": TEXT, "mailto": TEXT,
-    "notification-mode": TEXT, "exclude": TEXT,
+    "notification-mode": TEXT, "exclude": TEXT, "stdexcludes": FLAG,
     "notification-target": Param(only_8=True),
     "notification-policy": Param(enum=("always", "failure", "never"), only_8=True),
 }  # fmt: skip
@@ -88,7 +88,7 @@ def extractconfig(request: Request) -> Any:
     path = request.node.volumes.path(volid)
     if not path.exists():
         raise Failure(f"volume '{volid}' does not exist")
-    return config_in(path)
+    return request.node.container_archive.config_in(path) if ".tar" in path.name else config_in(path)
 
 
 @route("POST", "/nodes/{node}/vzdump", spec=VZDUMP)
@@ -96,7 +96,8 @@ def vzdump(request: Request) -> Any:
     node, values = request.node, request.values
     if values.get("all"):
         excluded = values.get("exclude", "").replace(",", " ").split()
-        vmids = [vmid for vmid in node.store.vmids() if str(vmid) not in excluded]
+        known = sorted({*node.store.vmids(), *node.container_store.vmids()})
+        vmids = [vmid for vmid in known if str(vmid) not in excluded]
     else:
         words = values.get("vmid", "").replace(",", " ").split()
         if not words:

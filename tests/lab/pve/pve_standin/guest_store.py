@@ -20,30 +20,34 @@ LOCK_SECONDS = 10.0
 
 
 class GuestStore:
-    def __init__(self, paths: Paths, node: str) -> None:
+    def __init__(self, paths: Paths, node: str, noun: str = "VM") -> None:
         self._paths = paths
         self._node = node
+        self._configs = paths.configs if noun == "VM" else paths.container_configs
+
+    def _config(self, vmid: int) -> Path:
+        return self._configs / f"{vmid}.conf"
 
     def vmids(self) -> list[int]:
-        return sorted(int(path.stem) for path in self._paths.configs.glob("*.conf") if path.stem.isdigit())
+        return sorted(int(path.stem) for path in self._configs.glob("*.conf") if path.stem.isdigit())
 
     def exists(self, vmid: int) -> bool:
-        return self._paths.config(vmid).exists()
+        return self._config(vmid).exists()
 
     def load(self, vmid: int) -> Config:
         """The configuration with its `digest`."""
         try:
-            text = self._paths.config(vmid).read_text()
+            text = self._config(vmid).read_text()
         except FileNotFoundError as error:
-            name = f"nodes/{self._node}/qemu-server/{vmid}.conf"
+            name = f"nodes/{self._node}/{self._configs.name}/{vmid}.conf"
             raise Failure(f"Configuration file '{name}' does not exist") from error
         return {**guest_config.parse(text), "digest": guest_config.digest(text)}
 
     def save(self, vmid: int, config: Config) -> None:
-        write_durably(self._paths.config(vmid), guest_config.render(config))
+        write_durably(self._config(vmid), guest_config.render(config))
 
     def delete(self, vmid: int) -> None:
-        self._paths.config(vmid).unlink()
+        self._config(vmid).unlink()
 
     def change(self, vmid: int, **values: str | None) -> Config:
         """Set (or, with None, remove) single values of a configuration whose lock the caller holds."""
@@ -83,9 +87,9 @@ class GuestStore:
             yield
 
 
-def check_lock(config: Config) -> None:
+def check_lock(config: Config, noun: str = "VM") -> None:
     if "lock" in config:
-        raise Failure(f"VM is locked ({config['lock']})")
+        raise Failure(f"{noun} is locked ({config['lock']})")
 
 
 def _try_lock(descriptor: int) -> bool:

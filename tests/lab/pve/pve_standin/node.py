@@ -11,6 +11,8 @@ from typing import Any
 
 from . import guest_config, guest_store
 from .access import Access
+from .container_archive import ContainerArchive
+from .containers import Containers
 from .errors import Failure
 from .faults import Faults, Order
 from .guest_store import GuestStore
@@ -40,7 +42,15 @@ class Node:
         self.qemu = Qemu(paths, silent=lambda vmid: self.faults.take("agent_silent", vmid) is not None)
         self.volumes = Volumes(paths)
         self.tasks = Tasks(paths.tasks, name, self.faults)
-        self.vzdump = Vzdump(paths, name, self.store, self.qemu, self.faults)
+        self.container_store = GuestStore(paths, name, "CT")
+        self.containers = Containers(paths)
+        self.container_archive = ContainerArchive(
+            paths, self.container_store, self.volumes, self.containers, self.faults
+        )
+        self.vzdump = Vzdump(
+            paths, name, self.store, self.qemu, self.faults, self.container_store, self.containers,
+            self.container_archive,
+        )  # fmt: skip
         self.restore = Restore(self.store, self.volumes, self.qemu, self.faults)
 
     def about(self) -> dict[str, str]:
@@ -107,6 +117,43 @@ class Node:
                     raise
                 task.log("VM quit/powerdown failed - terminating now with SIGTERM")
                 self.qemu.kill(vmid)
+
+    def start_container(self, task: Task, vmid: int) -> None:
+        with self.container_store.locked(vmid, task.log):
+            config = self.container_store.load(vmid)
+            guest_store.check_lock(config, "CT")
+            if self.containers.pid(vmid) is not None:
+                raise Failure(f"CT {vmid} already running")
+            self.containers.start(vmid, config, task.log)
+
+    def stop_container(self, task: Task, vmid: int, seconds: int, force: bool) -> None:
+        """Shut a container down; without a moment for that, end it."""
+        with self.container_store.locked(vmid, task.log):
+            guest_store.check_lock(self.container_store.load(vmid), "CT")
+            try:
+                task.check()
+                if seconds:
+                    self.containers.shutdown(vmid, seconds, task.check)
+            except Failure:
+                if not force:
+                    raise
+            if force:
+                self.containers.kill(vmid)
+
+    def container_status(self, vmid: int) -> dict[str, Any]:
+        """What lists and `status/current` share of a container."""
+        config = self.container_store.load(vmid)
+        running = self.containers.pid(vmid) is not None
+        root = guest_config.parse_options(config.get("rootfs", ""), "volume")
+        return {
+            "vmid": vmid, "name": config.get("hostname", f"CT{vmid}"), "type": "lxc",
+            "status": "running" if running else "stopped", "cpus": int(config.get("cores", "1")),
+            "maxmem": int(config.get("memory", "512")) << 20, "maxswap": int(config.get("swap", "512")) << 20,
+            "maxdisk": guest_config.parse_size(root.get("size", "0")), "disk": 0, "mem": 0, "swap": 0, "cpu": 0,
+            "uptime": self.containers.uptime(vmid), "netin": 0, "netout": 0, "diskread": 0, "diskwrite": 0,
+            **({"pid": self.containers.pid(vmid)} if running else {}),
+            **{key: config[key] for key in ("lock", "tags") if key in config},
+        }  # fmt: skip
 
     def destroy(self, task: Task, vmid: int, skiplock: bool, unreferenced: bool = False) -> None:
         with self.store.locked(vmid, task.log):

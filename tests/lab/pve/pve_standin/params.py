@@ -57,7 +57,7 @@ GUEST: dict[str, Param] = {
     "searchdomain": TEXT, "serial[n]": TEXT, "smbios1": TEXT, "sockets": Param("integer", minimum=1),
     "startup": TEXT, "tablet": FLAG, "tags": TEXT, "template": FLAG, "vga": TEXT, "vmgenid": TEXT,
 }  # fmt: skip
-LIMITS = {"net": 32, "ipconfig": 32, "scsi": 31, "ide": 4, "sata": 6, "virtio": 16, "serial": 4}
+LIMITS = {"net": 32, "ipconfig": 32, "scsi": 31, "ide": 4, "sata": 6, "virtio": 16, "serial": 4, "mp": 256}
 
 
 def named(spec: Mapping[str, Param], name: str) -> Param | None:

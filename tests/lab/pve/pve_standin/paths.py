@@ -17,6 +17,10 @@ class Paths:
         return self.root / "etc/pve/qemu-server"
 
     @property
+    def container_configs(self) -> Path:
+        return self.root / "etc/pve/lxc"
+
+    @property
     def tokens(self) -> Path:
         return self.root / "etc/pve/priv/token.cfg"
 
@@ -87,6 +91,7 @@ class Paths:
     def make(self) -> None:
         for path in (
             self.configs,
+            self.container_configs,
             self.images,
             self.dump,
             self.scratch,
@@ -101,11 +106,19 @@ class Paths:
     def config(self, vmid: int) -> Path:
         return self.configs / f"{vmid}.conf"
 
+    def of_container(self, vmid: int) -> bool:
+        """Whether a number is a container's."""
+        return (self.container_configs / f"{vmid}.conf").exists()
+
     def console(self, vmid: int) -> Path:
         return self.consoles / f"{vmid}.console"
 
     def pid_file(self, vmid: int) -> Path:
         return self.run / f"{vmid}.pid"
+
+    def container_pid(self, vmid: int) -> Path:
+        """The number of a container's init, and when that began."""
+        return self.run / f"ct-{vmid}.pid"
 
     def applied(self, vmid: int) -> Path:
         """The cards of a running guest that its configuration has others for from its next start on."""

@@ -108,6 +108,9 @@ def answer(node: Node, caller: Caller, method: str, path: str, given: dict[str, 
 
 def _check_answer(node: Node, entry: Route, result: Any) -> None:
     data = result.data if isinstance(result, WithTotal) else result
+    if data is None and entry.path.endswith("/interfaces"):
+        # Of a container that does not run Proxmox answers null, whatever its schema says.
+        return
     problems = node.schema.answer(entry.endpoint, data) if node.schema else []
     if problems:
         raise AssertionError(f"Proxmox would not answer {entry.endpoint} like this: {'; '.join(problems)}")

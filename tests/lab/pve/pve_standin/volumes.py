@@ -21,7 +21,7 @@ THIN = "local-lvm"
 THIN_CONTENT = "images,rootdir"
 EXTENT = 4 << 20
 CONTENT = "images,rootdir,vztmpl,iso,backup,snippets"
-ARCHIVE = re.compile(r"vzdump-qemu-(\d+)-(\d{4}_\d\d_\d\d-\d\d_\d\d_\d\d)\.(vma(?:\.(?:zst|gz|lzo))?)$")
+ARCHIVE = re.compile(r"vzdump-(?:qemu|lxc)-(\d+)-(\d{4}_\d\d_\d\d-\d\d_\d\d_\d\d)\.((?:vma|tar)(?:\.(?:zst|gz|lzo))?)$")
 
 
 def check_storage(storage: str) -> None:
@@ -131,6 +131,11 @@ class Volumes:
         directory = self._paths.images / str(vmid)
         for path in directory.glob(f"vm-{vmid}-*.raw") if unreferenced else ():
             path.unlink()
+        self.remove_folder(vmid)
+
+    def remove_folder(self, vmid: int) -> None:
+        """The folder of a guest that has no volume any more."""
+        directory = self._paths.images / str(vmid)
         if directory.exists() and not any(directory.iterdir()):
             directory.rmdir()
 
@@ -150,10 +155,11 @@ class Volumes:
             devices = sorted(self._paths.devices.glob("vm-*")) if content in (None, "images") else []
             found = [self.describe(path) for path in devices]
             return [entry for entry in found if vmid is None or entry["vmid"] == vmid]
-        if content in (None, "images"):
-            found += [self.describe(path) for path in sorted(self._paths.images.glob("[0-9]*/vm-*.raw"))]
+        if content in (None, "images", "rootdir"):
+            disks = [self.describe(path) for path in sorted(self._paths.images.glob("[0-9]*/vm-*.raw"))]
+            found += [entry for entry in disks if content in (None, entry["content"])]
         if content in (None, "backup"):
-            archives = sorted(path for path in self._paths.dump.glob("vzdump-qemu-*") if is_archive(path))
+            archives = sorted(path for path in self._paths.dump.glob("vzdump-*") if is_archive(path))
             found += [self.describe(path) for path in archives]
         return [entry for entry in found if vmid is None or entry["vmid"] == vmid]
 
@@ -169,7 +175,7 @@ class Volumes:
             match = ARCHIVE.match(path.name)
             entry: dict[str, Any] = {
                 "volid": f"{STORAGE}:backup/{path.name}", "content": "backup", "ctime": int(stat.st_mtime),
-                "format": match[3] if match else "vma", "size": stat.st_size, "subtype": "qemu",
+                "format": match[3] if match else "vma", "size": stat.st_size, "subtype": path.name.split("-")[1],
                 "vmid": int(match[1]) if match else 0,
             }  # fmt: skip
             notes = path.with_name(path.name + ".notes")
@@ -185,8 +191,10 @@ class Volumes:
                 "format": "iso" if kind == "iso" else "snippet", "size": stat.st_size,
             }  # fmt: skip
         return {
-            "volid": f"{STORAGE}:{path.parent.name}/{path.name}", "content": "images", "ctime": int(stat.st_ctime),
+            "volid": f"{STORAGE}:{path.parent.name}/{path.name}", "ctime": int(stat.st_ctime),
             "format": "raw", "size": stat.st_size, "used": stat.st_blocks * 512, "vmid": int(path.parent.name),
+            # Whose it is says what it is.
+            "content": "rootdir" if self._paths.of_container(int(path.parent.name)) else "images",
         }  # fmt: skip
 
 
@@ -201,4 +209,4 @@ def is_archive(path: Path) -> bool:
 
 
 def _stem(path: Path) -> str:
-    return path.name.partition(".vma")[0]
+    return re.sub(r"\.(vma|tar)(\.\w+)?$", "", path.name)

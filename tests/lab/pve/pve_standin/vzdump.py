@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from . import guest_config, guest_store, vma
+from .container_archive import ContainerArchive
+from .containers import Containers
 from .errors import Failure, Interrupted, Vanished
 from .faults import Faults
 from .guest_config import Config
@@ -60,13 +62,19 @@ def command_text(job: Job) -> str:
 
 
 class Vzdump:
-    def __init__(self, paths: Paths, node: str, store: GuestStore, qemu: Qemu, faults: Faults) -> None:
+    def __init__(
+        self, paths: Paths, node: str, store: GuestStore, qemu: Qemu, faults: Faults, container_store: GuestStore,
+        containers: Containers, container_archive: ContainerArchive,
+    ) -> None:  # fmt: skip
         self._paths = paths
         self._node = node
         self._store = store
         self._qemu = qemu
         self._faults = faults
         self._volumes = Volumes(paths)
+        self._container_store = container_store
+        self._containers = containers
+        self._container_archive = container_archive
 
     def run(self, task: Task, job: Job) -> None:
         try:
@@ -123,15 +131,17 @@ class Vzdump:
 
     def _guest(self, task: Task, job: Job, vmid: int) -> None:
         started = time.monotonic()
-        if not self._store.exists(vmid):
+        container = self._container_store.exists(vmid)
+        if not container and not self._store.exists(vmid):
             self._failed(task.log, vmid, f"unable to find VM '{vmid}'")
+        kind = "lxc" if container else "qemu"
         stamp = datetime.datetime.now().strftime("%Y_%m_%d-%H_%M_%S")
-        stem = self._paths.dump / f"vzdump-qemu-{vmid}-{stamp}"
+        stem = self._paths.dump / f"vzdump-{kind}-{vmid}-{stamp}"
         backup = Backup(task, stem.with_name(stem.name + ".log"))
         try:
-            backup.say(f"Starting Backup of VM {vmid} (qemu)")
+            backup.say(f"Starting Backup of VM {vmid} ({kind})")
             task.log(f"INFO: Backup started at {now()}")
-            self._back_up(backup, job, vmid, stem)
+            self._back_up(backup, job, vmid, stem, container)
             backup.say(f"Finished Backup of VM {vmid} ({clock(time.monotonic() - started)})")
             task.log(f"INFO: Backup finished at {now()}")
         except Failure as failure:
@@ -145,24 +155,42 @@ class Vzdump:
         log(f"INFO: Failed at {now()}")
         raise cause if isinstance(cause, Interrupted) else Failure(reason)
 
-    def _back_up(self, backup: Backup, job: Job, vmid: int, stem: Path) -> None:
-        config = self._store.load(vmid)
+    def _back_up(self, backup: Backup, job: Job, vmid: int, stem: Path, container: bool) -> None:
+        store = self._container_store if container else self._store
+        config = store.load(vmid)
         keeps = self._volumes.keeps()
         if keeps is not None and not job.remove and not job.protected and len(self._volumes.unprotected(vmid)) >= keeps:
             raise Failure(
                 f"There is a max backup limit of {keeps} enforced by the target storage or the vzdump parameters. "
                 "Either increase the limit or delete old backups."
             )
-        running = self._qemu.pid(vmid) is not None
+        running = (self._containers.pid(vmid) if container else self._qemu.pid(vmid)) is not None
         backup.say(f"status = {'running' if running else 'stopped'}")
-        with self._store.locked(vmid):
-            guest_store.check_lock(self._store.load(vmid))
-            self._store.change(vmid, lock="backup")
+        with store.locked(vmid):
+            guest_store.check_lock(store.load(vmid), "CT" if container else "VM")
+            store.change(vmid, lock="backup")
         try:
-            self._archive(backup, job, vmid, config, running, stem)
+            if container:
+                self._archive_container(backup, job, vmid, config, running, stem)
+            else:
+                self._archive(backup, job, vmid, config, running, stem)
         finally:
-            with self._store.locked(vmid):
-                self._store.change(vmid, lock=None)
+            with store.locked(vmid):
+                store.change(vmid, lock=None)
+
+    def _archive_container(
+        self, backup: Backup, job: Job, vmid: int, config: Config, running: bool, stem: Path
+    ) -> None:
+        """On raw files in a folder there is no snapshot: a running container is suspended instead."""
+        backup.say(f"backup mode: {'suspend' if running else 'stop'}")
+        backup.say("ionice priority: 7")
+        extension, compressor = COMPRESSORS[job.compress]
+        words = shlex.join(compressor)
+        if self._faults.take("storage_full", vmid, at="vzdump"):
+            words = f"stdbuf -o0 {words} > /dev/full"
+        target = stem.with_name(f"{stem.name}.tar{extension}")
+        self._container_archive.write(backup, vmid, config, running, target, words)
+        self._finish(backup, job, vmid, target, config.get("hostname", f"CT{vmid}"))
 
     def _archive(self, backup: Backup, job: Job, vmid: int, config: Config, running: bool, stem: Path) -> None:
         mode = job.mode if running else "stop"
@@ -182,6 +210,10 @@ class Vzdump:
             self._running(backup, job, vmid, config, sources, target, compressor)
         else:
             self._stopped(backup, config, sources, target, compressor)
+        self._finish(backup, job, vmid, target, name)
+
+    def _finish(self, backup: Backup, job: Job, vmid: int, target: Path, name: str) -> None:
+        """What stands beside an archive, and which older ones go."""
         backup.say(f"archive file size: {whole_size(target.stat().st_size)}")
         if job.notes_template is not None:
             backup.say("adding notes to backup")

@@ -3,9 +3,7 @@
 # own, and /dev is empty after each start: the machine's kernel keeps the devices, their names are made again.
 set -euo pipefail
 
-for number in $(seq 0 255); do
-    [ -e "/dev/loop$number" ] || mknod -m 0660 "/dev/loop$number" b 7 "$number"
-done
+"$(dirname "$0")/../loops.sh"
 mkdir -p /dev/pve
 for volume in /var/lib/pve-standin-thin/vm-*; do
     [ -e "$volume" ] || continue

@@ -141,7 +141,7 @@ class Cluster:
 
     def session(self, *, database: str = "postgres", timeout: float = 10) -> Session:
         """Connect as the cluster's owner."""
-        return Session(self.spec.port, owner=self.spec.owner, database=database, timeout=timeout)
+        return Session(self.spec.port, self.spec.way_in, owner=self.spec.owner, database=database, timeout=timeout)
 
     def has_signal(self) -> bool:
         """Whether a start would make it a standby."""

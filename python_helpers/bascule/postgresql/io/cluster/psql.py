@@ -164,10 +164,19 @@ class Psql:
 class Session(Psql):
     """A connection to a local server, as the cluster's owner."""
 
-    def __init__(self, port: int, *, owner: str = "postgres", database: str = "postgres", timeout: float = 10) -> None:
+    def __init__(
+        self,
+        port: int,
+        way_in: Mapping[str, str],
+        *,
+        owner: str = "postgres",
+        database: str = "postgres",
+        timeout: float = 10,
+    ) -> None:
+        """Connect; `way_in` says by which socket, and whose (`Spec.way_in`)."""
         # Between some encodings the server knows no way: the bytes then come and go as they are.
         for encoding in ("UTF8", "SQL_ASCII"):
-            environment = {"PGCLIENTENCODING": encoding, "PGOPTIONS": _OPTIONS, "PGDATABASE": database}
+            environment = {"PGCLIENTENCODING": encoding, "PGOPTIONS": _OPTIONS, "PGDATABASE": database, **way_in}
             super().__init__(["-A", "-t", "-p", str(port)], environment, owner, timeout)
             try:
                 self.query("SELECT 1 AS one")

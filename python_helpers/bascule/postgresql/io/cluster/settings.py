@@ -105,6 +105,7 @@ def unread_by_server(session: Session, spec: Spec) -> list[str]:
     active = units.shown(spec.unit, "ActiveState").get("ActiveState", "") if ran else ""
     return [
         *layout.differences(spec, compared, f"the server on port {spec.port}", host.same_place),
+        *layout.no_sockets(spec, said.get("unix_socket_directories", ""), host.same_place),
         *layout.by_hand(spec, ran, active),
     ]
 
@@ -128,7 +129,7 @@ def require_places(spec: Spec) -> None:
 
 def _another(spec: Spec) -> list[str]:
     try:
-        with Session(spec.port, owner=spec.owner, timeout=5) as session:
+        with Session(spec.port, spec.way_in, owner=spec.owner, timeout=5) as session:
             return unread_by_server(session, spec)
     except SqlError:
         # Nobody answers; whether somebody should is for others to say.

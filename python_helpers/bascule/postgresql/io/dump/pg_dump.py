@@ -24,7 +24,7 @@ _CHUNK = 1 << 20
 _LEFT = 1 << 30
 
 
-def seal(argv: Sequence[str], path: Path, recipients: Sequence[str], *, owner: str) -> dict[str, Any]:
+def seal(argv: Sequence[str], path: Path, recipients: Sequence[str], *, spec: Spec) -> dict[str, Any]:
     """Run a program as the cluster's owner and write what it prints, encrypted; return size and digest of the file."""
     partial = path.with_name(path.name + ".partial")
     words = [word for recipient in recipients for word in ("--recipient", recipient)]
@@ -33,7 +33,8 @@ def seal(argv: Sequence[str], path: Path, recipients: Sequence[str], *, owner: s
     descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
         with subprocess.Popen(
-            ["runuser", "-u", owner, "--", *argv],
+            ["runuser", "-u", spec.owner, "--", *argv],
+            env={**os.environ, **spec.way_in},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -140,7 +141,7 @@ def restore_database(spec: Spec, path: Path, database: str, port: int, jobs: int
     ]
     argv = [f"{spec.programs}/pg_restore", f"--port={port}", f"--jobs={jobs}", "--exit-on-error", *target, str(path)]
     # A database that is read-only by default takes its rows all the same.
-    writable = {"PGOPTIONS": "-c default_transaction_read_only=off -c role=none"}
+    writable = {**spec.way_in, "PGOPTIONS": "-c default_transaction_read_only=off -c role=none"}
     try:
         run(argv, timeout=LONGEST, user=spec.owner, cwd="/", env=writable)
     except CommandFailed as error:
@@ -157,4 +158,4 @@ def restore_globals(spec: Spec, path: Path, port: int) -> None:
     # Terse: an error must not quote the line, which may hold a verifier.
     argv = ["psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-v", "VERBOSITY=terse"]
     argv += [f"--port={port}", "--dbname=postgres"]
-    run(argv, stdin=text, timeout=600, user=spec.owner, cwd="/")
+    run(argv, stdin=text, timeout=600, user=spec.owner, cwd="/", env=spec.way_in)

@@ -145,7 +145,8 @@ class Bring:
                 self.job.note(step="restoring", progress=f"{done} of {len(names)} databases")
         self.job.note(step="gathering statistics", progress="")
         argv = [f"{self.spec.programs}/vacuumdb", "--all", "--analyze-only", "--quiet", f"--jobs={jobs()}"]
-        run([*argv, f"--port={fresh.port}"], timeout=pg_dump.LONGEST, user=self.spec.owner, cwd="/")
+        way_in = self.spec.way_in
+        run([*argv, f"--port={fresh.port}"], timeout=pg_dump.LONGEST, user=self.spec.owner, cwd="/", env=way_in)
 
     def _restore_one(self, fresh: Scratch, name: str) -> None:
         plain = fresh.home / self._dump_of(name)["file"]

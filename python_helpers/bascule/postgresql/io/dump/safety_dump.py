@@ -153,13 +153,13 @@ class SafetyDump:
         self._note(step="dumping", recipients=recipients, held=True)
         dumps = {
             "globals": pg_dump.seal(
-                pg_dump.dump_globals(self.spec), self.directory / "globals.sql.age", recipients, owner=self.spec.owner
+                pg_dump.dump_globals(self.spec), self.directory / "globals.sql.age", recipients, spec=self.spec
             )
         }
         for number, (name, snapshot) in enumerate(sorted(snapshots.items())):
             argv = pg_dump.dump_database(self.spec, name, snapshot)
             path = self.directory / f"{number}.dump.age"
-            dumps[f"database {name}"] = pg_dump.seal(argv, path, recipients, owner=self.spec.owner)
+            dumps[f"database {name}"] = pg_dump.seal(argv, path, recipients, spec=self.spec)
         storage.write_json(self.directory / "contents.json", dumps, 0o600)
         self._note(dumps=dumps, bytes=sum(int(dump["bytes"]) for dump in dumps.values()))
         for old in safety_dump.superseded([path.name for path in DIRECTORY.iterdir()], self.spec.component, KEPT):

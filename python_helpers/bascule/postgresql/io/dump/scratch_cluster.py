@@ -42,7 +42,7 @@ class Scratch:
     ) -> None:
         self.spec = spec
         self.options = options
-        self.settings = {**_ALWAYS, **settings}
+        self.settings = {**_ALWAYS, "unix_socket_directories": spec.socket_directory, **settings}
         self.home = Path(f"{spec.data}.{suffix}")
         self.port = spec.port + PORT_BEYOND
 
@@ -96,7 +96,7 @@ class Scratch:
 
     def session(self, database: str = "postgres") -> Session:
         """Open a session."""
-        return Session(self.port, owner=self.spec.owner, database=database)
+        return Session(self.port, self.spec.way_in, owner=self.spec.owner, database=database)
 
     def stop(self, mode: str = "immediate", *, check: bool = False) -> None:
         """Stop its server."""

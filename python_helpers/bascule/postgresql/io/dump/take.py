@@ -183,7 +183,7 @@ class Take:
                 self.job.note(progress=f"{left} databases left")
 
     def _seal(self, argv: list[str], name: str, recipients: list[str]) -> dict[str, Any]:
-        made = pg_dump.seal(argv, self.directory / name, recipients, owner=self.spec.owner)
+        made = pg_dump.seal(argv, self.directory / name, recipients, spec=self.spec)
         return {"file": name, "bytes": made["bytes"], "sha256": made["sha256"]}
 
     def _digest(self, name: str, snapshot: str) -> dict[str, Any]:

@@ -298,7 +298,7 @@ class Pooler:
         try:
             if self.target() != (self.spec.address, self.spec.port):
                 return {}
-            with Session(self.spec.port, owner=self.spec.owner, timeout=2) as session:
+            with Session(self.spec.port, self.spec.way_in, owner=self.spec.owner, timeout=2) as session:
                 found = session.query(
                     "SELECT pid, state, extract(epoch FROM clock_timestamp() - coalesce(xact_start, state_change)) "
                     "AS since_seconds FROM pg_stat_activity WHERE backend_type = 'client backend'"

@@ -39,7 +39,7 @@ class Definitions:
         return self._read(argv, definitions.of_cluster)
 
     def _read(self, argv: list[str], parse: definitions.Parse) -> dict[str, dict[str, str]]:
-        done = run(argv, timeout=_LONGEST, user=self._spec.owner, cwd="/", env=_OPTIONS)
+        done = run(argv, timeout=_LONGEST, user=self._spec.owner, cwd="/", env={**_OPTIONS, **self._spec.way_in})
         try:
             return parse(done.stdout.encode("utf-8", "surrogateescape"))
         except ValueError as error:

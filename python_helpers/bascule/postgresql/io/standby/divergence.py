@@ -177,7 +177,7 @@ def _database(
             copy = f"COPY (SELECT * FROM ONLY {place} WHERE {condition}) TO STDOUT (FORMAT csv, HEADER)"
             argv = ["psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-p", str(spec.port), "-d", name, "-c", copy]
             path = directory / f"{name}.{table['oid']}.csv.age"
-            pg_dump.seal(argv, path, age_keys.recipients(spec.component), owner=spec.owner)
+            pg_dump.seal(argv, path, age_keys.recipients(spec.component), spec=spec)
 
 
 def _log(cluster: Cluster, timeline: int, start: str, end: str) -> tuple[list[str], str]:

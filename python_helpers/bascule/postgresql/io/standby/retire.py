@@ -120,7 +120,12 @@ def last_dump(cluster: Cluster, recipient: str, directory: Path) -> dict[str, An
     descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
         with subprocess.Popen(
-            dump_argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd="/"
+            dump_argv,
+            env={**os.environ, **cluster.spec.way_in},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd="/",
         ) as dump:
             sealed = subprocess.run(
                 ["age", "--encrypt", "--recipient", recipient],
