@@ -20,7 +20,7 @@ from ..errors import PlanError
 from ..run import preflight
 from ..run.claims import Claimant
 from ..run.components import upstream
-from ..run.preflight import Declared, Finding
+from ..run.findings import Declared, Finding
 from ..run.verbs import BACK, FORWARD, POINTING, VERBS
 from ..system.io import remote, storage
 from ..system.ssh import TRY

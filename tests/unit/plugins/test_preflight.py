@@ -16,7 +16,8 @@ from tests.unit.plugins.test_lost import are_held
 from tests.unit.plugins.test_play import COMPONENTS, PLAN, ROOT, SIDES, World, have_moved, play
 
 from bascule.plugin import preflight
-from bascule.run.preflight import PHASES, Declared
+from bascule.run.findings import Declared
+from bascule.run.preflight import PHASES
 
 # What the project's own roles are to move, with an error of each kind.
 OWN = f"""

@@ -38,6 +38,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "port": {"type": "int", "default": 443},
     "name": {"type": "str", "required": True},
     "ca_file": {"type": "path", "required": True},
+    "scheme": {"type": "str", "choices": list(https.SCHEMES), "default": https.HTTPS},
     "forwarded_header": {"type": "str", "required": True},
     "other_address": {"type": "str"},
     "forward": {"type": "bool", "default": False},
@@ -162,12 +163,13 @@ class Side:
         smoke: Sequence[Request],
         token: tuple[str, str],
         wait: float,
-        other: Target,
+        others: Sequence[Target],
     ) -> dict[str, Any]:
         """Take the permit to be open; users go on seeing the maintenance page until the thaw.
 
         First the smoke requests pass, through this very entrance. Then, under the guard's lock, the other side is
-        asked from here, as a user would: only its maintenance page is the attempt from outside that was refused.
+        asked from here, as a user would, at each of its addresses: only its maintenance page is the attempt from
+        outside that was refused.
         """
         if self.check:
             closed = self._as_prepared(rule.adopt_closed)
@@ -176,14 +178,14 @@ class Side:
         passed = self.smoke(smoke, token, wait)
         self.driver.ready(modes.MAINTENANCE)
         with store.opening(
-            self.component, self.side, epoch, receipt, reached=lambda: self._other_refuses(other)
+            self.component, self.side, epoch, receipt, reached=lambda: self._others_refuse(others)
         ) as guard:
             changed = self.driver.set_mode(modes.MAINTENANCE) or not guard.was_open
             state = guard.opened(frozen=True)
         return {"changed": changed, "guard": state.to_dict(), "smoke": passed}
 
     def take_over(
-        self, word: Word, smoke: Sequence[Request], token: tuple[str, str], wait: float, other: Target
+        self, word: Word, smoke: Sequence[Request], token: tuple[str, str], wait: float, others: Sequence[Target]
     ) -> dict[str, Any]:
         """Take the permit by a person's word that the other side is lost; users are let in by the thaw.
 
@@ -193,12 +195,16 @@ class Side:
         if self.check:
             return {"changed": True, "guard": self.guard().to_dict(), "smoke": []}
         passed = self.smoke(smoke, token, wait)
-        answers = [self.ask(other) for _ in range(self._looks())]
-        serving = [fault for answer in answers if answer.status and (fault := entrance_requests.refusal_fault(answer))]
+        serving = [
+            (other.address, fault)
+            for other in others
+            for answer in (self.ask(other) for _ in range(self._looks()))
+            if answer.status and (fault := entrance_requests.refusal_fault(answer))
+        ]
         if serving:
             raise EntranceError(
-                expected=f"the entrance at {other.address} to be lost, as {word.by} has said",
-                found=f"asked from {self.side}, it answers: {serving[0]}",
+                expected=f"the entrance at {serving[0][0]} to be lost, as {word.by} has said",
+                found=f"asked from {self.side}, it answers: {serving[0][1]}",
                 state=f"{self.guard().describe()}; nothing was opened",
                 next_command="fence it, or use cutover and rollback; then run the same playbook again",
             )
@@ -332,9 +338,11 @@ class Side:
                 + (f"look at {self.by_hand.here}" if self.by_hand else f"systemctl status {kind}"),
             )
 
-    def _other_refuses(self, other: Target) -> bool | str:
-        fault = self._refusal(other)
-        return f"the entrance at {other.address}, asked from {self.side}: {fault}" if fault else True
+    def _others_refuse(self, others: Sequence[Target]) -> bool | str:
+        for other in others:
+            if fault := self._refusal(other):
+                return f"the entrance at {other.address}, asked from {self.side}: {fault}"
+        return True if others else "no address of the other entrance is known"
 
 
 def driver(options: Mapping[str, Any], side: str = "", ask: Ask = https.request) -> Haproxy | Nginx | Manual:
@@ -353,7 +361,8 @@ def driver(options: Mapping[str, Any], side: str = "", ask: Ask = https.request)
 
 def target(options: Mapping[str, Any]) -> Target:
     """Return where the entrance is reached from outside."""
-    return Target(options["address"], options["name"], options["ca_file"], options["port"])
+    scheme = options.get("scheme") or https.HTTPS
+    return Target(options["address"], options["name"], options["ca_file"], options["port"], scheme)
 
 
 def may_forward(own: GuardState, other: GuardState) -> None:
