@@ -24,6 +24,7 @@ from ..run.findings import Declared, Finding
 from ..run.verbs import BACK, FORWARD, POINTING, VERBS
 from ..system.io import remote, storage
 from ..system.ssh import TRY
+from . import asked
 from .action import Scope
 from .values import plain
 from .way_in import WayInError
@@ -48,7 +49,7 @@ def must_be_right(scope: Scope, templar: Any, loader: Any, phase: str) -> None:
 
     Nothing is written but a note in the playbook's own temporary directory: components run side by side, the first one
     looks at all and names what it finds, and the others name that one. Only the audit, and a plan, connect to
-    machines, to try the way in.
+    machines, to try the way in. APIs and name servers are asked where a phase needs them (`asked`).
 
     Args:
         scope: the task's component and all others.
@@ -136,7 +137,10 @@ class Gathered:
         for one in present:
             if one.role == "dns_switchover" and not preflight.skips(self._phase, one.role):
                 found += _zone_findings(one)
-        return found
+        # What is not declared rightly is not asked.
+        wrong = {word for finding in found for word in finding.subject.split()}
+        right = [one for one in present if one.name not in wrong]
+        return found + asked.versions() + asked.answers(right, self._phase, self._address)
 
     def place(self, finding: Finding) -> str:
         """Return the file and the line of the variable that a finding is about; nothing where Ansible does not know."""

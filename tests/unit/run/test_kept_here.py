@@ -1,4 +1,4 @@
-"""What an audit journals stays at the controller; the next phase that is none brings it to the sites, once and whole."""
+"""What an audit journals stays at the controller; the next phase that is none brings it to the sites, once each."""
 
 from __future__ import annotations
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import binascii
+import ipaddress
+import socket
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -59,6 +61,19 @@ class DnsError(BasculeError):
     """A name server did not answer, or answered with an error."""
 
 
+def located(address: str) -> str:
+    """Return the address of a server that may be given by its name, as a machine of the inventory may be.
+
+    Raises:
+        OSError: no address is known for that name.
+    """
+    try:
+        return str(ipaddress.ip_address(address))
+    except ValueError:
+        found = socket.getaddrinfo(address, None, type=socket.SOCK_DGRAM)
+        return str(found[0][4][0])
+
+
 def read_server(
     host: str, address: str, zone: str, records: Sequence[Record], port: int = 53, timeout: float = 2.0
 ) -> ServerView:
@@ -100,7 +115,7 @@ def apply(change: Change, zone: str, key: Key, port: int = 53, timeout: float = 
     """
     message = _message(change, zone, key)
     try:
-        answer = dns.query.tcp(message, change.address, timeout=timeout, port=port)
+        answer = dns.query.tcp(message, located(change.address), timeout=timeout, port=port)
     except (dns.exception.DNSException, OSError) as error:
         raise DnsError(
             expected=f"{change.host} ({change.address}) to answer the update",
@@ -230,7 +245,7 @@ def _try(view: ServerView, those: Sequence[RRset | None], zone: str, key: Key, p
             message.present(name, *rdatas)
             message.delete(name, _foreign(rrset.type, rdatas))
     try:
-        code = dns.query.tcp(message, view.address, timeout=timeout, port=port).rcode()
+        code = dns.query.tcp(message, located(view.address), timeout=timeout, port=port).rcode()
     except dns.tsig.PeerBadKey:
         return _BAD_KEY
     except dns.exception.FormError:
@@ -290,7 +305,7 @@ def _ask(address: str, port: int, name: str, kind: str, timeout: float, authorit
     # One datagram may get lost; a server that is down stays silent twice.
     for _ in range(2):
         try:
-            answer, _ = dns.query.udp_with_fallback(query, address, timeout=timeout, port=port)
+            answer, _ = dns.query.udp_with_fallback(query, located(address), timeout=timeout, port=port)
             break
         except (dns.exception.DNSException, OSError) as error:
             problem = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
