@@ -44,6 +44,7 @@ _FOREIGN = {
 _BAD_KEY = "BADKEY"
 # PowerDNS answers so where it does not know the key.
 _UNSIGNED = "an answer without a signature"
+_ADVICE = "take it away, or write it at the names that need it"
 # What a prerequisite that does not hold is answered with.
 _CHANGED = (dns.rcode.NXRRSET, dns.rcode.YXRRSET, dns.rcode.NXDOMAIN, dns.rcode.YXDOMAIN)
 
@@ -84,6 +85,8 @@ def read_server(
             raise DnsError(expected=f"a server of the zone {zone}", found=f"{address} has no SOA record for it")
         start = next(iter(soa))
         text = _ask(address, port, state_name(zone), "TXT", timeout, authoritative=True)
+        if text is not None and not any(item.to_text().startswith('"{') for item in text):
+            _refuse_wildcard(text, address, port, zone, timeout)
         return ServerView(
             host,
             address,
@@ -202,6 +205,47 @@ def _values(address: str, port: int, zone: str, name: str, kind: str, timeout: f
     """Ask an authoritative server for one record set and return its values in one spelling."""
     rrset = _ask(address, port, name, kind, timeout, authoritative=True)
     return frozenset(normal_value(kind, item.to_text(), zone) for item in rrset or ())
+
+
+def wildcards(
+    view: ServerView, zone: str, records: Sequence[Record], port: int = 53, timeout: float = 2.0
+) -> list[str]:
+    """Name the wildcards of type TXT that answer for a TXT record of the component wherever that is not there.
+
+    A move reads what is there before it changes it, and what a wildcard answers with looks like a record of that name.
+    The wildcards that move with the component are its own.
+    """
+    own = {record.name for record in records if record.type == "TXT"}
+    found = {}
+    for name in sorted({state_name(zone), *own}):
+        for star in _stars(name, zone):
+            if star == name or star in own or star in found:
+                continue
+            try:
+                if _ask(view.address, port, star, "TXT", timeout, authoritative=True) is not None:
+                    found[star] = f"{view.host}: the wildcard {star} of type TXT answers for {name}: {_ADVICE}"
+            except DnsError as error:
+                found[star] = f"{view.host}: {error.found or error.expected}"
+    return list(found.values())
+
+
+def _stars(name: str, zone: str) -> list[str]:
+    """Return the names of the wildcards in a zone that could answer for a name, the nearest first."""
+    labels, last = name.rstrip(".").lower().split("."), zone.rstrip(".").lower().split(".")
+    return [".".join(["*", *labels[number:], ""]) for number in range(1, len(labels) - len(last) + 1)]
+
+
+def _refuse_wildcard(text: dns.rrset.RRset, address: str, port: int, zone: str, timeout: float) -> None:
+    """Refuse what a wildcard says under the name of the state, which holds none then."""
+    for star in _stars(state_name(zone), zone):
+        said = _ask(address, port, star, "TXT", timeout, authoritative=True)
+        if said is not None and set(said) == set(text):
+            raise DnsError(
+                expected=f"the state of the switch, or nothing, under {state_name(zone)}",
+                found=f"the wildcard {star} of type TXT answers for it at {address}: {_ADVICE}",
+                state="nothing was changed",
+                next_command="ansible-playbook playbooks/10_audit.yml",
+            )
 
 
 def homeless(view: ServerView, zone: str, records: Sequence[Record], port: int = 53, timeout: float = 2.0) -> list[str]:
