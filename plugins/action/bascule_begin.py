@@ -59,6 +59,7 @@ RETURN = r"""
 ansible_facts:
   description:
     - C(bascule_from) and C(bascule_to) are the inventory names of the two sides; roles know nothing else about them.
+    - C(bascule_looks) says in an audit whether the role can look, which needs root on both machines.
     - C(bascule_direction), C(bascule_phase), C(bascule_verb), C(bascule_run) and C(bascule_decision) say what runs.
   returned: always
   type: dict
@@ -66,10 +67,10 @@ ansible_facts:
 
 from typing import Any, ClassVar
 
-from bascule.plugin import waiting
+from bascule.plugin import waiting, without_root
 from bascule.plugin.action import ControllerAction, Scope, journal_entry
 from bascule.plugin.preflight import must_be_right
-from bascule.run import context, preflight
+from bascule.run import chain, context, preflight
 from bascule.run.io import identity
 from bascule.run.io.journal import Journal, require_copies
 from bascule.run.progress import refuse_after_failure
@@ -90,7 +91,7 @@ class ActionModule(ControllerAction):
         """Announce the verb."""
         direction = scope.direction(args["direction"])
         about = context.announce(scope.component, scope.variables, args["phase"], args["verb"], direction)
-        facts = {
+        facts: dict[str, Any] = {
             "bascule_from": about.from_host,
             "bascule_to": about.to_host,
             "bascule_direction": about.direction,
@@ -128,6 +129,11 @@ class ActionModule(ControllerAction):
                 "depends_on": scope.get("depends_on") or [],
             },
         )
+        if about.phase in chain.READING:
+            hidden = without_root.unseen(scope)
+            facts[without_root.FACT] = not hidden
+            if hidden:
+                journal_entry(journal, "state", about, {"event": without_root.EVENT, "machines": hidden})
         if self.check_mode or not what.mutates:
             return {"ansible_facts": facts, **({"warnings": warnings} if warnings else {})}
         subject = f"{about.verb} of {about.component}"
