@@ -41,6 +41,10 @@ options:
     type: list
     elements: str
     default: []
+  also_headers:
+    description: Headers to send with the requests to O(also) alone, beside O(headers).
+    type: dict
+    default: {}
   meets:
     description:
       - Of O(also) alone, wait out a wrong answer as well, for as long as O(patience) says. The other machine of a pair
@@ -134,6 +138,7 @@ if __name__ == "__main__":
             "ca_file": {"type": "path", "required": True},
             "scheme": {"type": "str", "choices": list(https.SCHEMES), "default": https.HTTPS},
             "also": {"type": "list", "elements": "str", "default": []},
+            "also_headers": {"type": "dict", "default": {}},
             "meets": {"type": "bool", "default": False},
             "expect": {
                 "type": "str",

@@ -55,7 +55,11 @@ def read(files: Mapping[str, str], missing: Iterable[str] = ()) -> Found:
                 if words[0] == "}":
                     block = ""
                 elif block:
-                    _keep(found, words[0], where, unknown)
+                    for number, word in enumerate(words):
+                        # What follows the addresses of a line says how they are given: `dev eth0`, `brd 192.0.2.255`.
+                        if number and not _is_address(word):
+                            break
+                        _keep(found, word, where, unknown)
                 elif words[0] in _BLOCKS:
                     block = words[0]
                 elif words[0] == "virtual_server" and len(words) > 1:
@@ -132,12 +136,18 @@ def _keep(found: Found, word: str, where: str, unknown: str) -> None:
         found.unread.append(f"{where}: {unknown} has no value that is read here")
         return
     address = same(word.strip("\"'"))
-    try:
-        ipaddress.ip_address(address)
-    except ValueError:
+    if not _is_address(address):
         found.unread.append(f"{where}: {word[:60]!r} is no address that is read here")
         return
     found.addresses.setdefault(address, where)
+
+
+def _is_address(word: str) -> bool:
+    try:
+        ipaddress.ip_address(same(word))
+    except ValueError:
+        return False
+    return True
 
 
 def _lines(text: str) -> Iterator[tuple[int, str]]:

@@ -130,8 +130,8 @@ def open_fault(answer: Answer) -> str | None:
 
 def plain_faults(answer: Answer) -> list[str]:
     """Return why an answer to plain HTTP is none of an entrance that serves by plain HTTP."""
-    if answer.error and not (answer.connected and "timed out" in answer.error):
-        # A slow service behind the entrance is not the entrance's fault.
+    if answer.error:
+        # Without a certificate nothing was shown by then, not even that it is an entrance.
         return [answer.error]
     if answer.status in (301, 302, 303, 307, 308) and answer.headers.get("location", "").startswith("https://"):
         return ["it sends users on to https, which would stay open: declare web_entrance_scheme: https, and its port"]

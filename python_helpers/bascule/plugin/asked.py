@@ -105,23 +105,23 @@ def _of_guest(one: Declared) -> list[tuple[Any, Question]]:
     found: list[tuple[Any, Question]] = []
     for machine in one.sides:
         entry = sides.get(machine) or {}
-        host, port = str(entry.get("api_host") or ""), int(entry.get("api_port") or _PORT_OF_API)
+        host, port = str(entry.get("api_host") or ""), str(entry.get("api_port") or _PORT_OF_API)
         token = str(entry.get("token_id") or one.values.get("proxmox_guest_token_id") or "")
         secret, ca = str(secrets.get(machine) or ""), str(one.values.get("proxmox_guest_ca_file") or "")
         pin = str(entry.get("fingerprint") or "")
 
         def ask(
-            host: str = host, port: int = port, token: str = token, secret: str = secret, ca: str = ca, pin: str = pin
+            host: str = host, port: str = port, token: str = token, secret: str = secret, ca: str = ca, pin: str = pin
         ) -> str:
             return api(host, port, token, secret, ca, pin)
 
         key = f"proxmox_guest_sides.{machine}.api_host"
-        expected = f"the API of Proxmox {' or '.join(RELEASES)} at {host}:{port} to answer to {token}"
+        expected = f"the API of Proxmox {' or '.join(RELEASES)} at {host}:{port} to answer to {token.partition('=')[0]}"
         found.append(((host, port, token, secret, ca, pin), Question(one.name, key, expected, ask)))
     return found
 
 
-def api(host: str, port: int, token: str, secret: str, ca_file: str, pin: str) -> str:
+def api(host: str, port: str, token: str, secret: str, ca_file: str, pin: str) -> str:
     """Return what is wrong with a node's API, asked with this token; the secret is never in it."""
     try:
         from ..guest.api import Api
@@ -129,10 +129,14 @@ def api(host: str, port: int, token: str, secret: str, ca_file: str, pin: str) -
     except ImportError:
         # What the controller lacks is named by itself.
         return ""
+    if not port.isdecimal():
+        return f"{port!r}, which is no port"
+    if "=" in token:
+        return "a token's id with a secret in it (not shown)"
     if not _SENDABLE.fullmatch(secret):
         return "a secret of the token that has other characters than a token's (not shown)"
     try:
-        release = Api(connect(host, port, token, secret, ca_file, PATIENCE, pin), host, attempts=1).version()
+        release = Api(connect(host, int(port), token, secret, ca_file, PATIENCE, pin), host, attempts=1).version()
     except BasculeError as error:
         return without(secret, error.found or error.expected)
     except OSError as error:

@@ -28,7 +28,7 @@ vrrp_instance VI_1 {   # the service's
         @lb2 192.0.2.12
         2001:DB8:0::10/64
     }
-    virtual_ipaddress_excluded { 192.0.2.13 }
+    virtual_ipaddress_excluded { 192.0.2.13 192.0.2.15/24 brd 192.0.2.255 dev eth0 }
     virtual_routes { 198.51.100.0/24 via 192.0.2.254 }
     track_script { chk }
 }
@@ -45,6 +45,7 @@ def test_all_addresses_are_found() -> None:
         "192.0.2.12": "/k.conf:12",
         "2001:db8::10": "/k.conf:13",
         "192.0.2.13": "/k.conf:15",
+        "192.0.2.15": "/k.conf:15",
         "192.0.2.14": "/k.conf:19",
     }
 

@@ -148,7 +148,7 @@ def test_the_other_machine_of_a_pair_is_waited_for(
     [
         (Answer(status=200, connected=True), ""),
         (Answer(status=503, headers={"retry-after": "5"}, connected=True), ""),
-        (Answer(error="192.0.2.1:80: timed out", connected=True), ""),
+        (Answer(error="192.0.2.1:80: timed out", connected=True), "timed out"),
         (Answer(error="192.0.2.1:80: timed out"), "timed out"),
         (Answer(error="192.0.2.1:80: RemoteDisconnected", connected=True), "RemoteDisconnected"),
         (Answer(status=400, connected=True), "it may speak TLS"),

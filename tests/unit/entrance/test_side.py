@@ -396,3 +396,27 @@ def test_an_entrance_that_is_back_gives_way(make: Make, haproxy: FakeHaproxy) ->
     way = str(rule.next_epoch(side.guard(), other, "b"))
     closed = side.close(way, 1, True, other)
     assert (closed["guard"]["status"], closed["guard"]["gave_way"], haproxy.mode) == ("closed", way, "maintenance")
+
+
+@pytest.mark.parametrize(("serves", "opens"), [("nothing", True), ("forwards", True), ("open", False)])
+def test_a_side_opens_when_each_further_address_of_the_other_one_refuses(make: Make, serves: str, opens: bool) -> None:
+    """One that forwards, as a machine of a pair that was moved before, shows its page to what was forwarded once."""
+    further = Target("192.0.2.10", "courses.example.org", "/none")
+
+    def ask(where: Target, *rest: Any, **more: Any) -> Answer:
+        if where != further:
+            return passes(where, *rest, **more)
+        again = "X-Bascule-Forwarded" in (more.get("headers") or {})
+        return CLOSED if serves == "nothing" or (serves == "forwards" and again) else Answer(status=200)
+
+    side = make("closed", ask=ask)
+    if opens:
+        assert side.open("1.a", closed_receipt("1.a"), SMOKE, TOKEN, 1, [OTHER, further])["guard"]["status"] == "open"
+        return
+    with pytest.raises(GuardRefused) as refused:
+        side.open("1.a", closed_receipt("1.a"), SMOKE, TOKEN, 1, [OTHER, further])
+    assert "192.0.2.10" in refused.value.message()
+    with pytest.raises(GuardRefused) as refused:
+        side.open("2.a", closed_receipt("2.a"), SMOKE, TOKEN, 1, [])
+    assert "no address of the other entrance" in refused.value.message()
+    assert side.guard().status == "closed"

@@ -78,5 +78,18 @@ def test_no_phase_is_held_up_that_asks_by_itself(world: World, phase: str) -> No
     assert found(guest(world, other=1), phase) == []
 
 
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"api_port": "https"}, "'https', which is no port"),
+        ({"token_id": f"bascule@pve!move={SECRET}"}, "a token's id with a secret in it (not shown)"),
+    ],
+)
+def test_what_cannot_be_asked_is_named(world: World, more: dict[str, Any], said: str) -> None:
+    listed = asked.answers([guest(world, **more)], "audit", str)
+    assert {one.found for one in listed} == {said}
+    assert all(SECRET not in one.text() for one in listed)
+
+
 def test_other_roles_are_asked_nothing() -> None:
     assert asked.answers([Declared("tree", "rsync_delta_sync", ("a", "b"))], "audit", str) == []

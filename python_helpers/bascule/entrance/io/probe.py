@@ -16,7 +16,7 @@ _PAUSE = 1.0
 
 def probe(params: Mapping[str, Any]) -> dict[str, Any]:
     """Ask each address and judge what it answers; the first that is wrong ends it where something is expected."""
-    asked = [ask_one(params, address, meets) for address, meets in addresses(params)]
+    asked = [ask_one(params, address, further) for address, further in addresses(params)]
     faults = [fault for _, found in asked for fault in found]
     return {
         "reachable": not faults,
@@ -62,9 +62,9 @@ def ask(params: Mapping[str, Any], where: https.Target, headers: dict[str, str])
 
 
 def addresses(params: Mapping[str, Any]) -> list[tuple[str, bool]]:
-    """Return each address to ask, and whether a wrong answer of it is waited out; one that is empty is refused."""
+    """Return each address to ask, and whether it is a further one; one that is empty is refused."""
     found = [(str(params["address"]), False)]
-    found += [(str(one or ""), bool(params.get("meets"))) for one in params.get("also") or []]
+    found += [(str(one or ""), True) for one in params.get("also") or []]
     if not all(address.strip() for address, _ in found):
         raise EntranceError(
             expected="an address in each place of web_entrance_addresses and web_entrance_further_addresses",
@@ -75,10 +75,12 @@ def addresses(params: Mapping[str, Any]) -> list[tuple[str, bool]]:
     return found
 
 
-def ask_one(params: Mapping[str, Any], address: str, meets: bool) -> tuple[list[dict[str, Any]], list[str]]:
+def ask_one(params: Mapping[str, Any], address: str, further: bool) -> tuple[list[dict[str, Any]], list[str]]:
     """Ask one address for as long as that may help; return its answers, and what is wrong with them."""
+    meets = further and bool(params.get("meets"))
     where = side.target({**params, "address": address})
-    headers = {str(name): str(value) for name, value in params["headers"].items()}
+    given = {**params["headers"], **((params.get("also_headers") or {}) if further else {})}
+    headers = {str(name): str(value) for name, value in given.items()}
     until = time.monotonic() + (0 if writes_anew(params["requests"]) else params["patience"])
     attempts = 0
     while True:

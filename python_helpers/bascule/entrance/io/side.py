@@ -321,9 +321,13 @@ class Side:
     def _looks(self) -> int:
         return LOOKS if self.by_hand else 1
 
-    def _refusal(self, where: Target) -> str | None:
-        """Return why an entrance is not seen closed from here; None when it is."""
-        faults = (entrance_requests.refusal_fault(self.ask(where)) for _ in range(self._looks()))
+    def _refusal(self, where: Target, *, forwarded: bool = False) -> str | None:
+        """Return why an entrance is not seen closed from here; None when it is.
+
+        To a request that was forwarded once a closed one shows its page also while it forwards others.
+        """
+        more = {"headers": {str(self.options["forwarded_header"]): "1"}} if forwarded else {}
+        faults = (entrance_requests.refusal_fault(self.ask(where, **more)) for _ in range(self._looks()))
         return next((fault for fault in faults if fault), None)
 
     def _prove_closed(self) -> None:
@@ -339,8 +343,9 @@ class Side:
             )
 
     def _others_refuse(self, others: Sequence[Target]) -> bool | str:
-        for other in others:
-            if fault := self._refusal(other):
+        for number, other in enumerate(others):
+            # Of a pair, the machine that has a further address may have been moved before, and forward.
+            if fault := self._refusal(other, forwarded=number > 0):
                 return f"the entrance at {other.address}, asked from {self.side}: {fault}"
         return True if others else "no address of the other entrance is known"
 
