@@ -60,6 +60,7 @@ RETURN = r"""
 ansible_facts:
   description:
     - C(bascule_from) and C(bascule_to) are the inventory names of the two sides; roles know nothing else about them.
+    - C(bascule_looks) says in an audit whether the role can look, which needs root on both machines.
     - C(bascule_direction), C(bascule_phase), C(bascule_verb), C(bascule_run) and C(bascule_decision) say what runs.
     - With O(waits), C(bascule_before) is the verb of this window that has come through for the component a moment ago,
       in this very playbook; empty where there is none.
@@ -69,10 +70,10 @@ ansible_facts:
 
 from typing import Any, ClassVar
 
-from bascule.plugin import waiting
+from bascule.plugin import waiting, without_root
 from bascule.plugin.action import ControllerAction, Scope, journal_entry
 from bascule.plugin.preflight import must_be_right
-from bascule.run import context, order, preflight
+from bascule.run import chain, context, order, preflight
 from bascule.run.io import identity
 from bascule.run.io.journal import Journal, require_copies
 from bascule.run.progress import refuse_after_failure
@@ -97,7 +98,7 @@ class ActionModule(ControllerAction):
         """Announce the verb."""
         direction = scope.direction(args["direction"])
         about = context.announce(scope.component, scope.variables, args["phase"], args["verb"], direction)
-        facts = {
+        facts: dict[str, Any] = {
             "bascule_from": about.from_host,
             "bascule_to": about.to_host,
             "bascule_direction": about.direction,
@@ -137,6 +138,11 @@ class ActionModule(ControllerAction):
                 "depends_on": scope.get("depends_on") or [],
             },
         )
+        if about.phase in chain.READING:
+            hidden = without_root.unseen(scope)
+            facts[without_root.FACT] = not hidden
+            if hidden:
+                journal_entry(journal, "state", about, {"event": without_root.EVENT, "machines": hidden})
         if self.check_mode or not what.mutates:
             return {"ansible_facts": facts, **({"warnings": warnings} if warnings else {})}
         subject = f"{about.verb} of {about.component}"

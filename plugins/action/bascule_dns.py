@@ -448,6 +448,7 @@ class ActionModule(ControllerAction):
             why = io_dns.refusal(view, zone.name, key, port) if key else ""
             result["wrong"] += [why] if why else []
             result["wrong"] += io_dns.homeless(view, zone.name, zone.records, port, timeout)
+            result["wrong"] += io_dns.wildcards(view, zone.name, zone.records, port, timeout)
 
     def _provider(self, one: Served) -> io_provider.OctoDnsZone:
         """Make the provider of a zone, its own or the component's, from variables, as they hold its secrets."""

@@ -192,11 +192,16 @@ class ActionModule(ControllerAction):
 
 
 def _lacks(entries: list[chain.Entry], read: Mapping[str, chain.Reading]) -> list[str]:
-    """Return which copies lack entries that others hold; what a site's machines hold counts together."""
+    """Return which copies lack entries that others hold; what a site's machines hold counts together.
+
+    Audits that are kept here for the next phase are lacked by none.
+    """
+    at_sites = [entry for place, reading in read.items() if place != "here" for entry in reading.entries]
+    kept = chain.kept_here(read["here"].entries, at_sites)
     held: dict[str, list[chain.Entry]] = {}
     for place, reading in read.items():
         held.setdefault(place.partition(" (")[0], []).extend(reading.entries)
-    missing = {place: chain.lacking(entries, there) for place, there in held.items()}
+    missing = {place: chain.lacking(entries, [*there, *kept]) for place, there in held.items()}
     return [f"{place} LACKS {len(lost)} entries that others hold" for place, lost in missing.items() if lost]
 
 

@@ -91,6 +91,8 @@ class CallbackModule(CallbackBase):
         self._written = False
         self._book, self._play = "playbook", ""
         self._presence: Presence | None = None
+        # Whether its note is brought to the sites, or was tried to be.
+        self._carried = False
         # The plan of the last play, and what reads the defaults of its roles.
         self._seen: tuple[Scope, Any] | None = None
         self._become_pass = ""
@@ -136,7 +138,7 @@ class CallbackModule(CallbackBase):
             facts = result._result.get("ansible_facts", {})
             if facts.get("bascule_verb") != "state":
                 self._written = True
-                self._note()
+                self._note(str(facts.get("bascule_phase")))
                 self._active[host] = _Verb(str(facts.get("bascule_phase")), str(facts.get("bascule_verb")))
         elif action == "bascule_end":
             self._active.pop(host, None)
@@ -205,13 +207,18 @@ class CallbackModule(CallbackBase):
         self._display.display(f"Journal: {journal.path}")
         self._say_report(journal)
 
-    def _note(self) -> None:
-        """Note in the run's folder that this process is at work, so that `status` can tell whether it lives."""
-        if self._presence is not None or context.CLIARGS.get("check") or (journal := self._journal()) is None:
+    def _note(self, phase: str) -> None:
+        """Note in the run's folder that this process is at work, so that `status` can tell whether it lives.
+
+        A phase that writes nothing on any machine has no note at the sites.
+        """
+        if context.CLIARGS.get("check") or (journal := self._journal()) is None:
             return
         try:
-            self._presence = Presence(journal.directory, journal.decision, self._book, self._play)
-            if self._seen is not None:
+            if self._presence is None:
+                self._presence = Presence(journal.directory, journal.decision, self._book, self._play)
+            if self._seen is not None and not self._carried and phase not in chain.READING:
+                self._carried = True
                 targets = self._seen[0].journal_targets()
                 self._carrier = heartbeat.start(journal, self._presence.path, targets)
         except (AnsibleError, BasculeError, OSError) as error:

@@ -104,6 +104,11 @@ options:
         description: The certificates that the entrance is verified with.
         type: path
         required: true
+      scheme:
+        description: Whether users come by V(https), or by V(http), which verifies nothing.
+        type: str
+        choices: [http, https]
+        default: https
       forwarded_header:
         description: The header by which an entrance knows a request that another entrance has forwarded.
         type: str

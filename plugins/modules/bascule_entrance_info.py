@@ -73,11 +73,15 @@ def main(module: AnsibleModule) -> dict[str, Any]:
     side = entrance_side.Side(params["component"], params["side"], params["entrance"])
     measured, faults = side.driver.measure(params["backends"], params["drain_cut"])
     answer = https.request(side.target)
-    if answer.error and not answer.tls:
-        # A slow service behind the entrance is not the entrance's fault: it has shown its certificate by then.
-        faults.append(answer.error)
     now = time.time()
-    faults += requests.certificate_faults(answer.certificate, side.target.name, now, params["certificate_days"])
+    if side.target.scheme == https.HTTP:
+        faults += requests.plain_faults(answer)
+        measured["not_done"] = {**measured.get("not_done", {}), **requests.NOT_ENCRYPTED}
+    else:
+        if answer.error and not answer.tls:
+            # A slow service behind the entrance is not the entrance's fault: it has shown its certificate by then.
+            faults.append(answer.error)
+        faults += requests.certificate_faults(answer.certificate, side.target.name, now, params["certificate_days"])
     measured |= {
         "tls": answer.tls,
         "certificate_names": requests.names(answer.certificate),

@@ -32,6 +32,11 @@ options:
     description: The address at which users reach the other side.
     type: str
     required: true
+  other_further_addresses:
+    description: Further addresses by which users reach the other side, as the virtual one of a pair; all are asked.
+    type: list
+    elements: str
+    default: []
   smoke:
     description: The smoke requests, as web_entrance_smoke declares them.
     type: list
@@ -108,7 +113,10 @@ def main(module: AnsibleModule) -> dict[str, Any]:
         parse_requests(params["smoke"], f"{params['component']}/{params['epoch']}"),
         (params["smoke_header"], params["smoke_token"]),
         params["smoke_timeout"],
-        entrance_side.target({**params["entrance"], "address": params["other_address"]}),
+        [
+            entrance_side.target({**params["entrance"], "address": address})
+            for address in (params["other_address"], *(params.get("other_further_addresses") or ()))
+        ],
     )
     if params["word"]:
         return side.take_over(Word.from_dict(params["word"]), *asked)
@@ -124,6 +132,7 @@ if __name__ == "__main__":
             "receipt": {"type": "dict"},
             "word": {"type": "dict"},
             "other_address": {"type": "str", "required": True},
+            "other_further_addresses": {"type": "list", "elements": "str", "default": []},
             "smoke": {"type": "list", "elements": "dict", "required": True},
             "smoke_header": {"type": "str", "required": True},
             "smoke_token": {"type": "str", "required": True, "no_log": True},

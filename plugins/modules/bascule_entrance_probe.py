@@ -9,7 +9,8 @@ DOCUMENTATION = r"""
 module: bascule_entrance_probe
 short_description: Ask an entrance as a user does
 description:
-  - Makes requests to an entrance from this host over verified TLS 1.3, and judges the answers. Changes nothing.
+  - Makes requests to an entrance from this host, over verified TLS 1.3 or plain HTTP, and judges the answers. Changes
+    nothing.
   - Runs on any host that reaches the address, usually the gateway of the other side.
 options:
   address:
@@ -28,6 +29,28 @@ options:
     description: The certificates that the entrance is verified with.
     type: path
     required: true
+  scheme:
+    description: Whether users come by V(https), or by V(http), which verifies nothing.
+    type: str
+    choices: [http, https]
+    default: https
+  also:
+    description:
+      - Further addresses by which users come to the same service, such as the virtual one of a pair; each is asked as
+        O(address) is.
+    type: list
+    elements: str
+    default: []
+  also_headers:
+    description: Headers to send with the requests to O(also) alone, beside O(headers).
+    type: dict
+    default: {}
+  meets:
+    description:
+      - Of O(also) alone, wait out a wrong answer as well, for as long as O(patience) says. The other machine of a pair
+        closes, or opens, at the same time as this one does.
+    type: bool
+    default: false
   expect:
     description:
       - V(service) makes O(requests) and wants each to be answered as declared.
@@ -35,14 +58,15 @@ options:
       - V(otherwise) wants any answer that is not the maintenance page. Only who was answered so by an open entrance
         proves by the maintenance page that it has closed.
       - V(answer) wants either one, and fails for nothing; RV(reachable) tells.
+      - V(some) wants either one, and fails where none comes.
     type: str
-    choices: [service, maintenance, otherwise, answer]
+    choices: [service, maintenance, otherwise, answer, some]
     required: true
   patience:
     description:
       - For how many seconds the question is asked again. What is behind a busy entrance may be slow for a moment, and
         asking changes nothing.
-      - V(otherwise) and V(answer) ask again whatever did not answer as wanted.
+      - V(otherwise), V(answer) and V(some) ask again whatever did not answer as wanted.
       - V(service) and V(maintenance) ask again only what gave no answer at all. A wrong answer is never waited away.
       - Where a request would write once more each time, which is any but GET and HEAD without C({uuid}), all are made
         once.
@@ -73,7 +97,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 reachable:
-  description: Whether an answer came, over verified TLS 1.3, that an entrance gives.
+  description: Whether an answer came, in the way that users come, that an entrance gives.
   returned: always
   type: bool
 faults:
@@ -82,7 +106,8 @@ faults:
   type: list
   elements: str
 answers:
-  description: Name, status, TLS version and duration of every request; attempts, where it was more than one.
+  description: Name, status, TLS version and duration of every request; attempts, where it was more than one; address,
+    where O(also) names others.
   returned: always
   type: list
   elements: dict
@@ -92,84 +117,16 @@ sampled_at:
   type: int
 """
 
-import time
-from typing import Any, Optional
+from typing import Any
 
-from ansible.module_utils.bascule.entrance.io import https, side
-from ansible.module_utils.bascule.entrance.mode import EntranceError
-from ansible.module_utils.bascule.entrance.requests import Answer, open_fault, parse_requests, refusal_fault
+from ansible.module_utils.bascule.entrance.io import https, probe
 from ansible.module_utils.bascule.plugin.module import run_module
 from ansible.module_utils.basic import AnsibleModule
-
-# Seconds between two questions.
-_PAUSE = 1.0
-
-
-def fault_of(expect: str, answer: Answer) -> Optional[str]:
-    """Return what is wrong with an answer."""
-    if expect == "otherwise":
-        return open_fault(answer)
-    if expect == "answer" and not answer.error and answer.status < 500:
-        return None
-    return refusal_fault(answer)
-
-
-def writes_anew(requests: list[dict[str, Any]]) -> bool:
-    """Return whether a request would write once more each time that it is made."""
-    return any(
-        str(one.get("method", "GET")).upper() not in ("GET", "HEAD")
-        and "{uuid}" not in f"{one.get('path', '')}{one.get('body', '')}"
-        for one in requests
-    )
-
-
-def ask(params: dict[str, Any], where: https.Target, headers: dict[str, str]) -> tuple[list[dict[str, Any]], bool]:
-    """Ask once; return what each request got, and whether the entrance gave an answer, or a wrong one to a user."""
-    expect = params["expect"]
-    if expect == "service":
-        made = side.make(parse_requests(params["requests"], "verify"), where, headers)
-        return made, any(one["fault"] and one["status"] for one in made)
-    answer = https.request(where, headers=headers)
-    seen = {
-        "name": expect,
-        "status": answer.status,
-        "seconds": answer.seconds,
-        "tls": answer.tls,
-        "fault": fault_of(expect, answer) or "",
-    }
-    return [seen], not answer.error
 
 
 def main(module: AnsibleModule) -> dict[str, Any]:
     """Ask and judge."""
-    params = module.params
-    where = side.target(params)
-    headers = {str(name): str(value) for name, value in params["headers"].items()}
-    until = time.monotonic() + (0 if writes_anew(params["requests"]) else params["patience"])
-    attempts = 0
-    while True:
-        results, answered = ask(params, where, headers)
-        attempts += 1
-        # An entrance that answers with something else than its page is open, however often it is asked, and a service
-        # that fails now and then is not made good by asking again.
-        final = params["expect"] in ("maintenance", "service") and answered
-        if final or not any(result["fault"] for result in results) or time.monotonic() >= until:
-            break
-        time.sleep(_PAUSE)
-    faults = [result["fault"] for result in results if result["fault"]]
-    if faults and params["expect"] != "answer":
-        raise EntranceError(
-            expected=f"{params['expect']} at {where.address}:{where.port}",
-            found="; ".join(faults),
-            state="nothing was changed by asking",
-            next_command="ansible-playbook playbooks/status.yml",
-        )
-    return {
-        "reachable": not faults,
-        "answers": [{**result, "attempts": attempts} for result in results] if attempts > 1 else results,
-        "faults": faults,
-        "sampled_at": int(time.time()),
-    }
+    return probe.probe(module.params)
 
 
 if __name__ == "__main__":
@@ -179,7 +136,15 @@ if __name__ == "__main__":
             "port": {"type": "int", "default": 443},
             "name": {"type": "str", "required": True},
             "ca_file": {"type": "path", "required": True},
-            "expect": {"type": "str", "choices": ["service", "maintenance", "otherwise", "answer"], "required": True},
+            "scheme": {"type": "str", "choices": list(https.SCHEMES), "default": https.HTTPS},
+            "also": {"type": "list", "elements": "str", "default": []},
+            "also_headers": {"type": "dict", "default": {}},
+            "meets": {"type": "bool", "default": False},
+            "expect": {
+                "type": "str",
+                "choices": ["service", "maintenance", "otherwise", "answer", "some"],
+                "required": True,
+            },
             "patience": {"type": "int", "default": 0},
             "requests": {"type": "list", "elements": "dict", "default": []},
             "headers": {"type": "dict", "default": {}},

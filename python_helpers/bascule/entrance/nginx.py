@@ -86,7 +86,7 @@ def parse(text: str) -> tuple[Directive, ...]:
     return found
 
 
-def faults(dump: str, folder: str, name: str, port: int, header: str) -> list[str]:
+def faults(dump: str, folder: str, name: str, port: int, header: str, scheme: str = "https") -> list[str]:
     """Name what keeps this nginx from being opened and closed by the two files.
 
     Args:
@@ -95,6 +95,7 @@ def faults(dump: str, folder: str, name: str, port: int, header: str) -> list[st
         name: the name that users ask for.
         port: the port at which they do.
         header: see `rules`.
+        scheme: http or https, by which they ask.
     """
     files = files_of(dump)
     if not files:
@@ -108,7 +109,11 @@ def faults(dump: str, folder: str, name: str, port: int, header: str) -> list[st
     if not any(port in _ports(server) for server in named):
         found.append(f"nginx has no server block with server_name {name} that listens on port {port}")
     for server in named:
-        found += _server_faults(server, own, name)
+        served = port in _ports(server)
+        found += _server_faults(server, own, name, served)
+        if served and _has_tls(server, port) != (scheme == "https"):
+            has = "speaks TLS" if scheme == "http" else "speaks no TLS"
+            found.append(f"the server block of {name} (port {port}) {has} there, and web_entrance_scheme says {scheme}")
     if own in files and files[own].strip() != rules(folder, header).strip():
         found.append(f"{own} is not the file that README of role web_entrance shows")
     if any(one.name == "open_file_cache" and one.words[:1] != ("off",) for one in _all(http)):
@@ -119,14 +124,15 @@ def faults(dump: str, folder: str, name: str, port: int, header: str) -> list[st
     return found
 
 
-def _server_faults(server: Sequence[Directive], own: str, name: str) -> list[str]:
+def _server_faults(server: Sequence[Directive], own: str, name: str, served: bool) -> list[str]:
     ports = ", ".join(map(str, sorted(_ports(server))))
     where = f"the server block of {name} (port {ports})"
     first = next((at for at, one in enumerate(server) if one.name == "include" and one.words == (own,)), None)
     rest = [one for one in server if one.name in ("location", "include")]
     if first is None:
         moved = [one for one in server if one.name == "return"]
-        if moved and not rest and moved[0].words[:1] and moved[0].words[0] in ("301", "302", "307", "308"):
+        code = moved[0].words[:1] if moved else ()
+        if not served and not rest and code in (("301",), ("302",), ("307",), ("308",)):
             return []
         return [f"{where} does not include {own}: nobody could close it"]
     found = [
@@ -143,6 +149,13 @@ def _ports(server: Sequence[Directive]) -> set[int]:
     listening = [one.words[0] for one in server if one.name == "listen" and one.words]
     texts = [word.rpartition(":")[2] for word in listening if not word.startswith("unix:")]
     return {int(text) if text.isdigit() else 80 for text in texts} or {80}
+
+
+def _has_tls(server: Sequence[Directive], port: int) -> bool:
+    """Whether nginx speaks TLS at a port: `ssl` on its `listen`, or for the whole block."""
+    if "on" in _values(server, "ssl"):
+        return True
+    return any("ssl" in one.words[1:] for one in server if one.name == "listen" and port in _ports([one]))
 
 
 def _values(server: Sequence[Directive], name: str) -> list[str]:

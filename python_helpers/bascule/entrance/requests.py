@@ -11,13 +11,18 @@ from typing import Any
 
 from ..errors import PlanError
 
+# What plain HTTP leaves open, with the reason. Audit, verify and report name it.
+NOT_ENCRYPTED: Mapping[str, str] = {
+    "encryption": "web_entrance_scheme is http: who is on the way reads and changes what users send and get, and the "
+    "smoke token; no certificate says that it is this entrance that answers"
+}
 METHODS = ("GET", "HEAD", "POST", "PUT")
 _KEYS = {"name", "method", "path", "body", "content_type", "status", "contains", "sha256"}
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back over TLS; `error` says why nothing did."""
+    """What came back; `error` says why nothing did, `connected` whether there was somebody to ask."""
 
     status: int = 0
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -26,6 +31,7 @@ class Answer:
     certificate: Mapping[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
     error: str = ""
+    connected: bool = False
 
 
 @dataclass(frozen=True)
@@ -120,6 +126,18 @@ def open_fault(answer: Answer) -> str | None:
             "the maintenance page, or what looks like it, from an entrance that is open: seeing it later proves nothing"
         )
     return None
+
+
+def plain_faults(answer: Answer) -> list[str]:
+    """Return why an answer to plain HTTP is none of an entrance that serves by plain HTTP."""
+    if answer.error:
+        # Without a certificate nothing was shown by then, not even that it is an entrance.
+        return [answer.error]
+    if answer.status in (301, 302, 303, 307, 308) and answer.headers.get("location", "").startswith("https://"):
+        return ["it sends users on to https, which would stay open: declare web_entrance_scheme: https, and its port"]
+    if answer.status == 400:
+        return ["it answers 400 to plain HTTP: it may speak TLS at this port, see web_entrance_scheme"]
+    return []
 
 
 def certificate_faults(certificate: Mapping[str, Any], name: str, now: float, days: int) -> list[str]:

@@ -136,13 +136,17 @@ class Scope:
         """Return the way to root on a machine of the inventory; who goes it is told where there is none."""
         return way_in.declared_or_closed(host, self.hostvars[host], self._become_pass)
 
-    def way_in(self, host: str) -> Target:
-        """Return the way to root on a machine of the inventory.
+    def way_in(self, host: str, *, root: bool = True) -> Target:
+        """Return the way to root on a machine of the inventory; without `root`, to whoever logs in there.
 
         Raises:
             WayInError: there is none.
         """
-        return way_in.declared(host, self.hostvars[host], self._become_pass)
+        return way_in.declared(host, self.hostvars[host], self._become_pass, root=root)
+
+    def is_without_root(self, host: str) -> bool:
+        """Return whether it is declared that nobody becomes root on a machine of the inventory."""
+        return way_in.is_without_root(host, self.hostvars[host], self._become_pass)
 
 
 def journal_entry(journal: Journal, kind: str, about: Announced, data: Mapping[str, Any]) -> None:

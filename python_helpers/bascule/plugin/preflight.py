@@ -20,10 +20,11 @@ from ..errors import PlanError
 from ..run import preflight
 from ..run.claims import Claimant
 from ..run.components import upstream
-from ..run.preflight import Declared, Finding
+from ..run.findings import Declared, Finding
 from ..run.verbs import BACK, FORWARD, POINTING, VERBS, has
 from ..system.io import remote, storage
 from ..system.ssh import TRY
+from . import asked
 from .action import Scope
 from .values import plain
 from .way_in import WayInError
@@ -48,7 +49,7 @@ def must_be_right(scope: Scope, templar: Any, loader: Any, phase: str) -> None:
 
     Nothing is written but a note in the playbook's own temporary directory: components run side by side, the first one
     looks at all and names what it finds, and the others name that one. Only the audit, and a plan, connect to
-    machines, to try the way in.
+    machines, to try the way in. APIs and name servers are asked where a phase needs them (`asked`).
 
     Args:
         scope: the task's component and all others.
@@ -66,7 +67,7 @@ def must_be_right(scope: Scope, templar: Any, loader: Any, phase: str) -> None:
             gathered = Gathered(scope, templar, loader, phase)
             found = [replace(one, place=gathered.place(one)) for one in gathered.findings()]
             # The journal and the agents take a way of their own, which is first needed where something changes.
-            found += _no_way_in(scope) if phase in ("audit", "plan") else []
+            found += _no_way_in(scope, phase) if phase in ("audit", "plan") else []
             storage.write_json(note, {"by": scope.component, "count": len(found)})
             preflight.refuse([one.text() for one in found], phase)
         else:
@@ -136,7 +137,10 @@ class Gathered:
         for one in present:
             if one.role == "dns_switchover" and not preflight.skips(self._phase, one.role):
                 found += _zone_findings(one)
-        return found
+        # What is not declared rightly is not asked.
+        wrong = {word for finding in found for word in finding.subject.split()}
+        right = [one for one in present if one.name not in wrong]
+        return found + asked.versions() + asked.answers(right, self._phase, self._address)
 
     def place(self, finding: Finding) -> str:
         """Return the file and the line of the variable that a finding is about; nothing where Ansible does not know."""
@@ -238,21 +242,26 @@ class Gathered:
         return dict(self._loader.load_from_file(str(path)) or {}) if storage.is_file(path) else {}
 
 
-def _no_way_in(scope: Scope) -> list[Finding]:
-    """Try the way that journal and agents take into every machine; name those where it does not lead in."""
+def _no_way_in(scope: Scope, phase: str) -> list[Finding]:
+    """Try the way that journal and agents take into every machine; name those where it does not lead in.
+
+    An audit goes on without root where that is declared; the way of whoever logs in has to lead in all the same.
+    """
     sides = [scope.hostvars[name][side] for name in scope.in_play for side in ("source_host", "target_host")]
     named = scope.get("plan_journal_hosts")
     for hosts in named.values() if isinstance(named, Mapping) else []:
         sides += hosts if isinstance(hosts, list) else [hosts]
     machines = sorted({str(host) for host in sides if str(host) in scope.hostvars})
     expected = "a way in as root, by SSH with a key and by sudo, whose password may stand in ansible_become_password"
-    targets, found = {}, {}
+    targets, scripts, found = {}, {}, {}
     for host in machines:
         try:
-            targets[host] = scope.way_in(host)
+            without = phase == "audit" and scope.is_without_root(host)
+            targets[host] = scope.way_in(host, root=not without)
+            scripts[host] = "true" if without else TRY
         except WayInError as error:
             found[host] = Finding(host, error.variable, error.wanted, error.found)
-    answers = remote.run_on(targets, dict.fromkeys(targets, TRY), {}, _PATIENCE)
+    answers = remote.run_on(targets, scripts, {}, _PATIENCE)
     for host, answer in answers.items():
         if answer.error:
             found[host] = Finding(host, "ansible_user", expected, answer.error)

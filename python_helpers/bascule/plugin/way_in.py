@@ -33,6 +33,7 @@ from .values import plain
 _SSH = ("ssh", "smart", "paramiko", "paramiko_ssh")
 _LOCAL = "local"
 ROOT = "root"
+BECOME = "ansible_become"
 # Seconds that ssh may take to read its configuration, in which a command may be asked (Match exec).
 _CONFIGURATION_SECONDS = 5
 # Of ours alone, before Ansible's, as ssh takes what comes first. A question would wait for ever where nobody sees it,
@@ -59,13 +60,14 @@ class WayInError(BasculeError):
         self.variable, self.wanted = variable, expected
 
 
-def declared(host: str, variables: Mapping[str, Any], become_pass: Optional[str]) -> Target:
+def declared(host: str, variables: Mapping[str, Any], become_pass: Optional[str], *, root: bool = True) -> Target:
     """Return the way to root on a machine of the inventory.
 
     Args:
         host: its inventory name.
         variables: its variables, templated.
         become_pass: what was typed for -K, which a variable of the machine overrides, as in Ansible.
+        root: without it, the way to whoever logs in there.
 
     Raises:
         WayInError: there is none.
@@ -73,6 +75,8 @@ def declared(host: str, variables: Mapping[str, Any], become_pass: Optional[str]
     kind = str(_value(host, variables, "ansible_connection") or "ssh").rpartition(".")[2]
     if kind == _LOCAL:
         user = _this_user()
+        if not root:
+            return Target(host, ("sh", "-c"))
         return _target(host, ("sh", "-c"), user, user != ROOT and _become(host, variables, become_pass))
     if kind not in _SSH:
         raise WayInError(host, "ansible_connection", "ssh or local", kind)
@@ -92,8 +96,18 @@ def declared(host: str, variables: Mapping[str, Any], become_pass: Optional[str]
     declared_seconds = re.search(r"connecttimeout[\s=]+(\d+)", said)
     slow = max(0.0, float(declared_seconds[1]) - _CONNECT_SECONDS) if declared_seconds else 0.0
     # Where nothing is asked of sudo, nothing that is declared of it can be wrong.
-    where = _target(host, argv, user, user != ROOT and _become(host, variables, become_pass))
+    become = root and user != ROOT and _become(host, variables, become_pass)
+    where = _target(host, argv, user, become) if root else Target(host, argv)
     return replace(where, argv=(argv[0], *own, *argv[1:]), slow=slow)
+
+
+def is_without_root(host: str, variables: Mapping[str, Any], become_pass: Optional[str]) -> bool:
+    """Return whether it is declared that a machine lets nobody become root: `ansible_become: false`, and a user."""
+    try:
+        declared(host, variables, become_pass)
+    except WayInError as error:
+        return error.variable == BECOME
+    return False
 
 
 def declared_or_closed(host: str, variables: Mapping[str, Any], become_pass: Optional[str]) -> Target:
@@ -147,7 +161,7 @@ def _target(host: str, argv: tuple[str, ...], user: str, become: Any) -> Target:
     if user == ROOT:
         return Target(host, argv)
     if not become:
-        raise WayInError(host, "ansible_become", f"true, or its user to be {ROOT}", f"false, and {user}")
+        raise WayInError(host, BECOME, f"true, or its user to be {ROOT}", f"false, and {user}")
     method, other = become.name.rpartition(".")[2], plain(become.get_option("become_user")) or ROOT
     if method != "sudo":
         raise WayInError(host, "ansible_become_method", f"sudo, or its user to be {ROOT}", method)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Optional
 
 from ..run.progress import OK
@@ -37,6 +37,8 @@ class Audited:
     message: str = ""
     found: Optional[Mapping[str, Any]] = None
     items: Sequence[Mapping[str, str]] = ()
+    # The machines on which nobody becomes root, each with what was not looked at for that.
+    hidden: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def refusals(self) -> list[str]:
@@ -56,6 +58,7 @@ def audited(entries: Iterable[Mapping[str, Any]], phase: str = PHASE) -> dict[st
     found: dict[str, Mapping[str, Any]] = {}
     ends: dict[str, Mapping[str, Any]] = {}
     begun: dict[str, None] = {}
+    hidden: dict[str, Mapping[str, str]] = {}
     for entry in entries:
         if entry["phase"] != phase or not entry["component"]:
             continue
@@ -65,12 +68,15 @@ def audited(entries: Iterable[Mapping[str, Any]], phase: str = PHASE) -> dict[st
             ends[name] = data
         elif entry["kind"] == "state" and data.get("event") == forecast.AUDIT:
             found[name] = data["found"]
+        elif entry["kind"] == "state" and data.get("event") == _NOT_LOOKED_AT:
+            hidden[name] = data["machines"]
     return {
         name: Audited(
             str(ends.get(name, {}).get("result", "")),
             str(ends.get(name, {}).get("message", "")),
             found.get(name),
             tuple(ends.get(name, {}).get("items", ())),
+            hidden.get(name, {}),
         )
         for name in begun
     }
@@ -97,7 +103,7 @@ def screen(
     # As the plan has them, in whatever order they came to their end.
     seen = {name: seen[name] for name in components if name in seen}
     refused = {name: one.refusals for name, one in seen.items() if one.result != OK}
-    absent = [name for name in components if name not in seen]
+    absent = [name for name in components if name not in seen or seen[name].hidden]
     slow = forecast.too_long(outlook, limit)
     lines = [f"AUDIT of plan {plan}: {_verdict(len(components), refused, absent, slow, outlook.unknown)}"]
     for name, reasons in refused.items():
@@ -130,9 +136,12 @@ def _verdict(count: int, refused: Mapping[str, Any], absent: Sequence[str], slow
 
 def _unseen(seen: Mapping[str, Audited], absent: Sequence[str]) -> list[str]:
     """Return what the audit could not look at, or has not."""
-    lines = [f"    - {name}: left out by --limit" for name in absent]
+    lines = [f"    - {name}: left out by --limit" for name in absent if name not in seen]
     for name, one in seen.items():
         found = one.found
+        if one.hidden:
+            lines += [f"    - {name}: {host}: {what}" for host, what in one.hidden.items()]
+            continue
         if found is None:
             lines.append(f"    - {name}: nothing was measured, as it ended before")
             continue

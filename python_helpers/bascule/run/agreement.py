@@ -43,18 +43,21 @@ def compare(
         for place, one in everything.items()
         if one.broken
     ]
+    kept = chain.kept_here(here.entries, chain.merge(*(one.entries for one in read.values())))
     for site, hosts in copies.items():
-        lost = chain.lacking(known, chain.merge(*(one.entries for one in hosts.values())))
+        lost = chain.lacking(known, [*chain.merge(*(one.entries for one in hosts.values())), *kept])
         if lost and hosts:
             first = lost[0]
             wrong.append(
                 f"MISSING: {site} lacks {len(lost)} entries that others hold, the first of them entry {first['n']} of "
                 f"{first['controller']}, decision {first['epoch']}"
             )
-    if not any(one.entries for one in read.values()):
+    if not any(one.entries for one in read.values()) and not (kept and len(kept) == len(known)):
         wrong.append("NOTHING: no site that was read holds an entry of it")
     lines = [f"Run {run}", *(f"  {place}: {chain.describe(one)}" for place, one in everything.items())]
     lines += [f"  {key}: ends with {head[:16]}" for key, head in sorted(chain.heads(known).items())]
+    if kept:
+        lines.append(f"  {len(kept)} entries of audits are kept here alone, and come to the sites with the next phase")
     if wrong:
         return Agreement([*lines, *wrong], False)
     return Agreement([*lines, f"all copies agree: {len(copies)} sites, {len(read)} machines, all chains hold"], True)

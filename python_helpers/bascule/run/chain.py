@@ -35,6 +35,8 @@ FIELDS = (
 _TEXTS = frozenset(FIELDS) - {"n", "data"}
 # Time, a number above what is known to come before at that time, controller, decision, place in the chain.
 _Rank = tuple[str, int, str, str, int]
+# The phases that write nothing on any machine. Their chains stay at the controller until another phase begins.
+READING = frozenset({"audit"})
 # What stands before the first entry of a chain.
 ROOT = ""
 
@@ -213,6 +215,22 @@ def lacking(known: Iterable[Entry], held: Iterable[Entry]) -> list[Entry]:
     there = {str(entry["hash"]) for entry in held}
     real = [one for one in chains(known).values() if not any(entry["data"].get("check_mode") for entry in one)]
     return [entry for one in real if not verify(one) for entry in one if str(entry["hash"]) not in there]
+
+
+def kept_here(known: Iterable[Entry], at_sites: Iterable[Entry]) -> list[Entry]:
+    """Return the known entries of chains that no site has to hold yet: of phases that read only, and nowhere else."""
+    there = {(str(entry["controller"]), str(entry["epoch"])) for entry in at_sites}
+    return [
+        entry
+        for key, one in chains(known).items()
+        if key not in there and all(_phase(entry) in READING for entry in one)
+        for entry in one
+    ]
+
+
+def _phase(entry: Entry) -> str:
+    """Return the phase of an entry; that of the start of a chain stands in its data."""
+    return str(entry["phase"] or entry["data"].get("phase") or "")
 
 
 def describe(reading: Reading) -> str:

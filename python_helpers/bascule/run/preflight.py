@@ -10,12 +10,13 @@ import ipaddress
 import math
 import posixpath
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import PlanError
 from . import gates
 from .claims import Claim
+from .entrances import entrance_findings
+from .findings import Declared, Finding, shown
 from .verbs import POINTING, VERBS
 
 # The verbs that each playbook calls. The audit asks for all: a file that is missing is found in the first minute.
@@ -70,43 +71,6 @@ _PLAN = (
 )
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One thing that is not right: whose it is, the variable, what was expected and found, and the file's line."""
-
-    subject: str
-    key: str
-    expected: str
-    found: str
-    place: str = ""
-
-    def text(self) -> str:
-        """Return the finding as one line."""
-        where = f" ({self.place})" if self.place else ""
-        return f"{self.subject}: {self.key}{where}: expected {self.expected}; found {self.found}"
-
-
-@dataclass(frozen=True)
-class Declared:
-    """One component as it is declared.
-
-    values: the variables of its role, templated, role defaults included.
-    options: the role's argument specs by variable.
-    faults: why a variable has no value that could be used, by variable.
-    lacking: the verbs for which the role has no file.
-    beside: the components of the plan that are no names, where this one depends on none of them.
-    """
-
-    name: str
-    role: str
-    sides: tuple[str, str]
-    values: Mapping[str, Any] = field(default_factory=dict)
-    options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    faults: Mapping[str, str] = field(default_factory=dict)
-    lacking: Collection[str] = ()
-    beside: Collection[str] = ()
-
-
 def skips(phase: str, role: str) -> bool:
     """Whether a component of this role holds up nobody in this phase, whatever is wrong with it."""
     return phase in WAYS_BACK and role in POINTING
@@ -141,6 +105,7 @@ def findings(
         found += order_findings(one)
         found += option_findings(one)
         found += table_findings(one)
+        found += [] if phase in WAYS_BACK else entrance_findings(one)
     return found if phase in WAYS_BACK else found + duplicates(claimed, {one.name for one in taking_part})
 
 
@@ -160,7 +125,7 @@ def site_findings(plan: Mapping[str, Any]) -> list[Finding]:
     """Name what is wrong with the plan's name and its two sites."""
     found = []
     if not isinstance(plan.get("plan_name"), str) or not str(plan["plan_name"]).strip():
-        found.append(_of_plan("plan_name", "a name of this plan", _shown(plan.get("plan_name"))))
+        found.append(_of_plan("plan_name", "a name of this plan", shown(plan.get("plan_name"))))
     declared = plan.get("plan_sites")
     names: dict[str, str] = {}
     for key in ("plan_source_site", "plan_target_site"):
@@ -170,7 +135,7 @@ def site_findings(plan: Mapping[str, Any]) -> list[Finding]:
         if isinstance(name, str) and name.strip():
             names[key] = name.strip().casefold()
         else:
-            found.append(_of_plan(key, "an entry of plan_sites that has a name", _shown(site)))
+            found.append(_of_plan(key, "an entry of plan_sites that has a name", shown(site)))
     if len(names) == 2 and len(set(names.values())) == 1:
         found.append(_of_plan("plan_target_site", "another site than plan_source_site", "the same name for both"))
     return found
@@ -185,17 +150,17 @@ def figure_findings(plan: Mapping[str, Any], sites: Mapping[str, Any]) -> list[F
     ]
     found += _link_findings(plan.get("plan_link"), sites)
     found += [
-        _of_plan(name, "a number of seconds above zero", _shown(plan[name]))
+        _of_plan(name, "a number of seconds above zero", shown(plan[name]))
         for name in ("plan_max_age_seconds", "plan_observation_seconds")
         if plan.get(name) is not None and (not _is_amount(plan[name]) or float(plan[name]) == 0)
     ]
     for key in ("plan_limits", "plan_expected_seconds"):
         values = plan.get(key) or {}
         if not isinstance(values, Mapping):
-            found.append(_of_plan(key, "figures by name", _shown(values)))
+            found.append(_of_plan(key, "figures by name", shown(values)))
             continue
         found += [
-            _of_plan(f"{key}.{name}", "a number that is not below zero", _shown(value))
+            _of_plan(f"{key}.{name}", "a number that is not below zero", shown(value))
             for name, value in values.items()
             if not _is_amount(value)
         ]
@@ -206,7 +171,7 @@ def journal_findings(plan: Mapping[str, Any], sites: Mapping[str, Any]) -> list[
     """Name what is wrong with the machines that keep the journal."""
     declared = plan.get("plan_journal_hosts")
     if not isinstance(declared, Mapping):
-        return [_of_plan("plan_journal_hosts", "a machine, or several, for each site", _shown(declared))]
+        return [_of_plan("plan_journal_hosts", "a machine, or several, for each site", shown(declared))]
     found = []
     for site in sorted({str(plan.get(key)) for key in ("plan_source_site", "plan_target_site")} - {"None"}):
         key = f"plan_journal_hosts.{site}"
@@ -226,14 +191,14 @@ def _link_findings(link: Any, sites: Mapping[str, Any]) -> list[Finding]:
     if link is None:
         return []
     if not isinstance(link, Mapping):
-        return [_of_plan("plan_link", "rate_mbit, from_host and to_host", _shown(link))]
+        return [_of_plan("plan_link", "rate_mbit, from_host and to_host", shown(link))]
     found = []
     rate = link.get("rate_mbit")
     if rate is not None and (not _is_amount(rate) or float(rate) == 0):
-        found.append(_of_plan("plan_link.rate_mbit", "a number of Mbit/s above zero", _shown(rate)))
+        found.append(_of_plan("plan_link.rate_mbit", "a number of Mbit/s above zero", shown(rate)))
     for key in ("from_host", "to_host"):
         if link.get(key) is not None and str(link[key]) not in sites:
-            found.append(_of_plan(f"plan_link.{key}", "a machine of the inventory", _shown(link[key])))
+            found.append(_of_plan(f"plan_link.{key}", "a machine of the inventory", shown(link[key])))
     return found
 
 
@@ -302,7 +267,7 @@ def _entry_faults(entries: Any, options: Mapping[str, Mapping[str, Any]]) -> lis
         ]
         address = values.get("address")
         if "address" in options and address not in (None, "") and not _is_address(str(address)):
-            found.append(f"the address of entry {number} is {_shown(address)}, no IP address")
+            found.append(f"the address of entry {number} is {shown(address)}, no IP address")
     return found
 
 
@@ -333,7 +298,7 @@ def table_findings(one: Declared) -> list[Finding]:
             ]
             vmid = entry.get("vmid") if "vmid" in needed else None
             if vmid not in (None, "") and not str(vmid).isdecimal():
-                found.append(Finding(one.name, f"{name}.{host}.vmid", "a number", _shown(vmid)))
+                found.append(Finding(one.name, f"{name}.{host}.vmid", "a number", shown(vmid)))
     return found
 
 
@@ -387,7 +352,3 @@ def _is_amount(value: Any) -> bool:
         return math.isfinite(float(value)) and float(value) >= 0
     except ValueError:
         return False
-
-
-def _shown(value: Any) -> str:
-    return "nothing" if value is None or value == "" else repr(value)

@@ -312,7 +312,7 @@ def test_closed_stays_closed_over_a_restart_and_opens_by_the_rule(real: Real, si
         rule.promise(rule.adopt_open(other), rule.Epoch.parse("2.d2")), rule.Epoch(2, "d2"), {}, "now"
     )
     here = Target("127.0.0.1", NAME, str(real.ca_file), real.port)
-    opened = side.open("2.d2", theirs.to_dict(), [Request("health", "/healthz")], TOKEN, 5, here)
+    opened = side.open("2.d2", theirs.to_dict(), [Request("health", "/healthz")], TOKEN, 5, [here])
     assert [one["status"] for one in opened["smoke"]] == [200]
     assert refusal_fault(real.ask()) is None, "nobody is let in before the thaw"
     assert side.thaw()["changed"]

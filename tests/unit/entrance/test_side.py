@@ -116,7 +116,7 @@ def test_check_mode_goes_through_a_whole_move(make: Make, haproxy: FakeHaproxy) 
     """The side that would be opened is still closed when the thaw is asked what it would do."""
     haproxy.mode = "maintenance"
     side = make("closed", check=True)
-    assert side.open("1.a", closed_receipt("1.a"), SMOKE, TOKEN, 0, OTHER)["changed"]
+    assert side.open("1.a", closed_receipt("1.a"), SMOKE, TOKEN, 0, [OTHER])["changed"]
     assert side.thaw()["changed"]
     assert store.read("entrance", "gw-a").status == "closed"
     assert haproxy.mode == "maintenance"
@@ -170,7 +170,7 @@ def test_opening_keeps_users_out_until_the_thaw(make: Make, haproxy: FakeHaproxy
     """Then they are let in, and a second thaw changes nothing."""
     haproxy.mode = "forward"
     side = make("closed", ask=passes)
-    result = side.open("1.a", closed_receipt("1.a"), SMOKE, TOKEN, 1, OTHER)
+    result = side.open("1.a", closed_receipt("1.a"), SMOKE, TOKEN, 1, [OTHER])
     assert (result["guard"]["status"], result["guard"]["frozen"], haproxy.mode) == ("open", True, "maintenance")
     assert side.thaw()["changed"]
     assert (haproxy.mode, "mode open" in haproxy.map_file.read_text()) == ("open", True)
@@ -190,7 +190,7 @@ def test_no_moment_of_an_opening_lets_users_in(make: Make, haproxy: FakeHaproxy,
     monkeypatch.setattr(store, "_save", noting)
     side = make("closed", ask=passes)
     written.clear()
-    side.open("1.a", closed_receipt("1.a"), SMOKE, TOKEN, 1, OTHER)
+    side.open("1.a", closed_receipt("1.a"), SMOKE, TOKEN, 1, [OTHER])
     assert written == [("opening", False), ("open", True)]
 
 
@@ -279,7 +279,7 @@ def test_no_opening_while_the_other_entrance_may_serve(
     haproxy.mode = "maintenance"
     side = make("closed", ask=lambda where, *_, **__: answer if where == OTHER else Answer(status=200))
     with pytest.raises(GuardRefused, match=why):
-        side.open("1.a", closed_receipt("1.a"), SMOKE, TOKEN, 1, OTHER)
+        side.open("1.a", closed_receipt("1.a"), SMOKE, TOKEN, 1, [OTHER])
     assert store.read("entrance", "gw-a").status == "closed"
 
 
@@ -288,7 +288,7 @@ def test_no_opening_while_the_smoke_fails(make: Make, haproxy: FakeHaproxy) -> N
     haproxy.mode = "maintenance"
     side = make("closed", ask=lambda *_, **__: Answer(status=502))
     with pytest.raises(EntranceError, match="gave 502, not 200") as caught:
-        side.open("1.a", closed_receipt("1.a"), SMOKE, TOKEN, 0, OTHER)
+        side.open("1.a", closed_receipt("1.a"), SMOKE, TOKEN, 0, [OTHER])
     assert "secret" not in str(caught.value)
     assert store.read("entrance", "gw-a").status == "closed"
 
@@ -380,10 +380,10 @@ def test_the_entrance_that_is_left_opens_by_a_word_behind_its_maintenance_page(
 
     serves = make("closed", ask=asked(Answer(status=200)))
     with pytest.raises(EntranceError, match=r"to be lost, as Nadia has said.*it answers"):
-        serves.take_over(word, SMOKE, TOKEN, 0, OTHER)
+        serves.take_over(word, SMOKE, TOKEN, 0, [OTHER])
     assert store.read("entrance", "gw-a").status == "closed"
     side = make("closed", ask=asked(Answer(error="no route to host")))
-    assert side.take_over(word, SMOKE, TOKEN, 0, OTHER)["guard"]["frozen"]
+    assert side.take_over(word, SMOKE, TOKEN, 0, [OTHER])["guard"]["frozen"]
     assert haproxy.mode == "maintenance"
     assert side.thaw()["mode"] == "open"
     assert store.read("entrance", "gw-a").word == word
@@ -396,3 +396,27 @@ def test_an_entrance_that_is_back_gives_way(make: Make, haproxy: FakeHaproxy) ->
     way = str(rule.next_epoch(side.guard(), other, "b"))
     closed = side.close(way, 1, True, other)
     assert (closed["guard"]["status"], closed["guard"]["gave_way"], haproxy.mode) == ("closed", way, "maintenance")
+
+
+@pytest.mark.parametrize(("serves", "opens"), [("nothing", True), ("forwards", True), ("open", False)])
+def test_a_side_opens_when_each_further_address_of_the_other_one_refuses(make: Make, serves: str, opens: bool) -> None:
+    """One that forwards, as a machine of a pair that was moved before, shows its page to what was forwarded once."""
+    further = Target("192.0.2.10", "courses.example.org", "/none")
+
+    def ask(where: Target, *rest: Any, **more: Any) -> Answer:
+        if where != further:
+            return passes(where, *rest, **more)
+        again = "X-Bascule-Forwarded" in (more.get("headers") or {})
+        return CLOSED if serves == "nothing" or (serves == "forwards" and again) else Answer(status=200)
+
+    side = make("closed", ask=ask)
+    if opens:
+        assert side.open("1.a", closed_receipt("1.a"), SMOKE, TOKEN, 1, [OTHER, further])["guard"]["status"] == "open"
+        return
+    with pytest.raises(GuardRefused) as refused:
+        side.open("1.a", closed_receipt("1.a"), SMOKE, TOKEN, 1, [OTHER, further])
+    assert "192.0.2.10" in refused.value.message()
+    with pytest.raises(GuardRefused) as refused:
+        side.open("2.a", closed_receipt("2.a"), SMOKE, TOKEN, 1, [])
+    assert "no address of the other entrance" in refused.value.message()
+    assert side.guard().status == "closed"

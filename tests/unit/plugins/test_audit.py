@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from tests.unit.plugins.test_play import PLAN, ROOT, World, play
 
+from bascule.run import chain
 from bascule.run.preflight import PHASES
 
 AUDIT = """
@@ -111,3 +112,53 @@ def test_a_declaration_that_is_refused_has_its_screen_too(world: World) -> None:
     assert lines[0] == "AUDIT of plan toy: DOES NOT FIT, 2 of 2 components cannot move as declared"
     assert any("plan_gates.speed" in line for line in lines)
     assert "  next: mend what is named, then ansible-playbook -i inventory playbooks/10_audit.yml" in lines
+
+
+def disks(world: World) -> list[tuple[str, int, int, bytes]]:
+    """Return all that the machines hold: names, sizes, times of change and contents."""
+    paths = [world.hosts, *sorted(world.hosts.rglob("*"))]
+    known = [(path, path.stat()) for path in paths]
+    return [
+        (str(path), one.st_size, one.st_mtime_ns, path.read_bytes() if path.is_file() else b"") for path, one in known
+    ]
+
+
+def test_it_writes_nothing_on_any_machine_and_the_next_phase_brings_its_journal(world: World) -> None:
+    """Whatever is written at the sites lies below the folders of these machines, which a phase before has filled."""
+    (world.path / "roles/toy/tasks/verb.yml").write_text("[]\n")
+    for host in ("a-mtp", "a-tls", "j-mtp", "j-tls"):
+        (world.hosts / host).mkdir()
+    rc, output = world.run(play("switch"))
+    assert rc == 0, output
+    before = disks(world)
+    rc, output = world.run(playbook=ROOT / "playbooks/10_audit.yml")
+    assert rc == 0, output
+    assert disks(world) == before
+    audits = [entry for entry in world.entries if entry["phase"] == "audit"]
+    assert {entry["kind"] for entry in audits} == {"begin", "end", "state", "step"}
+    rc, output = world.run(playbook=ROOT / "playbooks/status.yml")
+    assert "LACKS" not in output
+    rc, output = world.run(play("switch"))
+    assert rc == 0, output
+    for host in ("j-mtp", "j-tls"):
+        copy = world.copy(host)
+        assert chain.verify(copy) == []
+        hashes = [entry["hash"] for entry in copy]
+        assert all(hashes.count(entry["hash"]) == 1 for entry in audits), host
+
+
+def test_what_follows_it_in_one_process_brings_it_once(world: World) -> None:
+    """As in migrate.yml; the note of the controller comes to the sites with it, and not before."""
+    (world.path / "roles/toy/tasks/verb.yml").write_text("[]\n")
+    audit = (ROOT / "playbooks/10_audit.yml").read_text().removeprefix("---\n")
+    rc, output = world.run(audit)
+    assert rc == 0, output
+    assert not list(world.hosts.rglob("*.json*"))
+    rc, output = world.run(audit, play("switch"))
+    assert rc == 0, output
+    for host in ("j-mtp", "j-tls"):
+        copy = world.copy(host)
+        assert chain.verify(copy) == []
+        hashes = [entry["hash"] for entry in copy]
+        assert sorted(hashes) == sorted(entry["hash"] for entry in world.entries), host
+        assert list((world.hosts / host / "controllers").rglob("*.json")), "its note"

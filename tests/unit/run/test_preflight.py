@@ -11,7 +11,7 @@ import pytest
 from bascule.errors import PlanError
 from bascule.run import preflight
 from bascule.run.claims import Claimant
-from bascule.run.preflight import Declared, Finding
+from bascule.run.findings import Declared, Finding
 
 PLAN: Mapping[str, Any] = {
     "plan_name": "evening",

@@ -19,6 +19,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setattr(io_dns, "name_servers", lambda *_: made.names)
     monkeypatch.setattr(io_dns, "refusal", lambda view, *_: made.refusals.get(view.host, ""))
     monkeypatch.setattr(io_dns, "homeless", lambda view, *_: made.homeless.get(view.host, []))
+    monkeypatch.setattr(io_dns, "wildcards", lambda view, *_: made.wildcards.get(view.host, []))
     monkeypatch.setattr(io_dns, "apply", lambda change, *_, **__: made.write(change))
     resolver = ServerView("resolver", "192.0.2.80", rrsets=made.servers["ns-a"].rrsets)
     monkeypatch.setattr(io_dns, "read_resolver", lambda *_, **__: resolver)

@@ -112,6 +112,7 @@ def test_two_zones_move_as_the_role_moves_them(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(io_dns, "name_servers", lambda *_: ["ns."])
     monkeypatch.setattr(io_dns, "refusal", lambda view, zone, key, *_: f"{view.address} {zone} {key.name}")
     monkeypatch.setattr(io_dns, "homeless", lambda *_: [])
+    monkeypatch.setattr(io_dns, "wildcards", lambda *_: [])
     monkeypatch.setenv("BASCULE_DECISION", "d1")
     further = [{"name": REVERSE, "servers": {"ns-a": "192.0.2.99"}, "tsig_name": "reverse"}]
     both: dict[str, Any] = {
@@ -177,8 +178,11 @@ def test_the_audit_tells_primaries_from_secondaries(world: World) -> None:
     assert act("audit")["wrong"] == []
     world.refusals["ns-b"] = "ns-b takes no update"
     world.homeless["ns-a"] = ["ns-a: a mail host has no address"]
-    assert act("audit")["wrong"] == ["ns-a: a mail host has no address", "ns-b takes no update"]
+    world.wildcards["ns-a"] = ["ns-a: a wildcard answers"]
+    told = ["ns-a: a mail host has no address", "ns-a: a wildcard answers", "ns-b takes no update"]
+    assert act("audit")["wrong"] == told
     world.homeless.clear()
+    world.wildcards.clear()
     assert act("look")["wrong"] == []
     assert world.servers["ns-a"].updates == []
     world.servers["ns-b"].up = False

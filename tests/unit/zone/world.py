@@ -65,6 +65,7 @@ class World:
         self.refusals: dict[str, str] = {}
         # Mail hosts without an address at a server.
         self.homeless: dict[str, list[str]] = {}
+        self.wildcards: dict[str, list[str]] = {}
 
     def read(self, host: str) -> ServerView:
         """Ask one."""

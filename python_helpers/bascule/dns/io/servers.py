@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import binascii
+import ipaddress
+import socket
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -42,6 +44,7 @@ _FOREIGN = {
 _BAD_KEY = "BADKEY"
 # PowerDNS answers so where it does not know the key.
 _UNSIGNED = "an answer without a signature"
+_ADVICE = "take it away, or write it at the names that need it"
 # What a prerequisite that does not hold is answered with.
 _CHANGED = (dns.rcode.NXRRSET, dns.rcode.YXRRSET, dns.rcode.NXDOMAIN, dns.rcode.YXDOMAIN)
 
@@ -59,6 +62,19 @@ class DnsError(BasculeError):
     """A name server did not answer, or answered with an error."""
 
 
+def located(address: str) -> str:
+    """Return the address of a server that may be given by its name, as a machine of the inventory may be.
+
+    Raises:
+        OSError: no address is known for that name.
+    """
+    try:
+        return str(ipaddress.ip_address(address))
+    except ValueError:
+        found = socket.getaddrinfo(address, None, type=socket.SOCK_DGRAM)
+        return str(found[0][4][0])
+
+
 def read_server(
     host: str, address: str, zone: str, records: Sequence[Record], port: int = 53, timeout: float = 2.0
 ) -> ServerView:
@@ -69,6 +85,8 @@ def read_server(
             raise DnsError(expected=f"a server of the zone {zone}", found=f"{address} has no SOA record for it")
         start = next(iter(soa))
         text = _ask(address, port, state_name(zone), "TXT", timeout, authoritative=True)
+        if text is not None and not any(item.to_text().startswith('"{') for item in text):
+            _refuse_wildcard(text, address, port, zone, timeout)
         return ServerView(
             host,
             address,
@@ -100,7 +118,7 @@ def apply(change: Change, zone: str, key: Key, port: int = 53, timeout: float = 
     """
     message = _message(change, zone, key)
     try:
-        answer = dns.query.tcp(message, change.address, timeout=timeout, port=port)
+        answer = dns.query.tcp(message, located(change.address), timeout=timeout, port=port)
     except (dns.exception.DNSException, OSError) as error:
         raise DnsError(
             expected=f"{change.host} ({change.address}) to answer the update",
@@ -189,6 +207,47 @@ def _values(address: str, port: int, zone: str, name: str, kind: str, timeout: f
     return frozenset(normal_value(kind, item.to_text(), zone) for item in rrset or ())
 
 
+def wildcards(
+    view: ServerView, zone: str, records: Sequence[Record], port: int = 53, timeout: float = 2.0
+) -> list[str]:
+    """Name the wildcards of type TXT that answer for a TXT record of the component wherever that is not there.
+
+    A move reads what is there before it changes it, and what a wildcard answers with looks like a record of that name.
+    The wildcards that move with the component are its own.
+    """
+    own = {record.name for record in records if record.type == "TXT"}
+    found = {}
+    for name in sorted({state_name(zone), *own}):
+        for star in _stars(name, zone):
+            if star == name or star in own or star in found:
+                continue
+            try:
+                if _ask(view.address, port, star, "TXT", timeout, authoritative=True) is not None:
+                    found[star] = f"{view.host}: the wildcard {star} of type TXT answers for {name}: {_ADVICE}"
+            except DnsError as error:
+                found[star] = f"{view.host}: {error.found or error.expected}"
+    return list(found.values())
+
+
+def _stars(name: str, zone: str) -> list[str]:
+    """Return the names of the wildcards in a zone that could answer for a name, the nearest first."""
+    labels, last = name.rstrip(".").lower().split("."), zone.rstrip(".").lower().split(".")
+    return [".".join(["*", *labels[number:], ""]) for number in range(1, len(labels) - len(last) + 1)]
+
+
+def _refuse_wildcard(text: dns.rrset.RRset, address: str, port: int, zone: str, timeout: float) -> None:
+    """Refuse what a wildcard says under the name of the state, which holds none then."""
+    for star in _stars(state_name(zone), zone):
+        said = _ask(address, port, star, "TXT", timeout, authoritative=True)
+        if said is not None and set(said) == set(text):
+            raise DnsError(
+                expected=f"the state of the switch, or nothing, under {state_name(zone)}",
+                found=f"the wildcard {star} of type TXT answers for it at {address}: {_ADVICE}",
+                state="nothing was changed",
+                next_command="ansible-playbook playbooks/10_audit.yml",
+            )
+
+
 def homeless(view: ServerView, zone: str, records: Sequence[Record], port: int = 53, timeout: float = 2.0) -> list[str]:
     """Name the mail hosts in the zone that have no address of their own: BIND refuses an update that points to one.
 
@@ -230,7 +289,7 @@ def _try(view: ServerView, those: Sequence[RRset | None], zone: str, key: Key, p
             message.present(name, *rdatas)
             message.delete(name, _foreign(rrset.type, rdatas))
     try:
-        code = dns.query.tcp(message, view.address, timeout=timeout, port=port).rcode()
+        code = dns.query.tcp(message, located(view.address), timeout=timeout, port=port).rcode()
     except dns.tsig.PeerBadKey:
         return _BAD_KEY
     except dns.exception.FormError:
@@ -290,7 +349,7 @@ def _ask(address: str, port: int, name: str, kind: str, timeout: float, authorit
     # One datagram may get lost; a server that is down stays silent twice.
     for _ in range(2):
         try:
-            answer, _ = dns.query.udp_with_fallback(query, address, timeout=timeout, port=port)
+            answer, _ = dns.query.udp_with_fallback(query, located(address), timeout=timeout, port=port)
             break
         except (dns.exception.DNSException, OSError) as error:
             problem = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

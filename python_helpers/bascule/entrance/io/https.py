@@ -1,4 +1,4 @@
-"""Make one HTTPS request to a given address under a given name, verified; the standard library only."""
+"""Make one request to a given address under a given name: verified TLS, or plain HTTP. The standard library only."""
 
 from __future__ import annotations
 
@@ -12,29 +12,34 @@ from dataclasses import dataclass
 from ..requests import Answer
 
 _BODY_LIMIT = 64 * 1024 * 1024
+HTTP, HTTPS = SCHEMES = ("http", "https")
 
 
 @dataclass(frozen=True)
 class Target:
-    """Where to connect to, and the name that its certificate must be for."""
+    """Where to connect to, and the name that its certificate must be for; plain HTTP has none."""
 
     address: str
     name: str
     ca_file: str
     port: int = 443
+    scheme: str = HTTPS
 
 
-class _Connection(http.client.HTTPSConnection):
+class _Connection(http.client.HTTPConnection):
     """Connects to an address while name, certificate and Host header are those of the service."""
 
-    def __init__(self, target: Target, context: ssl.SSLContext, timeout: float) -> None:
-        super().__init__(target.name, target.port, timeout=timeout, context=context)
+    def __init__(self, target: Target, context: ssl.SSLContext | None, timeout: float) -> None:
+        super().__init__(target.name, target.port, timeout=timeout)
         self._target = target
         self._tls = context
 
     def connect(self) -> None:
-        """Connect, verify, and speak TLS."""
+        """Connect, and speak verified TLS unless the service has none."""
         plain = socket.create_connection((self._target.address, self._target.port), self.timeout)
+        if self._tls is None:
+            self.sock = plain
+            return
         try:
             self.sock = self._tls.wrap_socket(plain, server_hostname=self._target.name)
         except BaseException:
@@ -52,13 +57,15 @@ def request(
 ) -> Answer:
     """Make the request; whatever goes wrong is told in the answer, never raised."""
     begun = time.monotonic()
-    tls, certificate = "", {}
+    tls, certificate, connected = "", {}, False
     try:
-        context = ssl.create_default_context(cafile=target.ca_file)
-        context.minimum_version = ssl.TLSVersion.TLSv1_3
-        connection = _Connection(target, context, timeout)
+        if not target.address.strip():
+            # The system would take it for this very host, which proves nothing about an entrance.
+            raise OSError("no address to ask")
+        connection = _Connection(target, _context(target), timeout)
         try:
             connection.connect()
+            connected = True
             if isinstance(connection.sock, ssl.SSLSocket):
                 tls = connection.sock.version() or ""
                 certificate = dict(connection.sock.getpeercert() or {})
@@ -72,7 +79,8 @@ def request(
         # The name of the error only where its text could quote what was sent.
         text = str(error) if isinstance(error, OSError) else type(error).__name__
         waited = round(time.monotonic() - begun, 3)
-        return Answer(tls=tls, certificate=certificate, seconds=waited, error=f"{target.address}:{target.port}: {text}")
+        where = f"{target.address}:{target.port}"
+        return Answer(tls=tls, certificate=certificate, seconds=waited, error=f"{where}: {text}", connected=connected)
     return Answer(
         status=answer.status,
         headers={name.lower(): value for name, value in answer.getheaders()},
@@ -80,4 +88,16 @@ def request(
         tls=tls,
         certificate=certificate,
         seconds=round(time.monotonic() - begun, 3),
+        connected=True,
     )
+
+
+def _context(target: Target) -> ssl.SSLContext | None:
+    """Return what TLS is verified with; None for plain HTTP."""
+    if target.scheme not in SCHEMES:
+        raise OSError(f"{target.scheme!r} is none of {', '.join(SCHEMES)}")
+    if target.scheme == HTTP:
+        return None
+    context = ssl.create_default_context(cafile=target.ca_file)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    return context

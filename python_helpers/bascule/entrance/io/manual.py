@@ -10,7 +10,7 @@ from .. import manual
 from .. import mode as modes
 from ..manual import ByHand, Seen
 from ..requests import Answer
-from .https import Target
+from .https import HTTPS, Target
 
 # How often a balancer is asked each time: one of several nodes may not have followed yet.
 LOOKS = 3
@@ -37,7 +37,7 @@ class Manual:
     def look(self, address: str) -> Seen:
         """Ask a balancer as users do, and as one that was forwarded once."""
         options = self._options
-        where = Target(address, options["name"], options["ca_file"], options["port"])
+        where = Target(address, options["name"], options["ca_file"], options["port"], options.get("scheme") or HTTPS)
         plain, again = self._answers(where, {}), self._answers(where, {str(options["forwarded_header"]): "1"})
         return manual.judge(plain, again)
 

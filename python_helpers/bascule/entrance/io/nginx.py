@@ -143,7 +143,8 @@ class Nginx:
         options = self._options
         header = str(options["forwarded_header"])
         try:
-            found = config.faults(dump, self.folder, str(options["name"]), int(options["port"]), header)
+            scheme = str(options.get("scheme") or "https")
+            found = config.faults(dump, self.folder, str(options["name"]), int(options["port"]), header, scheme)
         except EntranceError as error:
             return [f"nginx -T cannot be read: {error.message()}"]
         begun = self._begun()

@@ -38,6 +38,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "port": {"type": "int", "default": 443},
     "name": {"type": "str", "required": True},
     "ca_file": {"type": "path", "required": True},
+    "scheme": {"type": "str", "choices": list(https.SCHEMES), "default": https.HTTPS},
     "forwarded_header": {"type": "str", "required": True},
     "other_address": {"type": "str"},
     "forward": {"type": "bool", "default": False},
@@ -162,12 +163,13 @@ class Side:
         smoke: Sequence[Request],
         token: tuple[str, str],
         wait: float,
-        other: Target,
+        others: Sequence[Target],
     ) -> dict[str, Any]:
         """Take the permit to be open; users go on seeing the maintenance page until the thaw.
 
         First the smoke requests pass, through this very entrance. Then, under the guard's lock, the other side is
-        asked from here, as a user would: only its maintenance page is the attempt from outside that was refused.
+        asked from here, as a user would, at each of its addresses: only its maintenance page is the attempt from
+        outside that was refused.
         """
         if self.check:
             closed = self._as_prepared(rule.adopt_closed)
@@ -176,14 +178,14 @@ class Side:
         passed = self.smoke(smoke, token, wait)
         self.driver.ready(modes.MAINTENANCE)
         with store.opening(
-            self.component, self.side, epoch, receipt, reached=lambda: self._other_refuses(other)
+            self.component, self.side, epoch, receipt, reached=lambda: self._others_refuse(others)
         ) as guard:
             changed = self.driver.set_mode(modes.MAINTENANCE) or not guard.was_open
             state = guard.opened(frozen=True)
         return {"changed": changed, "guard": state.to_dict(), "smoke": passed}
 
     def take_over(
-        self, word: Word, smoke: Sequence[Request], token: tuple[str, str], wait: float, other: Target
+        self, word: Word, smoke: Sequence[Request], token: tuple[str, str], wait: float, others: Sequence[Target]
     ) -> dict[str, Any]:
         """Take the permit by a person's word that the other side is lost; users are let in by the thaw.
 
@@ -193,12 +195,16 @@ class Side:
         if self.check:
             return {"changed": True, "guard": self.guard().to_dict(), "smoke": []}
         passed = self.smoke(smoke, token, wait)
-        answers = [self.ask(other) for _ in range(self._looks())]
-        serving = [fault for answer in answers if answer.status and (fault := entrance_requests.refusal_fault(answer))]
+        serving = [
+            (other.address, fault)
+            for other in others
+            for answer in (self.ask(other) for _ in range(self._looks()))
+            if answer.status and (fault := entrance_requests.refusal_fault(answer))
+        ]
         if serving:
             raise EntranceError(
-                expected=f"the entrance at {other.address} to be lost, as {word.by} has said",
-                found=f"asked from {self.side}, it answers: {serving[0]}",
+                expected=f"the entrance at {serving[0][0]} to be lost, as {word.by} has said",
+                found=f"asked from {self.side}, it answers: {serving[0][1]}",
                 state=f"{self.guard().describe()}; nothing was opened",
                 next_command="fence it, or use cutover and rollback; then run the same playbook again",
             )
@@ -315,9 +321,13 @@ class Side:
     def _looks(self) -> int:
         return LOOKS if self.by_hand else 1
 
-    def _refusal(self, where: Target) -> str | None:
-        """Return why an entrance is not seen closed from here; None when it is."""
-        faults = (entrance_requests.refusal_fault(self.ask(where)) for _ in range(self._looks()))
+    def _refusal(self, where: Target, *, forwarded: bool = False) -> str | None:
+        """Return why an entrance is not seen closed from here; None when it is.
+
+        To a request that was forwarded once a closed one shows its page also while it forwards others.
+        """
+        more = {"headers": {str(self.options["forwarded_header"]): "1"}} if forwarded else {}
+        faults = (entrance_requests.refusal_fault(self.ask(where, **more)) for _ in range(self._looks()))
         return next((fault for fault in faults if fault), None)
 
     def _prove_closed(self) -> None:
@@ -332,9 +342,12 @@ class Side:
                 + (f"look at {self.by_hand.here}" if self.by_hand else f"systemctl status {kind}"),
             )
 
-    def _other_refuses(self, other: Target) -> bool | str:
-        fault = self._refusal(other)
-        return f"the entrance at {other.address}, asked from {self.side}: {fault}" if fault else True
+    def _others_refuse(self, others: Sequence[Target]) -> bool | str:
+        for number, other in enumerate(others):
+            # Of a pair, the machine that has a further address may have been moved before, and forward.
+            if fault := self._refusal(other, forwarded=number > 0):
+                return f"the entrance at {other.address}, asked from {self.side}: {fault}"
+        return True if others else "no address of the other entrance is known"
 
 
 def driver(options: Mapping[str, Any], side: str = "", ask: Ask = https.request) -> Haproxy | Nginx | Manual:
@@ -353,7 +366,8 @@ def driver(options: Mapping[str, Any], side: str = "", ask: Ask = https.request)
 
 def target(options: Mapping[str, Any]) -> Target:
     """Return where the entrance is reached from outside."""
-    return Target(options["address"], options["name"], options["ca_file"], options["port"])
+    scheme = options.get("scheme") or https.HTTPS
+    return Target(options["address"], options["name"], options["ca_file"], options["port"], scheme)
 
 
 def may_forward(own: GuardState, other: GuardState) -> None:

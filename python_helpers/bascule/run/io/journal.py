@@ -160,37 +160,60 @@ class Journal:
         """Begin this decision's chain with the heads seen at each site; return what has to be said about others.
 
         Does nothing when it has begun. A run of another plan is refused: its journal would tell of other machines.
+        In a phase that writes nothing at any site (`chain.READING`) the chain stays here, and with it what a site
+        lacks; the first of another phase in the same process brings both there, and so does the next process.
         """
         storage.make_directory(self.directory, 0o700)
-        if self._last():
+        reads = note.get("phase") in chain.READING
+        if self._has_begun(reads):
             # Before the lock: a copy to a slow site may hold it.
             return []
         # Who holds it asks both sites, and makes good what one of them lacks.
         with storage.locked(self.directory / "sites.lock", wait=4 * _TIMEOUT):
-            if self._last():
+            if self._has_begun(reads):
                 return []
             asked = _ask_copies(self.run, targets)
             readings, errors = _readings(asked)
             entries = chain.merge(self.read().entries, *(reading.entries for reading in readings.values()))
             self._refuse_other_plan(str(note.get("plan") or ""), runs.plans(runs.starts(entries)))
-            self.append(
-                "state",
-                data={
-                    **note,
-                    "event": "start",
-                    "heads": {site: chain.heads(reading.entries) for site, reading in readings.items()},
-                    "unreachable": errors,
-                    "broken": {site: len(reading.broken) for site, reading in readings.items() if reading.broken},
-                    "local": chain.heads(self.read().entries),
-                },
-            )
+            if not self._last():
+                self._append_start(note, readings, errors)
             if not note.get("check_mode"):
                 chosen = {site: _first(places) for site, places in asked.items()}
-                storage.write_json(self._state, {"chosen": {site: where.host for site, where in chosen.items()}})
-                self._make_good(entries, asked, chosen)
+                state = {"chosen": {site: where.host for site, where in chosen.items()}, "kept": reads}
+                # Its own entries come to the sites as a copy of its chain, not among those of others.
+                others = [entry for entry in entries if (entry["controller"], entry["epoch"]) != self._key]
+                if reads:
+                    storage.write_json(self._state, state)
+                else:
+                    # As long as this was not done, it has still to be done.
+                    self._make_good(others, asked, chosen)
+                    storage.write_json(self._state, state)
                 # What was only tried must not stand before the run that is real.
                 self.publish()
             return runs.under_way(entries, self.controller)
+
+    def _has_begun(self, reads: bool) -> bool:
+        """Return whether this chain has begun, and keeps nothing back from the sites that has to go there now."""
+        return self._last() is not None and (reads or not self._kept_here())
+
+    def _kept_here(self) -> bool:
+        return bool((storage.read_json(self._state) or {}).get("kept"))
+
+    def _append_start(
+        self, note: Mapping[str, Any], readings: Mapping[str, chain.Reading], errors: Mapping[str, str]
+    ) -> None:
+        self.append(
+            "state",
+            data={
+                **note,
+                "event": "start",
+                "heads": {site: chain.heads(reading.entries) for site, reading in readings.items()},
+                "unreachable": dict(errors),
+                "broken": {site: len(reading.broken) for site, reading in readings.items() if reading.broken},
+                "local": chain.heads(self.read().entries),
+            },
+        )
 
     def _refuse_other_plan(self, plan: str, found: Sequence[str]) -> None:
         if plan and found and plan not in found:
@@ -207,9 +230,12 @@ class Journal:
         A chain lies on one machine of a site, whole: on the first that answered when it began.
         One worker copies for all that wait: those find nothing left to send. A site that has just been silent is asked
         again only where its copy is insisted on: every verb of every component would wait for it otherwise.
+        What is kept here (see `start`) is brought nowhere.
         """
         with storage.locked(self.directory / "sites.lock", wait=4 * _TIMEOUT):
             state = storage.read_json(self._state) or {}
+            if state.get("kept"):
+                return {}
             chosen = state.get("chosen", {})
             targets = _chosen(targets, chosen)
             sent = {site: int(count) for site, count in state.get("sent", {}).items()}
@@ -279,6 +305,10 @@ class Journal:
     def _state(self) -> Path:
         """Return the file that says how far the copies of this chain are."""
         return self.directory / "sites" / f"{self.decision}.json"
+
+    @property
+    def _key(self) -> tuple[str, str]:
+        return self.controller, self.decision
 
     @property
     def _name(self) -> str:
