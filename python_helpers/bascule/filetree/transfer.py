@@ -20,6 +20,12 @@ NUMBERS, NAMES = "numbers", "names"
 # The request that measures the link: what is sent is thrown away, so it needs no permit.
 RATE = "rate"
 PARTIAL_DIR = ".bascule-partial"
+# Extended attributes that are a file system's own. xfs shows each ACL once more to root, where it stores it: what comes
+# from another file system has none, so rsync would remove it, with the ACL itself. btrfs shows its properties.
+OF_THE_FILE_SYSTEM = ("trusted.SGI_ACL_", "btrfs.")
+# With a rule of one's own rsync drops that for "system.". A receiver that deletes nothing is told no rules by the other
+# side, hence it is given them here.
+_XATTR_RULES = tuple(f"--filter=-x {prefix}*" for prefix in ("system.", *OF_THE_FILE_SYSTEM))
 # What is no directory any more replaces one that is not empty. Only a transfer by names has it.
 BY_NAMES = "--force"
 # What an operation that waits for its tree to stand still says of itself.
@@ -140,6 +146,7 @@ def rsync_command(push: Push) -> list[str]:
         # Twice: once leaves out those of rsync's own --fake-super, which a tree of backups is full of.
         "--xattrs",
         "--xattrs",
+        *_XATTR_RULES,
         "--sparse",
         *([] if push.owners == NAMES else [_BY_NUMBER]),
         "--one-file-system",
@@ -279,7 +286,7 @@ def parse_request(command: str, tree: str, kept: str, owners: str = NUMBERS) -> 
             dry_run = dry_run or "n" in word.partition("e")[0]
     if backup_dir and not is_kept(backup_dir, kept):
         raise refuse(f"the directory for what is kept {backup_dir!r}")
-    return Request(words[1], ("rsync", *words[2:]), dry_run, backup_dir)
+    return Request(words[1], ("rsync", words[2], *_XATTR_RULES, *words[3:]), dry_run, backup_dir)
 
 
 def is_kept(directory: str, kept: str) -> bool:

@@ -98,3 +98,44 @@ def test_every_state_of_the_fence_is_reached_and_proved_by_writing(tmp_path: Pat
         file.truncate(320 << 20)
     subprocess.run([f"mkfs.{kind}", "-q", str(image)], check=True)
     assert run(PRELUDE + MOVES, str(tmp_path), str(image)) == "moved\n"
+
+
+ATTRIBUTES = """
+from bascule.filetree import transfer
+from bascule.filetree.io.manifest import attributes
+
+held, one = path / "held", base / "one"
+one.mkdir()
+for place in (one, path):
+    (place / "held").write_text("x")
+    subprocess.run(["setfacl", "-m", "u:1234:rw", str(place / "held")], check=True)
+assert "trusted.SGI_ACL_FILE" in os.listxattr(held)
+assert attributes.listed(os.fsencode(held)) == ["system.posix_acl_access"]
+os.setxattr(one / "held", "user.new", b"y")
+push = transfer.Push("c", str(one), str(path), "192.0.2.1", "/key", "/known")
+rules = [word for word in transfer.rsync_command(push) if word.startswith("--filter")]
+command = f"{transfer.RECEIVE} none --server -vlHogDtpAXXrSe.iLsfxCIvu --numeric-ids . {path}"
+received = [*transfer.parse_request(command, str(path), "/kept").argv]
+assert [word for word in received if word.startswith("--filter")] == rules != []
+shell = base / "rsh"
+given = " ".join(f"'{rule}'" for rule in rules)
+start = 'while [ "$1" != --server ]; do shift; done'
+shell.write_text(f'#!/bin/bash\\n{start}; exec rsync "$1" {given} "${{@:2}}"\\n')
+shell.chmod(0o755)
+sent = ["rsync", "-aHAXXS", *rules, "-e", str(shell), "--from0", "--files-from=-"]
+for _ in range(3):
+    subprocess.run([*sent, f"{one}/", f"host:{path}/"], input=b"held\\0", check=True)
+    assert os.getxattr(held, "system.posix_acl_access") == os.getxattr(one / "held", "system.posix_acl_access")
+assert os.getxattr(held, "user.new") == b"y"
+print("kept")
+"""
+
+
+def test_an_acl_stays_when_a_file_comes_to_xfs_from_elsewhere(tmp_path: Path) -> None:
+    if "xfs" not in Path("/proc/filesystems").read_text().split():
+        pytest.skip("this kernel has no xfs")
+    image = tmp_path / "image"
+    with image.open("wb") as file:
+        file.truncate(320 << 20)
+    subprocess.run(["mkfs.xfs", "-q", str(image)], check=True)
+    assert run(PRELUDE + ATTRIBUTES, str(tmp_path), str(image)) == "kept\n"

@@ -8,15 +8,20 @@ from typing import Union
 
 from ... import acl
 from ...manifest import xattrs_text
+from ...transfer import OF_THE_FILE_SYSTEM
 from .accounts import Accounts
 
 Where = Union[int, bytes]
 
 
 def listed(where: Where) -> list[str]:
-    """Return the names of extended attributes; none where the file system has no such thing. Follows no link."""
+    """Return the names of extended attributes; none where the file system has no such thing. Follows no link.
+
+    What a file system shows there of its own doings is left out, as no other has it: the same as transfers leave out.
+    """
     try:
-        return os.listxattr(where, follow_symlinks=isinstance(where, int))
+        found = os.listxattr(where, follow_symlinks=isinstance(where, int))
+        return [name for name in found if not name.startswith(OF_THE_FILE_SYSTEM)]
     except OSError as error:
         if error.errno == errno.ENOTSUP:
             return []

@@ -106,7 +106,7 @@ class Tree:
         with contextlib.suppress(FileNotFoundError):
             if stat.S_ISLNK(info.st_mode):
                 values.append(os.readlink(full).hex())
-            for attribute in sorted(os.listxattr(full, follow_symlinks=False)):
+            for attribute in sorted(manifest_attributes.listed(full)):
                 values.append([os.fsencode(attribute).hex(), manifest_attributes.text(full, attribute, self._accounts)])
         return values
 
@@ -125,11 +125,12 @@ def attributes(root: str, owners: str = NUMBERS) -> dict[str, Any]:
     """Return what the root of a tree is, beside what lies in it."""
     info = os.stat(root)
     here, full = Accounts(owners), os.path.realpath(os.fsencode(root))
+    names = manifest_attributes.listed(full)
     return {
         "mode": stat.S_IMODE(info.st_mode),
         "owners": [here.users[info.st_uid], here.groups[info.st_gid]],
         "times": [info.st_atime_ns, info.st_mtime_ns],
-        "xattrs": {name: manifest_attributes.text(full, name, here) for name in os.listxattr(full)},
+        "xattrs": {name: manifest_attributes.text(full, name, here) for name in names},
     }
 
 
@@ -139,7 +140,7 @@ def give_attributes(root: str, wanted: Mapping[str, Any]) -> None:
     xattrs = {str(name): acl.to_numbers(value, user, group) for name, value in wanted["xattrs"].items()}
     os.chown(root, user(wanted["owners"][0]), group(wanted["owners"][1]))
     os.chmod(root, int(wanted["mode"]))
-    for name in set(os.listxattr(root)) - set(xattrs):
+    for name in set(manifest_attributes.listed(os.fsencode(root))) - set(xattrs):
         os.removexattr(root, name)
     for name, value in xattrs.items():
         os.setxattr(root, name, value)
