@@ -79,6 +79,8 @@ postgresql_replication_method: streaming
 rsync_delta_sync_path: /srv/x
 rsync_delta_sync_sentinel: x
 rsync_delta_sync_owners: number
+rsync_delta_sync_part_allowed: false
+rsync_delta_sync_account: root
 __rsync_delta_sync_address_of_to: x
 __rsync_delta_sync_address_of_from: x
 rsync_delta_sync_port: 8730
