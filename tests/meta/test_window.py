@@ -34,6 +34,7 @@ MOST: dict[str, dict[str, tuple[int, int]]] = {
     "proxmox_guest blocks": {"freeze": (10, 3), "sync": (19, 8), "switch": (14, 5), "thaw": (8, 3)},
     "proxmox_guest archive": {"freeze": (10, 3), "sync": (32, 17), "switch": (14, 5), "thaw": (8, 3)},
     "web_entrance": {"freeze": (6, 5), "sync": (1, 0), "switch": (5, 4), "thaw": (2, 2)},
+    "mysql_replication": {"freeze": (6, 5), "sync": (4, 4), "switch": (6, 5), "thaw": (1, 1)},
     "vpn_switchover": {"freeze": (7, 6), "sync": (1, 0), "switch": (5, 4), "thaw": (1, 1)},
     "firewall": {"freeze": (2, 2), "sync": (1, 0), "switch": (5, 4), "thaw": (3, 3)},
     "dns_switchover": {"freeze": (1, 0), "sync": (1, 0), "switch": (1, 0), "thaw": (3, 0)},
