@@ -33,7 +33,7 @@ class Running:
     name: str
     folder: Path
     port: int
-    process: subprocess.Popen[bytes]
+    process: subprocess.Popen[bytes] | None = None
 
     @property
     def client(self) -> Client:
@@ -76,8 +76,9 @@ class Running:
 
     def stop(self) -> None:
         """Stop it as a crash would: what is asked of it afterwards must not rest on a tidy end."""
-        self.process.kill()
-        self.process.wait()
+        if self.process:
+            self.process.kill()
+            self.process.wait()
 
 
 def free_port() -> int:
@@ -97,4 +98,4 @@ def make(folder: Path, name: str, template: Path) -> Running:
          "30", "-subj", f"/CN={name}", "-keyout", str(own / "key.pem"), "-out", str(own / "cert.pem")],
         check=True, capture_output=True,
     )  # fmt: skip
-    return Running(name, own, free_port(), None)  # type: ignore[arg-type]
+    return Running(name, own, free_port())

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bascule.errors import BasculeError, GuardRefused
 from bascule.guard.state import Epoch, Word
 from bascule.mysql import decisions
-from bascule.mysql.io import comparison, fence, probe
+from bascule.mysql.io import comparison, fence, probe, side
 from bascule.mysql.io.client import Session
 from bascule.mysql.io.probe import write
 from bascule.mysql.refusals import MysqlError
@@ -264,24 +266,19 @@ def test_no_error_shows_the_password(world: World) -> None:
 @pytest.mark.long
 def test_the_fence_of_a_boot_is_there_before_the_server(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.prepare()
-    tls = world.tls
-    side = tls.side()
-    side.fence.drop_in.unlink()
+    mtp, tls = world.mtp, world.tls
+    drop_in = tls.side().fence.drop_in
+    drop_in.unlink()
     tls.loaded = False
-    monkeypatch.setattr(fence.Fence, "__init__", _with(fence.Fence.__init__, tls))
-    from bascule.mysql.io.side import fence as at_boot
 
-    assert at_boot("orders").startswith("orders: closed")
+    def of_the_test(component: str, options: Mapping[str, Any]) -> fence.Fence:
+        return kept(component, options, tls.run, tls.root)
+
+    kept = fence.Fence
+    monkeypatch.setattr(fence, "Fence", of_the_test)
+    assert side.fence("orders").startswith("orders: closed")
     assert tls.loaded
-    assert side.fence.drop_in.is_file()
-    world.mtp.side()
-    assert "left alone" in at_boot("orders")
-
-
-def _with(init: object, host: Host) -> object:
-    """Return a constructor that is given this host's runner and root."""
-
-    def made(self: fence.Fence, component: str, options: dict[str, object], *_: object) -> None:
-        init(self, component, options, host.run, host.root)  # type: ignore[operator]
-
-    return made
+    assert drop_in.is_file()
+    monkeypatch.setattr(fence, "Fence", kept)
+    mtp.side()
+    assert "left alone" in side.fence("orders")
