@@ -10,6 +10,7 @@ module: bascule_mysql_probe
 short_description: Try to write at the other side's MariaDB server
 description:
   - Writes one row with Bascule's account at the other side, as a client from outside does, and says what came of it.
+  - Check mode tries nothing.
   - Runs on a host of the pair, and asks the other one.
 options:
   expect:
@@ -53,6 +54,8 @@ def main(module: AnsibleModule) -> dict[str, Any]:
     """Try it, and judge."""
     params = module.params
     side = mysql_side.Side(params["component"], params["side"], params["mysql"], check=module.check_mode)
+    if module.check_mode:
+        return {"seen": ""}
     seen = side.ask(side.account)
     kinds = {"written": (probe.WRITTEN,), "refused": (probe.READ_ONLY, probe.REFUSED), "any": (seen,)}
     if seen not in kinds[params["expect"]]:

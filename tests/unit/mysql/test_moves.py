@@ -90,6 +90,7 @@ def test_check_mode_changes_nothing(world: World) -> None:
     receipt = mtp.side(check=True).close(world.next())["receipt"]
     before = mtp.guard()
     tls.side(check=True).open(receipt["epoch"], receipt, before)
+    assert mtp.side(check=True).follow(seed=False, timeout=1)["changed"]
     mtp.side(check=True).thaw()
     assert (mtp.side().mode(), tls.side().mode()) == (decisions.OPEN, decisions.CLOSED)
     assert (mtp.guard().status, tls.guard().status) == ("open", "closed")
