@@ -126,6 +126,31 @@ options:
         default: 900
 """
 
+    MYSQL = r"""
+options:
+  mysql:
+    description: How the MariaDB server is reached at this side, and the address of the other one.
+    type: dict
+    required: true
+    suboptions:
+      service:
+        description: Its unit, without C(.service).
+        type: str
+        default: mariadb
+      socket:
+        description: Its socket, by which root comes in.
+        type: path
+        default: /run/mysqld/mysqld.sock
+      port:
+        description: Its TCP port, the same at both sides.
+        type: int
+        default: 3306
+      peer:
+        description: The address of the other side's server.
+        type: str
+        required: true
+"""
+
     VPN = r"""
 options:
   vpn:

@@ -12,10 +12,10 @@ packages=(
 # What unit tests start for themselves: name servers, a web server, an SSH server, sudo, QEMU's tools, loop devices and
 # the file systems on them, PostgreSQL and its pooler.
 packages+=(bind9 knot mount nginx openssh-server pdns-backend-sqlite3 pdns-server pgbouncer postgresql qemu-utils sudo)
-packages+=(acl btrfs-progs xfsprogs)
+packages+=(acl btrfs-progs mariadb-server xfsprogs)
 # Debian starts these when they are installed, and at each boot. Who has one already has it for a reason: it is left alone.
 declare -A units=([bind9]=named [knot]=knot [nginx]=nginx [openssh-server]=ssh [pdns-server]=pdns)
-units+=([pgbouncer]=pgbouncer [postgresql]=postgresql)
+units+=([mariadb-server]=mariadb [pgbouncer]=pgbouncer [postgresql]=postgresql)
 # What building the guest's disk takes.
 mapfile -t -O "${#packages[@]}" packages < <(grep -v '^#' "$here/pve/host-packages.txt")
 

@@ -19,7 +19,7 @@ from bascule.system.io import sources
 from .tree import MODULES, PACKAGE, PLUGINS, ROOT, syntax
 
 ALIAS = "ansible.module_utils.bascule"
-KINDS = ("dns", "entrance", "filetree", "firewall", "guest", "postgresql", "vpn")
+KINDS = ("dns", "entrance", "filetree", "firewall", "guest", "mysql", "postgresql", "vpn")
 # Each folder may import those of lower layers, and itself; kinds and `run` stand side by side.
 LAYERS = {"errors": 0, "system": 1, "guard": 2, **dict.fromkeys((*KINDS, "run"), 3), "report": 4, "schema": 4}
 LAYERS |= {"plugin": 5, "agent": 5, "cli": 6}

@@ -39,6 +39,7 @@ COMMANDS = {
     "fence_entrance": Command("entrance.io.side:fence", "COMPONENT"),
     "fence_files": Command("filetree.io.fence.side:fence", "COMPONENT"),
     "fence_firewall": Command("firewall.io.table:fence", "COMPONENT"),
+    "fence_mysql": Command("mysql.io.side:fence", "COMPONENT"),
     "fence_postgresql": Command("postgresql.io.cluster.cluster:fence", "COMPONENT"),
     "fence_vpn": Command("vpn.io.side:fence", "COMPONENT"),
     "files_job": Command("filetree.io.transfer.job:work", "COMPONENT OPERATION"),

@@ -56,6 +56,13 @@ RULES = {
         one_of={"safety_dump": ("proved", "off")},
         told=(NOT_COMPARED,),
     ),
+    "mysql_replication": Rule(
+        zero=("tables_different",),
+        some=(("rows_compared",), ("fence_refused",)),
+        full=("active_side", "position"),
+        nothing=("details", "active_faults"),
+        told=(NOT_COMPARED,),
+    ),
     "rsync_delta_sync": Rule(
         zero=("files_different", "files_not_proved"),
         some=(("files_compared",),),

@@ -109,6 +109,14 @@ def _entrance(one: Claimant) -> Iterator[Claim]:
             yield Claim(one.name, "name", host, f"{name}:{port}", "web_entrance_name")
 
 
+def _mysql(one: Claimant) -> Iterator[Claim]:
+    for host in one.sides:
+        yield Claim(one.name, "port", host, str(one.values.get("mysql_replication_port")), "mysql_replication_port")
+        yield Claim(
+            one.name, "socket", host, str(one.values.get("mysql_replication_socket")), "mysql_replication_socket"
+        )
+
+
 def _vpn(one: Claimant) -> Iterator[Claim]:
     for host in one.sides:
         if name := str(one.values.get("vpn_switchover_name") or ""):
@@ -154,6 +162,7 @@ _CLAIMS: Mapping[str, Callable[[Claimant], Iterator[Claim]]] = {
     "postgresql_replication": _cluster,
     "proxmox_guest": _guest,
     "web_entrance": _entrance,
+    "mysql_replication": _mysql,
     "vpn_switchover": _vpn,
     "dns_switchover": _zone,
 }

@@ -55,6 +55,7 @@ _TABLES: Mapping[str, tuple[str, ...]] = {
     "web_entrance_addresses": (),
     "vpn_switchover_addresses": (),
     "firewall_addresses": (),
+    "mysql_replication_addresses": (),
 }
 _PLAN = (
     "plan_name",
