@@ -2,6 +2,7 @@
 
 A guest's stay is an entry mission and the exit mission that follows at the same address for the same tenant. The
 conversion keeps both missions, writes the stay, and one checklist for each mission that has one.
+On MariaDB it is the same file with ENGINE = "mariadb".
 """
 
 import json
@@ -28,9 +29,14 @@ def select():
         WHERE e.type = 'entry'"""
 
 
+def day(value):
+    """Return a day: SQLite keeps it as text, MariaDB as a date."""
+    return value if isinstance(value, date) else date.fromisoformat(value)
+
+
 def transform(row):
-    starts = date.fromisoformat(row["starts_on"])
-    ends = date.fromisoformat(row["ends_on"]) if row["ends_on"] else None
+    starts = day(row["starts_on"])
+    ends = day(row["ends_on"]) if row["ends_on"] else None
     if ends and (ends - starts).days > 305:
         raise ValueError("a bail mobilité lasts ten months at most")
     done = row["status"] == "done" and row["exit_status"] == "done"

@@ -13,9 +13,11 @@ packages=(
 # the file systems on them, PostgreSQL and its pooler.
 packages+=(bind9 knot mount nginx openssh-server pdns-backend-sqlite3 pdns-server pgbouncer postgresql qemu-utils sudo)
 packages+=(xfsprogs)
+packages+=(mariadb-server)
 # Debian starts these when they are installed, and at each boot. Who has one already has it for a reason: it is left alone.
 declare -A units=([bind9]=named [knot]=knot [nginx]=nginx [openssh-server]=ssh [pdns-server]=pdns)
 units+=([pgbouncer]=pgbouncer [postgresql]=postgresql)
+units+=([mariadb-server]=mariadb)
 # What building the guest's disk takes.
 mapfile -t -O "${#packages[@]}" packages < <(grep -v '^#' "$here/pve/host-packages.txt")
 

@@ -24,7 +24,14 @@ class NeedsWord(DataError):
 
 
 class RowRefused(Exception):
-    """The database refuses what was written for some row of a batch; the batch was taken back."""
+    """The database, or `write`, refuses what is written for some row of a batch; the batch was taken back.
+
+    about: names of the database (a constraint, a column), which are no values.
+    """
+
+    def __init__(self, text: str, about: str = "") -> None:
+        super().__init__(text)
+        self.about = about
 
 
 class Again(Exception):

@@ -7,7 +7,10 @@ from collections.abc import Iterable
 from typing import Any
 from uuid import UUID
 
-_QUOTED = re.compile(r"\"[^\"]*\"|'[^']*'|\([^()]*\)=\([^()]*\)")
+from .contract import RowRefused
+
+# From the first quote to the last: a value may hold quotes and brackets itself.
+_QUOTED = re.compile(r"\".*\"|'.*'|\(.*\)=\(.*\)")
 _NUMBER = re.compile(r"\d[\d.,:-]*")
 _LONGEST = 200
 
@@ -23,7 +26,10 @@ def reason(error: BaseException, values: Iterable[Any] = ()) -> str:
         if len(value) > 1:
             text = text.replace(value, "***")
     text = _NUMBER.sub("***", _QUOTED.sub("***", text))
-    return f"{type(error).__name__}: {text}"[:_LONGEST]
+    # The database's refusal is told by the name that the client's library has for it.
+    cause = error.__cause__ if isinstance(error, RowRefused) and error.__cause__ else error
+    about = f" ({error.about})" if isinstance(error, RowRefused) and error.about else ""
+    return f"{type(cause).__name__}: {text}"[:_LONGEST] + about
 
 
 def key(values: Iterable[Any]) -> str:

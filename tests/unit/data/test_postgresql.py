@@ -129,6 +129,7 @@ def test_rows_that_fail_are_aside_masked_and_retried_alone(world: World) -> None
     reasons = [why for _, _, why in world.engine().look()[2]]
     assert sorted(why.partition(":")[0] for why in reasons) == ["KeyError", "UniqueViolation", "ValueError"]
     assert not [why for why in reasons if "secret" in why or "user5" in why]
+    assert [why for why in reasons if why.endswith(" (users_email_key)")]
     assert world.engine().validate() == ["3 old users are missing", "3 rows are aside"]
     assert world.engine().retry() == (0, 3)
     world.ask("UPDATE old_users SET email = 'found@example.org' WHERE id = 77", fetch=False)
@@ -344,3 +345,50 @@ def test_a_limit_pauses_by_itself_and_says_so(world: World) -> None:
     assert "goes on" in world.said
     with pytest.raises(DataError, match="limit load cannot be measured here"):
         world.engine(limits={"load": 1}, connection={**world.way, "user": "postgres"}).run()
+
+
+IN_PLACE = """
+ENGINE, TABLE, KEY, WRITES = "postgresql", "points", ("tenant", "number"), {"points": ("tenant", "number")}
+def select(): return "SELECT tenant, number, held FROM points WHERE tenant LIKE '%'"
+def transform(row): return {**row, "held": row["held"] + 1000}
+def write(store, made): store.update("points", made)
+def validate(store): return []
+def undo(store, rows): return rows
+"""
+
+
+def test_what_others_write_meanwhile_is_neither_lost_nor_overwritten(world: World) -> None:
+    """Rows are changed in place while a writer adds to them: through the run, and through its undo."""
+    world.module.write_text(IN_PLACE)
+    world.ask(
+        "CREATE TABLE points (tenant text, number integer, held integer, PRIMARY KEY (tenant, number))", fetch=False
+    )
+    world.ask("INSERT INTO points SELECT chr(65 + i % 5), i / 5, 0 FROM generate_series(0, 1499) AS i", fetch=False)
+    added, over = [0], threading.Event()
+
+    def add() -> None:
+        chance = random.Random(3)
+        with psycopg.connect(make_conninfo(**world.way), autocommit=True) as connection:
+            while not over.is_set():
+                key = (chr(65 + chance.randrange(5)), chance.randrange(300))
+                connection.execute("UPDATE points SET held = held + 1 WHERE tenant = %s AND number = %s", key)
+                added[0] += 1
+
+    writer = threading.Thread(target=add)
+    writer.start()
+    try:
+        world.engine(rows=[20, 60]).run()
+    finally:
+        over.set()
+        writer.join()
+    assert added[0] > 0
+    assert world.ask("SELECT count(*), sum(held) FROM points") == [(1500, 1500 * 1000 + added[0])]
+    changed = world.ask("SELECT tenant, number, held FROM points ORDER BY 1, 2 LIMIT 3")
+    world.ask("UPDATE points SET held = held + 5 WHERE tenant = 'A' AND number < 3", fetch=False)
+    done = undone(world.engine())
+    # What was written since is not overwritten with what was there before.
+    assert world.ask("SELECT tenant, number, held FROM points ORDER BY 1, 2 LIMIT 3") == [
+        (tenant, number, held + 5) for tenant, number, held in changed
+    ]
+    assert done.restored + len(done.kept) == 1500
+    assert len(done.kept) >= 3

@@ -17,8 +17,8 @@ from .. import keys, masking, pacing
 from ..books import FINISHED, PAUSE, PAUSED, RUNNING, UNDONE, Book
 from ..contract import NOTHING, Again, DataError, RowRefused
 from ..pacing import Pace
-from .store import Store
-from .transaction import Read, Transaction
+from ..store import Store
+from ..transaction import Read, Transaction
 
 Say = Callable[[str], None]
 # How often a batch is tried that the database takes back for another's sake.
@@ -238,7 +238,7 @@ class Engine:
                     raise
                 if len(read.rows) == 1:
                     values = read.rows[0]
-                    self._refused = (keys.encode(read.keys[0]), masking.reason(error.__cause__ or error, values))
+                    self._refused = (keys.encode(read.keys[0]), masking.reason(error, values))
                 else:
                     self.pace.refused(len(read.rows))
                 continue
@@ -368,7 +368,7 @@ class Engine:
                     )
                 return not failed
             except RowRefused as error:
-                refused = masking.reason(error.__cause__ or error, values)
+                refused = masking.reason(error, values)
             except Again:
                 time.sleep(0.05)
         raise DataError(expected="a row to be done", found=f"{_TRIES} attempts were taken back")

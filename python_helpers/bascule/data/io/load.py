@@ -10,11 +10,12 @@ from pathlib import Path
 from types import CodeType
 
 from .. import contract, masking
-from ..contract import NOTHING, SQLITE, DataError, Migration
+from ..contract import MARIADB, NOTHING, POSTGRESQL, SQLITE, DataError, Migration
 from ..declared import Declared
+from ..store import Store
+from .mariadb import MariadbStore
 from .postgresql import PostgresqlStore
 from .sqlite import SqliteStore
-from .store import Store
 
 
 class _Loader(InspectLoader):
@@ -44,4 +45,5 @@ def migration(declared: Declared) -> Migration:
 
 def store(declared: Declared, found: Migration) -> Store:
     """Return the database of a migration; nothing is opened yet."""
-    return SqliteStore(declared, found) if declared.engine == SQLITE else PostgresqlStore(declared, found)
+    kinds: dict[str, type[Store]] = {POSTGRESQL: PostgresqlStore, SQLITE: SqliteStore, MARIADB: MariadbStore}
+    return kinds[declared.engine](declared, found)

@@ -17,8 +17,8 @@ from psycopg.types.string import TextLoader
 from ..books import Dialect
 from ..contract import NOTHING, Again, DataError, Migration, RowRefused
 from ..declared import Declared
-from .store import Store, counting
-from .transaction import Session
+from ..store import Store, counting
+from ..transaction import Session
 
 _SAME = (
     "SELECT set_config('timezone', 'UTC', true), set_config('datestyle', 'ISO, YMD', true), "
@@ -60,12 +60,12 @@ class PostgresqlSession:
     def __init__(self, connection: psycopg.Connection[Any]) -> None:
         self.connection = connection
 
-    def ask(self, statement: str, values: Sequence[Any] = ()) -> tuple[list[str], list[tuple[Any, ...]]]:
-        done = self.connection.execute(statement.encode(), values or None)
+    def ask(self, statement: str, values: Optional[Sequence[Any]] = ()) -> tuple[list[str], list[tuple[Any, ...]]]:
+        done = self.connection.execute(statement.encode(), values)
         return [one.name for one in done.description or ()], done.fetchall()
 
     def do(self, statement: str, values: Sequence[Any] = ()) -> int:
-        return self.connection.execute(statement.encode(), values or None).rowcount
+        return self.connection.execute(statement.encode(), values).rowcount
 
     def load(self, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         # Names were quoted for statements with parameters; COPY has none.
@@ -143,7 +143,7 @@ class PostgresqlStore(Store):
                 raise Again(text) from error
             # Data, integrity, a trigger's word; or a value that psycopg has no type for.
             if code[:2] in ("22", "23", "44", "P0") or (not code and isinstance(error, psycopg.ProgrammingError)):
-                raise RowRefused(text) from error
+                raise RowRefused(text, error.diag.constraint_name or error.diag.column_name or "") from error
             raise DataError(expected=f"{self.label} to {what}", found=text, state=state) from error
 
     def uniques(self, session: Session, table: str) -> Optional[tuple[list[set[str]], set[str], list[str]]]:
@@ -155,7 +155,8 @@ class PostgresqlStore(Store):
         nullable = {column for (column,) in session.ask(_NULLABLE, [name])[1]}
         words = ["SELECT"] if table not in self.migration.writes else ["SELECT", "INSERT, UPDATE"]
         asked = "SELECT has_table_privilege(to_regclass(%s), %s)"
-        return unique, nullable, [word for word in words if not session.ask(asked, [name, word])[1][0][0]]
+        missing = [word for word in words if not session.ask(asked, [name, word])[1][0][0]]
+        return unique, nullable, [f"no privilege to {word}" for word in missing]
 
     def takes_along(self, session: Session) -> list[str]:
         found = []

@@ -14,8 +14,8 @@ from urllib.parse import quote
 from ..books import Dialect
 from ..contract import NOTHING, Again, DataError, Migration, RowRefused
 from ..declared import Declared
-from .store import Store, counting
-from .transaction import Session
+from ..store import Store, counting
+from ..transaction import Session
 
 _COUNT_FOR = 2.0
 _BREATH = 0.05
@@ -27,8 +27,8 @@ class SqliteSession:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self.connection = connection
 
-    def ask(self, statement: str, values: Sequence[Any] = ()) -> tuple[list[str], list[tuple[Any, ...]]]:
-        done = self.connection.execute(statement, values)
+    def ask(self, statement: str, values: Optional[Sequence[Any]] = ()) -> tuple[list[str], list[tuple[Any, ...]]]:
+        done = self.connection.execute(statement, values or ())
         return [one[0] for one in done.description or ()], done.fetchall()
 
     def do(self, statement: str, values: Sequence[Any] = ()) -> int:
@@ -122,7 +122,7 @@ class SqliteStore(Store):
         rowid = primary if [kind[one].upper() for one in primary] == ["INTEGER"] else set()
         nullable = {column for column, notnull, _ in columns if not notnull and column not in rowid}
         writable = table not in self.migration.writes or os.access(self.path, os.W_OK)
-        return unique, nullable, [] if writable else ["write the file"]
+        return unique, nullable, [] if writable else ["no privilege to write the file"]
 
     def takes_along(self, session: Session) -> list[str]:
         found = []

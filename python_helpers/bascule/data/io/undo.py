@@ -16,8 +16,8 @@ from typing import Optional
 from .. import keys, masking
 from ..books import FINISHED, PAUSED, RUNNING, UNDOING, UNDONE, Batch
 from ..contract import NOTHING, Again, DataError, NeedsWord, Row, RowRefused, Since
+from ..transaction import Read, Recorder, Transaction
 from .engine import Engine
-from .transaction import Read, Recorder, Transaction
 
 _PAGE = 500
 _TRIES = 60

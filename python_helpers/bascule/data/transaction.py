@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from operator import itemgetter
 from typing import Any, Optional, Protocol
 
-from .. import books, keys
-from ..books import ASIDE, BATCH, BOOK, COLUMNS, IMAGE, Batch, Book, Dialect
-from ..contract import DataError, Migration, Row
+from . import books, keys
+from .books import ASIDE, BATCH, BOOK, COLUMNS, IMAGE, Batch, Book, Dialect
+from .contract import DataError, Migration, Row
 
 _MANY = 500
 
@@ -18,8 +18,8 @@ _MANY = 500
 class Session(Protocol):
     """A connection of an engine, in a transaction. Its errors are `RowRefused`, `Again` and DataError."""
 
-    def ask(self, statement: str, values: Sequence[Any] = ()) -> tuple[list[str], list[tuple[Any, ...]]]:
-        """Return the names of the columns, and the rows."""
+    def ask(self, statement: str, values: Optional[Sequence[Any]] = ()) -> tuple[list[str], list[tuple[Any, ...]]]:
+        """Return the names of the columns, and the rows; without values (None) a `%` is one."""
 
     def do(self, statement: str, values: Sequence[Any] = ()) -> int:
         """Run a statement, and return how many rows it has changed."""
@@ -130,7 +130,7 @@ class Transaction:
                 self.change(table, columns, tuples([row], [*columns, *key]))
 
     def query(self, statement: str, values: Sequence[Any] = ()) -> list[Row]:
-        columns, rows = self.session.ask(statement, values)
+        columns, rows = self.session.ask(statement, values or None)
         return [dict(zip(columns, row)) for row in rows]
 
     def change(self, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:

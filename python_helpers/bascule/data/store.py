@@ -9,12 +9,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Optional
 
-from ...run.holder import LEASE, Holder
-from ...system.moments import now
-from ..books import BOOK, COLUMNS, Book, Dialect
-from ..contract import DataError, Migration
-from ..declared import Declared
-from ..keys import decode
+from ..run.holder import LEASE, Holder
+from ..system.moments import now
+from .books import BOOK, COLUMNS, Book, Dialect
+from .contract import DataError, Migration
+from .declared import Declared
+from .keys import decode
 from .transaction import Session, Transaction, select_book
 
 
@@ -47,7 +47,7 @@ class Store(ABC):
 
     @abstractmethod
     def uniques(self, session: Session, table: str) -> Optional[tuple[list[set[str]], set[str], list[str]]]:
-        """Return what a table has: unique sets of columns, columns that may be NULL, and privileges that are missing.
+        """Return what a table has: unique sets of columns, columns that may be NULL, and what else is wrong.
 
         None where there is no such table.
         """
@@ -82,7 +82,7 @@ class Store(ABC):
                 if not any(one <= set(key) for one in unique):
                     found.append(f"{table}: its key ({', '.join(key)}) is not unique by an index of its own")
                 found += [f"{table}: {name} of its key may be NULL" for name in key if name in nullable]
-                found += [f"{table}: no privilege to {word}" for word in missing]
+                found += [f"{table}: {word}" for word in missing]
             if not found:
                 Transaction(session, self.dialect, self.migration, Book("", "")).rows(limit=1)
         unmeasured = sorted(set(self.declared.limits) - self.measures)
