@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -44,15 +45,14 @@ COLUMNS = ("id", "legacy_id", "email", "full_name", "active", "created_at")
 
 
 @contextmanager
-def server(scratch: Path) -> Iterator[dict[str, str]]:
+def server() -> Iterator[dict[str, str]]:
     """A server of this host's own programs, at a socket of its own; what it writes is flushed at each commit."""
     programs = max(Path("/usr/lib/postgresql").glob("*/bin/initdb")).parent
-    folder = scratch / "postgresql"
-    folder.mkdir()
+    # The user of the server has to reach it: the scratch folder is its owner's alone.
+    folder = Path(tempfile.mkdtemp(prefix="bascule-bench-pg-"))
     user = []
     if not os.getuid():
         shutil.chown(folder, "postgres", "postgres")
-        scratch.chmod(0o755)
         user = ["runuser", "-u", "postgres", "--"]
 
     def run(program: str, *words: str) -> None:
@@ -66,12 +66,13 @@ def server(scratch: Path) -> Iterator[dict[str, str]]:
         yield {"host": str(folder), "port": "5432", "user": "postgres", "dbname": "postgres"}
     finally:
         run("pg_ctl", "stop", "-m", "immediate", "-D", data)
+        shutil.rmtree(folder)
 
 
 def measure(settings: Settings) -> Measurement:
     """Fill the same empty table from the same old one, in turn."""
     rows = ROWS_FULL if settings.full else ROWS
-    with server(settings.scratch) as way:
+    with server() as way:
 
         def sql(text: str) -> list[tuple[Any, ...]]:
             with psycopg.connect(make_conninfo(**way), autocommit=True) as connection:

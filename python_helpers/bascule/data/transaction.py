@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import repeat
 from operator import itemgetter
 from typing import Any, Optional, Protocol
 
@@ -41,7 +42,7 @@ class Read:
 
     def dicts(self) -> Iterable[Row]:
         """Return each row by its columns."""
-        return (dict(zip(self.columns, one)) for one in self.rows)
+        return map(dict, map(zip, repeat(self.columns), self.rows))
 
 
 class Transaction:

@@ -17,6 +17,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
+from bascule.data.books import Book
 from bascule.data.contract import DataError
 from bascule.data.io.engine import Engine
 
@@ -55,6 +56,11 @@ class World:
     def engine(self, **settings: Any) -> Engine:
         said: dict[str, Any] = {"rows": [10, 500], "seconds": 0.05, "connection": self.way}
         return engine(self.said, engine="postgresql", module=str(self.module), **{**said, **settings})
+
+    def book(self) -> Book:
+        found = self.engine().look()[0]
+        assert found is not None
+        return found
 
     def reads(self, text: str, new: str) -> None:
         """Change the module."""
@@ -135,7 +141,7 @@ def test_rows_that_fail_are_aside_masked_and_retried_alone(world: World) -> None
     world.ask("UPDATE old_users SET email = 'found@example.org' WHERE id = 77", fetch=False)
     assert world.engine().retry() == (1, 2)
     assert world.ask("SELECT email FROM users WHERE legacy_id = 77") == [("found@example.org",)]
-    assert world.engine().look()[0].aside == 2  # type: ignore[union-attr]
+    assert world.book().aside == 2
 
 
 def test_rows_below_the_cursor_are_found(world: World) -> None:
@@ -318,12 +324,12 @@ def test_two_runs_at_once_and_the_orders_of_another_terminal(world: World) -> No
             other.run()
         other.order(wanted="pause")
         until(lambda book: book.state == "paused")
-        held = other.look()[0]
+        held = world.book()
         time.sleep(0.3)
-        assert other.look()[0].number == held.number  # type: ignore[union-attr]
+        assert world.book().number == held.number
         other.order(asked=7)
         other.order(wanted="")
-        until(lambda book: book.state == "running" and book.number > held.number + 3)  # type: ignore[union-attr]
+        until(lambda book: book.state == "running" and book.number > held.number + 3)
         other.order(asked=500)
     finally:
         world.engine().order(wanted="")

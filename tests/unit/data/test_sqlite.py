@@ -19,6 +19,7 @@ import pytest
 from bascule.cli.main import main
 from bascule.data.contract import DataError
 from bascule.data.io.engine import Engine
+from bascule.data.io.undo import Undo
 
 from .conftest import EXAMPLES, engine, undone
 
@@ -247,6 +248,43 @@ def test_a_key_that_cannot_be_a_cursor_is_refused(in_place: World) -> None:
         assert why in error.value.message()
         assert error.value.state.startswith("nothing was changed")
         assert world.ask("SELECT * FROM lines") == before
+
+
+def test_a_key_that_may_be_null_is_refused(in_place: World) -> None:
+    in_place.ask("CREATE TABLE holes (tenant TEXT NOT NULL, number INTEGER, cents INTEGER, UNIQUE (tenant, number))")
+    in_place.module.write_text(IN_PLACE.replace("lines", "holes"))
+    with pytest.raises(DataError, match="holes: number of its key may be NULL"):
+        in_place.engine().run()
+
+
+def test_an_undo_that_is_killed_goes_on(world: World) -> None:
+    missions = world.all()[0]
+    world.engine(rows=[10, 10]).run()
+    world.ask("UPDATE bail_mobilites SET tenant_phone = '+33 7' WHERE id = 600")
+    argv = [sys.executable, "-m", "bascule.cli.main", "data", "moved", "undo", *world.words]
+    argv += ["--confirm", Undo(world.engine()).word()]
+    chance, died = random.Random(17), 0
+    while True:
+        process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        try:
+            if died < 3:
+                begun = number(world)
+                while process.poll() is None and number(world) > begun - 3:
+                    time.sleep(0.001)
+                time.sleep(chance.random() * 0.02)
+                process.send_signal(signal.SIGKILL)
+            _, wrong = process.communicate(timeout=120)
+        finally:
+            process.kill()
+        if process.returncode == 0:
+            break
+        assert process.returncode == -signal.SIGKILL, wrong
+        died += 1
+    assert died >= 2
+    kept, stays, checklists = world.all()
+    assert (stays, checklists) == ([], [])
+    assert [row[5] for row in kept if row[0] == 600] == ["+33 7"]
+    assert [row for row in kept if row[0] not in (600, 601)] == [row for row in missions if row[0] not in (600, 601)]
 
 
 def test_a_file_that_is_not_there_or_may_not_be_written(world: World) -> None:

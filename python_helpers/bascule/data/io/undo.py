@@ -171,9 +171,11 @@ class Undo:
 
     def _name(self, one: Transaction, batch: Batch, only: list[keys.Key], why: str) -> None:
         """Name the rows of a key that stay."""
-        for table, equal, differ in self._made(one, batch, only)[1]:
+        untouched, found = self._made(one, batch, only)
+        for table, equal, differ in found:
             for key in equal + [tuple(keys.decode(self._key(table, row))) for row in differ]:
-                one.aside(table, keys.encode(key), why)
+                # What is settled is handed to no one: the source would lose what is newer there.
+                one.aside(table, keys.encode(key), why if untouched else _BOTH)
 
     def _carry(self, one: Transaction, table: str, kind: str, rows: list[Row]) -> None:
         """Let the module carry rows back; take away those that it has, and name the others."""
