@@ -21,7 +21,15 @@ from .tree import MODULES, PACKAGE, PLUGINS, ROOT, syntax
 ALIAS = "ansible.module_utils.bascule"
 KINDS = ("dns", "entrance", "filetree", "firewall", "guest", "mysql", "postgresql", "vpn")
 # Each folder may import those of lower layers, and itself; kinds and `run` stand side by side.
-LAYERS = {"errors": 0, "system": 1, "guard": 2, **dict.fromkeys((*KINDS, "run"), 3), "report": 4, "schema": 4}
+LAYERS = {
+    "errors": 0,
+    "system": 1,
+    "guard": 2,
+    **dict.fromkeys((*KINDS, "run"), 3),
+    "report": 4,
+    "schema": 4,
+    "data": 4,
+}
 LAYERS |= {"plugin": 5, "agent": 5, "cli": 6}
 # Besides the folders called `io`, these touch the world: they know Ansible, a host's command line, or a person's.
 EDGES = ("plugin", "agent", "cli")
@@ -30,7 +38,7 @@ EDGES = ("plugin", "agent", "cli")
 WORLD = frozenset({
     "asyncio", "ctypes", "dns.query", "fcntl", "ftplib", "grp", "http.client", "multiprocessing", "paramiko",
     "octodns.record", "octodns.zone", "proxmoxer", "psycopg", "pty", "pwd", "requests", "shutil", "smtplib", "socket",
-    "socketserver", "sqlite3", "subprocess", "tempfile", "urllib.request",
+    "pymysql", "socketserver", "sqlite3", "subprocess", "tempfile", "urllib.request",
 })
 TOUCHES = frozenset({
     "chmod", "chown", "environ", "getxattr", "glob", "is_dir", "is_file", "is_mount", "is_symlink", "iterdir",

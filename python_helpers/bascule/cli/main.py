@@ -22,9 +22,10 @@ COMMANDS: Mapping[str, str] = {
     "summary": "show the summary of a run again",
     "verify-archive": "verify an archive of a guest",
     "schema": "move the schemas of services by numbered SQL files",
+    "data": "move the data of large tables batch by batch",
 }
 # These run a playbook, or follow one.
-PHASES = frozenset(COMMANDS) - {"summary", "verify-archive", "schema"}
+PHASES = frozenset(COMMANDS) - {"summary", "verify-archive", "schema", "data"}
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:

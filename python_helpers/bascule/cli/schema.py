@@ -6,16 +6,13 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
-import yaml
-
-from ..errors import BasculeError, PlanError
+from ..errors import BasculeError
 from ..run.outcome import Status
 from ..schema import services
 from ..schema.io.runner import Look, NeedsWord, Order, Runner
 from ..schema.planner import RUNNING
+from . import declared
 
 DESCRIPTION = """\
 Move the schema of a service, or of all in the order of their dependencies, by its files NNN_name.up.sql and
@@ -47,7 +44,11 @@ def main(argv: Sequence[str]) -> int:
     if (options.what == "to") != (options.number is not None) or (options.what == "to" and options.service == "all"):
         parser.error("'to' needs one service and a number, and nothing else has one")
     try:
-        runner = Runner(options.service, declared(options.inventory), lambda line: print(line, flush=True))
+        runner = Runner(
+            options.service,
+            services.read(*declared.of_all(options.inventory, services.VARIABLE)),
+            lambda line: print(line, flush=True),
+        )
         order = Order(options.what, options.number or 0, options.confirm)
         if options.what in ("status", "check"):
             return _told(runner.look(), check=options.what == "check")
@@ -79,22 +80,3 @@ def _told(look: Look, *, check: bool) -> int:
         if books.holder:
             print(f"{label}: locked by {books.holder}")
     return int(Status.PERSON if check and pending else Status.DONE)
-
-
-def declared(inventory: str) -> dict[str, services.Service]:
-    """Return the services that an inventory declares for all, in the one file that says so."""
-    if not inventory:
-        raise PlanError(expected="an inventory: -i inventories/NAME", found="none")
-    variables = Path(inventory) / "group_vars"
-    found: list[tuple[str, Any]] = []
-    try:
-        for path in sorted([*variables.glob("all.yml"), *variables.glob("all/*.yml")]):
-            said = yaml.safe_load(path.read_text(encoding="utf-8"))
-            if isinstance(said, dict) and services.VARIABLE in said:
-                found.append((str(path), said[services.VARIABLE]))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise PlanError(expected=f"variables in {variables}", found=" ".join(str(error).split())) from error
-    if len(found) != 1:
-        places = ", ".join(path for path, _ in found) or "none"
-        raise PlanError(expected=f"{services.VARIABLE} in one file of {variables} (all.yml or all/*.yml)", found=places)
-    return services.read(found[0][1], found[0][0])

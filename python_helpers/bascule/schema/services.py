@@ -8,13 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import PlanError
+from ..system import libpq
 from . import sql
 
 VARIABLE = "schema_services"
-# Keywords of libpq (https://www.postgresql.org/docs/15/libpq-connect.html) that hold no secret.
-CONNECTION = frozenset(
-    {"service", "host", "hostaddr", "port", "dbname", "user", "passfile", "sslmode", "sslrootcert", "sslcert", "sslkey"}
-)
 _KEYS = frozenset(
     {"engine", "folder", "connection", "direct", "copy", "file", "backups", "production", "depends_on", "lock_timeout"}
 )
@@ -93,7 +90,9 @@ def _service(name: str, given: Any, wrong: list[str]) -> Service:
     foreign = ("connection", "direct", "copy") if engine == sql.SQLITE else ("file",)
     wrong += [f"{name}: {key} is not for {engine}" for key in foreign if key in said]
     ways = (
-        {} if engine == sql.SQLITE else {key: _way(name, key, said, wrong) for key in ("connection", "direct", "copy")}
+        {}
+        if engine == sql.SQLITE
+        else {key: libpq.way(name, key, said, wrong) for key in ("connection", "direct", "copy")}
     )
     connection = ways.get("connection", {})
     direct = ways.get("direct") or connection
@@ -110,22 +109,6 @@ def _service(name: str, given: Any, wrong: list[str]) -> Service:
         depends_on=tuple(map(str, depends)) if isinstance(depends, list) else (),
         lock_timeout=timeout if isinstance(timeout, int) else _SECONDS,
     )
-
-
-def _way(name: str, key: str, said: Mapping[str, Any], wrong: list[str]) -> dict[str, str]:
-    given = said.get(key)
-    if given is None:
-        if key == "connection":
-            wrong.append(f"{name}: connection is not given")
-        return {}
-    if not isinstance(given, Mapping):
-        wrong.append(f"{name}: {key} has keywords of libpq, such as service: NAME")
-        return {}
-    for word in sorted(map(str, given)):
-        if word not in CONNECTION:
-            secret = "; a password stands in a file of libpq (passfile)" if "pass" in word else ""
-            wrong.append(f"{name}: {key} has {word}, and may have {', '.join(sorted(CONNECTION))}{secret}")
-    return {str(word): str(value) for word, value in given.items()}
 
 
 def _circles(found: Mapping[str, Service]) -> list[str]:

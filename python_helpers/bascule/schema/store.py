@@ -9,33 +9,13 @@ from pathlib import Path
 from typing import Optional, Protocol
 
 from ..errors import BasculeError
+from ..run.holder import Holder
 from .catalogue import Catalogue, Table
 from .planner import Row, Step
-
-# Seconds for which a lock is held without a word of its holder. No safety rests on it: a file whose holder has lost the
-# lock is taken back by the database itself.
-LEASE = 120
 
 
 class SchemaError(BasculeError):
     """A migration is refused, or the database has said no."""
-
-
-@dataclass(frozen=True)
-class Holder:
-    """Who holds the lock.
-
-    note: what `presence.lives` reads, and `user`. over: the lease has ended, by the clock of the database.
-    """
-
-    token: str
-    note: Mapping[str, str]
-    since: str
-    over: bool
-
-    def __str__(self) -> str:
-        who = self.note
-        return f"{who.get('user', '?')} on {who.get('host', '?')}, process {who.get('pid', '?')}, since {self.since}"
 
 
 @dataclass(frozen=True)

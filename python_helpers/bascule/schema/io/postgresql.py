@@ -22,6 +22,7 @@ from psycopg.conninfo import make_conninfo
 from psycopg.rows import dict_row
 
 from ...errors import CommandFailed
+from ...run.holder import LEASE, Holder
 from ...system.io.process import run
 from ..catalogue import Catalogue, Table
 from ..files import UP
@@ -29,7 +30,7 @@ from ..planner import Row, Step
 from ..postgresql_catalogue import CATALOGUE, TABLES
 from ..services import Service
 from ..sql import LEDGER, POSTGRESQL
-from ..store import LEASE, Books, Content, Holder, SchemaError
+from ..store import Books, Content, SchemaError
 
 _BOOKS = f"public.{LEDGER}"
 _LOCK = f"public.{LEDGER}_lock"

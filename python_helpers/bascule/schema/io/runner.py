@@ -6,21 +6,20 @@ import contextlib
 import getpass
 import os
 import tempfile
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Optional, cast
+from typing import Optional, cast
 
 from ...errors import BasculeError
-from ...run.io import presence
+from ...run.io import lease, presence
 from ...system import moments
 from .. import catalogue, files, planner, sql
 from ..catalogue import Catalogue
 from ..files import DOWN, UP
 from ..planner import RUNNING, History, Row, Step
 from ..services import Service
-from ..store import LEASE, Books, Holder, OutsideTransactions, SchemaError, Store
+from ..store import Books, OutsideTransactions, SchemaError, Store
 from .postgresql import PostgresqlStore
 from .sqlite import SqliteStore
 
@@ -151,7 +150,7 @@ class Runner:
     def _locked(self, store: Store, look: Look, stack: contextlib.ExitStack, did: list[str]) -> str:
         """Take a database's lock, keep it until the end, and let it go then."""
         holder = look.books[store.label].holder
-        stale = holder if holder and _gone(holder) else None
+        stale = holder if holder and lease.gone(holder) else None
         if holder and not stale:
             raise SchemaError(
                 expected=f"nobody else to be at work in {store.label}",
@@ -165,7 +164,7 @@ class Runner:
         stack.callback(_release, store, token)
         if not look.books[store.label].made:
             did.append(f"the tables {sql.LEDGER} and {sql.LEDGER}_lock were made, empty, in {store.label}")
-        stack.enter_context(_kept(store, token))
+        stack.enter_context(lease.kept(store, token))
         return token
 
     def _settle(self, store: Store, row: Optional[Row], tokens: Mapping[str, str], did: list[str]) -> int:
@@ -387,35 +386,7 @@ def _read(service: Service) -> dict[str, bytes]:
         raise SchemaError(expected=f"the files of {service.name}", found=str(error), state=_NOTHING) from error
 
 
-def _gone(holder: Holder) -> bool:
-    """Whether a lock's holder is gone: its process is, or where nobody can say that, its lease has ended."""
-    try:
-        alive: Any = presence.lives(holder.note)[0]
-    except (KeyError, ValueError):
-        alive = None
-    return alive is False or (alive is None and holder.over)
-
-
 def _release(store: Store, token: str) -> None:
     # What cannot be reached any more lets go by itself: the lease ends.
     with contextlib.suppress(BasculeError):
         store.release(token)
-
-
-@contextlib.contextmanager
-def _kept(store: Store, token: str) -> Iterator[None]:
-    """Renew a lock while a run works."""
-    over = threading.Event()
-
-    def keep() -> None:
-        while not over.wait(LEASE / 4):
-            with contextlib.suppress(BasculeError):
-                store.renew(token)
-
-    thread = threading.Thread(target=keep, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()

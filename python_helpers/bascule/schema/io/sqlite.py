@@ -20,13 +20,14 @@ from pathlib import Path
 from typing import Any, Optional
 from urllib.parse import quote
 
+from ...run.holder import LEASE, Holder
 from ...system.moments import now
 from .. import catalogue as texts
 from ..catalogue import Catalogue, Table
 from ..files import UP
 from ..planner import APPLIED, Row, Step
 from ..sql import LEDGER, SQLITE
-from ..store import LEASE, Books, Content, Holder, SchemaError
+from ..store import Books, Content, SchemaError
 
 _LOCK = f"{LEDGER}_lock"
 _COLUMNS = ("service", "number", "name", "up_sha256", "down_sha256", "state", "at", "by", "before", "after")
