@@ -34,7 +34,7 @@ def warm_inventory(place: Path) -> Path:
     (place / "host_vars").mkdir(parents=True)
     (place / "hosts.yml").write_text(f"components: {{hosts: {{{', '.join(f'{name}: {{}}' for name in GUESTS)}}}}}\n")
     for name in GUESTS:
-        text = "proxmox_guest_move: warm\nproxmox_guest_stateless: true\n"
+        text = "proxmox_guest_move: warm\nproxmox_guest_stateless: true\nproxmox_guest_stops_beside: true\n"
         (place / "host_vars" / f"{name}.yml").write_text(text)
     return place
 

@@ -106,6 +106,7 @@ class ActionModule(ControllerAction):
             "bascule_verb": about.verb,
             "bascule_run": identity.current_run(),
             "bascule_decision": identity.current(),
+            "bascule_before": "",
         }
         what = verb(about.verb)
         if what.name == "state":

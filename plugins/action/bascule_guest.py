@@ -20,18 +20,17 @@ options:
         window, or be lost in it, and changes nothing.
       - V(audit) measures both sides. V(adopt) takes over the serving guest. V(backup) makes or finds the archive.
         V(leftover) says which lock an interrupted restore has left there. V(restore) makes the passive guest.
-      - V(quiesce) stops a passive guest that a proof boot left running, V(keep_fence) also keeps what its disks hold.
+      - V(quiesce) stops a passive guest that a proof boot left running, V(keep_fence) also keeps what its disks hold,
         V(may_write) asks once more whether they may be written. V(proof_boot) boots it cut from the network and stops
-        it, if it is not moved warm; V(boot) leaves it running.
-      - V(freeze), V(close_begin) and V(close_finish) work on the side that is left, V(open) and V(thaw) on the other. A
-        freeze only begins to shut down what is moved warm; V(stopped) waits for that and proves it.
+        it, if it is not moved warm; V(boot) and V(stand_by) leave it running, the latter waits for it.
+      - V(freeze), V(close_begin) and V(close_finish) work on the side that is left, V(open) and V(thaw) on the other.
+        V(stopped) waits for what a freeze has only begun to shut down (C(proxmox_guest_stops_beside)).
       - V(take_over) opens the side that is entered by O(word), V(give_way) closes O(machine), which was given up, and
         V(settle) tells O(machine), which was opened instead.
       - V(left_behind) follows a migration that still runs, and says whether one has left its number locked.
         V(put_aside) frees the number at the side that is entered, V(remote_migrate) lets Proxmox send the guest there.
-      - V(unfinished) says whether an interrupted copy may have taken a guard away or left a lock, and gives back a
-        protection that was lifted. V(left_locked) says where a lock is left that nobody holds, V(take_back) gives the
-        side its closed guard back, or refuses.
+      - V(unfinished) says whether an interrupted copy may have taken a guard away or left a lock, and gives a lifted
+        protection back. V(left_locked) says where a lock is left, V(take_back) gives the side its closed guard back.
       - V(backup_jobs) reads which scheduled backups run at both nodes, V(set_backup_jobs) switches some of one node.
         V(verify) compares the disks of the last switch and asks the active guest. V(retire) archives and removes the
         guest at the side that was left.
@@ -39,8 +38,8 @@ options:
     required: true
     choices: [guards, state, ready, plan_prepare, plan_sync, plan_switch, audit, adopt, backup, leftover, restore,
       left_behind, unfinished, left_locked, take_back, put_aside, remote_migrate, backup_jobs, set_backup_jobs,
-      quiesce, keep_fence, may_write, boot, proof_boot, freeze, stopped, close_begin, close_finish, open, take_over,
-      give_way, settle, thaw, verify, retire]
+      quiesce, keep_fence, may_write, boot, stand_by, proof_boot, freeze, stopped, close_begin, close_finish, open,
+      take_over, give_way, settle, thaw, verify, retire]
   epoch:
     description: The epoch of the switch.
     type: str
@@ -122,8 +121,7 @@ options:
     type: bool
     default: false
   measured:
-    description: What earlier transfers have shown, for the forecast of V(audit). Keys are C(rate) (bytes per second),
-      C(archive), C(changed) and C(refreshed) (bytes).
+    description: What earlier transfers have shown (bytes per second; bytes), for the forecast of V(audit).
     type: dict
   fresh:
     description: With V(backup), make a new archive when the one there is has become old.
@@ -333,12 +331,13 @@ class ActionModule(ActionBase):
             "quiesce": lambda source, target, args: transitions.quiesce(target, self._check),
             "keep_fence": lambda source, target, args: transitions.keep_fence(target, self._check),
             "may_write": lambda source, target, args: transitions.must_take_blocks(target, self._check),
+            "stand_by": lambda source, target, args: transitions.stand_by(target, source, self._check),
             "boot": lambda source, target, args: transitions.boot_apart(target, self._check),
             "proof_boot": lambda source, target, args: transitions.proof_boot(
                 target, stays=self._way == decisions.WARM, command=self._proof_command
             ),
             "freeze": lambda source, target, _: transitions.freeze(
-                source, self._force, self._check, target, self._copies, waits=self._way != decisions.WARM
+                source, self._force, self._check, target, self._copies, waits=not self._beside
             ),
             "stopped": lambda source, _, args: transitions.stopped(source, self._force, args["outside"], self._check),
             "close_begin": lambda source, _, args: transitions.close_begin(
@@ -372,6 +371,7 @@ class ActionModule(ActionBase):
             self._force = bool(self._variable(task_vars, "proxmox_guest_force_stop"))
             self._way = str(self._variable(task_vars, "proxmox_guest_move"))
             self._stateless = bool(self._variable(task_vars, "proxmox_guest_stateless"))
+            self._beside = self._way == decisions.WARM and bool(self._variable(task_vars, "proxmox_guest_stops_beside"))
             self._refresh_after = float(self._variable(task_vars, "proxmox_guest_refresh_after"))
             self._proof_command = [str(word) for word in self._variable(task_vars, "proxmox_guest_proof_command")]
             self._window = float(self._variable(task_vars, "proxmox_guest_window"))

@@ -136,10 +136,9 @@ class ActionModule(ControllerAction):
 
 def _agents(args: dict[str, Any], scope: Scope, hold: connections.Hold) -> list[connections.Agent]:
     sides = ((args["from"], "leave", "old"), (args["to"], "enter", "new"))
-    return [
-        connections.Agent(scope.target(host), _script(scope.component, host, part), label, hold)
-        for host, part, label in sides
-    ]
+    # Both ways are known before the first is gone.
+    ways = [(scope.target(host), _script(scope.component, host, part), label) for host, part, label in sides]
+    return [connections.Agent(*way, hold) for way in ways]
 
 
 def _standing_by(args: dict[str, Any], scope: Scope) -> list[connections.Agent]:
@@ -159,7 +158,7 @@ def _let_go(component: str) -> None:
 
 def _end(agents: list[connections.Agent]) -> None:
     for agent in agents:
-        agent.__exit__(None, None, None)
+        agent.drop()
 
 
 def _script(component: str, side: str, part: str) -> str:

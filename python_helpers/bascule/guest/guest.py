@@ -27,6 +27,7 @@ from .errors import (
     NotPermitted,
     ProxmoxError,
     TaskFailed,
+    TaskLate,
 )
 
 Config = Mapping[str, Any]
@@ -341,6 +342,7 @@ class Guest:
 
     def start(self) -> bool:
         """Start the guest; return whether it had to be started. The truth is read again afterwards."""
+        self.end_shut_down()
         if self.running():
             return False
         self.wait_unlocked()
@@ -363,7 +365,7 @@ class Guest:
     def end_shut_down(self) -> None:
         """Wait until a shutdown that is under way has ended: until then its lock refuses a start."""
         if upid := self._shutdown_under_way():
-            with suppress(TaskFailed):
+            with suppress(TaskFailed, TaskLate):
                 self.run_task(upid, timeout=int(self.limits.shutdown) + 30)
 
     def _shutdown_under_way(self) -> str:

@@ -137,7 +137,7 @@ def holders(api: Api, node: str, vmid: int) -> list[str]:
 
 def under_way(api: Api, node: str, vmid: int, kind: str) -> str:
     """Return the task of this type that is at work on a guest, as far as the token may see; or an empty text."""
-    found = [str(row["upid"]) for row in _active(api, node, vmid) if row.get("type") == kind]
+    found = [str(row["upid"]) for row in _active(api, node, vmid) if row.get("type") == kind and not row.get("endtime")]
     return found[0] if found else ""
 
 

@@ -18,7 +18,7 @@ from .decisions import STATELESS
 from .errors import ProxmoxError
 from .guest import Config, Guest
 from .lost import Copies, no_copies
-from .observed import look
+from .observed import agent_enabled, look
 
 Result = dict[str, Any]
 
@@ -48,7 +48,7 @@ def freeze(
     changed = False
     if state.status == guard.OPEN:
         changed = guest.change(lambda c: _described(guest, c, guard.freeze, onboot=0))
-    if not waits:
+    if not waits and state.status == guard.OPEN:
         changed = bool(guest.begin_shut_down(force)) or changed
         said = "is being shut down; nothing is switched before it has stopped"
         return {**_said(changed, guest.guard(guest.config()), said), "outside": served}
@@ -96,8 +96,6 @@ def thaw(
             state=state.describe(),
             next_command="look at the guest's interfaces, then run the same command again",
         )
-    if state.frozen and not check:
-        guest.end_shut_down()
     running = guest.running()
     if check:
         return _said(state.frozen or not running, state, "would be started")
@@ -324,6 +322,22 @@ def boot_apart(guest: Guest, check: bool = False) -> Result:
     guest.report("booting, cut from the network")
     guest.start()
     return _said(True, state, "booted, cut from its network")
+
+
+def stand_by(guest: Guest, serving_guest: Guest, check: bool = False) -> Result:
+    """Boot a passive guest ahead of its switch; wait until it has come up, where the other one still serves its users.
+
+    What does not come up is no failure here: the switch waits for it, and says what to do.
+    """
+    said = boot_apart(guest, check)
+    if check or not agent_enabled(guest.config()):
+        return said
+    if not serving_guest.serves_within(down.OUTSIDE_SECONDS) and serving_guest.not_up():
+        return {**said, "reason": "booted; users of the other side wait already, so nobody waits for it here"}
+    try:
+        return {**said, "reason": f"up after {guest.wait_up():.0f} s, cut from its network"}
+    except ProxmoxError as error:
+        return {**said, "reason": f"booted, and not up yet: {error.message()}"}
 
 
 def proof_boot(guest: Guest, stays: bool = False, command: Sequence[str] = ()) -> Result:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bascule.guard.state import Epoch
+from bascule.guard.state import Epoch, Receipt
 from bascule.guest import decisions, observed, transitions
 from bascule.guest.errors import ProxmoxError
 
@@ -107,3 +107,60 @@ def test_a_guest_that_nobody_froze_is_left_as_it_is(prepared: Any) -> None:
     assert transitions.stopped(source, False, NOBODY)["reason"] == "pve-mtp is not frozen"
     assert source.running()
     assert _shutdowns(here) == 0
+
+
+def test_a_side_that_never_finished_opening_is_waited_for(prepared: Any) -> None:
+    """Nothing marks it as frozen, so that no sync would wait for it."""
+    here, there, source, target = prepared
+    epoch = Epoch(1, "aaaa")
+    transitions.freeze(source, force=False)
+    transitions.close_begin(source, epoch, force=False)
+    given = transitions.close_finish(source, epoch, {decisions.STATELESS: "x"}, "2026-11-20T09:00:00Z")["receipt"]
+    there.agent_silent = True
+    with pytest.raises(ProxmoxError):
+        transitions.open_side(target, epoch, Receipt.from_dict(given), True, onboot=True, leads=False, stateless=True)
+    assert target.guard(target.config()).status == "opening"
+    there.shutdown_takes = 3
+    transitions.freeze(target, force=False, waits=False)
+    assert not target.running()
+    assert here.guests
+
+
+def test_a_start_waits_for_a_shutdown_that_nobody_has_noted(prepared: Any) -> None:
+    here, _, source, _ = prepared
+    here.shutdown_takes = 3
+    source.begin_shut_down(force=False)
+    assert source.start()
+    assert source.running()
+
+
+def test_a_task_that_has_ended_is_not_followed_though_it_is_still_listed(prepared: Any) -> None:
+    here, _, source, _ = prepared
+    here.active.append({"upid": "UPID:old", "type": "qmshutdown", "id": "100", "user": "x", "endtime": 1})
+    assert source.shut_down(force=False)
+    assert _shutdowns(here) == 1
+
+
+def test_what_stands_by_is_booted_and_seen_to_come_up(prepared: Any) -> None:
+    _, _, source, target = prepared
+    said = transitions.stand_by(target, source)
+    assert said["changed"]
+    assert target.running()
+    assert said["reason"].startswith("up after ")
+
+
+def test_nobody_waits_for_it_where_the_other_side_serves_nobody(prepared: Any) -> None:
+    here, there, source, target = prepared
+    here.running.clear()
+    there.agent_silent = True
+    said = transitions.stand_by(target, source)
+    assert said["reason"] == "booted; users of the other side wait already, so nobody waits for it here"
+    assert target.running()
+
+
+def test_one_that_does_not_come_up_ahead_stops_no_return(prepared: Any) -> None:
+    _, there, source, target = prepared
+    there.agent_silent = True
+    said = transitions.stand_by(target, source)
+    assert said["reason"].startswith("booted, and not up yet: ")
+    assert target.running()

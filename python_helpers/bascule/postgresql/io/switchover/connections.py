@@ -83,6 +83,16 @@ class Agent:
             if stream is not None:
                 stream.close()
 
+    def drop(self) -> None:
+        """End the connection to an agent that has been asked nothing yet, also one that does not hear of it."""
+        if self._process.stdin is not None:
+            with contextlib.suppress(OSError):
+                self._process.stdin.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout=1)
+        self._process.kill()
+        self.__exit__(None, None, None)
+
     def is_alive(self) -> bool:
         """Whether the connection stands, as far as this end knows."""
         return self._process.poll() is None
