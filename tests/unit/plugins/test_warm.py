@@ -71,7 +71,7 @@ def test_one_that_does_not_end_is_killed_and_the_next_one_runs(world: World) -> 
     )
     (world.path / "held.yml").write_text(held)
     with pytest.raises(TimeoutError):
-        warm.server().run(["held.yml"], world.path, world.surroundings(), patience=0.1)
+        warm.server().run(["-i", "localhost,", "held.yml"], world.path, world.surroundings(), patience=0.1)
     rc, output = world.run(play("check"))
     assert rc == 0, output
     assert said(output)
