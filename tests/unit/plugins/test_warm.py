@@ -70,8 +70,11 @@ def test_one_that_does_not_end_is_killed_and_the_next_one_runs(world: World) -> 
         "- {hosts: localhost, connection: local, gather_facts: false, tasks: [{ansible.builtin.pause: {minutes: 9}}]}"
     )
     (world.path / "held.yml").write_text(held)
+    # Without an inventory that the world's configuration can read it would end by itself.
+    (world.path / "held").mkdir()
+    (world.path / "held/hosts.yml").write_text("all: {hosts: {localhost: {}}}\n")
     with pytest.raises(TimeoutError):
-        warm.server().run(["-i", "localhost,", "held.yml"], world.path, world.surroundings(), patience=0.1)
+        warm.server().run(["-i", "held/hosts.yml", "held.yml"], world.path, world.surroundings(), patience=0.1)
     rc, output = world.run(play("check"))
     assert rc == 0, output
     assert said(output)
