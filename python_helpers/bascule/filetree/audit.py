@@ -81,6 +81,12 @@ def notes(source: str, source_found: Found) -> list[str]:
             f"{source}: the tree is a subvolume of btrfs, of which the kernel tells no recorder: every transfer looks "
             "at the whole tree, and the switch reads it"
         )
+    account = survey.get("account", "root")
+    if account != "root":
+        told.append(
+            f"the account {account} (rsync_delta_sync_account) is worth as much as root in a passive tree: whoever "
+            "runs a program as it can replace or remove what lies there"
+        )
     told += [
         f"open for writing on {source} at this moment: {_cut(one)}; a freeze fails while that is so"
         for one in survey.get("writers", [])

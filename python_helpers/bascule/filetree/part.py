@@ -18,7 +18,8 @@ from ..system.mountinfo import Mount, holder
 WORTH = (
     "the tree is a part of a larger file system: its fence is a bind of its own, closed by its flag; every mount, open "
     "file, mapping, second name, loop device and export that was found to lead past it is refused, but root can make a "
-    "new one at any time, as by mounting the larger file system once more"
+    "new one at any time, as by mounting the larger file system once more; files on their way in the queue of a "
+    "socket, or registered with io_uring, are not seen"
 )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import re
 import shutil
 import subprocess
 import tempfile
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from bascule.filetree import audit
 from bascule.filetree.io.transfer import account
 from bascule.filetree.mounts import TreeError
 
@@ -45,11 +47,21 @@ def test_the_line_and_the_rule_are_written_once_and_taken_away(home: Path, tmp_p
     # The real program reads it as it is meant.
     subprocess.run(["visudo", "-cqf", str(rule)], check=True)
     command = account.forced("c", "nobody").removeprefix("sudo -n -- ")
-    assert f"Cmnd_Alias BASCULE_C = {command}\n" in rule.read_text()
+    assert re.search(rf"^Cmnd_Alias BASCULE_[0-9A-F]{{16}} = {re.escape(command)}$", rule.read_text(), re.MULTILINE)
+    # A stream of a whole tree in sudo's log of sessions would fill the disk.
+    assert "!log_input, !log_output" in rule.read_text()
     assert account.let_in("c", "nobody", LABEL, None)
     assert not rule.exists()
     assert keys.read_text() == ""
     assert not account.let_in("c", "nobody", LABEL, None)
+
+
+def test_two_components_never_share_an_alias_or_a_file(home: Path, tmp_path: Path) -> None:
+    for component in ("a-b", "a_b", "a.b"):
+        assert account.let_in(component, "nobody", f"bascule-{component}-peer", f"{LINE}-{component}", check=False)
+    files = sorted(tmp_path.iterdir())
+    aliases = {word for file in files for word in re.findall(r"Cmnd_Alias (\S+)", file.read_text())}
+    assert (len(files), len(aliases)) == (3, 3)
 
 
 def test_root_writes_nothing_where_the_account_has_put_a_link(home: Path, tmp_path: Path) -> None:
@@ -77,3 +89,9 @@ def test_who_is_not_fit_is_named(home: Path, monkeypatch: pytest.MonkeyPatch) ->
         assert any(part in one for one in told), told
     with pytest.raises(TreeError, match="nobody was let in"):
         account.let_in("c", "nobody", LABEL, LINE)
+
+
+def test_the_audit_says_what_the_account_is_worth() -> None:
+    told = audit.notes("a", {"survey": {"account": "mover"}})
+    assert "the account mover (rsync_delta_sync_account) is worth as much as root in a passive tree" in told[0]
+    assert audit.notes("a", {"survey": {"account": "root"}}) == []

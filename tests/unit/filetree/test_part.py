@@ -184,6 +184,138 @@ for odd in (base / "link", f"{path}/../courses", f"{path}/", base / "none"):
 assert own_mount.faults("/var") == ["this host's /var lies in it, which nothing may make read-only"]
 print("refused")
 """
+# Files that are open by a name which they do not have any more, but have another one.
+UNNAMED = """
+def lose(name, other):
+    descriptor = os.open(large / name, os.O_CREAT | os.O_RDWR)
+    os.ftruncate(descriptor, 1)
+    os.link(large / name, other)
+    os.unlink(large / name)
+    return descriptor
+
+
+before = [lose("one", path / "linked"), os.open(large, os.O_TMPFILE | os.O_RDWR), lose("mapped", path / "third")]
+# With a directory given, Python follows the link of /proc.
+os.link(f"/proc/self/fd/{before[1]}", path / "loose", src_dir_fd=before[0])
+shared = mmap.mmap(before[2], 1)
+os.close(before[2])
+lose("beside", large / "still beside")
+bind(path, path)
+fence_side.save(side)
+told = refused()
+assert f"{large}/one (deleted) (which has another name in the tree)" in told, told
+assert f"mapped {large}/mapped (deleted) (which has another" in told and "beside" not in told, told
+for descriptor in before[:1]:
+    os.close(descriptor)
+shared.close()
+told = refused()
+assert f"{large}/#" in told and told.count("another name in the tree") == 1, told
+os.close(before[1])
+shared.close()
+assert refused() == "", refused()
+print("told by inode")
+"""
+# What a thread has for itself, and what a process sees that has another root.
+HIDDEN = """
+import ctypes, threading
+held = os.open(path, os.O_RDONLY)
+unshared, end = [threading.Event(), threading.Event()], threading.Event()
+
+
+def apart(number, flag):
+    assert ctypes.CDLL(None).unshare(flag) == 0
+    if number:
+        subprocess.run(["umount", str(path)], check=True)
+    unshared[number].set()
+    end.wait()
+
+
+threads = [threading.Thread(target=apart, args=(0, 0x400), daemon=True)]
+threads[0].start()
+unshared[0].wait()
+os.close(held)
+bind(path, path)
+fence_side.save(side)
+assert f"(process {os.getpid()}), which holds {path} past" in refused(), refused()
+end.set()
+threads[0].join()
+assert refused() == "", refused()
+end.clear()
+threads.append(threading.Thread(target=apart, args=(1, 0x20000), daemon=True))
+threads[1].start()
+unshared[1].wait()
+assert f"the mount {large} of " in refused(), refused()
+end.set()
+threads[1].join()
+assert refused() == "", refused()
+
+JAILED = '''
+import ctypes, os, subprocess, sys
+large, path = sys.argv[1:]
+assert ctypes.CDLL(None).unshare(0x20000) == 0
+subprocess.run(["umount", path], check=True)
+held = os.open(path + "/file", os.O_RDWR)
+subprocess.run(["mount", "--bind", path, path], check=True)
+os.chroot(large)
+print("ready", flush=True)
+sys.stdin.readline()
+'''
+jailed = subprocess.Popen(
+    [sys.executable, "-c", JAILED, str(large), str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+)
+assert jailed.stdout.readline() == b"ready\\n"
+told = refused()
+assert f"(process {jailed.pid}), which holds" in told, told
+assert f"{path}/file (of which cannot be told where it lies)" in told, told
+jailed.communicate(b"\\n")
+assert refused() == "", refused()
+print("seen")
+"""
+OVERLAYS = """
+def overlay(where, relative=False):
+    for name in ("lower", "upper", "work"):
+        (where / name).mkdir(exist_ok=True)
+    below = "" if relative else f"{where}/"
+    options = f"lowerdir={below}lower,upperdir={below}upper,workdir={below}work"
+    subprocess.run(["mount", "-t", "overlay", "none", "-o", options, str(merged)], check=True, cwd=where)
+    try:
+        return refused()
+    finally:
+        subprocess.run(["umount", str(merged)], check=True)
+
+
+merged, ram = base / "merged", base / "ram"
+merged.mkdir()
+ram.mkdir()
+subprocess.run(["mount", "-t", "tmpfs", "none", str(ram)], check=True)
+bind(path, path)
+fence_side.save(side)
+assert f"which writes to {path}/sub/upper" in overlay(path / "sub")
+# It may have been moved there since it was mounted: its path is no proof.
+assert f"of which cannot be told where {large}/other/upper lies" in overlay(large / "other")
+assert "where upper lies, a relative path (mount it again with absolute paths" in overlay(large / "other", True)
+assert (overlay(ram), overlay(ram, True)) == ("", "")
+print("overlays")
+"""
+ODD = """
+from bascule.filetree.io.fence import mounts
+import shutil
+os.mkfifo(path / "pipe")
+shutil.copy(shutil.which("sleep"), path / "program")
+bind(path, path)
+fence_side.save(side)
+fence_side.apply_private(side)
+for name in ("pipe", "program"):
+    (large / name).touch()
+    bind(path / name, large / name)
+running = subprocess.Popen([str(path / "program"), "60"])
+assert [mounts.refused_at(str(large / name)) for name in ("pipe", "program")] == [False, False]
+assert fence_side.apply(side, FROZEN)
+assert [mounts.refused_at(str(large / name)) for name in ("pipe", "program")] == [True, True]
+running.kill()
+running.wait()
+print("odd")
+"""
 
 
 @pytest.mark.parametrize("kind", ["ext4", pytest.param("xfs", marks=pytest.mark.long), "btrfs"])
@@ -191,6 +323,20 @@ print("refused")
 def test_a_part_is_closed_by_its_mounts_and_who_gets_past_them_is_named(
     tmp_path: Path, kind: str, script: str, said: str
 ) -> None:
+    on(kind, tmp_path, script, said)
+
+
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [(UNNAMED, "told by inode\n"), (HIDDEN, "seen\n"), (OVERLAYS, "overlays\n"), (ODD, "odd\n")],
+    ids=["unnamed", "hidden", "overlays", "odd"],
+)
+def test_what_no_plain_path_shows_of_a_part_is_judged(tmp_path: Path, script: str, said: str) -> None:
+    on("ext4", tmp_path, script, said)
+
+
+def on(kind: str, tmp_path: Path, script: str, said: str) -> None:
+    """Run a script on a file system of a kind, of which the tree is a part."""
     if kind not in Path("/proc/filesystems").read_text().split():
         pytest.skip(f"this kernel has no {kind}")
     assert shutil.which(f"mkfs.{kind}"), f"mkfs.{kind} is not installed: make packages"

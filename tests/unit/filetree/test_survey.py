@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import struct
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,7 +16,7 @@ import pytest
 
 from bascule.filetree import audit
 from bascule.filetree.io import audit as filetree_audit
-from bascule.filetree.io.fence import past_part
+from bascule.filetree.io.fence import file_servers
 from bascule.filetree.io.manifest import survey, take
 from bascule.filetree.manifest import ManifestError
 
@@ -168,7 +170,7 @@ def test_the_largest_extended_attributes_are_known_and_tried_at_the_other_side(r
 
 
 def test_what_the_kernel_exports_of_a_tree_is_found(tmp_path: Path) -> None:
-    table = tmp_path / "exports"
+    table, nothing = tmp_path / "exports", tmp_path / "no NFS server here"
     table.write_text(
         "# Version 1.1\n# Path Client(Flags) # IPs\n"
         "/srv/courses\t10.0.0.0/8(rw,no_root_squash,sync)\n"
@@ -176,12 +178,43 @@ def test_what_the_kernel_exports_of_a_tree_is_found(tmp_path: Path) -> None:
         "/srv\tbackup.example.org(rw)\n"
         "/srv/courses2\t*(rw)\n/home\t*(rw)\n"
     )
-    assert past_part.exports("/srv/courses", table) == [
+    assert file_servers.exports("/srv/courses", table, nothing, nothing) == [
         "/srv/courses to 10.0.0.0/8",
         "/srv/courses/a b to *",
         "/srv to backup.example.org",
     ]
-    assert past_part.exports("/srv/courses", tmp_path / "no NFS server here") == []
+    assert file_servers.exports("/srv/courses", nothing, nothing, nothing) == []
+
+
+def test_what_no_client_has_asked_for_yet_is_exported_as_well(tmp_path: Path) -> None:
+    """The kernel's own table has only what clients have pulled in."""
+    nothing, etab, etc = tmp_path / "nothing", tmp_path / "etab", tmp_path / "etc"
+    (etc / "exports.d").mkdir(parents=True)
+    (etc / "exports").write_text("# /srv/courses *(rw)\n/srv/courses \\\n  10.0.0.0/8(rw) *(ro)\n/home *(rw)\n")
+    (etc / "exports.d" / "more.exports").write_text('"/srv/courses/a b" *(rw)\n')
+    (etc / "exports.d" / "passed over").write_text("/srv *(rw)\n")
+    assert file_servers.exports("/srv/courses", nothing, nothing, etc) == [
+        "/srv/courses to 10.0.0.0/8",
+        "/srv/courses/a b to *",
+    ]
+    etab.write_text("/srv\t*(rw,sync,wdelay)\n")
+    assert file_servers.exports("/srv/courses", nothing, etab, etc) == ["/srv to *"]
+    etab.write_text("")
+    assert len(file_servers.exports("/srv/courses", nothing, etab, etc)) == 2
+
+
+@pytest.mark.parametrize("name", ["ganesha.nfsd", "ksmbd.mountd"])
+def test_a_file_server_whose_open_files_cannot_be_seen_is_named(tmp_path: Path, name: str) -> None:
+    # A program of the same name stands in for the server.
+    program = tmp_path / name
+    shutil.copy(shutil.which("sleep") or "", program)
+    with subprocess.Popen([str(program), "60"]) as process:
+        try:
+            found = [one for one in file_servers.ways("/nowhere") if f"({name}, process {process.pid})" in one]
+        finally:
+            process.kill()
+    assert len(found) == 1
+    assert "cannot be seen" in found[0]
 
 
 def test_the_survey_names_who_has_files_of_the_tree_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

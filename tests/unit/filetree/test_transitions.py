@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import time
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,16 @@ def test_check_mode_says_and_touches_nothing(active: Kernel) -> None:
 def test_a_writer_stops_the_freeze_and_the_mark_is_taken_back(active: Kernel) -> None:
     active.busy = ["php-fpm (process 7): /srv/courses/x"]
     with pytest.raises(TreeError, match=r"php-fpm \(process 7\)"):
+        freeze(active)
+    assert (state(active), active.side.guard().frozen) == (ACTIVE, False)
+
+
+def test_a_fault_of_the_system_takes_the_mark_back_as_well(active: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any) -> None:
+        raise OSError(errno.ENXIO, "no such device")
+
+    monkeypatch.setattr(mounts, "take", broken)
+    with pytest.raises(OSError, match="no such device"):
         freeze(active)
     assert (state(active), active.side.guard().frozen) == (ACTIVE, False)
 

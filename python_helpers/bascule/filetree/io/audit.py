@@ -15,7 +15,7 @@ from ...system.io.process import run
 from ..mounts import View
 from ..transfer import NAMES
 from . import boot, own_mount
-from .fence import mount_tables, mounts, past_part
+from .fence import file_servers, mount_tables, mounts
 from .fence import side as fence_side
 from .fence.side import Side
 from .manifest import content, walk
@@ -94,11 +94,12 @@ def survey(
         "owners": owners.of_tree(side.path) if side.owners == NAMES and there else {},
         "unmatched_owners": owners.unmatched(side, owners_there),
         "nested_mounts": list(view.nested),
-        "beyond": list(view.beyond),
+        # Before a part is mounted on itself all its paths lead past that mount, but no server may come into it later.
+        "beyond": file_servers.ways(side.path) if side.part and not view.public_mount else list(view.beyond),
         "shared": list(view.shared),
         "part_faults": faults,
         "writers": mounts.writers(side.path, [side.path] if side.part else None)[:_WRITERS] if there else [],
-        "exports": past_part.exports(side.path),
+        "exports": file_servers.exports(side.path),
         "boot": boot.order(_mount_point(side.path, view)).advice if there else "",
         "sentinel": os.path.isfile(os.path.join(side.path, side.sentinel)),
         "distribution": storage.read_text(_OS_RELEASE) or "",

@@ -54,7 +54,7 @@ def freeze(component: str, side_name: str, value: bool, *, check: bool = False) 
     guard, marked = store.frozen(component, side.name, True, root=side.base / "guard")
     try:
         done = fence_side.apply(side, wanted)
-    except TreeError:
+    except (BasculeError, OSError):
         if marked and side.part:
             fence_side.undo_freeze(side)
         if marked and fence_side.look(side).state == ACTIVE:

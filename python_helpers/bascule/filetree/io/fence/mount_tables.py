@@ -13,6 +13,10 @@ from ....system.mountinfo import Mount, parse_mountinfo
 
 PROC = Path("/proc")
 CLONE_NEWNS = 0x00020000
+# What kcmp(2) compares (linux/kcmp.h), and its number by machine.
+MEMORY, FILES, PLACES = 1, 2, 3
+_KCMP = {"x86_64": 312, "aarch64": 272}
+_LIBC = ctypes.CDLL(None, use_errno=True)
 
 # Who lives in a namespace, and its mounts of one device.
 There = tuple[dict[str, str], list[Mount]]
@@ -42,7 +46,7 @@ def read(device: str) -> tuple[Tables, list[There]]:
     tables = Tables(mounts_of("self"))
     _take_in(tables, "self", tables.own)
     found: list[There] = []
-    for pid in processes():
+    for pid in (one for process in processes() for one in (process, *_apart(process))):
         name = str(pid)
         try:
             there = mounts_of(name)
@@ -84,6 +88,20 @@ def processes() -> Iterator[int]:
             yield int(name)
 
 
+def threads(pid: int) -> list[int]:
+    """Return the further threads of a process; none when it has ended."""
+    try:
+        return [int(name) for name in os.listdir(PROC / str(pid) / "task") if name != str(pid)]
+    except OSError:
+        return []
+
+
+def alike(pid: int, thread: int, what: int) -> bool:
+    """Tell whether a thread shares something with its process's first one, as kcmp(2) says; False when unknown."""
+    number = _KCMP.get(os.uname().machine)
+    return number is not None and _LIBC.syscall(number, pid, thread, what, 0, 0) == 0
+
+
 def command(pid: int) -> str:
     """Return the name of a process."""
     with contextlib.suppress(OSError):
@@ -115,6 +133,12 @@ def enter(door: str) -> None:
     if ctypes.CDLL(None, use_errno=True).setns(descriptor, CLONE_NEWNS) != 0:
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code), door)
+
+
+def _apart(pid: int) -> list[int]:
+    """Return the threads of a process that see other mounts than its first one."""
+    further = threads(pid)
+    return [one for one in further if namespace(one) != namespace(pid)] if further else []
 
 
 def _take_in(tables: Tables, pid: str, mounts: list[Mount]) -> None:

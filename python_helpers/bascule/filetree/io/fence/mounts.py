@@ -8,6 +8,7 @@ import errno
 import os
 import secrets
 import signal
+import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Optional
@@ -111,6 +112,9 @@ def refused_at(path: str) -> bool:
     try:
         if os.path.isdir(path):
             return refused_unnamed(path)
+        if not stat.S_ISREG(os.lstat(path).st_mode):
+            # Opening a device or a pipe does something, and writes nothing to the file system.
+            return _flagged(path)
         # Nothing of the file changes, also where the kernel lets it be opened.
         os.close(os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC))
     except (FileNotFoundError, NotADirectoryError):
@@ -119,8 +123,16 @@ def refused_at(path: str) -> bool:
     except OSError as error:
         if error.errno == errno.EROFS:
             return True
+        if error.errno in (errno.ENXIO, errno.ETXTBSY, errno.EPERM):
+            # Something else forbids it, such as a program that runs, or a file that is immutable.
+            return _flagged(path)
         raise
     return False
+
+
+def _flagged(path: str) -> bool:
+    mount = mounted_at(mounts_of("self"), path)
+    return mount is None or mount.read_only or mount.super_read_only
 
 
 def _try_unnamed(path: str) -> bool:

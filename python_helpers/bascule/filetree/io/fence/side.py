@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
 
+from ....errors import BasculeError
 from ....guard import state as rule
 from ....guard.io import fence_settings, store
 from ....system.io import storage
@@ -340,7 +341,7 @@ def prove(side: Side, wanted: str) -> None:
 
 def undo_freeze(side: Side) -> None:
     """Let writes in again at a part that could not be proved to be frozen; its guard is open all the while."""
-    with contextlib.suppress(TreeError), storage.locked(side.home / "fence.lock"):
+    with contextlib.suppress(BasculeError, OSError), storage.locked(side.home / "fence.lock"):
         if side.guard().status == rule.OPEN:
             _reach(side, ACTIVE, [])
             _flips_path(side).unlink(missing_ok=True)

@@ -7,6 +7,7 @@ root, as where it comes in as root itself. Nothing the account owns is written b
 
 from __future__ import annotations
 
+import hashlib
 import os
 import pwd
 import re
@@ -26,7 +27,7 @@ _NAME = re.compile(r"[a-z_][a-z0-9_-]*")
 _NO_SHELLS = ("nologin", "false")
 _RULE = """# Bascule: what the other side of {component} may ask of this one, as root, by the account {account}.
 Cmnd_Alias {alias} = {command}
-Defaults!{alias} env_reset, env_keep += "SSH_ORIGINAL_COMMAND", !requiretty, !use_pty
+Defaults!{alias} env_reset, env_keep += "SSH_ORIGINAL_COMMAND", !requiretty, !use_pty, !log_input, !log_output
 {account} ALL = (root) NOPASSWD: {alias}
 """
 
@@ -91,7 +92,8 @@ def _forget(component: str, name: str, label: str, *, check: bool) -> bool:
 
 
 def _allow(component: str, name: str, *, check: bool, runner: Runner = run) -> bool:
-    alias = "BASCULE_" + re.sub(r"[^A-Z0-9]", "_", component.upper())
+    # Names of components may differ in what an alias cannot hold.
+    alias = f"BASCULE_{hashlib.sha256(component.encode()).hexdigest()[:16].upper()}"
     command = _command(component).removeprefix("sudo -n -- ")
     text = _RULE.format(component=component, account=name, alias=alias, command=command)
     file = SUDOERS / _file(component)
@@ -111,8 +113,9 @@ def _command(component: str) -> str:
 
 
 def _file(component: str) -> str:
-    # sudo passes over names with a dot.
-    return f"bascule-{component.replace('.', '_')}"
+    # sudo passes over names with a dot; without it, two components may not share one.
+    more = f"-{hashlib.sha256(component.encode()).hexdigest()[:8]}" if "." in component else ""
+    return f"bascule-{component.replace('.', '_')}{more}"
 
 
 def _as(name: str, label: str, line: Optional[str], *, check: bool) -> bool:
