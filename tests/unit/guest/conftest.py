@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -95,3 +95,12 @@ def copied(containers: Any) -> Any:
     here.requests.clear()
     there.requests.clear()
     return containers
+
+
+@pytest.fixture(autouse=True)
+def umask_given_back() -> Iterator[None]:
+    """Give back the umask that a host's program sets for its own process: here it would be that of the next tests."""
+    before = os.umask(0o022)
+    os.umask(before)
+    yield
+    os.umask(before)
