@@ -276,8 +276,12 @@ def test_an_image_of_ceph_is_held_by_whoever_names_it() -> None:
     path = f"rbd:vms/space/vm-{os.getpid()}-disk-7:conf=/etc/pve/ceph.conf"
     assert disks.held_by(path) == []
     for name, holds in ((f"vm-{os.getpid()}-disk-77", False), (f"vm-{os.getpid()}-disk-7", True)):
-        argv = [sys.executable, "-c", "import time; time.sleep(60)", f"-drive=file=rbd:vms/space/{name}:conf"]
-        with subprocess.Popen(argv) as holder:
+        code = "import time; print(flush=True); time.sleep(60)"
+        argv = [sys.executable, "-c", code, f"-drive=file=rbd:vms/space/{name}:conf"]
+        with subprocess.Popen(argv, stdout=subprocess.PIPE) as holder:
+            # The kernel shows a program's arguments a moment after it has replaced the one before.
+            assert holder.stdout is not None
+            assert holder.stdout.readline() == b"\n"
             found = disks.held_by(path)
             holder.kill()
         assert [str(holder.pid) in line for line in found] == [True] * holds
