@@ -50,8 +50,8 @@ mutants: install ## Change the code that decides, bit by bit, and see that the t
 molecule: lab-image ## Run Molecule for every role (ONLY=role for one)
 	@$(BIN)/pytest -q -n 2 -m long tests/molecule $(if $(ONLY),-k $(ONLY))
 
-faults: lab-image ## Break things between two hosts (ONLY=area or test for some)
-	@$(BIN)/pytest -q -n 2 tests/faults $(if $(ONLY),-k $(ONLY))
+faults: lab-image ## The fault matrix, with what came of each cell (ONLY=area or test for some); goes on where it was interrupted
+	@tests/matrix.sh $(ONLY)
 
 sites: install ## Move a site of one's own there and back: Debian 13, sudo with a password, through a bastion
 	@$(BIN)/pytest -q -x tests/sites

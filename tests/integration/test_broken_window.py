@@ -9,14 +9,19 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 from bascule_lab import faults, shell
 from bascule_lab.topology import SITES
+from client.setting import read_setting
+from client.watchers import Watchers
 
+from tests.cells import Cell
+from tests.integration.outside import cell_figures
 from tests.integration.playbooks import Controller
-from tests.integration.steps import KILL_DEADLINE_SECONDS, is_active_at, is_served_from, next_of
+from tests.integration.steps import KILL_DEADLINE_SECONDS, is_active_at, is_served_from, kill_when, next_of
 
 pytestmark = pytest.mark.long
 SOURCE, TARGET = SITES
@@ -68,15 +73,19 @@ def ready(first: Controller) -> Controller:
     return first
 
 
+@pytest.mark.cell(fault="{fault} dies", step="{verb}")
 @pytest.mark.parametrize(
     ("fault", "verb"),
     # Once an old side has given its receipt, a target that is gone whole is a lost site and takes a person's word.
     [(fault, verb) for fault in FAULTS for verb in ("freeze", "sync", "switch") if (fault.name, verb) != WORD_NEEDED],
     ids=lambda value: value if isinstance(value, str) else value.name,
 )
-def test_one_command_serves_users_at_the_source_again(ready: Controller, fault: Fault, verb: str) -> None:
+def test_one_command_serves_users_at_the_source_again(
+    ready: Controller, watchers: Watchers, fault: Fault, verb: str, tmp_path: Path, cell: Cell
+) -> None:
     # The standby has lost its connection with what broke before.
     ready.succeed("sync")
+    since = time.time()
     try:
         break_when(ready, fault, lambda e: e["kind"] == "begin" and (e["phase"], e["verb"]) == ("cutover", verb))
         output = ready.succeed("status").output
@@ -87,3 +96,33 @@ def test_one_command_serves_users_at_the_source_again(ready: Controller, fault: 
         fault.mend()
     ready.succeed("rollback")
     is_active_at(ready, SOURCE.title)
+    cell.ended("rolled_back", cell_figures(ready, watchers, since, read_setting().source, tmp_path))
+
+
+@pytest.mark.cell(fault="controller killed, {by} by another", step="{verb}")
+@pytest.mark.parametrize(
+    ("verb", "by"),
+    [
+        ("freeze", "turned back"),
+        ("switch", "turned back"),
+        ("sync", "resumed"),
+        ("switch", "resumed"),
+        ("thaw", "resumed"),
+    ],
+)
+def test_another_controller_takes_over(
+    ready: Controller, other: Controller, watchers: Watchers, verb: str, by: str, tmp_path: Path, cell: Cell
+) -> None:
+    """The first one is killed as a verb begins; the second has seen nothing of the run."""
+    ready.succeed("sync")
+    since = time.time()
+    kill_when(ready, "cutover", lambda e: e["kind"] == "begin" and (e["phase"], e["verb"]) == ("cutover", verb))
+    resumed = by == "resumed"
+    other.succeed("cutover" if resumed else "rollback")
+    is_active_at(other, TARGET.title if resumed else SOURCE.title)
+    setting = read_setting()
+    site = setting.target if resumed else setting.source
+    cell.ended("completed" if resumed else "rolled_back", cell_figures(other, watchers, since, site, tmp_path))
+    if resumed:
+        other.succeed("rollback")
+        is_active_at(other, SOURCE.title)

@@ -8,24 +8,19 @@ stands still, so that a second run has nothing to do; from then on a client outs
 
 from __future__ import annotations
 
-import json
-import time
 from pathlib import Path
 
 import pytest
 from bascule_lab import faults, shell
 from bascule_lab.topology import SITES
-from client.evidence import keep_facts, look_up
 from client.setting import read_setting
 from client.watchers import Watchers
 
-from bascule.report.figures import LegInput, leg_figures
-from bascule.report.records import Leg, Lookup, client_account, probe_account
 from tests.integration import fingerprint
+from tests.integration.outside import measured, writes_again
 from tests.integration.playbooks import Controller
 from tests.integration.steps import (
     COMPONENTS,
-    KILL_DEADLINE_SECONDS,
     is_active_at,
     kill_when,
     refused_untouched,
@@ -196,28 +191,11 @@ def test_forward_again(first: Controller) -> None:
 
 def test_nothing_was_lost_and_nobody_wrote_twice(first: Controller, watchers: Watchers, tmp_path: Path) -> None:
     """Every write that the client outside was promised, over all moves, stands at the side that is active now."""
-    setting = read_setting()
     started = watchers.user.first_acked()
     assert started is not None, "the client outside was never answered"
-    since = time.time()
-    deadline = time.monotonic() + KILL_DEADLINE_SECONDS
-    while watchers.user.acked_since(since) < LEAST_AT_THE_END:
-        assert watchers.dead() is None, watchers.dead()
-        assert time.monotonic() < deadline, f"no writes at the target: {watchers.user.last_problem}"
-        time.sleep(0.5)
+    writes_again(watchers, LEAST_AT_THE_END)
     watchers.stop()
-    said = look_up(setting.target, watchers.user_path.parent, tmp_path / "lookup.json")
-    figures = leg_figures(
-        LegInput(
-            leg=Leg("all", started, time.time()),
-            client=client_account(watchers.user_path.read_text().splitlines()),
-            probes=probe_account(watchers.prober_path.read_text().splitlines()),
-            lookup=Lookup.from_dict(json.loads((tmp_path / "lookup.json").read_text())),
-            facts=keep_facts(first.runs / first.run_id, "all"),
-            phases={},
-            carried=frozenset(),
-        )
-    )
+    figures, said = measured(first, watchers, started, read_setting().target, tmp_path)
     assert figures["lost_writes"] == 0, said
     assert figures["divergent_writes"] == 0, figures
     assert figures["two_writers_seconds"] == 0, figures

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -19,6 +20,8 @@ import psycopg
 import pytest
 from bascule_lab import shell
 
+from bascule.report.intervals import longest_gap
+from tests.cells import Cell, Figures
 from tests.faults.pair import ROOT, SIDES, Pair
 
 # Longer than a switch needs on a machine that is busy with other tests as well.
@@ -27,6 +30,7 @@ BUDGET = 15.0
 SHORT_BUDGET = 7.0
 # A transaction of a client may wait as long as its pooler lets it.
 WAIT_SECONDS = 100.0
+_DATA = "/var/lib/postgresql/15/main"
 
 
 @dataclass(frozen=True)
@@ -101,6 +105,23 @@ class Clients:
             if not order or order[-1] != ack.side:
                 order.append(ack.side)
         return order
+
+    def figures(self, serving: str) -> Figures:
+        """Return what these clients have measured, once they have stopped and this side serves."""
+        order = sorted(self.acks, key=lambda ack: ack.ended)
+        moments = [ack.ended for ack in order]
+        changed = self.changes()
+        two = 0.0
+        if len(changed) == 2:
+            # Each write was committed between its begin and its end: what is counted is certain.
+            first = min(ack.ended for ack in order if ack.side == changed[1])
+            two = max(0.0, max(ack.begun for ack in order if ack.side == changed[0]) - first)
+        return Figures(
+            outage_seconds=round(longest_gap(moments, moments[0], moments[-1]) or 0.0, 3),
+            lost_writes=len(self.lost(serving)),
+            divergent_writes=len(divergent(self.pair, serving)),
+            two_writers_seconds=round(two, 3),
+        )
 
     def _write(self, side: str) -> None:
         addresses = {address: name for name, address in self.pair.addresses.items()}
@@ -263,7 +284,36 @@ def statuses(pair: Pair, old: str) -> tuple[str, str]:
     return pair.guard(old)["status"], pair.guard(SIDES[1 - SIDES.index(old)])["status"]
 
 
-def nothing_lost(clients: Clients, pair: Pair, order: list[str]) -> None:
-    """One writer, all its writes."""
+def divergent(pair: Pair, serving: str) -> set[str]:
+    """Return the rows that only the other side has; where no server answers there, what its files say of its log."""
+    other = SIDES[1 - SIDES.index(serving)]
+    select = "select id from lab.data_layer"
+    psql = ["runuser", "-u", "postgres", "--", "psql", "-XAtq", "-d", "courses", "-c", select]
+    asked = pair.run(other, psql)
+    if asked.rc == 0:
+        return set(asked.out.split()) - set(pair.sql(serving, select).split())
+    said = pair.must_run(other, ["/usr/lib/postgresql/15/bin/pg_controldata", "-D", _DATA])
+    words = dict(re.findall(r"^(.+?): +(.+)$", said, re.MULTILINE))
+    line = int(words["Latest checkpoint's TimeLineID"])
+    stopped = {"shut down", "shut down in recovery", "in archive recovery"}
+    assert words["Database cluster state"] in stopped, f"{other} has ended without a word: {said}"
+    text = "select timeline_id from pg_control_checkpoint()"
+    newest = int(pair.sql(serving, f"checkpoint; {text}"))
+    if line == newest:
+        # Both have one log: what is in recovery has nothing but what came from the side that serves.
+        assert words["Database cluster state"] != "shut down", said
+        return set()
+    history = pair.must_run(serving, ["cat", f"{_DATA}/pg_wal/{newest:08X}.history"])
+    left = dict(found.split()[:2] for found in history.splitlines() if found.strip())[str(line)]
+    ends = f"select '{words['Latest checkpoint location']}'::pg_lsn < '{left}'::pg_lsn"
+    return set() if pair.sql(serving, ends) == "t" else {f"log of {other} behind {left}"}
+
+
+def nothing_lost(clients: Clients, pair: Pair, order: list[str], cell: Cell | None = None) -> None:
+    """One writer, all its writes; a cell of the fault matrix is told."""
     assert clients.changes() == order
     assert clients.lost(active(pair)) == set()
+    if cell is not None:
+        figures = clients.figures(order[-1])
+        cell.ended("completed" if len(order) > 1 else "rolled_back", figures)
+        assert (figures.lost_writes, figures.divergent_writes, figures.two_writers_seconds) == (0, 0, 0), figures

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cells import Cell
 from tests.faults.pair import Pair
 from tests.faults.postgresql.switching import Clients, Switch, active, freeze, nothing_lost, refused, statuses
 
@@ -58,9 +59,10 @@ def is_done(pair: Pair, new: str, direction: str) -> None:
     pair.must("sync", direction=other(direction))
 
 
+@pytest.mark.cell(fault="controller killed and run again, {direction}", step="switch, driver.closed")
 @pytest.mark.usefixtures("begin")
 @pytest.mark.parametrize("direction", ["forward", pytest.param("back", marks=pytest.mark.long)])
-def test_after_the_receipt_the_same_playbook_goes_on(pair: Pair, tmp_path: Path, direction: str) -> None:
+def test_after_the_receipt_the_same_playbook_goes_on(pair: Pair, tmp_path: Path, direction: str, cell: Cell) -> None:
     old = bring_to(pair, direction)
     with Clients(pair) as clients:
         switch = Switch(pair, old, tmp_path / "hold", "driver.closed")
@@ -72,14 +74,15 @@ def test_after_the_receipt_the_same_playbook_goes_on(pair: Pair, tmp_path: Path,
         if direction == "forward":
             assert "an interrupted switch goes on, whatever the lag" in said.stdout
         clients.go_on()
-    nothing_lost(clients, pair, [old, switch.new])
+    nothing_lost(clients, pair, [old, switch.new], cell)
     is_done(pair, switch.new, direction)
 
 
+@pytest.mark.cell(fault="controller killed and turned back, {direction}", step="switch, driver.closed")
 @pytest.mark.long
 @pytest.mark.usefixtures("begin")
 @pytest.mark.parametrize("direction", BOTH)
-def test_after_the_receipt_the_other_playbook_goes_back(pair: Pair, tmp_path: Path, direction: str) -> None:
+def test_after_the_receipt_the_other_playbook_goes_back(pair: Pair, tmp_path: Path, direction: str, cell: Cell) -> None:
     old = bring_to(pair, direction)
     with Clients(pair) as clients:
         switch = Switch(pair, old, tmp_path / "hold", "driver.closed")
@@ -89,16 +92,17 @@ def test_after_the_receipt_the_other_playbook_goes_back(pair: Pair, tmp_path: Pa
         assert statuses(pair, old) == ("closed", "closed")
         pair.must(*PLAYS[other(direction)], direction=other(direction))
         clients.go_on()
-    nothing_lost(clients, pair, [old])
+    nothing_lost(clients, pair, [old], cell)
     is_done(pair, old, other(direction))
 
 
+@pytest.mark.cell(fault="old host rebooted, {direction}", step="switch, {step}")
 @pytest.mark.long
 @pytest.mark.usefixtures("begin")
 @pytest.mark.parametrize("step", ["old.paused", "old.stopped"])
 @pytest.mark.parametrize("direction", BOTH)
 def test_after_a_power_cut_while_it_closed_the_same_playbook_goes_on(
-    pair: Pair, tmp_path: Path, direction: str, step: str
+    pair: Pair, tmp_path: Path, direction: str, step: str, cell: Cell
 ) -> None:
     """It died as a primary that the other side has yet to hear the end of, or had stopped already."""
     old = bring_to(pair, direction)
@@ -112,13 +116,16 @@ def test_after_a_power_cut_while_it_closed_the_same_playbook_goes_on(
         assert statuses(pair, old) == ("closing", "closed")
         pair.must(*PLAYS[direction], direction=direction)
         clients.go_on()
-    nothing_lost(clients, pair, [old, switch.new])
+    nothing_lost(clients, pair, [old, switch.new], cell)
     is_done(pair, switch.new, direction)
 
 
+@pytest.mark.cell(fault="new host rebooted", step="switch, new.opening")
 @pytest.mark.long
 @pytest.mark.usefixtures("begin")
-def test_a_side_that_lost_its_power_while_it_opened_is_followed_and_then_left(pair: Pair, tmp_path: Path) -> None:
+def test_a_side_that_lost_its_power_while_it_opened_is_followed_and_then_left(
+    pair: Pair, tmp_path: Path, cell: Cell
+) -> None:
     """It was promoted, and nobody was let in: the rollback starts it again, behind closed doors, for the other side."""
     old = bring_to(pair, "forward")
     with Clients(pair) as clients:
@@ -131,13 +138,14 @@ def test_a_side_that_lost_its_power_while_it_opened_is_followed_and_then_left(pa
         assert statuses(pair, old) == ("closed", "opening")
         pair.must(*PLAYS["back"], direction="back")
         clients.go_on()
-    nothing_lost(clients, pair, [old])
+    nothing_lost(clients, pair, [old], cell)
     is_done(pair, old, "back")
 
 
+@pytest.mark.cell(fault="controller killed and run again", step="switch, new.opened")
 @pytest.mark.long
 @pytest.mark.usefixtures("begin")
-def test_a_cutover_whose_controller_died_when_all_was_open_goes_on(pair: Pair, tmp_path: Path) -> None:
+def test_a_cutover_whose_controller_died_when_all_was_open_goes_on(pair: Pair, tmp_path: Path, cell: Cell) -> None:
     """The closed side does not follow yet: no gate stands in the way of what makes it follow."""
     old = bring_to(pair, "forward")
     with Clients(pair) as clients:
@@ -149,13 +157,16 @@ def test_a_cutover_whose_controller_died_when_all_was_open_goes_on(pair: Pair, t
         said = pair.must(*PLAYS["forward"], direction="forward")
         assert "the switch makes it follow" in said.stdout
         clients.go_on()
-    nothing_lost(clients, pair, [old, switch.new])
+    nothing_lost(clients, pair, [old, switch.new], cell)
     is_done(pair, switch.new, "forward")
 
 
+@pytest.mark.cell(fault="closed server started by hand", step="switch, driver.closed")
 @pytest.mark.long
 @pytest.mark.usefixtures("begin")
-def test_what_a_return_that_came_to_nothing_has_started_is_kept_before_it_follows(pair: Pair, tmp_path: Path) -> None:
+def test_what_a_return_that_came_to_nothing_has_started_is_kept_before_it_follows(
+    pair: Pair, tmp_path: Path, cell: Cell
+) -> None:
     """It was started to open again and did not; the cutover goes on, and what it had closed with stays."""
     old = bring_to(pair, "forward")
     with Clients(pair) as clients:
@@ -167,7 +178,7 @@ def test_what_a_return_that_came_to_nothing_has_started_is_kept_before_it_follow
         pair.must_run(old, ["systemctl", "start", "postgresql@15-main.service"])
         pair.must(*PLAYS["forward"], direction="forward")
         clients.go_on()
-    nothing_lost(clients, pair, [old, switch.new])
+    nothing_lost(clients, pair, [old, switch.new], cell)
     is_done(pair, switch.new, "forward")
     kept = json.loads(pair.must_run(old, ["cat", f"/var/lib/bascule/{pair.component}/kept.json"]))
     assert kept["epoch"] == pair.guard(old)["promised"]

@@ -11,6 +11,7 @@ import psycopg
 import pytest
 from bascule_lab import shell
 
+from tests.cells import Cell
 from tests.faults.pair import SIDES, Pair
 from tests.faults.postgresql import switching
 from tests.faults.postgresql.switching import BUDGET, SHORT_BUDGET, Clients, Switch, active, cases, nothing_lost
@@ -96,21 +97,23 @@ def test_an_open_side_is_an_alarm_also_for_a_host_outside_of_the_declared_range(
     )
 
 
-def test_clients_ride_through_a_switch(pair: Pair, old: str, tmp_path: Path) -> None:
+@pytest.mark.cell(fault="none", step="switch")
+def test_clients_ride_through_a_switch(pair: Pair, old: str, tmp_path: Path, cell: Cell) -> None:
     with Clients(pair) as clients:
         switch = Switch(pair, old, tmp_path / "hold")
         said = switch.end()
         assert said.get("live"), said
         clients.go_on()
     assert clients.errors == []
-    nothing_lost(clients, pair, [old, switch.new])
+    nothing_lost(clients, pair, [old, switch.new], cell)
     assert active(pair) == switch.new
     assert len(said["proofs"]) == 4, said["proofs"]
 
 
+@pytest.mark.cell(fault="{victim} killed", step="switch, {step}")
 @pytest.mark.parametrize(("step", "victim"), cases(BEFORE, ALWAYS))
 def test_before_the_receipt_the_old_side_serves_again(
-    pair: Pair, old: str, tmp_path: Path, step: str, victim: str
+    pair: Pair, old: str, tmp_path: Path, step: str, victim: str, cell: Cell
 ) -> None:
     with Clients(pair) as clients:
         budget = SHORT_BUDGET if victim.endswith("agent") else BUDGET
@@ -125,7 +128,7 @@ def test_before_the_receipt_the_old_side_serves_again(
         clients.go_on()
     if not victim.endswith("server"):
         assert clients.errors == []
-    nothing_lost(clients, pair, [old])
+    nothing_lost(clients, pair, [old], cell)
     guard = pair.guard(old)
     assert (guard["status"], guard["frozen"]) == ("open", True)
     # The epoch is burnt: this side counts as opened under it.
@@ -134,9 +137,10 @@ def test_before_the_receipt_the_old_side_serves_again(
         pair.must_run(switch.new, ["systemctl", "restart", "postgresql@15-main.service"])
 
 
+@pytest.mark.cell(fault="old-server killed or stopped, whichever is first", step="switch, old.stopping")
 @pytest.mark.long
 def test_a_server_that_is_killed_while_it_stops_serves_again_or_has_stopped(
-    pair: Pair, old: str, tmp_path: Path
+    pair: Pair, old: str, tmp_path: Path, cell: Cell
 ) -> None:
     with Clients(pair) as clients:
         switch = Switch(pair, old, tmp_path / "hold", "old.stopping")
@@ -148,10 +152,13 @@ def test_a_server_that_is_killed_while_it_stops_serves_again_or_has_stopped(
         serving = [old] if "error" in said else [old, switch.new]
         assert active(pair) == serving[-1]
         clients.go_on()
-    nothing_lost(clients, pair, serving)
+    nothing_lost(clients, pair, serving, cell)
 
 
-def test_a_link_that_is_cut_after_the_stop_is_no_proof_of_the_fence(pair: Pair, old: str, tmp_path: Path) -> None:
+@pytest.mark.cell(fault="link cut", step="switch, old.proved")
+def test_a_link_that_is_cut_after_the_stop_is_no_proof_of_the_fence(
+    pair: Pair, old: str, tmp_path: Path, cell: Cell
+) -> None:
     with Clients(pair) as clients:
         switch = Switch(pair, old, tmp_path / "hold", "old.proved", SHORT_BUDGET)
         switch.held()
@@ -162,11 +169,14 @@ def test_a_link_that_is_cut_after_the_stop_is_no_proof_of_the_fence(pair: Pair, 
             assert active(pair) == old
         clients.go_on()
     assert clients.errors == []
-    nothing_lost(clients, pair, [old])
+    nothing_lost(clients, pair, [old], cell)
 
 
+@pytest.mark.cell(fault="PAUSE never drains", step="switch, old.paused")
 @pytest.mark.long
-def test_a_transaction_that_never_ends_is_named_and_nothing_is_stopped(pair: Pair, old: str, tmp_path: Path) -> None:
+def test_a_transaction_that_never_ends_is_named_and_nothing_is_stopped(
+    pair: Pair, old: str, tmp_path: Path, cell: Cell
+) -> None:
     with Clients(pair) as clients, clients.connect(old) as holder:
         holder.autocommit = False
         holder.execute("insert into lab.data_layer values (gen_random_uuid(), now())")
@@ -177,7 +187,7 @@ def test_a_transaction_that_never_ends_is_named_and_nothing_is_stopped(pair: Pai
     assert "every transaction through the pooler" in said["error"]
     assert f"{pair.component} at {pair.host(old)} is open and frozen" in said["error"]
     assert clients.errors == []
-    nothing_lost(clients, pair, [old])
+    nothing_lost(clients, pair, [old], cell)
 
 
 @pytest.mark.long
@@ -241,9 +251,10 @@ def read_for_long(pair: Pair, side: str) -> Iterator[None]:
         pair.sql(side, "select pg_terminate_backend(pid) from pg_stat_activity where wait_event = 'PgSleep'")
 
 
+@pytest.mark.cell(fault="standby does not replay", step="switch, driver.ready")
 @pytest.mark.long
 def test_replay_that_a_lock_holds_up_after_the_pause_has_begun_costs_the_attempt_only(
-    pair: Pair, old: str, tmp_path: Path
+    pair: Pair, old: str, tmp_path: Path, cell: Cell
 ) -> None:
     """The standby has received the end of the log, and could not open: there is no receipt, the old side serves."""
     with Clients(pair) as clients:
@@ -260,11 +271,14 @@ def test_replay_that_a_lock_holds_up_after_the_pause_has_begun_costs_the_attempt
     assert "a query may hold it up" in said["error"]
     assert f"{pair.component} at {pair.host(old)} is open and frozen" in said["error"]
     assert clients.errors == []
-    nothing_lost(clients, pair, [old])
+    nothing_lost(clients, pair, [old], cell)
 
 
+@pytest.mark.cell(fault="silent connections", step="switch, old.stopping")
 @pytest.mark.long
-def test_clients_that_connect_and_say_nothing_do_not_hold_the_stop_up(pair: Pair, old: str, tmp_path: Path) -> None:
+def test_clients_that_connect_and_say_nothing_do_not_hold_the_stop_up(
+    pair: Pair, old: str, tmp_path: Path, cell: Cell
+) -> None:
     pair.must_run(old, ["systemd-run", "--unit", "silent-clients", "python3", "-c", SILENT])
     try:
         with Clients(pair) as clients:
@@ -275,12 +289,13 @@ def test_clients_that_connect_and_say_nothing_do_not_hold_the_stop_up(pair: Pair
     finally:
         pair.must_run(old, ["systemctl", "stop", "silent-clients"])
     assert clients.errors == []
-    nothing_lost(clients, pair, [old, switch.new])
+    nothing_lost(clients, pair, [old, switch.new], cell)
 
 
+@pytest.mark.cell(fault="link cut for good", step="switch, old.paused")
 @pytest.mark.long
 def test_a_stop_that_waits_for_a_receiver_nobody_reaches_ends_with_the_old_primary(
-    pair: Pair, old: str, tmp_path: Path
+    pair: Pair, old: str, tmp_path: Path, cell: Cell
 ) -> None:
     with Clients(pair) as clients:
         switch = Switch(pair, old, tmp_path / "hold", "old.paused", SHORT_BUDGET)
@@ -293,11 +308,12 @@ def test_a_stop_that_waits_for_a_receiver_nobody_reaches_ends_with_the_old_prima
                 client.execute("select 1")
         clients.go_on()
     assert clients.errors == []
-    nothing_lost(clients, pair, [old])
+    nothing_lost(clients, pair, [old], cell)
 
 
+@pytest.mark.cell(fault="old-agent hangs", step="switch, old.stopped")
 @pytest.mark.long
-def test_an_agent_that_hangs_is_ended_by_the_dead_man(pair: Pair, old: str, tmp_path: Path) -> None:
+def test_an_agent_that_hangs_is_ended_by_the_dead_man(pair: Pair, old: str, tmp_path: Path, cell: Cell) -> None:
     with Clients(pair) as clients:
         switch = Switch(pair, old, tmp_path / "hold", "old.stopped", SHORT_BUDGET)
         switch.held()
@@ -307,11 +323,14 @@ def test_an_agent_that_hangs_is_ended_by_the_dead_man(pair: Pair, old: str, tmp_
         switch.go()
         assert "error" in switch.end()
     assert clients.errors == []
-    nothing_lost(clients, pair, [old])
+    nothing_lost(clients, pair, [old], cell)
 
 
+@pytest.mark.cell(fault="old-server does not start again", step="switch, old.stopped")
 @pytest.mark.long
-def test_a_take_back_whose_server_does_not_start_is_tried_again(pair: Pair, old: str, tmp_path: Path) -> None:
+def test_a_take_back_whose_server_does_not_start_is_tried_again(
+    pair: Pair, old: str, tmp_path: Path, cell: Cell
+) -> None:
     unit = f"bascule-{pair.component}-deadman.service"
     with Clients(pair) as clients:
         switch = Switch(pair, old, tmp_path / "hold", "old.stopped", SHORT_BUDGET)
@@ -329,11 +348,12 @@ def test_a_take_back_whose_server_does_not_start_is_tried_again(pair: Pair, old:
             pair.must_run(old, ["systemctl", "unmask", "--runtime", "postgresql@15-main.service"])
         clients.go_on()
     assert clients.errors == []
-    nothing_lost(clients, pair, [old])
+    nothing_lost(clients, pair, [old], cell)
 
 
+@pytest.mark.cell(fault="controller killed and run again", step="switch, old.stopped")
 def test_the_real_switch_survives_the_death_of_its_controller(
-    pair: Pair, old: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pair: Pair, old: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cell: Cell
 ) -> None:
     direction = "forward" if old == "source" else "back"
     hold = tmp_path / "hold"
@@ -350,7 +370,7 @@ def test_the_real_switch_survives_the_death_of_its_controller(
         pair.must("freeze", "sync", "switch", "thaw", direction=direction)
         clients.go_on()
     assert clients.errors == []
-    nothing_lost(clients, pair, [old, SIDES[1 - SIDES.index(old)]])
+    nothing_lost(clients, pair, [old, SIDES[1 - SIDES.index(old)]], cell)
 
 
 def test_a_client_that_is_frozen_out_stays_out_while_others_ride(pair: Pair, old: str) -> None:

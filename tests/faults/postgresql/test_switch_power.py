@@ -6,14 +6,16 @@ from pathlib import Path
 
 import pytest
 
+from tests.cells import Cell
 from tests.faults.pair import Pair
 from tests.faults.postgresql import switching
 from tests.faults.postgresql.switching import Clients, Switch, cases, nothing_lost
 
 
+@pytest.mark.cell(fault="old host rebooted", step="switch, {step}")
 @pytest.mark.parametrize("step", [pytest.param("old.paused", marks=pytest.mark.long), "old.stopped"])
 def test_a_power_cut_of_the_old_host_before_its_receipt_is_held_until_the_switch_goes_on(
-    pair: Pair, old: str, tmp_path: Path, step: str
+    pair: Pair, old: str, tmp_path: Path, step: str, cell: Cell
 ) -> None:
     with Clients(pair) as clients:
         switch = Switch(pair, old, tmp_path / "hold", step)
@@ -28,15 +30,16 @@ def test_a_power_cut_of_the_old_host_before_its_receipt_is_held_until_the_switch
         said = Switch(pair, old, tmp_path / "hold").end()
         assert "error" not in said, said
         clients.go_on()
-    nothing_lost(clients, pair, [old, switch.new])
+    nothing_lost(clients, pair, [old, switch.new], cell)
 
 
+@pytest.mark.cell(fault="{victim} host rebooted", step="switch, {step}")
 @pytest.mark.parametrize(
     ("step", "victim"),
     cases([("old.receipt", "old"), ("driver.closed", "new"), ("new.promoted", "new")], {("new.promoted", "new")}),
 )
 def test_a_power_cut_after_the_receipt_is_made_up_for_by_the_same_switch(
-    pair: Pair, old: str, tmp_path: Path, step: str, victim: str
+    pair: Pair, old: str, tmp_path: Path, step: str, victim: str, cell: Cell
 ) -> None:
     with Clients(pair) as clients:
         switch = Switch(pair, old, tmp_path / "hold", step)
@@ -50,4 +53,4 @@ def test_a_power_cut_after_the_receipt_is_made_up_for_by_the_same_switch(
         said = Switch(pair, old, tmp_path / "hold").end()
         assert "error" not in said, said
         clients.go_on()
-    nothing_lost(clients, pair, [old, switch.new])
+    nothing_lost(clients, pair, [old, switch.new], cell)
