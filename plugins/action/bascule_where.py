@@ -100,6 +100,10 @@ class ActionModule(ControllerAction):
         elif newer := runs.newer(scope.plan, journal.run, [*own, *known]):
             lines.insert(1, f"  {newer}")
             doubts.append("there is a newer run")
+        # A silent site may hold it.
+        here = identity.audited_here({journal.run, *(run.name for run in known)}) if not errors else []
+        if alone := runs.orphans(scope.plan, here, known):
+            lines.insert(-1, f"  {alone}")
         for line in lines:
             Display().display(line)
         if (started := command.current()) is not None:
