@@ -135,5 +135,5 @@ class ActionModule(ControllerAction):
 
 def _apart(scope: Scope) -> dict[str, str]:
     """Return why what is written does not come back, by component; one that is moved by a dump carries nothing."""
-    found = standing.told(scope, "apart")
+    found = standing.told(scope, "apart", "missed")
     return {name: why for name, why in found.items() if scope.hostvars[name].get(forecast.METHOD) != "dump_restore"}
