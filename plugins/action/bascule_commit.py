@@ -49,7 +49,7 @@ from bascule.plugin.preflight import must_be_right
 from bascule.report import forecast, sheet
 from bascule.report.sheet import Row
 from bascule.run import commits
-from bascule.run.approval import confirm, destination
+from bascule.run.approval import confirm, destination, preview
 from bascule.run.gates import number_of
 from bascule.run.io.journal import Journal
 
@@ -78,6 +78,8 @@ class ActionModule(ControllerAction):
         if unasked := [name for name in scope.in_play if name not in seen]:
             notes.append(f"nobody looks now whether it serves, the verification did: {', '.join(unasked)}")
         lines = sheet.lines(f"stay at {site}", rows, planned.whose(), scope.get("gate_overrides"), notes)
+        left_out = [name for name in scope.components if name not in scope.in_play]
+        lines = [*preview(PHASE, site, scope.in_play, left_out, [], self.check_mode), *lines]
         for line in lines:
             Display().display(f"  {line}")
         said: list[str] = []
@@ -133,5 +135,5 @@ class ActionModule(ControllerAction):
 
 def _apart(scope: Scope) -> dict[str, str]:
     """Return why what is written does not come back, by component; one that is moved by a dump carries nothing."""
-    found = standing.told(scope, "apart")
+    found = standing.told(scope, "apart", "missed")
     return {name: why for name, why in found.items() if scope.hostvars[name].get(forecast.METHOD) != "dump_restore"}

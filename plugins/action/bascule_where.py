@@ -14,8 +14,8 @@ description:
   - Says which controller is at work and since when, by its note in the run's folder and its process, and which one
     has died; of another machine's, by the notes that it sends to both sites while it lives. Says what users see and
     since when, which copies of the journal lack entries, what a side holds whose other side is silent (C(loss) of the
-    verb C(state)), and why what is written at the open side does not come to the other one (C(apart)), and why an open
-    one was not seen to serve (C(unseen)).
+    verb C(state)), how what is written at the open side comes to the other one (C(carried)) or why it does not
+    (C(apart)), and why an open one was not seen to serve (C(unseen)).
 options: {}
 author:
   - The Bascule authors
@@ -100,6 +100,10 @@ class ActionModule(ControllerAction):
         elif newer := runs.newer(scope.plan, journal.run, [*own, *known]):
             lines.insert(1, f"  {newer}")
             doubts.append("there is a newer run")
+        # A silent site may hold it.
+        here = identity.audited_here({journal.run, *(run.name for run in known)}) if not errors else []
+        if alone := runs.orphans(scope.plan, here, known):
+            lines.insert(-1, f"  {alone}")
         for line in lines:
             Display().display(line)
         if (started := command.current()) is not None:
@@ -121,6 +125,7 @@ class ActionModule(ControllerAction):
         late: dict[str, str] = {}
         apart: dict[str, str] = {}
         unseen: dict[str, str] = {}
+        carried: dict[str, str] = {}
         holds: dict[tuple[str, str], str] = {}
         for name in scope.components:
             variables = scope.hostvars[name]
@@ -135,6 +140,11 @@ class ActionModule(ControllerAction):
                 if any(guard.status == rule.OPEN for guard in guards):
                     apart[name] = str(registered.get("apart") or "") or apart.get(name, "")
                     unseen[name] = str(registered.get("unseen") or "") or unseen.get(name, "")
+                if reached := position.carried(registered):
+                    carried[name] = reached
+                # A closed side says itself that it does not follow.
+                if registered.get("missed"):
+                    apart[name] = str(registered["missed"])
                 holds |= {(name, guard.side): str(registered.get("loss") or "") for guard in guards}
                 unread = registered.get("unread") or {}
                 errors |= {(name, host): str(reason) for host, reason in unread.items()}
@@ -144,6 +154,11 @@ class ActionModule(ControllerAction):
         missing = [(name, host) for name, sides in declared.items() for host in sides if (name, host) not in known]
         read, silent = self._read(scope, missing, failures)
         found, errors = {**found, **read}, {**errors, **silent}
+
+        opened = {name for (name, _), guard in found.items() if guard.status == rule.OPEN}
+        # Where no side is open, nothing is written that could be carried.
+        apart = {name: why for name, why in apart.items() if name in opened}
+        carried = {name: how for name, how in carried.items() if name in opened}
 
         def side(name: str, host: str) -> position.Side:
             site = str(scope.hostvars[host].get("site", "")) if host in scope.hostvars else ""
@@ -157,7 +172,7 @@ class ActionModule(ControllerAction):
                 name,
                 side(name, a),
                 side(name, b),
-                *(known.get(name, "") for known in (given_up, late, apart, unseen)),
+                *(known.get(name, "") for known in (given_up, late, apart, unseen, carried)),
             )
             for name, (a, b) in declared.items()
         ]

@@ -65,6 +65,10 @@ apart:
   description: Why what is written here does not come to the other side; empty where it does, or need not.
   returned: always
   type: str
+carried:
+  description: How what is written here comes to the other side, and how far that is behind; empty where it does not.
+  returned: always
+  type: str
 unseen:
   description: Why this side, which its guard says is open, was not seen to serve; empty where it was, or serves nobody.
   returned: always
@@ -105,6 +109,7 @@ def main(module: AnsibleModule) -> dict[str, Any]:
     return {
         "changed": False,
         "apart": decisions.not_followed(found, guard),
+        "carried": decisions.followed(found, guard),
         "unseen": decisions.unseen(found, guard),
         "guard": found["guard"],
         "state": found,

@@ -55,6 +55,24 @@ def service_faults(guards: Mapping[str, GuardState], modes: Mapping[str, str]) -
     return found
 
 
+def link(connections: Sequence[Mapping[str, str]], side: str) -> tuple[str, str]:
+    """Return why what is written at the other side does not come to this one, and how it comes; one of them is empty.
+
+    Args:
+        connections: what the server of the closed side follows, as SHOW ALL SLAVES STATUS has it.
+        side: its inventory name.
+    """
+    if len(connections) != 1:
+        return f"{side} follows {len(connections)} servers, not one", ""
+    (one,) = connections
+    if one["Slave_IO_Running"] != "Yes" or one["Slave_SQL_Running"] != "Yes":
+        why = one["Last_IO_Error"] or one["Last_SQL_Error"] or one.get("Slave_IO_State") or "no reason given"
+        threads = f"IO {one['Slave_IO_Running']}, SQL {one['Slave_SQL_Running']}"
+        return f"{side} does not follow ({threads}): {why[:200]}", ""
+    behind = one["Seconds_Behind_Master"]
+    return "", f"{side} follows" + (f", {behind} s behind" if behind else "")
+
+
 def interrupted(guards: Mapping[str, GuardState], modes: Mapping[str, str]) -> bool:
     """Tell whether a move was interrupted between its freeze and its thaw: nobody is let in, on purpose."""
     return all(

@@ -125,17 +125,26 @@ def must_be_settled(scope: Scope, entries: Iterable[Mapping[str, Any]]) -> tuple
     return opened, must_be_proved(scope, entries, opened)
 
 
-def told(scope: Scope, key: str) -> dict[str, str]:
-    """Return what the roles' verb `state` says under this key of a side that is open, by component that says it."""
+def told(scope: Scope, key: str, closed: str = "") -> dict[str, str]:
+    """Return what the roles' verb `state` says under this key of a side that is open, by component that says it.
+
+    Args:
+        scope: the action's.
+        key: what is asked for.
+        closed: the key under which a side that is closed says it of itself; none where it says nothing.
+    """
     found: dict[str, str] = {}
     for name in scope.in_play:
         variables = scope.hostvars[name]
         prefix = f"__{variables['component_role']}"
         for registered in [plain(variables[one]) for one in variables if str(one).startswith(prefix)]:
-            if not isinstance(registered, dict) or key not in registered:
+            if not isinstance(registered, dict):
                 continue
-            if any(guard.status == rule.OPEN for guard in position.find_guards(registered)):
-                value = registered[key] or ""
+            guards = position.find_guards(registered)
+            for name_of, status in ((key, rule.OPEN), (closed, rule.CLOSED)):
+                if name_of not in registered or not any(guard.status == status for guard in guards):
+                    continue
+                value = registered[name_of] or ""
                 text = "; ".join(map(str, value)) if isinstance(value, list) else str(value)
                 found[name] = text or found.get(name, "")
     return found

@@ -21,11 +21,19 @@ _NEEDS: Mapping[str, str] = {
 _NEED_NONE = frozenset({"dns_switchover"})
 
 
+# A role looks at both sides in one, to compare them.
+_OTHER = "not looked at either: both sides are looked at together"
+
+
 def unseen(scope: Scope) -> dict[str, str]:
-    """Return the machines of the component on which nobody becomes root, each with what is not looked at for that."""
+    """Return both machines of a component of which one lets nobody become root, each with what is not looked at there.
+
+    Nothing where both let root in.
+    """
     role = str(scope.get("component_role"))
     if role in _NEED_NONE:
         return {}
     what = f"what needs root there: {_NEEDS.get(role, 'all of its audit')}"
     sides = dict.fromkeys(str(scope.get(key)) for key in ("source_host", "target_host"))
-    return {host: what for host in sides if host in scope.hostvars and scope.is_without_root(host)}
+    bound = {host for host in sides if host in scope.hostvars and scope.is_without_root(host)}
+    return {host: what if host in bound else _OTHER for host in sides} if bound else {}

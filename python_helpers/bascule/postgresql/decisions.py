@@ -125,6 +125,16 @@ def not_followed(state: Mapping[str, Any], guard: GuardState) -> str:
     return "" if standby.get("state") == "streaming" else f"its standby does not stream: {standby.get('state')}"
 
 
+def followed(state: Mapping[str, Any], guard: GuardState) -> str:
+    """Return how what is written at this side comes to the other one; nothing where it does not, or nobody sees it."""
+    standby = state.get("standby") or {}
+    if guard.status != rule.OPEN or standby.get("state") != "streaming" or not_followed(state, guard):
+        return ""
+    lag = standby.get("lag")
+    seconds = "" if lag is None else f", {lag:.1f} s"
+    return f"its standby streams, {standby['behind']} bytes{seconds} behind"
+
+
 def unseen(state: Mapping[str, Any], guard: GuardState) -> str:
     """Return why this side, open by its guard, was not seen to serve; nothing where it was, or serves nobody.
 

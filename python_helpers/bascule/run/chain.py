@@ -165,35 +165,42 @@ def _ranked(entries: Iterable[Mapping[str, Any]]) -> tuple[list[tuple[_Rank, Map
     found: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for entry in entries:
         found.setdefault((str(entry.get("controller")), str(entry.get("epoch"))), []).append(entry)
-    whose = {str(entry["hash"]): key for key, one in found.items() for entry in one if entry.get("hash") is not None}
-    ranks: dict[tuple[str, str], list[tuple[_Rank, Mapping[str, Any]]]] = {}
-    by_head: dict[str, tuple[str, int]] = {}
+    ordered = {
+        key: sorted(one, key=lambda entry: (int(entry.get("n") or 0), str(entry["time"]))) for key, one in found.items()
+    }
+    whose = {
+        str(entry["hash"]): (key, place)
+        for key, one in ordered.items()
+        for place, entry in enumerate(one)
+        if entry.get("hash") is not None
+    }
+    ranks: dict[tuple[str, str], list[tuple[_Rank, Mapping[str, Any]]]] = {key: [] for key in ordered}
     odd: list[str] = []
 
-    def rank(key: tuple[str, str], above: frozenset[tuple[str, str]]) -> None:
-        ranked: list[tuple[_Rank, Mapping[str, Any]]] = []
-        last = ("", 0)
-        for place, entry in enumerate(sorted(found[key], key=lambda one: (int(one.get("n") or 0), str(one["time"])))):
+    def rank(key: tuple[str, str], until: int, above: frozenset[tuple[str, str]]) -> None:
+        """Rank a chain up to that place. What it names of another chain is ranked before, and no more of that."""
+        ranked = ranks[key]
+        while len(ranked) <= until:
+            entry = ordered[key][len(ranked)]
+            last = ranked[-1][0][:2] if ranked else ("", 0)
             latest, what = last, "the entry before it"
             for head in _seen(entry):
-                other = whose.get(head, key)
-                if other == key or other in above:
-                    continue
-                if other not in ranks:
-                    rank(other, above | {key})
-                if by_head[head] > latest:
-                    latest, what = by_head[head], f"what {other[0]}, decision {other[1]} had written before"
+                other, place = whose.get(head, (key, 0))
+                if other != key and other not in above:
+                    rank(other, place, above | {key})
+                if other != key and place < len(ranks[other]) and ranks[other][place][0][:2] > latest:
+                    latest, what = (
+                        ranks[other][place][0][:2],
+                        f"what {other[0]}, decision {other[1]} had written before",
+                    )
             time = str(entry["time"])
             if latest[0] > time and _seconds(latest[0]) - _seconds(time) > _CLOCKS:
                 odd.append(f"chain of {key[0]}, decision {key[1]}: its time {time[:19]} is before that of {what}")
             last = max((time, 0), (latest[0], latest[1] + 1))
-            by_head[str(entry.get("hash"))] = last
-            ranked.append(((*last, *key, place), entry))
-        ranks[key] = ranked
+            ranked.append(((*last, *key, len(ranked)), entry))
 
-    for key in sorted(found):
-        if key not in ranks:
-            rank(key, frozenset())
+    for key in sorted(ordered):
+        rank(key, len(ordered[key]) - 1, frozenset())
     return [one for ranked in ranks.values() for one in ranked], list(dict.fromkeys(odd))
 
 

@@ -110,6 +110,13 @@ def at_work(noted: Iterable[Noted], entries: Iterable[Entry], controller: str, n
     )
 
 
+def still_writing(noted: Iterable[Noted], entries: Iterable[Entry]) -> set[Whose]:
+    """Return the chains among these whose process is known to live, or has begun a verb and left no note yet."""
+    alive = {one.decision: not one.ended and one.alive is True for one in noted}
+    chains = _real(entries)
+    return {whose for whose in chains if alive.get(whose[1], bool(_left(whose, chains)))}
+
+
 def _live(one: Noted, chain: Sequence[Entry], about: str, whose: Whose) -> AtWork:
     line = f"Controller: AT WORK: {about}" + (f"; {one.why}" if one.far else "")
     words, where = {whose: "under way"}, f" on {one.host}" if one.far else ""
@@ -180,14 +187,14 @@ def _taken_on(whose: Whose, at: int, chains: Mapping[Whose, Sequence[Entry]]) ->
 
 
 def _knew(chain: Sequence[Entry], whose: Whose, since: Sequence[Entry]) -> bool:
-    """Say whether a chain's start says that it has seen one of these entries of another machine's chain."""
+    """Say whether a chain's start says that it has seen one of these entries of another machine's chain.
+
+    A chain of an audit has another start when a phase follows in its process.
+    """
     seen = {str(entry["hash"]) for entry in since if "hash" in entry}
-    for entry in chain:
-        data = entry["data"]
-        if data.get("event") == "start":
-            heads = [data.get("local") or {}, *(data.get("heads") or {}).values()]
-            return any(one.get("-".join(whose)) in seen for one in heads)
-    return False
+    starts = [entry["data"] for entry in chain if entry["data"].get("event") == "start"]
+    heads = [one for data in starts for one in (data.get("local") or {}, *(data.get("heads") or {}).values())]
+    return any(one.get("-".join(whose)) in seen for one in heads)
 
 
 def _changes(entry: Entry) -> bool:

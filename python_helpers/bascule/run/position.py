@@ -61,7 +61,8 @@ class Sides:
     """Both sides of a component; `given_up` is the one that the journal says was given up, and has not closed since.
 
     late: which of its servers still say what was before, where a component only points. apart: why what is written at
-    the open side does not come to the other one. unseen: why the open side was not seen to serve.
+    the open side does not come to the other one. unseen: why the open side was not seen to serve. carried: how what is
+    written there comes to the other one, and how far that is behind.
     """
 
     component: str
@@ -71,6 +72,7 @@ class Sides:
     late: str = ""
     apart: str = ""
     unseen: str = ""
+    carried: str = ""
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,17 @@ def find_guards(value: Any, depth: int = 4) -> list[GuardState]:
     else:
         return []
     return [guard for item in values for guard in find_guards(item, depth - 1)] if depth else []
+
+
+def carried(registered: Mapping[str, Any]) -> str:
+    """Return how what is written comes to the other side, by what a role's `state` verb has registered of one.
+
+    The open side says it, or the closed one that follows. One that only tried to reach the other side says why not.
+    """
+    if "carried" in registered:
+        return str(registered["carried"])
+    opened = any(guard.status == rule.OPEN for guard in find_guards(registered))
+    return "the other side lets it in" if opened and registered.get("apart") == "" else ""
 
 
 def alone(entered: Side, left: Side, journal_silent: bool) -> bool:
@@ -414,6 +427,8 @@ def report(
     ]
     lines[2:2] = [*work.lines, *([users] if users else [])]
     lines += [f"Copies: {'; '.join(lacks)}"] if lacks else []
+    carried = [f"{one.component}: {one.carried}" for one in sides if one.carried and one.component not in gone]
+    lines += [f"Carried over: {'; '.join(carried)}"] if carried else []
     lines += [f"  {s.component:<{width}}  {s.words}" for s in standings]
     return [*lines, f"Next: {_next(standings, next_command(standings, last, *names, gone, silent, waits), work)}"]
 

@@ -83,7 +83,8 @@ def choose(plan: str, local: Optional[Run], at_sites: Sequence[Run]) -> Choice:
     if own is None or own.name not in {run.name for run in found}:
         newest = found[-1] if found else None
         if newest is not None and (own is None or newest.last > own.last):
-            return Choice(newest.name, f"going on with run {newest.name}, which the sites hold: {_joined(newest)}")
+            said = f"going on with run {newest.name}, which the sites hold: {_joined(newest)}"
+            return Choice(newest.name, said + (f"; {left_here(own)}" if own is not None and own.last else ""))
     if own is None:
         return Choice()
     return Choice(own.name, newer(plan, own.name, [own, *at_sites]))
@@ -97,6 +98,22 @@ def newer(plan: str, name: str, known: Sequence[Run]) -> str:
         return ""
     run = max(later, key=lambda run: run.last)
     return f"ANOTHER RUN OF THIS PLAN IS NEWER: {run.name}, {_joined(run)}; BASCULE_RUN={run.name} goes on with it"
+
+
+def left_here(run: Run, more: int = 0) -> str:
+    """Say that a run lies at this controller alone, and what that means for whoever goes on with another one."""
+    others = f" (and {more} more)" if more else ""
+    return (
+        f"run {run.name}{others}, {_joined(run)}, lies here alone and no site holds it: what it has measured does not "
+        f"count in another run, so audit again; BASCULE_RUN={run.name} shows what it was"
+    )
+
+
+def orphans(plan: str, here: Iterable[Run], at_sites: Iterable[Run]) -> str:
+    """Say which runs of the plan lie at this controller alone while the sites hold another one; nothing if none."""
+    known = [run for run in at_sites if of_plan(run, plan)]
+    alone = [run for run in here if run.last and of_plan(run, plan) and run.name not in {one.name for one in known}]
+    return left_here(max(alone, key=lambda run: run.last), len(alone) - 1) if alone and known else ""
 
 
 def under_way(entries: Iterable[Entry], controller: str) -> list[str]:

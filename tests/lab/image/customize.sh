@@ -4,7 +4,7 @@
 set -eu
 root=$1
 
-for unit in postgresql mariadb named bind9 unbound unbound-resolvconf haproxy pgbouncer nftables e2scrub_reap systemd-pstore getty@ \
+for unit in postgresql mariadb named bind9 unbound unbound-resolvconf haproxy keepalived pgbouncer nftables e2scrub_reap systemd-pstore getty@ \
     apt-daily.timer apt-daily-upgrade.timer e2scrub_all.timer fstrim.timer dpkg-db-backup.timer; do
     case $unit in *.*) ;; *) unit=$unit.service ;; esac
     find "$root/etc/systemd/system" -type l \( -name "$unit" -o -name "${unit%@.service}@*.service" \) -delete

@@ -60,6 +60,8 @@ def test_a_person_commits_at_the_terminal_after_the_sheet(world: World) -> None:
     assert bascule(world, "run", "verify", "-i", "inventory")[0] == Status.DONE
     for answer, wanted in (("montpellier", Status.NO_GO), ("toulouse", Status.DONE)):
         terminal = at_terminal(world, "commit", "-i", "inventory")
+        terminal.expect("commit: the active site afterwards is toulouse")
+        terminal.expect("take part: low, top")
         terminal.expect("DECISION SHEET: stay at toulouse")
         terminal.expect("verification_age +low +GO")
         terminal.expect("the plan asks for no observation")

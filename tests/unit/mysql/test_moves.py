@@ -35,6 +35,10 @@ def test_forward_and_back_nothing_is_lost_and_events_run_at_one_side(world: Worl
     mtp, tls = world.mtp, world.tls
     world.prepare()
     assert (mtp.side().mode(), tls.side().mode()) == (decisions.OPEN, decisions.CLOSED)
+    seen = tls.side().link()
+    assert seen["carried"].startswith("tls follows")
+    assert (seen["missed"], seen["unseen"], seen["guard"]["status"]) == ("", "", "closed")
+    assert {mtp.side().link()[key] for key in ("carried", "missed", "unseen")} == {""}, "it follows nobody, and serves"
     # A second prepare changes nothing.
     assert not tls.side().follow(seed=True, timeout=20)["changed"]
     assert not mtp.side().server.account(PASSWORD)
@@ -113,6 +117,19 @@ def test_clients_are_sent_away_and_what_they_had_begun_is_not_there(world: World
     finally:
         client.close()
     assert count(mtp) == 2
+
+
+def test_a_link_that_is_cut_and_a_server_that_is_away_are_told(world: World) -> None:
+    world.prepare()
+    mtp, tls = world.mtp, world.tls
+    tls.running.client.execute("STOP SLAVE IO_THREAD")
+    assert tls.side().link()["missed"].startswith("tls does not follow (IO No, SQL Yes): ")
+    tls.running.client.execute("STOP ALL SLAVES", "RESET SLAVE ALL")
+    assert tls.side().link()["missed"] == "tls follows 0 servers, not one"
+    mtp.running.stop()
+    tls.running.stop()
+    assert tls.side().link()["missed"].startswith("MariaDB of tls does not answer: ")
+    assert mtp.side().link()["unseen"].startswith("MariaDB of mtp does not answer: ")
 
 
 def test_a_side_that_lags_does_not_open(world: World) -> None:

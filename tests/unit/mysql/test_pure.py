@@ -198,3 +198,28 @@ def test_one_side_alone_serves_by_guard_and_host() -> None:
 
 def test_a_schedule_is_json_of_names() -> None:
     assert json.loads(events.Schedule(True, (("s", 'a"b'),)).to_position()["events"]) == [["s", 'a"b']]
+
+
+LINK = {"Slave_IO_Running": "Yes", "Slave_SQL_Running": "Yes", "Last_IO_Error": "", "Last_SQL_Error": ""}
+
+
+@pytest.mark.parametrize(
+    ("connections", "missed", "carried"),
+    [
+        ([{**LINK, "Seconds_Behind_Master": "3"}], "", "tls follows, 3 s behind"),
+        ([{**LINK, "Seconds_Behind_Master": ""}], "", "tls follows"),
+        (
+            [{**LINK, "Slave_IO_Running": "Connecting", "Last_IO_Error": "no route"}],
+            "tls does not follow (IO Connecting, SQL Yes): no route",
+            "",
+        ),
+        (
+            [{**LINK, "Slave_SQL_Running": "No", "Last_SQL_Error": "duplicate"}],
+            "tls does not follow (IO Yes, SQL No): duplicate",
+            "",
+        ),
+        ([], "tls follows 0 servers, not one", ""),
+    ],
+)
+def test_a_closed_side_follows_or_says_why_not(connections: list[dict[str, str]], missed: str, carried: str) -> None:
+    assert decisions.link(connections, "tls") == (missed, carried)

@@ -162,3 +162,29 @@ def test_what_follows_it_in_one_process_brings_it_once(world: World) -> None:
         hashes = [entry["hash"] for entry in copy]
         assert sorted(hashes) == sorted(entry["hash"] for entry in world.entries), host
         assert list((world.hosts / host / "controllers").rglob("*.json")), "its note"
+
+
+def test_audits_beside_which_another_controller_has_begun_a_run_are_named(world: World) -> None:
+    """They are not in its run; who goes on with that is told which run lies here alone, then and by every status."""
+    (world.path / "roles/toy/tasks/verb.yml").write_text("[]\n")
+    rc, output = world.run(playbook=ROOT / "playbooks/10_audit.yml")
+    assert rc == 0, output
+    mine = (world.path / "runs/latest").readlink().name
+    _, output = world.run(playbook=ROOT / "playbooks/status.yml")
+    assert "lies here alone" not in output, "no site holds another one"
+    world.environment["BASCULE_RUNS"] = str(world.path / "elsewhere")
+    world.environment["BASCULE_RUN"] = "theirs"
+    rc, output = world.run(play("switch"))
+    assert rc == 0, output
+    world.environment.clear()
+    rc, output = world.run(play("switch"))
+    assert rc == 0, output
+    assert (world.path / "runs/latest").readlink().name == "theirs"
+    told = " ".join(output.split())
+    assert "going on with run theirs, which the sites hold" in told
+    assert f"BASCULE_RUN={mine} shows what it was" in told
+    _, output = world.run(playbook=ROOT / "playbooks/status.yml")
+    lines = output.splitlines()
+    at = next(number for number, line in enumerate(lines) if line.startswith(f"  run {mine}, begun or joined last "))
+    assert "lies here alone and no site holds it" in lines[at]
+    assert lines[at + 1].startswith("Next: ")

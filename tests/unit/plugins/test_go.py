@@ -133,6 +133,52 @@ def test_a_look_asks_nobody_and_says_would(world: World, name: str) -> None:
     assert "from freeze to thaw" not in output, "a window that was not"
 
 
+@pytest.mark.parametrize(
+    ("name", "site", "more"),
+    [
+        ("90_decommission", "toulouse", ()),
+        ("80_commit", "toulouse", ()),
+        ("site_lost", "montpellier", ("toulouse",)),
+        ("guard_lost", "montpellier", ("toulouse",)),
+    ],
+)
+def test_a_look_at_any_decision_asks_nobody_says_would_and_leaves_latest(
+    world: World, name: str, site: str, more: tuple[str, ...]
+) -> None:
+    """Whatever it comes to: none of these can be carried out where this world stands, but for the lost site."""
+    (world.path / "roles/toy/tasks/reopen.yml").write_text("[]\n")
+    if name == "site_lost":
+        silent = ELSEWHERE.replace("/a-tls/guard/", "/a-mtp/guard/")
+        unread = "- ansible.builtin.set_fact: {__toy_silent: {unread: {a-tls: no route}}}\n"
+        (world.path / "roles/toy/tasks/state.yml").write_text(silent + unread)
+        world.are_down("a-tls", "j-tls")
+    word = tuple(part for lost in more for part in ("-e", f"site={lost} by=me fenced=cut"))
+    _, output = world.run(playbook=ROOT / f"playbooks/{name}.yml", arguments=("--check", "--limit", "low", *word))
+    told = " ".join(output.split())
+    assert f"the active site afterwards would be {site} would take part: low left out by --limit: top" in told, output
+    assert output.index(BANNER) < output.index("would take part")
+    assert f"exactly: {site}" not in told
+    assert not (world.path / "runs/latest").exists()
+
+
+def test_a_look_and_the_question_say_what_the_window_is_expected_to_cost(world: World) -> None:
+    """A figure that is known, as of a database's budget; the forecast of all roles stands in test_forecast.py."""
+    shutil.copytree(world.path / "roles/toy", world.path / "roles/postgresql_replication")
+    (world.path / "roles/postgresql_replication/defaults").mkdir()
+    (world.path / "roles/postgresql_replication/defaults/main.yml").write_text(
+        "postgresql_replication_switch_budget: 7\n"
+    )
+    components = (world.path / "inventory/components.yml").read_text()
+    (world.path / "inventory/components.yml").write_text(
+        components.replace("low: {component_role: toy", "low: {component_role: postgresql_replication")
+    )
+    for arguments in (("--check",), ("-e", "confirm=no")):
+        _, output = world.run(playbook=CUTOVER, arguments=arguments)
+        assert "  forecast of the outage: 7 s at least; the plan allows 7200 s\n" in output
+        assert "    low                   7 s  at most: the switch's budget" in output
+        assert "    top             not known  the role toy has no forecast" in output
+
+
 def test_a_look_moves_nothing(world: World) -> None:
     rc, output = world.move("60_cutover.yml", "-e", "fail_at=top.switch")
     assert rc == 2, output

@@ -31,6 +31,18 @@ CUT = """
       apart: nobody streams from it
       unseen: "{{ 'it does not run' if inventory_hostname == 'low' else '' }}"
 """
+# The closed side says it of itself, as a replica does; the other one only tries whether it is let in.
+FOLLOWED = """
+- name: Tell how it comes over
+  ansible.builtin.set_fact:
+    __toy_open: >-
+      {{ {'guard': __toy_guards | selectattr('status', 'equalto', 'open') | first}
+         | combine({'apart': ''} if inventory_hostname == 'top' else {}) }}
+    __toy_closed:
+      guard: "{{ __toy_guards | selectattr('status', 'equalto', 'closed') | first }}"
+      carried: "{{ 'it follows' if inventory_hostname == 'low' else '' }}"
+      missed: "{{ missed | default('') if inventory_hostname == 'low' else '' }}"
+"""
 
 
 @pytest.fixture
@@ -148,3 +160,23 @@ def test_copies_that_lack_entries_and_a_side_that_nobody_follows_are_told(world:
     assert re.search(r"low +active at Toulouse .*; NOT CARRIED OVER: nobody streams from it", told)
     assert re.search(r"low +active at Toulouse .*; NOT SEEN TO SERVE: it does not run", told)
     assert re.search(r"Users: not known of low; served at Toulouse since before this run \(.*top", told), told
+    assert "Carried over" not in told
+
+
+def test_what_comes_to_the_other_side_is_told_and_a_silent_side_is_not_all_fine(world: World) -> None:
+    have_moved(world)
+    (world.path / "roles/toy/tasks/state.yml").write_text(world.state + FOLLOWED)
+    told = status(world)
+    assert "Carried over: low: it follows; top: the other side lets it in\n" in told, told
+    assert "NOT CARRIED OVER" not in told
+    rc, told = world.run(playbook=ROOT / "playbooks/status.yml", arguments=("-e", "missed=IO_is_off"))
+    assert rc == 0, told
+    assert re.search(r"low +active at Toulouse .*; NOT CARRIED OVER: IO_is_off", told), told
+    (world.path / "roles/toy/tasks/state.yml").write_text("[]\n")
+    world.are_down("a-mtp", "j-mtp")
+    told = status(world)
+    assert re.search(r"low +active at Toulouse \(a-tls open .*; a-mtp NOT READ: exit status 255: no route", told), told
+    assert re.search(r"Journal: .*mtp NOT READ \(.*no route to j-mtp\)", told)
+    assert "Carried over" not in told
+    (following,) = [line for line in told.splitlines() if line.startswith("Next: ")]
+    assert following.startswith("Next: make the machine that was not read reachable, then ask again: ")

@@ -45,6 +45,7 @@ def test_it_says_what_it_could_not_look_at_and_looks_at_the_rest(world: World) -
     assert lines[0] == "AUDIT of plan toy: fits as far as it was looked at, without low, top"
     for name in ("low", "top"):
         assert f"    - {name}: a-mtp: what needs root there: all of its audit" in lines
+        assert f"    - {name}: a-tls: not looked at either: both sides are looked at together" in lines
         assert not (world.path / f"runs/latest/facts/{name}.audit.json").exists()
     assert "    - other: other should be known" in lines
     assert "  next: ansible-playbook -i inventory playbooks/10_audit.yml" in lines

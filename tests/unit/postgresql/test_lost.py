@@ -204,6 +204,11 @@ def test_an_open_side_whose_log_goes_to_nobody_says_so() -> None:
         (state, rule.adopt_closed(GuardState("db", "db-tls"))),
     ]
     assert [decisions.not_followed(*one) for one in need_not] == [""] * len(need_not)
+    streams = {**state, "standby": {"state": "streaming", "behind": 4096, "lag": 0.26}}
+    assert decisions.followed(streams, guard) == "its standby streams, 4096 bytes, 0.3 s behind"
+    unknown = {**state, "standby": {"state": "streaming", "behind": 0, "lag": None}}
+    assert decisions.followed(unknown, guard) == "its standby streams, 0 bytes behind"
+    assert [decisions.followed(*one) for one in [(state, guard), (behind, guard), *need_not[1:]]] == [""] * 6
 
 
 def test_an_open_side_whose_server_was_not_seen_to_serve_says_why() -> None:

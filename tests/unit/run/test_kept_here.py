@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from bascule.run import agreement, chain
+from bascule.run.io import presence
 from bascule.run.io.journal import Journal
 from bascule.system.ssh import Target
 
@@ -92,14 +94,14 @@ def test_the_same_process_brings_it(journal: _Made, sites: dict[str, Target], tm
     for site in sites:
         entries = held(tmp_path / site)
         assert len({entry["hash"] for entry in entries}) == len(entries), "each once"
-        assert {key: len(found) for key, found in chain.chains(entries).items()} == {("ctl", "d0"): 1, ("ctl", "d1"): 5}
+        assert {key: len(found) for key, found in chain.chains(entries).items()} == {("ctl", "d0"): 1, ("ctl", "d1"): 6}
         assert chain.verify(entries) == []
         assert [path.name for path in sorted((tmp_path / site).rglob("*d1.jsonl"))] == ["ctl-d1.jsonl"]
     # Another audit in the same process finds nothing to keep: what it has begun is at the sites already.
     one.start(sites, AUDIT)
     one.append("end", phase="audit", verb="audit", component="db")
     one.copy_to(sites)
-    assert all(len(held(tmp_path / site)) == 7 for site in sites)
+    assert all(len(held(tmp_path / site)) == 8 for site in sites)
 
 
 def test_what_is_silent_when_it_is_brought_gets_it_later(
@@ -110,9 +112,9 @@ def test_what_is_silent_when_it_is_brought_gets_it_later(
     cut = {**sites, "tls": UNREACHABLE}
     one.start(cut, PREPARE)
     assert list(one.copy_to(cut)) == ["tls"]
-    assert [len(held(tmp_path / site)) for site in sites] == [3, 0]
+    assert [len(held(tmp_path / site)) for site in sites] == [4, 0]
     assert one.copy_to(sites) == {}
-    assert [len(held(tmp_path / site)) for site in sites] == [3, 3]
+    assert [len(held(tmp_path / site)) for site in sites] == [4, 4]
 
 
 def test_one_that_dies_while_it_brings_it_does_it_again(
@@ -164,3 +166,71 @@ def test_other_phases_are_kept_nowhere(journal: _Made, sites: dict[str, Target],
     assert chain.kept_here(one.own(), []) == []
     assert one.copy_to(sites) == {}
     assert all(len(held(tmp_path / site)) == 1 for site in sites)
+
+
+def test_what_is_brought_late_says_what_the_sites_held_by_then(
+    journal: _Made, sites: dict[str, Target], tmp_path: Path
+) -> None:
+    """Another controller has written meanwhile: what comes after the audit came after that, whatever clocks say."""
+    one = journal("d1")
+    audit(one, sites)
+    other = Journal(tmp_path / "elsewhere", "r1", "far", "d2")
+    other.start(sites, PREPARE)
+    began = other.append("begin", phase="prepare", verb="prepare", component="db")
+    assert other.copy_to(sites) == {}
+    one.start(sites, PREPARE)
+    after = one.append("begin", phase="prepare", verb="prepare", component="db")
+    assert one.copy_to(sites) == {}
+    first, second = [entry["data"] for entry in one.own() if entry["data"].get("event") == "start"]
+    assert (first["phase"], first["heads"]) == ("audit", {"mtp": {}, "tls": {}})
+    assert (second["phase"], set(second["heads"])) == ("prepare", {"mtp", "tls"})
+    assert second["heads"]["mtp"]["far-d2"] == began["hash"]
+    late = "2999-01-01T00:00:00.000+00:00"
+    off = [{**entry, "time": late} if entry["epoch"] == "d2" else entry for entry in held(tmp_path / "mtp")]
+    order = [entry["hash"] for entry in chain.in_order(off)]
+    assert order.index(began["hash"]) < order.index(after["hash"])
+
+
+def test_an_audit_at_work_is_left_to_the_phase_after(journal: _Made, sites: dict[str, Target], tmp_path: Path) -> None:
+    """Half of it would look, from another machine, like one that died; what it writes later is kept here as well."""
+    one = journal("d1")
+    one.start(sites, AUDIT)
+    note = presence.Presence(one.directory, "d1", "10_audit.yml", "Audit")
+    one.append("begin", phase="audit", verb="audit", component="db")
+    then = journal("d2")
+    then.start(sites, PREPARE)
+    assert then.copy_to(sites) == {}
+    assert all(set(chain.chains(held(tmp_path / site))) == {("ctl", "d2")} for site in sites)
+    one.append("end", phase="audit", verb="audit", component="db", data={"result": "ok"})
+    assert one.copy_to(sites) == {}
+    at_sites = {site: {site: chain.Reading(held(tmp_path / site))} for site in sites}
+    agreed = agreement.compare("r1", one.read(), at_sites, {})
+    assert agreed.agrees
+    assert "  3 entries of audits are kept here alone, and come to the sites with the next phase" in agreed.lines
+    note.end()
+    journal("d3").start(sites, PREPARE)
+    for site in sites:
+        entries = held(tmp_path / site)
+        assert len({entry["hash"] for entry in entries}) == len(entries), "each once"
+        assert {key[1]: len(found) for key, found in chain.chains(entries).items()} == {"d1": 3, "d2": 1}
+
+
+@pytest.mark.parametrize(
+    ("note", "brought"),
+    [
+        ({"born": "1"}, True),
+        ({"host": "another"}, True),
+        (None, False),
+    ],
+)
+def test_one_that_has_died_is_brought_and_one_that_has_left_no_note_yet_is_not(
+    journal: _Made, sites: dict[str, Target], tmp_path: Path, note: dict[str, str] | None, brought: bool
+) -> None:
+    one = journal("d1")
+    one.start(sites, AUDIT)
+    if note is not None:
+        path = presence.Presence(one.directory, "d1", "10_audit.yml", "Audit").path
+        path.write_text(json.dumps({**json.loads(path.read_text()), **note}))
+    one.append("begin", phase="audit", verb="audit", component="db")
+    journal("d2").start(sites, PREPARE)
+    assert [len(held(tmp_path / site)) for site in sites] == ([2, 2] if brought else [0, 0])

@@ -442,6 +442,17 @@ def test_what_does_not_come_to_the_other_side_is_not_all_fine() -> None:
     assert "mend" not in position.report("r", [waits], Last(), {}, [], NAMES)[-1]
 
 
+def test_how_it_comes_to_the_other_side_is_one_line() -> None:
+    follows = replace(sides(SOURCE_OPEN, TARGET_CLOSED), carried="its standby streams, 0 bytes behind")
+    other = replace(follows, component="files", carried="")
+    told = position.report("r", [follows, other], Last("sync", "sync", "db", "t", "c", "ok"), {}, [], NAMES)
+    assert [line for line in told if "arried" in line.lower()] == [
+        "Carried over: db: its standby streams, 0 bytes behind"
+    ]
+    gone = position.report("r", [follows], Last(), {}, [], NAMES, gone={"db"})
+    assert "Carried over" not in "".join(gone)
+
+
 def test_what_the_other_side_holds_is_said_where_one_is_silent() -> None:
     silent = sides(None, TARGET_CLOSED)
     silent = replace(silent, target=replace(silent.target, holds="replayed up to 0/5000060"))

@@ -75,3 +75,35 @@ def test_dry_decisions_do_not_make_a_run_newer() -> None:
 def test_only_starts_with_a_name_that_can_be_a_directory_count() -> None:
     odd = [start("../r"), {**start("r"), "kind": "begin"}, start("r", event="other")]
     assert runs.starts([*odd, start("r")]) == [start("r")]
+
+
+AUDITED = Run("mine", "toy", EARLY, "a")
+
+
+def test_a_run_that_lies_here_alone_is_named_when_another_one_is_gone_on_with() -> None:
+    said = runs.choose("toy", AUDITED, [HERE]).said
+    assert said.endswith(
+        "; run mine, begun or joined last 2026-11-21T20:00:00Z by a, lies here alone and no site holds it: what it has "
+        "measured does not count in another run, so audit again; BASCULE_RUN=mine shows what it was"
+    )
+    assert "lies here alone" not in runs.choose("toy", Run("tried", "toy"), [HERE]).said, "nothing was measured"
+    assert "lies here alone" not in runs.choose("toy", AUDITED, [AUDITED, HERE]).said
+
+
+@pytest.mark.parametrize(
+    ("here", "at_sites", "named"),
+    [
+        ([AUDITED], [HERE], "run mine, "),
+        ([AUDITED, Run("more", "toy", LATE, "a")], [HERE], "run more (and 1 more), "),
+        ([AUDITED], [], ""),
+        ([AUDITED], [Run("lab", "lab", LATEST)], ""),
+        ([AUDITED], [HERE, AUDITED], ""),
+        ([Run("tried", "toy"), Run("lab", "lab", LATE)], [HERE], ""),
+    ],
+)
+def test_audits_that_no_site_holds_are_named_beside_a_run_of_the_sites(
+    here: list[Run], at_sites: list[Run], named: str
+) -> None:
+    said = runs.orphans("toy", here, at_sites)
+    assert said.startswith(named)
+    assert bool(said) == bool(named)

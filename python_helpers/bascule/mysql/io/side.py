@@ -107,6 +107,19 @@ class Side:
         shut = self.server.client.value("SELECT @@GLOBAL.read_only") == "1"
         return decisions.mode(shut, self.fence.stands(), self.fence.faults(for_peer=self.guard().status == rule.OPEN))
 
+    def link(self) -> dict[str, Any]:
+        """Say whether the server answers, and whether a closed side follows the other one; a server may be away."""
+        guard, found = self.guard(), {"missed": "", "carried": "", "unseen": ""}
+        try:
+            connections = self.server.connections()
+        except BasculeError as error:
+            what = "missed" if guard.status == rule.CLOSED else "unseen"
+            found[what] = f"MariaDB of {self.side} does not answer: {error.found}"
+        else:
+            if guard.status == rule.CLOSED:
+                found["missed"], found["carried"] = decisions.link(connections, self.side)
+        return {"guard": guard.to_dict(), **found}
+
     def prepare(self, password: str, certificate: str) -> bool:
         """Leave option file, the other side's certificate, the fence's unit and what the boot fence needs."""
         texts = {

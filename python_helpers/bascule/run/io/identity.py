@@ -11,7 +11,7 @@ import os
 import platform
 import re
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +83,18 @@ def _latest() -> runs.Run | None:
     lines = (storage.read_text(link / "journal.jsonl") or "").splitlines()
     begun = runs.starts(chain.parse("\n".join(line for line in lines if '"event":"start"' in line)).entries)
     return next((run for run in runs.describe(begun) if run.name == name), None) or runs.describe_name(name)
+
+
+def audited_here(but: Collection[str]) -> list[runs.Run]:
+    """Return the runs of this controller in which nothing but audits was done; without those of these names."""
+    found = []
+    for path in storage.children(runs_directory()):
+        if path.is_symlink() or path.name in but:
+            continue
+        entries = chain.parse(storage.read_text(path / "journal.jsonl") or "").entries
+        if len(chain.kept_here(entries, [])) == len(entries):
+            found += runs.describe(runs.starts(entries))
+    return found
 
 
 def _given(name: str, expected: str) -> str:

@@ -16,9 +16,9 @@ from ...errors import JournalError
 from ...system.io import remote, storage
 from ...system.io.remote import Answer
 from ...system.ssh import Target
-from .. import chain, runs
+from .. import chain, controllers, runs
 from ..chain import Entry
-from . import identity
+from . import identity, presence
 
 SITE_DIRECTORY = "/var/lib/bascule/journal"
 _TIMEOUT = 20.0
@@ -161,7 +161,8 @@ class Journal:
 
         Does nothing when it has begun. A run of another plan is refused: its journal would tell of other machines.
         In a phase that writes nothing at any site (`chain.READING`) the chain stays here, and with it what a site
-        lacks; the first of another phase in the same process brings both there, and so does the next process.
+        lacks; the first of another phase in the same process brings both there, with the heads seen by then, and so
+        does the next process. Such a chain of a process that is still at work is left to the phase after.
         """
         storage.make_directory(self.directory, 0o700)
         reads = note.get("phase") in chain.READING
@@ -176,13 +177,15 @@ class Journal:
             readings, errors = _readings(asked)
             entries = chain.merge(self.read().entries, *(reading.entries for reading in readings.values()))
             self._refuse_other_plan(str(note.get("plan") or ""), runs.plans(runs.starts(entries)))
-            if not self._last():
+            if not self._last() or self._kept_here():
+                # What was kept here has seen nothing of the sites since it began.
                 self._append_start(note, readings, errors)
             if not note.get("check_mode"):
                 chosen = {site: _first(places) for site, places in asked.items()}
                 state = {"chosen": {site: where.host for site, where in chosen.items()}, "kept": reads}
                 # Its own entries come to the sites as a copy of its chain, not among those of others.
-                others = [entry for entry in entries if (entry["controller"], entry["epoch"]) != self._key]
+                left = {self._key, *self._at_work(readings)}
+                others = [entry for entry in entries if (entry["controller"], entry["epoch"]) not in left]
                 if reads:
                     storage.write_json(self._state, state)
                 else:
@@ -199,6 +202,11 @@ class Journal:
 
     def _kept_here(self) -> bool:
         return bool((storage.read_json(self._state) or {}).get("kept"))
+
+    def _at_work(self, readings: Mapping[str, chain.Reading]) -> set[controllers.Whose]:
+        """Return the chains kept here whose processes still write them: half of one would look like one that died."""
+        kept = chain.kept_here(self.read().entries, chain.merge(*(one.entries for one in readings.values())))
+        return controllers.still_writing(presence.read(self.directory), kept)
 
     def _append_start(
         self, note: Mapping[str, Any], readings: Mapping[str, chain.Reading], errors: Mapping[str, str]
