@@ -78,6 +78,7 @@ def make(
         failure=f"journal: the chain is broken: {'; '.join(broken[:3])}" if broken else None,
     )
     reported = {name for one in moved.values() for name in one.facts}
+    made["journal"] = chain.heads(entries)
     return {**made, "not_moved": [name for name in scope.components if name not in reported]}
 
 
