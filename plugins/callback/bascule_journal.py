@@ -299,11 +299,11 @@ class CallbackModule(CallbackBase):
             scope, _ = self._seen
             lang = reporting.language(scope)
             copies, silent = reporting.gathered(scope, journal)
-            if not legs.read(chain.merge(*(one.entries for one in copies.values()))):
+            if not legs.read(reporting.entries_of(copies)):
                 # Nothing has moved: there is nothing to report of.
                 return
             made = reporting.make(scope, journal.run, copies, silent=silent)
-            page = reporting.write(journal.directory, made, lang)
+            page = reporting.write(journal.directory, made, lang, reporting.entries_of(copies))
         except Exception as error:
             # A report changes nothing: whatever is wrong with it, the playbook has ended as it has.
             self._display.warning(f"The report could not be made: {outlook.why(error)}")
