@@ -10,6 +10,7 @@ description:
   - Fails unless the sample is clearly within the limit that C(plan_gates) declares. A sample that is missing, stale,
     empty, unparsable, in another unit, below zero (in s, B, Mbit/s or %) or out of range is NO-GO, and so is a gate
     without a limit.
+  - What the journal holds so far is sealed after the sample, by the key of this controller; not with C(--check).
   - A person lets a gate pass with the variable C(gate_overrides), a reason by gate; it stands in the journal.
 options:
   name:
@@ -56,6 +57,7 @@ from typing import Any, ClassVar
 from bascule.errors import GateError
 from bascule.plugin.action import ControllerAction, Scope, journal_entry
 from bascule.run.gates import decide
+from bascule.run.io import signing
 from bascule.run.io.journal import Journal
 
 
@@ -82,7 +84,9 @@ class ActionModule(ControllerAction):
             scope.get("gate_overrides"),
             time.time(),
         )
-        journal_entry(Journal.current(), "sample", about, verdict.to_dict())
+        journal = Journal.current()
+        journal_entry(journal, "sample", about, verdict.to_dict())
+        unsealed = "" if self.check_mode else signing.seal(journal, phase=about.phase)
         if not verdict.passes:
             raise GateError(
                 expected=f"gate {verdict.name} to say GO for {about.component}",
@@ -91,5 +95,7 @@ class ActionModule(ControllerAction):
                 next_command="mend the cause and run this phase again, or override with a reason: "
                 f'-e \'{{"gate_overrides": {{"{verdict.name}": "why"}}}}\'',
             )
-        warnings = [f"Gate {verdict.name} was overridden: {verdict.override} ({verdict.reason})"]
-        return {"gate": verdict.to_dict(), **({"warnings": warnings} if verdict.override else {})}
+        warnings = [unsealed] if unsealed else []
+        if verdict.override:
+            warnings.append(f"Gate {verdict.name} was overridden: {verdict.override} ({verdict.reason})")
+        return {"gate": verdict.to_dict(), **({"warnings": warnings} if warnings else {})}

@@ -7,8 +7,10 @@ DOCUMENTATION = r"""
 name: bascule_report
 short_description: Make the report of a run again
 description:
-  - Makes C(summary.json), C(report.md) and C(report.fr.md) in the run's folder, from its journal here and
-    at every site that answers. What was moved, verified and let pass is judged as C(bascule_judge) judges it.
+  - Makes C(summary.json), C(report.md), C(report.html), and the same pages in French (C(report.fr.md)), in the run's
+    folder, from its journal here and at every site that answers. What was moved, verified and let pass is judged as
+    C(bascule_judge) judges it.
+  - Prints the pages of HTML as PDF where WeasyPrint is installed.
   - C(-e run=RUN) names the run; without it it is the one that goes on.
   - C(-e client=DIRECTORY) names what a client outside has written of the move, if there was one. Without it the report
     says that nobody outside measured.
@@ -71,7 +73,9 @@ class ActionModule(ControllerAction):
         if self.check_mode:
             return {"warnings": unread} if unread else {}
         made = reporting.make(scope, run, copies, self.typed("client"), silent)
-        page = reporting.write(journal.directory, made, lang)
+        page = reporting.write(journal.directory, made, lang, reporting.entries_of(copies))
         for line in reporting.lines(made, page, lang):
             Display().display(line)
+        for printed in reporting.write_pdf(page):
+            Display().display(f"  {os.path.relpath(printed)}")
         return {"result": made["result"], "path": str(page), **({"warnings": unread} if unread else {})}

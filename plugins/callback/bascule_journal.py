@@ -13,6 +13,7 @@ description:
     to both sites every 15 s, and says there when this one is gone.
   - With C(--check), says first that nothing will be changed.
   - Journals the result of every task between C(bascule_begin) and C(bascule_end), never its output.
+  - Seals the end of what it has written into the journal, by the signing key of this controller.
   - When a playbook has frozen components and let everybody in again, journals and prints where that window went. Says
     of each component how long it worked, waited for others, or was held up by orchestration, and the critical path.
   - Ends an audit with one screen. It says whether the plan fits, how long the outage is expected to be, what should be
@@ -45,7 +46,7 @@ from bascule.plugin.action import Scope
 from bascule.plugin.values import plain
 from bascule.report import audited, legs
 from bascule.run import chain, failures, window
-from bascule.run.io import command, heartbeat, identity
+from bascule.run.io import command, heartbeat, identity, signing
 from bascule.run.io.journal import Journal, read_starts
 from bascule.run.io.presence import Presence
 from bascule.run.order import VERBS, WINDOWS
@@ -194,9 +195,20 @@ class CallbackModule(CallbackBase):
         if journal is None:
             return
         self._say_audit(journal)
-        if not self._written:
+        if self._written:
+            self._say_window(journal)
+        elif not any(entry["kind"] == "decision" for entry in journal.own()):
+            # A decision that a move stays begins no verb.
             return
-        self._say_window(journal)
+        self._bring(journal)
+        if self._written:
+            self._display.display(f"Journal: {journal.path}")
+            self._say_report(journal)
+
+    def _bring(self, journal: Journal) -> None:
+        """Seal the end of the chain, and bring the sites' copies up to date."""
+        if not context.CLIARGS.get("check") and (unsealed := signing.seal(journal, last=True)):
+            self._display.warning(unsealed)
         try:
             # With --check nothing is written at any site.
             seen = None if context.CLIARGS.get("check") else self._seen
@@ -204,8 +216,6 @@ class CallbackModule(CallbackBase):
                 self._display.warning(f"The journal's copy at {site} is behind: {reason}")
         except (AnsibleError, BasculeError, OSError) as error:
             self._display.warning(f"The journal's copies could not be brought up to date: {error}")
-        self._display.display(f"Journal: {journal.path}")
-        self._say_report(journal)
 
     def _note(self, phase: str) -> None:
         """Note in the run's folder that this process is at work, so that `status` can tell whether it lives.
@@ -289,11 +299,11 @@ class CallbackModule(CallbackBase):
             scope, _ = self._seen
             lang = reporting.language(scope)
             copies, silent = reporting.gathered(scope, journal)
-            if not legs.read(chain.merge(*(one.entries for one in copies.values()))):
+            if not legs.read(reporting.entries_of(copies)):
                 # Nothing has moved: there is nothing to report of.
                 return
             made = reporting.make(scope, journal.run, copies, silent=silent)
-            page = reporting.write(journal.directory, made, lang)
+            page = reporting.write(journal.directory, made, lang, reporting.entries_of(copies))
         except Exception as error:
             # A report changes nothing: whatever is wrong with it, the playbook has ended as it has.
             self._display.warning(f"The report could not be made: {outlook.why(error)}")

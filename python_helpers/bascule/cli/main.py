@@ -18,6 +18,7 @@ COMMANDS: Mapping[str, str] = {
     "rollback": "bring everything back to the source site",
     "site-lost": "open the side that is left, by a person's word",
     "report": "make the report of the run again",
+    "evidence": "pack what proves a run, signed, so that anybody can verify it",
     "phases": "list the phases",
     "summary": "show the summary of a run again",
     "verify-archive": "verify an archive of a guest",
@@ -25,7 +26,7 @@ COMMANDS: Mapping[str, str] = {
     "data": "move the data of large tables batch by batch",
 }
 # These run a playbook, or follow one.
-PHASES = frozenset(COMMANDS) - {"summary", "verify-archive", "schema", "data"}
+PHASES = frozenset(COMMANDS) - {"evidence", "summary", "verify-archive", "schema", "data"}
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:

@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import BasculeError, PlanError
-from ..report import legs
-from ..report.figures import acknowledged_idents
-from ..report.io import accounts
+from ..report import legs, references
+from ..report.figures import acknowledged_idents, pauses
+from ..report.io import accounts, pdf
 from ..report.judge import MEASURED_OUTSIDE
 from ..report.legs import Moved
+from ..report.page import report_html
+from ..report.record import record
 from ..report.rows import headline, reason_lines
 from ..report.summary import build
 from ..report.text import report_markdown
@@ -46,7 +48,7 @@ def make(
         given: the directory of what somebody outside has written; without it the report says that nobody measured.
         silent: the sites whose copy could not be read, and why.
     """
-    entries = chain.merge(*(one.entries for one in copies.values()))
+    entries = entries_of(copies)
     if other := [name for name in runs.plans(runs.starts(entries)) if name != scope.plan]:
         raise PlanError(
             expected=f"run {run} to be one of plan {scope.plan}, as this inventory is",
@@ -60,9 +62,11 @@ def make(
     figures: dict[str, dict[str, Any]] = {}
     carried: frozenset[str] = frozenset()
     for name, one in moved.items():
-        figures[name] = legs.figures(one, expected, outside, carried)
+        figures[name] = {**legs.figures(one, expected, outside, carried), "journal": references.of_leg(one)}
         if outside:
-            carried |= acknowledged_idents(outside.client, outside.probes, legs.seen_leg(one, outside), outside.data)
+            seen = legs.seen_leg(one, outside)
+            figures[name]["outages"] = pauses(outside.client, seen)
+            carried |= acknowledged_idents(outside.client, outside.probes, seen, outside.data)
     broken = chain.problems(copies)
     made = build(
         run=run,
@@ -78,7 +82,9 @@ def make(
         failure=f"journal: the chain is broken: {'; '.join(broken[:3])}" if broken else None,
     )
     reported = {name for one in moved.values() for name in one.facts}
-    return {**made, "not_moved": [name for name in scope.components if name not in reported]}
+    made["journal"] = chain.heads(entries)
+    made["not_moved"] = [name for name in scope.components if name not in reported]
+    return {**made, "record": record(made, entries)}
 
 
 def gathered(scope: Scope, journal: Journal) -> tuple[dict[str, Reading], dict[str, str]]:
@@ -93,8 +99,16 @@ def gathered(scope: Scope, journal: Journal) -> tuple[dict[str, Reading], dict[s
     return {HERE: local, **copies}, dict(silent)
 
 
-def write(directory: Path, summary: Mapping[str, Any], lang: str) -> Path:
-    """Write summary.json and a page in each language; return the page in this one."""
+def entries_of(copies: Mapping[str, Reading]) -> list[chain.Entry]:
+    """Return the entries of all copies."""
+    return chain.merge(*(one.entries for one in copies.values()))
+
+
+def write(directory: Path, summary: Mapping[str, Any], lang: str, entries: Iterable[chain.Entry]) -> Path:
+    """Write summary.json, and in each language a page of Markdown and one of HTML; return the Markdown in this one.
+
+    `entries` are those of the journal, all copies.
+    """
     storage.make_directory(directory, 0o700)
     try:
         before = storage.read_json(directory / SUMMARY)
@@ -102,8 +116,16 @@ def write(directory: Path, summary: Mapping[str, Any], lang: str) -> Path:
         # What nobody can read any more keeps no new one away.
         before = None
     if isinstance(before, Mapping) and _was_measured(before) and not _was_measured(summary):
-        _write(directory, before, f".{_MEASURED}")
-    return _write(directory, summary)[lang]
+        _write(directory, before, entries, f".{_MEASURED}")
+    return _write(directory, summary, entries)[lang]
+
+
+def write_pdf(page: Path) -> list[Path]:
+    """Print the pages of HTML beside a page as PDF, where WeasyPrint is installed; return what was made."""
+    found = [one for one in storage.children(page.parent) if one.suffix == ".html" and pdf.can_be_made()]
+    for one in found:
+        pdf.write(one.with_suffix(".pdf"), storage.read_text(one) or "")
+    return [one.with_suffix(".pdf") for one in found]
 
 
 def language(scope: Scope) -> str:
@@ -158,12 +180,15 @@ def _unread(copies: Mapping[str, Reading], silent: Mapping[str, str]) -> list[st
     ]
 
 
-def _write(directory: Path, summary: Mapping[str, Any], mark: str = "") -> dict[str, Path]:
+def _write(
+    directory: Path, summary: Mapping[str, Any], entries: Iterable[chain.Entry], mark: str = ""
+) -> dict[str, Path]:
     text = json.dumps(summary, indent=2, ensure_ascii=False) + "\n"
     storage.write_durably(directory / SUMMARY.replace(".", f"{mark}.", 1), text)
     pages = {lang: directory / f"report{mark}{'' if lang == 'en' else f'.{lang}'}.md" for lang in LANGUAGES}
     for lang, page in pages.items():
         storage.write_durably(page, report_markdown(summary, lang))
+        storage.write_durably(page.with_suffix(".html"), report_html(summary, entries, lang))
     return pages
 
 

@@ -5,6 +5,7 @@ Every figure that no sample stands behind is None, and the judge takes None for 
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -147,6 +148,19 @@ def _never_ended(account: ClientAccount, leg: Leg) -> bool:
     acked = max((one.sent for one in account.operations if _acked_write(one.op, one.outcome)), default=start)
     tried = (one for one in account.operations if one.op == "write" and one.outcome != "ack")
     return sum(max(acked, start) < one.sent < end for one in tried) > 1
+
+
+def pauses(account: ClientAccount, leg: Leg, least: float = 0.5, most: int = 50) -> list[list[float]]:
+    """The longest pauses between two acknowledged writes: seconds since the leg's start, and how long, in their order.
+
+    Those below `least` seconds are none; of the others at most `most` are told.
+    """
+    start, end = account.window(leg)
+    answered = [start, *(one for one in sorted(_answered(account)) if start <= one < end), end]
+    found = [
+        [before - start, after - before] for before, after in itertools.pairwise(answered) if after - before >= least
+    ]
+    return sorted([round(at, 3), round(long, 3)] for at, long in sorted(found, key=lambda one: -one[1])[:most])
 
 
 def data_window(data: ClientAccount, leg: Leg) -> tuple[float, float]:

@@ -40,7 +40,7 @@ OPTIONAL = ("files_not_proved", "window_seconds", "orchestration_seconds")
 
 @dataclass(frozen=True)
 class Row:
-    """A label, the two legs' figures as text, the limit, and whether each is as it must be."""
+    """A label, the two legs' figures as text, the limit, whether each is as it must be, and the figures' names."""
 
     label: str
     forward: str
@@ -48,16 +48,19 @@ class Row:
     limit: str
     forward_good: bool
     back_good: bool
+    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class PhaseRow:
-    """A phase of a leg with its expected and measured time."""
+    """A phase of a leg with its expected and measured time; `of` and `phase` name both as the summary does."""
 
     leg: str
     name: str
     expected: str
     measured: str
+    of: str = ""
+    phase: str = ""
 
 
 def headline(summary: Mapping[str, Any], lang: str) -> str:
@@ -83,7 +86,9 @@ def figure_rows(summary: Mapping[str, Any], lang: str) -> list[Row]:
             limit = f"≥ {LEAST_WRITES}"
         elif not limit and names[0] in ZERO:
             limit = number(0, lang)
-        rows.append(Row(word(label, lang), cells["forward"], cells["back"], limit, good["forward"], good["back"]))
+        rows.append(
+            Row(word(label, lang), cells["forward"], cells["back"], limit, good["forward"], good["back"], names)
+        )
     return rows
 
 
@@ -93,7 +98,8 @@ def phase_rows(summary: Mapping[str, Any], lang: str) -> list[PhaseRow]:
     for leg in LEGS:
         for name, times in summary.get(leg, {}).get("phases", {}).items():
             expected = number(times.get("expected"), lang, "s") if times.get("expected") is not None else "-"
-            rows.append(PhaseRow(word(leg, lang), word(name, lang), expected, number(times.get("measured"), lang, "s")))
+            measured = number(times.get("measured"), lang, "s")
+            rows.append(PhaseRow(word(leg, lang), word(name, lang), expected, measured, leg, name))
     return rows
 
 

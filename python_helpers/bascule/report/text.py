@@ -10,6 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 
 from .judge import MEASURED_OUTSIDE
 from .notes import note_lines
+from .record_words import fields, label
 from .rows import LEGS, figure_rows, headline, phase_rows, reason_lines
 from .words import LANGUAGES, markdown, word
 
@@ -27,10 +28,13 @@ def report_markdown(summary: Mapping[str, Any], lang: str = "en") -> str:
         keep_trailing_newline=True,
     )
     environment.filters["markdown"] = markdown
+    reasons = reason_lines(summary, lang)
     return environment.get_template(f"report.{lang}.md.j2").render(
         summary=summary,
         headline=headline(summary, lang),
-        reasons=reason_lines(summary, lang),
+        reasons=reasons,
+        record_title=label("title", lang),
+        fields=fields(summary, lang, reasons),
         rows=figure_rows(summary, lang),
         phases=phase_rows(summary, lang),
         notes=note_lines(summary, lang),

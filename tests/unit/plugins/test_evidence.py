@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import sys
@@ -16,12 +17,16 @@ from tests.unit.plugins.conftest import PASSWORD, Machine
 from tests.unit.plugins.test_play import COMPONENTS, PATIENCE_SECONDS, PLAN, ROOT
 from tests.unit.run.test_agreement import ALL
 
-from bascule.run import chain
-from bascule.run.io.journal import SITE_DIRECTORY
+from bascule.guard.io.store import GUARD_DIRECTORY
+from bascule.report.io import verify
+from bascule.run import chain, seals
+from bascule.run.io import identity, signing
+from bascule.run.io.journal import SITE_DIRECTORY, Journal
 from bascule.run.outcome import Status
 from bascule.system.io import sftp
 from bascule.system.ssh import Target
 
+SECRET = "s3cret-of-the-vault"
 FOLDER = f"{SITE_DIRECTORY}/r"
 TEXT = "".join(map(chain.line, ALL))
 
@@ -159,15 +164,9 @@ machines:
 
 
 def test_the_command_verifies_what_the_sites_hold(journal: Machine, tmp_path: Path) -> None:
-    for name, text in {
-        "inventory/hosts.yml": INVENTORY.format(port=journal.port, place=journal.place),
-        "inventory/components.yml": COMPONENTS,
-        "inventory/group_vars/all/plan.yml": PLAN,
-        "runs/r/journal.jsonl": TEXT,
-        "roles/toy/tasks/state.yml": "[]\n",
-    }.items():
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text(text)
+    lay_out(tmp_path, journal)
+    (tmp_path / "runs/r").mkdir(parents=True)
+    (tmp_path / "runs/r/journal.jsonl").write_text(TEXT)
     (tmp_path / "runs/latest").symlink_to("r")
     code, said = verified(tmp_path)
     assert code == Status.DONE, said
@@ -183,7 +182,58 @@ def test_the_command_verifies_what_the_sites_hold(journal: Machine, tmp_path: Pa
         assert why in said
 
 
-def verified(path: Path) -> tuple[int, str]:
+def test_the_evidence_of_a_run_is_read_at_both_sites_and_packed(journal: Machine, tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    here = Journal(runs, "r", identity.controller(), "d")
+    for number in range(3):
+        here.append("state", phase="verify", component="low", data={"event": "verify", "found": {"number": number}})
+    assert signing.seal(here, last=True) == ""
+    entries = here.read().entries
+    write(journal, "c-d.jsonl", "".join(map(chain.line, entries)))
+    guard = """{"side": "a-mtp", "status": "closed"}"""
+    script = f"set -e; mkdir -p {GUARD_DIRECTORY}; cat > {GUARD_DIRECTORY}/low.json; touch {GUARD_DIRECTORY}/other.json"
+    assert journal.run(journal.way("free"), script, guard).error == ""
+    lay_out(tmp_path, journal)
+    (runs / "r/summary.json").write_text(json.dumps({"journal": chain.heads(entries)}))
+    mark = seals.fingerprint(signing.public(runs, identity.controller()))
+    # Another component has no guard there.
+    code, said = verified(tmp_path, "evidence", "r", "--key", mark)
+    assert code == verify.UNPROVED, said
+    assert "guard of top at a-mtp: there is none" in said
+    assert f"the list of digests is signed by {mark}" in said
+    files = verify.load(str(runs / "r/evidence.tar.gz"))
+    assert files["guards/a-mtp/low.json"].decode() == guard == files["guards/a-tls/low.json"].decode()
+    assert sorted(name for name in files if name.startswith(("journal/", "guards/"))) == [
+        "guards/a-mtp/low.json",
+        "guards/a-tls/low.json",
+        "journal/here.jsonl",
+        "journal/mtp.j-mtp.jsonl",
+        "journal/tls.j-tls.jsonl",
+    ]
+    assert files["journal/tls.j-tls.jsonl"] == files["journal/here.jsonl"]
+    assert not [name for name, text in files.items() if SECRET.encode() in text]
+    # What a secret has got into is not packed.
+    (runs / "r/report.md").write_text(f"x {SECRET}")
+    code, said = verified(tmp_path, "evidence", "r")
+    assert code == Status.REFUSED, said
+    assert "the value of vault_word in report/report.md" in said
+    assert SECRET not in said
+    assert journal.run(journal.way("free"), f"rm -r {GUARD_DIRECTORY}").error == ""
+
+
+def lay_out(path: Path, journal: Machine) -> None:
+    """Write an inventory whose machines are all this one."""
+    for name, text in {
+        "inventory/hosts.yml": INVENTORY.format(port=journal.port, place=journal.place),
+        "inventory/components.yml": COMPONENTS,
+        "inventory/group_vars/all/plan.yml": f"{PLAN}vault_word: {SECRET}\n",
+        "roles/toy/tasks/state.yml": "[]\n",
+    }.items():
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        (path / name).write_text(text)
+
+
+def verified(path: Path, *command: str) -> tuple[int, str]:
     """Verify at a terminal, where the password of sudo is typed."""
     environment: dict[str, Any] = {
         key: value for key, value in os.environ.items() if not key.startswith(("ANSIBLE_", "BASCULE_"))
@@ -191,7 +241,7 @@ def verified(path: Path) -> tuple[int, str]:
     environment |= {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_ROLES_PATH": str(path / "roles")}
     terminal = pexpect.spawn(
         sys.executable,
-        ["-m", "bascule.cli.main", "report", "--verify", "-i", "inventory", "-K"],
+        ["-m", "bascule.cli.main", *(command or ("report", "--verify")), "-i", "inventory", "-K"],
         cwd=str(path),
         env=environment,
         timeout=PATIENCE_SECONDS,

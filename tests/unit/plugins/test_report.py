@@ -67,6 +67,14 @@ def test_every_real_run_ends_with_its_report_and_the_command_that_makes_it_again
     assert made["reasons"] == ["forward: nobody outside measured"]
     assert made["forward"]["rows_compared"] == 6
     assert set(made["forward"]["phases"]) >= {"cutover", "verify"}
+    assert made["journal"] == chain.heads(world.entries), "the report is made from all that the journal holds"
+    seal = world.entries[-1]
+    assert (seal["data"]["event"], seal["data"]["last"]) == ("sealed", True)
+    assert seal in world.copy("j-tls")
+    assert seal in world.copy("j-mtp")
+    page = (world.path / "runs/latest/report.html").read_text()
+    proved = [e for e in world.entries if e["component"] == "top" and e["data"].get("event") == "verify"][-1]
+    assert f'<a class="line" href="#{proved["epoch"]}.{proved["n"]}">' in page
     assert isinstance(made["forward"]["window_seconds"], float)
     before = (world.path / "runs/latest/summary.json").read_bytes()
     rc, output = world.move("report.yml", "--check")

@@ -141,6 +141,6 @@ def test_a_message_is_one_line_and_no_markup() -> None:
 @pytest.mark.parametrize("torn", [b'{"result": "o', b"\xff\xfe"])
 def test_a_summary_that_cannot_be_read_keeps_no_new_one_away(entries: list[Any], tmp_path: Path, torn: bytes) -> None:
     (tmp_path / "summary.json").write_bytes(torn)
-    page = reporting.write(tmp_path, made({"here": Reading(entries)}), "en")
+    page = reporting.write(tmp_path, made({"here": Reading(entries)}), "en", entries)
     assert page.read_text().startswith("# Run r")
     assert json.loads((tmp_path / "summary.json").read_text())["result"] == "inside"

@@ -7,19 +7,18 @@ from dataclasses import replace
 
 from ...system.io.sftp import NotRead, read_files
 from ...system.ssh import Target
-from .. import chain
 from .identity import checked_name
 from .journal import SITE_DIRECTORY
 
 
-def read(run: str, targets: Mapping[str, Target]) -> tuple[dict[str, dict[str, chain.Reading]], dict[str, str]]:
-    """Return what each machine of each site holds of the run, and why others could not be read.
+def read(run: str, targets: Mapping[str, Target]) -> tuple[dict[str, dict[str, str]], dict[str, str]]:
+    """Return the text that each machine of each site holds of the run, and why others could not be read.
 
     Args:
         run: the run id.
         targets: by site, the machine that may hold its copy, with its spares.
     """
-    copies: dict[str, dict[str, chain.Reading]] = {}
+    copies: dict[str, dict[str, str]] = {}
     unread: dict[str, str] = {}
     for site, first in targets.items():
         copies[site] = {}
@@ -29,5 +28,7 @@ def read(run: str, targets: Mapping[str, Target]) -> tuple[dict[str, dict[str, c
             except NotRead as error:
                 unread[where.host] = error.found
             else:
-                copies[site][where.host] = chain.parse("\n".join(texts.values()))
+                copies[site][where.host] = "".join(
+                    text if text.endswith("\n") else f"{text}\n" for text in texts.values() if text
+                )
     return copies, unread

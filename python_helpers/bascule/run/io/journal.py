@@ -119,6 +119,10 @@ class Journal:
                 yield new
                 new = []
 
+    def head(self) -> Entry | None:
+        """Return this decision's last entry; nothing before its first."""
+        return self._last() if storage.size(self.path) else None
+
     def _last(self) -> Entry | None:
         """Return this decision's last entry; the end of the file is nearly always enough to find it."""
         mark = f'"epoch":"{self.decision}"'

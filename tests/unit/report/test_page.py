@@ -1,0 +1,194 @@
+"""The record of a migration and the page that a run fills: each figure leads to its lines of the journal."""
+
+from __future__ import annotations
+
+import html.parser
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bascule.errors import BasculeError
+from bascule.plugin import reporting
+from bascule.report import plots
+from bascule.report.io import pdf
+from bascule.report.page import report_html
+from bascule.report.record import FIELDS, record
+from bascule.report.text import report_markdown
+from bascule.run.chain import Reading
+
+from .test_figures import FACTS
+from .test_legs import Book
+from .test_reporting import Scope, chained
+
+NAMES = [*FACTS]
+ODD = "<script>alert('1')</script> | *x*"
+
+
+@pytest.fixture
+def book() -> Book:
+    """Return a run with samples, one of them let pass, a GO, a cutover and its verification."""
+    made = Book()
+    made.epoch = "dp"
+    for value in (3, 5, 9):
+        limit = {"max": 8, "unit": "s"}
+        made.add("begin", "pretest", "check", NAMES[0], role="postgresql_replication", direction="forward")
+        made.add(
+            "sample", "pretest", "check", NAMES[0], name="lag", value=value, unit="s", go=value < 8, limit=limit,
+            reason=f"{value} s", override="" if value < 8 else ODD,
+        )  # fmt: skip
+        made.add("end", "pretest", "check", NAMES[0], result="ok")
+    made.add("decision", "cutover", "", "", decision="GO", by="anna on ctl", direction="forward", given_up=["logs"])
+    made.move("cutover", *NAMES)
+    made.verify(*NAMES)
+    return made
+
+
+def made(book: Book, *more: str) -> tuple[dict[str, Any], list[Any]]:
+    scope: Any = Scope(*NAMES, *more)
+    entries = chained(book)
+    return reporting.make(scope, "r", {"here": Reading(entries)}), entries
+
+
+def said(summary: dict[str, Any], field: str) -> list[str]:
+    """Return what a field says, by the kind of each line, with the component where it names one."""
+    return [" ".join([one["say"], one["with"].get("component", "")]).strip() for one in summary["record"][field]]
+
+
+def test_the_run_fills_all_eleven_fields(book: Book) -> None:
+    summary, entries = made(book, "other_db")
+    record = summary["record"]
+    assert tuple(record) == FIELDS
+    assert len(FIELDS) == 11
+    assert said(summary, "status") == ["status_NOT_PROVED"], "nobody outside has measured: neither OK nor KO"
+    assert said(summary, "rollback") == ["no_back"]
+    assert said(summary, "problems") == ["reason"]
+    assert said(summary, "tests") == [f"passed {NAMES[0]}", *(f"proved {name}" for name in NAMES)]
+    assert [line["with"]["who"] for line in record["responsible"]] == ["anna on ctl"]
+    assert [line["with"]["why"] for line in record["comment"]] == [ODD, "logs"]
+    lines = {f"{entry['epoch']}.{entry['n']}": entry for entry in entries}
+    (line,) = [one for one in record["tests"] if one["say"] == "passed"]
+    assert [lines[name]["data"]["value"] for name in line["journal"]] == [9], "the last sample of the gate"
+
+
+def test_what_was_not_executed_is_listed(book: Book) -> None:
+    book.epoch = "dr"
+    book.verb("rollback", "freeze", NAMES[0])
+    book.verb("rollback", "sync", NAMES[0], result="failed")
+    book.verb("rollback", "freeze", NAMES[1], result="")
+    summary, _ = made(book, "other_db")
+    steps = summary["record"]["steps"]
+    lacking = {(s["with"]["phase"], s["with"]["verb"]): s["with"]["names"] for s in steps if s["say"] == "not_done"}
+    assert lacking["rollback", "freeze"] == NAMES[1], "it was begun and has not ended"
+    assert lacking["rollback", "sync"] == f"{NAMES[0]}, {NAMES[1]}"
+    assert lacking["rollback", "thaw"] == f"{NAMES[0]}, {NAMES[1]}"
+    assert lacking["cutover", "capture"] == ", ".join(NAMES)
+    unrun = [step["with"]["phase"] for step in steps if step["say"] == "not_run"]
+    assert unrun == ["audit", "prepare", "sync", "commit", "decommission"]
+    assert steps[-1] == {"say": "not_moved", "with": {"names": "other_db"}, "journal": []}
+    assert said(summary, "problems")[0] == f"failed {NAMES[0]}"
+    assert said(summary, "rollback") == ["back"]
+    assert said(summary, "status") == ["status_KO"]
+
+
+def test_a_proof_from_before_the_last_move_proves_nothing(book: Book) -> None:
+    book.move("rollback", *NAMES)
+    summary, _ = made(book)
+    assert said(summary, "tests")[1:] == [f"unseen {name}" for name in NAMES]
+    assert summary["record"]["tests"][-1]["journal"] == []
+    book.verify(*NAMES)
+    summary, _ = made(book)
+    assert said(summary, "tests")[1:] == [f"proved {name}" for name in NAMES]
+    summary["back"]["not_proved"] = [f"{NAMES[1]}.verify: nothing was verified"]
+    again = record(summary, chained(book))
+    assert [one["say"] for one in again["tests"]][1:] == ["proved", "unproved", "proved", "proved"]
+    text = report_markdown({**summary, "record": again}, "fr")
+    assert f"NON PROUVÉ : {NAMES[1]}, vérification : aucune vérification n'a eu lieu" in text.replace("\\", "")
+
+
+class Page(html.parser.HTMLParser):
+    """The names of a page's parts, where its links lead, and what it asks for."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.names: list[str] = []
+        self.links: list[str] = []
+        self.tags: list[str] = []
+        self.asked: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        for name, value in attrs:
+            if name == "id":
+                self.names.append(str(value))
+            elif name == "href":
+                self.links.append(str(value))
+            elif name in ("src", "srcset", "data", "action", "poster"):
+                self.asked.append(str(value))
+
+
+@pytest.mark.parametrize("lang", ["en", "fr"])
+def test_every_figure_leads_to_a_line_of_the_journal_and_the_page_needs_nothing_else(book: Book, lang: str) -> None:
+    summary, entries = made(book)
+    text = report_html(summary, entries, lang)
+    page = Page(text)
+    assert set(page.links) <= {f"#{name}" for name in page.names}, "a link that leads nowhere, or outside"
+    assert len(page.names) == len(set(page.names)) == sum(entry["kind"] != "step" for entry in entries)
+    assert page.asked == []
+    assert not re.search(r"@import|url\(|<link|<script", text)
+    assert "script" not in page.tags, "a reason that somebody has typed is text"
+    journal = summary["forward"]["journal"]
+    verified = [f"{e['epoch']}.{e['n']}" for e in entries if e["data"].get("event") == "verify"]
+    assert journal["rows_compared"] == verified
+    cell = re.search(r"1.000 / 0 / 0(.*?)</td>", text, re.S)
+    assert cell
+    assert re.findall(r'href="#([^"]+)"', cell[1]) == verified
+    assert len(journal["phase:cutover"]) == 2
+    assert page.tags.count("svg") == 3, "the window, the phases, and the trend of the gate"
+    label = {"en": "Final status", "fr": "Statut final"}[lang]
+    status = {"en": "NOT PROVED", "fr": "NON PROUVÉ"}[lang]
+    assert re.search(rf'{label}</th><td><span class="bad">{status}</span>', text)
+    assert f"**{label}{' ' if lang == 'fr' else ''}:** {status}" in report_markdown(summary, lang)
+
+
+def test_a_summary_of_an_earlier_version_has_its_page_as_well(book: Book) -> None:
+    summary, entries = made(book)
+    del summary["record"], summary["forward"]["journal"]
+    assert "<h1>Run r</h1>" in report_html(summary, entries)
+    assert "Final status" not in report_markdown(summary, "en")
+    with pytest.raises(ValueError, match="expected one of en, fr, found de"):
+        report_html(summary, entries, "de")
+
+
+def test_plots_are_drawn_to_scale() -> None:
+    bars = [plots.Bar(0, 10, "freeze"), plots.Bar(10, 40, "switch")]
+    drawn = plots.timeline("a < b", [("db", bars)], "s", limit=80)
+    widths = [float(width) for width in re.findall(r'<rect [^>]*width="([\d.]+)"', drawn)]
+    assert widths[1] == pytest.approx(3 * widths[0], rel=0.01)
+    assert "a &lt; b" in drawn
+    line = re.search(r'<line x1="([\d.]+)"[^>]*stroke="#B04A00"', drawn)
+    ends = [float(x) + width for x, width in zip(re.findall(r'<rect x="([\d.]+)"', drawn), widths, strict=True)]
+    assert line
+    left = float(re.findall(r'<rect x="([\d.]+)"', drawn)[0])
+    assert float(line[1]) - left == pytest.approx(2 * (ends[1] - left), rel=0.01), "the limit is twice the window"
+    points = re.search(r'points="([^"]+)"', plots.trend("t", [(0, 0.0), (10, 5.0), (20, 10.0)], "s", [8.0]))
+    assert points
+    (x0, y0), (x1, y1), (x2, y2) = (tuple(map(float, one.split(","))) for one in points[1].split())
+    assert x1 - x0 == pytest.approx(x2 - x1, abs=0.2)
+    assert y0 - y1 == pytest.approx(y1 - y2, abs=0.2)
+    assert y2 < y0, "more is higher"
+
+
+def test_all_forms_are_written_and_printed(book: Book, tmp_path: Path) -> None:
+    summary, entries = made(book)
+    page = reporting.write(tmp_path, summary, "fr", entries)
+    assert page == tmp_path / "report.fr.md"
+    printed = reporting.write_pdf(page)
+    assert [one.name for one in printed] == ["report.fr.pdf", "report.pdf"]
+    assert all(one.read_bytes().startswith(b"%PDF-") for one in printed)
+    assert json.loads((tmp_path / "summary.json").read_text())["record"] == summary["record"]
+    with pytest.raises(BasculeError, match="a page that needs nothing else"):
+        pdf.write(tmp_path / "x.pdf", '<link rel="stylesheet" href="http://127.0.0.1:9/x.css">')
