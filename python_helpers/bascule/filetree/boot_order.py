@@ -4,6 +4,9 @@
 has to wait for the tree's mount unit. It does where that one comes before local-fs.target, as a plain line of
 /etc/fstab does. Where it does not (nofail, _netdev, a unit somebody wrote), a unit of the component's own waits for it,
 and bascule-boot for that; unless the mount itself waits for what comes later.
+
+A tree that is a part of a larger file system has a mount unit of Bascule's own, before local-fs.target: what holds it
+has to be mounted before that.
 """
 
 from __future__ import annotations
@@ -44,12 +47,48 @@ def parse_show(text: str) -> list[dict[str, str]]:
 
 def judge(path: str, mount: Unit, local: Unit, units: Iterable[Unit]) -> Order:
     """Judge the mount unit of a tree: `local` is local-fs.target, `units` are all with what they wait for."""
+    found = _of_a_boot(path, path, mount, local)
+    name = found.unit
+    if found.fault or not mount.get("FragmentPath") or LOCAL in _words(mount, "Before"):
+        return found
+    later = _waits_for(name, units, _LATER)
+    if later:
+        return Order(
+            name,
+            f"{path} is mounted after {' after '.join(later)}, when services may have started already",
+            f"have it mounted before {LOCAL}; systemctl show -p After '{name}' says what it waits for",
+        )
+    return found
+
+
+def judge_holder(path: str, holder: str, mount: Unit, local: Unit) -> Order:
+    """Judge the mount unit of the file system at `holder`, of which the tree at `path` is a part.
+
+    The tree's bind of its own comes before local-fs.target and needs this mount, which has to be there by then. One
+    that may come later (nofail, _netdev) has systemd break the circle, or stop the boot where the disk is missing.
+    """
+    found = _of_a_boot(path, holder, mount, local)
+    name = found.unit
+    if found.fault or not mount.get("FragmentPath") or LOCAL in _words(mount, "Before"):
+        return found
+    return Order(
+        name,
+        f"{holder}, which holds {path}, is not mounted before {LOCAL} (nofail, _netdev, or a unit without that order), "
+        "as the tree's bind of its own is: it would be a bind of an empty folder, or none",
+        f"take nofail and _netdev out of its line in /etc/fstab (Before={LOCAL} in a unit of one's own); "
+        f"systemctl daemon-reload; systemctl show -p Before '{name}'; or give the tree a file system of its own",
+    )
+
+
+def _of_a_boot(tree: str, path: str, mount: Unit, local: Unit) -> Order:
+    """Tell why no boot mounts a path before somebody enters it or asks for it; no fault when a boot does."""
     name = mount.get("Id", "")
+    what = path if path == tree else f"{path}, which holds {tree},"
     automounts = [one for one in _words(mount, "TriggeredBy") if one.endswith(".automount")]
     if automounts:
         return Order(
             name,
-            f"{path} is mounted by {automounts[0]} when somebody enters it: a fence that has passed does not hold it",
+            f"{what} is mounted by {automounts[0]} when somebody enters it: a fence that has passed does not hold it",
             "have it mounted at boot: take x-systemd.automount out of its line in /etc/fstab; systemctl daemon-reload; "
             f"systemctl stop '{automounts[0]}'; mount {path}",
         )
@@ -62,7 +101,7 @@ def judge(path: str, mount: Unit, local: Unit, units: Iterable[Unit]) -> Order:
             return Order(name, services=services)
         return Order(
             name,
-            f"{path} was mounted by hand, or by what systemd does not know: it may come back after the fence",
+            f"{what} was mounted by hand, or by what systemd does not know: it may come back after the fence",
             "give it a line in /etc/fstab, without noauto; systemctl daemon-reload; "
             f"systemctl show -p FragmentPath {path}",
         )
@@ -70,18 +109,9 @@ def judge(path: str, mount: Unit, local: Unit, units: Iterable[Unit]) -> Order:
     if not any(one.endswith(".target") for one in wanted_by):
         return Order(
             name,
-            f"{path} is not mounted at boot, but whenever a service or a person asks for it",
+            f"{what} is not mounted at boot, but whenever a service or a person asks for it",
             f"have it mounted at boot: take noauto out of its line in /etc/fstab, or systemctl add-wants {LOCAL} "
             f"'{name}'; systemctl daemon-reload",
-        )
-    if LOCAL in _words(mount, "Before"):
-        return Order(name, services=services)
-    later = _waits_for(name, units, _LATER)
-    if later:
-        return Order(
-            name,
-            f"{path} is mounted after {' after '.join(later)}, when services may have started already",
-            f"have it mounted before {LOCAL}; systemctl show -p After '{name}' says what it waits for",
         )
     return Order(name, services=services)
 

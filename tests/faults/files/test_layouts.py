@@ -95,6 +95,26 @@ def refused_and_named(pair: Pair) -> None:
     assert (writes(pair, "source"), pair.guard("source")["frozen"]) == ("written", False)
 
 
+def held_too_late(pair: Pair, *verbs: str) -> None:
+    """Have the larger file system mounted as `nofail` does it, not before local-fs.target: each verb refuses."""
+    unit = "/etc/systemd/system/srv.mount"
+    late = f"cp {unit} /root/; sed -i 's/^Before=.*//; s/^Options=.*/Options=nofail/; s/RequiredBy/WantedBy/' {unit}"
+    again = "systemctl daemon-reload; systemctl reenable -q srv.mount"
+    bind = pair.run("source", ["cat", BIND])
+    pair.must_run("source", ["bash", "-c", f"{late}; {again}"])
+    try:
+        for verb in verbs:
+            for check in (False, True):
+                done = pair.verb(verb, check=check)
+                told = " ".join(done.stdout.split())
+                assert not done.ok
+                assert f"/srv, which holds {TREE}, is not mounted before local-fs.target (nofail" in told, told[-3000:]
+                assert "take nofail and _netdev out of its line in /etc/fstab" in told, told[-3000:]
+        assert pair.run("source", ["cat", BIND]) == bind
+    finally:
+        pair.must_run("source", ["bash", "-c", f"mv /root/srv.mount {unit}; {again}"])
+
+
 def test_it_goes_there_and_back(laid: Pair) -> None:
     pair = laid
     ours = [side for side in ("source", "target") if pair.layouts[side] in BIND_BY_US]
@@ -105,6 +125,7 @@ def test_it_goes_there_and_back(laid: Pair) -> None:
         assert "rsync_delta_sync_part_allowed" in refused.stdout, refused.stdout[-3000:]
         argv = ["systemd-run", "--quiet", "--unit=stands", f"--working-directory={TREE}", "sleep", "infinity"]
         pair.must_run("source", argv)
+        held_too_late(pair, "audit", "prepare")
     pair.must("audit")
     notes = " ".join(pair.fact("audit")["notes"])
     assert ("its fence is a bind of its own" in notes) == is_part(pair, "source"), notes
@@ -115,6 +136,7 @@ def test_it_goes_there_and_back(laid: Pair) -> None:
     for side in ours:
         assert pair.must_run(side, ["head", "-n", "1", BIND]).startswith("# Bascule: the tree of course_files")
     if by_us:
+        held_too_late(pair, "audit", "prepare")
         refused_and_named(pair)
 
     for direction, here, there in (("forward", "source", "target"), ("back", "target", "source")):

@@ -72,3 +72,40 @@ def test_what_was_mounted_before_systemd_started_is_in_order() -> None:
     for since in ("", "0", "499"):
         mount = {**FSTAB, "FragmentPath": "", "ActiveEnterTimestampMonotonic": since}
         assert boot_order.judge(PATH, mount, LOCAL, []).fault == ""
+
+
+# The file system at /srv, of which the tree at /srv/courses is a part: the lines of /etc/fstab that people write.
+HELD = {**FSTAB, "Id": "srv.mount", "Before": "local-fs.target umount.target srv-courses.mount"}
+LATE = "srv-courses.mount umount.target"
+
+
+def test_what_holds_a_part_may_be_a_plain_line_of_fstab_or_older_than_systemd() -> None:
+    found = boot_order.judge_holder(PATH, "/srv", HELD, LOCAL)
+    assert (found.unit, found.advice) == ("srv.mount", "")
+    root = {**HELD, "Id": "-.mount", "FragmentPath": "", "ActiveEnterTimestampMonotonic": "0"}
+    assert boot_order.judge_holder(PATH, "/", root, LOCAL).advice == ""
+
+
+@pytest.mark.parametrize(
+    ("changed", "said", "mend"),
+    [
+        ({"Before": LATE, "RequiredBy": "", "WantedBy": "local-fs.target"}, "not mounted before local-fs", "nofail"),
+        ({"Before": f"{LATE} remote-fs.target", "RequiredBy": "remote-fs.target"}, "not mounted before", "_netdev"),
+        ({"TriggeredBy": "srv.automount"}, "mounted by srv.automount when somebody", "x-systemd.automount"),
+        # Beside the targets, the tree's own bind asks for it: that alone is no boot.
+        ({"RequiredBy": "srv-courses.mount"}, "not mounted at boot, but whenever", "noauto"),
+        ({"FragmentPath": ""}, "mounted by hand", "give it a line in /etc/fstab"),
+    ],
+    ids=["nofail", "_netdev", "automount", "noauto", "by hand"],
+)
+def test_what_holds_a_part_and_may_come_later_than_its_bind_is_refused(
+    changed: dict[str, str], said: str, mend: str
+) -> None:
+    found = boot_order.judge_holder(PATH, "/srv", {**HELD, **changed}, LOCAL)
+    assert found.unit == "srv.mount"
+    assert found.fault.startswith(f"/srv, which holds {PATH},"), found.fault
+    assert said in found.fault
+    assert mend in found.mend
+    # A mount of a tree's own that the fence can wait for is in order all the same.
+    if mend in ("nofail", "_netdev"):
+        assert boot_order.judge("/srv", {**HELD, **changed}, LOCAL, []).advice == ""

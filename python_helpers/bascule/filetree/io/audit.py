@@ -100,7 +100,7 @@ def survey(
         "part_faults": faults,
         "writers": mounts.writers(side.path, [side.path] if side.part else None)[:_WRITERS] if there else [],
         "exports": file_servers.exports(side.path),
-        "boot": boot.order(_mount_point(side.path, view)).advice if there else "",
+        "boot": _boot(side, view) if there else "",
         "sentinel": os.path.isfile(os.path.join(side.path, side.sentinel)),
         "distribution": storage.read_text(_OS_RELEASE) or "",
         "rsync": _version(["rsync", "--version"]),
@@ -110,10 +110,12 @@ def survey(
     }
 
 
-def _mount_point(path: str, view: View) -> str:
-    """Return the tree's own mount point, or that of what holds a part that is not mounted on itself yet."""
-    above = None if view.public_mount else mountinfo.holder(mount_tables.mounts_of("self"), path)
-    return above.path if above else path
+def _boot(side: Side, view: View) -> str:
+    """Tell why the tree could not be fenced after a reboot: by its mount unit, or by what holds a bind of ours."""
+    orders = [boot.order(side.path)] if view.public_mount else []
+    if side.part and own_mount.is_by_us(side.component, side.path):
+        orders.append(boot.order_of_holder(side.path))
+    return "; ".join(one.advice for one in orders if one.fault)
 
 
 def _attribute_room(side: Side, view: View, there: Mapping[str, Any]) -> str:

@@ -134,6 +134,13 @@ def is_ours(component: str, text: Optional[str]) -> bool:
     return (text or "").startswith(_MARK.format(component=component))
 
 
+def is_by_us(component: str, path: str, runner: Runner = run) -> bool:
+    """Tell whether the bind of a part is, or would be, Bascule's own: nobody else has mounted anything at the path."""
+    if mounted_at(mounts_of("self"), path) is None:
+        return True
+    return is_ours(component, storage.read_text(durable.UNITS / _unit_name(path, runner)))
+
+
 def _is_on_itself(path: str) -> bool:
     """Tell whether the mount at a path shows what lies under it, and is the only one there."""
     own = mounts_of("self")

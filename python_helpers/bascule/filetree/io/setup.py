@@ -46,6 +46,8 @@ def set_up(
     if not side.part:
         _check_path(side)
     fence_settings.refuse_shared(side.component, side.name, fence_side.KIND, side.path, side.base)
+    if side.part and own_mount.is_by_us(side.component, side.path):
+        boot.check_holder(side)
     if side.part and own_mount.make(side, check=True):
         if side.guard().status == rule.UNKNOWN and adopt == rule.CLOSED:
             _check_empty(side, adopt_filled)
