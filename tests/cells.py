@@ -23,6 +23,7 @@ from tests.resume import sources
 
 ENDS = ("completed", "rolled_back", "held")
 _PROPERTY = "cell"
+_PASSED: pytest.StashKey[bool] = pytest.StashKey()
 
 
 @dataclass(frozen=True)
@@ -57,8 +58,7 @@ def cell(request: pytest.FixtureRequest) -> Iterable[Cell]:
     """The cell of this test; a test that is marked as one and says nothing of it fails."""
     found = Cell()
     yield found
-    called = getattr(request.node, "cell_passed", False)
-    if called and request.node.get_closest_marker("cell"):
+    if request.node.stash.get(_PASSED, False) and request.node.get_closest_marker("cell"):
         assert found.said, "the test has not said how its cell ended"
     request.node.user_properties.append((_PROPERTY, found.said))
 
@@ -68,7 +68,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     """Tell the fixture whether the test itself has passed."""
     report = yield
     if call.when == "call":
-        item.cell_passed = report.passed  # type: ignore[attr-defined]
+        item.stash[_PASSED] = report.passed
     return report
 
 
