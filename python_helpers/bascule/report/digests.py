@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from .words import leg_head, word
+
 
 def row_digests(facts: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return the mode and the number of tables per kind of digest, for every component that has compared rows."""
@@ -15,8 +17,15 @@ def row_digests(facts: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
-def digest_lines(summary: Mapping[str, Any]) -> list[str]:
+def digest_lines(summary: Mapping[str, Any], lang: str = "en") -> list[str]:
     """Return them for both legs as a person reads them."""
+    if lang == "fr":
+        return [
+            f"{leg_head(leg, lang)}{one['component']}, mode {word(one['mode'], lang)} : "
+            + ", ".join(f"{count} {word(kind, lang)}" for kind, count in sorted(one["tables"].items()))
+            for leg in ("forward", "back")
+            for one in summary.get(leg, {}).get("row_digests") or []
+        ]
     return [
         f"{leg}: {one['component']}: {one['mode']}: "
         + ", ".join(f"{kind} {count}" for kind, count in sorted(one["tables"].items()))

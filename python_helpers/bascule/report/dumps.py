@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .words import word
+from .words import leg_head, word
 
 FIGURE = "safety_dumps"
 VERDICT, REASON = "safety_dump", "safety_dump_reason"
@@ -24,13 +24,9 @@ def dump_lines(summary: Mapping[str, Any], lang: str = "en") -> list[str]:
     """Return the verdicts of both legs as a person reads them."""
     colon = "\N{NO-BREAK SPACE}: " if lang == "fr" else ": "
     return [
-        f"{_leg(leg, lang)}{colon}{one['component']}{colon}"
+        f"{leg_head(leg, lang)}{one['component']}{colon}"
         + word(one["verdict"] if one["verdict"] in ("proved", "off") else "unproved", lang)
         + (f" ({one['reason']})" if one["reason"] else "")
         for leg in ("forward", "back")
         for one in summary.get(leg, {}).get(FIGURE) or []
     ]
-
-
-def _leg(leg: str, lang: str) -> str:
-    return leg if lang == "en" else word(leg, lang)

@@ -1,9 +1,10 @@
-"""Doubts about a proof as a French reader would write them; what has no translation stays as it was written. Pure."""
+"""Doubts about a proof as a reader would write them, above all a French one; what has no translation stays. Pure."""
 
 from __future__ import annotations
 
 import re
 
+from .french_lines import error, moments
 from .words import word
 
 # What the judge of proofs says (`proof.Doubt`), in the order of its rules.
@@ -42,16 +43,27 @@ def french(doubt: str) -> str:
         return doubt
     component, what, why = found.groups()
     label = word(what, "fr").replace("_", " ")
-    return f"{component}, {label[:1].lower()}{label[1:]} : {_why(why)}"
+    return moments(f"{component}, {label[:1].lower()}{label[1:]} : {_why(why)}")
+
+
+def labelled(doubt: str) -> str:
+    """Return a doubt in English, with the label of its figure instead of its name."""
+    found = re.fullmatch(r"(\w+)\.(\w+): (.+)", doubt, re.S)
+    if not found:
+        return doubt
+    label = word(found[2], "en").replace("_", " ")
+    return f"{found[1]}, {label[:1].lower()}{label[1:]}: {found[3]}"
 
 
 def broken(text: str) -> str:
     """Return what the report says of a verb that did not come through (`legs`) in French."""
-    found = re.fullmatch(r"(\S+) of (\S+) (has not ended|did not come through: (.+))", text, re.S)
+    found = re.fullmatch(r"(?:(\w+)/)?(\w+) of (\S+) (has not ended|did not come through: (.+))", text, re.S)
     if not found:
         return text
-    verb, component, _, why = found.groups()
-    return f"{verb} de {component} : " + (f"n'a pas abouti : {why}" if why else "n'est pas arrivé à son terme")
+    phase, verb, component, _, why = found.groups()
+    where = f" (phase « {word(phase, 'fr')} »)" if phase else ""
+    how = f"n'a pas abouti : {error(why)}" if why else "n'est pas arrivé à son terme"
+    return f"{word(verb, 'fr')} de {component}{where} : {how}"
 
 
 def _why(text: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .french import broken, french
+from .french import broken, french, labelled
 from .words import number, word
 
 LEAST_WRITES = 500
@@ -52,7 +52,7 @@ class Reason:
     limit: float | int | None = None
 
     def text(self, lang: str = "en") -> str:
-        """One line; the English one stands in summary.json."""
+        """One line as it stands in summary.json, with the names of figures; the French one is that of `said`."""
         if lang == "fr":
             return self._french()
         where = f"{self.leg}.{self.figure}"
@@ -75,6 +75,27 @@ class Reason:
         if self.rule == "few":
             return f"{where}: {self.found}, at least {self.limit} make a run valid"
         return f"{where}: {self.found}, the plan's limit is {self.limit}"
+
+    def said(self, lang: str) -> str:
+        """One line for people, in their language: labels instead of names, figures with their unit."""
+        if lang == "fr":
+            return self._french()
+        if self.rule == "proof":
+            return f"{self.leg}: not proved: {labelled(str(self.found))}"
+        if self.rule in ("unreached", "unmeasured", "broken"):
+            return self.text()
+        unit = "s" if self.figure.endswith("_seconds") else ""
+        found, limit = number(self.found, "en", unit), number(self.limit, "en", unit)
+        label = word(self.figure, "en")
+        why = {
+            "missing": "no sample stands behind it",
+            "unended": f"{found}, and the account ends in it",
+            "zero": f"{found}, must be 0",
+            "some": f"{found}, nothing was compared",
+            "few": f"{found}, at least {limit} make a run valid",
+        }
+        how = why.get(self.rule, f"{found}, the plan's limit is {limit}")
+        return f"{self.leg}, {label[:1].lower()}{label[1:]}: {how}"
 
     def _french(self) -> str:
         leg, label = word(self.leg, "fr"), word(self.figure, "fr")

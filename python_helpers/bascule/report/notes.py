@@ -7,26 +7,38 @@ from typing import Any
 
 from .digests import digest_lines
 from .dumps import FIGURE, dump_lines
+from .french_lines import line as french_line
 from .overrides import FIGURE as OVERRIDES
 from .overrides import override_lines
 from .proof import NOT_COMPARED
 from .scans import scan_lines
 from .windows import slow_lines, window_lines
-from .words import one_line
+from .words import leg_head, one_line
 
 
 def note_lines(summary: Mapping[str, Any], lang: str = "en") -> dict[str, list[str]]:
     """Return the lines under each title, in the order they are shown; a title may have none."""
     found = {
-        "slow": slow_lines(summary),
-        "windows": window_lines(summary),
+        "slow": slow_lines(summary, lang),
+        "windows": window_lines(summary, lang),
         "not_moved": [str(name) for name in summary.get("not_moved") or ()],
-        OVERRIDES: override_lines(summary),
+        OVERRIDES: override_lines(summary, lang),
         FIGURE: dump_lines(summary, lang),
-        "row_digests": digest_lines(summary),
-        "full_scans": scan_lines(summary),
+        "row_digests": digest_lines(summary, lang),
+        "full_scans": scan_lines(summary, lang),
         NOT_COMPARED: [
-            f"{leg}: {line}" for leg in ("forward", "back") for line in summary.get(leg, {}).get(NOT_COMPARED) or []
+            f"{leg_head(leg, lang)}{_left_out(line, lang)}"
+            for leg in ("forward", "back")
+            for line in summary.get(leg, {}).get(NOT_COMPARED) or []
         ],
     }
     return {title: [one_line(line) for line in lines] for title, lines in found.items()}
+
+
+def _left_out(text: str, lang: str) -> str:
+    """Return a line `COMPONENT: WHAT: WHY`; in French as far as it is known how to say that."""
+    parts = text.split(": ", 2)
+    if lang != "fr" or len(parts) < 3:
+        return text
+    component, what, why = parts
+    return f"{component}, {what} : {french_line(why)}"

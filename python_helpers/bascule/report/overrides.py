@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from .french import french
+from .french_lines import line as french_line
 from .proof import VERIFY
+from .words import leg_head
 
 FIGURE = "overrides"
 # What stands in the journal between a doubt and the reason why a person let it pass.
@@ -47,6 +50,17 @@ def words_given(entries: Iterable[Mapping[str, Any]]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def override_lines(summary: Mapping[str, Any]) -> list[str]:
+def override_lines(summary: Mapping[str, Any], lang: str = "en") -> list[str]:
     """Return them for both legs as a person reads them."""
-    return [f"{leg}: {line}" for leg in ("forward", "back") for line in summary.get(leg, {}).get(FIGURE) or []]
+    return [
+        f"{leg_head(leg, lang)}{_said(line, lang)}"
+        for leg in ("forward", "back")
+        for line in summary.get(leg, {}).get(FIGURE) or []
+    ]
+
+
+def _said(line: str, lang: str) -> str:
+    if lang != "fr":
+        return line
+    doubt, passed, reason = line.partition(ALLOWED)
+    return f"{french(doubt)} ; admis par une personne : {reason}" if passed else french_line(line)

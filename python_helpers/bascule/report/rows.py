@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from .french_lines import line
 from .judge import LEAST_WRITES, MORE_THAN_ZERO, NEVER_ENDED, NOT_ASKED, ZERO, judged, leg_reasons, unreached
 from .words import number, one_line, word
 
@@ -67,7 +68,8 @@ def headline(summary: Mapping[str, Any], lang: str) -> str:
     """Return the verdict, and which components of the plan it does not speak of."""
     said = word(str(summary["result"]), lang)
     left = ", ".join(map(str, summary.get("not_moved") or []))
-    return f"{said}; {word('left_where_it_was', lang)} {left}" if left else said
+    semicolon = " ;" if lang == "fr" else ";"
+    return f"{said}{semicolon} {word('left_where_it_was', lang)} {left}" if left else said
 
 
 def figure_rows(summary: Mapping[str, Any], lang: str) -> list[Row]:
@@ -81,7 +83,7 @@ def figure_rows(summary: Mapping[str, Any], lang: str) -> list[Row]:
         # A leg that this run need not have says nothing.
         cells = {leg: _cell(summary.get(leg, {}), names, unit, lang) if leg in legs else "" for leg in LEGS}
         good = {leg: leg not in legs or _good(summary.get(leg, {}), names, limits) for leg in LEGS}
-        limit = next((f"≤ {number(limits[name], lang, unit)}" for name in names if name in limits), "")
+        limit = next((f"≤ {_limit(limits[name], lang, unit)}" for name in names if name in limits), "")
         if names[0] == "acknowledged_writes":
             limit = f"≥ {LEAST_WRITES}"
         elif not limit and names[0] in ZERO:
@@ -107,7 +109,7 @@ def reason_lines(summary: Mapping[str, Any], lang: str) -> list[str]:
     """Why the run is not good; what has no translation stays as it was written."""
     limits: Mapping[str, Any] = summary.get("limits", {})
     known = {
-        reason.text(): reason.text(lang)
+        reason.text(): reason.said(lang)
         for leg in LEGS
         for reason in [*leg_reasons(leg, summary.get(leg, {}), limits), unreached(leg)]
     }
@@ -116,17 +118,28 @@ def reason_lines(summary: Mapping[str, Any], lang: str) -> list[str]:
 
 def _site_line(text: str, lang: str) -> str:
     found = re.fullmatch(r"active_site: (.+), expected (.+)", text)
-    if lang == "en" or not found:
-        return text
+    if lang == "en":
+        return f"active site: {found[1]}, expected {found[2]}" if found else text
+    if not found:
+        return line(text)
     site = word("unknown_site", lang) if found[1] == word("unknown_site", "en") else found[1]
     return f"{word('active_site', lang)} : {site}, attendu : {found[2]}"
+
+
+def _limit(value: Any, lang: str, unit: str) -> str:
+    """A limit as the plan has it: a whole number has no decimals."""
+    return number(int(value) if isinstance(value, float) and value.is_integer() else value, lang, unit)
 
 
 def _cell(figures: Mapping[str, Any], names: tuple[str, ...], unit: str, lang: str) -> str:
     if names == ("guests_moved",):
         moved = figures.get("guests_moved")
-        return ", ".join(f"{count} ({way})" for way, count in moved.items()) if moved else word("none", lang)
-    return " / ".join(number(figures.get(name), lang, unit) for name in names)
+        told = {way: word(f"by {way}", lang) for way in moved or {}}
+        return ", ".join(f"{count} {told[way]}" for way, count in moved.items()) if moved else word("none", lang)
+    values = [figures.get(name) for name in names]
+    if all(value is None for value in values):
+        return word("none", lang)
+    return " / ".join(number(value, lang, unit) for value in values)
 
 
 def _spared(figures: Mapping[str, Any], name: str) -> bool:

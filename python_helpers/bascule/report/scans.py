@@ -7,18 +7,20 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from .french_lines import line
 from .records import Leg
+from .words import leg_head, word
 
 
 def full_scans(lines: Iterable[str], leg: Leg) -> list[dict[str, str]]:
     """Return the full scans of a leg in their order; a line that cannot be read was never written whole."""
     found = []
-    for line in lines:
+    for text in lines:
         # Most entries are about something else, and parsing all of them costs.
-        if '"transfer"' not in line:
+        if '"transfer"' not in text:
             continue
         try:
-            entry = json.loads(line)
+            entry = json.loads(text)
             data = entry["data"]
             scan = data["event"] == "transfer" and data["found"].get("scan_because")
             at = datetime.datetime.fromisoformat(entry["time"]).timestamp()
@@ -31,8 +33,14 @@ def full_scans(lines: Iterable[str], leg: Leg) -> list[dict[str, str]]:
     return found
 
 
-def scan_lines(summary: Mapping[str, Any]) -> list[str]:
+def scan_lines(summary: Mapping[str, Any], lang: str = "en") -> list[str]:
     """Return the full scans of both legs as a person reads them."""
+    if lang == "fr":
+        return [
+            f"{leg_head(leg, lang)}{one['component']} (phase « {word(one['phase'], lang)} ») : {line(one['because'])}"
+            for leg in ("forward", "back")
+            for one in summary.get(leg, {}).get("full_scans") or []
+        ]
     return [
         f"{leg}, {one['phase']}: {one['component']}: {one['because']}"
         for leg in ("forward", "back")

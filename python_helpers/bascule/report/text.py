@@ -8,6 +8,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
+from .french_lines import moments, typography
 from .judge import MEASURED_OUTSIDE
 from .notes import note_lines
 from .record_words import fields, label
@@ -28,16 +29,19 @@ def report_markdown(summary: Mapping[str, Any], lang: str = "en") -> str:
         keep_trailing_newline=True,
     )
     environment.filters["markdown"] = markdown
+    environment.filters["moments"] = moments
     reasons = reason_lines(summary, lang)
-    return environment.get_template(f"report.{lang}.md.j2").render(
+    page = environment.get_template(f"report.{lang}.md.j2").render(
         summary=summary,
         headline=headline(summary, lang),
         reasons=reasons,
         record_title=label("title", lang),
         fields=fields(summary, lang, reasons),
-        rows=figure_rows(summary, lang),
+        # A run of which no leg was reached has no figures.
+        rows=figure_rows(summary, lang) if any(summary.get(leg) for leg in LEGS) else [],
         phases=phase_rows(summary, lang),
         notes=note_lines(summary, lang),
         outside=any(summary.get(leg, {}).get(MEASURED_OUTSIDE) is not False for leg in summary.get("legs", LEGS)),
         word=partial(word, lang=lang),
     )
+    return typography(page) if lang == "fr" else page

@@ -14,11 +14,11 @@ _WORDS: dict[str, dict[str, str]] = {
         "en": "PROVED, nobody outside measured",
         "fr": "PROUVÉ, personne n'a mesuré de l'extérieur",
     },
-    "invalid": {"en": "INVALID: it proves too little", "fr": "NON VALABLE : elle prouve trop peu"},
+    "invalid": {"en": "INVALID: it proves too little", "fr": "NON VALABLE, l'exécution prouve trop peu"},
     "active_site": {"en": "Active site", "fr": "Site actif"},
     "unknown_site": {"en": "not known", "fr": "inconnu"},
     "report": {"en": "Report", "fr": "Rapport"},
-    "left_where_it_was": {"en": "not moved:", "fr": "non déplacé :"},
+    "left_where_it_was": {"en": "not moved:", "fr": "n'a pas été déplacé :"},
     "not_moved": {"en": "What has not been moved", "fr": "Ce qui n'a pas été déplacé"},
     "result": {"en": "Result", "fr": "Résultat"},
     "figure": {"en": "Figure", "fr": "Mesure"},
@@ -26,7 +26,7 @@ _WORDS: dict[str, dict[str, str]] = {
     "back": {"en": "Back", "fr": "Retour"},
     "limit": {"en": "Limit", "fr": "Limite"},
     "none": {"en": "no sample", "fr": "aucune mesure"},
-    "reasons": {"en": "Why not", "fr": "Pourquoi"},
+    "reasons": {"en": "Why not", "fr": "Pourquoi ce résultat"},
     "phases": {"en": "Phases", "fr": "Phases"},
     "phase": {"en": "Phase", "fr": "Phase"},
     "expected": {"en": "Expected", "fr": "Prévu"},
@@ -74,7 +74,7 @@ _WORDS: dict[str, dict[str, str]] = {
     "disks": {"en": "Disks compared / different", "fr": "Disques comparés / différents"},
     "row_digests": {
         "en": "How rows were compared, and of how many tables what was digested",
-        "fr": "Comparaison des lignes, et nombre de tables par nature d'empreinte",
+        "fr": "Comment les lignes ont été comparées, et combien de tables par quelle empreinte",
     },
     "full_scans": {
         "en": "Trees looked at whole, instead of the names that had changed",
@@ -125,6 +125,42 @@ _WORDS: dict[str, dict[str, str]] = {
     "cutover": {"en": "cutover", "fr": "bascule"},
     "rollback": {"en": "rollback", "fr": "retour"},
     "decommission": {"en": "decommission", "fr": "retrait de l'ancien site"},
+    "freeze": {"en": "freeze", "fr": "gel"},
+    "switch": {"en": "switch", "fr": "basculement"},
+    "thaw": {"en": "thaw", "fr": "réouverture"},
+    "capture": {"en": "capture", "fr": "relevé"},
+    "check": {"en": "check", "fr": "contrôle"},
+    "stand_by": {"en": "stand_by", "fr": "mise en attente"},
+    "take_over": {"en": "take_over", "fr": "reprise sur parole"},
+    "reopen": {"en": "reopen", "fr": "réouverture sur parole"},
+    "give_way": {"en": "give_way", "fr": "effacement"},
+    "retire": {"en": "retire", "fr": "retrait"},
+    "site_lost": {"en": "site_lost", "fr": "site perdu"},
+    "guard_lost": {"en": "guard_lost", "fr": "garde perdue"},
+    "site_back": {"en": "site_back", "fr": "site revenu"},
+    "by archive": {"en": "by archive", "fr": "par archive"},
+    "by delta": {"en": "by delta", "fr": "par blocs modifiés"},
+    "by warm": {"en": "by warm", "fr": "par copie tenue à jour"},
+    "by remote_migrate": {"en": "by Proxmox's own migration", "fr": "par la migration de Proxmox"},
+    "fast": {"en": "fast", "fr": "rapide"},
+    "strict": {"en": "strict", "fr": "strict"},
+    "binary": {"en": "binary", "fr": "en binaire"},
+    "text": {"en": "text", "fr": "en texte"},
+    "sha256": {"en": "sha256", "fr": "par SHA-256 de chaque ligne"},
+    "binary stream": {"en": "binary stream", "fr": "en flux binaire"},
+    "text stream": {"en": "text stream", "fr": "en flux de texte"},
+    "gate file_delta": {"en": "file_delta", "fr": "volume de fichiers modifiés"},
+    "gate link_rate": {"en": "link_rate", "fr": "débit du lien"},
+    "gate replication_lag": {"en": "replication_lag", "fr": "retard de réplication"},
+    "gate mysql_lag": {"en": "mysql_lag", "fr": "retard de MariaDB"},
+    "gate target_entrance": {"en": "target_entrance", "fr": "entrée du site d'arrivée"},
+    "gate target_vpn": {"en": "target_vpn", "fr": "VPN du site d'arrivée"},
+    "gate target_mysql": {"en": "target_mysql", "fr": "MariaDB du site d'arrivée"},
+    "gate target_firewall": {"en": "target_firewall", "fr": "pare-feu du site d'arrivée"},
+    "gate guest_boots": {"en": "guest_boots", "fr": "démarrage d'essai"},
+    "gate guest_copy_age": {"en": "guest_copy_age", "fr": "âge de la copie"},
+    "gate dump_window": {"en": "dump_window", "fr": "durée répétée de l'export"},
+    "gate dns_ttl": {"en": "dns_ttl", "fr": "durée de vie des noms"},
     "guests_moved": {"en": "Guests moved", "fr": "Machines virtuelles déplacées"},
 }
 
@@ -132,6 +168,11 @@ _WORDS: dict[str, dict[str, str]] = {
 def word(name: str, lang: str) -> str:
     """The word in the language; a name without a translation stands for itself."""
     return _WORDS.get(name, {}).get(lang, name)
+
+
+def leg_head(leg: str, lang: str) -> str:
+    """What stands before a line about one leg."""
+    return f"{word(leg, lang)}\N{NO-BREAK SPACE}: " if lang == "fr" else f"{leg}: "
 
 
 def number(value: object, lang: str, unit: str = "") -> str:

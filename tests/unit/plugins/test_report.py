@@ -104,7 +104,7 @@ def test_it_is_made_again_in_french_by_a_controller_that_has_seen_nothing(world:
     rc, output = world.move("report.yml", "-e", f"run={run}", "-e", "report_language=fr")
     assert rc == 0, output
     assert f"Rapport\N{NO-BREAK SPACE}: runs/{run}/report.fr.md\N{NO-BREAK SPACE}: NON VALABLE" in output
-    assert "journal: the copy at tls was not read: " in output
+    assert "journal : la copie de tls n'a pas été lue : " in output
     assert "Aller : personne n'a mesuré de l'extérieur" in output
     assert "The journal's copy at tls was not read" in output
     assert "Nobody outside measured" in (world.path / f"runs/{run}/report.md").read_text()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -11,6 +12,9 @@ from bascule.report.french import french
 from bascule.report.judge import Reason, leg_reasons
 from bascule.report.notes import note_lines
 from bascule.report.proof import RULES, doubts
+from bascule.report.text import report_markdown
+
+from .test_summary import plain, summary
 
 NBSP = "\N{NO-BREAK SPACE}"
 
@@ -70,3 +74,52 @@ def test_the_verdict_on_the_safety_dump_is_shown() -> None:
         f"Retour{NBSP}: other{NBSP}: prouvée",
     ]
     assert note_lines(made, "fr")["safety_dumps"] == dump_lines(made, "fr")
+
+
+WINDOW = {
+    "window_seconds": 13.27, "orchestration_seconds": 4.1, "window": {
+        "components": {"db": {"work_seconds": 1.2, "waiting_seconds": 3.4, "orchestration_seconds": 0.6}},
+        "load": 2.31, "cores": 2,
+    },
+    "critical_path": [{"component": "db", "verb": "freeze", "seconds": 1.2, "work_seconds": 1.0}],
+}  # fmt: skip
+
+
+def test_a_whole_page_has_no_key_and_no_english_of_its_own() -> None:
+    """What a person has typed stays; names of components are names."""
+    back: dict[str, Any] = {
+        **WINDOW,
+        "lost_writes": 2,
+        "write_outage_seconds": 130.5,
+        "not_proved": ["db.verify: it is older than the last switch, begun 2026-12-01T22:10:03Z"],
+        "broken": ["rollback/switch of db did not come through: expected: a; found: b"],
+        "overrides": [
+            "gate file_delta of tree: MOT (1.2 is above 1)",
+            "db.rows_different: 3, must be 0; let pass: MOT",
+        ],
+        "full_scans": [{"phase": "rollback", "component": "tree", "because": "the recorder does not answer"}],
+        "row_digests": [{"component": "db", "mode": "fast", "tables": {"binary": 2}}],
+        "not_compared": ["db: MOT: nobody tells them"],
+        "guests_moved": {"delta": 1, "archive": 2},
+    }
+    unseen = ["journal: the copy at tls was not read: MOT", "journal: 2 lines of the copy here are no entry"]
+    broken = "journal: the chain is broken: here: chain of c, decision d: entry 3 was changed after it was written"
+    when = {"started": "2026-12-01 21:00:03 UTC", "ended": "2026-12-01 23:10:03 UTC"}
+    page = plain(report_markdown(summary(back, unseen=unseen, failure=broken, **when), "fr"))
+    for line in (
+        "Du 01/12/2026 à 21 h 00 min 03 s (UTC) au 01/12/2026 à 23 h 10 min 03 s (UTC).",
+        "- journal : la chaîne est rompue : here : chaîne de c, décision d : l'entrée 3 a été modifiée après son",
+        "- Retour, basculement de db (phase « retour ») : n'a pas abouti : attendu : a ; constaté : b",
+        "commencé le 01/12/2026 à 22 h 10 min 03 s (UTC)",
+        "- journal : 2 lignes de la copie here ne sont pas des entrées",
+        "| Machines virtuelles déplacées | 1 par blocs modifiés | 1 par blocs modifiés, 2 par archive |",
+        "- Retour : 13,3 s du gel à la réouverture : 9,2 s de travail, 4,1 s d'orchestration ; charge 2,31 sur 2 cœurs",
+        "- Retour : chemin critique : gel de db 1,2 s (1,0 s de travail)",
+        "- Retour : seuil « volume de fichiers modifiés » de tree : MOT (1,2 est supérieur à 1)",
+        "- Retour : db, lignes différentes : 3, doit être 0 ; admis par une personne : MOT",
+        "- Retour : db, MOT : personne ne les relève",
+    ):
+        assert line in page, line
+    assert not re.search(r"\w_\w", page)
+    english = {"the", "of", "forward", "back", "must", "was", "is", "not", "gate", "work", "let", "switch", "freeze"}
+    assert not english & set(re.findall(r"\w+", page.lower()))

@@ -173,7 +173,7 @@ def test_every_doubt_is_a_reason() -> None:
         (
             {"broken": ["switch of it has not ended"]},
             "forward: switch of it has not ended",
-            "Aller, switch de it : n'est pas arrivé à son terme",
+            "Aller, basculement de it : n'est pas arrivé à son terme",
         ),
         (
             {"measured_outside": False},

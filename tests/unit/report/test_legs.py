@@ -103,7 +103,7 @@ def test_a_move_that_was_proved_is_not_called_ok_without_anybody_outside(book: B
     assert "(!)" not in page
     assert "Acknowledged writes lost" not in page, "a figure that nobody could have"
     assert "PROUVÉ" in report_markdown(made, "fr")
-    assert "Aller : personne n'a mesuré de l'extérieur" in report_markdown(made, "fr")
+    assert "Aller\N{NO-BREAK SPACE}: personne n'a mesuré de l'extérieur" in report_markdown(made, "fr")
 
 
 def test_what_a_component_found_stays_a_reason(book: Book) -> None:
@@ -175,7 +175,8 @@ def test_a_move_that_went_on_is_one_leg_and_one_that_did_not_come_through_is_a_r
     made = judged(book)
     assert "back: rollback/freeze of accounts_db has not ended" in made["reasons"]
     assert any(
-        "retour, rollback/freeze de accounts_db" in line.lower() for line in report_markdown(made, "fr").splitlines()
+        "retour, gel de accounts_db (phase «\N{NO-BREAK SPACE}retour\N{NO-BREAK SPACE}»)" in line.lower()
+        for line in report_markdown(made, "fr").splitlines()
     )
 
 
@@ -187,7 +188,7 @@ def test_what_was_only_tried_and_what_was_refused_before_the_freeze_is_no_move(b
     made = judged(book)
     assert made["result"] == "invalid"
     assert made["reasons"] == ["forward: this leg was not reached"]
-    assert "- Aller : cette étape n'a pas été atteinte" in report_markdown(made, "fr")
+    assert "- Aller\N{NO-BREAK SPACE}: cette étape n'a pas été atteinte" in report_markdown(made, "fr")
 
 
 def test_what_a_person_let_pass_is_said_and_condemns_no_run(book: Book) -> None:

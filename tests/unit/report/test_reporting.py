@@ -96,7 +96,7 @@ def test_the_verdict_names_what_was_not_moved(entries: list[Any], tmp_path: Path
     (line, *_) = reporting.lines(found, tmp_path / "report.md", "en")
     assert line.endswith("PROVED, nobody outside measured; not moved: db, web")
     assert "**Result: PROVED, nobody outside measured; not moved: db, web.**" in report_markdown(found, "en")
-    assert "non déplacé : db, web.**" in report_markdown(found, "fr")
+    assert "\N{NO-BREAK SPACE}; n'a pas été déplacé\N{NO-BREAK SPACE}: db, web.**" in report_markdown(found, "fr")
 
 
 @pytest.mark.parametrize("late", [-600.0, 600.0])
