@@ -9,21 +9,26 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
-from bascule.errors import BasculeError
+from bascule.errors import BasculeError, PlanError
 from bascule.plugin import reporting
-from bascule.report import plots
-from bascule.report.io import pdf
+from bascule.plugin.preflight import sampled_by
+from bascule.report import checklist, plots
+from bascule.report.io import checklists, pdf
 from bascule.report.page import report_html
-from bascule.report.record import FIELDS, record
+from bascule.report.record import EXPECTED, FIELDS, STACKS, record
 from bascule.report.text import report_markdown
 from bascule.run.chain import Reading
+from bascule.run.commits import COMMIT
+from bascule.run.plans import MADE
 
 from .test_figures import FACTS
 from .test_legs import Book
 from .test_reporting import Scope, chained
 
 NAMES = [*FACTS]
+GATES = sampled_by(set(STACKS))
 ODD = "<script>alert('1')</script> | *x*"
 
 
@@ -182,6 +187,70 @@ def test_plots_are_drawn_to_scale() -> None:
     assert y2 < y0, "more is higher"
 
 
+def sheet(book: Book, answers: dict[str, Any], **more: Any) -> dict[str, dict[str, Any]]:
+    """Return TechCorp's checklist as this run fills it, by item."""
+    summary, entries = made(book)
+    summary["forward"].update(more)
+    items = yaml.safe_load((Path(checklists.__file__).parents[1] / "checklists/techcorp.yml").read_text())["items"]
+    return {item["id"]: item for item in checklist.filled(items, answers, summary, entries)}
+
+
+def test_a_checklist_is_filled_by_the_run_and_by_names(book: Book) -> None:
+    answers = {"users_told": {"by": "A. Person"}, "documented": {"not_applicable": "nothing is new"}}
+    found = sheet(book, {**answers, "retired": {"not_applicable": "next year"}}, write_outage_seconds=7.0)
+    states = {name: item["state"] for name, item in found.items()}
+    assert {
+        name: states[name] for name in ("switched", "stopped", "names", "rows", "guests", "go", "window")
+    } == dict.fromkeys(("switched", "stopped", "names", "rows", "guests", "go", "window"), "yes")
+    assert (states["users_told"], states["documented"], states["team"]) == ("confirmed", "not_applicable", "open")
+    assert states["lag"] == "unmeasured", "this run's gate has another name"
+    assert states["retired"] == "not_applicable"
+    assert states["vpn"] == states["planned"] == states["stays"] == "unmeasured"
+    assert len(found["rows"]["journal"]) == len(found["names"]["journal"]) == 1, "of the components that it speaks of"
+    # What a run has measured is not talked away, and nobody ticks what is measured.
+    book.verb("cutover", "thaw", NAMES[3], result="failed")
+    assert sheet(book, {"names": {"not_applicable": "x"}})["names"]["state"] == "no"
+    for odd, why in (
+        ({"rows": {"by": "A. Person"}}, "answer 'rows', which the run measures"),
+        ({"none": {"by": "A. Person"}}, "answer 'none'"),
+        ({"team": {"by": " "}}, "answer 'team'"),
+    ):
+        with pytest.raises(PlanError, match=why):
+            sheet(book, odd)
+
+
+def test_after_a_return_the_checklist_says_what_is_not_proved_any_more(book: Book) -> None:
+    book.move("rollback", *NAMES)
+    found = sheet(book, {})
+    assert {found[name]["state"] for name in ("rows", "files", "guests")} == {"unmeasured"}
+    assert found["window"]["state"] == "unmeasured", "nobody outside has measured"
+    assert sheet(book, {}, write_outage_seconds=7201.0)["window"]["state"] == "yes", "this plan has no limit"
+
+
+LISTS = sorted((Path(checklists.__file__).parents[1] / "checklists").glob("*.yml"))
+
+
+@pytest.mark.parametrize("path", LISTS, ids=lambda path: str(path.stem))
+def test_every_checklist_of_the_project_measures_what_there_is(book: Book, path: Path, tmp_path: Path) -> None:
+    (tmp_path / "checklist.yml").write_text(f"checklist: {path.stem}\n")
+    asked = checklists.read(tmp_path)
+    assert asked
+    items = asked[0]["items"]
+    summary, entries = made(book)
+    assert len({item["id"] for item in items}) == len(items) == len(checklist.filled(items, {}, summary, entries))
+    assert all(asked[0]["title"][lang] for lang in ("en", "fr"))
+    for item in items:
+        assert len(checklist.MEASURES & set(item)) <= 1, item
+        assert {*item.get("roles", ()), *item.get("proved", ())} <= set(STACKS), item
+        if "gate" in item:
+            assert item["gate"] in GATES, item
+        if "verb" in item:
+            phase, verb = item["verb"]
+            assert verb in EXPECTED[phase], item
+        assert item.get("decision", "GO") in ("GO", MADE, COMMIT), item
+    assert {item["when"] for item in items} == {"before", "during", "after"}
+
+
 def test_all_forms_are_written_and_printed(book: Book, tmp_path: Path) -> None:
     summary, entries = made(book)
     page = reporting.write(tmp_path, summary, "fr", entries)
@@ -190,5 +259,16 @@ def test_all_forms_are_written_and_printed(book: Book, tmp_path: Path) -> None:
     assert [one.name for one in printed] == ["report.fr.pdf", "report.pdf"]
     assert all(one.read_bytes().startswith(b"%PDF-") for one in printed)
     assert json.loads((tmp_path / "summary.json").read_text())["record"] == summary["record"]
+    (tmp_path / "checklist.yml").write_text("checklist: techcorp\nanswers: {team: {by: A. Person}}\n")
+    reporting.write(tmp_path, summary, "fr", entries)
+    sheet = (tmp_path / "checklist.fr.html").read_text()
+    assert "Plan de migration TechCorp Formation, r" in sheet
+    assert "confirmé par A. Person" in sheet
+    named = re.findall(r'href="report\.fr\.html#([^"]+)"', sheet)
+    assert named
+    assert set(named) <= set(Page(page.with_suffix(".html").read_text()).names)
+    (tmp_path / "checklist.yml").write_text("checklist: none\n")
+    with pytest.raises(PlanError, match="none"):
+        reporting.write(tmp_path, summary, "fr", entries)
     with pytest.raises(BasculeError, match="a page that needs nothing else"):
         pdf.write(tmp_path / "x.pdf", '<link rel="stylesheet" href="http://127.0.0.1:9/x.css">')
