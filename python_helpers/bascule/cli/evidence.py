@@ -16,6 +16,7 @@ from ..report import evidence as packing
 from ..report.io import archive
 from ..report.io import verify as verifying
 from ..run import agreement, arguments, chain, seals
+from ..run import runs as runs_of
 from ..run.arguments import Given
 from ..run.io import evidence, identity, plan_files, signing
 from ..run.outcome import Status
@@ -87,6 +88,14 @@ def _pack(named: str, to: str, others: Sequence[str]) -> Path:
             found="; ".join(["no entry of it", *not_read]),
             state="nothing was packed",
             next_command="bascule status names the runs that the sites hold",
+        )
+    entries = chain.merge(*(chain.parse(text).entries for text in copies.values()))
+    if other := [name for name in runs_of.plans(runs_of.starts(entries)) if name != scope.plan]:
+        raise BasculeError(
+            expected=f"run {run} to be one of plan {scope.plan}, as this inventory is",
+            found=f"a run of plan {', '.join(other)}",
+            state="nothing was packed",
+            next_command="name the inventory of that plan (-i), or a run of this one",
         )
     guards, silent = _guards(scope)
     plans = [plan_files.read(str(path)) for path in storage.children(folder / "plans") if path.suffix == ".json"]

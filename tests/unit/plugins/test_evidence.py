@@ -185,6 +185,7 @@ def test_the_command_verifies_what_the_sites_hold(journal: Machine, tmp_path: Pa
 def test_the_evidence_of_a_run_is_read_at_both_sites_and_packed(journal: Machine, tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     here = Journal(runs, "r", identity.controller(), "d")
+    here.append("state", data={"event": "start", "plan": "toy", "phase": "verify"})
     for number in range(3):
         here.append("state", phase="verify", component="low", data={"event": "verify", "found": {"number": number}})
     assert signing.seal(here, last=True) == ""
@@ -212,6 +213,12 @@ def test_the_evidence_of_a_run_is_read_at_both_sites_and_packed(journal: Machine
     ]
     assert files["journal/tls.j-tls.jsonl"] == files["journal/here.jsonl"]
     assert not [name for name, text in files.items() if SECRET.encode() in text]
+    other = f"{PLAN}vault_word: {SECRET}\n".replace("plan_name: toy", "plan_name: another")
+    (tmp_path / "inventory/group_vars/all/plan.yml").write_text(other)
+    code, said = verified(tmp_path, "evidence", "r")
+    assert code == Status.REFUSED, said
+    assert "run r to be one of plan another, as this inventory is; found: a run of plan toy" in said
+    lay_out(tmp_path, journal)
     # What a secret has got into is not packed.
     (runs / "r/report.md").write_text(f"x {SECRET}")
     code, said = verified(tmp_path, "evidence", "r")

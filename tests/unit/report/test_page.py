@@ -15,15 +15,17 @@ from bascule.errors import BasculeError, PlanError
 from bascule.plugin import reporting
 from bascule.plugin.preflight import sampled_by
 from bascule.report import checklist, plots
+from bascule.report.figures import pauses
 from bascule.report.io import checklists, pdf
 from bascule.report.page import report_html
 from bascule.report.record import EXPECTED, FIELDS, STACKS, record
+from bascule.report.records import Leg, client_account
 from bascule.report.text import report_markdown
 from bascule.run.chain import Reading
 from bascule.run.commits import COMMIT
 from bascule.run.plans import MADE
 
-from .test_figures import FACTS
+from .test_figures import FACTS, WALL, good_run
 from .test_legs import Book
 from .test_reporting import Scope, chained
 
@@ -166,6 +168,20 @@ def test_a_summary_of_an_earlier_version_has_its_page_as_well(book: Book) -> Non
     assert "Final status" not in report_markdown(summary, "en")
     with pytest.raises(ValueError, match="expected one of en, fr, found de"):
         report_html(summary, entries, "de")
+
+
+def test_the_pauses_that_a_client_outside_has_seen_are_drawn(book: Book) -> None:
+    client, _ = good_run(60.0, (30.0, 35.0))
+    (pause,) = pauses(client_account(client), Leg("forward", WALL, WALL + 60))
+    assert pause == pytest.approx([29.95, 5.1], abs=0.01)
+    assert pauses(client_account([]), Leg("forward", WALL, WALL + 60)) == [[0.0, 60.0]], "nobody has written at all"
+    summary, entries = made(book)
+    summary["forward"]["outages"] = [pause]
+    (drawn,) = [
+        plot for plot in re.findall(r"<svg.*?</svg>", report_html(summary, entries, "fr"), re.S) if "pause:" in plot
+    ]
+    assert "Aller : pauses entre deux écritures, vues par un client extérieur" in drawn
+    assert "pause: 5.1 s" in drawn
 
 
 def test_plots_are_drawn_to_scale() -> None:
