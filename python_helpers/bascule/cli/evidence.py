@@ -34,23 +34,28 @@ def main(argv: Sequence[str]) -> int:
     """Pack the evidence of a run and verify it, verify an archive, or show this controller's key."""
     parser = argparse.ArgumentParser(
         prog="bascule evidence",
-        description="Pack the evidence of a run: journal, guards, plan, report, signed. Other options are those of "
-        "ansible-playbook, such as -i. Exit status: 0 all proved, 1 something is wrong, 2 refused, 3 not all proved.",
+        usage="bascule evidence [RUN] [--to FILE] [--key SHA256:…] [options of ansible-playbook]\n"
+        "       bascule evidence --verify FILE [--key SHA256:…]\n       bascule evidence --show-key",
+        allow_abbrev=False,
+        description="Pack the evidence of a run (without RUN the latest here): journal, guards, plan, report, signed. "
+        "Exit status: 0 all proved, 1 something is wrong, 2 refused, 3 not all proved.",
     )
-    parser.add_argument("run", nargs="?", default="", help="the run; without it the latest here")
     parser.add_argument("--to", help=f"the archive (runs/RUN/{ARCHIVE})")
     parser.add_argument("--verify", metavar="FILE", help="verify an archive, or a folder of one, with this program")
     parser.add_argument("--key", action="append", default=[], help="a fingerprint that you know by another way")
     parser.add_argument(
         "--show-key", action="store_true", help="show this controller's key; it is made at its first use"
     )
-    options, others = parser.parse_known_args(argv)
+    # The run comes first: elsewhere a word may be the value of an option of ansible-playbook.
+    words = list(argv)
+    run = words.pop(0) if words and not words[0].startswith("-") else ""
+    options, others = parser.parse_known_args(words)
     try:
         if options.show_key:
             runs, here = identity.runs_directory(), identity.controller()
             print(f"{seals.fingerprint(signing.public(runs, here))}\n{signing.signers(runs, here)}", end="")
             return int(Status.DONE)
-        path = options.verify or str(_pack(options.run, options.to, others))
+        path = options.verify or str(_pack(run, options.to, others))
     except (BasculeError, OSError) as error:
         print(f"bascule evidence: {error}", file=sys.stderr)
         return int(Status.REFUSED)
@@ -98,7 +103,12 @@ def _pack(named: str, to: str, others: Sequence[str]) -> Path:
             next_command="name the inventory of that plan (-i), or a run of this one",
         )
     guards, silent = _guards(scope)
-    plans = [plan_files.read(str(path)) for path in storage.children(folder / "plans") if path.suffix == ".json"]
+    plans = []
+    for place in storage.children(folder / "plans"):
+        try:
+            plans.append(plan_files.read(str(place)))
+        except BasculeError as error:
+            silent.append(f"plan {place.name}: {error.found}")
     files = packing.contents(
         {"run": run, "plan": scope.plan, "controller": here},
         copies,
