@@ -23,7 +23,7 @@ _TITLES = {
         "en": "{leg}: pauses between two writes, as a client outside saw them",
         "fr": "{leg} : pauses entre deux écritures, vues par un client extérieur",
     },
-    "planned": {"en": "planned", "fr": "prévu"},
+    "planned": {"en": "whole phase, planned", "fr": "phase entière, prévu"},
     "writes": {"en": "no write", "fr": "aucune écriture"},
 }
 # A line with fewer points says nothing.
