@@ -5,6 +5,7 @@ from __future__ import annotations
 import html.parser
 import json
 import re
+import string
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,14 @@ import yaml
 from bascule.errors import BasculeError, PlanError
 from bascule.plugin import reporting
 from bascule.plugin.preflight import sampled_by
-from bascule.report import checklist, plots
+from bascule.report import checklist, drawn, page, plots, record_words
 from bascule.report.figures import pauses
 from bascule.report.io import checklists, pdf
 from bascule.report.page import report_html
 from bascule.report.record import EXPECTED, FIELDS, STACKS, record
 from bascule.report.records import Leg, client_account
 from bascule.report.text import report_markdown
+from bascule.report.words import LANGUAGES
 from bascule.run.chain import Reading
 from bascule.run.commits import COMMIT
 from bascule.run.plans import MADE
@@ -115,6 +117,16 @@ def test_a_proof_from_before_the_last_move_proves_nothing(book: Book) -> None:
     assert f"NON PROUVÉ : {NAMES[1]}, vérification : aucune vérification n'a eu lieu" in text.replace("\\", "")
 
 
+def test_every_sentence_is_there_in_each_language_with_the_same_values() -> None:
+    tables: list[dict[str, Any]] = [record_words._SAYS, record_words._LABELS, drawn._TITLES, page._STATES, page._WHEN]
+    for table in tables:
+        for name, words in table.items():
+            assert set(words) == set(LANGUAGES), name
+            values = [{field for _, field, _, _ in string.Formatter().parse(text) if field} for text in words.values()]
+            assert all(one == values[0] for one in values), name
+    assert set(record_words._LABELS) == {"title", *FIELDS}
+
+
 class Page(html.parser.HTMLParser):
     """The names of a page's parts, where its links lead, and what it asks for."""
 
@@ -141,12 +153,12 @@ class Page(html.parser.HTMLParser):
 def test_every_figure_leads_to_a_line_of_the_journal_and_the_page_needs_nothing_else(book: Book, lang: str) -> None:
     summary, entries = made(book)
     text = report_html(summary, entries, lang)
-    page = Page(text)
-    assert set(page.links) <= {f"#{name}" for name in page.names}, "a link that leads nowhere, or outside"
-    assert len(page.names) == len(set(page.names)) == sum(entry["kind"] != "step" for entry in entries)
-    assert page.asked == []
+    seen = Page(text)
+    assert set(seen.links) <= {f"#{name}" for name in seen.names}, "a link that leads nowhere, or outside"
+    assert len(seen.names) == len(set(seen.names)) == sum(entry["kind"] != "step" for entry in entries)
+    assert seen.asked == []
     assert not re.search(r"@import|url\(|<link|<script", text)
-    assert "script" not in page.tags, "a reason that somebody has typed is text"
+    assert "script" not in seen.tags, "a reason that somebody has typed is text"
     journal = summary["forward"]["journal"]
     verified = [f"{e['epoch']}.{e['n']}" for e in entries if e["data"].get("event") == "verify"]
     assert journal["rows_compared"] == verified
@@ -154,7 +166,7 @@ def test_every_figure_leads_to_a_line_of_the_journal_and_the_page_needs_nothing_
     assert cell
     assert re.findall(r'href="#([^"]+)"', cell[1]) == verified
     assert len(journal["phase:cutover"]) == 2
-    assert page.tags.count("svg") == 3, "the window, the phases, and the trend of the gate"
+    assert seen.tags.count("svg") == 3, "the window, the phases, and the trend of the gate"
     label = {"en": "Final status", "fr": "Statut final"}[lang]
     status = {"en": "NOT PROVED", "fr": "NON PROUVÉ"}[lang]
     assert re.search(rf'{label}</th><td><span class="bad">{status}</span>', text)
@@ -177,23 +189,23 @@ def test_the_pauses_that_a_client_outside_has_seen_are_drawn(book: Book) -> None
     assert pauses(client_account([]), Leg("forward", WALL, WALL + 60)) == [[0.0, 60.0]], "nobody has written at all"
     summary, entries = made(book)
     summary["forward"]["outages"] = [pause]
-    (drawn,) = [
+    (plot,) = [
         plot for plot in re.findall(r"<svg.*?</svg>", report_html(summary, entries, "fr"), re.S) if "pause:" in plot
     ]
-    assert "Aller : pauses entre deux écritures, vues par un client extérieur" in drawn
-    assert "pause: 5.1 s" in drawn
+    assert "Aller : pauses entre deux écritures, vues par un client extérieur" in plot
+    assert "pause: 5.1 s" in plot
 
 
 def test_plots_are_drawn_to_scale() -> None:
     bars = [plots.Bar(0, 10, "freeze"), plots.Bar(10, 40, "switch")]
-    drawn = plots.timeline("a < b", [("db", bars)], "s", limit=80)
-    widths = [float(width) for width in re.findall(r'<rect [^>]*width="([\d.]+)"', drawn)]
+    bars_drawn = plots.timeline("a < b", [("db", bars)], "s", limit=80)
+    widths = [float(width) for width in re.findall(r'<rect [^>]*width="([\d.]+)"', bars_drawn)]
     assert widths[1] == pytest.approx(3 * widths[0], rel=0.01)
-    assert "a &lt; b" in drawn
-    line = re.search(r'<line x1="([\d.]+)"[^>]*stroke="#B04A00"', drawn)
-    ends = [float(x) + width for x, width in zip(re.findall(r'<rect x="([\d.]+)"', drawn), widths, strict=True)]
+    assert "a &lt; b" in bars_drawn
+    line = re.search(r'<line x1="([\d.]+)"[^>]*stroke="#B04A00"', bars_drawn)
+    ends = [float(x) + width for x, width in zip(re.findall(r'<rect x="([\d.]+)"', bars_drawn), widths, strict=True)]
     assert line
-    left = float(re.findall(r'<rect x="([\d.]+)"', drawn)[0])
+    left = float(re.findall(r'<rect x="([\d.]+)"', bars_drawn)[0])
     assert float(line[1]) - left == pytest.approx(2 * (ends[1] - left), rel=0.01), "the limit is twice the window"
     points = re.search(r'points="([^"]+)"', plots.trend("t", [(0, 0.0), (10, 5.0), (20, 10.0)], "s", [8.0]))
     assert points
@@ -269,9 +281,9 @@ def test_every_checklist_of_the_project_measures_what_there_is(book: Book, path:
 
 def test_all_forms_are_written_and_printed(book: Book, tmp_path: Path) -> None:
     summary, entries = made(book)
-    page = reporting.write(tmp_path, summary, "fr", entries)
-    assert page == tmp_path / "report.fr.md"
-    printed = reporting.write_pdf(page)
+    written = reporting.write(tmp_path, summary, "fr", entries)
+    assert written == tmp_path / "report.fr.md"
+    printed = reporting.write_pdf(written)
     assert [one.name for one in printed] == ["report.fr.pdf", "report.pdf"]
     assert all(one.read_bytes().startswith(b"%PDF-") for one in printed)
     assert json.loads((tmp_path / "summary.json").read_text())["record"] == summary["record"]
@@ -282,7 +294,7 @@ def test_all_forms_are_written_and_printed(book: Book, tmp_path: Path) -> None:
     assert "confirmé par A. Person" in sheet
     named = re.findall(r'href="report\.fr\.html#([^"]+)"', sheet)
     assert named
-    assert set(named) <= set(Page(page.with_suffix(".html").read_text()).names)
+    assert set(named) <= set(Page(written.with_suffix(".html").read_text()).names)
     (tmp_path / "checklist.yml").write_text("checklist: none\n")
     with pytest.raises(PlanError, match="none"):
         reporting.write(tmp_path, summary, "fr", entries)
