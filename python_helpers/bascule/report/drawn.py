@@ -26,6 +26,7 @@ _TITLES = {
     "planned": {"en": "whole phase, planned", "fr": "phase entière, prévu"},
     "writes": {"en": "no write", "fr": "aucune écriture"},
 }
+_KINDS: Mapping[str, Mapping[str, str]] = {"en": {}, "fr": {"planned": "prévu", "measured": "mesuré"}}
 # A line with fewer points says nothing.
 _LEAST = 2
 
@@ -64,7 +65,7 @@ def _windows(summary: Mapping[str, Any], known: Sequence[Entry], lang: str) -> l
         planned = [(_TITLES["planned"][lang], [Bar(0.0, expected, "planned")])] if expected else []
         title = _TITLES["window"][lang].format(phase=word(phase, lang))
         limit = number_of((summary.get("limits") or {}).get(LIMIT))
-        made.append(plots.timeline(title, [*planned, *rows.items()], "s", limit))
+        made.append(plots.timeline(title, [*planned, *rows.items()], "s", limit, _KINDS[lang]))
     return made
 
 
@@ -74,7 +75,11 @@ def _phases(figures: Mapping[str, Any], leg: str, lang: str) -> list[str]:
         expected, measured = number_of(times.get("expected")), number_of(times.get("measured"))
         rows += [(f"{word(phase, lang)} P", [Bar(0.0, expected, "planned")])] if expected else []
         rows += [(f"{word(phase, lang)} M", [Bar(0.0, measured, "measured")])] if measured is not None else []
-    return [plots.timeline(_TITLES["phases"][lang].format(leg=word(leg, lang)), rows, "s")] if rows else []
+    return (
+        [plots.timeline(_TITLES["phases"][lang].format(leg=word(leg, lang)), rows, "s", names=_KINDS[lang])]
+        if rows
+        else []
+    )
 
 
 def _outages(figures: Mapping[str, Any], leg: str, lang: str) -> list[str]:
