@@ -196,6 +196,28 @@ def test_the_pauses_that_a_client_outside_has_seen_are_drawn(book: Book) -> None
     assert "pause: 5.1 s" in plot
 
 
+def test_what_was_forecast_stands_beside_what_it_was(book: Book) -> None:
+    ahead = {"seconds": 20.0, "parts": {NAMES[0]: 12.0, NAMES[1]: None}}
+    decision = next(entry["epoch"] for entry in book.entries if entry["verb"] == "switch")
+    book.epoch = decision
+    book.add("decision", "cutover", "", "", decision="GO", by="anna on ctl", direction="forward", forecast=ahead)
+    shares = {name: {"work_seconds": 3.0, "waiting_seconds": 1.0, "orchestration_seconds": 1.0} for name in NAMES[:2]}
+    window = {"window_seconds": 10.0, "orchestration_seconds": 2.0, "critical_path": [], "components": shares}
+    book.add("state", "cutover", "", "", event="window")
+    book.entries[-1]["data"] |= {"phase": "cutover", **window}
+    summary, entries = made(book)
+    found = re.findall(r"<svg.*?</svg>", report_html(summary, entries), re.S)
+    (share,) = [plot for plot in found if "Work in the window of the cutover" in plot]
+    assert re.findall(rf">({NAMES[0]} [PM]|{NAMES[1]} [PM])<", share) == [
+        f"{NAMES[0]} P",
+        f"{NAMES[0]} M",
+        f"{NAMES[1]} M",
+    ]
+    assert re.findall(r"<title>(\w+: [\d.]+ s)", share) == ["planned: 12.0 s", "measured: 3.0 s", "measured: 3.0 s"]
+    (window_plot,) = [plot for plot in found if "window, forecast" in plot]
+    assert "planned: 20.0 s" in window_plot
+
+
 def test_plots_are_drawn_to_scale() -> None:
     bars = [plots.Bar(0, 10, "freeze"), plots.Bar(10, 40, "switch")]
     bars_drawn = plots.timeline("a < b", [("db", bars)], "s", limit=80)
