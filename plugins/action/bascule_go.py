@@ -87,8 +87,10 @@ class ActionModule(ControllerAction):
         left_out = [name for name in scope.components if name not in scope.in_play]
         site = destination(plan, direction)
         lines = preview(args["phase"], site, scope.in_play, left_out, notes, self.check_mode)
+        forecast: dict[str, Any] = {}
         if args["phase"] in WINDOWS:
             lines += outlook.lines(scope, self._loader, journal, scope.in_play)
+            forecast = outlook.kept(scope, self._loader, journal, scope.in_play)
         sheet: list[str] = []
         if args["phase"] == sheets.CUTOVER:
             if file := planned.given(self._loader):
@@ -126,6 +128,7 @@ class ActionModule(ControllerAction):
                 **lost,
                 "check_mode": self.check_mode,
                 "given_up": notes,
+                "forecast": forecast,
             },
         )
         return {"site": site, "given_up": notes, **({"warnings": warnings} if warnings else {})}

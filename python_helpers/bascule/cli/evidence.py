@@ -16,6 +16,7 @@ from ..report import evidence as packing
 from ..report.io import archive
 from ..report.io import verify as verifying
 from ..run import agreement, arguments, chain, seals
+from ..run import runs as runs_of
 from ..run.arguments import Given
 from ..run.io import evidence, identity, plan_files, signing
 from ..run.outcome import Status
@@ -33,23 +34,28 @@ def main(argv: Sequence[str]) -> int:
     """Pack the evidence of a run and verify it, verify an archive, or show this controller's key."""
     parser = argparse.ArgumentParser(
         prog="bascule evidence",
-        description="Pack the evidence of a run: journal, guards, plan, report, signed. Other options are those of "
-        "ansible-playbook, such as -i. Exit status: 0 all proved, 1 something is wrong, 2 refused, 3 not all proved.",
+        usage="bascule evidence [RUN] [--to FILE] [--key SHA256:…] [options of ansible-playbook]\n"
+        "       bascule evidence --verify FILE [--key SHA256:…]\n       bascule evidence --show-key",
+        allow_abbrev=False,
+        description="Pack the evidence of a run (without RUN the latest here): journal, guards, plan, report, signed. "
+        "Exit status: 0 all proved, 1 something is wrong, 2 refused, 3 not all proved.",
     )
-    parser.add_argument("run", nargs="?", default="", help="the run; without it the latest here")
     parser.add_argument("--to", help=f"the archive (runs/RUN/{ARCHIVE})")
     parser.add_argument("--verify", metavar="FILE", help="verify an archive, or a folder of one, with this program")
     parser.add_argument("--key", action="append", default=[], help="a fingerprint that you know by another way")
     parser.add_argument(
         "--show-key", action="store_true", help="show this controller's key; it is made at its first use"
     )
-    options, others = parser.parse_known_args(argv)
+    # The run comes first: elsewhere a word may be the value of an option of ansible-playbook.
+    words = list(argv)
+    run = words.pop(0) if words and not words[0].startswith("-") else ""
+    options, others = parser.parse_known_args(words)
     try:
         if options.show_key:
             runs, here = identity.runs_directory(), identity.controller()
             print(f"{seals.fingerprint(signing.public(runs, here))}\n{signing.signers(runs, here)}", end="")
             return int(Status.DONE)
-        path = options.verify or str(_pack(options.run, options.to, others))
+        path = options.verify or str(_pack(run, options.to, others))
     except (BasculeError, OSError) as error:
         print(f"bascule evidence: {error}", file=sys.stderr)
         return int(Status.REFUSED)
@@ -88,8 +94,21 @@ def _pack(named: str, to: str, others: Sequence[str]) -> Path:
             state="nothing was packed",
             next_command="bascule status names the runs that the sites hold",
         )
+    entries = chain.merge(*(chain.parse(text).entries for text in copies.values()))
+    if other := [name for name in runs_of.plans(runs_of.starts(entries)) if name != scope.plan]:
+        raise BasculeError(
+            expected=f"run {run} to be one of plan {scope.plan}, as this inventory is",
+            found=f"a run of plan {', '.join(other)}",
+            state="nothing was packed",
+            next_command="name the inventory of that plan (-i), or a run of this one",
+        )
     guards, silent = _guards(scope)
-    plans = [plan_files.read(str(path)) for path in storage.children(folder / "plans") if path.suffix == ".json"]
+    plans = []
+    for place in storage.children(folder / "plans"):
+        try:
+            plans.append(plan_files.read(str(place)))
+        except BasculeError as error:
+            silent.append(f"plan {place.name}: {error.found}")
     files = packing.contents(
         {"run": run, "plan": scope.plan, "controller": here},
         copies,

@@ -30,6 +30,16 @@ def lines(scope: Scope, loader: Any, journal: Journal, names: Iterable[str]) -> 
         return [f"forecast of the outage: not known: {why(error)}"]
 
 
+def kept(scope: Scope, loader: Any, journal: Journal, names: Iterable[str]) -> dict[str, Any]:
+    """Return the same as the journal keeps it: seconds, in all and of each component; nothing where it is not known."""
+    try:
+        found = outlook(scope, loader, journal.read().entries, names)
+    except Exception:
+        # `lines` says why.
+        return {}
+    return {"seconds": found.seconds, "parts": {name: part.seconds for name, part in found.parts.items()}}
+
+
 def unknown(error: Exception, names: Iterable[str]) -> Forecast:
     """Return the forecast where it could not be made."""
     return Forecast(0.0, {name: Part(None, why(error)) for name in names}, ())

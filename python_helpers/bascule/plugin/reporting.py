@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import BasculeError, PlanError
-from ..report import legs, references
+from ..report import checklist, legs, references
 from ..report.figures import acknowledged_idents, pauses
-from ..report.io import accounts, pdf
+from ..report.io import accounts, checklists, pdf
 from ..report.judge import MEASURED_OUTSIDE
 from ..report.legs import Moved
-from ..report.page import report_html
+from ..report.page import checklist_html, report_html
 from ..report.record import record
 from ..report.rows import headline, reason_lines
 from ..report.summary import build
@@ -117,7 +117,9 @@ def write(directory: Path, summary: Mapping[str, Any], lang: str, entries: Itera
         before = None
     if isinstance(before, Mapping) and _was_measured(before) and not _was_measured(summary):
         _write(directory, before, entries, f".{_MEASURED}")
-    return _write(directory, summary, entries)[lang]
+    page = _write(directory, summary, entries)[lang]
+    _write_checklist(directory, summary, entries)
+    return page
 
 
 def write_pdf(page: Path) -> list[Path]:
@@ -190,6 +192,18 @@ def _write(
         storage.write_durably(page, report_markdown(summary, lang))
         storage.write_durably(page.with_suffix(".html"), report_html(summary, entries, lang))
     return pages
+
+
+def _write_checklist(directory: Path, summary: Mapping[str, Any], entries: Iterable[chain.Entry]) -> None:
+    """Write the checklist of the run in each language, where it has one."""
+    if (asked := checklists.read(directory)) is None:
+        return
+    declared, answers = asked
+    items = checklist.filled(declared["items"], answers, summary, entries)
+    for lang in LANGUAGES:
+        title = str((declared.get("title") or {}).get(lang) or word("report", lang))
+        sheet = checklist_html(title, str(summary["run"]), items, lang)
+        storage.write_durably(directory / f"checklist{'' if lang == 'en' else f'.{lang}'}.html", sheet)
 
 
 def _was_measured(summary: Mapping[str, Any]) -> bool:

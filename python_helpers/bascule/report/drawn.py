@@ -8,6 +8,8 @@ from typing import Any
 
 from ..run.gates import number_of
 from ..run.order import VERBS, WINDOWS
+from ..run.window import EVENT
+from ..system.work import SECONDS
 from . import plots
 from .forecast import LIMIT
 from .plots import Bar
@@ -23,9 +25,12 @@ _TITLES = {
         "en": "{leg}: pauses between two writes, as a client outside saw them",
         "fr": "{leg} : pauses entre deux écritures, vues par un client extérieur",
     },
-    "planned": {"en": "planned", "fr": "prévu"},
+    "planned": {"en": "whole phase, planned", "fr": "phase entière, prévu"},
+    "forecast": {"en": "window, forecast", "fr": "fenêtre, prévue"},
+    "shares": {"en": "Work in the window of the {phase}", "fr": "Travail dans la fenêtre : {phase}"},
     "writes": {"en": "no write", "fr": "aucune écriture"},
 }
+_KINDS: Mapping[str, Mapping[str, str]] = {"en": {}, "fr": {"planned": "prévu", "measured": "mesuré"}}
 # A line with fewer points says nothing.
 _LEAST = 2
 
@@ -49,6 +54,7 @@ def _windows(summary: Mapping[str, Any], known: Sequence[Entry], lang: str) -> l
         mine = [entry for entry in mine if entry["epoch"] == mine[-1]["epoch"]]
         if not mine:
             continue
+        forecast = _forecast(known, mine[-1])
         start = min(map(_at, mine))
         begun: dict[tuple[str, str], float] = {}
         rows: dict[str, list[Bar]] = {}
@@ -64,8 +70,29 @@ def _windows(summary: Mapping[str, Any], known: Sequence[Entry], lang: str) -> l
         planned = [(_TITLES["planned"][lang], [Bar(0.0, expected, "planned")])] if expected else []
         title = _TITLES["window"][lang].format(phase=word(phase, lang))
         limit = number_of((summary.get("limits") or {}).get(LIMIT))
-        made.append(plots.timeline(title, [*planned, *rows.items()], "s", limit))
+        if total := number_of(forecast.get("seconds")):
+            planned.append((_TITLES["forecast"][lang], [Bar(0.0, total, "planned")]))
+        made.append(plots.timeline(title, [*planned, *rows.items()], "s", limit, _KINDS[lang]))
+        made += _shares(known, mine[-1], forecast, phase, lang)
     return made
+
+
+def _forecast(known: Sequence[Entry], last: Entry) -> Mapping[str, Any]:
+    """Return what was forecast when the decision of an entry was made."""
+    found = [e["data"].get("forecast") for e in known if e["kind"] == "decision" and e["epoch"] == last["epoch"]]
+    return next((one for one in found if one), {})
+
+
+def _shares(known: Sequence[Entry], last: Entry, forecast: Mapping[str, Any], phase: str, lang: str) -> list[str]:
+    """Draw what each component was forecast to add to a window, and the work that it was."""
+    shares = [e["data"]["components"] for e in known if e["data"].get("event") == EVENT and e["epoch"] == last["epoch"]]
+    rows: list[tuple[str, list[Bar]]] = []
+    for component, share in (shares[-1] if shares else {}).items():
+        ahead = number_of((forecast.get("parts") or {}).get(component))
+        rows += [] if ahead is None else [(f"{component} P", [Bar(0.0, ahead, "planned")])]
+        rows.append((f"{component} M", [Bar(0.0, float(share[SECONDS]), "measured")]))
+    title = _TITLES["shares"][lang].format(phase=word(phase, lang))
+    return [plots.timeline(title, rows, "s", names=_KINDS[lang])] if rows else []
 
 
 def _phases(figures: Mapping[str, Any], leg: str, lang: str) -> list[str]:
@@ -74,7 +101,11 @@ def _phases(figures: Mapping[str, Any], leg: str, lang: str) -> list[str]:
         expected, measured = number_of(times.get("expected")), number_of(times.get("measured"))
         rows += [(f"{word(phase, lang)} P", [Bar(0.0, expected, "planned")])] if expected else []
         rows += [(f"{word(phase, lang)} M", [Bar(0.0, measured, "measured")])] if measured is not None else []
-    return [plots.timeline(_TITLES["phases"][lang].format(leg=word(leg, lang)), rows, "s")] if rows else []
+    return (
+        [plots.timeline(_TITLES["phases"][lang].format(leg=word(leg, lang)), rows, "s", names=_KINDS[lang])]
+        if rows
+        else []
+    )
 
 
 def _outages(figures: Mapping[str, Any], leg: str, lang: str) -> list[str]:

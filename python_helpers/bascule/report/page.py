@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from ..run import chain
+from .checklist import TIMES
 from .drawn import drawn
 from .notes import note_lines
 from .record_words import fields, label
@@ -25,6 +26,19 @@ _JOURNAL = {
 _COLUMNS = {"en": ("Line", "Time (UTC)", "What", "Content"), "fr": ("Ligne", "Heure (UTC)", "Objet", "Contenu")}
 # Of an entry so many characters are shown; all of it is in the journal.
 _LONGEST = 2000
+_WHEN = {
+    "before": {"en": "Before", "fr": "Avant"},
+    "during": {"en": "During", "fr": "Pendant"},
+    "after": {"en": "After", "fr": "Après"},
+}
+_STATES = {
+    "yes": {"en": "measured: yes", "fr": "mesuré : oui"},
+    "no": {"en": "measured: NO", "fr": "mesuré : NON"},
+    "unmeasured": {"en": "not measured", "fr": "non mesuré"},
+    "confirmed": {"en": "confirmed by", "fr": "confirmé par"},
+    "open": {"en": "open, name:", "fr": "à confirmer, nom :"},
+    "not_applicable": {"en": "not applicable:", "fr": "sans objet :"},
+}
 _BAD = ("NOT ", "NON ", "NO-GO", "KO")
 
 
@@ -39,16 +53,8 @@ def report_html(summary: Mapping[str, Any], entries: Iterable[Entry], lang: str 
     if lang not in LANGUAGES:
         raise ValueError(f"expected one of {', '.join(LANGUAGES)}, found {lang}")
     known = [entry for entry in chain.in_order(entries) if entry["kind"] != "step"]
-    environment = Environment(
-        loader=PackageLoader("bascule.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
     reasons = reason_lines(summary, lang)
-    return environment.get_template("report.html.j2").render(
+    return _template("report.html.j2").render(
         summary=summary,
         lang=lang,
         colon="\N{NO-BREAK SPACE}:" if lang == "fr" else ":",
@@ -73,6 +79,39 @@ def report_html(summary: Mapping[str, Any], entries: Iterable[Entry], lang: str 
         short=_short,
         word=partial(word, lang=lang),
     )
+
+
+def checklist_html(title: str, run: str, items: Sequence[Mapping[str, Any]], lang: str) -> str:
+    """Return a checklist as a sheet that can be printed and signed.
+
+    Args:
+        title: what it is of.
+        run: the run.
+        items: what `checklist.filled` has returned.
+        lang: the language.
+    """
+    return _template("checklist.html.j2").render(
+        title=title,
+        run=run,
+        lang=lang,
+        groups=[(_WHEN[time][lang], [item for item in items if item["when"] == time]) for time in TIMES],
+        states={state: words[lang] for state, words in _STATES.items()},
+        columns={"en": ("Item", "State"), "fr": ("Point de contrôle", "État")}[lang],
+        report="report.html" if lang == "en" else f"report.{lang}.html",
+        short=_short,
+    )
+
+
+def _template(file: str) -> Template:
+    environment = Environment(
+        loader=PackageLoader("bascule.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    return environment.get_template(file)
 
 
 def _behind(summary: Mapping[str, Any], figures: Iterable[str]) -> dict[str, list[str]]:

@@ -5,9 +5,10 @@ Texts are given in the reader's language; colours are those of Okabe and Ito, an
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
+from types import MappingProxyType
 from typing import Optional
 
 WIDTH, _LEFT, _ROW, _RIGHT = 760, 170, 22, 60
@@ -29,7 +30,13 @@ class Bar:
     kind: str
 
 
-def timeline(title: str, rows: Sequence[tuple[str, Sequence[Bar]]], unit: str, limit: Optional[float] = None) -> str:
+def timeline(
+    title: str,
+    rows: Sequence[tuple[str, Sequence[Bar]]],
+    unit: str,
+    limit: Optional[float] = None,
+    names: Mapping[str, str] = MappingProxyType({}),
+) -> str:
     """Return rows of bars over time.
 
     Args:
@@ -37,6 +44,7 @@ def timeline(title: str, rows: Sequence[tuple[str, Sequence[Bar]]], unit: str, l
         rows: the bars of each row, by its label.
         unit: the unit of time, as it stands at the axis.
         limit: the seconds that the plan allows; a line stands there.
+        names: what kinds are called in the reader's language; the others stand for themselves.
     """
     ends = [bar.end for _, bars in rows for bar in bars]
     longest = max([*ends, limit or 0.0, 0.001])
@@ -46,7 +54,7 @@ def timeline(title: str, rows: Sequence[tuple[str, Sequence[Bar]]], unit: str, l
         parts.append(_text(_LEFT - 8, y + 12, label, "end"))
         for bar in bars:
             x, width = _x(bar.begin, longest), max(_x(bar.end, longest) - _x(bar.begin, longest), 1.0)
-            said = f"{bar.kind}: {bar.end - bar.begin:.1f} {unit}"
+            said = f"{names.get(bar.kind, bar.kind)}: {bar.end - bar.begin:.1f} {unit}"
             fill = COLOURS.get(bar.kind, "#999999")
             box = f'<rect x="{x:.1f}" y="{y}" width="{width:.1f}" height="16" fill="{fill}">'
             parts.append(f"{box}<title>{escape(said)}</title></rect>")
@@ -55,7 +63,7 @@ def timeline(title: str, rows: Sequence[tuple[str, Sequence[Bar]]], unit: str, l
                 parts.append(_text(x + width / 2, y + 12, _letter(bar.kind), "middle", ink))
     height = _ROW * len(rows) + 24
     kinds = dict.fromkeys(bar.kind for _, bars in rows for bar in bars)
-    parts.append(_text(WIDTH - 4, 14, " · ".join(f"{_letter(kind)} {kind}" for kind in kinds), "end"))
+    parts.append(_text(WIDTH - 4, 14, " · ".join(f"{_letter(kind)} {names.get(kind, kind)}" for kind in kinds), "end"))
     return _svg(title, height + 26, [*_axis(longest, unit, height), *_limit(limit, longest, height), *parts])
 
 

@@ -47,7 +47,7 @@ def record(summary: Mapping[str, Any], entries: Iterable[Entry]) -> dict[str, li
         summary: the summary of the run, judged.
         entries: its journal, all copies.
     """
-    known = _real(entries)
+    known = real(entries)
     begun = [entry for entry in known if entry["kind"] == "begin"]
     roles = {str(entry["component"]): str(entry["data"].get("role") or "") for entry in begun}
     back = [entry for entry in begun if entry["phase"] == "rollback"]
@@ -75,7 +75,7 @@ def _line(say: str, rests_on: Iterable[Entry] = (), **values: Any) -> Line:
     return {"say": say, "with": values, "journal": list(dict.fromkeys(map(name, rests_on)))}
 
 
-def _real(entries: Iterable[Entry]) -> list[Entry]:
+def real(entries: Iterable[Entry]) -> list[Entry]:
     """Return the entries of chains that were not only tried, in the order in which they were written."""
     known = list(entries)
     tried = {(one["controller"], one["epoch"]) for one in known if one["data"].get("check_mode")}

@@ -11,11 +11,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bascule.report.figures import LegInput, acknowledged_idents, leg_figures
+from bascule.report.figures import LegInput, acknowledged_idents, leg_figures, pauses
 from bascule.report.io import accounts
+from bascule.report.legs import read as read_legs
+from bascule.report.record import record
 from bascule.report.records import Leg, Lookup
+from bascule.report.references import of_leg
 from bascule.report.scans import full_scans
 from bascule.report.windows import leg_window
+from bascule.run import chain
 
 from .setting import LAB, ROOT, Setting, SiteAddresses
 
@@ -88,8 +92,23 @@ def figures(clients: Path, legs: list[LegEvidence], now: float) -> dict[str, dic
                 window=leg_window(entries, leg),
             )
         )
+        found[evidence.name]["outages"] = pauses(client, leg)
         carried |= acknowledged_idents(client, probes, leg, data)
     return found
+
+
+def journalled(run: Path) -> list[chain.Entry]:
+    """The entries of a run's journal; none before it has one."""
+    journal = run / "journal.jsonl"
+    return chain.parse(journal.read_text(encoding="utf-8", errors="replace")).entries if journal.exists() else []
+
+
+def behind(summary: Mapping[str, Any], entries: list[chain.Entry]) -> dict[str, Any]:
+    """The summary with what it rests on in the journal, and the record of the migration."""
+    made = {**summary, "journal": chain.heads(entries)}
+    for name, moved in read_legs(entries).items():
+        made[name] = {**made[name], "journal": of_leg(moved)}
+    return {**made, "record": record(made, entries)}
 
 
 def phase_times(setting: Setting, measured: Mapping[str, float]) -> dict[str, dict[str, float | None]]:

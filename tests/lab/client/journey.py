@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import fcntl
-import json
 import os
 import signal
 import subprocess
@@ -20,13 +19,13 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from bascule.plugin import reporting
 from bascule.report.judge import LEAST_WRITES
 from bascule.report.render import summary_panel
 from bascule.report.summary import build
-from bascule.report.text import report_markdown
 from bascule.report.words import LANGUAGES
 
-from .evidence import LegEvidence, figures, keep_facts, look_up, phase_times, point_latest
+from .evidence import LegEvidence, behind, figures, journalled, keep_facts, look_up, phase_times, point_latest
 from .phases import PhaseFailed, Phases
 from .screen import Screen
 from .setting import ROOT, Setting, SiteAddresses, read_setting
@@ -223,11 +222,9 @@ class Journey:
             ended=_time(time.time()),
             failure=failure,
         )
-        text = json.dumps(made, indent=2, ensure_ascii=False) + "\n"
-        (self.directory / "summary.json").write_text(text, encoding="utf-8")
-        for lang in LANGUAGES:
-            name = "report.md" if lang == "en" else f"report.{lang}.md"
-            (self.directory / name).write_text(report_markdown(made, lang), encoding="utf-8")
+        entries = journalled(self.directory)
+        made = behind(made, entries)
+        reporting.write(self.directory, made, "en", entries)
         point_latest(self.runs, self.run_name)
         return made
 

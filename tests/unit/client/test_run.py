@@ -184,7 +184,7 @@ def test_it_does_not_start_from_the_wrong_side(tmp_path: Path, monkeypatch: pyte
     made = trip.summary("it stopped")
     assert made["result"] == "failed"
     assert made["active_site"] == "toulouse"
-    for name in ("summary.json", "report.md", "report.fr.md"):
+    for name in ("summary.json", "report.md", "report.fr.md", "report.html", "report.fr.html"):
         assert (tmp_path / "latest" / name).exists()
     assert trip.watchers is None
 

@@ -185,6 +185,7 @@ def test_the_command_verifies_what_the_sites_hold(journal: Machine, tmp_path: Pa
 def test_the_evidence_of_a_run_is_read_at_both_sites_and_packed(journal: Machine, tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     here = Journal(runs, "r", identity.controller(), "d")
+    here.append("state", data={"event": "start", "plan": "toy", "phase": "verify"})
     for number in range(3):
         here.append("state", phase="verify", component="low", data={"event": "verify", "found": {"number": number}})
     assert signing.seal(here, last=True) == ""
@@ -194,12 +195,15 @@ def test_the_evidence_of_a_run_is_read_at_both_sites_and_packed(journal: Machine
     script = f"set -e; mkdir -p {GUARD_DIRECTORY}; cat > {GUARD_DIRECTORY}/low.json; touch {GUARD_DIRECTORY}/other.json"
     assert journal.run(journal.way("free"), script, guard).error == ""
     lay_out(tmp_path, journal)
+    (runs / "r/plans").mkdir()
+    (runs / "r/plans/4711.json").write_text("{}")
     (runs / "r/summary.json").write_text(json.dumps({"journal": chain.heads(entries)}))
     mark = seals.fingerprint(signing.public(runs, identity.controller()))
     # Another component has no guard there.
     code, said = verified(tmp_path, "evidence", "r", "--key", mark)
     assert code == verify.UNPROVED, said
     assert "guard of top at a-mtp: there is none" in said
+    assert "plan 4711.json: " in said, "a plan that was changed is told, and keeps nobody from the rest"
     assert f"the list of digests is signed by {mark}" in said
     files = verify.load(str(runs / "r/evidence.tar.gz"))
     assert files["guards/a-mtp/low.json"].decode() == guard == files["guards/a-tls/low.json"].decode()
@@ -212,9 +216,16 @@ def test_the_evidence_of_a_run_is_read_at_both_sites_and_packed(journal: Machine
     ]
     assert files["journal/tls.j-tls.jsonl"] == files["journal/here.jsonl"]
     assert not [name for name, text in files.items() if SECRET.encode() in text]
-    # What a secret has got into is not packed.
-    (runs / "r/report.md").write_text(f"x {SECRET}")
+    other = f"{PLAN}vault_word: {SECRET}\n".replace("plan_name: toy", "plan_name: another")
+    (tmp_path / "inventory/group_vars/all/plan.yml").write_text(other)
     code, said = verified(tmp_path, "evidence", "r")
+    assert code == Status.REFUSED, said
+    assert "run r to be one of plan another, as this inventory is; found: a run of plan toy" in said
+    lay_out(tmp_path, journal)
+    # What a secret has got into is not packed; without a name it is the latest run.
+    (runs / "r/report.md").write_text(f"x {SECRET}")
+    (runs / "latest").symlink_to("r")
+    code, said = verified(tmp_path, "evidence")
     assert code == Status.REFUSED, said
     assert "the value of vault_word in report/report.md" in said
     assert SECRET not in said

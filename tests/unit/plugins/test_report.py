@@ -14,7 +14,10 @@ import pytest
 from tests.unit.plugins.test_play import ELSEWHERE, PLAN, ROOT, World, have_moved, never_left
 from tests.unit.report.test_figures import WALL, data_line, good_run
 
-from bascule.run import chain
+from bascule.report import evidence
+from bascule.report.io import verify
+from bascule.run import chain, seals
+from bascule.run.io import identity, signing
 
 # Of the toy's verbs, as of a real role's, one alone records what was verified.
 ONLY = "  when: bascule_verb == 'verify'\n"
@@ -76,6 +79,7 @@ def test_every_real_run_ends_with_its_report_and_the_command_that_makes_it_again
     proved = [e for e in world.entries if e["component"] == "top" and e["data"].get("event") == "verify"][-1]
     assert f'<a class="line" href="#{proved["epoch"]}.{proved["n"]}">' in page
     assert isinstance(made["forward"]["window_seconds"], float)
+    assert proved_to_the_end(world) == []
     before = (world.path / "runs/latest/summary.json").read_bytes()
     rc, output = world.move("report.yml", "--check")
     assert rc == 0, output
@@ -93,6 +97,24 @@ def test_every_real_run_ends_with_its_report_and_the_command_that_makes_it_again
     assert [made["active_site"], list(made["legs"])] == ["montpellier", ["forward", "back"]]
     assert made["forward"]["rows_compared"] == 6
     assert made["back"]["rows_compared"] is None
+
+
+def proved_to_the_end(world: World) -> list[str]:
+    """Pack the journals of real playbooks as evidence; return what of it is not proved, or wrong."""
+    runs, run = world.path / "runs", (world.path / "runs/latest").resolve()
+    copies = {"here": (run / "journal.jsonl").read_text()}
+    for host in ("j-mtp", "j-tls"):
+        copies[host] = "".join(path.read_text() for path in sorted((world.hosts / host).glob("journal/*/*.jsonl")))
+    about = {"run": run.name, "plan": "toy", "controller": identity.controller()}
+    report = {f"report/{path.name}": path.read_bytes() for path in run.glob("*") if path.suffix in (".json", ".html")}
+    files = evidence.contents(about, copies, report, [], [], "")
+    files[verify.SIGNERS] = signing.signers(runs, identity.controller()).encode()
+    sums = evidence.digests(files)
+    files[verify.SUMS] = sums.encode()
+    files[verify.SIGNATURE] = signing.sign(runs, identity.controller(), sums, signing.EVIDENCE).encode()
+    found, _ = verify.verify(files, [seals.fingerprint(signing.public(runs, identity.controller()))])
+    assert f"samples, decisions, proofs and windows of {verify.EXTRACT} stand so in the journal" in str(found.proved)
+    return [*found.unproved, *found.wrong]
 
 
 def test_it_is_made_again_in_french_by_a_controller_that_has_seen_nothing(world: World) -> None:

@@ -39,7 +39,8 @@ def test_a_controller_that_has_seen_nothing_goes_on_with_the_run_of_the_sites(wo
     never_left(world)
     rc, output = world.roll_back("-e", "fail_at=top.sync")
     assert rc == 2
-    assert {path.name for path in (world.path / "runs").iterdir() if not path.is_symlink()} == {real}
+    # No run's name begins with a dot.
+    assert [path.name for path in (world.path / "runs").glob("[!.]*") if not path.is_symlink()] == [real]
     heads = [e["data"]["heads"] for e in world.entries if not e["data"].get("check_mode") and "heads" in e["data"]]
     assert all(heads[0][site] for site in ("mtp", "tls")), "its chain is tied to the other controller's"
     (world.path / "runs").rename(world.path / "runs-b")

@@ -31,6 +31,7 @@ OK, WRONG, NOTHING, UNPROVED = 0, 1, 2, 3
 RESULTS = {OK: "all is proved", WRONG: "WRONG", UNPROVED: "NOT ALL IS PROVED"}
 NOT_CLAIMED = (
     "that clocks were right: times are what the controllers wrote",
+    "that no whole decision was taken away, here and at both sites, before it was packed and before a later one saw it",
     "anything against who holds a signing key and has changed the journal here and at both sites before it was packed",
 )
 Entry = dict[str, Any]
