@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from ..errors import PlanError
-from . import gates
+from . import gates, load_test
 from .claims import Claim
 from .entrances import entrance_findings
 from .findings import Declared, Finding, shown
@@ -69,6 +69,7 @@ _PLAN = (
     "plan_expected_seconds",
     "plan_max_age_seconds",
     "plan_observation_seconds",
+    "plan_load_test",
 )
 
 
@@ -154,6 +155,10 @@ def figure_findings(plan: Mapping[str, Any], sites: Mapping[str, Any]) -> list[F
         _of_plan(name, "a number of seconds above zero", shown(plan[name]))
         for name in ("plan_max_age_seconds", "plan_observation_seconds")
         if plan.get(name) is not None and (not _is_amount(plan[name]) or float(plan[name]) == 0)
+    ]
+    found += [
+        _of_plan("plan_load_test", "a load test that can be carried out", text)
+        for text in load_test.problems(plan.get("plan_load_test"))
     ]
     for key in ("plan_limits", "plan_expected_seconds"):
         values = plan.get(key) or {}
