@@ -83,7 +83,7 @@ def survey(
         "attribute_room": _attribute_room(side, view, attributes_there),
         "transfer_faults": probe.faults(side.owners),
         "account": side.account,
-        "account_faults": account.faults(side.account),
+        "account_faults": account.faults(side.account, side.path),
         "refused_in": sshd.refusals(peer, side.account) if peer else [],
         "kept_bytes": kept.bytes,
         "size_bytes": room.f_blocks * room.f_frsize if room else 0,
