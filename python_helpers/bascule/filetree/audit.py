@@ -85,7 +85,7 @@ def notes(source: str, source_found: Found) -> list[str]:
     if account != "root":
         told.append(
             f"the account {account} (rsync_delta_sync_account) is worth as much as root in a passive tree: whoever "
-            "runs a program as it can replace or remove what lies there"
+            "comes in by SSH as it can replace or remove what lies there; who runs a program as it can let itself in"
         )
     told += [
         f"open for writing on {source} at this moment: {_cut(one)}; a freeze fails while that is so"

@@ -223,9 +223,14 @@ def _opening(view: View, opened_again: Iterable[tuple[str, str]]) -> list[Step]:
 def _steps_of_part(view: View, wanted: str, private_ro: bool, opened_again: Iterable[tuple[str, str]]) -> list[Step]:
     """The flags of all its mounts, root's private one among them: nothing here touches what the others use."""
     private = [Step("mount", view.private, wanted in (FROZEN, CLOSED))]
+    public = view.public_mount
+    # A btrfs of which a boot has mounted nothing but the closed tree is read-only as a whole; the kernel itself refuses
+    # this step where that is because of an error.
+    asleep = public is not None and public.super_read_only and public.kind == "btrfs"
+    whole = [Step("super", view.private)] if asleep and wanted in (PASSIVE, ACTIVE) else []
     if wanted == ACTIVE:
-        return (private if private_ro else []) + _opening(view, opened_again)
+        return whole + (private if private_ro else []) + _opening(view, opened_again)
     own = [view.public_mount, *view.others] if view.public_mount else []
     plan = [Step("mount", m.path, True) for m in own if not m.read_only]
     plan += [Step("mount", one.mount.path, True, one) for one in view.elsewhere if not one.mount.read_only]
-    return plan + (private if private_ro == (wanted == PASSIVE) else [])
+    return plan + whole + (private if private_ro == (wanted == PASSIVE) else [])

@@ -26,6 +26,15 @@ def pair(start_pair: StartPair) -> Pair:
     return pair
 
 
+def request(pair: Pair, asked: str) -> tuple[int, str]:
+    """Ask the target by its real SSH server, as the source does: with its key, and the host keys it has pinned."""
+    ssh = f"ssh -F/dev/null -i{HOME}/ssh/id_ed25519 -oIdentitiesOnly=yes -oBatchMode=yes -oStrictHostKeyChecking=yes"
+    ssh += f" -oUserKnownHostsFile={HOME}/ssh/known_hosts -oHostKeyAlias=course_files"
+    where = f"mover@{pair.addresses['target']}"
+    done = pair.run("source", [*ssh.split(), where, asked], stdin="")
+    return done.rc, done.out + done.err
+
+
 def as_mover(pair: Pair, side: str, command: str) -> tuple[int, str]:
     done = pair.run(side, ["runuser", "-u", "mover", "--", "bash", "-c", command])
     return done.rc, done.out + done.err
@@ -95,12 +104,49 @@ def test_the_account_may_do_nothing_but_what_the_other_side_may_ask(pair: Pair) 
             code, said = as_mover(pair, side, command)
             assert code != 0, (command, said)
     # What the agent is asked is judged as ever: nothing but a request of the other side's.
+    assert '"side": "' in request(pair, "bascule-receive none hello")[1]
     for asked in ("id", "bascule-receive none --server -vlogDtpre.iLsfxC . /etc/", "bascule-receive none; id"):
-        command = f"sudo -n -- /usr/bin/python3 -I {AGENT} files_receive course_files </dev/null"
-        code, said = as_mover(pair, "target", f"SSH_ORIGINAL_COMMAND='{asked}' {command}")
+        code, said = request(pair, asked)
         assert code == 1, said
         assert "expected:" in said
         assert "uid=" not in said
+        assert "a request that the SSH server" not in said
+
+
+def test_a_program_of_the_accounts_own_is_refused_what_the_other_side_may_ask(pair: Pair) -> None:
+    """By itself, or below an SSH server that it has started with a key of its own."""
+    hello = "bascule-receive none hello"
+    command = f"sudo -n -- /usr/bin/python3 -I {AGENT} files_receive course_files"
+    own = (
+        "cd /tmp && rm -rf own && mkdir -m 700 own && cd own && ssh-keygen -qt ed25519 -N '' -f key && "
+        f'printf \'command="{command}" %s\\n\' "$(cat key.pub)" >let_in && '
+        "/usr/sbin/sshd -f /dev/null -h /tmp/own/key -p 2222 -oListenAddress=127.0.0.1 -oPidFile=/tmp/own/pid "
+        "-oAuthorizedKeysFile=/tmp/own/let_in -oStrictModes=no -oUsePAM=no && "
+        "ssh -F/dev/null -i key -p 2222 -oBatchMode=yes -oStrictHostKeyChecking=no -oUserKnownHostsFile=/dev/null "
+        f"127.0.0.1 '{hello}'; code=$?; kill $(cat pid); exit $code"
+    )
+    for way, above in ((f"SSH_ORIGINAL_COMMAND='{hello}' {command} </dev/null", "runuser"), (own, "sshd")):
+        code, said = as_mover(pair, "target", way)
+        assert code == 1, said
+        assert "expected: a request that the SSH server of " in said, said
+        assert f"by {above}" in said, said
+        assert "ps -u mover" in said
+        assert '"side"' not in said
+
+
+def test_an_account_that_is_there_for_more_than_transfers_is_named_and_let_in_nowhere(pair: Pair) -> None:
+    pair.must_run("target", ["bash", "-c", f"echo 'ssh-ed25519 AAAA somebody' >>{KEYS}"])
+    pair.must_run("target", ["systemd-run", "-q", "--unit=moves", "--uid=mover", "sleep", "infinity"])
+    try:
+        for verb in ("audit", "prepare"):
+            done = pair.verb(verb)
+            told = " ".join(done.stdout.split())
+            assert not done.ok
+            assert f"line 2 of {KEYS} lets somebody in for more than the one command" in told, told[-3000:]
+            assert "programs of mover run, each of which could ask" in told, told[-3000:]
+    finally:
+        pair.must_run("target", ["bash", "-c", f"systemctl stop moves; sed -i 2d {KEYS}"])
+    pair.must("audit", "prepare")
 
 
 def test_what_lies_in_the_accounts_way_is_never_followed_by_root(pair: Pair) -> None:

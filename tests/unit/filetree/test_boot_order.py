@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
 import pytest
 
 from bascule.filetree import boot_order
+from bascule.filetree.io import boot
+from bascule.filetree.io.fence.side import Side
+from bascule.filetree.mounts import TreeError
+from bascule.system.io.process import Result
+from bascule.system.mountinfo import parse_mountinfo
 
 PATH, NAME = "/srv/courses", "srv-courses.mount"
 # As systemd prints two units; the first one is a plain line of /etc/fstab.
@@ -109,3 +118,28 @@ def test_what_holds_a_part_and_may_come_later_than_its_bind_is_refused(
     # A mount of a tree's own that the fence can wait for is in order all the same.
     if mend in ("nofail", "_netdev"):
         assert boot_order.judge("/srv", {**HELD, **changed}, LOCAL, []).advice == ""
+
+
+TABLE = """22 1 8:1 / / rw - ext4 /dev/sda1 rw
+40 22 8:17 / /srv rw - ext4 /dev/sdb1 rw
+41 40 8:17 /courses /srv/courses ro - ext4 /dev/sdb1 rw
+"""
+
+
+def test_the_holder_of_a_bind_is_what_lies_under_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(boot, "mounts_of", lambda name: parse_mountinfo(TABLE))
+    asked: list[str] = []
+    held = SHOWN.replace(NAME, "srv.mount")
+
+    def systemctl(argv: Sequence[str], **_: Any) -> Result:
+        asked.extend(argv[-2:])
+        return Result(tuple(argv), 0, held, "")
+
+    side = Side("files", "files-mtp", PATH, ".sentinel", tmp_path, part=True)
+    assert boot.check_holder(side, systemctl).unit == "srv.mount"
+    assert asked == ["/srv", "local-fs.target"]
+    held = held.replace("Before=local-fs.target umount.target", "Before=umount.target")
+    with pytest.raises(
+        TreeError, match=r"mounted before local-fs.target; found: /srv, which holds .*nothing was changed"
+    ):
+        boot.check_holder(side, systemctl)

@@ -195,3 +195,18 @@ def test_opening_gives_back_exactly_the_mounts_that_closing_took() -> None:
         ("/o1", ""),
         (PATH, "ns2"),
     ]
+
+
+@pytest.mark.parametrize(("kind", "whole"), [("btrfs", [Step("super", PRIVATE)]), ("ext4", [])])
+def test_a_part_that_a_boot_has_left_read_only_as_a_whole_receives_again(kind: str, whole: list[Step]) -> None:
+    """A btrfs of which nothing but the closed tree is mounted; what others made read-only stays so."""
+    boot = f"37 36 0:30 /@courses {PATH.replace(' ', '-')} ro - {kind} /dev/vda2 ro,subvol=/@courses\n"
+    path = PATH.replace(" ", "-")
+    fresh = mounts.view_of(path, PRIVATE, parse_mountinfo(boot), part=True)
+    private = [Step("private", PRIVATE)]
+    assert mounts.steps(fresh, PASSIVE) == [*private, *whole, Step("mount", PRIVATE)]
+    assert mounts.steps(fresh, ACTIVE) == [*private, *whole, Step("mount", PRIVATE), Step("mount", path)]
+    for closed in (FROZEN, CLOSED):
+        assert mounts.steps(fresh, closed) == private
+    awake = mounts.view_of(path, PRIVATE, parse_mountinfo(boot.replace("vda2 ro", "vda2 rw")), part=True)
+    assert Step("super", PRIVATE) not in mounts.steps(awake, PASSIVE)

@@ -20,7 +20,7 @@ from bascule.filetree.io.fence import file_servers
 from bascule.filetree.io.manifest import survey, take
 from bascule.filetree.manifest import ManifestError
 
-from .world import host
+from .world import adopt, host
 
 GETFLAGS, SETFLAGS, APPEND, NODUMP = 0x80086601, 0x40086602, 0x20, 0x40
 
@@ -167,6 +167,22 @@ def test_the_largest_extended_attributes_are_known_and_tried_at_the_other_side(r
         room_percent=0, clock_difference=0, clock_limit=1,
     )  # fmt: skip
     assert any("b cannot hold the largest extended attributes of a (65000 bytes in one" in one for one in said)
+
+
+def test_a_side_that_is_closed_as_a_whole_cannot_be_tried_and_is_not_blamed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a move and the way back the passive side is read-only until the next transfer."""
+    kernel = host(tmp_path, monkeypatch)
+    adopt(kernel.side, "closed")
+    too_much = {"largest": 70_000, "together": 70_010}
+    said = {}
+    for read_only in (False, True):
+        kernel.public_ro, kernel.super_ro = True, read_only
+        view = kernel.look(kernel.side.path, kernel.side.tree)
+        said[view.state] = filetree_audit._attribute_room(kernel.side, view, too_much)
+    assert said["closed"] == ""
+    assert said["passive"].startswith("70000 of 70000 bytes: E")
 
 
 def test_what_the_kernel_exports_of_a_tree_is_found(tmp_path: Path) -> None:

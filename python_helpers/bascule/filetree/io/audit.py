@@ -12,7 +12,7 @@ from ...guard import state as rule
 from ...system import mountinfo
 from ...system.io import sshd, storage
 from ...system.io.process import run
-from ..mounts import View
+from ..mounts import CLOSED, FROZEN, View
 from ..transfer import NAMES
 from . import boot, own_mount
 from .fence import file_servers, mount_tables, mounts
@@ -83,7 +83,7 @@ def survey(
         "attribute_room": _attribute_room(side, view, attributes_there),
         "transfer_faults": probe.faults(side.owners),
         "account": side.account,
-        "account_faults": account.faults(side.account),
+        "account_faults": account.faults(side.account, side.path),
         "refused_in": sshd.refusals(peer, side.account) if peer else [],
         "kept_bytes": kept.bytes,
         "size_bytes": room.f_blocks * room.f_frsize if room else 0,
@@ -119,9 +119,14 @@ def _boot(side: Side, view: View) -> str:
 
 
 def _attribute_room(side: Side, view: View, there: Mapping[str, Any]) -> str:
-    """Tell why this side's file system cannot hold what the other's holds; nothing is written to a side that serves."""
+    """Tell why this side's file system cannot hold what the other's holds; nothing is written to a side that serves.
+
+    One that is read-only as a whole (closed after a move) cannot be tried; it held such a tree before.
+    """
     largest, together = int(there.get("largest", 0)), int(there.get("together", 0))
     if not together or not (view.public_mount or side.part) or side.guard().status in (rule.OPEN, rule.OPENING):
+        return ""
+    if view.state in (FROZEN, CLOSED):
         return ""
     return manifest_survey.xattr_room(side.tree if view.private_mount else side.path, largest, together)
 

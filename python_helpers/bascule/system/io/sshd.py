@@ -1,8 +1,11 @@
-"""Ask this host's SSH server whom it would let in; changes nothing."""
+"""Ask this host's SSH server whom it would let in, and tell what it has started; changes nothing."""
 
 from __future__ import annotations
 
 import ipaddress
+import os
+from dataclasses import dataclass
+from pathlib import Path
 
 from ...errors import BasculeError
 from .. import sshd
@@ -10,6 +13,7 @@ from . import reach
 from .process import Runner, run
 
 PROGRAM = "/usr/sbin/sshd"
+PROC = Path("/proc")
 
 
 def refusals(address: str, user: str = sshd.USER, *, runner: Runner = run) -> list[str]:
@@ -36,3 +40,40 @@ def _is_address(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+@dataclass(frozen=True)
+class WayIn:
+    """Which processes have led to one, the nearest first, and whether the last of them is this host's SSH server."""
+
+    by_server: bool
+    names: tuple[str, ...]
+
+
+def way_in(pid: int, *, proc: Path = PROC) -> WayIn:
+    """Look for this host's own SSH server above a process.
+
+    It is a program of root's whose name begins with sshd (since OpenSSH 9.8 a session's is sshd-session) and that runs
+    as root: anybody may start an sshd of their own. See proc_pid_stat(5) and proc_pid_status(5).
+    """
+    names: list[str] = []
+    passed = {pid}
+    while True:
+        try:
+            # The name, which may hold blanks and brackets, stands in brackets before the state and the parent.
+            pid = int((proc / str(pid) / "stat").read_text("utf-8", "replace").rpartition(")")[2].split()[1])
+            if pid <= 0 or pid in passed:
+                return WayIn(False, tuple(names))
+            passed.add(pid)
+            place = proc / str(pid)
+            name = os.path.basename(os.readlink(place / "exe"))
+            names.append(name)
+            if name.startswith("sshd") and (place / "exe").stat().st_uid == 0 and _is_root(place):
+                return WayIn(True, tuple(names))
+        except (OSError, ValueError, IndexError):
+            return WayIn(False, tuple(names))
+
+
+def _is_root(place: Path) -> bool:
+    lines = (place / "status").read_text("utf-8", "replace").splitlines()
+    return [line.split()[1:] for line in lines if line.startswith("Uid:")] == [["0"] * 4]

@@ -2,7 +2,8 @@
 
 The key lies in the account's own authorized_keys, with a forced command that calls sudo; a file of Bascule's own in
 /etc/sudoers.d lets the account do exactly that command. What the other side may ask is judged by the same agent, as
-root, as where it comes in as root itself. Nothing the account owns is written by root: it could be a link to anything.
+root, as where it comes in as root itself, and only where this host's SSH server has started the request (see .receive).
+Nothing the account owns is written by root: it could be a link to anything.
 """
 
 from __future__ import annotations
@@ -15,11 +16,11 @@ import shutil
 from pathlib import Path
 from typing import Optional
 
-from ....errors import BasculeError
 from ....system.io import authorized_keys, storage
 from ....system.io.process import Runner, run
 from ....system.io.units import AGENT
 from ...mounts import TreeError
+from . import alone
 
 ROOT = "root"
 SUDOERS = Path("/etc/sudoers.d")
@@ -32,8 +33,8 @@ Defaults!{alias} env_reset, env_keep += "SSH_ORIGINAL_COMMAND", !requiretty, !us
 """
 
 
-def faults(name: str) -> list[str]:
-    """Return why nobody could come in by an account on this host; nothing for root."""
+def faults(name: str, path: str) -> list[str]:
+    """Return why nobody could or should come in by an account on this host, to the tree at `path`; nothing for root."""
     if name == ROOT:
         return []
     if not _NAME.fullmatch(name):
@@ -52,7 +53,7 @@ def faults(name: str) -> list[str]:
     for program in ("sudo", "visudo"):
         if not shutil.which(program):
             found.append(f"{program} is not installed, by which {name} does one command as root")
-    return found
+    return found + (alone.faults(known, path, _command("")) if known.pw_uid != 0 else [])
 
 
 def forced(component: str, name: str) -> str:
@@ -60,14 +61,15 @@ def forced(component: str, name: str) -> str:
     return _command(component) if name != ROOT else f"{' '.join(AGENT)} files_receive {component}"
 
 
-def let_in(component: str, name: str, label: str, line: Optional[str], *, check: bool = False) -> bool:
+def let_in(component: str, name: str, label: str, line: Optional[str], path: str = "", *, check: bool = False) -> bool:
     """Give the account the line and the right to its command, or take both away (None); return whether that changes.
 
+    `path` is that of the tree, of which the account owns nothing.
     Raises TreeError when the account is not fit for it.
     """
     if line is None:
         return _forget(component, name, label, check=check)
-    found = faults(name)
+    found = faults(name, path)
     if found:
         raise TreeError(
             expected=f"an account {name} by which the other side can come in (rsync_delta_sync_account)",
@@ -121,31 +123,15 @@ def _file(component: str) -> str:
 def _as(name: str, label: str, line: Optional[str], *, check: bool) -> bool:
     """Change the account's authorized_keys with no more rights than it has itself."""
     known = pwd.getpwnam(name)
-    told, tell = os.pipe()
-    child = os.fork()
-    if child == 0:
-        code = 2
-        try:
-            os.close(told)
-            os.initgroups(name, known.pw_gid)
-            os.setgid(known.pw_gid)
-            os.setuid(known.pw_uid)
-            os.umask(0o077)
-            target = Path(known.pw_dir) / ".ssh" / "authorized_keys"
-            code = int(authorized_keys.set_line(label, line, check=check, target=target))
-        except (BasculeError, OSError) as error:
-            os.write(tell, str(error).encode("utf-8", "backslashreplace")[:2000])
-        finally:
-            os._exit(code)
-    os.close(tell)
-    with os.fdopen(told, "rb") as said:
-        why = said.read().decode("utf-8", "replace")
-    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    if code not in (0, 1):
+    target = Path(known.pw_dir) / ".ssh" / "authorized_keys"
+    done, said = alone.with_rights(
+        known, lambda: "changed" if authorized_keys.set_line(label, line, check=check, target=target) else ""
+    )
+    if not done:
         raise TreeError(
-            expected=f"to write the key of the other side into {known.pw_dir}/.ssh/authorized_keys, as {name}",
-            found=why or f"exit status {code}",
+            expected=f"to write the key of the other side into {target}, as {name}",
+            found=said,
             state="nobody was let in",
             next_command=f"let {name} write there, then run the same playbook again",
         )
-    return bool(code)
+    return bool(said)

@@ -1,7 +1,8 @@
 """Serve what the other side's key may do here, and nothing else: `files_receive COMPONENT` is its forced command.
 
 A transfer is let in only while this side is closed, only into the private tree, and only from a side that was open
-later; what this side held when it was closed is kept aside.
+later; what this side held when it was closed is kept aside. Where the other side comes in by an account that is not
+root, only a request that this host's SSH server has started is served: the account could type one by itself.
 """
 
 from __future__ import annotations
@@ -19,14 +20,14 @@ from typing import Any
 
 from ....guard import state as rule
 from ....guard.state import Epoch
-from ....system.io import throughput
+from ....system.io import sshd, throughput
 from ... import transfer
 from ...mounts import PASSIVE
 from ...transfer import NAMES, NUMBERS, Request, TransferError
 from ..fence import side as fence_side
 from ..fence.side import Side
+from . import account, receivers
 from . import kept as transfer_kept
-from . import receivers
 
 # Seconds after which a stream that measures the link is cut.
 _LONGEST_STREAM = 60.0
@@ -35,6 +36,8 @@ _LONGEST_STREAM = 60.0
 def serve(component: str) -> int:
     """Serve the request in SSH_ORIGINAL_COMMAND."""
     side = fence_side.load(component)
+    if side.account != account.ROOT:
+        _check_way_in(side)
     command = os.environ.get("SSH_ORIGINAL_COMMAND", "")
     words = command.split(" ")
     if len(words) < 3 or words[0] not in (transfer.first_word(NUMBERS), transfer.first_word(NAMES)):
@@ -76,6 +79,19 @@ def serve(component: str) -> int:
         if what == peer.TALK:
             return peer.serve(side, sys.stdin.buffer, sys.stdout.buffer)
         return _receive(side, command)
+
+
+def _check_way_in(side: Side) -> None:
+    way = sshd.way_in(os.getpid())
+    if not way.by_server:
+        raise TransferError(
+            expected=f"a request that the SSH server of {side.name}, which runs as root, has started: the account "
+            f"{side.account} is let in for nothing else",
+            found=f"one that was started by {', by '.join(way.names) or 'nobody who is seen here'}",
+            state="nothing was looked at or received",
+            next_command=f"find out who runs programs as {side.account} (ps -u {side.account}); a transfer is begun at "
+            f"the other side: ansible-playbook playbooks/30_sync.yml --limit {side.component}",
+        )
 
 
 def _check_permit(side: Side, opened: str) -> None:

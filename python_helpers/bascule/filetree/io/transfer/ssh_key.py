@@ -76,7 +76,7 @@ def admit(side: Side, peer: Peer, *, check: bool = False, target: Path = AUTHORI
     forced = account.forced(side.component, side.account)
     line = f'from="{peer.address}",restrict,command="{forced}" {peer.key} {label}'
     if side.account != account.ROOT:
-        return account.let_in(side.component, side.account, label, line, check=check)
+        return account.let_in(side.component, side.account, label, line, side.path, check=check)
     return authorized_keys.set_line(label, line, check=check, target=target)
 
 
