@@ -31,13 +31,13 @@ options:
         V(put_aside) frees the number at the side that is entered, V(remote_migrate) lets Proxmox send the guest there.
       - V(unfinished) says whether an interrupted copy may have taken a guard away or left a lock, and gives a lifted
         protection back. V(left_locked) says where a lock is left, V(take_back) gives the side its closed guard back.
-      - V(backup_jobs) reads which scheduled backups run at both nodes, V(set_backup_jobs) switches some of one node.
+      - V(set_backup_jobs) switches scheduled backups of one node; V(freeze) and V(thaw) say where there are any.
         V(verify) compares the disks of the last switch and asks the active guest. V(retire) archives and removes the
         guest at the side that was left.
     type: str
     required: true
     choices: [guards, state, ready, plan_prepare, plan_sync, plan_switch, audit, adopt, backup, leftover, restore,
-      left_behind, unfinished, left_locked, take_back, put_aside, remote_migrate, backup_jobs, set_backup_jobs,
+      left_behind, unfinished, left_locked, take_back, put_aside, remote_migrate, set_backup_jobs,
       quiesce, keep_fence, may_write, boot, stand_by, proof_boot, freeze, stopped, close_begin, close_finish, open,
       take_over, give_way, settle, thaw, verify, retire]
   epoch:
@@ -109,7 +109,7 @@ options:
     type: str
     default: ""
   machine:
-    description: The node of V(set_backup_jobs), by the inventory name of its machine; V(backup_jobs) asks it alone.
+    description: The node of V(set_backup_jobs), by the inventory name of its machine; V(thaw) asks it alone.
     type: str
   jobs:
     description: The jobs of V(set_backup_jobs).
@@ -129,6 +129,12 @@ options:
     default: false
   returns:
     description: With V(guards), name what would stop a return that is about to begin.
+    type: bool
+    default: false
+  at_once:
+    description:
+      - With V(freeze), shut down only where nothing has to be done before; otherwise say where, and shut down nothing.
+        With V(plan_switch), also close a stateless guest that is to be switched, and give its receipt.
     type: bool
     default: false
   outside:
@@ -176,6 +182,16 @@ differences:
   returned: with operation V(ready)
   type: list
   elements: str
+before:
+  description: Machines at which something has to be done before the guest is shut down; empty where it was.
+  returned: with operation V(freeze)
+  type: list
+  elements: str
+scheduled:
+  description: Machines at which backups run by a schedule.
+  returned: with operation V(thaw)
+  type: list
+  elements: str
 stops:
   description: What would stop a return once the guest is shut down.
   returned: with operation V(guards)
@@ -200,6 +216,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
+from ansible.module_utils.common.yaml import yaml_load
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
@@ -208,6 +225,7 @@ from bascule.guard import state as guard
 from bascule.guard.state import Epoch, Receipt
 from bascule.guard.todo import NOTHING
 from bascule.guest import (
+    at_once,
     audit,
     backup_jobs,
     decisions,
@@ -227,7 +245,7 @@ from bascule.guest.guest import Guest, at
 from bascule.guest.io import health
 from bascule.guest.io.proxmox_api import connect, fingerprint
 from bascule.plugin.values import plain
-from bascule.run.io import guard_copy
+from bascule.run.io import guard_copy, identity
 from bascule.system import moments, work
 
 
@@ -235,36 +253,7 @@ def _tell(text: str) -> None:
     Display().display(f"    {text}")
 
 
-SPEC: dict[str, Any] = {
-    "operation": {"type": "str", "required": True, "choices": []},
-    "epoch": {"type": "str"},
-    "word": {"type": "dict"},
-    "other_guard": {"type": "dict"},
-    "position": {"type": "dict"},
-    "receipt": {"type": "dict"},
-    "reached": {"type": "dict"},
-    "leads": {"type": "bool", "default": False},
-    "onboot": {"type": "bool"},
-    "seen": {"type": "str", "default": ""},
-    "switched": {"type": "dict"},
-    "archive": {"type": "str"},
-    "began": {"type": "bool", "default": False},
-    "replace": {"type": "bool", "default": False},
-    "kept": {"type": "dict"},
-    "gone": {"type": "str", "default": ""},
-    "locked": {"type": "str", "default": ""},
-    "home": {"type": "dict"},
-    "captured": {"type": "dict"},
-    "mark": {"type": "str", "default": ""},
-    "measured": {"type": "dict"},
-    "machine": {"type": "str"},
-    "jobs": {"type": "list", "elements": "str", "default": []},
-    "enabled": {"type": "bool", "default": False},
-    "fresh": {"type": "bool", "default": False},
-    "returns": {"type": "bool", "default": False},
-    "outside": {"type": "str", "default": ""},
-    "protect": {"type": "bool", "default": False},
-}
+SPEC: dict[str, dict[str, Any]] = yaml_load(DOCUMENTATION)["options"]
 UNTRIED = ("proof_boot", "close_begin", "close_finish", "open", "take_over", "give_way", "settle")
 REQUIRED_IF = [
     ("operation", "close_begin", ["epoch"]),
@@ -323,7 +312,6 @@ class ActionModule(ActionBase):
                 self._check,
                 args["home"],
             ),
-            "backup_jobs": lambda source, target, args: backup_jobs.of_nodes(args["machine"], source, target),
             "set_backup_jobs": lambda source, target, args: backup_jobs.set_enabled(
                 at(args["machine"], source, target), args["jobs"], args["enabled"], self._check
             ),
@@ -336,8 +324,8 @@ class ActionModule(ActionBase):
             "proof_boot": lambda source, target, args: transitions.proof_boot(
                 target, stays=self._way == decisions.WARM, command=self._proof_command
             ),
-            "freeze": lambda source, target, _: transitions.freeze(
-                source, self._force, self._check, target, self._copies, waits=not self._beside
+            "freeze": lambda source, target, args: at_once.freeze(
+                source, target, self._way, self._force, self._copies, self._check, not self._beside, args["at_once"]
             ),
             "stopped": lambda source, _, args: transitions.stopped(source, self._force, args["outside"], self._check),
             "close_begin": lambda source, _, args: transitions.close_begin(
@@ -352,15 +340,16 @@ class ActionModule(ActionBase):
             "settle": lambda source, target, args: transitions.settle(
                 at(args["machine"], source, target), guard.GuardState.from_dict(args["other_guard"])
             ),
-            "thaw": lambda source, target, args: transitions.thaw(
-                target, args["onboot"], self._check, source, self._copies
-            ),
+            "thaw": lambda source, target, args: {
+                **self._kept(transitions.thaw(target, args["onboot"], self._check, source, self._copies)),
+                "scheduled": backup_jobs.scheduled(backup_jobs.of_nodes(args["machine"], source, target)),
+            },
             "verify": self._verify,
             "retire": lambda source, target, args: prepare.retire(
                 source, target.guard(target.config_if_any()), self._check
             ),
         }
-        spec = {**SPEC, "operation": {**SPEC["operation"], "choices": list(operations)}}
+        spec = {name: {k: v for k, v in option.items() if k != "description"} for name, option in SPEC.items()}
         _, args = self.validate_argument_spec(spec, required_if=REQUIRED_IF)
         if self._check and args["operation"] in UNTRIED:
             return {"changed": True, "reason": f"{args['operation']}: not in check mode"}
@@ -383,13 +372,16 @@ class ActionModule(ActionBase):
                 for key in ("bascule_from", "bascule_to")
             )
             result = work.measured(lambda: operations[args["operation"]](source, target, plain(args)))
-            if result.get("changed") and result.get("guard") and not self._check:
-                guard_copy.keep(guard_copy.of_run(), settings.component, result["guard"])
-            return result
+            return self._kept(result)
         except BasculeError as error:
             raise AnsibleActionFail(
                 error.message(), result={**error.fields(), "error": type(error).__name__}
             ) from error
+
+    def _kept(self, result: dict[str, Any]) -> dict[str, Any]:
+        if result.get("changed") and result.get("guard") and not self._check:
+            guard_copy.keep(guard_copy.of_run(), self._known.component, result["guard"])
+        return result
 
     @property
     def _check(self) -> bool:
@@ -447,6 +439,8 @@ class ActionModule(ActionBase):
     def _plan_sync(self, source: Guest, target: Guest, args: Mapping[str, Any]) -> dict[str, Any]:
         state, left, entered = self._state(source, target)
         todo = decisions.sync_todo(left, entered, self._way, self._copies)
+        if todo.action == NOTHING:
+            _tell(f"skipped: {todo.reason}")
         if entered.exists and todo.action not in (NOTHING, "boot"):
             leftovers.must_have_no_snapshots(target)
         return {**state, **todo.to_dict()}
@@ -454,9 +448,15 @@ class ActionModule(ActionBase):
     def _plan_switch(self, source: Guest, target: Guest, args: Mapping[str, Any]) -> dict[str, Any]:
         state, left, entered = self._state(source, target)
         todo = decisions.switch_todo(left, entered, self._way, self._copies)
-        if not self._check:
-            transitions.must_know_onboot(todo, args["onboot"])
-        return {**state, **todo.to_dict()}
+        if todo.action == NOTHING:
+            _tell(f"unchanged: {todo.reason}")
+        if self._check:
+            return {**state, **todo.to_dict()}
+        transitions.must_know_onboot(todo, args["onboot"])
+        closed = {}
+        if args["at_once"]:
+            closed = at_once.close_stateless(source, left, entered, todo, identity.current(), self._force, self._kept)
+        return {**state, **todo.to_dict(), **closed}
 
     def _verify(self, source: Guest, target: Guest, args: Mapping[str, Any]) -> dict[str, Any]:
         left, entered = self._look(source, target)

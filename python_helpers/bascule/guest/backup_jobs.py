@@ -39,6 +39,11 @@ def set_enabled(guest: Guest, wanted: Iterable[str], enabled: bool, check: bool 
     return {"changed": bool(due), "jobs": due}
 
 
+def scheduled(found: Result) -> list[str]:
+    """Return the machines of `of_nodes` at which there are any."""
+    return [machine for machine, node in found["nodes"].items() if node["jobs"]]
+
+
 def of_nodes(machine: Optional[str], *sides: Guest) -> Result:
     """Return the jobs of each side's node, by machine; of one machine alone where it is named."""
     return {

@@ -32,6 +32,7 @@ WAYS = (ARCHIVE, DELTA, WARM, REMOTE)
 
 # What the receipt of a stateless guest says instead of the digests of its disks.
 STATELESS = "stateless"
+DROPPED = {STATELESS: "local writes are not carried over"}
 # What it says of a side that was not opened since the other one closed, which a return before any opening closes again.
 UNOPENED = "unopened"
 # Beside that: under which epoch its disks were carried over to the side that opened since; their digests go with it.

@@ -135,9 +135,9 @@ def _template(text: Any, variables: dict[str, Any]) -> Any:
 
 def test_the_digests_of_the_first_opening_are_kept_by_the_one_that_is_done_again() -> None:
     task = _task("switch_open.yml", "Keep the digests of the switch for a later proof")["bascule_guest_note"]
-    facts: dict[str, Any] = {"__proxmox_guest_closed": {"receipt": {"epoch": str(E2), "position": CARRIED}}}
+    facts: dict[str, Any] = {"__proxmox_guest_receipt": {"epoch": str(E2), "position": CARRIED}}
     again = {**facts, "__proxmox_guest_switch": {"position": CARRIED}, "__proxmox_guest_reached": {"skipped": True}}
-    assert _template(task["data"], again) == facts["__proxmox_guest_closed"]
+    assert _template(task["data"], again) == {"receipt": facts["__proxmox_guest_receipt"]}
     assert _template(task["merge"], again) is True
     # Nothing of before stays beside what was digested, or where nothing was moved.
     for found in ({"position": {"disk:scsi0": "x"}}, {"skipped": True}):
