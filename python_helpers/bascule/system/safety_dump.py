@@ -31,3 +31,13 @@ def superseded(names: Iterable[str], component: str, keep: int) -> list[str]:
     own = [name for name in names if name.startswith(prefix) and name[len(prefix) :].split(".")[0].isdigit()]
     ordered = sorted(own, key=lambda name: (int(name[len(prefix) :].split(".")[0]), name))
     return ordered[: max(0, len(ordered) - keep)]
+
+
+def proof_room(size: int, dumped: int) -> int:
+    """Return how many bytes it takes to restore a dump once beside the data.
+
+    Args:
+        size: of the data in bytes; a copy takes a tenth more.
+        dumped: bytes of the decrypted dump, where it is written to a file first.
+    """
+    return size + size // 10 + dumped

@@ -11,7 +11,8 @@ from typing import Any
 from ...errors import BasculeError
 from .. import safety_dump
 from ..moments import now
-from . import storage, units
+from . import process, storage, units
+from .process import Runner
 
 HOME = Path("/var/lib/bascule")
 DIRECTORY = Path("/var/backups/bascule")
@@ -22,9 +23,12 @@ _FILE = "safety_dump.json"
 class Notes:
     """Those of one component's dump under one epoch; `unit` is the name of the unit that takes it."""
 
-    def __init__(self, component: str, unit: str, epoch: str = "", side: str = "") -> None:
+    def __init__(
+        self, component: str, unit: str, epoch: str = "", side: str = "", runner: Runner = process.run
+    ) -> None:
         """Name the dump; nothing is read or written yet."""
         self.component, self.unit, self.epoch = component, unit, epoch
+        self.runner = runner
         self.directory = DIRECTORY / f"{component}-safety-{epoch}"
         self._began = time.monotonic()
         self._told: dict[str, Any] = {"state": safety_dump.RUNNING, "epoch": epoch, "side": side, "started_at": now()}
@@ -41,9 +45,9 @@ class Notes:
     def begin(self, argv: Sequence[str]) -> list[str]:
         """Start the unit; return a warning when it does not start, which stops nothing else."""
         try:
-            units.stop(self.unit)
+            units.stop(self.unit, self.runner)
             storage.write_json(self.path, self._told)
-            units.start(self.unit, argv)
+            units.start(self.unit, argv, self.runner)
         except BasculeError as error:
             return [f"the safety dump of {self.component} did not start: {error}"]
         return []
@@ -56,7 +60,7 @@ class Notes:
             coming: whether something runs that will start the unit.
         """
         read: dict[str, Any] = storage.read_json(self.path) or {}
-        running = units.is_running(self.unit)
+        running = units.is_running(self.unit, self.runner)
         return safety_dump.state(read, old=bool(read) and old(str(read["epoch"])), running=running, coming=coming)
 
     def not_held(self, timeout: float) -> str:
@@ -64,7 +68,7 @@ class Notes:
         deadline = time.monotonic() + timeout
         while True:
             # Looked for first: one that ends between two looks has written down why.
-            runs = units.is_running(self.unit)
+            runs = units.is_running(self.unit, self.runner)
             read = storage.read_json(self.path) or {}
             if read.get("epoch") == self.epoch and read.get("held"):
                 return ""

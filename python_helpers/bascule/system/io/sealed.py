@@ -80,8 +80,8 @@ def digest(path: Path) -> str:
     return found.hexdigest()
 
 
-def unseal(dump: Mapping[str, Any], path: Path, *, owner: str) -> None:
-    """Check a dump's digest and decrypt it with this host's key into a file that only its owner reads."""
+def reading(dump: Mapping[str, Any]) -> list[str]:
+    """Check a dump's digest; return the command that prints it, decrypted with this host's key."""
     sealed = Path(str(dump["path"]))
     found = digest(sealed)
     if found != dump["sha256"]:
@@ -91,10 +91,16 @@ def unseal(dump: Mapping[str, Any], path: Path, *, owner: str) -> None:
             state="nothing was restored",
             next_command="take the dump again, or use the copy of the other site",
         )
+    return ["age", "--decrypt", "--identity", str(age_keys.KEY), str(sealed)]
+
+
+def unseal(dump: Mapping[str, Any], path: Path, *, owner: str) -> None:
+    """Check a dump's digest and decrypt it into a file that only its owner reads."""
+    argv = reading(dump)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
         done = subprocess.run(
-            ["age", "--decrypt", "--identity", str(age_keys.KEY), str(sealed)],
+            argv,
             stdin=subprocess.DEVNULL,
             stdout=descriptor,
             stderr=subprocess.PIPE,
@@ -106,7 +112,7 @@ def unseal(dump: Mapping[str, Any], path: Path, *, owner: str) -> None:
     if done.returncode:
         storage.remove(path)
         raise CommandFailed(
-            expected=f"age to decrypt {sealed} with this host's key",
+            expected=f"age to decrypt {dump['path']} with this host's key",
             found=done.stderr.decode("utf-8", "replace")[-500:],
         )
     shutil.chown(path, owner, owner)

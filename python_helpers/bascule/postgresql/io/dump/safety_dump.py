@@ -17,8 +17,8 @@ from ....errors import BasculeError
 from ....guard.state import Epoch, GuardState
 from ....system.io import age_keys, sealed, storage, units
 from ....system.io.dump_notes import Notes
+from ....system.safety_dump import proof_room
 from ... import compare, rows, safety_dump
-from ...restore_point import proof_room
 from ...spec import Spec
 from ..cluster.cluster import Cluster, load_spec
 from ..cluster.psql import Session
