@@ -78,6 +78,10 @@ sampled_at:
   description: When it was measured, in seconds since 1970.
   returned: always
   type: float
+recipient:
+  description: For whom this host can decrypt; empty before prepare has made its key.
+  returned: always
+  type: str
 certificate:
   description: What the other side has to pin.
   returned: always
@@ -95,6 +99,7 @@ from ansible.module_utils.bascule.guard.state import GuardState
 from ansible.module_utils.bascule.mysql import decisions, gtid, refusals
 from ansible.module_utils.bascule.mysql.io import side as mysql_side
 from ansible.module_utils.bascule.plugin.module import SIDE, run_module
+from ansible.module_utils.bascule.system.io import age_keys
 from ansible.module_utils.basic import AnsibleModule
 
 
@@ -124,6 +129,7 @@ def main(module: AnsibleModule) -> dict[str, Any]:
         "lag": side.server.lag(),
         "sampled_at": time.time(),
         "certificate": side.certificate(),
+        "recipient": age_keys.own_recipient(),
         "guard": guard.to_dict(),
     }
 

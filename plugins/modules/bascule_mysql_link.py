@@ -46,6 +46,10 @@ carried:
   description: How it comes to this one; empty where it does not, or this side is open.
   returned: with O(look)
   type: str
+safety_dump:
+  description: What is known of the dump of the switch that closed this side, C(state) first.
+  returned: with O(look)
+  type: dict
 unseen:
   description: Why this side, which is open, was not seen to serve; empty where it was.
   returned: with O(look)

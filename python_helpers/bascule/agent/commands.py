@@ -54,6 +54,7 @@ COMMANDS = {
     "guest_pull": Command("guest.io.pull:work", "JOB"),
     "guest_serve": Command("guest.io.ssh_key:serve", "FOLDER* --component="),
     "manifest": Command("filetree.io.manifest.take:by_hand", "PATH TARGET --owners=numbers|names --all?"),
+    "mysql_safety_dump": Command("mysql.io.safety_dump:work", "--component --epoch"),
     "pg_deadman": Command("postgresql.io.switchover.take_back:fire", "--component --epoch"),
     "pg_dump_bring": Command("postgresql.io.dump.restore:work", "--component --name --manifest --rate="),
     "pg_dump_take": Command("postgresql.io.dump.take:work", "--component --name --refused="),

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..guard.state import Epoch, GuardState, last_open
+from ..system import safety_dump as dumps
 from . import compare, safety_dump
 
 # The kinds of final position that a receipt carries: everything is in this dump; or nothing was ever opened here since.
 DUMP, UNOPENED = "dump", "unopened"
-PROVED, NOT_PROVED = safety_dump.PROVED, safety_dump.NOT_PROVED
+PROVED, NOT_PROVED = dumps.PROVED, dumps.NOT_PROVED
 # A whole cluster restored beside what is there, its dump, and one database decrypted at a time.
 TARGET_FACTOR, SOURCE_FACTOR = 3.0, 1.0
 

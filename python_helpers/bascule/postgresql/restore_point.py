@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ..system.safety_dump import proof_room
+
 AUTO, COPY, DUMP = "auto", "copy", "dump"
 # What a plan may ask for. A copy shares its blocks wherever the file system can.
 WANTED = (AUTO, COPY, DUMP)
@@ -57,11 +59,6 @@ def seconds(side: Mapping[str, Any]) -> float | None:
 def room(size: int, shares_blocks: bool) -> int:
     """Return how many bytes a copy takes; one that shares its blocks, only what changes until decommission."""
     return size // 10 if shares_blocks else size + size // 10
-
-
-def proof_room(size: int, dumped: int) -> int:
-    """Return how many bytes it takes to restore a dump once beside the data: the copy, and the decrypted dump."""
-    return size + size // 10 + dumped
 
 
 def log_meanwhile(source: Mapping[str, Any], target: Mapping[str, Any]) -> int | None:

@@ -1,13 +1,11 @@
-"""What is decided about safety dumps."""
+"""What a restored safety dump may have otherwise than what was dumped, and what its proof did not look at."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from . import compare
-
-PROVED, NOT_PROVED = "proved", "not_proved"
 
 
 def behind(pinned: Mapping[str, Any], restored: Mapping[str, Any]) -> bool:
@@ -22,11 +20,3 @@ def behind(pinned: Mapping[str, Any], restored: Mapping[str, Any]) -> bool:
 def left_out(not_compared: Mapping[str, str]) -> dict[str, str]:
     """Return what the proof of a dump did not look at, as a verification says it; a copy's indexes matter to nobody."""
     return {f"{name} of the safety dump": why for name, why in not_compared.items() if name != compare.INDEXES}
-
-
-def superseded(names: Iterable[str], component: str, keep: int) -> list[str]:
-    """Return which safety dumps of a component are older than the newest `keep`; epochs are ordered by their number."""
-    prefix = f"{component}-safety-"
-    own = [name for name in names if name.startswith(prefix) and name[len(prefix) :].split(".")[0].isdigit()]
-    ordered = sorted(own, key=lambda name: (int(name[len(prefix) :].split(".")[0]), name))
-    return ordered[: max(0, len(ordered) - keep)]

@@ -104,7 +104,7 @@ data = bytearray(path.read_bytes())
 data[len(data) // 2] ^= 1
 path.write_bytes(data)
 try:
-    pg_dump.unseal(dump, Path("/root/plain"), owner="postgres")
+    sealed.unseal(dump, Path("/root/plain"), owner="postgres")
 except BasculeError as error:
     print(error.message())
 print(Path("/root/plain").exists())

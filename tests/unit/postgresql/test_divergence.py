@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from bascule.errors import BasculeError
 from bascule.postgresql import divergence, lsn
 from bascule.postgresql.io.cluster import peer as cluster_peer
-from bascule.postgresql.io.dump import age_keys, pg_dump
 from bascule.postgresql.io.standby import divergence as standby_divergence
 from bascule.postgresql.io.standby import wal_compare
+from bascule.system.io import age_keys, sealed
 from bascule.system.io.process import Result
 
 from .test_files import make_spec
@@ -223,7 +223,7 @@ class Side:
         self.tables: list[dict[str, Any]] = []
         monkeypatch.setattr(standby_divergence, "DIRECTORY", tmp_path / "backups")
         monkeypatch.setattr(standby_divergence, "run", lambda argv, **_: self.answer)
-        monkeypatch.setattr(pg_dump, "seal", lambda argv, path, *_, **__: self.sealed.append(path))
+        monkeypatch.setattr(sealed, "seal", lambda argv, path, *_, **__: self.sealed.append(path))
         monkeypatch.setattr(age_keys, "recipients", lambda component: self.keys)
         # Nobody has asked for dumps, so there are no keys yet.
         self.keys: list[str] = []

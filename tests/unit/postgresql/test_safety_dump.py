@@ -15,8 +15,10 @@ import pytest
 from bascule.errors import BasculeError
 from bascule.guard.state import Epoch, GuardState, Receipt
 from bascule.postgresql import safety_dump as postgresql_safety_dump
-from bascule.postgresql.io.dump import age_keys, pg_dump, safety_dump, scratch_cluster
+from bascule.postgresql.io.dump import pg_dump, safety_dump, scratch_cluster
 from bascule.postgresql.spec import Spec
+from bascule.system import safety_dump as dumps
+from bascule.system.io import age_keys, dump_notes, sealed
 from bascule.system.io.process import Result
 
 from .test_files import make_spec
@@ -46,8 +48,8 @@ def test_a_sequence_that_would_give_a_value_again(before: dict[str, Any], now: d
 def test_the_newest_dumps_stay() -> None:
     """Epochs are numbers: 10 comes after 9."""
     names = ["a-safety-9.x", "a-safety-10.y", "a-safety-2.z", "b-safety-1.x", "a-db-2026.sql.age", "a-safety-notes"]
-    assert postgresql_safety_dump.superseded(names, "a", 2) == ["a-safety-2.z"]
-    assert postgresql_safety_dump.superseded(names, "a", 9) == []
+    assert dumps.superseded(names, "a", 2) == ["a-safety-2.z"]
+    assert dumps.superseded(names, "a", 9) == []
 
 
 @pytest.mark.parametrize(
@@ -75,8 +77,10 @@ def test_what_was_cut_short_is_not_proved_and_an_earlier_switchs_is_none(
     wanted = Spec.from_dict({**make_spec().to_dict(), "safety_dump": True})
     receipt = Receipt("accounts_db", "source", Epoch(2, "a"), {}, "")
     guard = replace(GuardState("accounts_db", "source"), receipt=receipt)
-    monkeypatch.setattr(safety_dump, "HOME", tmp_path)
-    monkeypatch.setattr(safety_dump, "units", SimpleNamespace(is_running=lambda name: name == wanted.unit_name(active)))
+    monkeypatch.setattr(dump_notes, "HOME", tmp_path)
+    there = SimpleNamespace(is_running=lambda name: name == wanted.unit_name(active))
+    monkeypatch.setattr(safety_dump, "units", there)
+    monkeypatch.setattr(dump_notes, "units", there)
     (tmp_path / "accounts_db").mkdir()
     if notes:
         (tmp_path / "accounts_db" / "safety_dump.json").write_text(json.dumps(notes))
@@ -95,9 +99,9 @@ def test_a_dump_that_does_not_start_stops_nobody_from_following(
     def refuse(*_: Any) -> None:
         raise BasculeError(expected="a unit", found="no bus")
 
-    monkeypatch.setattr(safety_dump, "HOME", tmp_path)
+    monkeypatch.setattr(dump_notes, "HOME", tmp_path)
     (tmp_path / "accounts_db").mkdir()
-    monkeypatch.setattr(safety_dump, "units", SimpleNamespace(stop=refuse, AGENT=(), start=refuse))
+    monkeypatch.setattr(dump_notes, "units", SimpleNamespace(stop=refuse, start=refuse))
     wanted = Spec.from_dict({**make_spec().to_dict(), "safety_dump": True})
     assert "no bus" in safety_dump.begin(wanted, "1.x")[0]
 
@@ -140,14 +144,14 @@ def test_without_recipients_nothing_is_dumped(key: Path) -> None:
 
 
 def test_a_flipped_bit_is_found_before_anything_is_restored(tmp_path: Path) -> None:
-    sealed = tmp_path / "0.dump.age"
-    sealed.write_bytes(b"age-encryption.org/v1 and more")
-    dump = {"path": str(sealed), "sha256": pg_dump.digest(sealed)}
-    data = bytearray(sealed.read_bytes())
+    path = tmp_path / "0.dump.age"
+    path.write_bytes(b"age-encryption.org/v1 and more")
+    dump = {"path": str(path), "sha256": sealed.digest(path)}
+    data = bytearray(path.read_bytes())
     data[9] ^= 1
-    sealed.write_bytes(data)
+    path.write_bytes(data)
     with pytest.raises(BasculeError, match="changed or damaged"):
-        pg_dump.unseal(dump, tmp_path / "plain", owner="root")
+        sealed.unseal(dump, tmp_path / "plain", owner="root")
     assert not (tmp_path / "plain").exists()
 
 
@@ -177,7 +181,7 @@ def test_a_dump_that_fails_leaves_no_file(monkeypatch: pytest.MonkeyPatch, tmp_p
     monkeypatch.setattr("subprocess.Popen", Failed)
     monkeypatch.setattr("subprocess.run", lambda *_, **__: subprocess.CompletedProcess([], 0, b"", b"no such table"))
     with pytest.raises(BasculeError, match="no such table"):
-        pg_dump.seal(["pg_dump"], tmp_path / "x.age", ["age1own"], spec=make_spec(owner="root"))
+        sealed.seal(["pg_dump"], tmp_path / "x.age", ["age1own"])
     assert list(tmp_path.iterdir()) == []
 
 
@@ -197,7 +201,7 @@ def test_a_dump_leaves_the_guard_room_on_its_disk(monkeypatch: pytest.MonkeyPatc
     for free in (1000, 100 << 30):
         monkeypatch.setattr("shutil.disk_usage", lambda path, free=free: SimpleNamespace(free=free))
         with pytest.raises(BasculeError, match="file too large"):
-            pg_dump.seal(["pg_dump"], tmp_path / "x.age", ["age1own"], spec=make_spec(owner="root"))
+            sealed.seal(["pg_dump"], tmp_path / "x.age", ["age1own"])
     assert [argv[:3] for argv in seen] == [
         ["prlimit", "--fsize=900:", "age"],
         ["prlimit", f"--fsize={99 << 30}:", "age"],
@@ -222,8 +226,8 @@ def test_a_scratch_cluster_sorts_as_the_server_does() -> None:
 @pytest.fixture
 def dump(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> safety_dump.SafetyDump:
     """A safety dump of epoch 3, with its files in a directory of the test."""
-    monkeypatch.setattr(safety_dump, "HOME", tmp_path)
-    monkeypatch.setattr(safety_dump, "DIRECTORY", tmp_path / "backups")
+    monkeypatch.setattr(dump_notes, "HOME", tmp_path)
+    monkeypatch.setattr(dump_notes, "DIRECTORY", tmp_path / "backups")
     monkeypatch.setattr(safety_dump, "load_spec", lambda component: make_spec())
     monkeypatch.setattr(safety_dump, "equality_file", lambda spec, epoch, name: str(tmp_path / f"{epoch}.{name}"))
     (tmp_path / "accounts_db").mkdir()
@@ -262,8 +266,8 @@ def digested(rows: int, total: str) -> dict[str, Any]:
 def test_whether_the_dump_holds_the_state_is_its_own_word_for_this_switch(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, notes: dict[str, Any], runs: bool, why: str
 ) -> None:
-    monkeypatch.setattr(safety_dump, "HOME", tmp_path)
-    monkeypatch.setattr(safety_dump, "units", SimpleNamespace(is_running=lambda name: runs))
+    monkeypatch.setattr(dump_notes, "HOME", tmp_path)
+    monkeypatch.setattr(dump_notes, "units", SimpleNamespace(is_running=lambda name: runs))
     (tmp_path / "accounts_db").mkdir()
     (tmp_path / "accounts_db" / "safety_dump.json").write_text(json.dumps(notes))
     found = safety_dump.not_held(make_spec(), "3.x", 0)
@@ -306,6 +310,6 @@ def test_a_full_disk_is_said_before_anything_is_restored(
     monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=5))
     session: Any = SimpleNamespace(value=lambda sql: 100)
     # The restored copy with a tenth more, and the decrypted dump.
-    dump.notes["bytes"] = 30
+    dump.notes.tell(bytes=30)
     with pytest.raises(BasculeError, match="140 bytes free"):
         dump._room(session)

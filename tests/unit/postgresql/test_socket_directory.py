@@ -18,6 +18,7 @@ from bascule.postgresql.io.cluster.psql import Session, SqlError
 from bascule.postgresql.io.dump import pg_dump, scratch_cluster
 from bascule.postgresql.io.rows.schema import Definitions
 from bascule.postgresql.spec import SOCKETS, Spec
+from bascule.system.io import sealed
 from bascule.system.io.process import run
 
 from .test_files import make_spec
@@ -94,11 +95,13 @@ def test_dumps_and_definitions_come_in_there_too(spec: Spec, tmp_path: Path, mon
     age.write_text("#!/bin/sh\nexec cat\n")
     age.chmod(0o755)
     monkeypatch.setenv("PATH", f"{age.parent}:{os.environ['PATH']}")
-    pg_dump.seal(pg_dump.dump_globals(spec), tmp_path / "globals.age", ["age1own"], spec=spec)
+    argv = pg_dump.as_owner(spec, pg_dump.dump_globals(spec))
+    sealed.seal(argv, tmp_path / "globals.age", ["age1own"], spec.way_in)
     assert f"ALTER ROLE {OWNER} WITH SUPERUSER" in (tmp_path / "globals.age").read_text()
     stranger = make_spec(port=OTHERS_PORT, layout=dict(spec.layout))
+    argv = pg_dump.as_owner(stranger, pg_dump.dump_globals(stranger))
     with pytest.raises(CommandFailed, match="requirepeer specifies"):
-        pg_dump.seal(pg_dump.dump_globals(stranger), tmp_path / "x.age", ["age1own"], spec=stranger)
+        sealed.seal(argv, tmp_path / "x.age", ["age1own"], stranger.way_in)
     with pytest.raises(CommandFailed, match="requirepeer specifies"):
         Definitions(stranger, stranger.port).cluster()
 

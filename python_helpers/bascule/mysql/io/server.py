@@ -22,10 +22,12 @@ _ASKED = (
     "replicate_do_db", "replicate_ignore_db", "replicate_do_table", "replicate_wild_do_table",
     "gtid_binlog_state", "gtid_slave_pos", "gtid_binlog_pos",
 )  # fmt: skip
-_DUMP = (
-    "--all-databases", "--single-transaction", "--gtid", "--master-data=1", "--routines", "--events", "--triggers",
-    "--hex-blob", "--default-character-set=utf8mb4", "--flush-privileges",
+# What a dump has, of which nothing is to be missing.
+CONTENT = (
+    "--single-transaction", "--routines", "--events", "--triggers", "--hex-blob", "--default-character-set=utf8mb4",
+    "--flush-privileges",
 )  # fmt: skip
+_DUMP = ("--all-databases", "--gtid", "--master-data=1", *CONTENT)
 # To read everything and to follow; none of them passes read_only.
 _PRIVILEGES = "SELECT, SHOW VIEW, EVENT, TRIGGER, RELOAD, REPLICATION SLAVE, BINLOG MONITOR, SLAVE MONITOR"
 

@@ -17,7 +17,7 @@ from ...system.io import process, storage
 from ...system.io.process import Runner
 from .. import decisions, events, gtid, refusals, settings
 from ..refusals import MysqlError
-from . import digest, probe
+from . import digest, probe, safety_dump
 from . import fence as fences
 from .client import SOCKET, Client
 from .server import Server
@@ -118,7 +118,7 @@ class Side:
         else:
             if guard.status == rule.CLOSED:
                 found["missed"], found["carried"] = decisions.link(connections, self.side)
-        return {"guard": guard.to_dict(), **found}
+        return {"guard": guard.to_dict(), "safety_dump": safety_dump.state(self.component, guard, self.runner), **found}
 
     def prepare(self, password: str, certificate: str) -> bool:
         """Leave option file, the other side's certificate, the fence's unit and what the boot fence needs."""
@@ -180,10 +180,13 @@ class Side:
                     storage.remove(marker)
                     raise
                 storage.write_json(marker, {"done": True})
+            # What this side had when it closed is held first.
+            warnings = safety_dump.before_following(self.component, guard, self.runner)
             changed = self.server.follow(self.account, peer, port, self.ca) or changed
             # What ran here before is the other side's to say from now on.
             storage.remove(self._kept)
-        return {"changed": changed, "position": self.server.position()}
+        said = {"changed": changed, "position": self.server.position()}
+        return {**said, "warnings": warnings} if warnings else said
 
     def _refuse_filled(self, there: list[str]) -> None:
         raise MysqlError(
@@ -252,8 +255,11 @@ class Side:
             "position": self.server.position(), "known": self.server.known(),
         }  # fmt: skip
 
-    def close(self, epoch: str, other: GuardState | None = None) -> dict[str, Any]:
-        """Close for an epoch and give the receipt; one that is back after `other` has given it up closes for good."""
+    def close(self, epoch: str, other: GuardState | None = None, *, dump: bool = False) -> dict[str, Any]:
+        """Close for an epoch and give the receipt; one that is back after `other` has given it up closes for good.
+
+        With `dump` its safety dump begins, which nobody waits for here.
+        """
         if self.check:
             promised = rule.promise(self._as_prepared(rule.adopt_open), Epoch.parse(epoch))
             guard, receipt = rule.closed(promised, Epoch.parse(epoch), {"gtid": "0-0-0"}, "check mode")
@@ -279,7 +285,9 @@ class Side:
                 )
             ran = storage.read_json(self._kept) or {}
             receipt = held.closed({"gtid": position, "known": self.server.known(), **ran})
-        return {"changed": changed, "guard": held.state.to_dict(), "receipt": receipt.to_dict()}
+        warnings = safety_dump.begin(self.component, self.side, epoch, self.runner) if dump else []
+        said = {"changed": changed, "guard": held.state.to_dict(), "receipt": receipt.to_dict()}
+        return {**said, "warnings": warnings} if warnings else said
 
     def open(self, epoch: str, receipt: Mapping[str, Any], other: GuardState) -> dict[str, Any]:
         """Take the permit to be open; clients are let in by the thaw.
@@ -373,6 +381,7 @@ class Side:
 
     def _stand_alone(self) -> bool:
         """Follow nobody any more, and let the other side's host follow: frozen, and nobody else comes in."""
+        safety_dump.stop(self.component, self.runner)
         follows = bool(self.server.connections())
         if follows:
             self.server.client.execute("STOP ALL SLAVES", "RESET SLAVE ALL")

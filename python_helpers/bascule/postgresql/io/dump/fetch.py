@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from ....errors import BasculeError
-from ....system.io import rsync, storage
+from ....system.io import rsync, sealed, storage
 from ....system.rsync import Job as Transfer
 from ....system.rsync import progress, rsync_command
 from ... import dump_restore
 from ...spec import Spec
-from . import pg_dump
 from .job import Job
 
 CONTENTS = "contents.json"
@@ -61,7 +60,7 @@ class Fetcher:
 
     def _there(self, dump: Mapping[str, Any]) -> bool:
         path = self.directory / str(dump["file"])
-        return path.exists() and pg_dump.digest(path) == str(dump["sha256"])
+        return path.exists() and sealed.digest(path) == str(dump["sha256"])
 
     def _pull(self, name: str) -> None:
         path = self.directory / name
@@ -71,7 +70,7 @@ class Fetcher:
         rsync.make_durable(str(path))
 
     def _proved(self, name: str, digest: str) -> None:
-        found = pg_dump.digest(self.directory / name)
+        found = sealed.digest(self.directory / name)
         if found == digest:
             return
         # Not to go on from there: it is brought whole the next time.

@@ -18,6 +18,7 @@ from ....guard import state as rule
 from ....guard.io import store
 from ....system.io import storage
 from ....system.io.process import run
+from ....system.io.sealed import LONGEST, unseal
 from ....system.moments import now
 from ... import compare, dump_restore, rows
 from ... import control as control_file
@@ -146,7 +147,7 @@ class Bring:
         self.job.note(step="gathering statistics", progress="")
         argv = [f"{self.spec.programs}/vacuumdb", "--all", "--analyze-only", "--quiet", f"--jobs={jobs()}"]
         way_in = self.spec.way_in
-        run([*argv, f"--port={fresh.port}"], timeout=pg_dump.LONGEST, user=self.spec.owner, cwd="/", env=way_in)
+        run([*argv, f"--port={fresh.port}"], timeout=LONGEST, user=self.spec.owner, cwd="/", env=way_in)
 
     def _restore_one(self, fresh: Scratch, name: str) -> None:
         plain = fresh.home / self._dump_of(name)["file"]
@@ -160,7 +161,7 @@ class Bring:
 
     def _unseal(self, dump: Mapping[str, Any], path: Path) -> None:
         sealed = {"path": str(self.directory / dump["file"]), "sha256": dump["sha256"]}
-        pg_dump.unseal(sealed, path, owner=self.spec.owner)
+        unseal(sealed, path, owner=self.spec.owner)
 
     # The proof
 
@@ -227,7 +228,7 @@ class Bring:
                 state="what was restored is thrown away; nothing was opened",
                 next_command="run the same playbook again",
             )
-        run([f"{self.spec.programs}/initdb", "--sync-only", f"--pgdata={fresh.data}"], timeout=pg_dump.LONGEST,
+        run([f"{self.spec.programs}/initdb", "--sync-only", f"--pgdata={fresh.data}"], timeout=LONGEST,
             user=self.spec.owner, cwd="/")  # fmt: skip
         return {"system_id": found.system_id, "checkpoint_lsn": found.checkpoint_lsn}
 

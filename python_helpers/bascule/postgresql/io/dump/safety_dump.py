@@ -9,75 +9,52 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ....errors import BasculeError
 from ....guard.state import Epoch, GuardState
-from ....system.io import storage, units
-from ....system.moments import now
+from ....system.io import age_keys, sealed, storage, units
+from ....system.io.dump_notes import Notes
+from ....system.safety_dump import proof_room
 from ... import compare, rows, safety_dump
-from ...restore_point import proof_room
 from ...spec import Spec
-from ..cluster.cluster import HOME, Cluster, load_spec
+from ..cluster.cluster import Cluster, load_spec
 from ..cluster.psql import Session
 from ..rows.digest import Connections, Digester
 from ..rows.schema import Definitions
 from ..rows.snapshot import equality_file
-from . import age_keys, pg_dump
+from . import pg_dump
 from .scratch_cluster import Scratch, jobs, like
 
-SAFETY_FILE = "safety_dump.json"
-DIRECTORY = Path("/var/backups/bascule")
-PIPES = Path("/run/bascule-rows")
 UNIT = "safety-dump"
-KEPT = 2
+PIPES = Path("/run/bascule-rows")
+
+
+def notes(spec: Spec, epoch: str = "") -> Notes:
+    """Return what is written down of the dump of a switch."""
+    return Notes(spec.component, spec.unit_name(UNIT), epoch, spec.side)
 
 
 def begin(spec: Spec, epoch: str) -> list[str]:
     """Start the unit; return a warning when it does not start, which must not stop a side from following."""
     if not spec.safety_dump:
         return []
-    try:
-        units.stop(spec.unit_name(UNIT))
-        storage.write_json(
-            HOME / spec.component / SAFETY_FILE, {"state": "running", "epoch": epoch, "started_at": now()}
-        )
-        arguments = ["safety_dump", "--component", spec.component, "--epoch", epoch]
-        units.start(spec.unit_name(UNIT), [*units.AGENT, *arguments])
-    except BasculeError as error:
-        return [f"the safety dump at {spec.side} did not start: {error}"]
-    return []
+    return notes(spec, epoch).begin([*units.AGENT, "safety_dump", "--component", spec.component, "--epoch", epoch])
 
 
 def state(spec: Spec, guard: GuardState) -> dict[str, Any]:
     """Return what is known about the safety dump of the switch that closed this side; an earlier one's is none."""
     # Who makes this side follow begins the dump: looked for first, as it may do so, and end, between two looks.
     coming = spec.safety_dump and units.is_running(spec.unit_name("follow"))
-    notes: dict[str, Any] = storage.read_json(HOME / spec.component / SAFETY_FILE) or {}
-    if not notes or (guard.receipt and Epoch.parse(str(notes["epoch"])) < guard.receipt.epoch):
-        return {"state": "running" if coming else "none"}
-    if notes["state"] == "running" and not units.is_running(spec.unit_name(UNIT)):
-        return {**notes, "state": safety_dump.NOT_PROVED, "reason": "it was cut short"}
-    return notes
+    since = guard.receipt.epoch if guard.receipt else None
+    return notes(spec).state(lambda epoch: since is not None and Epoch.parse(epoch) < since, coming=coming)
 
 
 def not_held(spec: Spec, epoch: str, timeout: float) -> str:
     """Wait until the unit holds the snapshot by sessions of its own; return why it does not, or nothing."""
-    deadline = time.monotonic() + timeout
-    while True:
-        # Looked for first: one that ends between two looks has written down why.
-        runs = units.is_running(spec.unit_name(UNIT))
-        notes = storage.read_json(HOME / spec.component / SAFETY_FILE) or {}
-        if notes.get("epoch") == epoch and notes.get("held"):
-            return ""
-        if not runs:
-            return str(notes.get("reason") or "its unit has ended")
-        if time.monotonic() > deadline:
-            return f"it has not within {timeout:g} s"
-        time.sleep(0.05)
+    return notes(spec, epoch).not_held(timeout)
 
 
 class SafetyDump:
@@ -87,32 +64,30 @@ class SafetyDump:
         self.spec = load_spec(component)
         self.cluster = Cluster(self.spec)
         self.epoch = epoch
-        self.directory = DIRECTORY / f"{component}-safety-{epoch}"
-        self.notes: dict[str, Any] = {"state": "running", "epoch": epoch, "side": self.spec.side, "started_at": now()}
-        self.began = time.monotonic()
+        self.notes = notes(self.spec, epoch)
 
     def run(self) -> int:
         """Dump, restore, compare; return an exit status. What is written down in the end says what was proved."""
         try:
-            self._note(step="taking over the snapshot")
+            self.notes.tell(step="taking over the snapshot")
             pinned = storage.read_json(equality_file(self.spec, self.epoch, "snapshot")) or {}
             with self._holding(pinned) as snapshots:
                 self._dump(snapshots)
-                self._note(step="digesting what was dumped")
+                self.notes.tell(step="digesting what was dumped")
                 source = self._digest(self._connections(), snapshots, self.spec.port, "dumped")
             with self.cluster.session() as session:
                 self._room(session)
                 options = like(session)
             with Scratch(self.spec, options) as scratch:
                 self._restore(scratch)
-                self._note(step="digesting what was restored")
+                self.notes.tell(step="digesting what was restored")
                 with self._seen(scratch, snapshots) as fresh:
                     restored = self._digest(Connections(scratch.session), fresh, scratch.port, "restored")
                 sequences = self._sequences(scratch, pinned)
             self._judge(source, restored, sequences)
         except (BasculeError, OSError) as error:
             found = error.message() if isinstance(error, BasculeError) else str(error)
-            self._end(safety_dump.NOT_PROVED, " ".join(found.split())[-800:])
+            self.notes.end([" ".join(found.split())[-800:]])
             return 1
         return 0
 
@@ -148,22 +123,20 @@ class SafetyDump:
 
     def _dump(self, snapshots: Mapping[str, str]) -> None:
         recipients = age_keys.recipients(self.spec.component)
-        storage.make_directory(self.directory, 0o700)
+        storage.make_directory(self.notes.directory, 0o700)
         # Every database is held, and everything is known that the dump needs.
-        self._note(step="dumping", recipients=recipients, held=True)
-        dumps = {
-            "globals": pg_dump.seal(
-                pg_dump.dump_globals(self.spec), self.directory / "globals.sql.age", recipients, spec=self.spec
-            )
-        }
+        self.notes.tell(step="dumping", recipients=recipients, held=True)
+        dumps = {"globals": self._sealed(pg_dump.dump_globals(self.spec), "globals.sql.age", recipients)}
         for number, (name, snapshot) in enumerate(sorted(snapshots.items())):
             argv = pg_dump.dump_database(self.spec, name, snapshot)
-            path = self.directory / f"{number}.dump.age"
-            dumps[f"database {name}"] = pg_dump.seal(argv, path, recipients, spec=self.spec)
-        storage.write_json(self.directory / "contents.json", dumps, 0o600)
-        self._note(dumps=dumps, bytes=sum(int(dump["bytes"]) for dump in dumps.values()))
-        for old in safety_dump.superseded([path.name for path in DIRECTORY.iterdir()], self.spec.component, KEPT):
-            shutil.rmtree(DIRECTORY / old)
+            dumps[f"database {name}"] = self._sealed(argv, f"{number}.dump.age", recipients)
+        storage.write_json(self.notes.directory / "contents.json", dumps, 0o600)
+        self.notes.tell(dumps=dumps, bytes=sum(int(dump["bytes"]) for dump in dumps.values()))
+        self.notes.remove_superseded()
+
+    def _sealed(self, argv: Sequence[str], name: str, recipients: Sequence[str]) -> dict[str, Any]:
+        path = self.notes.directory / name
+        return sealed.seal(pg_dump.as_owner(self.spec, argv), path, recipients, self.spec.way_in)
 
     def _room(self, session: Session) -> None:
         size = int(session.value("SELECT sum(pg_database_size(oid)) FROM pg_database"))
@@ -172,14 +145,14 @@ class SafetyDump:
             raise BasculeError(
                 expected=f"{needed} bytes free beside {self.cluster.data} to restore the safety dump once",
                 found=f"{free} bytes",
-                state=f"the dump lies in {self.directory}",
+                state=f"the dump lies in {self.notes.directory}",
             )
 
     def _restore(self, scratch: Scratch) -> None:
         plain = scratch.home / "dump"
         for what, dump in self.notes["dumps"].items():
-            self._note(step=f"restoring {what}")
-            pg_dump.unseal(dump, plain, owner=self.spec.owner)
+            self.notes.tell(step=f"restoring {what}")
+            sealed.unseal(dump, plain, owner=self.spec.owner)
             if what == "globals":
                 pg_dump.restore_globals(self.spec, plain, scratch.port)
             else:
@@ -225,18 +198,8 @@ class SafetyDump:
     def _judge(self, source: Mapping[str, Any], restored: Mapping[str, Any], sequences: list[str]) -> None:
         found = compare.compare(source, restored)
         problems = [*found.details, *found.not_proved, *sequences]
-        self._note(rows_compared=found.rows_compared, not_compared=safety_dump.left_out(found.not_compared))
-        if problems:
-            self._end(safety_dump.NOT_PROVED, "; ".join(problems)[:800])
-        else:
-            self._end(safety_dump.PROVED, "")
-
-    def _end(self, state: str, reason: str) -> None:
-        self._note(state=state, reason=reason, step="", ended_at=now(), seconds=round(time.monotonic() - self.began, 1))
-
-    def _note(self, **values: Any) -> None:
-        self.notes.update(values)
-        storage.write_json(HOME / self.spec.component / SAFETY_FILE, self.notes)
+        self.notes.tell(rows_compared=found.rows_compared, not_compared=safety_dump.left_out(found.not_compared))
+        self.notes.end(problems)
 
 
 def work(component: str, epoch: str) -> int:

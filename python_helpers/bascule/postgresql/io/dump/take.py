@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ....errors import BasculeError
-from ....system.io import storage
+from ....system.io import age_keys, sealed, storage
 from ....system.moments import now
 from ... import compare, dump_restore, rows
 from ..cluster import databases as cluster_databases
@@ -24,7 +24,7 @@ from ..cluster.psql import Session
 from ..rows.digest import Connections, Digester
 from ..rows.schema import Definitions
 from ..rows.snapshot import sequences
-from . import age_keys, pg_dump
+from . import pg_dump
 from .fetch import CONTENTS
 from .job import TAKE, Job, directory, forget_older
 from .scratch_cluster import jobs, like
@@ -94,7 +94,7 @@ class Take:
     def _finished(self, recipients: list[str], position: Mapping[str, str]) -> dict[str, Any] | None:
         """Take over what an earlier run has finished; return the result when that was all."""
         contents = self.directory / CONTENTS
-        if not self.final and self.refused and contents.exists() and pg_dump.digest(contents) == self.refused:
+        if not self.final and self.refused and contents.exists() and sealed.digest(contents) == self.refused:
             return None
         found = storage.read_json(contents) or {}
         same = found.get("recipients") == recipients and found.get("mode") == self.spec.compare_mode
@@ -105,7 +105,7 @@ class Take:
             self.job.tell(f"reading what was dumped before, {number + 1} of {len(known)}")
             dump = one["dump"]
             path = self.directory / dump["file"]
-            if not path.exists() or pg_dump.digest(path) != dump["sha256"]:
+            if not path.exists() or sealed.digest(path) != dump["sha256"]:
                 # Damaged since: this one is taken again.
                 found["done"] = False
                 found["databases"].pop(name, None)
@@ -183,7 +183,7 @@ class Take:
                 self.job.note(progress=f"{left} databases left")
 
     def _seal(self, argv: list[str], name: str, recipients: list[str]) -> dict[str, Any]:
-        made = pg_dump.seal(argv, self.directory / name, recipients, spec=self.spec)
+        made = sealed.seal(pg_dump.as_owner(self.spec, argv), self.directory / name, recipients, self.spec.way_in)
         return {"file": name, "bytes": made["bytes"], "sha256": made["sha256"]}
 
     def _digest(self, name: str, snapshot: str) -> dict[str, Any]:
@@ -214,7 +214,7 @@ class Take:
         return {
             "changed": changed,
             "name": self.name,
-            "manifest": pg_dump.digest(path),
+            "manifest": sealed.digest(path),
             "position": self.contents["position"],
             "bytes": sum(int(one["dump"]["bytes"]) for one in self.contents["databases"].values()),
             "size_bytes": self.contents["size_bytes"],

@@ -11,14 +11,13 @@ from typing import Any
 from ....errors import BasculeError
 from ....guard import state as rule
 from ....guard.state import GuardState
-from ....system.io import storage
+from ....system.io import dump_notes, storage
 from ....system.io.process import run
 from ... import compatibility, conf, hba, lsn
 from ...spec import STREAMING, Spec
 from ..cluster import databases, host, settings, tls
 from ..cluster.cluster import Cluster
 from ..cluster.psql import Session
-from ..dump import safety_dump
 from . import before, data_directory, restore_point, slot, state
 from .follow import size_of
 from .prepare import free_bytes, user_databases
@@ -72,7 +71,7 @@ def audit(spec: Spec, seconds: float, controller_time: float | None = None) -> d
         "log_known_bytes": slot.known(cluster),
         "slot_hours": spec.slot_hours,
         "shut_out": hba.shut_out(hba.without(cluster.hba_now(), spec.component), spec.clients),
-        **(restore_point.measure(cluster.data, safety_dump.DIRECTORY) if spec.method == STREAMING else {}),
+        **(restore_point.measure(cluster.data, dump_notes.DIRECTORY) if spec.method == STREAMING else {}),
         "restore_point": spec.restore_point,
         "dumps": spec.safety_dump,
         "misplaced": data_directory.misplaced(cluster.data),

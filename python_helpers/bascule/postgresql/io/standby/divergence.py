@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ....errors import BasculeError
-from ....system.io import storage
+from ....system.io import age_keys, sealed, storage
 from ....system.io.process import run
 from ... import control as control_file
 from ... import divergence, lsn, rows
@@ -17,7 +17,7 @@ from ...spec import Spec
 from ..cluster import peer as cluster_peer
 from ..cluster.cluster import HOME, Cluster
 from ..cluster.psql import Session
-from ..dump import age_keys, pg_dump
+from ..dump import pg_dump
 from . import wal_compare
 
 DIRECTORY = Path("/var/backups/bascule")
@@ -177,7 +177,7 @@ def _database(
             copy = f"COPY (SELECT * FROM ONLY {place} WHERE {condition}) TO STDOUT (FORMAT csv, HEADER)"
             argv = ["psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-p", str(spec.port), "-d", name, "-c", copy]
             path = directory / f"{name}.{table['oid']}.csv.age"
-            pg_dump.seal(argv, path, age_keys.recipients(spec.component), spec=spec)
+            sealed.seal(pg_dump.as_owner(spec, argv), path, age_keys.recipients(spec.component), spec.way_in)
 
 
 def _log(cluster: Cluster, timeline: int, start: str, end: str) -> tuple[list[str], str]:

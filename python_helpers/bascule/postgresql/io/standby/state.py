@@ -8,13 +8,13 @@ from typing import Any
 
 from ....guard.io import store
 from ....guard.state import GuardState
-from ....system.io import storage, units
+from ....system.io import age_keys, storage, units
 from ... import control as control_file
 from ... import lsn
 from ...spec import DUMP_RESTORE, Spec
 from ..cluster.cluster import HOME, SPEC_FILE, STREAMING, Cluster, streaming_standby
 from ..cluster.psql import Session, SqlError
-from ..dump import age_keys, safety_dump
+from ..dump import safety_dump
 from ..dump.restore import REHEARSED_FILE, RESTORED_FILE
 from ..switchover import fence_probe, sight
 from .follow import FOLLOW_FILE, KEPT_FILE

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from bascule.postgresql.io.dump import age_keys
+from bascule.system.io import age_keys
 from bascule.system.io.process import Result
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 ---
-module: bascule_postgresql_recipients
+module: bascule_recipients
 short_description: Make a machine's own key for dumps
 description:
   - Makes an age key on the machine unless it has one; the private key never leaves it.
@@ -27,7 +27,7 @@ author:
 
 EXAMPLES = r"""
 - name: Make a key
-  bascule_postgresql_recipients:
+  bascule_recipients:
     component: accounts_db
   delegate_to: db-tls
   become: true
@@ -48,7 +48,7 @@ changes:
 from typing import Any
 
 from ansible.module_utils.bascule.plugin.module import run_module
-from ansible.module_utils.bascule.postgresql.io.dump import age_keys
+from ansible.module_utils.bascule.system.io import age_keys
 from ansible.module_utils.basic import AnsibleModule
 
 

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from ....errors import BasculeError
-from ....system.io import storage
-from ....system.io.process import run
+from ...errors import BasculeError
+from . import storage
+from .process import run
 
 KEY = Path("/var/lib/bascule/age/key.txt")
 HOME = Path("/var/lib/bascule")
@@ -47,7 +47,7 @@ def ensure(component: str, others: Iterable[str], *, check: bool = False) -> dic
             expected="age recipients (age1…)",
             found=", ".join(odd),
             state="nothing was dumped",
-            next_command="mend postgresql_replication_dump_recipients",
+            next_command="mend the list of recipients of dumps (…_dump_recipients) in the inventory",
         )
     path = HOME / component / RECIPIENTS_FILE
     if storage.read_json(path) != wanted:

@@ -1,0 +1,185 @@
+"""The safety dump of a switch: what the old side had when it closed, encrypted, restored once and compared.
+
+A unit that nobody waits for. It holds its snapshots before the closed side follows the other one, and both are compared
+as both sides are: every row, definition and account. What was cut short is not proved, never assumed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ...errors import BasculeError
+from ...guard.io import fence_settings, store
+from ...guard.state import Epoch, GuardState
+from ...system import polling
+from ...system.io import age_keys, process, sealed, storage, units
+from ...system.io.dump_notes import Notes
+from ...system.io.process import Runner
+from ...system.safety_dump import proof_room
+from .. import compare, gtid, settings
+from ..refusals import OWN_SCHEMAS, MysqlError
+from . import digest
+from .client import Client, Session, pump
+from .scratch_server import LIKE, Scratch
+from .server import CONTENT, Server
+
+# Seconds in which the unit has to hold the state; the closed side follows after that, whatever came of it.
+HOLD_SECONDS = 20.0
+# Neither is a row, a definition or an account.
+NOT_COMPARED = {"counters of AUTO_INCREMENT of the safety dump": "the rows say which numbers were given"}
+
+
+def notes(component: str, epoch: str = "", side: str = "", runner: Runner = process.run) -> Notes:
+    """Return what is written down of the dump of a switch."""
+    return Notes(component, f"bascule-{component}-safety-dump", epoch, side, runner)
+
+
+def begin(component: str, side: str, epoch: str, runner: Runner) -> list[str]:
+    """Start the unit; return a warning when it does not start, which must not stop a switch."""
+    argv = [*units.AGENT, "mysql_safety_dump", "--component", component, "--epoch", epoch]
+    return notes(component, epoch, side, runner).begin(argv)
+
+
+def state(component: str, guard: GuardState, runner: Runner) -> dict[str, Any]:
+    """Return what is known about the dump of the switch that closed this side; one of an earlier switch is none."""
+    since = guard.receipt.epoch if guard.receipt else None
+    return notes(component, runner=runner).state(lambda epoch: since is not None and Epoch.parse(epoch) < since)
+
+
+def before_following(component: str, guard: GuardState, runner: Runner) -> list[str]:
+    """Wait until the dump of the switch that closed this side holds its state; return a warning when it does not."""
+    found = state(component, guard, runner)
+    if found["state"] != "running":
+        return []
+    why = notes(component, str(found["epoch"]), runner=runner).not_held(HOLD_SECONDS)
+    return [f"the safety dump of {component} does not hold what it had when it closed: {why}"] if why else []
+
+
+def stop(component: str, runner: Runner) -> None:
+    """End it: this side opens, and a dump that is not proved by then stays that."""
+    units.stop(notes(component).unit, runner)
+
+
+class SafetyDump:
+    """One safety dump, from the snapshot to the proof."""
+
+    def __init__(self, component: str, epoch: str) -> None:
+        """Find the server and the receipt."""
+        spec = fence_settings.read(component, store.GUARD_DIRECTORY.parent)
+        if spec is None:
+            raise MysqlError(expected=f"{component} prepared here", found="no settings of it")
+        self.component = component
+        self.server = Server(Client(str(spec["socket"])))
+        self.receipt = store.read(component, str(spec["side"])).receipt
+        self.notes = notes(component, epoch, str(spec["side"]))
+
+    def run(self) -> int:
+        """Dump, restore, compare; return an exit status. What is written down in the end says what was proved."""
+        try:
+            with contextlib.ExitStack() as stack:
+                source = self._dumped(stack)
+            self.notes.tell(step="restoring")
+            self._room()
+            with Scratch(self._data(), self._like()) as scratch:
+                self._restore(scratch)
+                self.notes.tell(step="digesting what was restored")
+                session = Session(scratch.client)
+                try:
+                    session.lines(digest.SNAPSHOT)
+                    restored = digest.take(scratch.client, session)
+                finally:
+                    session.close()
+            self.notes.tell(rows_compared=compare.rows(source), not_compared=NOT_COMPARED)
+            self.notes.end(compare.differences(source, restored))
+        except (BasculeError, OSError) as error:
+            found = error.message() if isinstance(error, BasculeError) else str(error)
+            self.notes.end([" ".join(found.split())[-800:]])
+            return 1
+        return 0
+
+    def _dumped(self, stack: contextlib.ExitStack) -> dict[str, Any]:
+        """Hold the state of the receipt in two snapshots, write down one and digest the other."""
+        recipients = age_keys.recipients(self.component)
+        storage.make_directory(self.notes.directory, 0o700)
+        self.notes.tell(step="taking snapshots")
+        session = Session(self.server.client)
+        stack.callback(session.close)
+        session.lines(digest.SNAPSHOT)
+        client, tables = self.server.client, self.server.tables()
+        source: dict[str, Any] = {
+            "definitions": digest.definitions(client, [(str(one["schema"]), str(one["name"])) for one in tables]),
+            "accounts": digest.accounts(client),
+        }
+        made: list[dict[str, Any] | BaseException] = []
+        argv = [*client.argv("mariadb-dump"), "--all-databases", *CONTENT]
+
+        def dump() -> None:
+            try:
+                made.append(sealed.seal(argv, self.notes.directory / "all.sql.age", recipients))
+            except (BasculeError, OSError) as error:
+                made.append(error)
+
+        thread = threading.Thread(target=dump, daemon=True)
+        thread.start()
+        began = time.monotonic()
+        # On a closed side there is no transaction but ours and that of the dump.
+        while int(client.value("SELECT COUNT(*) FROM information_schema.INNODB_TRX")) < 2 and not made:
+            time.sleep(polling.pause(time.monotonic() - began, 0.05))
+        self._at_receipt()
+        self.notes.tell(step="dumping", held=True, recipients=recipients)
+        source["tables"] = digest.rows(client, session, [one for one in tables if one["type"] == "BASE TABLE"])
+        thread.join()
+        if isinstance(made[0], BaseException):
+            raise made[0]
+        self.notes.tell(dumps={"all databases": made[0]}, bytes=made[0]["bytes"])
+        self.notes.remove_superseded()
+        return source
+
+    def _at_receipt(self) -> None:
+        """Refuse snapshots of another state than the one that was closed with."""
+        wanted = (self.receipt.position if self.receipt else {}).get("gtid", "")
+        found = self.server.position()
+        if not wanted or gtid.merge(found) != gtid.merge(wanted):
+            raise MysqlError(expected=f"the closed side at {wanted or 'a receipt'}", found=found or "no position")
+
+    def _room(self) -> None:
+        own = ", ".join(settings.literal(name) for name in OWN_SCHEMAS)
+        size = self.server.client.value(
+            "SELECT COALESCE(SUM(DATA_LENGTH + INDEX_LENGTH), 0) FROM information_schema.TABLES WHERE TABLE_SCHEMA "
+            f"NOT IN ({own})"
+        )
+        needed = proof_room(int(float(size or 0)), 0)
+        free = shutil.disk_usage(self._data().parent).free
+        if free < needed:
+            raise MysqlError(
+                expected=f"{needed} bytes free beside {self._data()} to restore the safety dump once",
+                found=f"{free} bytes",
+                state=f"the dump lies in {self.notes.directory}",
+            )
+
+    def _data(self) -> Path:
+        return Path(self.server.client.value("SELECT @@GLOBAL.datadir").rstrip("/"))
+
+    def _like(self) -> list[tuple[str, str]]:
+        names = ", ".join(settings.literal(name) for name in LIKE)
+        rows = self.server.client.rows(f"SHOW GLOBAL VARIABLES WHERE Variable_name IN ({names})")
+        return [(str(row["Variable_name"]), str(row["Value"] or "")) for row in rows]
+
+    def _restore(self, scratch: Scratch) -> None:
+        dump: Mapping[str, Any] = self.notes["dumps"]["all databases"]
+        into = [*scratch.client.argv(), "--batch", "--default-character-set=utf8mb4"]
+        pump(sealed.reading(dump), into, sealed.LONGEST)
+
+
+def work(component: str, epoch: str) -> int:
+    """Take and prove the safety dump of one switch; the unit `bascule-COMPONENT-safety-dump`."""
+    # Users and the way back come first.
+    os.nice(10)
+    return SafetyDump(component, epoch).run()
