@@ -78,7 +78,7 @@ def test_what_was_cut_short_is_not_proved_and_an_earlier_switchs_is_none(
     receipt = Receipt("accounts_db", "source", Epoch(2, "a"), {}, "")
     guard = replace(GuardState("accounts_db", "source"), receipt=receipt)
     monkeypatch.setattr(dump_notes, "HOME", tmp_path)
-    there = SimpleNamespace(is_running=lambda name: name == wanted.unit_name(active))
+    there = SimpleNamespace(is_running=lambda name, *_: name == wanted.unit_name(active))
     monkeypatch.setattr(safety_dump, "units", there)
     monkeypatch.setattr(dump_notes, "units", there)
     (tmp_path / "accounts_db").mkdir()
@@ -267,7 +267,7 @@ def test_whether_the_dump_holds_the_state_is_its_own_word_for_this_switch(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, notes: dict[str, Any], runs: bool, why: str
 ) -> None:
     monkeypatch.setattr(dump_notes, "HOME", tmp_path)
-    monkeypatch.setattr(dump_notes, "units", SimpleNamespace(is_running=lambda name: runs))
+    monkeypatch.setattr(dump_notes, "units", SimpleNamespace(is_running=lambda name, *_: runs))
     (tmp_path / "accounts_db").mkdir()
     (tmp_path / "accounts_db" / "safety_dump.json").write_text(json.dumps(notes))
     found = safety_dump.not_held(make_spec(), "3.x", 0)
