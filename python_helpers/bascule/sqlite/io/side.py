@@ -292,6 +292,19 @@ class Side:
             found[place.path] = database.write(place.path, owner.st_uid, owner.st_gid) if owner else "no such file"
         return found
 
+    def tried(self, written: bool) -> dict[str, str]:
+        """Try to write to each database as its owner does; raise SqliteError where that passes or fails against it."""
+        seen = {} if self.check else self.attempts()
+        wrong = {path: said for path, said in seen.items() if (said == database.WRITTEN) != written}
+        if wrong:
+            raise SqliteError(
+                expected=f"a write to each database of {self.side} to {'pass' if written else 'be refused'}",
+                found="; ".join(f"{path}: {said}" for path, said in wrong.items()),
+                state="nothing was changed",
+                next_command="ansible-playbook playbooks/status.yml",
+            )
+        return seen
+
     def _refused(self) -> dict[str, str]:
         found = self.attempts()
         root = {place.path: database.write(place.path, os.geteuid(), os.getegid()) for place in self.places}
@@ -312,7 +325,8 @@ class Side:
             os.chmod(place.incoming, 0o600)
         fetch(str(there["file"]), place.incoming)
         here = database.read(place.incoming, still=True)
-        faults = [*content.differences(there["content"], here), *database.check(place.incoming, still=True)]
+        different = content.differences(there["content"], here)
+        faults = [*different, *database.check(place.incoming, still=True)]
         if faults:
             storage.remove(place.incoming)
             raise SqliteError(
@@ -334,7 +348,7 @@ class Side:
                 next_command="make the account there, then run the same playbook again",
             ) from error
         place.take(owner, int(there["mode"]))
-        return {**here, "path": place.path}
+        return {**here, "path": place.path, "different": different}
 
     def _reached(self, position: Mapping[str, str]) -> bool | str:
         faults = decisions.receipt_faults(position, self.position(), self.side)
@@ -414,6 +428,7 @@ def _summed(compared: list[dict[str, Any]]) -> dict[str, Any]:
     tables = [table for one in compared for table in one["tables"].values()]
     return {
         "tables_compared": len(tables),
+        "tables_different": sum(len(one["different"]) for one in compared),
         "rows_compared": sum(table["rows"] for table in tables),
         "not_compared": [f"{one['path']}: {what}" for one in compared for what in one["not_compared"]],
         "position": {one["path"]: content.identity(one) for one in compared},
