@@ -151,6 +151,25 @@ options:
         required: true
 """
 
+    SQLITE = r"""
+options:
+  sqlite:
+    description: Which databases, and the units of the application that has them open.
+    type: dict
+    required: true
+    suboptions:
+      databases:
+        description: The databases' paths, the same at both sides.
+        type: list
+        elements: path
+        required: true
+      units:
+        description: The units that are stopped before the databases close, and started when they are open.
+        type: list
+        elements: str
+        default: []
+"""
+
     VPN = r"""
 options:
   vpn:

@@ -19,7 +19,7 @@ from bascule.system.io import sources
 from .tree import MODULES, PACKAGE, PLUGINS, ROOT, syntax
 
 ALIAS = "ansible.module_utils.bascule"
-KINDS = ("dns", "entrance", "filetree", "firewall", "guest", "mysql", "postgresql", "vpn")
+KINDS = ("dns", "entrance", "filetree", "firewall", "guest", "mysql", "postgresql", "sqlite", "vpn")
 # Each folder may import those of lower layers, and itself; kinds and `run` stand side by side.
 LAYERS = {
     "errors": 0,

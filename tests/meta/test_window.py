@@ -36,6 +36,7 @@ MOST: dict[str, dict[str, tuple[int, int]]] = {
     # One of the freeze and one of the thaw are for the virtual address of a pair alone: skipped where there is none.
     "web_entrance": {"freeze": (7, 5), "sync": (1, 0), "switch": (4, 2), "thaw": (3, 3)},
     "mysql_replication": {"freeze": (6, 5), "sync": (4, 4), "switch": (6, 5), "thaw": (1, 1)},
+    "sqlite_store": {"freeze": (2, 1), "sync": (5, 4), "switch": (5, 4), "thaw": (1, 1)},
     "vpn_switchover": {"freeze": (7, 6), "sync": (1, 0), "switch": (5, 4), "thaw": (1, 1)},
     "firewall": {"freeze": (2, 2), "sync": (1, 0), "switch": (5, 4), "thaw": (3, 3)},
     "dns_switchover": {"freeze": (1, 0), "sync": (1, 0), "switch": (1, 0), "thaw": (3, 0)},

@@ -41,6 +41,7 @@ COMMANDS = {
     "fence_firewall": Command("firewall.io.table:fence", "COMPONENT"),
     "fence_mysql": Command("mysql.io.side:fence", "COMPONENT"),
     "fence_postgresql": Command("postgresql.io.cluster.cluster:fence", "COMPONENT"),
+    "fence_sqlite": Command("sqlite.io.side:fence", "COMPONENT"),
     "fence_vpn": Command("vpn.io.side:fence", "COMPONENT"),
     "files_job": Command("filetree.io.transfer.job:work", "COMPONENT OPERATION"),
     "files_receive": Command("filetree.io.transfer.receive:serve", "COMPONENT"),

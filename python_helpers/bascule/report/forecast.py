@@ -139,6 +139,8 @@ def part(known: Known) -> Part:
         return Part(0.0, "peers are sent away first and let in last; each comes back by its next handshake")
     if known.role == "mysql_replication":
         return Part(None, "the passive side applies what is left, a few statements at each side; not measured before")
+    if known.role == "sqlite_store":
+        return Part(None, "the application stops, and a last copy travels; not measured before")
     if known.role == "firewall":
         return Part(0.0, "rules are loaded in a moment, and confirmed by a new connection")
     if known.role == "proxmox_guest":

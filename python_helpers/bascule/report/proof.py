@@ -63,6 +63,13 @@ RULES = {
         nothing=("details", "active_faults"),
         told=(NOT_COMPARED,),
     ),
+    "sqlite_store": Rule(
+        zero=("tables_different",),
+        some=(("rows_compared",), ("fence_refused",)),
+        full=("active_side", "position"),
+        nothing=("details", "active_faults"),
+        told=(NOT_COMPARED,),
+    ),
     "rsync_delta_sync": Rule(
         zero=("files_different", "files_not_proved"),
         some=(("files_compared",),),

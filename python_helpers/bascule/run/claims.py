@@ -117,6 +117,13 @@ def _mysql(one: Claimant) -> Iterator[Claim]:
         )
 
 
+def _sqlite(one: Claimant) -> Iterator[Claim]:
+    paths = one.values.get("sqlite_store_databases")
+    for host in one.sides:
+        for path in paths if isinstance(paths, (list, tuple)) else ():
+            yield Claim(one.name, "database", host, str(path), "sqlite_store_databases")
+
+
 def _vpn(one: Claimant) -> Iterator[Claim]:
     for host in one.sides:
         if name := str(one.values.get("vpn_switchover_name") or ""):
@@ -163,6 +170,7 @@ _CLAIMS: Mapping[str, Callable[[Claimant], Iterator[Claim]]] = {
     "proxmox_guest": _guest,
     "web_entrance": _entrance,
     "mysql_replication": _mysql,
+    "sqlite_store": _sqlite,
     "vpn_switchover": _vpn,
     "dns_switchover": _zone,
 }

@@ -56,6 +56,7 @@ _TABLES: Mapping[str, tuple[str, ...]] = {
     "vpn_switchover_addresses": (),
     "firewall_addresses": (),
     "mysql_replication_addresses": (),
+    "sqlite_store_addresses": (),
 }
 _PLAN = (
     "plan_name",
