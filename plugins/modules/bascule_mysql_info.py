@@ -25,6 +25,10 @@ options:
     description: Inventory name of the other side's host.
     type: str
     default: ""
+  dumps:
+    description: Whether each switch leaves a safety dump; what this host lacks for it is a fault then.
+    type: bool
+    default: false
 extends_documentation_fragment:
   - bascule.side
   - bascule.mysql
@@ -97,6 +101,7 @@ from typing import Any
 
 from ansible.module_utils.bascule.guard.state import GuardState
 from ansible.module_utils.bascule.mysql import decisions, gtid, refusals
+from ansible.module_utils.bascule.mysql.io import safety_dump
 from ansible.module_utils.bascule.mysql.io import side as mysql_side
 from ansible.module_utils.bascule.plugin.module import SIDE, run_module
 from ansible.module_utils.bascule.system.io import age_keys
@@ -121,7 +126,7 @@ def main(module: AnsibleModule) -> dict[str, Any]:
     follows = bool(there) and there["mode"] == decisions.CLOSED and measured["mode"] != decisions.CLOSED
     return {
         "server": measured,
-        "faults": refusals.side(measured) + measured["broken"],
+        "faults": refusals.side(measured) + measured["broken"] + (safety_dump.missing() if params["dumps"] else []),
         "differences": refusals.pair(measured["variables"], there["variables"]) if there else [],
         "errant": [str(one) for one in gtid.errant(there["known"], measured["known"])] if follows else [],
         "service": service,
@@ -142,6 +147,7 @@ if __name__ == "__main__":
             "other": {"type": "dict", "default": {}},
             "other_guard": {"type": "dict", "default": {}},
             "other_side": {"type": "str", "default": ""},
+            "dumps": {"type": "bool", "default": False},
         },
         main,
     )

@@ -171,6 +171,15 @@ def test_a_unit_that_does_not_start_is_a_warning(guard: GuardState) -> None:
     assert safety_dump.state("orders", guard, refuse)["state"] == dumps.NOT_PROVED
 
 
+def test_what_a_host_lacks_is_named_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.which", lambda name: None if name.startswith("age") else f"/usr/bin/{name}")
+    (said,) = safety_dump.missing()
+    assert said.startswith("the safety dump needs age, which this host does not have: ")
+    assert said.endswith(" age")
+    monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
+    assert safety_dump.missing() == []
+
+
 def _running(argv: Any, **_: Any) -> Result:
     return Result(tuple(argv), 0, "active", "")
 

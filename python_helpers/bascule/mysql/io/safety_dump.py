@@ -22,6 +22,7 @@ from ...system import polling
 from ...system.io import age_keys, process, sealed, storage, units
 from ...system.io.dump_notes import Notes
 from ...system.io.process import Runner
+from ...system.packages import install_command
 from ...system.safety_dump import proof_room
 from .. import compare, gtid, settings
 from ..refusals import OWN_SCHEMAS, MysqlError
@@ -32,6 +33,9 @@ from .server import CONTENT, Server
 
 # Seconds in which the unit has to hold the state; the closed side follows after that, whatever came of it.
 HOLD_SECONDS = 20.0
+_PROGRAMS = {
+    "age": "age", "age-keygen": "age", "mariadb-dump": "mariadb-client", "mariadb-install-db": "mariadb-server",
+}  # fmt: skip
 # Neither is a row, a definition or an account.
 NOT_COMPARED = {"counters of AUTO_INCREMENT of the safety dump": "the rows say which numbers were given"}
 
@@ -65,6 +69,15 @@ def before_following(component: str, guard: GuardState, runner: Runner) -> list[
 def stop(component: str, runner: Runner) -> None:
     """End it: this side opens, and a dump that is not proved by then stays that."""
     units.stop(notes(component).unit, runner)
+
+
+def missing() -> list[str]:
+    """Return what this host lacks for it, with the command to type; nothing where all is there."""
+    packages = sorted({package for program, package in _PROGRAMS.items() if shutil.which(program) is None})
+    if not packages:
+        return []
+    command = install_command(packages, storage.read_text("/etc/os-release") or "")
+    return [f"the safety dump needs {', '.join(packages)}, which this host does not have: {command}"]
 
 
 class SafetyDump:
