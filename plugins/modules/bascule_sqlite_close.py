@@ -20,6 +20,10 @@ options:
   other_guard:
     description: The guard of the side that was opened after this one was given up as lost; this side closes for good.
     type: dict
+  dump:
+    description: Whether the safety dump of this switch begins, which is taken and proved while nobody waits.
+    type: bool
+    default: false
 extends_documentation_fragment:
   - bascule.side
   - bascule.sqlite
@@ -60,7 +64,7 @@ def main(module: AnsibleModule) -> dict[str, Any]:
     params = module.params
     side = sqlite_side.Side(params["component"], params["side"], params["sqlite"], check=module.check_mode)
     other = GuardState.from_dict(params["other_guard"]) if params["other_guard"] else None
-    return side.close(params["epoch"], other)
+    return side.close(params["epoch"], other, dump=params["dump"])
 
 
 if __name__ == "__main__":
@@ -70,6 +74,7 @@ if __name__ == "__main__":
             "sqlite": {"type": "dict", "required": True, "options": sqlite_side.OPTIONS},
             "epoch": {"type": "str", "required": True},
             "other_guard": {"type": "dict"},
+            "dump": {"type": "bool", "default": False},
         },
         main,
     )

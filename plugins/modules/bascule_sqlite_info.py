@@ -59,6 +59,14 @@ interrupted:
   description: Whether a move was interrupted between its freeze and its thaw, so that nobody writes on purpose.
   returned: always
   type: bool
+recipient:
+  description: For whom this host can decrypt; empty before prepare has made its key.
+  returned: always
+  type: str
+safety_dump:
+  description: What is known of the dump of the switch that closed this side, C(state) first.
+  returned: always
+  type: dict
 sampled_at:
   description: When it was measured, in seconds since 1970.
   returned: always
@@ -75,7 +83,9 @@ from typing import Any
 from ansible.module_utils.bascule.guard.state import GuardState
 from ansible.module_utils.bascule.plugin.module import SIDE, run_module
 from ansible.module_utils.bascule.sqlite import decisions
+from ansible.module_utils.bascule.sqlite.io import safety_dump
 from ansible.module_utils.bascule.sqlite.io import side as sqlite_side
+from ansible.module_utils.bascule.system.io import age_keys, process
 from ansible.module_utils.basic import AnsibleModule
 
 
@@ -94,6 +104,8 @@ def main(module: AnsibleModule) -> dict[str, Any]:
         "service": decisions.service_faults(guards, modes) if other else [],
         "interrupted": bool(other) and decisions.interrupted(guards, modes),
         "sampled_at": time.time(),
+        "recipient": age_keys.own_recipient(),
+        "safety_dump": safety_dump.state(params["component"], guard, process.run),
         "guard": guard.to_dict(),
     }
 

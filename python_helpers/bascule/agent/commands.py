@@ -62,6 +62,7 @@ COMMANDS = {
     "pg_fence_probe": Command("postgresql.io.switchover.fence_probe:watch", "--component --epoch"),
     "pg_side": Command("postgresql.io.switchover.agent:converse", "--component --side --part"),
     "safety_dump": Command("postgresql.io.dump.safety_dump:work", "--component --epoch"),
+    "sqlite_safety_dump": Command("sqlite.io.safety_dump:work", "--component --epoch"),
     "seed": Command("postgresql.io.standby.basebackup:seed", "--component --max-rate="),
     "snapshot": Command("postgresql.io.rows.snapshot:work", "--component --epoch --role --layout=physical|logical"),
 }

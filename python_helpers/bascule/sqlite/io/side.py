@@ -23,7 +23,7 @@ from ...system.io.process import Runner
 from ...system.rsync import Job, rsync_command
 from .. import content, decisions
 from ..decisions import BETWEEN, CLOSED, EMPTY, MISSING, OPEN, SqliteError
-from . import database, holders
+from . import database, holders, safety_dump
 from .fence import DRAIN, Place
 
 # What every module takes as `sqlite`: which databases, and the units of the application that has them open.
@@ -204,8 +204,11 @@ class Side:
                 compared.append(self._arrive(place, there[place.path], fetch))
         return {"changed": True, "guard": guard.to_dict(), "comparison": _summed(compared)}
 
-    def close(self, epoch: str, other: GuardState | None = None) -> dict[str, Any]:
-        """Close for an epoch and give the receipt; one that is back after `other` has given it up closes for good."""
+    def close(self, epoch: str, other: GuardState | None = None, *, dump: bool = False) -> dict[str, Any]:
+        """Close for an epoch and give the receipt; one that is back after `other` has given it up closes for good.
+
+        With `dump` its safety dump begins, which nobody waits for here.
+        """
         if self.check:
             promised = rule.promise(self._as_prepared(rule.adopt_open), Epoch.parse(epoch))
             guard, receipt = rule.closed(promised, Epoch.parse(epoch), {}, "check mode")
@@ -223,7 +226,9 @@ class Side:
                 for place in self.places:
                     place.keep()
             receipt = held.closed(self.position())
-        return {"changed": changed, "guard": held.state.to_dict(), "receipt": receipt.to_dict()}
+        warnings = safety_dump.begin(self.component, self.side, epoch, self.runner) if dump else []
+        said = {"changed": changed, "guard": held.state.to_dict(), "receipt": receipt.to_dict()}
+        return {**said, "warnings": warnings} if warnings else said
 
     def open(self, epoch: str, receipt: Mapping[str, Any], other: GuardState) -> dict[str, Any]:
         """Take the permit to be open if exactly what the receipt says lies here; writers are let in by the thaw."""
@@ -232,6 +237,7 @@ class Side:
             guard = rule.may_open(closed, Epoch.parse(epoch), Receipt.from_dict(receipt), True)
             return {"changed": True, "guard": guard.to_dict()}
         given = Receipt.from_dict(receipt)
+        safety_dump.stop(self.component, self.runner)
         # The side that was open last has the latest, whatever the other one did not get.
         leads = rule.leader(self.guard(), other) == self.side
         with store.opening(
