@@ -15,7 +15,8 @@ import pytest
 from bascule.errors import BasculeError
 from bascule.guard.io import fence_settings
 from bascule.guard.state import Epoch, GuardState, Receipt
-from bascule.mysql.io import safety_dump
+from bascule.mysql.io import digest, safety_dump
+from bascule.mysql.io.client import Session
 from bascule.system import safety_dump as dumps
 from bascule.system.io import age_keys, dump_notes
 from bascule.system.io.process import Result
@@ -77,6 +78,30 @@ def test_what_was_closed_with_is_restored_and_proved(
     assert Path(found["dumps"]["all databases"]["path"]).stat().st_mode & 0o077 == 0
     # Nothing is left of the server that it was restored into.
     assert [path.name for path in host.running.folder.iterdir() if "scratch" in path.name] == []
+
+
+def test_a_drain_ends_clients_and_not_the_dump(
+    closed: tuple[Host, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The closed side is shut once more before it follows: as the switch does right after the dump has begun."""
+    host, epoch = closed
+    dump = take(host, epoch, monkeypatch)
+    rows = digest.rows
+
+    def shut_meanwhile(*given: Any) -> Any:
+        def run(argv: Any, **options: Any) -> Result:
+            return _running(argv) if "safety-dump" in str(argv) else host.run(argv, **options)
+
+        side, client = host.side(), Session(host.running.client)
+        side.runner = run
+        side._shut(for_peer=False)
+        with pytest.raises(BasculeError):
+            client.lines("SELECT 1")
+        return rows(*given)
+
+    monkeypatch.setattr(digest, "rows", shut_meanwhile)
+    assert dump.run() == 0
+    assert noted(tmp_path)["state"] == dumps.PROVED
 
 
 def test_a_row_that_the_dump_does_not_have_is_named(

@@ -66,6 +66,12 @@ def before_following(component: str, guard: GuardState, runner: Runner) -> list[
     return [f"the safety dump of {component} does not hold what it had when it closed: {why}"] if why else []
 
 
+def connections(component: str, runner: Runner) -> list[int]:
+    """Return the numbers of the connections that hold the state of a dump at work: nobody's client."""
+    found = notes(component, runner=runner)
+    return found.told("connections", []) if units.is_running(found.unit, runner) else []
+
+
 def stop(component: str, runner: Runner) -> None:
     """End it: this side opens, and a dump that is not proved by then stays that."""
     units.stop(notes(component).unit, runner)
@@ -143,10 +149,10 @@ class SafetyDump:
         thread.start()
         began = time.monotonic()
         # On a closed side there is no transaction but ours and that of the dump.
-        while int(client.value("SELECT COUNT(*) FROM information_schema.INNODB_TRX")) < 2 and not made:
+        while len(holding := self._transactions()) < 2 and not made:
             time.sleep(polling.pause(time.monotonic() - began, 0.05))
         self._at_receipt()
-        self.notes.tell(step="dumping", held=True, recipients=recipients)
+        self.notes.tell(step="dumping", held=True, recipients=recipients, connections=holding)
         source["tables"] = digest.rows(client, session, [one for one in tables if one["type"] == "BASE TABLE"])
         thread.join()
         if isinstance(made[0], BaseException):
@@ -154,6 +160,10 @@ class SafetyDump:
         self.notes.tell(dumps={"all databases": made[0]}, bytes=made[0]["bytes"])
         self.notes.remove_superseded()
         return source
+
+    def _transactions(self) -> list[int]:
+        rows = self.server.client.rows("SELECT trx_mysql_thread_id n FROM information_schema.INNODB_TRX")
+        return [int(row["n"] or 0) for row in rows]
 
     def _at_receipt(self) -> None:
         """Refuse snapshots of another state than the one that was closed with."""

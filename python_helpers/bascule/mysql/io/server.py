@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from ...system import polling
@@ -233,17 +233,17 @@ class Server:
             return None
         return float(there[0]["Seconds_Behind_Master"])
 
-    def strangers(self) -> list[str]:
-        """Return the connections of anybody but the server, Bascule's account, and who asks."""
+    def strangers(self, but: Collection[int] = ()) -> list[str]:
+        """Return the connections of anybody but the server, Bascule's account, who asks, and those of these numbers."""
         rows = self.client.rows(
             "SELECT ID, USER, HOST FROM information_schema.PROCESSLIST WHERE ID <> CONNECTION_ID() AND USER NOT IN "
             f"('system user', 'event_scheduler', '{ACCOUNT}') AND COMMAND <> 'Daemon'"
         )
-        return [f"{row['ID']} ({row['USER']}@{row['HOST']})" for row in rows]
+        return [f"{row['ID']} ({row['USER']}@{row['HOST']})" for row in rows if int(row["ID"] or 0) not in but]
 
-    def drain(self) -> None:
+    def drain(self, but: Collection[int] = ()) -> None:
         """End every connection of clients."""
-        ids = [one.split()[0] for one in self.strangers()]
+        ids = [one.split()[0] for one in self.strangers(but)]
         for number in ids:
             # One that has gone in between is gone.
             self.client.runner([*self.client.argv(), "--batch", f"--execute=KILL {int(number)}"], check=False)

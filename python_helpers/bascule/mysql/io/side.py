@@ -163,6 +163,8 @@ class Side:
                     state="nothing was changed",
                     next_command="ansible-playbook playbooks/status.yml",
                 )
+            # What this side had when it closed is held first.
+            warnings = safety_dump.before_following(self.component, guard, self.runner)
             changed = self._shut(for_peer=False)
             marker = self.home / "seeded.json"
             if seed and (storage.read_json(marker) or {}).get("done") is not True:
@@ -180,8 +182,6 @@ class Side:
                     storage.remove(marker)
                     raise
                 storage.write_json(marker, {"done": True})
-            # What this side had when it closed is held first.
-            warnings = safety_dump.before_following(self.component, guard, self.runner)
             changed = self.server.follow(self.account, peer, port, self.ca) or changed
             # What ran here before is the other side's to say from now on.
             storage.remove(self._kept)
@@ -362,12 +362,12 @@ class Side:
         row = client.rows("SELECT @@GLOBAL.read_only r, @@GLOBAL.event_scheduler e")[0]
         if row["e"] == "ON":
             client.execute("SET GLOBAL event_scheduler = OFF")
-        until = time.monotonic() + DRAIN
+        until, own = time.monotonic() + DRAIN, safety_dump.connections(self.component, self.runner)
         # Transactions that are open hold read_only up: who has them is sent away first.
-        self.server.drain()
+        self.server.drain(own)
         if row["r"] != "1":
             client.execute("SET GLOBAL read_only = 1", timeout=DRAIN)
-        while left := self.server.strangers():
+        while left := self.server.strangers(own):
             if time.monotonic() > until:
                 raise MysqlError(
                     expected=f"no connection of a client at {self.side}",
@@ -375,7 +375,7 @@ class Side:
                     state=f"the port is shut, read_only is on, {self.guard().describe()}",
                     next_command="end what still writes on that host, then run the same playbook again",
                 )
-            self.server.drain()
+            self.server.drain(own)
             time.sleep(0.02)
         return changed or row["r"] != "1" or row["e"] == "ON"
 

@@ -42,6 +42,11 @@ class Notes:
         """Return what was told."""
         return self._told[name]
 
+    def told(self, name: str, default: Any) -> Any:
+        """Return what stands in the file, whoever has written it."""
+        read: dict[str, Any] = storage.read_json(self.path) or {}
+        return read.get(name, default)
+
     def begin(self, argv: Sequence[str]) -> list[str]:
         """Start the unit; return a warning when it does not start, which stops nothing else."""
         try:
