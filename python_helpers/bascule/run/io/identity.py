@@ -89,7 +89,8 @@ def audited_here(but: Collection[str]) -> list[runs.Run]:
     """Return the runs of this controller in which nothing but audits was done; without those of these names."""
     found = []
     for path in storage.children(runs_directory()):
-        if path.is_symlink() or path.name in but:
+        # Beside the runs lies what people put there.
+        if path.is_symlink() or path.name in but or not storage.is_directory(path):
             continue
         entries = chain.parse(storage.read_text(path / "journal.jsonl") or "").entries
         if len(chain.kept_here(entries, [])) == len(entries):
