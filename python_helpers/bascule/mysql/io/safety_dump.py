@@ -98,6 +98,8 @@ class SafetyDump:
         self.server = Server(Client(str(spec["socket"])))
         self.receipt = store.read(component, str(spec["side"])).receipt
         self.notes = notes(component, epoch, str(spec["side"]))
+        self.data, self.size = Path(), 0
+        self.like: list[tuple[str, str]] = []
 
     def run(self) -> int:
         """Dump, restore, compare; return an exit status. What is written down in the end says what was proved."""
@@ -106,7 +108,7 @@ class SafetyDump:
                 source = self._dumped(stack)
             self.notes.tell(step="restoring")
             self._room()
-            with Scratch(self._data(), self._like()) as scratch:
+            with Scratch(self.data, self.like) as scratch:
                 self._restore(scratch)
                 self.notes.tell(step="digesting what was restored")
                 session = Session(scratch.client)
@@ -128,6 +130,8 @@ class SafetyDump:
         recipients = age_keys.recipients(self.component)
         storage.make_directory(self.notes.directory, 0o700)
         self.notes.tell(step="taking snapshots")
+        # All that is asked of the server is asked now: once the state is held, whoever else comes in is sent away.
+        self._ask()
         session = Session(self.server.client)
         stack.callback(session.close)
         session.lines(digest.SNAPSHOT)
@@ -172,28 +176,27 @@ class SafetyDump:
         if not wanted or gtid.merge(found) != gtid.merge(wanted):
             raise MysqlError(expected=f"the closed side at {wanted or 'a receipt'}", found=found or "no position")
 
-    def _room(self) -> None:
+    def _ask(self) -> None:
+        client = self.server.client
+        self.data = Path(client.value("SELECT @@GLOBAL.datadir").rstrip("/"))
+        names = ", ".join(settings.literal(name) for name in LIKE)
+        rows = client.rows(f"SHOW GLOBAL VARIABLES WHERE Variable_name IN ({names})")
+        self.like = [(str(row["Variable_name"]), str(row["Value"] or "")) for row in rows]
         own = ", ".join(settings.literal(name) for name in OWN_SCHEMAS)
-        size = self.server.client.value(
+        size = client.value(
             "SELECT COALESCE(SUM(DATA_LENGTH + INDEX_LENGTH), 0) FROM information_schema.TABLES WHERE TABLE_SCHEMA "
             f"NOT IN ({own})"
         )
-        needed = proof_room(int(float(size or 0)), 0)
-        free = shutil.disk_usage(self._data().parent).free
+        self.size = int(float(size or 0))
+
+    def _room(self) -> None:
+        needed, free = proof_room(self.size, 0), shutil.disk_usage(self.data.parent).free
         if free < needed:
             raise MysqlError(
-                expected=f"{needed} bytes free beside {self._data()} to restore the safety dump once",
+                expected=f"{needed} bytes free beside {self.data} to restore the safety dump once",
                 found=f"{free} bytes",
                 state=f"the dump lies in {self.notes.directory}",
             )
-
-    def _data(self) -> Path:
-        return Path(self.server.client.value("SELECT @@GLOBAL.datadir").rstrip("/"))
-
-    def _like(self) -> list[tuple[str, str]]:
-        names = ", ".join(settings.literal(name) for name in LIKE)
-        rows = self.server.client.rows(f"SHOW GLOBAL VARIABLES WHERE Variable_name IN ({names})")
-        return [(str(row["Variable_name"]), str(row["Value"] or "")) for row in rows]
 
     def _restore(self, scratch: Scratch) -> None:
         dump: Mapping[str, Any] = self.notes["dumps"]["all databases"]
