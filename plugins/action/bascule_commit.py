@@ -89,7 +89,8 @@ class ActionModule(ControllerAction):
             opened, passed = standing.must_be_settled(scope, entries)
         except BasculeError as error:
             raise NoGo(**{**error.fields(), "state": UNDECIDED}) from error
-        if wrong := [*sheet.no_go(rows), *notes[: len(silent)]]:
+        load = commits.load_against(entries, scope.get("gate_overrides")) if scope.get("plan_load_test") else []
+        if wrong := [*sheet.no_go(rows), *load, *notes[: len(silent)]]:
             raise NoGo(
                 expected="every gate of a commit to say GO, and the journal of both sites to answer",
                 found="; ".join(wrong),

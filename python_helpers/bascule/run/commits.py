@@ -9,6 +9,7 @@ from typing import Any
 
 from . import chain
 from .gates import Verdict, decide
+from .load_test import GATES
 from .progress import OK
 
 COMMIT = "COMMIT"
@@ -80,6 +81,33 @@ def gates(
         samples.append((SERVES, "no" if unseen else "yes", ""))
     decided = [decide(name, value, unit, now, limits, overrides, now) for name, value, unit in samples]
     return [replace(one, reason=against.get(one.name) or one.reason) for one in decided]
+
+
+def load_against(entries: Iterable[Mapping[str, Any]], overrides: Any) -> list[str]:
+    """Return what the last load test of a verification says against staying; none since the last switch does as well.
+
+    Args:
+        entries: the journal of the run, all copies.
+        overrides: reasons by gate.
+    """
+    known = chain.in_order(entries)
+    tried = {_whose(entry) for entry in known if (entry["data"] or {}).get("check_mode")}
+    last: dict[str, Mapping[str, Any]] = {}
+    for entry in known:
+        if _whose(entry) in tried:
+            continue
+        if entry["kind"] == "begin" and entry["verb"] in CLOSING:
+            last.clear()
+        elif entry["kind"] == "sample" and entry["phase"] == "verify" and str(entry["data"].get("name")) in GATES:
+            last[str(entry["data"]["name"])] = entry["data"]
+    if not last:
+        return ["load test: none since the last switch"]
+    passed = overrides if isinstance(overrides, Mapping) else {}
+    return [
+        f"load test: {name}: {sample.get('reason')}"
+        for name, sample in sorted(last.items())
+        if not sample.get("passes") and not passed.get(name)
+    ]
 
 
 def missing(entries: Iterable[Mapping[str, Any]], opened: Mapping[str, str]) -> list[str]:

@@ -14,6 +14,8 @@ from typing import Any
 
 from .gates import MAX_AGE, number_of
 
+# The gates of one load test.
+GATES = ("load_started", "load_dropped", "load_generator_cpu", "load_errors", "load_p95")
 # Of scheduled starts, how many have to have ended: a k6 that was stopped leaves some out.
 _STARTED_PERCENT = 99.0
 # A generator above this share of the machine's processors measures itself.

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bascule.run import commits
+from bascule.run import commits, load_test
 
 NOW = 1_800_000_000.0
 
@@ -99,3 +99,34 @@ def test_a_commit_is_of_the_switch_that_stood() -> None:
     assert commits.missing([made], {"db": "2.b", "tree": "1.a", "guest": "1.a"}) == ["db", "guest"]
     tried = entry("decision", 5, "", decision=commits.COMMIT, opened={"db": "2.b"}, check_mode=True)
     assert commits.missing([made, tried], {"db": "2.b"}) == ["db"]
+
+
+def sample(name: str, age: float, **data: Any) -> dict[str, Any]:
+    return {**entry("sample", age, name=name, **data), "phase": "verify"}
+
+
+SLOW = "3 is above 2"
+LOADED = [sample(name, 90, passes=True, reason="it was measured") for name in load_test.GATES]
+
+
+@pytest.mark.parametrize(
+    ("entries", "overrides", "said"),
+    [
+        (LOADED, None, []),
+        ([], None, ["load test: none since the last switch"]),
+        ([*LOADED, entry("begin", 80, verb="switch")], None, ["load test: none since the last switch"]),
+        ([*LOADED, entry("begin", 80, verb="switch", check_mode=True, epoch="t")], None, []),
+        (
+            [*LOADED, sample("load_p95", 80, passes=False, reason=SLOW)],
+            None,
+            [f"load test: load_p95: {SLOW}"],
+        ),
+        ([*LOADED, sample("load_p95", 80, passes=False, reason=SLOW)], {"load_p95": "accepted"}, []),
+        ([sample("load_p95", 95, passes=False, reason=SLOW), *LOADED], None, []),
+        ([*LOADED, sample("file_delta", 80, passes=False, reason="more")], None, []),
+    ],
+)
+def test_a_commit_asks_for_the_load_test_of_the_verification(
+    entries: list[dict[str, Any]], overrides: Any, said: list[str]
+) -> None:
+    assert commits.load_against(entries, overrides) == said
