@@ -11,9 +11,9 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ...errors import BasculeError
 from ...guard.io import fence_settings, store
@@ -32,10 +32,13 @@ from .scratch_server import LIKE, Scratch
 from .server import CONTENT, Server
 
 # Seconds in which the unit has to hold the state; the closed side follows after that, whatever came of it.
-HOLD_SECONDS = 20.0
+HOLD_SECONDS = 5.0
 _PROGRAMS = {
     "age": "age", "age-keygen": "age", "mariadb-dump": "mariadb-client", "mariadb-install-db": "mariadb-server",
 }  # fmt: skip
+# How often a question is asked again that a drain has ended.
+_ASKED_AGAIN = 4
+T = TypeVar("T")
 # Neither is a row, a definition or an account.
 NOT_COMPARED = {"counters of AUTO_INCREMENT of the safety dump": "the rows say which numbers were given"}
 
@@ -130,16 +133,12 @@ class SafetyDump:
         recipients = age_keys.recipients(self.component)
         storage.make_directory(self.notes.directory, 0o700)
         self.notes.tell(step="taking snapshots")
-        # All that is asked of the server is asked now: once the state is held, whoever else comes in is sent away.
+        # Once the state is held, whoever else comes in is sent away for a moment.
         self._ask()
         session = Session(self.server.client)
         stack.callback(session.close)
         session.lines(digest.SNAPSHOT)
-        client, tables = self.server.client, self.server.tables()
-        source: dict[str, Any] = {
-            "definitions": digest.definitions(client, [(str(one["schema"]), str(one["name"])) for one in tables]),
-            "accounts": digest.accounts(client),
-        }
+        client = self.server.client
         made: list[dict[str, Any] | BaseException] = []
         argv = [*client.argv("mariadb-dump"), "--all-databases", *CONTENT]
 
@@ -157,13 +156,23 @@ class SafetyDump:
             time.sleep(polling.pause(time.monotonic() - began, 0.05))
         self._at_receipt()
         self.notes.tell(step="dumping", held=True, recipients=recipients, connections=holding)
-        source["tables"] = digest.rows(client, session, [one for one in tables if one["type"] == "BASE TABLE"])
+        # Definitions have no snapshot: what is changed at the other side meanwhile is a difference, never equal.
+        source = _again(lambda: self._described(client))
+        tables = [one for one in source.pop("all") if one["type"] == "BASE TABLE"]
+        source["tables"] = _again(lambda: digest.rows(client, session, tables))
         thread.join()
         if isinstance(made[0], BaseException):
             raise made[0]
         self.notes.tell(dumps={"all databases": made[0]}, bytes=made[0]["bytes"])
         self.notes.remove_superseded()
         return source
+
+    def _described(self, client: Client) -> dict[str, Any]:
+        tables = self.server.tables()
+        names = [(str(one["schema"]), str(one["name"])) for one in tables]
+        return {
+            "all": tables, "definitions": digest.definitions(client, names), "accounts": digest.accounts(client),
+        }  # fmt: skip
 
     def _transactions(self) -> list[int]:
         rows = self.server.client.rows("SELECT trx_mysql_thread_id n FROM information_schema.INNODB_TRX")
@@ -202,6 +211,16 @@ class SafetyDump:
         dump: Mapping[str, Any] = self.notes["dumps"]["all databases"]
         into = [*scratch.client.argv(), "--batch", "--default-character-set=utf8mb4"]
         pump(sealed.reading(dump), into, sealed.LONGEST)
+
+
+def _again(ask: Callable[[], T]) -> T:
+    """Ask the server; once more where a drain of its clients has ended the question."""
+    for _ in range(_ASKED_AGAIN):
+        try:
+            return ask()
+        except MysqlError:
+            time.sleep(0.5)
+    return ask()
 
 
 def work(component: str, epoch: str) -> int:
