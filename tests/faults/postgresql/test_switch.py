@@ -165,7 +165,8 @@ def test_a_link_that_is_cut_after_the_stop_is_no_proof_of_the_fence(
         with switching.cut(pair):
             switch.go()
             said = switch.end()
-            assert "silence is no proof" in said["error"]
+            # On a busy machine the old side's agent may have used up its own time meanwhile, and gone back by itself.
+            assert "silence is no proof" in said["error"] or "an answer from the host agent" in said["error"]
             assert active(pair) == old
         clients.go_on()
     assert clients.errors == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,6 +15,7 @@ import pytest
 from bascule.agent import commands
 from bascule.errors import BasculeError, CommandFailed
 from bascule.guest.io import disks, volume_files
+from bascule.system.io import loops
 from bascule.system.io.process import run
 
 DIGEST = "files-sha256:" + "1" * 64
@@ -182,12 +184,33 @@ def test_a_volume_that_a_container_uses_by_a_loop_device_is_not_quiet(tmp_path: 
     (device / "backing_file").write_text(f"{image}\n")
     monkeypatch.setattr(disks, "LOOPS", tmp_path / "block")
     monkeypatch.setattr(disks, "_LOOP_SECONDS", 0.0)
+    monkeypatch.setattr(loops, "backing", lambda name: None)
     assert [line for line in disks.held_by(str(image)) if "loop3 is on it" in line]
     with pytest.raises(BasculeError, match="loop3 is on it"):
         disks.must_be_quiet(str(image))
     assert not [line for line in disks.held_by(str(other)) if "loop" in line]
-    (device / "backing_file").unlink()
+    # Another container's file may have the same name: the kernel's own word of which file it is counts.
+    found = other.stat()
+    monkeypatch.setattr(loops, "backing", lambda name: {"loop3": (found.st_dev, found.st_ino)}[name])
     assert not [line for line in disks.held_by(str(image)) if "loop" in line]
+    assert [line for line in disks.held_by(str(other)) if "loop3 is on it" in line]
+    (device / "backing_file").unlink()
+    assert not [line for line in disks.held_by(str(other)) if "loop" in line]
+
+
+def test_a_loop_device_tells_its_file(tmp_path: Path) -> None:
+    """On a real device where one can be had; without a node of it nothing is told."""
+    assert loops.backing("loop-that-is-not-there") is None
+    image = tmp_path / "disk.raw"
+    image.write_bytes(bytes(1 << 20))
+    made = subprocess.run(["losetup", "--find", "--show", str(image)], capture_output=True, text=True, check=False)
+    if made.returncode:
+        pytest.skip(f"no loop device can be had here: {made.stderr.strip()}")
+    try:
+        found = image.stat()
+        assert loops.backing(Path(made.stdout.strip()).name) == (found.st_dev, found.st_ino)
+    finally:
+        subprocess.run(["losetup", "--detach", made.stdout.strip()], check=True)
 
 
 @pytest.mark.parametrize("said", ["", "\n", "files-sha256:", "umount: busy\n"])

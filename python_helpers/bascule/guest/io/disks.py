@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import BasculeError
-from ...system.io import storage
+from ...system.io import loops, storage
 from ...system.io.process import Runner, run
 from .. import disk_kinds
 from . import disk_source, volume_files
@@ -57,15 +57,22 @@ def held_by(path: str, claimed: bool = False, own: int = 0) -> list[str]:
 def _loops(path: str) -> list[str]:
     """Return the loop devices on a file, as of a running or mounted container: no process has that open.
 
-    One that is going is given a moment: the kernel and udev let go of it after its unmount has ended.
+    One that is going is given a moment: the kernel and udev let go of it after its unmount has ended. A name alone may
+    be another file's, in the mount namespace of whoever made the device: where the kernel tells which file it is, that
+    counts.
     """
+    wanted = os.stat(path)
     deadline = time.monotonic() + _LOOP_SECONDS
     while True:
         found = []
         for backing in LOOPS.glob("loop*/loop/backing_file"):
             with contextlib.suppress(OSError):
                 name = backing.read_text().rstrip("\n")
-                if name == path or os.path.samefile(name, path):
+                known = loops.backing(backing.parts[-3])
+                same = (
+                    known == (wanted.st_dev, wanted.st_ino) if known else name == path or os.path.samefile(name, path)
+                )
+                if same:
                     found.append(f"the kernel ({backing.parts[-3]} is on it, as when a container runs or is mounted)")
         if not found or time.monotonic() >= deadline:
             return found
