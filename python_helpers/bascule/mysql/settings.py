@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..system import port_fence
 from .refusals import MysqlError
 
 _SAFE = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-")
@@ -9,49 +10,17 @@ _SAFE = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-")
 
 def table(component: str) -> str:
     """Return the name of the nftables table of a component."""
-    return "bascule_mysql_" + "".join(c if c.isalnum() else "_" for c in component)
+    return port_fence.table("mysql", component)
 
 
 def rules(component: str, port: int, peer: str) -> str:
     """Return the rules by which the port refuses everybody, or everybody but `peer`, an address; loaded at once."""
-    name, family = table(component), "ip6" if ":" in peer else "ip"
-    but = f"{family} saddr != {peer} " if peer else ""
-    # A rule for one family lets the other one pass.
-    other = (
-        f"\n        meta nfproto {'ipv4' if family == 'ip6' else 'ipv6'} tcp dport {port} reject with tcp reset"
-        if peer
-        else ""
-    )
-    return f"""table inet {name}
-delete table inet {name}
-table inet {name} {{
-    chain input {{
-        type filter hook input priority -300; policy accept;
-        {but}tcp dport {port} reject with tcp reset{other}
-    }}
-}}
-"""
+    return port_fence.rules(table(component), port, peer)
 
 
 def unit(rules_file: str, service: str) -> str:
     """Return the unit that loads the rules before the server starts, and again whenever nftables has been flushed."""
-    return f"""[Unit]
-Description=Bascule: keep the port of a closed database server shut
-After=nftables.service
-Before={service}
-PartOf=nftables.service
-ReloadPropagatedFrom=nftables.service
-ConditionPathExists={rules_file}
-
-[Service]
-Type=oneshot
-RemainAfterExit=yes
-ExecStart=/usr/sbin/nft -f {rules_file}
-ExecReload=/usr/sbin/nft -f {rules_file}
-
-[Install]
-WantedBy=multi-user.target nftables.service {service}
-"""
+    return port_fence.unit(rules_file, service)
 
 
 def drop_in() -> str:
