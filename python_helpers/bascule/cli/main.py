@@ -13,6 +13,7 @@ COMMANDS: Mapping[str, str] = {
     "run": "run a phase, detached, and follow it",
     "watch": "follow again what runs, or see what has ended",
     "status": "say where the run stands, read from the machines",
+    "resume": "do what is next, as status says it, once it is confirmed",
     "commit": "decide that the move stays",
     "abort": "undo the freeze of a cutover that has not switched",
     "rollback": "bring everything back to the source site",
