@@ -25,9 +25,10 @@ COMMANDS: Mapping[str, str] = {
     "verify-archive": "verify an archive of a guest",
     "schema": "move the schemas of services by numbered SQL files",
     "data": "move the data of large tables batch by batch",
+    "lab": "bring up, show or remove two sites on this machine",
 }
 # These run a playbook, or follow one.
-PHASES = frozenset(COMMANDS) - {"evidence", "summary", "verify-archive", "schema", "data"}
+PHASES = frozenset(COMMANDS) - {"evidence", "summary", "verify-archive", "schema", "data", "lab"}
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
