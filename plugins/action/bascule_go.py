@@ -125,6 +125,8 @@ class ActionModule(ControllerAction):
                 "by": planned.whose(),
                 "direction": direction,
                 "site": site,
+                # With this, whoever goes on keeps to the same --limit.
+                "takes_part": scope.in_play,
                 **lost,
                 "check_mode": self.check_mode,
                 "given_up": notes,

@@ -29,19 +29,18 @@ author:
 """
 
 import os
-import shlex
 import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ansible import constants, context
+from ansible import context
 from ansible.errors import AnsibleError
 from ansible.plugins.callback import CallbackBase
 
 from bascule.errors import BasculeError
-from bascule.plugin import outlook, reporting
+from bascule.plugin import outlook, reporting, typed
 from bascule.plugin.action import Scope
 from bascule.plugin.values import plain
 from bascule.report import audited, legs
@@ -268,7 +267,7 @@ class CallbackModule(CallbackBase):
                 limit = outlook.limit(scope)
             except Exception as error:
                 forecast, limit = outlook.unknown(error, scope.components), None
-            lines = audited.screen(scope.plan, seen, scope.components, forecast, limit, _inventories())
+            lines = audited.screen(scope.plan, seen, scope.components, forecast, limit, typed.inventories())
         except (AnsibleError, BasculeError, OSError, ValueError) as error:
             self._display.warning(f"The audit's screen could not be made: {error}")
             return
@@ -310,7 +309,7 @@ class CallbackModule(CallbackBase):
             lines = []
         else:
             lines = reporting.lines(made, page, lang)
-        options = f"{_inventories()} ".lstrip()
+        options = f"{typed.inventories()} ".lstrip()
         again = f"ansible-playbook {options}playbooks/report.yml -e run={journal.run}"
         for line in [*lines, f"Report again: {again}"]:
             self._display.display(line)
@@ -406,15 +405,6 @@ def _scope(play: Any, become_pass: str) -> Scope | None:
     manager = play.get_variable_manager()
     hosts = manager._inventory.get_hosts(play.hosts)
     return Scope(manager.get_vars(play=play, host=hosts[0]), become_pass) if hosts else None
-
-
-def _inventories() -> str:
-    """Return how the inventories of this command are given to the next one; nothing for those of the configuration."""
-    given = [str(path) for path in context.CLIARGS.get("inventory") or []]
-    if given == [str(path) for path in constants.DEFAULT_HOST_LIST]:
-        return ""
-    short = [min(path, os.path.relpath(path), key=len) if os.path.isabs(path) else path for path in given]
-    return " ".join(f"-i {shlex.quote(path)}" for path in short)
 
 
 def _is_rescued(task: Any) -> bool:

@@ -13,6 +13,7 @@ COMMANDS: Mapping[str, str] = {
     "run": "run a phase, detached, and follow it",
     "watch": "follow again what runs, or see what has ended",
     "status": "say where the run stands, read from the machines",
+    "resume": "do what is next, as status says it, once it is confirmed",
     "commit": "decide that the move stays",
     "abort": "undo the freeze of a cutover that has not switched",
     "rollback": "bring everything back to the source site",
@@ -24,9 +25,10 @@ COMMANDS: Mapping[str, str] = {
     "verify-archive": "verify an archive of a guest",
     "schema": "move the schemas of services by numbered SQL files",
     "data": "move the data of large tables batch by batch",
+    "lab": "bring up, show or remove two sites on this machine",
 }
 # These run a playbook, or follow one.
-PHASES = frozenset(COMMANDS) - {"evidence", "summary", "verify-archive", "schema", "data"}
+PHASES = frozenset(COMMANDS) - {"evidence", "summary", "verify-archive", "schema", "data", "lab"}
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:

@@ -314,14 +314,14 @@ def duplicates(claimed: Iterable[Claim], taking_part: Collection[str]) -> list[F
 
     The same path or number at the two sites is two places.
     """
-    claims = list(claimed)
+    claims, part = list(claimed), frozenset(taking_part)
     places: dict[tuple[str, str, tuple[str, ...]], list[Claim]] = {}
     by_thing: dict[tuple[str, str, str], list[Claim]] = {}
     for claim in claims:
         by_thing.setdefault((claim.thing, claim.place, claim.value), []).append(claim)
     for (thing, _, value), sharing in by_thing.items():
         names = tuple(sorted({claim.component for claim in sharing}))
-        if len(names) > 1 and set(names) & set(taking_part):
+        if len(names) > 1 and not part.isdisjoint(names):
             places.setdefault((thing, value, names), []).append(sharing[0])
     found = [
         Finding(
@@ -332,19 +332,24 @@ def duplicates(claimed: Iterable[Claim], taking_part: Collection[str]) -> list[F
         )
         for (thing, value, names), sharing in places.items()
     ]
-    return found + _nested([claim for claim in claims if claim.thing == "path"], taking_part)
+    return found + _nested([claim for claim in claims if claim.thing == "path"], part)
 
 
-def _nested(paths: list[Claim], taking_part: Collection[str]) -> list[Finding]:
+def _nested(paths: list[Claim], taking_part: frozenset[str]) -> list[Finding]:
     """Name trees that lie inside another one: a fence of the outer one would close the inner one as well."""
+    held: dict[tuple[str, str], list[Claim]] = {}
+    for claim in paths:
+        held.setdefault((claim.place, claim.value), []).append(claim)
     found = {}
     for inner in paths:
-        for outer in paths:
-            within = inner.value != outer.value and posixpath.commonpath([inner.value, outer.value]) == outer.value
-            pair = (inner.component, outer.component)
-            if within and inner.place == outer.place and len({*pair}) == 2 and set(pair) & set(taking_part):
-                why = f"{inner.value}, inside {outer.value} of {outer.component}"
-                found[pair] = Finding(inner.component, inner.key, "a path outside of every other tree", why)
+        folder = inner.value
+        while folder != posixpath.dirname(folder):
+            folder = posixpath.dirname(folder)
+            for outer in held.get((inner.place, folder), ()):
+                pair = (inner.component, outer.component)
+                if len({*pair}) == 2 and not taking_part.isdisjoint(pair):
+                    why = f"{inner.value}, inside {outer.value} of {outer.component}"
+                    found[pair] = Finding(inner.component, inner.key, "a path outside of every other tree", why)
     return list(found.values())
 
 
