@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from ..errors import PlanError
-from . import gates, load_test
+from . import canary, gates, load_test
 from .claims import Claim
 from .entrances import entrance_findings
 from .findings import Declared, Finding, shown
@@ -71,6 +71,7 @@ _PLAN = (
     "plan_max_age_seconds",
     "plan_observation_seconds",
     "plan_load_test",
+    "plan_canary",
 )
 
 
@@ -160,6 +161,9 @@ def figure_findings(plan: Mapping[str, Any], sites: Mapping[str, Any]) -> list[F
     found += [
         _of_plan("plan_load_test", "a load test that can be carried out", text)
         for text in load_test.problems(plan.get("plan_load_test"))
+    ]
+    found += [
+        _of_plan("plan_canary", "limits of the canary", text) for text in canary.problems(plan.get("plan_canary"))
     ]
     for key in ("plan_limits", "plan_expected_seconds"):
         values = plan.get(key) or {}
