@@ -15,7 +15,7 @@ description:
     has died; of another machine's, by the notes that it sends to both sites while it lives. Says what users see and
     since when, which copies of the journal lack entries, what a side holds whose other side is silent (C(loss) of the
     verb C(state)), how what is written at the open side comes to the other one (C(carried)) or why it does not
-    (C(apart)), and why an open one was not seen to serve (C(unseen)).
+    (C(apart)), and why an open one was not seen to serve (C(unseen)). After a switch, how long is left to commit.
 options: {}
 author:
   - The Bascule authors
@@ -45,6 +45,7 @@ from bascule.errors import BasculeError
 from bascule.guard import state as rule
 from bascule.guard.io.store import GUARD_DIRECTORY
 from bascule.guard.state import GuardState
+from bascule.plugin import commit_timer
 from bascule.plugin.action import ControllerAction, Scope
 from bascule.plugin.values import plain
 from bascule.run import chain, context, controllers, outcome, position, runs, users
@@ -91,6 +92,9 @@ class ActionModule(ControllerAction):
             _lacks(entries, read) if not (work.first or work.beside) else [],
             seen.wait,
         )
+        timer = commit_timer.stands(scope, entries, errors)
+        if timer.line:
+            lines.insert(-1, f"Time to commit: {timer.line}")
         own = runs.describe(runs.starts(entries))
         doubts = [*work.doubts, *(f"the journal of {site} was not read" for site in errors)]
         doubts += ["a chain of the journal is broken"] if chain.problems(read) else []
