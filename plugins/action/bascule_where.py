@@ -15,7 +15,7 @@ description:
     has died; of another machine's, by the notes that it sends to both sites while it lives. Says what users see and
     since when, which copies of the journal lack entries, what a side holds whose other side is silent (C(loss) of the
     verb C(state)), how what is written at the open side comes to the other one (C(carried)) or why it does not
-    (C(apart)), and why an open one was not seen to serve (C(unseen)).
+    (C(apart)), and why an open one was not seen to serve (C(unseen)). After a switch, how long is left to commit.
 options: {}
 author:
   - The Bascule authors
@@ -45,7 +45,7 @@ from bascule.errors import BasculeError
 from bascule.guard import state as rule
 from bascule.guard.io.store import GUARD_DIRECTORY
 from bascule.guard.state import GuardState
-from bascule.plugin import typed
+from bascule.plugin import commit_timer, typed
 from bascule.plugin.action import ControllerAction, Scope
 from bascule.plugin.values import plain
 from bascule.run import chain, context, controllers, outcome, position, resume, runs, status, users
@@ -108,6 +108,9 @@ class ActionModule(ControllerAction):
             seen.line,
             _lacks(entries, read) if not (work.first or work.beside) else [],
         )
+        timer = commit_timer.stands(scope, entries, errors)
+        if timer.line:
+            lines.insert(-len(choice.lines()), f"Time to commit: {timer.line}")
         if other:
             lines.insert(1, f"  IT IS A RUN OF PLAN {other}, NOT OF {scope.plan}")
         elif newer:

@@ -16,6 +16,7 @@ COMMANDS: Mapping[str, str] = {
     "resume": "do what is next, as status says it, once it is confirmed",
     "commit": "decide that the move stays",
     "abort": "undo the freeze of a cutover that has not switched",
+    "overrun": "return where the plan says so: the time to commit is over and a check has failed",
     "rollback": "bring everything back to the source site",
     "site-lost": "open the side that is left, by a person's word",
     "report": "make the report of the run again",

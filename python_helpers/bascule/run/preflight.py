@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from ..errors import PlanError
-from . import gates, load_test
+from . import canary, commit_timer, gates, load_test
 from .claims import Claim
 from .entrances import entrance_findings
 from .findings import Declared, Finding, shown
@@ -71,6 +71,9 @@ _PLAN = (
     "plan_max_age_seconds",
     "plan_observation_seconds",
     "plan_load_test",
+    "plan_canary",
+    "plan_commit_within",
+    "plan_on_overrun",
 )
 
 
@@ -160,6 +163,13 @@ def figure_findings(plan: Mapping[str, Any], sites: Mapping[str, Any]) -> list[F
     found += [
         _of_plan("plan_load_test", "a load test that can be carried out", text)
         for text in load_test.problems(plan.get("plan_load_test"))
+    ]
+    found += [
+        _of_plan("plan_canary", "limits of the canary", text) for text in canary.problems(plan.get("plan_canary"))
+    ]
+    found += [
+        _of_plan(name, "a time to commit, and what happens at its end", text)
+        for name, text in commit_timer.problems(plan.get("plan_commit_within"), plan.get("plan_on_overrun"))
     ]
     for key in ("plan_limits", "plan_expected_seconds"):
         values = plan.get(key) or {}

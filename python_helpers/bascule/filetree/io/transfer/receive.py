@@ -26,7 +26,7 @@ from ...mounts import PASSIVE
 from ...transfer import NAMES, NUMBERS, Request, TransferError
 from ..fence import side as fence_side
 from ..fence.side import Side
-from . import account, receivers
+from . import account, receivers, scratch
 from . import kept as transfer_kept
 
 # Seconds after which a stream that measures the link is cut.
@@ -54,6 +54,11 @@ def serve(component: str) -> int:
         return _answer({"component": component, "side": side.name, "status": side.guard().status})
     if what == transfer.RATE:
         return _swallow()
+    if what == scratch.ASK:
+        return _answer(scratch.told(side))
+    if scratch.is_asked(side, words):
+        sys.stdout.flush()
+        return scratch.receive(side, command)
     _check_permit(side, words[1])
     if what in ("fetch own", "fetch verify"):
         return _send(side.manifest.with_name(f"{words[3]}.jsonl"))
