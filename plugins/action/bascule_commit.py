@@ -14,6 +14,8 @@ description:
     C(plan_observation_seconds), and, where a kind's C(state) looks for it, that the open side serves and that what is
     written there comes to the other side now. What nobody looks for is said on the sheet. C(gate_overrides) lets one of
     these pass with a reason.
+  - Where the plan asks for C(plan_observation_days), demands as many full days with samples of M(bascule_monitor) since
+    users were let in, and that the last of each series are fresh and within their limits.
   - Prints the decision sheet, asks for the name of the site, and journals the decision at both sites. It changes
     nothing at the components; a way back is open until the decommission.
 options: {}
@@ -48,7 +50,7 @@ from bascule.plugin.asking import asked
 from bascule.plugin.preflight import must_be_right
 from bascule.report import forecast, sheet
 from bascule.report.sheet import Row
-from bascule.run import commits
+from bascule.run import commits, monitor
 from bascule.run.approval import confirm, destination, preview
 from bascule.run.gates import number_of
 from bascule.run.io.journal import Journal
@@ -72,6 +74,8 @@ class ActionModule(ControllerAction):
         notes = [f"the journal at {place} is silent: {reason}" for place, reason in sorted(silent.items())]
         if scope.get("plan_observation_seconds") is None:
             notes.append("the plan asks for no observation (plan_observation_seconds)")
+        if scope.get("plan_observation_days") is None:
+            notes.append("the plan asks for no days of monitoring (plan_observation_days)")
         if still := [name for name in scope.in_play if name not in apart]:
             notes.append(f"nothing is carried back before a return, or has to be: {', '.join(still)}")
         seen = {row.component for row in rows if row.verdict.name == commits.SERVES}
@@ -90,6 +94,7 @@ class ActionModule(ControllerAction):
         except BasculeError as error:
             raise NoGo(**{**error.fields(), "state": UNDECIDED}) from error
         load = commits.load_against(entries, scope.get("gate_overrides")) if scope.get("plan_load_test") else []
+        load += _watched_against(scope, entries)
         if wrong := [*sheet.no_go(rows), *load, *notes[: len(silent)]]:
             raise NoGo(
                 expected="every gate of a commit to say GO, and the journal of both sites to answer",
@@ -132,6 +137,16 @@ class ActionModule(ControllerAction):
                 now=now,
             )
         ]
+
+
+def _watched_against(scope: Scope, entries: list[Any]) -> list[str]:
+    """Return what monitoring says against staying, where the plan asks for days of it."""
+    days = scope.get("plan_observation_days")
+    if days is None:
+        return []
+    let_in = {name: commits.last_end(entries, name, "thaw") for name in scope.in_play}
+    want = monitor.wanted(scope.get("plan_monitor"))
+    return monitor.against(entries, let_in, days, want, scope.get("gate_overrides"), time.time())
 
 
 def _apart(scope: Scope) -> dict[str, str]:

@@ -20,13 +20,14 @@ COMMANDS: Mapping[str, str] = {
     "report": "make the report of the run again",
     "evidence": "pack what proves a run, signed, so that anybody can verify it",
     "phases": "list the phases",
+    "timer": "begin sync or monitor again and again, by a timer of systemd",
     "summary": "show the summary of a run again",
     "verify-archive": "verify an archive of a guest",
     "schema": "move the schemas of services by numbered SQL files",
     "data": "move the data of large tables batch by batch",
 }
 # These run a playbook, or follow one.
-PHASES = frozenset(COMMANDS) - {"evidence", "summary", "verify-archive", "schema", "data"}
+PHASES = frozenset(COMMANDS) - {"evidence", "timer", "summary", "verify-archive", "schema", "data"}
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:

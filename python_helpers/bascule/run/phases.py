@@ -17,6 +17,7 @@ _WHAT: Mapping[str, str] = {
     "plan": "measure, forecast and write the plan of a cutover; changes nothing at the components",
     "cutover": "move the active side to the target site",
     "verify": "prove content and service at the active side",
+    "monitor": "sample what was moved and judge each series; changes nothing",
     "commit": "decide that the move stays; changes nothing at the components",
     "rollback": "bring everything back to the source site",
     "site_lost": "open the side that is left, by a person's word",

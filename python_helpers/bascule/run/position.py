@@ -30,6 +30,7 @@ PLAYBOOKS = {
     "plan": "playbooks/50_plan.yml",
     "cutover": "playbooks/60_cutover.yml",
     "verify": "playbooks/70_verify.yml",
+    "monitor": "playbooks/75_monitor.yml",
     "commit": "playbooks/80_commit.yml",
     "rollback": "playbooks/rollback.yml",
     "decommission": "playbooks/90_decommission.yml",
