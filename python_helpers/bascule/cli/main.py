@@ -22,6 +22,7 @@ COMMANDS: Mapping[str, str] = {
     "report": "make the report of the run again",
     "evidence": "pack what proves a run, signed, so that anybody can verify it",
     "phases": "list the phases",
+    "timer": "begin sync or monitor again and again, by a timer of systemd",
     "summary": "show the summary of a run again",
     "verify-archive": "verify an archive of a guest",
     "schema": "move the schemas of services by numbered SQL files",
@@ -29,7 +30,7 @@ COMMANDS: Mapping[str, str] = {
     "lab": "bring up, show or remove two sites on this machine",
 }
 # These run a playbook, or follow one.
-PHASES = frozenset(COMMANDS) - {"evidence", "summary", "verify-archive", "schema", "data", "lab"}
+PHASES = frozenset(COMMANDS) - {"evidence", "timer", "summary", "verify-archive", "schema", "data", "lab"}
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:

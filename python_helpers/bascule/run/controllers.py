@@ -12,7 +12,7 @@ Entry = Mapping[str, Any]
 # Controller and decision.
 Whose = tuple[str, str]
 # Whoever is at work in these alone moves and changes nothing.
-LOOKING = frozenset({"audit", "plan", "verify", "report", "status"})
+LOOKING = frozenset({"audit", "plan", "verify", "monitor", "report", "status"})
 _UNKNOWN = "whether a controller is at work is not known"
 
 

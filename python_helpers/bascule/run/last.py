@@ -9,6 +9,8 @@ from typing import Any
 from .progress import OK
 
 NOT_ENDED = "not ended"
+# A timer begins them at any time: they leave what is next as it was.
+_BESIDE = frozenset({"monitor"})
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,8 @@ def last_verb(entries: Sequence[Mapping[str, Any]]) -> Last:
     begins: dict[tuple[str, str, str, str], Mapping[str, Any]] = {}
     ends: dict[tuple[str, str, str, str], Mapping[str, Any]] = {}
     for entry in entries:
+        if entry["phase"] in _BESIDE:
+            continue
         key = (str(entry["epoch"]), str(entry["phase"]), str(entry["verb"]), str(entry["component"]))
         if entry["kind"] == "begin" and not entry["data"].get("check_mode"):
             begins[key] = entry

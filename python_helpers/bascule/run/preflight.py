@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from ..errors import PlanError
-from . import canary, commit_timer, gates, load_test
+from . import canary, commit_timer, gates, load_test, monitor, people
 from .claims import Claim
 from .entrances import entrance_findings
 from .findings import Declared, Finding, shown
@@ -28,6 +28,7 @@ PHASES: Mapping[str, tuple[str, ...]] = {
     "plan": ("audit", "state"),
     "cutover": ("state", "check", "capture", "freeze", "sync", "switch", "thaw"),
     "verify": ("verify",),
+    "monitor": ("state", "watch"),
     "commit": ("state",),
     "rollback": ("state", "stand_by", "freeze", "sync", "switch", "thaw"),
     "site_lost": ("state", "take_over", "thaw"),
@@ -43,6 +44,7 @@ FIRST: Mapping[str, str] = {
     "pretest": "check",
     "plan": "audit",
     "verify": "verify",
+    "monitor": "state",
     "site_back": "give_way",
 }
 # They let users in again, and what decides nothing there holds up none: gates, figures, what only points to a site; and
@@ -70,10 +72,13 @@ _PLAN = (
     "plan_expected_seconds",
     "plan_max_age_seconds",
     "plan_observation_seconds",
+    "plan_observation_days",
     "plan_load_test",
     "plan_canary",
     "plan_commit_within",
     "plan_on_overrun",
+    "plan_monitor",
+    "plan_people",
 )
 
 
@@ -156,8 +161,8 @@ def figure_findings(plan: Mapping[str, Any], sites: Mapping[str, Any]) -> list[F
     ]
     found += _link_findings(plan.get("plan_link"), sites)
     found += [
-        _of_plan(name, "a number of seconds above zero", shown(plan[name]))
-        for name in ("plan_max_age_seconds", "plan_observation_seconds")
+        _of_plan(name, f"a number of {name.rpartition('_')[2]} above zero", shown(plan[name]))
+        for name in ("plan_max_age_seconds", "plan_observation_seconds", "plan_observation_days")
         if plan.get(name) is not None and (not _is_amount(plan[name]) or float(plan[name]) == 0)
     ]
     found += [
@@ -171,6 +176,11 @@ def figure_findings(plan: Mapping[str, Any], sites: Mapping[str, Any]) -> list[F
         _of_plan(name, "a time to commit, and what happens at its end", text)
         for name, text in commit_timer.problems(plan.get("plan_commit_within"), plan.get("plan_on_overrun"))
     ]
+    found += [
+        _of_plan("plan_monitor", "limits that a series can keep", text)
+        for text in monitor.problems(plan.get("plan_monitor"))
+    ]
+    found += [_of_plan("plan_people", "a name by role", text) for text in people.problems(plan.get("plan_people"))]
     for key in ("plan_limits", "plan_expected_seconds"):
         values = plan.get(key) or {}
         if not isinstance(values, Mapping):
