@@ -84,12 +84,13 @@ def find_guards(value: Any, depth: int = 4) -> list[GuardState]:
 def carried(registered: Mapping[str, Any]) -> str:
     """Return how what is written comes to the other side, by what a role's `state` verb has registered of one.
 
-    The open side says it, or the closed one that follows. One that only tried to reach the other side says why not.
+    The open side says it, or the closed one that follows. One that only tried to reach the other side says why not:
+    where it was reached nothing more is known.
     """
     if "carried" in registered:
         return str(registered["carried"])
     opened = any(guard.status == rule.OPEN for guard in find_guards(registered))
-    return "the other side lets it in" if opened and registered.get("apart") == "" else ""
+    return "the other side can be reached" if opened and registered.get("apart") == "" else ""
 
 
 def alone(entered: Side, left: Side, journal_silent: bool) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import pwd
 import shutil
 import subprocess
 import sys
@@ -87,11 +88,11 @@ def serve(component: str) -> int:
 
 
 def _check_way_in(side: Side) -> None:
-    way = sshd.way_in(os.getpid())
+    way = sshd.way_in(os.getpid(), pwd.getpwnam(side.account).pw_uid)
     if not way.by_server:
         raise TransferError(
-            expected=f"a request that the SSH server of {side.name}, which runs as root, has started: the account "
-            f"{side.account} is let in for nothing else",
+            expected=f"a request that the SSH server of {side.name}, which runs as root, has started for the account "
+            f"{side.account}: it is let in for nothing else",
             found=f"one that was started by {', by '.join(way.names) or 'nobody who is seen here'}",
             state="nothing was looked at or received",
             next_command=f"find out who runs programs as {side.account} (ps -u {side.account}); a transfer is begun at "
