@@ -103,9 +103,11 @@ def load_against(entries: Iterable[Mapping[str, Any]], overrides: Any) -> list[s
     if not last:
         return ["load test: none since the last switch"]
     passed = overrides if isinstance(overrides, Mapping) else {}
+    # One that was killed while it wrote its samples down has left out some.
+    missing: dict[str, Any] = {"reason": "there is no sample"}
     return [
         f"load test: {name}: {sample.get('reason')}"
-        for name, sample in sorted(last.items())
+        for name, sample in sorted({**dict.fromkeys(GATES, missing), **last}.items())
         if not sample.get("passes") and not passed.get(name)
     ]
 

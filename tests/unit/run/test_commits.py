@@ -124,6 +124,8 @@ LOADED = [sample(name, 90, passes=True, reason="it was measured") for name in lo
         ([*LOADED, sample("load_p95", 80, passes=False, reason=SLOW)], {"load_p95": "accepted"}, []),
         ([sample("load_p95", 95, passes=False, reason=SLOW), *LOADED], None, []),
         ([*LOADED, sample("file_delta", 80, passes=False, reason="more")], None, []),
+        # The controller was killed while it wrote them down.
+        (LOADED[:-1], None, [f"load test: {load_test.GATES[-1]}: there is no sample"]),
     ],
 )
 def test_a_commit_asks_for_the_load_test_of_the_verification(
