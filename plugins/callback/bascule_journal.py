@@ -90,6 +90,8 @@ class CallbackModule(CallbackBase):
         self._started: dict[tuple[str, str], float] = {}
         self._written = False
         self._book, self._play = "playbook", ""
+        # How many playbooks of this command have begun.
+        self._books = 0
         self._presence: Presence | None = None
         # Whether its note is brought to the sites, or was tried to be.
         self._carried = False
@@ -107,6 +109,7 @@ class CallbackModule(CallbackBase):
     def v2_playbook_on_start(self, playbook: Any) -> None:
         """Say that nothing will be changed, if so."""
         self._book = os.path.basename(str(playbook._file_name))
+        self._books += 1
         if context.CLIARGS.get("check"):
             self._display.display(CHECK, color="bright blue")
 
@@ -180,15 +183,17 @@ class CallbackModule(CallbackBase):
 
     def v2_playbook_on_stats(self, stats: Any) -> None:
         """End what failed last, bring the sites' copies up to date, say where the journal lies."""
+        # Of several playbooks the next begins only where nothing has failed.
+        more = self._books < len(context.CLIARGS.get("args") or ()) and not (stats.failures or stats.dark)
         try:
-            self._finish()
+            self._finish(last=not more)
         finally:
             self._tell(lambda note: note.end())
             heartbeat.finish(self._carrier)
             if self._command is not None:
                 self._report("end", {"status": 2 if stats.failures or stats.dark else 0})
 
-    def _finish(self) -> None:
+    def _finish(self, *, last: bool) -> None:
         self._end_failed()
         journal = self._journal()
         if journal is None:
@@ -199,14 +204,14 @@ class CallbackModule(CallbackBase):
         elif not any(entry["kind"] == "decision" for entry in journal.own()):
             # A decision that a move stays begins no verb.
             return
-        self._bring(journal)
+        self._bring(journal, last=last)
         if self._written:
             self._display.display(f"Journal: {journal.path}")
             self._say_report(journal)
 
-    def _bring(self, journal: Journal) -> None:
-        """Seal the end of the chain, and bring the sites' copies up to date."""
-        if not context.CLIARGS.get("check") and (unsealed := signing.seal(journal, last=True)):
+    def _bring(self, journal: Journal, *, last: bool) -> None:
+        """Seal the chain, with its end where it is the `last` playbook, and bring the sites' copies up to date."""
+        if not context.CLIARGS.get("check") and (unsealed := signing.seal(journal, last=last)):
             self._display.warning(unsealed)
         try:
             # With --check nothing is written at any site.
