@@ -63,6 +63,8 @@ POINTING_GROUP = "pointing"
 # Roles whose passive side can be brought further while the other one serves: only they have the verb `stand_by`.
 STANDING_BY = frozenset({"proxmox_guest"})
 STANDING_BY_GROUP = "standing_by"
+# Roles whose check tries, before a cutover, whether what is written at the target could come back.
+TRIES_BACK = frozenset({"postgresql_replication", "rsync_delta_sync"})
 
 
 def verb(name: str) -> Verb:
