@@ -69,6 +69,8 @@ STANDING_BY_GROUP = "standing_by"
 WATCHED = frozenset({"web_entrance"})
 WATCHED_GROUP = "watched"
 _SOME: Mapping[str, frozenset[str]] = {"stand_by": STANDING_BY, "watch": WATCHED}
+# Roles whose check tries, before a cutover, whether what is written at the target could come back.
+TRIES_BACK = frozenset({"postgresql_replication", "rsync_delta_sync"})
 
 
 def verb(name: str) -> Verb:
