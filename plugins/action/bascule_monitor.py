@@ -13,6 +13,8 @@ description:
   - Appends the samples to C(runs/RUN/monitor/DAY.jsonl), writes C(monitor-DAY.md) and C(monitor-DAY.html) beside it (in
     French C(monitor-DAY.fr.…)), and journals the verdicts at both sites, which C(bascule_commit) asks for.
   - Fails when a series is not within its limit, after all that is kept. Takes no samples while users wait.
+  - Sends a notice to who is called, where the variable C(notice_urls) has addresses by role, in a process of its own
+    that is given up after 30 s. Who was not told is named and journalled; an address never is.
   - With C(--check) it asks and judges, and keeps nothing.
 options: {}
 author:
@@ -46,8 +48,9 @@ from bascule.plugin import reporting, standing, watching
 from bascule.plugin.action import ControllerAction, Scope, journal_entry
 from bascule.plugin.preflight import must_be_right
 from bascule.report import monitored
-from bascule.run import monitor, outcome, people
+from bascule.run import monitor, notices, outcome, people
 from bascule.run.io import monitor as machines
+from bascule.run.io import notifier
 from bascule.run.io.journal import Journal
 from bascule.system import moments
 from bascule.system.io import storage
@@ -93,6 +96,8 @@ class ActionModule(ControllerAction):
             failed = journal.copy_to(scope.journal_targets(), insist=False)
             warnings += [f"these samples have NO COPY at {site}: {why}" for site, why in failed.items()]
         wrong = [one for one in judged if one.verdict != monitor.WITHIN]
+        if wrong and not self.check_mode:
+            warnings += self._call(scope, journal, judged, on_duty, told[-1])
         if wrong or not judged:
             calls = dict.fromkeys(monitored.called(one, on_duty) for one in wrong)
             raise GateError(
@@ -100,9 +105,25 @@ class ActionModule(ControllerAction):
                 found="; ".join(f"{one.series.key}: {one.verdict}: {one.reason}" for one in wrong) or "no series",
                 state="nothing was changed" + (f"; {told[-1]}" if not self.check_mode else ""),
                 next_command=f"call {', '.join(calls) or 'whoever leads'}; then ansible-playbook "
-                "playbooks/75_monitor.yml again",
+                "playbooks/75_monitor.yml again" + (f"; {'; '.join(warnings)}" if warnings else ""),
             )
         return {"msg": told, "series": data["series"], **({"warnings": warnings} if warnings else {})}
+
+    def _call(self, scope: Scope, journal: Journal, judged: list[Any], on_duty: dict[str, str], page: str) -> list[str]:
+        """Send notices to who is called; return and journal who was not told. All that matters is kept by now."""
+        urls = scope.get("notice_urls")
+        if urls is None:
+            return []
+        if wrong := notices.problems(urls):
+            return [f"nobody was told: notice_urls: {'; '.join(wrong)}"]
+        wanted = notices.of_alarms(scope.plan, journal.run, judged, on_duty, page.partition(": ")[2])
+        given, silent = notices.addressed(wanted, urls)
+        failed = [*(f"{role}: not told: no address" for role in silent), *notifier.send(given)]
+        data = {"event": "notices", "roles": [one.role for one in wanted], "failed": failed}
+        journal_entry(journal, "state", scope.announced, data)
+        # What the sites could not be given was said with the samples.
+        journal.copy_to(scope.journal_targets(), insist=False)
+        return failed
 
 
 def _since(earlier: list[Any]) -> dict[str, float]:

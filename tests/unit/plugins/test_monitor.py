@@ -6,9 +6,11 @@ import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.unit.plugins.test_play import PLAN, World, have_moved
+from tests.unit.run.test_notices import SECRET, answering, serving
 
 BUSY = "load: {max: 9999}, disk_used: {max: 100}"
 WATCHED = PLAN + "plan_people: {system: Nadia}\n"
@@ -78,6 +80,27 @@ def test_a_series_over_its_limit_and_a_silent_machine_call_somebody(world: World
     assert found["top.load@a-tls"] == "within"
     page = next((world.path / "runs/latest/monitor").glob("monitor-*.fr.md")).read_text()
     assert "ALERTE, 6 séries sur 8" in page
+
+
+def test_who_is_called_is_told_and_the_address_stands_nowhere(world: World) -> None:
+    posts: list[Any] = []
+    with serving(answering(200, posts)) as port:
+        address = f"json://user:{SECRET}@127.0.0.1:{port}/"
+        limits = BUSY.replace("100", "0")
+        declare(world, f"plan_monitor: {{limits: {{{limits}}}}}\nnotice_urls: {{system: ['{address}']}}\n")
+        rc, output = world.move("75_monitor.yml", "--check")
+        assert (rc, posts) == (2, [])
+        rc, output = world.move("75_monitor.yml")
+        assert rc == 2
+    assert "low.disk_used@a-tls: over" in posts[0]["message"]
+    assert "Nadia" in posts[0]["message"]
+    rc, again = world.move("75_monitor.yml")
+    assert "system: not told: a service has refused it" in again
+    failed = [entry["data"]["failed"] for entry in world.copy("j-mtp") if entry["data"].get("event") == "notices"]
+    assert sorted(failed) == [[], ["system: not told: a service has refused it"]]
+    written = [path.read_text(errors="replace") for path in world.path.rglob("*") if path.is_file()]
+    assert [text for text in written if SECRET in text and "notice_urls" not in text] == []
+    assert SECRET not in output + again
 
 
 def test_a_plan_that_cannot_be_right_is_refused_before_anybody_is_asked(world: World) -> None:
