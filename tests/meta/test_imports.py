@@ -29,6 +29,7 @@ LAYERS = {
     "report": 4,
     "schema": 4,
     "data": 4,
+    "application": 4,
 }
 LAYERS |= {"plugin": 5, "agent": 5, "cli": 6}
 # Besides the folders called `io`, these touch the world: they know Ansible, a host's command line, or a person's.

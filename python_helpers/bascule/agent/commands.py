@@ -33,6 +33,7 @@ class Command:
 
 
 COMMANDS = {
+    "application": Command("application.io.agent:work", ""),
     "archive_follow": Command("guest.io.archive_digest:work", "COMPONENT"),
     "boot": Command("agent.boot:boot", "COMPONENT*"),
     "equality": Command("postgresql.io.rows.comparison:work", "--component --epoch"),
