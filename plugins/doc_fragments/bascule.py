@@ -151,51 +151,6 @@ options:
         required: true
 """
 
-    MONGODB = r"""
-options:
-  mongodb:
-    description: How the MongoDB server is reached at this side, and where the other one is.
-    type: dict
-    required: true
-    suboptions:
-      service:
-        description: Its unit, without C(.service).
-        type: str
-        default: mongod
-      socket:
-        description: Its UNIX socket, by which root comes in.
-        type: path
-        default: /tmp/mongodb-27017.sock
-      port:
-        description: Its TCP port, the same at both sides.
-        type: int
-        default: 27017
-      key_file:
-        description: The key of the replica set.
-        type: path
-        required: true
-      ca_file:
-        description: The authorities that the other side's certificate is signed by.
-        type: path
-        required: true
-      certificate_file:
-        description: Certificate and key to show to the other side; empty shows none.
-        type: path
-        default: ""
-      own:
-        description: The name, host and port, under which the set has this member.
-        type: str
-        required: true
-      peer:
-        description: The address of the other side's server.
-        type: str
-        required: true
-      peer_name:
-        description: The name, host and port, under which the set has the other side's member.
-        type: str
-        required: true
-"""
-
     SQLITE = r"""
 options:
   sqlite:

@@ -7,6 +7,7 @@ the one of the same _id, range by range; nothing is summed, so nothing cancels.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable, Mapping
 
 # Bytes of a value by its type; what is not here says its own length.
@@ -60,6 +61,20 @@ def different(active: Mapping[bytes, bytes], passive: Mapping[bytes, bytes]) -> 
     if active == passive:
         return []
     return sorted(one for one in {*active, *passive} if active.get(one) != passive.get(one))
+
+
+def unsettled(before: Mapping[bytes, bytes], here: Mapping[bytes, bytes], after: Mapping[bytes, bytes]) -> list[bytes]:
+    """Return the _ids of documents that the passive side has otherwise than the active one had it, before and after.
+
+    For what cannot be read at one moment on both sides; a document that changed twice meanwhile is among them.
+    """
+    names = {*before, *here, *after}
+    return sorted(one for one in names if here.get(one) not in (before.get(one), after.get(one)))
+
+
+def capped(description: str) -> bool:
+    """Tell whether a collection is capped, by the text of its kind, options and indexes."""
+    return bool(json.loads(description)[1].get("capped"))
 
 
 def named(identity_: bytes) -> str:

@@ -31,7 +31,7 @@ def further(config: Mapping[str, Any], *known: str) -> list[str]:
 
 
 def joined(config: Mapping[str, Any], peer: str) -> dict[str, Any]:
-    """Return the configuration with the other side as a member that neither votes, nor serves, nor is shown to clients."""
+    """Return the configuration with the other side as a member that neither votes nor serves, unseen by clients."""
     number = 1 + max(int(one["_id"]) for one in config["members"])
     new = {"_id": number, "host": peer, "hidden": True, **_FOLLOWS}
     return _next(config, [*config["members"], new])

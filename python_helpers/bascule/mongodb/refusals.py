@@ -38,7 +38,9 @@ def side(measured: Mapping[str, Any], own: str, peer: str) -> list[str]:
     if series(measured["version"]) not in MAJORS:
         found.append(f"the server is MongoDB {measured['version']}; {', '.join(MAJORS)} can be moved")
     if not measured["set"]:
-        found.append("it is no member of a replica set: replication.replSetName, and a start at a time of your choosing")
+        found.append(
+            "it is no member of a replica set: replication.replSetName, and a start at a time of your choosing"
+        )
     if measured["role"]:
         found.append(f"it is part of a sharded cluster ({measured['role']}), which decides itself where data lies")
     if measured["engine"] != "wiredTiger":
@@ -52,8 +54,8 @@ def side(measured: Mapping[str, Any], own: str, peer: str) -> list[str]:
         found.append(f"net.tls.mode is {measured['tls'] or 'not set'}: nothing crosses between the sites unencrypted")
     if measured["socket"] & 0o077 or not measured["socket"]:
         found.append(
-            "the server has no UNIX socket of its own account alone (net.unixDomainSocket.enabled, filePermissions 0700): "
-            "by it Bascule comes in where the port is shut, and nobody else may"
+            "the server has no UNIX socket of its own account alone (net.unixDomainSocket.enabled, filePermissions "
+            "0700): by it Bascule comes in where the port is shut, and nobody else may"
         )
     config = measured["config"]
     if config:

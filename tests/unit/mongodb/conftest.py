@@ -27,7 +27,7 @@ def pair(tmp_path: Path) -> Iterator[tuple[Running, Running]]:
         yield servers[0], servers[1]
     finally:
         for one in servers:
-            one.stop()
+            one.remove()
 
 
 @pytest.fixture

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sysconfig
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +19,12 @@ from bascule.mongodb.io.client import Client
 from bascule.mongodb.io.server import Server
 
 MONGOD = Path(sysconfig.get_paths()["purelib"]) / "fiftyone/db/bin/mongod"
+# 127.0.0.1 as a number: a set must not have members that are called local beside others, and a closed one has another.
+NAME = "0x7f000001"
 _SMALL = (
     "--wiredTigerCacheSizeGB=0.25", "--setParameter=diagnosticDataCollectionEnabled=false", "--oplogSize=64",
+    # Commands that hold a member up, by which a test has it lag.
+    "--setParameter=enableTestCommands=1",
 )  # fmt: skip
 
 
@@ -29,17 +35,18 @@ class Running:
     name: str
     folder: Path
     port: int
+    sockets: str
     process: subprocess.Popen[bytes] | None = None
 
     @property
     def place(self) -> str:
         """Where it listens for its host alone."""
-        return str(self.folder / f"mongodb-{self.port}.sock")
+        return f"{self.sockets}/mongodb-{self.port}.sock"
 
     @property
     def member(self) -> str:
         """How the set calls it."""
-        return f"127.0.0.1:{self.port}"
+        return f"{NAME}:{self.port}"
 
     @property
     def key(self) -> str:
@@ -54,20 +61,22 @@ class Running:
     @property
     def server(self) -> Server:
         """The server as Bascule sees it."""
-        return Server(Client(self.place, self.key))
+        return Server(Client(self.place, self.key, self.ca))
 
     def run(self, command: dict[str, Any], database: str = "admin") -> dict[str, Any]:
         """Run a command, with all privileges."""
         return self.server.client.run(command, database)
 
-    def start(self, *more: str) -> None:
-        """Start it, and wait until it answers."""
+    def start(self, *, of_a_set: bool = True, writable: bool = False) -> None:
+        """Start it, and wait until it answers; one of no set takes no writes, unless it is said to."""
         (self.folder / "data").mkdir(exist_ok=True)
+        alone = [] if writable else ["--setParameter=recoverFromOplogAsStandalone=true"]
         argv = [
             str(MONGOD), f"--dbpath={self.folder / 'data'}", f"--port={self.port}", "--bind_ip=127.0.0.1",
-            f"--unixSocketPrefix={self.folder}", "--replSet=rs0", f"--keyFile={self.key}", "--tlsMode=requireTLS",
+            f"--unixSocketPrefix={self.sockets}", f"--keyFile={self.key}", "--tlsMode=requireTLS",
             f"--tlsCertificateKeyFile={self.folder.parent / 'both.pem'}", f"--tlsCAFile={self.ca}",
-            "--tlsAllowConnectionsWithoutCertificates", *_SMALL, *more,
+            "--tlsAllowConnectionsWithoutCertificates", *_SMALL,
+            *(["--replSet=rs0"] if of_a_set else alone),
         ]  # fmt: skip
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
@@ -96,6 +105,17 @@ class Running:
             self.process.kill()
             self.process.wait()
 
+    def end(self) -> None:
+        """Stop it tidily: what it has is in its files."""
+        assert self.process
+        self.process.terminate()
+        self.process.wait()
+
+    def remove(self) -> None:
+        """Stop it, and remove what lies outside of the test's folder."""
+        self.stop()
+        shutil.rmtree(self.sockets, ignore_errors=True)
+
     def pause(self, value: bool) -> None:
         """Stop it from doing anything, as a link that is cut would look like to the other one; or go on."""
         assert self.process
@@ -113,7 +133,8 @@ def make(folder: Path, name: str) -> Running:
     """Make one server."""
     own = folder / name
     own.mkdir()
-    return Running(name, own, free_port())
+    # Over TLS a socket's path is taken for a host's name, of which no part has more than 63 characters.
+    return Running(name, own, free_port(), tempfile.mkdtemp(prefix="mongodb-"))
 
 
 def secrets(folder: Path) -> None:
@@ -123,7 +144,7 @@ def secrets(folder: Path) -> None:
     (folder / "key").chmod(0o600)
     subprocess.run(
         ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "30", "-subj", "/CN=mongodb",
-         "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(cert)],
+         "-addext", f"subjectAltName=DNS:{NAME},IP:127.0.0.1", "-keyout", str(key), "-out", str(cert)],
         check=True, capture_output=True,
     )  # fmt: skip
     (folder / "both.pem").write_text(cert.read_text() + key.read_text())

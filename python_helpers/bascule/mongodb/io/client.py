@@ -1,7 +1,7 @@
 """Speak to a member of the set by the driver that the hosts have (Debian: python3-pymongo).
 
 Bascule comes in as the members do among themselves: with the key of the set, which root of each host can read. It needs
-no account, and the inventory no secret. Each question has a connection of its own: a member that steps down ends others.
+no account, and the inventory no secret. Each question has a connection of its own: who steps down ends the others.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 from ...system.io import storage
 from ...system.packages import install_command
@@ -22,11 +23,14 @@ try:
     from pymongo import errors
 except ImportError:
     # Named by `missing`; nothing else here is called then.
-    pymongo = None
+    FOUND = False
+else:
+    FOUND = True
 
-SOCKET = "/tmp/mongodb-27017.sock"  # noqa: S108
+SOCKET = "/run/mongodb/mongodb-27017.sock"
 # Codes of the server: not the primary (any more), not yet a member, already there.
 NOT_PRIMARY = (10107, 13435, 11602, 189, 91)
+NOT_READABLE = 13436
 NOT_INITIALIZED = 94
 NO_MEMBER = 93
 
@@ -47,40 +51,43 @@ class Client:
 
     place: str
     key_file: str
-    ca_file: str = ""
+    ca_file: str
     certificate_file: str = ""
 
     @contextlib.contextmanager
     def connected(self, **options: Any) -> Iterator[Any]:
         """Connect, and disconnect; errors of the driver become ours."""
         refuse_missing()
-        tls = (
-            {}
-            if self.place.startswith("/")
-            else {
-                "tls": True,
-                "tlsCAFile": self.ca_file,
-                **({"tlsCertificateKeyFile": self.certificate_file} if self.certificate_file else {}),
-            }
-        )
+        # A server that demands TLS demands it of its socket as well, which has no name that a certificate could have.
+        tls: dict[str, Any] = {
+            "tls": True,
+            "tlsCAFile": self.ca_file,
+            "tlsAllowInvalidHostnames": self.place.startswith("/"),
+        }
+        if self.certificate_file:
+            tls["tlsCertificateKeyFile"] = self.certificate_file
         try:
             client: Any = pymongo.MongoClient(
-                self.place, directConnection=True, username="__system", password=self._key(), authSource="local",
-                authMechanism="SCRAM-SHA-256", serverSelectionTimeoutMS=5000, connectTimeoutMS=5000,
+                f"mongodb://{quote(self.place, safe='[]:')}/", directConnection=True,
+                username="__system", password=self._key(), authSource="local", authMechanism="SCRAM-SHA-256",
+                serverSelectionTimeoutMS=5000, connectTimeoutMS=5000,
                 retryWrites=False, retryReads=False, **tls, **options,
             )  # fmt: skip
             try:
                 yield client
             finally:
                 client.close()
-        except errors.OperationFailure as error:
-            refused = Refused(
-                expected=f"MongoDB at {self.place} to do what it was told", found=f"{error.code}: {_said(error)}"
-            )
-            refused.code = int(error.code or 0)
-            raise refused from error
         except (errors.PyMongoError, OSError) as error:
-            raise NotReached(expected=f"MongoDB at {self.place} to answer", found=_said(error)) from error
+            # The driver has a class of its own for "not the primary", in which the server's answer lies.
+            details = getattr(error, "details", None)
+            code = int(details.get("code") or 0) if isinstance(details, Mapping) else 0
+            if not code:
+                raise NotReached(expected=f"MongoDB at {self.place} to answer", found=_said(error)) from error
+            refused = Refused(
+                expected=f"MongoDB at {self.place} to do what it was told", found=f"{code}: {_said(error)}"
+            )
+            refused.code = code
+            raise refused from error
 
     def run(self, command: Mapping[str, Any], database: str = "admin") -> dict[str, Any]:
         """Run one command; its first key is its name."""
@@ -103,7 +110,7 @@ class Client:
 
 def missing() -> list[str]:
     """Return what this host lacks, with the command to type; nothing where all is there."""
-    if pymongo is not None:
+    if FOUND:
         return []
     command = install_command(["python3-pymongo"], storage.read_text("/etc/os-release") or "")
     return [f"MongoDB is spoken to by pymongo, which this host does not have: {command}"]

@@ -1,4 +1,4 @@
-"""The fence of one server: its port, shut by a table of its own that a unit of its own loads. Durable before it is loaded.
+"""The fence of one server: its port, shut by a table of its own that a unit of its own loads; durable before that.
 
 That nobody is elected is kept by the server itself, in the configuration of its set (`members.closed`); its socket is
 the server's account's and root's alone, as the server makes it.

@@ -13,7 +13,7 @@ from ...system import polling
 from ...system.io import storage
 from .. import decisions, members
 from ..refusals import BASCULE, OWN_DATABASES, MongoError
-from .client import NO_MEMBER, NOT_INITIALIZED, NOT_PRIMARY, Client, NotReached, Refused
+from .client import NO_MEMBER, NOT_INITIALIZED, NOT_PRIMARY, NOT_READABLE, Client, NotReached, Refused
 
 WRITTEN = "written"
 NOT_WRITABLE = "refused: not the primary"
@@ -34,7 +34,9 @@ class Server:
         config = self.config()
         return {
             "version": str(status["version"]),
-            "set": str(options.get("replication", {}).get("replSetName") or options.get("replication", {}).get("replSet") or ""),
+            "set": str(
+                options.get("replication", {}).get("replSetName") or options.get("replication", {}).get("replSet") or ""
+            ),
             "role": str(options.get("sharding", {}).get("clusterRole", "")),
             "engine": str(status["storageEngine"]["name"]),
             "key": str(options.get("security", {}).get("keyFile", "")),
@@ -44,7 +46,7 @@ class Server:
             # As plain types: a result of a module is JSON.
             "config": json.loads(json.dumps(config, default=str)),
             "state": self.state(),
-            "databases": self.databases() if config or self.state() == decisions.PRIMARY else [],
+            "databases": self.databases(),
             "optime": self.optime(),
             "oplog_seconds": self.oplog_seconds(),
         }
@@ -74,8 +76,17 @@ class Server:
         return next((str(one["stateStr"]) for one in found if one.get("self")), "none")
 
     def databases(self) -> list[str]:
-        """Return the databases that are not the server's own, nor Bascule's."""
-        found = self.client.run({"listDatabases": 1, "nameOnly": True})["databases"]
+        """Return the databases that are not the server's own, nor Bascule's.
+
+        One that was never initiated, or fills itself, names none; it still counts collections, and filling drops them.
+        """
+        try:
+            found = self.client.run({"listDatabases": 1, "nameOnly": True})["databases"]
+        except Refused as error:
+            if error.code != NOT_READABLE:
+                raise
+            number = int(self.client.run({"serverStatus": 1})["catalogStats"]["collections"])
+            return [f"{number} collections that it does not name yet"] if number else []
         return sorted(one["name"] for one in found if one["name"] not in (*OWN_DATABASES, BASCULE))
 
     def optime(self) -> str:
@@ -108,18 +119,28 @@ class Server:
         """Give the set another configuration; by force where there is no primary who could."""
         self.client.run({"replSetReconfig": dict(config), "force": force})
 
-    def leave_office(self) -> None:
-        """Have nobody elected any more; return when this member is not the primary."""
+    def leave_office(self, own: str) -> bool:
+        """Have nobody elected any more; return whether anything had to be done for it."""
         until = time.monotonic() + STATE_WAIT
+        why, done = "", False
         while True:
             config = self.config()
-            if not members.nobody_serves(config):
-                with contextlib.suppress(NotReached):
+            if members.electable(config, own):
+                # One that has just heard that it was left out of the set is told nothing more, and is no primary.
+                try:
                     self.reconfigure(members.closed(config), force=True)
-            if self.state() != decisions.PRIMARY:
-                return
+                    done = True
+                except (NotReached, Refused) as error:
+                    why = f", and a configuration in which nobody is was not taken: {error.found}"
+            elif self.state() != decisions.PRIMARY:
+                return done
             if time.monotonic() > until:
-                raise MongoError(expected="a member that is not the primary", found="it still is")
+                raise MongoError(
+                    expected="a member that is not the primary, and cannot be elected",
+                    found=f"it is {self.state()}{why}",
+                    state="its port is shut",
+                    next_command="see the server's log; then run the same playbook again",
+                )
             time.sleep(0.02)
 
     def take_office(self, own: str) -> bool:
@@ -175,7 +196,12 @@ class Server:
         return WRITTEN
 
     def _oplog(self, direction: int) -> dict[str, Any] | None:
-        answer = self.client.run(
-            {"find": "oplog.rs", "sort": {"$natural": direction}, "limit": 1, "projection": {"ts": 1, "t": 1}}, "local"
-        )
+        command = {"find": "oplog.rs", "sort": {"$natural": direction}, "limit": 1, "projection": {"ts": 1, "t": 1}}
+        try:
+            answer = self.client.run(command, "local")
+        except Refused as error:
+            # Before it is a member, and while it fills itself, it says nothing of it.
+            if error.code == NOT_READABLE:
+                return None
+            raise
         return next(iter(answer["cursor"]["firstBatch"]), None)

@@ -71,14 +71,16 @@ class Side:
     def __post_init__(self) -> None:
         """Find what serves here."""
         self.own, self.peer = str(self.options["own"]), str(self.options["peer_name"])
-        self.server = Server(Client(str(self.options["socket"]), str(self.options["key_file"])))
+        self.server = Server(self._client(str(self.options["socket"])))
         self.fence = fences.Fence(self.component, self.options, self.runner, self.root)
 
     def other(self) -> Client:
         """Return the way into the other side's server."""
-        return Client(
-            self.peer, str(self.options["key_file"]), str(self.options["ca_file"]), str(self.options["certificate_file"])
-        )
+        return self._client(self.peer)
+
+    def _client(self, place: str) -> Client:
+        key, ca, certificate = (str(self.options[name]) for name in ("key_file", "ca_file", "certificate_file"))
+        return Client(place, key, ca, certificate)
 
     def guard(self) -> GuardState:
         """Read the guard."""
@@ -140,8 +142,8 @@ class Side:
                 expected=f"the other side to take a write with the key of {self.side}",
                 found=answer,
                 state="nothing was changed",
-                next_command="the same security.keyFile at both sides, and certificates that each side trusts; then run "
-                "the same playbook again",
+                next_command="the same security.keyFile at both sides, and certificates that each side trusts; then "
+                "run the same playbook again",
             )
         return self.fence.shut(for_peer=True)
 
@@ -237,7 +239,9 @@ class Side:
         """Close for an epoch and give the receipt; one that is back after `other` has given it up closes for good."""
         if self.check:
             promised = rule.promise(self._as_prepared(rule.adopt_open), Epoch.parse(epoch))
-            guard, receipt = rule.closed(promised, Epoch.parse(epoch), {"optime": "0:0:0", "version": "0"}, "check mode")
+            guard, receipt = rule.closed(
+                promised, Epoch.parse(epoch), {"optime": "0:0:0", "version": "0"}, "check mode"
+            )
             return {"changed": True, "guard": guard.to_dict(), "receipt": receipt.to_dict()}
         closing = (
             store.giving_way(self.component, self.side, other, epoch)
@@ -325,10 +329,7 @@ class Side:
         if self.check:
             return self.mode() == decisions.OPEN
         changed = self.fence.shut(for_peer=for_peer)
-        if members.electable(self.server.config(), self.own):
-            self.server.leave_office()
-            return True
-        return changed
+        return self.server.leave_office(self.own) or changed
 
     def _stand_alone(self, version: int, *, without: str = "") -> bool:
         """Know of a configuration above the other side's, in which nobody is elected; let its host alone follow."""
