@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from . import chain
 from .progress import OK
 
 NOT_ENDED = "not ended"
@@ -33,22 +34,23 @@ class Last:
 def last_verb(entries: Sequence[Mapping[str, Any]]) -> Last:
     """Return the last verb that was begun for real, the worst of what ran side by side first.
 
-    In a window one component may be a verb ahead of another: the last one of each counts.
+    In a window one component may be a verb ahead of another: the last one of each counts. Clocks of two controllers are
+    not compared where their chains tell who came first.
     """
     begins: dict[tuple[str, str, str, str], Mapping[str, Any]] = {}
     ends: dict[tuple[str, str, str, str], Mapping[str, Any]] = {}
-    for entry in entries:
+    newest: Mapping[str, Any] = {}
+    for entry in chain.in_order(entries):
         if entry["phase"] in _BESIDE:
             continue
         key = (str(entry["epoch"]), str(entry["phase"]), str(entry["verb"]), str(entry["component"]))
         if entry["kind"] == "begin" and not entry["data"].get("check_mode"):
-            begins[key] = entry
+            begins[key] = newest = entry
             ends.pop(key, None)
         elif entry["kind"] == "end":
             ends[key] = entry
     if not begins:
         return Last()
-    newest = max(begins.values(), key=lambda entry: str(entry["time"]))
     batch = {
         str(entry["component"]): (entry, str(ends[key]["data"].get("result")) if key in ends else NOT_ENDED)
         for key, entry in begins.items()
