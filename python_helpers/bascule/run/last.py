@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import chain
-from .progress import OK
+from .progress import FAILED, OK
 
 NOT_ENDED = "not ended"
+# What a playbook refuses after all its verbs have come through: its judge, gates without a sample, a load test.
+REFUSED = "refused"
+JUDGED = frozenset({"pretest", "verify"})
 # A timer begins them at any time: they leave what is next as it was.
 _BESIDE = frozenset({"monitor"})
 
@@ -40,6 +43,7 @@ def last_verb(entries: Sequence[Mapping[str, Any]]) -> Last:
     begins: dict[tuple[str, str, str, str], Mapping[str, Any]] = {}
     ends: dict[tuple[str, str, str, str], Mapping[str, Any]] = {}
     newest: Mapping[str, Any] = {}
+    refused: set[tuple[str, str]] = set()
     for entry in chain.in_order(entries):
         if entry["phase"] in _BESIDE:
             continue
@@ -47,6 +51,9 @@ def last_verb(entries: Sequence[Mapping[str, Any]]) -> Last:
         if entry["kind"] == "begin" and not entry["data"].get("check_mode"):
             begins[key] = newest = entry
             ends.pop(key, None)
+            refused.discard(key[:2])
+        elif entry["kind"] == "state" and entry["data"].get("event") == REFUSED:
+            refused.add(key[:2])
         elif entry["kind"] == "end":
             ends[key] = entry
     if not begins:
@@ -56,7 +63,8 @@ def last_verb(entries: Sequence[Mapping[str, Any]]) -> Last:
         for key, entry in begins.items()
         if key[:2] == (newest["epoch"], newest["phase"])
     }
-    entry, outcome = next(((e, o) for e, o in batch.values() if o != OK), (newest, OK))
+    whole = FAILED if (str(newest["epoch"]), str(newest["phase"])) in refused else OK
+    entry, outcome = next(((e, o) for e, o in batch.values() if o != OK), (newest, whole))
     return Last(
         str(entry["phase"]),
         str(entry["verb"]),
