@@ -12,7 +12,7 @@ description:
     C(plan_monitor). A series of which nothing came is an alarm, as is one that is stale or cannot be read.
   - Appends the samples to C(runs/RUN/monitor/DAY.jsonl), writes C(monitor-DAY.md) and C(monitor-DAY.html) beside it (in
     French C(monitor-DAY.fr.…)), and journals the verdicts at both sites, which C(bascule_commit) asks for.
-  - Fails when a series is not within its limit, after all that is kept. Takes no samples while users wait.
+  - Fails when a series is not within its limit, after all that is kept. So it does while users wait, without samples.
   - Sends a notice to who is called, where the variable C(notice_urls) has addresses by role, in a process of its own
     that is given up after 30 s. Who was not told is named and journalled; an address never is.
   - With C(--check) it asks and judges, and keeps nothing.
@@ -70,7 +70,12 @@ class ActionModule(ControllerAction):
         warnings = journal.start(targets, scope.about_run(PHASE, self.check_mode))
         entries, silent = standing.journalled(scope)
         if waiting := outcome.waiting(entries):
-            return {"msg": [f"no samples: users wait ({', '.join(waiting)}); this is no time to look"]}
+            raise GateError(
+                expected="users to be let in everywhere, so that they can be looked after",
+                found=f"no samples: users wait ({', '.join(waiting)})",
+                state="nothing was changed or kept",
+                next_command="ansible-playbook playbooks/status.yml; monitor again once all are in",
+            )
         warnings += [f"the journal at {site} is silent: {why}" for site, why in sorted(silent.items())]
         earlier = monitor.rounds(entries)
         components = watching.watched(scope, want)

@@ -108,7 +108,7 @@ class ActionModule(ControllerAction):
             seen.line,
             _lacks(entries, read) if not (work.first or work.beside) else [],
         )
-        timer = commit_timer.stands(scope, entries, errors)
+        timer = commit_timer.stands(scope, entries, errors, noted)
         if timer.line:
             lines.insert(-len(choice.lines()), f"Time to commit: {timer.line}")
         if other:

@@ -48,6 +48,7 @@ from bascule.run import chain, failures, window
 from bascule.run.io import command, heartbeat, identity, signing
 from bascule.run.io.journal import Journal, read_starts
 from bascule.run.io.presence import Presence
+from bascule.run.last import JUDGED, REFUSED
 from bascule.run.order import VERBS, WINDOWS
 from bascule.run.progress import FAILED
 from bascule.system import work
@@ -161,6 +162,9 @@ class CallbackModule(CallbackBase):
         message = _message(result._result)
         if result._task.action == "bascule_begin":
             self._refused(host, result, message)
+        elif not (self._active or ignore_errors or _is_rescued(result._task)):
+            self._refused_whole(result, message)
+            return
         elif ignore_errors:
             self._step(result, "failed, ignored", message)
         else:
@@ -331,6 +335,15 @@ class CallbackModule(CallbackBase):
         """Journal a verb that bascule_begin did not let start."""
         arguments = result._task.args
         self._active[host] = _Verb(str(arguments.get("phase", "")), str(arguments.get("verb", "")), message)
+
+    def _refused_whole(self, result: Any, message: str) -> None:
+        """Journal what a playbook refuses after all its verbs have come through."""
+        journal = self._journal() if self._written else None
+        begun = [entry for entry in journal.own() if entry["kind"] == "begin"] if journal else []
+        if journal is None or not begun or begun[-1]["phase"] not in JUDGED or context.CLIARGS.get("check"):
+            return
+        data = {"event": REFUSED, "message": f"{result._task.get_name()}: {message}"}
+        journal.append("state", phase=str(begun[-1]["phase"]), data=data)
 
     def _step(self, result: Any, outcome: str, message: str = "") -> None:
         host, task = result._host.get_name(), result._task
