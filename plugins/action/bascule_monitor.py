@@ -124,7 +124,7 @@ class ActionModule(ControllerAction):
         wanted = notices.of_alarms(scope.plan, journal.run, judged, on_duty, page.partition(": ")[2])
         given, silent = notices.addressed(wanted, urls)
         failed = [*(f"{role}: not told: no address" for role in silent), *notifier.send(given)]
-        data = {"event": "notices", "roles": [one.role for one in wanted], "failed": failed}
+        data = {"event": notices.EVENT, "roles": [one.role for one in wanted], "failed": failed}
         journal_entry(journal, "state", scope.announced, data)
         # What the sites could not be given was said with the samples.
         journal.copy_to(scope.journal_targets(), insist=False)

@@ -21,7 +21,7 @@ from ..report.rows import headline, reason_lines
 from ..report.summary import build
 from ..report.text import report_markdown
 from ..report.words import LANGUAGES, word
-from ..run import chain, runs
+from ..run import chain, notices, runs
 from ..run.chain import Reading
 from ..run.io.journal import Journal, read_copies
 from ..system.io import storage
@@ -83,6 +83,7 @@ def make(
     )
     reported = {name for one in moved.values() for name in one.facts}
     made["journal"] = chain.heads(entries)
+    made["not_told"] = notices.not_told(entries)
     made["not_moved"] = [name for name in scope.components if name not in reported]
     return {**made, "record": record(made, entries)}
 

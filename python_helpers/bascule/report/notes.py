@@ -22,6 +22,7 @@ def note_lines(summary: Mapping[str, Any], lang: str = "en") -> dict[str, list[s
         "slow": slow_lines(summary, lang),
         "windows": window_lines(summary, lang),
         "not_moved": [str(name) for name in summary.get("not_moved") or ()],
+        "not_told": [french_line(one) if lang == "fr" else one for one in map(str, summary.get("not_told") or ())],
         OVERRIDES: override_lines(summary, lang),
         FIGURE: dump_lines(summary, lang),
         "row_digests": digest_lines(summary, lang),

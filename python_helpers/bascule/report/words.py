@@ -19,6 +19,7 @@ _WORDS: dict[str, dict[str, str]] = {
     "unknown_site": {"en": "not known", "fr": "inconnu"},
     "report": {"en": "Report", "fr": "Rapport"},
     "left_where_it_was": {"en": "not moved:", "fr": "n'a pas été déplacé :"},
+    "not_told": {"en": "Who was not told", "fr": "Qui n'a pas été prévenu"},
     "not_moved": {"en": "What has not been moved", "fr": "Ce qui n'a pas été déplacé"},
     "result": {"en": "Result", "fr": "Résultat"},
     "figure": {"en": "Figure", "fr": "Mesure"},

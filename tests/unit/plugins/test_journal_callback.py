@@ -10,6 +10,7 @@ import pytest
 from ansible.plugins.loader import callback_loader
 
 from bascule.errors import StoreError
+from bascule.plugin.telling import Teller
 
 from .test_play import ROOT
 
@@ -22,6 +23,7 @@ def callback(monkeypatch: pytest.MonkeyPatch) -> Any:
     made = object.__new__(kind)
     made._active = {"db": SimpleNamespace(failure="", phase="cutover", verb="sync")}
     made._started, made._display = {}, SimpleNamespace(warning=print)
+    made._teller = Teller(print)
     monkeypatch.setitem(kind._end_at_once.__globals__, "_PAUSE", 0)
     return made
 

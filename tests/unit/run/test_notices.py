@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from bascule.report.notes import note_lines
 from bascule.run import monitor, notices
 from bascule.run.io import notifier
 from bascule.run.monitor import Sample, Series, Wanted
@@ -163,6 +164,23 @@ def test_what_cannot_be_right_is_named_without_the_address(declared: Any) -> Non
     found = notices.problems(declared)
     assert found
     assert SECRET not in " ".join(found)
+
+
+def test_the_report_names_who_was_not_told_of_a_window() -> None:
+    def entry(number: int, data: dict[str, Any]) -> dict[str, Any]:
+        known = {"n": number, "controller": "c", "epoch": "d", "kind": "state", "time": f"2026-12-05T21:00:0{number}Z"}
+        return {**known, "data": {"event": "notices", **data}, "prev": "", "hash": str(number)}
+
+    lead, nobody = "go lead: not told: a service has refused it", "nobody was told: no vault"
+    entries = [
+        entry(1, {"sent": [], "failed": [lead]}),
+        entry(2, {"roles": ["dba"], "failed": ["dba: not told: no address"]}),
+        entry(3, {"sent": ["go lead"], "failed": [lead, nobody]}),
+    ]
+    assert notices.not_told(entries) == [lead, nobody], "an alarm of monitoring stands on its page"
+    said = note_lines({"not_told": [lead, nobody]}, "fr")["not_told"]
+    assert said == ["lead, moment « go » : un service l'a refusé", "personne n'a été prévenu : no vault"]
+    assert note_lines({"not_told": [lead]})["not_told"] == [lead]
 
 
 def test_none_and_a_right_one_have_no_problems() -> None:
