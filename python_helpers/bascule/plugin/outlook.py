@@ -10,8 +10,9 @@ from ansible import constants
 from ansible.errors import AnsibleError
 
 from ..errors import BasculeError
-from ..report import forecast
+from ..report import expectation, forecast
 from ..report.forecast import Forecast, Known, Part
+from ..run.gates import number_of
 from ..run.io.journal import Journal
 from ..system.io import storage
 from .action import Scope
@@ -31,13 +32,21 @@ def lines(scope: Scope, loader: Any, journal: Journal, names: Iterable[str]) -> 
 
 
 def kept(scope: Scope, loader: Any, journal: Journal, names: Iterable[str]) -> dict[str, Any]:
-    """Return the same as the journal keeps it: seconds, in all and of each component; nothing where it is not known."""
+    """Return the same as the journal keeps it: seconds, in all and of each component; nothing where it is not known.
+
+    With it goes what the plan allows, and how many seconds after the freeze a return has to begin to keep to that.
+    """
     try:
-        found = outlook(scope, loader, journal.read().entries, names)
+        entries = journal.read().entries
+        components = known(scope, loader, entries, names)
+        found = forecast.forecast(components)
+        allowed = number_of(limit(scope))
+        back = expectation.outlook(components, entries).back_pessimistic
     except Exception:
         # `lines` says why.
         return {}
-    return {"seconds": found.seconds, "parts": {name: part.seconds for name, part in found.parts.items()}}
+    window = {} if allowed is None else {"limit": allowed, "latest_return": allowed - back}
+    return {"seconds": found.seconds, "parts": {name: part.seconds for name, part in found.parts.items()}, **window}
 
 
 def unknown(error: Exception, names: Iterable[str]) -> Forecast:
