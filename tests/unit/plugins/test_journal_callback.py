@@ -80,8 +80,9 @@ def test_a_note_that_cannot_be_written_keeps_no_play_from_beginning(
 
     callback._presence = SimpleNamespace(play=full, end=full)
     callback._active, callback._become_pass = {}, ""
-    monkeypatch.setattr(callback, "_finish", lambda: None)
+    callback._books, callback._command, callback._carrier = 1, None, None
+    monkeypatch.setattr(callback, "_finish", lambda *, last: None)
     monkeypatch.setitem(type(callback).v2_playbook_on_play_start.__globals__, "_scope", lambda *_: None)
     callback.v2_playbook_on_play_start(SimpleNamespace(get_name=lambda: "(6/7) CUTOVER"))
-    callback.v2_playbook_on_stats(None)
+    callback.v2_playbook_on_stats(SimpleNamespace(failures={}, dark={}))
     assert capsys.readouterr().out.count("Others cannot see what this process is at: ") == 2

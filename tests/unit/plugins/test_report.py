@@ -104,7 +104,8 @@ def proved_to_the_end(world: World) -> list[str]:
     runs, run = world.path / "runs", (world.path / "runs/latest").resolve()
     copies = {"here": (run / "journal.jsonl").read_text()}
     for host in ("j-mtp", "j-tls"):
-        copies[host] = "".join(path.read_text() for path in sorted((world.hosts / host).glob("journal/*/*.jsonl")))
+        kept = sorted((world.hosts / host).glob("journal/*/*.jsonl"))
+        copies[f"{host.removeprefix('j-')}.{host}"] = "".join(path.read_text() for path in kept)
     about = {"run": run.name, "plan": "toy", "controller": identity.controller()}
     report = {f"report/{path.name}": path.read_bytes() for path in run.glob("*") if path.suffix in (".json", ".html")}
     files = evidence.contents(about, copies, report, [], [], "")
