@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Optional
 
+from . import budget
+from .budget import Ends, time_of
 from .gates import number_of
-from .order import FREEZE, SWITCH, THAW, WINDOWS
+from .order import CUTOVER, FREEZE, SWITCH, THAW, WINDOWS
 from .preflight import PHASES
 from .progress import OK
 from .verbs import POINTING
@@ -16,7 +17,6 @@ from .verbs import POINTING
 Entry = Mapping[str, Any]
 WAITS, RUNS, DONE, FAILED = "waits", "runs", "done", "failed"
 _ASKS, _AUDIT = "state", "audit"
-CUTOVER = WINDOWS[0]
 # Gates that are named one by one.
 _NAMED = 3
 
@@ -74,11 +74,11 @@ def read(phase: str, entries: Iterable[Entry], said: Mapping[str, str], now: flo
         if verb not in verbs:
             continue
         if one["kind"] == "begin":
-            begun[name, verb] = _time(one)
-            cells.setdefault(name, {})[verb] = Cell(RUNS, max(0.0, now - _time(one)))
+            begun[name, verb] = time_of(one)
+            cells.setdefault(name, {})[verb] = Cell(RUNS, max(0.0, now - time_of(one)))
         elif one["kind"] == "end" and (name, verb) in begun:
             state = DONE if one["data"].get("result") == OK else FAILED
-            cells[name][verb] = Cell(state, max(0.0, _time(one) - begun[name, verb]))
+            cells[name][verb] = Cell(state, max(0.0, time_of(one) - begun[name, verb]))
     if not cells:
         return None
     rows = [
@@ -92,7 +92,7 @@ def read(phase: str, entries: Iterable[Entry], said: Mapping[str, str], now: flo
 def _window(phase: str, known: Sequence[Entry], forecast: Mapping[str, Any], now: float) -> list[str]:
     """Return the clock of a window, and what a return costs now."""
     moving = [one for one in known if one["data"].get("role") not in POINTING]
-    frozen = next((_time(one) for one in moving if (one["kind"], one["verb"]) == ("begin", FREEZE)), None)
+    frozen = next((time_of(one) for one in moving if (one["kind"], one["verb"]) == ("begin", FREEZE)), None)
     switched = any((one["kind"], one["verb"]) == ("begin", SWITCH) for one in moving)
     ahead, allowed = number_of(forecast.get("seconds")), number_of(forecast.get("limit"))
     beside = [f"{ahead:.0f} s forecast"] if ahead else []
@@ -103,27 +103,40 @@ def _window(phase: str, known: Sequence[Entry], forecast: Mapping[str, Any], now
     waits = max(0.0, now - frozen)
     if (end := _let_in(moving)) is not None:
         return [f"window: users waited for {end - frozen:.0f} s{said}"]
-    left = f", about {max(0.0, ahead - waits):.0f} s to go" if ahead else ""
-    lines = [f"window: users wait for {waits:.0f} s{left}{said}"]
+    ends = budget.read(forecast, moving, now)
+    lines = [f"window: users wait for {waits:.0f} s{'' if ends is None else _rest(ends)}{said}"]
     if phase != CUTOVER:
         return lines
     if not switched:
-        return [*lines, "return: nothing has switched, so it only lets users in again"]
-    latest = number_of(forecast.get("latest_return"))
-    if latest is None:
-        return [*lines, "return: it carries back what was switched"]
-    rest = latest - waits
-    late = (
-        f"for the plan it had to begin {-rest:.0f} s ago" if rest < 0 else f"for the plan it begins within {rest:.0f} s"
+        lines.append("return: nothing has switched, so it only lets users in again")
+    elif ends is None or ends.latest_return is None:
+        lines.append("return: it carries back what was switched")
+    else:
+        rest = ends.latest_return - waits
+        late = f"it had to begin {-rest:.0f} s ago" if rest < 0 else f"it begins within {rest:.0f} s"
+        lines.append(f"return: it carries back what was switched; for the plan {late}")
+    return [*lines, f"LATE: {late_words(ends)}"] if ends is not None and ends.late else lines
+
+
+def late_words(ends: Ends) -> str:
+    """Return in words that a window may end too late."""
+    return (
+        f"at worst the window ends {ends.pessimistic:.0f} s after the freeze; a return that begins later than "
+        f"{ends.latest_return or 0.0:.0f} s after it may end after what the plan allows"
     )
-    return [*lines, f"return: it carries back what was switched; {late}"]
+
+
+def _rest(ends: Ends) -> str:
+    least = " at least" if ends.least else ""
+    expected, worst = ends.expected - ends.waited, ends.pessimistic - ends.waited
+    return f", {expected:.0f} s to go, at worst {worst:.0f} s{least}"
 
 
 def _let_in(moving: Sequence[Entry]) -> Optional[float]:
     """Return when the users of all that were frozen were let in; nothing while somebody waits."""
     frozen = {one["component"] for one in moving if (one["kind"], one["verb"]) == ("begin", FREEZE)}
     ends = {
-        one["component"]: _time(one)
+        one["component"]: time_of(one)
         for one in moving
         if (one["kind"], one["verb"]) == ("end", THAW) and one["data"].get("result") == OK
     }
@@ -146,7 +159,3 @@ def _gates(known: Sequence[Entry]) -> list[str]:
     over = sum(1 for data in last.values() if data.get("override"))
     words = [f"{passed} GO" + (f", {over} of them overridden" if over else "")]
     return [f"gates: {'; '.join([*words, *(f'NO-GO {one}' for one in no)])}"]
-
-
-def _time(entry: Entry) -> float:
-    return datetime.datetime.fromisoformat(str(entry["time"])).timestamp()

@@ -10,7 +10,10 @@ from bascule.run import board
 from bascule.run.board import Cell
 
 START = 1796155200.0
-FORECAST = {"seconds": 40.0, "limit": 100.0, "latest_return": 60.0}
+FORECAST = {
+    "seconds": 40.0, "parts": {"db": 40.0, "guest": 0.0}, "pessimistic": 45.0, "worst": {"db": 45.0, "guest": 0.0},
+    "limit": 100.0, "latest_return": 60.0,
+}  # fmt: skip
 
 
 def at(second: float) -> str:
@@ -64,7 +67,7 @@ def test_a_row_says_what_is_done_at_work_and_still_to_come() -> None:
             FROZEN,
             13,
             [
-                "window: users wait for 3 s, about 37 s to go (40 s forecast, the plan allows 100 s)",
+                "window: users wait for 3 s, 38 s to go, at worst 43 s (40 s forecast, the plan allows 100 s)",
                 "return: nothing has switched, so it only lets users in again",
             ],
         ),
@@ -72,7 +75,7 @@ def test_a_row_says_what_is_done_at_work_and_still_to_come() -> None:
             SWITCHED,
             15,
             [
-                "window: users wait for 5 s, about 35 s to go (40 s forecast, the plan allows 100 s)",
+                "window: users wait for 5 s, 37 s to go, at worst 42 s (40 s forecast, the plan allows 100 s)",
                 "return: it carries back what was switched; for the plan it begins within 55 s",
             ],
         ),
@@ -80,8 +83,10 @@ def test_a_row_says_what_is_done_at_work_and_still_to_come() -> None:
             SWITCHED,
             75,
             [
-                "window: users wait for 65 s, about 0 s to go (40 s forecast, the plan allows 100 s)",
+                "window: users wait for 65 s, 0 s to go, at worst 18 s (40 s forecast, the plan allows 100 s)",
                 "return: it carries back what was switched; for the plan it had to begin 5 s ago",
+                "LATE: at worst the window ends 83 s after the freeze; a return that begins later than 60 s after it "
+                "may end after what the plan allows",
             ],
         ),
         (
@@ -107,7 +112,7 @@ def test_a_window_back_has_no_return_of_its_own() -> None:
     found = board.read("rollback", back, {}, START + 15)
     assert found is not None
     assert found.lines == [
-        "window: users wait for 5 s, about 35 s to go (40 s forecast, the plan allows 100 s)",
+        "window: users wait for 5 s, 37 s to go, at worst 42 s (40 s forecast, the plan allows 100 s)",
         "gates: 1 GO",
     ]
     # What only some kinds of components do keeps no row from being done.
