@@ -440,7 +440,8 @@ class CallbackModule(CallbackBase):
 def _scope(play: Any, become_pass: str) -> Scope | None:
     """Return the variables as the play's first host sees them; variables of a group are nowhere else to be had."""
     manager = play.get_variable_manager()
-    hosts = manager._inventory.get_hosts(play.hosts)
+    # A play on this controller alone, where no inventory names it, belongs to no run: nobody is asked for one.
+    hosts = [host for host in manager._inventory.get_hosts(play.hosts) if not host.implicit]
     return Scope(manager.get_vars(play=play, host=hosts[0]), become_pass) if hosts else None
 
 
