@@ -24,9 +24,10 @@ COMMANDS: Mapping[str, str] = {
     "verify-archive": "verify an archive of a guest",
     "schema": "move the schemas of services by numbered SQL files",
     "data": "move the data of large tables batch by batch",
+    "deploy": "bring a version of an application to its hosts at one side, or bring it back",
 }
 # These run a playbook, or follow one.
-PHASES = frozenset(COMMANDS) - {"evidence", "summary", "verify-archive", "schema", "data"}
+PHASES = frozenset(COMMANDS) - {"evidence", "summary", "verify-archive", "schema", "data", "deploy"}
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
