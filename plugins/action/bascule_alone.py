@@ -21,6 +21,8 @@ description:
     names it after the return. A return is a way out of an emergency, so it is not refused.
   - With C(-e only_before_switch=yes), as C(bascule abort) gives it, a rollback is refused unless every side that it
     leads to still holds its permit, so that nothing but the freeze is undone.
+  - With C(-e only_after_overrun=yes), as C(bascule overrun) gives it, a rollback is refused unless the time to commit
+    is over, a check has failed, and the plan has the return made then.
   - What only points to a site holds up nobody. Where anything is alone it follows in the same way, without the servers
     that are silent.
 options: {}
@@ -49,7 +51,7 @@ from ansible.utils.display import Display
 
 from bascule.errors import BasculeError, NoGo
 from bascule.guard import state as guard
-from bascule.plugin import standing
+from bascule.plugin import commit_timer, standing
 from bascule.plugin.action import ControllerAction, Scope
 from bascule.plugin.standing import Component
 from bascule.report import proof
@@ -72,6 +74,8 @@ class ActionModule(ControllerAction):
         components, silent = standing.read(scope)
         if self.typed(ONLY_BEFORE_SWITCH):
             _refuse_switched(components)
+        if self.typed(commit_timer.ONLY_AFTER_OVERRUN):
+            commit_timer.must_be_over(commit_timer.stands(scope, standing.entries(scope), silent))
         alone = [c.name for c in components if standing.is_alone(c, bool(silent))]
         moving = [c for c in components if c.name not in alone]
         refused = [why for c in moving if (why := standing.obstacle(c, bool(silent)))]

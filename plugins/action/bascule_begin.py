@@ -29,8 +29,8 @@ options:
     type: str
     required: true
     choices:
-      [state, audit, prepare, sync, check, capture, stand_by, freeze, switch, thaw, verify, take_over, give_way, reopen,
-      retire]
+      [state, audit, prepare, sync, check, capture, stand_by, freeze, switch, thaw, verify, watch, take_over, give_way,
+      reopen, retire]
   direction:
     description:
       - V(forward) from the source to the target, V(back) the other way round.

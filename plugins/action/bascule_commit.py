@@ -12,8 +12,11 @@ description:
     it was verified since its last switch and is proved equal, as C(bascule_judge) judges.
   - Demands that the verification is not older than C(plan_max_age_seconds), that users were in for
     C(plan_observation_seconds), and, where a kind's C(state) looks for it, that the open side serves and that what is
-    written there comes to the other side now. What nobody looks for is said on the sheet. C(gate_overrides) lets one of
+    written there comes to the other side now. Of kinds whose verification writes a canary, that one has reached the
+    other side, as C(plan_canary) limits it. What nobody looks for is said on the sheet. C(gate_overrides) lets one of
     these pass with a reason.
+  - Where the plan asks for C(plan_observation_days), demands as many full days with samples of M(bascule_monitor) since
+    users were let in, and that the last of each series are fresh and within their limits.
   - Prints the decision sheet, asks for the name of the site, and journals the decision at both sites. It changes
     nothing at the components; a way back is open until the decommission.
 options: {}
@@ -48,7 +51,7 @@ from bascule.plugin.asking import asked
 from bascule.plugin.preflight import must_be_right
 from bascule.report import forecast, sheet
 from bascule.report.sheet import Row
-from bascule.run import commits
+from bascule.run import canary, commits, context, monitor
 from bascule.run.approval import confirm, destination, preview
 from bascule.run.gates import number_of
 from bascule.run.io.journal import Journal
@@ -72,8 +75,12 @@ class ActionModule(ControllerAction):
         notes = [f"the journal at {place} is silent: {reason}" for place, reason in sorted(silent.items())]
         if scope.get("plan_observation_seconds") is None:
             notes.append("the plan asks for no observation (plan_observation_seconds)")
+        if scope.get("plan_observation_days") is None:
+            notes.append("the plan asks for no days of monitoring (plan_observation_days)")
         if still := [name for name in scope.in_play if name not in apart]:
             notes.append(f"nothing is carried back before a return, or has to be: {', '.join(still)}")
+        if unsent := [name for name in apart if not _sends(scope, name)]:
+            notes.append(f"no canary is sent by this kind, only the connection is looked at: {', '.join(unsent)}")
         seen = {row.component for row in rows if row.verdict.name == commits.SERVES}
         if unasked := [name for name in scope.in_play if name not in seen]:
             notes.append(f"nobody looks now whether it serves, the verification did: {', '.join(unasked)}")
@@ -90,6 +97,7 @@ class ActionModule(ControllerAction):
         except BasculeError as error:
             raise NoGo(**{**error.fields(), "state": UNDECIDED}) from error
         load = commits.load_against(entries, scope.get("gate_overrides")) if scope.get("plan_load_test") else []
+        load += _watched_against(scope, entries)
         if wrong := [*sheet.no_go(rows), *load, *notes[: len(silent)]]:
             raise NoGo(
                 expected="every gate of a commit to say GO, and the journal of both sites to answer",
@@ -115,8 +123,10 @@ class ActionModule(ControllerAction):
 
     def _rows(self, scope: Scope, entries: list[Any], apart: Mapping[str, str]) -> list[Row]:
         unseen, late, now = standing.told(scope, "unseen"), standing.told(scope, "late"), time.time()
-        max_age = number_of(scope.get("plan_max_age_seconds"))
-        return [
+        given = number_of(scope.get("plan_max_age_seconds"))
+        max_age = commits.MAX_AGE if given is None else given
+        canaries = [_canary(scope, name, entries, max_age, now) for name in apart if _sends(scope, name)]
+        return canaries + [
             Row(name, verdict, 0.0)
             for name in scope.in_play
             for verdict in commits.gates(
@@ -127,11 +137,42 @@ class ActionModule(ControllerAction):
                 if name in unseen or name in late
                 else None,
                 observation=scope.get("plan_observation_seconds"),
-                max_age=commits.MAX_AGE if max_age is None else max_age,
+                max_age=max_age,
                 overrides=scope.get("gate_overrides"),
                 now=now,
             )
         ]
+
+
+def _sends(scope: Scope, name: str) -> bool:
+    """Say whether the verification of a component writes a canary."""
+    return scope.hostvars[name]["component_role"] in canary.ROLES
+
+
+def _canary(scope: Scope, name: str, entries: list[Any], max_age: float, now: float) -> Row:
+    """Return how the canary of a component stands."""
+    about = context.announce(name, scope.hostvars[name], "", "state", scope.announced.direction)
+    verdict = canary.gate(
+        name,
+        entries,
+        written_at=about.to_host,
+        seen_at=about.from_host,
+        opened=standing.opened_under(scope, name),
+        limit=canary.limit(scope.get("plan_canary"), max_age),
+        overrides=scope.get("gate_overrides"),
+        now=now,
+    )
+    return Row(name, verdict, None if verdict.sampled_at is None else now - verdict.sampled_at)
+
+
+def _watched_against(scope: Scope, entries: list[Any]) -> list[str]:
+    """Return what monitoring says against staying, where the plan asks for days of it."""
+    days = scope.get("plan_observation_days")
+    if days is None:
+        return []
+    let_in = {name: commits.last_end(entries, name, "thaw") for name in scope.in_play}
+    want = monitor.wanted(scope.get("plan_monitor"))
+    return monitor.against(entries, let_in, days, want, scope.get("gate_overrides"), time.time())
 
 
 def _apart(scope: Scope) -> dict[str, str]:

@@ -31,6 +31,9 @@ options:
     description: Why the sample is as it is, told when the gate says NO-GO.
     type: str
     default: ""
+  limit:
+    description: What holds where C(plan_gates) declares no limit for this gate.
+    type: dict
 author:
   - The Bascule authors
 """
@@ -70,17 +73,21 @@ class ActionModule(ControllerAction):
         "unit": {"type": "str", "default": ""},
         "sampled_at": {"type": "raw"},
         "detail": {"type": "str", "default": ""},
+        "limit": {"type": "dict"},
     }
 
     def act(self, args: dict[str, Any], scope: Scope) -> dict[str, Any]:
         """Decide, journal, and fail on NO-GO."""
         about = scope.announced
+        gates = scope.get("plan_gates")
+        if args.get("limit"):
+            gates = {args["name"]: args["limit"], **(gates or {})}
         verdict = decide(
             args["name"],
             args.get("value"),
             args["unit"],
             args.get("sampled_at"),
-            scope.get("plan_gates"),
+            gates,
             scope.get("gate_overrides"),
             time.time(),
         )

@@ -15,7 +15,8 @@ description:
     the run's folder. Refuses a plan, given with C(-e with_plan=FILE), that is stale or was used.
   - Compares what was typed with the name of the site that the direction leads to (C(plan_sites)), and journals it all.
   - The name comes with C(-e confirm=), or is asked for at the terminal; where C(bascule) has started the playbook, at
-    the terminal of whoever follows it. One in the inventory is nobody's answer.
+    the terminal of whoever follows it. One in the inventory is nobody's answer. A rollback with
+    C(-e only_after_overrun=yes) takes C(plan_on_overrun=return) for one; C(bascule_alone) sees whether it is time.
   - With C(--check) nobody is asked.
 options:
   phase:
@@ -55,11 +56,12 @@ from typing import Any, ClassVar
 
 from ansible.utils.display import Display
 
-from bascule.plugin import outlook, planned, sheets
+from bascule.plugin import commit_timer, outlook, planned, sheets
 from bascule.plugin.action import ControllerAction, Scope
 from bascule.plugin.asking import asked
 from bascule.plugin.preflight import must_be_right
 from bascule.plugin.values import plain
+from bascule.run import commit_timer as timer
 from bascule.run import context
 from bascule.run.approval import confirm, destination, given_up, preview
 from bascule.run.io.journal import Journal
@@ -101,6 +103,10 @@ class ActionModule(ControllerAction):
         for line in lines:
             display.display(f"  {line}")
         typed = self.typed("confirm")
+        # Whether its time is over is seen as soon as both sides are read; nothing is changed before.
+        by_plan = bool(args["phase"] == "rollback" and self.typed(commit_timer.ONLY_AFTER_OVERRUN))
+        if by_plan and scope.get("plan_on_overrun") == timer.RETURN and not typed:
+            typed = site
         if typed or not self.check_mode:
             confirm(plan, direction, args["phase"], typed or asked(lines))
         lost: dict[str, Any] = {}
@@ -122,9 +128,11 @@ class ActionModule(ControllerAction):
             phase=args["phase"],
             data={
                 "decision": "GO",
-                "by": planned.whose(),
+                "by": f"{commit_timer.BY}, run by {planned.whose()}" if by_plan else planned.whose(),
                 "direction": direction,
                 "site": site,
+                # With this, whoever goes on keeps to the same --limit.
+                "takes_part": scope.in_play,
                 **lost,
                 "check_mode": self.check_mode,
                 "given_up": notes,

@@ -188,7 +188,7 @@ before:
   type: list
   elements: str
 scheduled:
-  description: Machines at which backups run by a schedule.
+  description: Machines at which backups run by a schedule; C(unasked) is the one left, where silent or not asked.
   returned: with operation V(thaw)
   type: list
   elements: str
@@ -342,7 +342,7 @@ class ActionModule(ActionBase):
             ),
             "thaw": lambda source, target, args: {
                 **self._kept(transitions.thaw(target, args["onboot"], self._check, source, self._copies)),
-                "scheduled": backup_jobs.scheduled(backup_jobs.of_nodes(args["machine"], source, target)),
+                **backup_jobs.after_thaw(args["machine"], source, target),
             },
             "verify": self._verify,
             "retire": lambda source, target, args: prepare.retire(

@@ -8,7 +8,7 @@ name: bascule_record
 short_description: Keep what an audit, a check, a transfer or a verification has found
 description:
   - Adds to a verification the component's role, the epoch under which its active side was opened, and what the last
-    return has left behind, which C(bascule_judge) asks for.
+    return has left behind, which C(bascule_judge) asks for; to a canary that epoch.
   - Journals the data and stores it as C(runs/RUN/facts/COMPONENT.KIND.json) for reports. Runs on the controller.
   - With C(--check) it goes to C(runs/RUN/facts/check), so that what was found for real stays.
   - The last task of a role's audit and verify.
@@ -17,7 +17,7 @@ options:
     description: What was done.
     type: str
     required: true
-    choices: [audit, check, fence, transfer, repair, verify]
+    choices: [audit, check, fence, transfer, repair, verify, canary]
   data:
     description: What was found.
     type: dict
@@ -48,6 +48,7 @@ from typing import Any, ClassVar
 from bascule.plugin import standing
 from bascule.plugin.action import ControllerAction, Scope, journal_entry
 from bascule.report import proof
+from bascule.run import canary
 from bascule.run.io.journal import Journal
 
 
@@ -58,7 +59,7 @@ class ActionModule(ControllerAction):
         "kind": {
             "type": "str",
             "required": True,
-            "choices": ["audit", "check", "fence", "transfer", "repair", "verify"],
+            "choices": ["audit", "check", "fence", "transfer", "repair", "verify", "canary"],
         },
         "data": {"type": "dict", "required": True},
     }
@@ -75,6 +76,8 @@ class ActionModule(ControllerAction):
                 # Another controller may have brought it back.
                 behind = proof.left_behind(standing.entries(scope), scope.component)
             args["data"] = {**args["data"], **about, **({proof.LEFT_BEHIND: behind} if behind else {})}
+        elif args["kind"] == canary.EVENT:
+            args["data"] = {**args["data"], proof.OPENED: standing.opened_under(scope, scope.component)}
         journal = Journal.current()
         journal_entry(journal, "state", scope.announced, {"event": args["kind"], "found": args["data"]})
         return {"path": str(journal.write_facts(scope.component, args["kind"], args["data"], tried=self.check_mode))}

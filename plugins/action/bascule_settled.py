@@ -12,7 +12,8 @@ description:
   - Demands of every component of the play that the side that stays is open to users and the other one closed, and that
     it was verified since its last switch and is proved, as C(bascule_judge) judges. C(proof_overrides) lets a reason
     pass.
-  - Where the plan asks for an observation (C(plan_observation_seconds)), demands a commit since the last switch.
+  - Where the plan asks for an observation (C(plan_observation_seconds), C(plan_observation_days)), demands a
+    commit since the last switch.
   - Demands of what only points, such as names, that every server has answered; one that is silent could not be retired.
 options: {}
 author:
@@ -48,7 +49,7 @@ class ActionModule(ControllerAction):
         """Judge."""
         entries = standing.journalled(scope)[0]
         opened, passed = standing.must_be_settled(scope, entries)
-        observed = scope.get("plan_observation_seconds") is not None
+        observed = any(scope.get(name) is not None for name in ("plan_observation_seconds", "plan_observation_days"))
         if observed and (left := commits.missing(entries, opened)):
             raise NoGo(
                 expected="a commit of every component since its last switch, as the plan asks for an observation",

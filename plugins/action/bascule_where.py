@@ -10,12 +10,12 @@ description:
   - Takes the guards that the roles' verb C(state) has registered; a guard that is missing there is read from its host.
     A host without one is not prepared, unless the verb itself failed, or says in C(unread) that it could not read it.
   - Reads the journal here and at every site that can be reached, checks its chains, and prints about ten lines that end
-    with the next safe command. Changes nothing.
+    with what is to be typed next. Changes nothing.
   - Says which controller is at work and since when, by its note in the run's folder and its process, and which one
     has died; of another machine's, by the notes that it sends to both sites while it lives. Says what users see and
     since when, which copies of the journal lack entries, what a side holds whose other side is silent (C(loss) of the
     verb C(state)), how what is written at the open side comes to the other one (C(carried)) or why it does not
-    (C(apart)), and why an open one was not seen to serve (C(unseen)).
+    (C(apart)), and why an open one was not seen to serve (C(unseen)). After a switch, how long is left to commit.
 options: {}
 author:
   - The Bascule authors
@@ -45,9 +45,10 @@ from bascule.errors import BasculeError
 from bascule.guard import state as rule
 from bascule.guard.io.store import GUARD_DIRECTORY
 from bascule.guard.state import GuardState
+from bascule.plugin import commit_timer, typed
 from bascule.plugin.action import ControllerAction, Scope
 from bascule.plugin.values import plain
-from bascule.run import chain, context, controllers, outcome, position, runs, users
+from bascule.run import chain, context, controllers, outcome, position, resume, runs, status, users
 from bascule.run.io import command, heartbeat, identity, presence
 from bascule.run.io.journal import Journal, read_copies, read_starts
 from bascule.run.last import last_verb
@@ -76,44 +77,54 @@ class ActionModule(ControllerAction):
         answering = {site: where for site, where in targets.items() if site not in errors}
         noted = heartbeat.read(journal.run, answering, presence.read(journal.directory))
         work = controllers.at_work(noted, entries, journal.controller, moments.now())
-        seen = users.read(sides, entries)
-        lines = position.report(
+        seen, last, gone = users.read(sides, entries), last_verb(entries), position.retired(entries)
+        standings = [position.standing(one, one.component in gone) for one in sides]
+        doubts = [*work.doubts, *(f"the journal of {site} was not read" for site in errors)]
+        doubts += ["a chain of the journal is broken"] if chain.problems(read) else []
+        own = runs.describe(runs.starts(entries))
+        other = ", ".join(name for name in runs.plans(runs.starts(entries)) if name != scope.plan)
+        newer = "" if other else runs.newer(scope.plan, journal.run, [*own, *known])
+        doubts += ["it is a run of another plan"] if other else ["there is a newer run"] if newer else []
+        choice = resume.choose(
+            standings,
+            last,
+            (_site_name(scope, "plan_source_site"), _site_name(scope, "plan_target_site")),
+            gone,
+            bool(errors),
+            seen.waiting,
+            work,
+            "which run goes on, as said above (BASCULE_RUN=RUN)" if other or newer else "",
+            typed.inventories(),
+        )
+        lines = status.report(
             journal.run,
             sides,
-            last_verb(entries),
+            last,
             copies,
             chain.problems(read),
-            (_site_name(scope, "plan_source_site"), _site_name(scope, "plan_target_site")),
-            position.retired(entries),
-            bool(errors),
+            choice,
+            gone,
             work,
             seen.line,
             _lacks(entries, read) if not (work.first or work.beside) else [],
-            seen.wait,
         )
-        own = runs.describe(runs.starts(entries))
-        doubts = [*work.doubts, *(f"the journal of {site} was not read" for site in errors)]
-        doubts += ["a chain of the journal is broken"] if chain.problems(read) else []
-        if other := [name for name in runs.plans(runs.starts(entries)) if name != scope.plan]:
-            lines.insert(1, f"  IT IS A RUN OF PLAN {', '.join(other)}, NOT OF {scope.plan}")
-            doubts.append("it is a run of another plan")
-        elif newer := runs.newer(scope.plan, journal.run, [*own, *known]):
+        timer = commit_timer.stands(scope, entries, errors)
+        if timer.line:
+            lines.insert(-len(choice.lines()), f"Time to commit: {timer.line}")
+        if other:
+            lines.insert(1, f"  IT IS A RUN OF PLAN {other}, NOT OF {scope.plan}")
+        elif newer:
             lines.insert(1, f"  {newer}")
-            doubts.append("there is a newer run")
         # A silent site may hold it.
         here = identity.audited_here({journal.run, *(run.name for run in known)}) if not errors else []
         if alone := runs.orphans(scope.plan, here, known):
-            lines.insert(-1, f"  {alone}")
+            lines.insert(-len(choice.lines()), f"  {alone}")
         for line in lines:
             Display().display(line)
         if (started := command.current()) is not None:
-            # What its exit status rests on.
-            gone, last = position.retired(entries), last_verb(entries)
-            found = outcome.found([position.standing(one, one.component in gone) for one in sides], doubts)
-            started.tell(
-                "where",
-                {**found, "waits": seen.wait, "at_work": work.first, "phase": last.phase, "outcome": last.outcome},
-            )
+            # What its exit status rests on, and what `resume` goes on with.
+            about = {"waits": bool(seen.waiting), "at_work": work.first, "phase": last.phase, "outcome": last.outcome}
+            started.tell("where", {**outcome.found(standings, doubts), **about, "next": choice.to_dict()})
         return {"lines": lines, "run": journal.run, "decision": identity.current()}
 
     def _sides(self, scope: Scope, given_up: dict[str, str]) -> list[position.Sides]:

@@ -29,19 +29,18 @@ author:
 """
 
 import os
-import shlex
 import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ansible import constants, context
+from ansible import context
 from ansible.errors import AnsibleError
 from ansible.plugins.callback import CallbackBase
 
 from bascule.errors import BasculeError
-from bascule.plugin import outlook, reporting
+from bascule.plugin import outlook, reporting, typed
 from bascule.plugin.action import Scope
 from bascule.plugin.values import plain
 from bascule.report import audited, legs
@@ -91,6 +90,8 @@ class CallbackModule(CallbackBase):
         self._started: dict[tuple[str, str], float] = {}
         self._written = False
         self._book, self._play = "playbook", ""
+        # How many playbooks of this command have begun.
+        self._books = 0
         self._presence: Presence | None = None
         # Whether its note is brought to the sites, or was tried to be.
         self._carried = False
@@ -108,6 +109,7 @@ class CallbackModule(CallbackBase):
     def v2_playbook_on_start(self, playbook: Any) -> None:
         """Say that nothing will be changed, if so."""
         self._book = os.path.basename(str(playbook._file_name))
+        self._books += 1
         if context.CLIARGS.get("check"):
             self._display.display(CHECK, color="bright blue")
 
@@ -181,15 +183,17 @@ class CallbackModule(CallbackBase):
 
     def v2_playbook_on_stats(self, stats: Any) -> None:
         """End what failed last, bring the sites' copies up to date, say where the journal lies."""
+        # Of several playbooks the next begins only where nothing has failed.
+        more = self._books < len(context.CLIARGS.get("args") or ()) and not (stats.failures or stats.dark)
         try:
-            self._finish()
+            self._finish(last=not more)
         finally:
             self._tell(lambda note: note.end())
             heartbeat.finish(self._carrier)
             if self._command is not None:
                 self._report("end", {"status": 2 if stats.failures or stats.dark else 0})
 
-    def _finish(self) -> None:
+    def _finish(self, *, last: bool) -> None:
         self._end_failed()
         journal = self._journal()
         if journal is None:
@@ -200,14 +204,14 @@ class CallbackModule(CallbackBase):
         elif not any(entry["kind"] == "decision" for entry in journal.own()):
             # A decision that a move stays begins no verb.
             return
-        self._bring(journal)
+        self._bring(journal, last=last)
         if self._written:
             self._display.display(f"Journal: {journal.path}")
             self._say_report(journal)
 
-    def _bring(self, journal: Journal) -> None:
-        """Seal the end of the chain, and bring the sites' copies up to date."""
-        if not context.CLIARGS.get("check") and (unsealed := signing.seal(journal, last=True)):
+    def _bring(self, journal: Journal, *, last: bool) -> None:
+        """Seal the chain, with its end where it is the `last` playbook, and bring the sites' copies up to date."""
+        if not context.CLIARGS.get("check") and (unsealed := signing.seal(journal, last=last)):
             self._display.warning(unsealed)
         try:
             # With --check nothing is written at any site.
@@ -268,7 +272,7 @@ class CallbackModule(CallbackBase):
                 limit = outlook.limit(scope)
             except Exception as error:
                 forecast, limit = outlook.unknown(error, scope.components), None
-            lines = audited.screen(scope.plan, seen, scope.components, forecast, limit, _inventories())
+            lines = audited.screen(scope.plan, seen, scope.components, forecast, limit, typed.inventories())
         except (AnsibleError, BasculeError, OSError, ValueError) as error:
             self._display.warning(f"The audit's screen could not be made: {error}")
             return
@@ -310,7 +314,7 @@ class CallbackModule(CallbackBase):
             lines = []
         else:
             lines = reporting.lines(made, page, lang)
-        options = f"{_inventories()} ".lstrip()
+        options = f"{typed.inventories()} ".lstrip()
         again = f"ansible-playbook {options}playbooks/report.yml -e run={journal.run}"
         for line in [*lines, f"Report again: {again}"]:
             self._display.display(line)
@@ -406,15 +410,6 @@ def _scope(play: Any, become_pass: str) -> Scope | None:
     manager = play.get_variable_manager()
     hosts = manager._inventory.get_hosts(play.hosts)
     return Scope(manager.get_vars(play=play, host=hosts[0]), become_pass) if hosts else None
-
-
-def _inventories() -> str:
-    """Return how the inventories of this command are given to the next one; nothing for those of the configuration."""
-    given = [str(path) for path in context.CLIARGS.get("inventory") or []]
-    if given == [str(path) for path in constants.DEFAULT_HOST_LIST]:
-        return ""
-    short = [min(path, os.path.relpath(path), key=len) if os.path.isabs(path) else path for path in given]
-    return " ".join(f"-i {shlex.quote(path)}" for path in short)
 
 
 def _is_rescued(task: Any) -> bool:

@@ -38,7 +38,7 @@ from bascule.run.io import identity
 from bascule.system.io import storage
 
 # Tasks whose message is meant for the reader.
-SPEAKING = frozenset({"bascule_where", "bascule_go", "bascule_judge", "bascule_load_test", "debug"})
+SPEAKING = frozenset({"bascule_where", "bascule_go", "bascule_judge", "bascule_load_test", "bascule_monitor", "debug"})
 _COLOURS = {"good": "green", "changed": "yellow", "bad": "red", "head": "bright blue"}
 
 

@@ -50,7 +50,7 @@ from ansible.plugins.inventory import BaseInventoryPlugin
 from bascule.errors import BasculeError
 from bascule.plugin.control_sockets import control_directory
 from bascule.run.components import layer_group, resolve
-from bascule.run.verbs import POINTING, POINTING_GROUP, STANDING_BY, STANDING_BY_GROUP
+from bascule.run.verbs import POINTING, POINTING_GROUP, STANDING_BY, STANDING_BY_GROUP, WATCHED, WATCHED_GROUP
 from bascule.system.io import storage
 
 _SUFFIXES = (".yml", ".yaml")
@@ -80,7 +80,7 @@ class InventoryModule(BaseInventoryPlugin):
         except BasculeError as error:
             raise AnsibleParserError(error.message()) from error
         # They are there even when they are empty: plays name them.
-        special = {POINTING_GROUP: POINTING, STANDING_BY_GROUP: STANDING_BY}
+        special = {POINTING_GROUP: POINTING, STANDING_BY_GROUP: STANDING_BY, WATCHED_GROUP: WATCHED}
         for group in special:
             inventory.add_group(group)
         for component in components:

@@ -54,20 +54,22 @@ options:
   expect:
     description:
       - V(service) makes O(requests) and wants each to be answered as declared.
+      - V(told) makes O(requests) as V(service) does, and fails for nothing; RV(faults) tells.
       - V(maintenance) wants the maintenance page, status 503 with Retry-After.
       - V(otherwise) wants any answer that is not the maintenance page. Only who was answered so by an open entrance
         proves by the maintenance page that it has closed.
       - V(answer) wants either one, and fails for nothing; RV(reachable) tells.
       - V(some) wants either one, and fails where none comes.
     type: str
-    choices: [service, maintenance, otherwise, answer, some]
+    choices: [service, told, maintenance, otherwise, answer, some]
     required: true
   patience:
     description:
       - For how many seconds the question is asked again. What is behind a busy entrance may be slow for a moment, and
         asking changes nothing.
       - V(otherwise), V(answer) and V(some) ask again whatever did not answer as wanted.
-      - V(service) and V(maintenance) ask again only what gave no answer at all. A wrong answer is never waited away.
+      - V(service), V(told) and V(maintenance) ask again only what gave no answer at all. A wrong answer is never waited
+        away.
       - Where a request would write once more each time, which is any but GET and HEAD without C({uuid}), all are made
         once.
     type: int
@@ -142,7 +144,7 @@ if __name__ == "__main__":
             "meets": {"type": "bool", "default": False},
             "expect": {
                 "type": "str",
-                "choices": ["service", "maintenance", "otherwise", "answer", "some"],
+                "choices": ["service", "told", "maintenance", "otherwise", "answer", "some"],
                 "required": True,
             },
             "patience": {"type": "int", "default": 0},

@@ -13,12 +13,13 @@ description:
     again and compares; V(repair) writes again, at the passive side, what the last verification has found to differ
     there. They run as a transient unit on the leading side's host; a later run finds the unit and follows it.
   - V(preview) returns what a push would do, V(hello) asks for a sign of life, V(rate) measures SSH; nothing is changed.
+  - V(scratch) sends a file to the other side, into a directory that is no part of the tree, and removes it there.
   - An action plugin of the same name follows the unit until it ends and shows its progress.
 options:
   operation:
     description: What to do.
     type: str
-    choices: [push, verify, repair, preview, hello, rate]
+    choices: [push, verify, repair, preview, hello, rate, scratch]
     required: true
   address:
     description: The other side's address over the link.
@@ -151,25 +152,19 @@ OPTIONS = (
     "stands_at",
     "rate_seconds",
 )
-OPERATIONS = ["push", "verify", "repair", "preview", "hello", "rate"]
+OPERATIONS = ["push", "verify", "repair", "preview", "hello", "rate", "scratch"]
 
 
 def main(module: AnsibleModule) -> dict[str, Any]:
     """Do what the arguments say."""
     component, operation = module.params["component"], module.params["operation"]
     options = {name: module.params[name] for name in OPTIONS}
-    if operation in ("preview", "rate") or (operation == "hello" and not module.check_mode):
+    if operation in ("preview", "rate") or (operation in ("hello", "scratch") and not module.check_mode):
         return job.at_once(component, operation, options)
     if module.check_mode:
         return job.foresee(component, operation, options)
-    return job.follow(
-        component,
-        operation,
-        options,
-        start=module.params["start"],
-        job_id=module.params["id"],
-        wait=module.params["wait"],
-    )
+    start, job_id, wait = (module.params[name] for name in ("start", "id", "wait"))
+    return job.follow(component, operation, options, start=start, job_id=job_id, wait=wait)
 
 
 if __name__ == "__main__":

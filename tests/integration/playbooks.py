@@ -18,6 +18,7 @@ PLAYBOOKS = {
     "pretest": "40_pretest.yml",
     "cutover": "60_cutover.yml",
     "verify": "70_verify.yml",
+    "monitor": "75_monitor.yml",
     "rollback": "rollback.yml",
     "decommission": "90_decommission.yml",
     "status": "status.yml",

@@ -189,6 +189,15 @@ def test_forward_again(first: Controller) -> None:
     first.succeed("verify")
 
 
+def test_every_series_of_what_was_moved_is_heard_of(first: Controller) -> None:
+    """Silence, and what cannot be read, would fail it; the limits of the lab are wide."""
+    first.succeed("monitor")
+    first.succeed("monitor")
+    page = max((first.runs / first.run_id / "monitor").glob("monitor-*[0-9].md"))
+    assert "OK: all" in page.read_text()
+    assert "replication lag" in page.read_text()
+
+
 def test_nothing_was_lost_and_nobody_wrote_twice(first: Controller, watchers: Watchers, tmp_path: Path) -> None:
     """Every write that the client outside was promised, over all moves, stands at the side that is active now."""
     started = watchers.user.first_acked()

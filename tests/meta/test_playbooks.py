@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from bascule.run import order, preflight
-from bascule.run.verbs import AWAY, DIRECTIONS, STANDING_BY_GROUP, VERBS, has
+from bascule.run.verbs import AWAY, DIRECTIONS, STANDING_BY_GROUP, VERBS, WATCHED_GROUP, has
 
 from .tree import COMPONENT_ROLES, PLAYBOOKS, ROLES, load
 
@@ -75,6 +75,8 @@ def test_a_play_is_of_the_usual_shape(path: Path, play: dict[str, Any]) -> None:
     ahead = play["tasks"][0].get("bascule_begin", {}).get("verb") == "stand_by"
     wanted = "components:!pointing" if is_window(path, play) else "components:&pointing" if last else "components"
     wanted = f"components:&{STANDING_BY_GROUP}" if ahead else wanted
+    begun = [task["bascule_begin"]["verb"] for task in play["tasks"][0].get("block", []) if "bascule_begin" in task]
+    wanted = f"components:&{WATCHED_GROUP}" if begun == ["watch"] else wanted
     assert play["hosts"] == wanted
     phase = re.sub(r"^\d+_", "", path.stem)
     assert play["tags"] == [phase], "tags are phases"

@@ -167,13 +167,9 @@ def _kept(folder: Path) -> dict[str, bytes]:
 
 
 def _secrets(scope: Any) -> dict[str, str]:
-    """Return the values of the vault's variables that are set."""
-    found: dict[str, str] = {}
-    for name in scope.variables:
-        if str(name).startswith("vault_"):
-            value: Any = scope.get(str(name))
-            found[str(name)] = value if isinstance(value, str) else ""
-    return found
+    """Return the secrets in the vault's variables that are set."""
+    names = [str(name) for name in scope.variables if str(name).startswith("vault_")]
+    return packing.secrets({name: scope.get(name) for name in names})
 
 
 def _run(named: str) -> str:

@@ -91,9 +91,9 @@ class Follower:
             return
         self._show("".join(f"  {line}\n" for line in missing))
         token = asked.get("token")
-        typed = _typed(f"{asked['question']} ", lambda: self._command.told("question").get("token") == token)
+        given = typed(f"{asked['question']} ", lambda: self._command.told("question").get("token") == token)
         self._answered = True
-        if typed is None or not self._command.answer(typed):
+        if given is None or not self._command.answer(given):
             self._show("\nIt was answered elsewhere, or has ended.\n")
 
     def _stopped(self) -> bool:
@@ -101,12 +101,12 @@ class Follower:
         if not self._at_terminal:
             return False
         try:
-            typed = _typed(_LEFT.format(name=self._command.name), lambda: not self._command.ended())
+            given = typed(_LEFT.format(name=self._command.name), lambda: not self._command.ended())
         except KeyboardInterrupt:
-            typed = ""
-        if typed is None:
+            given = ""
+        if given is None:
             return True
-        if typed.strip() != "stop":
+        if given.strip() != "stop":
             return False
         # Whoever ends it does not answer its question.
         self._answered = True
@@ -133,7 +133,7 @@ class Follower:
         return status
 
 
-def _typed(question: str, is_asked: Callable[[], bool]) -> Optional[str]:
+def typed(question: str, is_asked: Callable[[], bool]) -> Optional[str]:
     """Ask at the terminal; what was typed comes back as it was, without the end of its line.
 
     What was typed before the question was there is thrown away: it was no answer to it. Nothing comes back where it is
@@ -149,7 +149,7 @@ def _typed(question: str, is_asked: Callable[[], bool]) -> Optional[str]:
         if not is_asked():
             return None
     # A terminal gives a line at a time.
-    typed = os.read(sys.stdin.fileno(), _LONGEST_LINE)
-    if not typed:
+    line = os.read(sys.stdin.fileno(), _LONGEST_LINE)
+    if not line:
         raise EOFError
-    return typed.decode("utf-8", "surrogateescape").rstrip("\r\n")
+    return line.decode("utf-8", "surrogateescape").rstrip("\r\n")

@@ -9,23 +9,25 @@ import sys
 from collections.abc import Sequence
 
 from ..errors import BasculeError, PlanError
-from ..run import arguments, outcome
+from ..run import outcome
 from ..run.io import command as commands
-from ..run.io import identity, plan_files
+from ..run.io import plan_files
 from ..run.outcome import Status
 from ..run.phases import PHASES, phase
 from .follow import Follower
-from .start import password, start
+from .run import started, taken, unkept
 
 _HELP = ("-h", "--help")
 _USAGE = {
     "plan": "bascule plan [options of ansible-playbook]",
     "run": "bascule run PHASE [options of ansible-playbook], bascule run cutover --plan FILE […]",
     "status": "bascule status [options of ansible-playbook]",
+    "resume": "bascule resume [--yes PHASE] [options of ansible-playbook, such as -e confirm=SITE]",
     "report": "bascule report [--verify] [options of ansible-playbook, such as -e run=RUN]",
     "commit": "bascule commit [options of ansible-playbook]",
     "abort": "bascule abort [options of ansible-playbook]",
     "rollback": "bascule rollback [options of ansible-playbook]",
+    "overrun": "bascule overrun [options of ansible-playbook]",
     "site-lost": "bascule site-lost SITE --by NAME --fenced HOW [options of ansible-playbook]",
     "watch": "bascule watch [COMMAND]",
     "phases": "bascule phases",
@@ -56,9 +58,9 @@ def _run(argv: Sequence[str]) -> Status:
         )
     words = list(argv[1:])
     asked = any(word == "--plan" or word.startswith("--plan=") for word in words)
-    file = _taken(words, "--plan")
+    file = taken(words, "--plan")
     if not asked:
-        return _started(argv[0], words)
+        return started(argv[0], words)
     if phase(argv[0]).name != "cutover" or not file:
         raise PlanError(
             expected="bascule run cutover --plan FILE, with the file that bascule plan has written",
@@ -69,61 +71,34 @@ def _run(argv: Sequence[str]) -> Status:
         )
     # It is read here only to refuse early; the playbook compares it with what is now.
     plan_files.read(os.path.abspath(file))
-    return _started(argv[0], ["-e", json.dumps({"with_plan": os.path.abspath(file)}), *words])
+    return started(argv[0], ["-e", json.dumps({"with_plan": os.path.abspath(file)}), *words])
 
 
-def _started(name: str, argv: Sequence[str]) -> Status:
-    wanted, given = phase(name), arguments.read(argv)
-    secret = password(given)
-    try:
-        command = start(wanted, given, secret)
-    except OSError as error:
-        # Its arguments are handed over last, so it has not begun.
-        raise _unkept(error, f"ansible-playbook {wanted.playbook} …") from error
-    return Follower(command).follow()
-
-
-def _unkept(error: OSError, instead: str) -> BasculeError:
-    return BasculeError(
-        expected=f"to read and write below {commands.place()}",
-        found=str(error),
-        state="nothing was begun",
-        next_command=f"{instead}, or name another folder for the runs with {identity.RUNS}",
-    )
+def _resume(argv: Sequence[str]) -> Status:
+    return Status(importlib.import_module(".resume", __package__).main(argv))
 
 
 def _report(argv: Sequence[str]) -> Status:
     if "--verify" not in argv:
-        return _started("report", argv)
+        return started("report", argv)
     evidence = importlib.import_module(".evidence", __package__)
     return Status(evidence.verify([word for word in argv if word != "--verify"]))
 
 
 def _site_lost(argv: Sequence[str]) -> Status:
     words = list(argv)
-    values = {name: _taken(words, option) for name, option in {"by": "--by", "fenced": "--fenced"}.items()}
+    values = {name: taken(words, option) for name, option in {"by": "--by", "fenced": "--fenced"}.items()}
     site = words.pop(0) if words and not words[0].startswith("-") else ""
     # What is not said is refused by the playbook itself, with what it has to be.
     extra = {name: value for name, value in {"site": site, **values}.items() if value}
-    return _started("site_lost", ["-e", json.dumps(extra), *words] if extra else words)
-
-
-def _taken(words: list[str], option: str) -> str:
-    """Take an option of our own, with its value, out of the words."""
-    for place, word in enumerate(words):
-        if word == option and place + 1 < len(words):
-            _, value = words.pop(place), words.pop(place)
-            return value
-        if word.startswith(f"{option}="):
-            return words.pop(place).partition("=")[2]
-    return ""
+    return started("site_lost", ["-e", json.dumps(extra), *words] if extra else words)
 
 
 def _watch(argv: Sequence[str]) -> Status:
     try:
         command = commands.find(*argv[:1])
     except OSError as error:
-        raise _unkept(error, "bascule status") from error
+        raise unkept(error, "bascule status") from error
     print(f"command {command.name}")
     return Follower(command).follow()
 
@@ -135,13 +110,15 @@ def _phases(argv: Sequence[str]) -> Status:
 
 
 _COMMANDS = {
-    "plan": lambda argv: _started("plan", argv),
+    "plan": lambda argv: started("plan", argv),
     "run": _run,
-    "status": lambda argv: _started("status", argv),
+    "status": lambda argv: started("status", argv),
+    "resume": _resume,
     "report": _report,
-    "commit": lambda argv: _started("commit", argv),
-    "abort": lambda argv: _started("rollback", [*argv, "-e", "only_before_switch=yes"]),
-    "rollback": lambda argv: _started("rollback", argv),
+    "commit": lambda argv: started("commit", argv),
+    "abort": lambda argv: started("rollback", [*argv, "-e", "only_before_switch=yes"]),
+    "rollback": lambda argv: started("rollback", argv),
+    "overrun": lambda argv: started("rollback", [*argv, "-e", "only_after_overrun=yes"]),
     "site-lost": _site_lost,
     "watch": _watch,
     "phases": _phases,

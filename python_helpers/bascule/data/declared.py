@@ -8,14 +8,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import PlanError
-from ..system import libpq
+from ..system import libpq, pymysql_way
 from .contract import ENGINES, MARIADB, POSTGRESQL, SQLITE
 
 VARIABLE = "data_migrations"
 # What a limit is a limit of. Each engine can measure some.
 LIMITS = ("replication_lag_seconds", "replication_lag_mib", "wal_mib", "active", "load")
-# Of PyMySQL (https://pymysql.readthedocs.io/en/latest/modules/connections.html): what holds no secret.
-_MARIADB = frozenset({"host", "port", "unix_socket", "user", "database", "read_default_file", "ssl_ca"})
 _KEYS = frozenset({"engine", "module", "connection", "file", "seconds", "rows", "aside", "limits", "lock_timeout"})
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 
@@ -74,7 +72,7 @@ def _one(name: str, given: Any, wrong: list[str]) -> Declared:
     if engine == POSTGRESQL:
         connection = libpq.way(name, "connection", said, wrong)
     elif engine == MARIADB:
-        connection = _mariadb(name, said.get("connection"), wrong)
+        connection = pymysql_way.way(name, "connection", said.get("connection"), wrong)
     rows = said.get("rows", [100, 20000])
     if not isinstance(rows, list) or len(rows) != 2 or not all(_whole(one) for one in rows) or rows[0] > rows[1]:
         wrong.append(f"{name}: rows are two whole numbers, the fewest and the most of a batch")
@@ -102,17 +100,6 @@ def _one(name: str, given: Any, wrong: list[str]) -> Declared:
         limits={str(one): float(most) for one, most in limits.items()},
         lock_timeout=said.get("lock_timeout", 5),
     )
-
-
-def _mariadb(name: str, given: Any, wrong: list[str]) -> dict[str, str]:
-    said: Mapping[str, Any] = given if isinstance(given, Mapping) else {}
-    if "database" not in said:
-        wrong.append(f"{name}: connection names a database")
-    for word in sorted(map(str, said)):
-        if word not in _MARIADB:
-            secret = "; a password stands in a file of the client (read_default_file)" if "pass" in word else ""
-            wrong.append(f"{name}: connection has {word}, and may have {', '.join(sorted(_MARIADB))}{secret}")
-    return {str(word): str(value) for word, value in said.items()}
 
 
 def _whole(given: Any) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Optional
 
-from .errors import ApiRefused
+from .errors import ApiRefused, NodeUnreachable
 from .guest import Guest
 
 Result = dict[str, Any]
@@ -50,3 +50,20 @@ def of_nodes(machine: Optional[str], *sides: Guest) -> Result:
         "changed": False,
         "nodes": {side.side.machine: jobs_of(side) for side in sides if machine in (None, side.side.machine)},
     }
+
+
+def after_thaw(machine: Optional[str], left: Guest, entered: Guest) -> Result:
+    """Return at which machines backups run by a schedule (`scheduled`), and where nobody could be asked (`unasked`).
+
+    The guest serves at `entered` by now, which needs no other node: one of `left` that is silent holds up nobody. Where
+    a machine is named, its node alone is asked.
+    """
+    nodes: dict[str, Any] = {}
+    unasked: list[str] = []
+    try:
+        nodes = of_nodes(machine, left)["nodes"]
+        unasked = [] if nodes else [left.side.machine]
+    except NodeUnreachable as error:
+        entered.report(f"the scheduled backups of {left.side.machine} stay as they are: {error.brief()}")
+        unasked = [left.side.machine]
+    return {"scheduled": scheduled({"nodes": {**nodes, **of_nodes(machine, entered)["nodes"]}}), "unasked": unasked}

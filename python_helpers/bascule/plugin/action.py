@@ -95,12 +95,14 @@ class Scope:
     @property
     def in_play(self) -> list[str]:
         """Return the components of the play, `--limit` applied, in their order."""
-        return [name for name in self.components if name in self._in_play]
+        there = set(self._in_play)
+        return [name for name in self.components if name in there]
 
     @property
     def gone(self) -> list[str]:
         """Return the components that have failed, or could not be reached, and are out of the play."""
-        return [name for name in self.in_play if name not in self._still_in_play]
+        still = set(self._still_in_play)
+        return [name for name in self.in_play if name not in still]
 
     @property
     def announced(self) -> Announced:

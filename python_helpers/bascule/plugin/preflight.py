@@ -110,6 +110,10 @@ class Gathered:
         self._scope, self._templar, self._loader, self._phase = scope, templar, loader, phase
         hostvars: Any = scope.hostvars
         self._raw: dict[str, dict[str, Any]] = {name: dict(hostvars.raw_get(name)) for name in scope.components}
+        # The components that are no names, and what each component depends on.
+        moving = (name for name, raw in self._raw.items() if str(raw["component_role"]) not in POINTING)
+        self._others = dict.fromkeys(moving)
+        self._depends = {name: [str(one) for one in raw.get("depends_on") or ()] for name, raw in self._raw.items()}
 
     def findings(self) -> list[Finding]:
         """Return all findings."""
@@ -130,7 +134,8 @@ class Gathered:
                 one.name, one.role, one.sides, sites, {host: self._address(host) for host in one.sides}, one.values
             ).claims()
         ]
-        present = [one for one in declared if one.name in taking_part]
+        part = set(taking_part)
+        present = [one for one in declared if one.name in part]
         sampled = sampled_by({one.role for one in declared})
         found += preflight.findings(self._phase, plan, sites, present, claimed, sampled)
         found += controllers_lack({one.role for one in present})
@@ -171,7 +176,7 @@ class Gathered:
         return {name: None if hidden else plain(self._scope.hostvars[name].get("site")) for name in self._machines()}
 
     def _machines(self) -> list[str]:
-        return [name for name in map(str, self._scope.hostvars) if name not in self._scope.components]
+        return [name for name in map(str, self._scope.hostvars) if name not in self._raw]
 
     def _address(self, host: str) -> str:
         known = self._scope.hostvars
@@ -188,13 +193,13 @@ class Gathered:
             facts |= {"bascule_from": sides[1], "bascule_to": sides[0], "bascule_direction": BACK}
         facts |= {"bascule_phase": self._phase, "bascule_verb": "", "inventory_hostname": name}
         facts |= {"bascule_run": "", "bascule_decision": "", "role_path": str(directory), "role_name": role}
-        beside = {
+        around = {
             **self._file(directory, "defaults/main.yml"),
             **raw,
             **self._file(directory, "vars/main.yml"),
             **facts,
         }
-        values, faults = self._templated([one for one in options if one in beside], beside, options)
+        values, faults = self._templated([one for one in options if one in around], around, options)
         for variable in options:
             if variable in raw and variable in values and (why := _misfit(variable, values[variable], options)):
                 faults[variable] = why
@@ -204,13 +209,13 @@ class Gathered:
             if has(role, verb)
             and not any(storage.is_file(directory / "tasks" / f"{verb}{suffix}") for suffix in (".yml", ".yaml"))
         ]
-        return Declared(name, role, sides, values, options, faults, lacking, self._beside(name))
+        # Only of names it is asked whether they wait for anybody.
+        beside = self._beside(name) if role in POINTING else []
+        return Declared(name, role, sides, values, options, faults, lacking, beside)
 
     def _beside(self, name: str) -> list[str]:
         """Return the components that are no names, where this one depends on none of them."""
-        others = [other for other, raw in self._raw.items() if str(raw["component_role"]) not in POINTING]
-        depends = {other: [str(one) for one in raw.get("depends_on") or ()] for other, raw in self._raw.items()}
-        return [] if upstream(name, depends) & set(others) else others
+        return [] if not upstream(name, self._depends).isdisjoint(self._others) else [*self._others]
 
     def _templated(
         self, names: list[str], variables: Mapping[str, Any], options: Mapping[str, Mapping[str, Any]]

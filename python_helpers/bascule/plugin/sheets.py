@@ -7,9 +7,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..report import sheet
+from ..report import forecast, sheet
 from ..report.sheet import Row
 from ..run.io.journal import Journal
+from ..run.verbs import TRIES_BACK
 from ..system import moments
 from ..system.io import storage
 from . import standing
@@ -37,12 +38,20 @@ def before_cutover(scope: Scope, site: str) -> list[str]:
 
 def rows(scope: Scope, entries: Iterable[Mapping[str, Any]]) -> list[Row]:
     """Return how every gate of the plan stands by its last sample."""
-    return sheet.rows(scope.get("plan_gates"), scope.get("gate_overrides"), entries, scope.in_play, time.time())
+    tries = [name for name in scope.in_play if _tries(scope.hostvars[name])]
+    return sheet.rows(scope.get("plan_gates"), scope.get("gate_overrides"), entries, scope.in_play, time.time(), tries)
 
 
 def made(scope: Scope, entries: Iterable[Mapping[str, Any]], title: str, notes: list[str]) -> list[str]:
     """Return the sheet of what is decided now."""
-    return sheet.lines(title, rows(scope, entries), whose(), scope.get("gate_overrides"), notes)
+    untried = [name for name in scope.in_play if not _tries(scope.hostvars[name])]
+    said = [f"not tried, whether it comes back: {', '.join(untried)}"] if untried else []
+    return sheet.lines(title, rows(scope, entries), whose(), scope.get("gate_overrides"), [*said, *notes])
+
+
+def _tries(variables: Mapping[str, Any]) -> bool:
+    """Say whether the check of a component tries the way back."""
+    return variables["component_role"] in TRIES_BACK and variables.get(forecast.METHOD) != "dump_restore"
 
 
 def keep(journal: Journal, phase: str, lines: Iterable[str]) -> Path:

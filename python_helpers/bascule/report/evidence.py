@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ ABOUT, EXTRACT, NAMESPACE = "about.json", "extract.json", "bascule-evidence"
 _SHOWN = ("controller", "epoch", "n", "time", "phase", "verb", "component", "kind", "data", "hash")
 # Events of the journal that say how a component stood, what was carried over, and what was proved.
 _PROOFS = frozenset({"audit", "check", "fence", "guard", "repair", "transfer", "verify"})
+_SECRET = re.compile("pass|secret|token|key|psk|credential", re.IGNORECASE)
 # A shorter text is found anywhere by chance.
 _SHORTEST = 6
 _README = """Evidence of run {run}, plan {plan}, packed by {controller}.
@@ -95,9 +97,37 @@ def must_be_free_of(secrets: Mapping[str, str], files: Mapping[str, bytes]) -> N
             )
 
 
+def secrets(variables: Mapping[str, Any]) -> dict[str, str]:
+    """Return the secret texts in the vault's variables, by where they stand (`vault_users[0].password`).
+
+    In a table only what is named like a secret is one: the name of an account beside it stands in every journal.
+    """
+    found: dict[str, str] = {}
+
+    def take(name: str, value: Any) -> None:
+        if isinstance(value, str):
+            found[name] = value
+        elif isinstance(value, Mapping):
+            for key, inner in value.items():
+                if not isinstance(inner, str) or _SECRET.search(str(key)):
+                    take(f"{name}.{key}", inner)
+        elif isinstance(value, (list, tuple)):
+            for number, inner in enumerate(value):
+                take(f"{name}[{number}]", inner)
+
+    for name, value in variables.items():
+        take(name, value)
+    return found
+
+
 def _extract(entries: Iterable[chain.Entry]) -> dict[str, list[dict[str, Any]]]:
+    known = list(entries)
+    # What was only tried proves nothing.
+    tried = {(one["controller"], one["epoch"]) for one in known if one["data"].get("check_mode")}
     found: dict[str, list[dict[str, Any]]] = {"samples": [], "decisions": [], "proofs": [], "windows": []}
-    for entry in entries:
+    for entry in known:
+        if (entry["controller"], entry["epoch"]) in tried:
+            continue
         event = entry["data"].get("event")
         group = {"sample": "samples", "decision": "decisions"}.get(entry["kind"], "")
         group = group or ("proofs" if event in _PROOFS else "windows" if event == WINDOW else "")

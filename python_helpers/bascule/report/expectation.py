@@ -49,8 +49,11 @@ def outlook(components: Mapping[str, Known], entries: Iterable[Mapping[str, Any]
     """
     known = sorted(entries, key=lambda entry: str(entry["time"]))
     windows = [entry["data"] for entry in known if entry["kind"] == "state" and entry["data"].get("event") == WINDOW]
+    own: dict[str, list[Mapping[str, Any]]] = {}
+    for entry in known:
+        own.setdefault(str(entry["component"]), []).append(entry)
     there = {name: _expected(name, one, windows) for name, one in components.items()}
-    worst = {name: _worst(name, one, there[name], known) for name, one in components.items()}
+    worst = {name: _worst(one, there[name], own.get(name, [])) for name, one in components.items()}
     depends_on = {name: one.depends_on for name, one in components.items()}
     expected, pessimistic = forecast.chained(there, depends_on), forecast.chained(worst, depends_on)
     backs = [float(one["window_seconds"]) for one in windows if one.get("phase") == "rollback"]
@@ -111,9 +114,8 @@ def _expected(name: str, known: Known, windows: list[Mapping[str, Any]]) -> Part
     return part if last is None else Part(last, "as measured last in this run; the budget of its switch bounds it")
 
 
-def _worst(name: str, known: Known, expected: Part, entries: list[Mapping[str, Any]]) -> Part:
-    """Return the most that a component may add, by all audits and samples of the run."""
-    mine = [entry for entry in entries if str(entry["component"]) == name]
+def _worst(known: Known, expected: Part, mine: list[Mapping[str, Any]]) -> Part:
+    """Return the most that a component may add, by all of its audits and samples of the run."""
     samples = dict(known.samples)
     for entry in mine:
         gate = str(entry["data"].get("name"))

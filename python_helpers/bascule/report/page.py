@@ -54,7 +54,7 @@ def report_html(summary: Mapping[str, Any], entries: Iterable[Entry], lang: str 
         raise ValueError(f"expected one of {', '.join(LANGUAGES)}, found {lang}")
     known = [entry for entry in chain.in_order(entries) if entry["kind"] != "step"]
     reasons = reason_lines(summary, lang)
-    return _template("report.html.j2").render(
+    return template("report.html.j2").render(
         summary=summary,
         lang=lang,
         colon="\N{NO-BREAK SPACE}:" if lang == "fr" else ":",
@@ -90,7 +90,7 @@ def checklist_html(title: str, run: str, items: Sequence[Mapping[str, Any]], lan
         items: what `checklist.filled` has returned.
         lang: the language.
     """
-    return _template("checklist.html.j2").render(
+    return template("checklist.html.j2").render(
         title=title,
         run=run,
         lang=lang,
@@ -102,7 +102,8 @@ def checklist_html(title: str, run: str, items: Sequence[Mapping[str, Any]], lan
     )
 
 
-def _template(file: str) -> Template:
+def template(file: str) -> Template:
+    """Return a template of this package: what is put into it is text, never markup."""
     environment = Environment(
         loader=PackageLoader("bascule.report"),
         autoescape=True,

@@ -34,7 +34,8 @@ def steps(components: Iterable[str], depends_on: Mapping[str, Iterable[str]], po
         pointing: those that only point to a site.
     """
     last = list(pointing)
-    moving = [name for name in components if name not in last]
+    after = set(last)
+    moving = [name for name in components if name not in after]
     up = layers(moving, depends_on)
     if not moving:
         return [f"1 point    {', '.join(last)}"]

@@ -27,11 +27,17 @@ class Row:
 
 
 def rows(
-    declared: Any, overrides: Any, entries: Iterable[Mapping[str, Any]], components: Iterable[str], now: float
+    declared: Any,
+    overrides: Any,
+    entries: Iterable[Mapping[str, Any]],
+    components: Iterable[str],
+    now: float,
+    tries: Iterable[str] = (),
 ) -> list[Row]:
     """Put the last sample of every component to its gate again, by the limits and the clock of now.
 
-    A gate to which nobody has put a sample has a row of its own, which says NO-GO.
+    A gate to which nobody has put a sample has a row of its own, which says NO-GO; so has the way back of
+    every component that tries it.
 
     Args:
         declared: the plan's limits by gate.
@@ -39,8 +45,10 @@ def rows(
         entries: the journal of the run, all copies.
         components: those that take part.
         now: the time, in seconds since the epoch.
+        tries: the components whose check tries the way back.
     """
-    limits = declared if isinstance(declared, Mapping) else {}
+    trying = list(tries)
+    limits = {**(gates.OWN if trying else {}), **(declared if isinstance(declared, Mapping) else {})}
     taking_part = set(components)
     taken: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for entry in _real(entries):
@@ -57,8 +65,8 @@ def rows(
             verdict = gates.decide(name, data["value"], str(data.get("unit", "")), at, limits, overrides, now)
             earlier = tuple(one["data"]["value"] for one in samples[-_TREND:-1])
             found.append(Row(component, verdict, now - at, earlier))
-        if not mine:
-            found.append(Row("-", gates.decide(name, None, "", None, limits, overrides, now), None))
+        absent = [one for one in trying if one not in mine] if name in gates.OWN else [] if mine else ["-"]
+        found += [Row(one, gates.decide(name, None, "", None, limits, overrides, now), None) for one in absent]
     return found
 
 

@@ -130,6 +130,8 @@ _WORDS: dict[str, dict[str, str]] = {
     "thaw": {"en": "thaw", "fr": "réouverture"},
     "capture": {"en": "capture", "fr": "relevé"},
     "check": {"en": "check", "fr": "contrôle"},
+    "monitor": {"en": "monitor", "fr": "surveillance"},
+    "watch": {"en": "watch", "fr": "relevé de surveillance"},
     "stand_by": {"en": "stand_by", "fr": "mise en attente"},
     "take_over": {"en": "take_over", "fr": "reprise sur parole"},
     "reopen": {"en": "reopen", "fr": "réouverture sur parole"},

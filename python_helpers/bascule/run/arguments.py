@@ -121,6 +121,15 @@ def read(arguments: Sequence[str]) -> Given:
     return Given(tuple(kept), asks)
 
 
+def names(arguments: Sequence[str]) -> frozenset[str]:
+    """Return the names of the options that are given: the full ones, and short ones as they are written.
+
+    Raises:
+        PlanError: something is no option.
+    """
+    return frozenset(name for _, _, found in _options(arguments) for name in found)
+
+
 def _options(arguments: Sequence[str]) -> Iterator[tuple[str, str, tuple[str, ...]]]:
     """Yield each option as it is written, its value, and the full names it stands for."""
     words = iter(arguments)

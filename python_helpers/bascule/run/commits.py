@@ -86,6 +86,8 @@ def gates(
 def load_against(entries: Iterable[Mapping[str, Any]], overrides: Any) -> list[str]:
     """Return what the last load test of a verification says against staying; none since the last switch does as well.
 
+    One that was cut short is none: each of its gates has to have its sample, and the first one begins it.
+
     Args:
         entries: the journal of the run, all copies.
         overrides: reasons by gate.
@@ -99,11 +101,13 @@ def load_against(entries: Iterable[Mapping[str, Any]], overrides: Any) -> list[s
         if entry["kind"] == "begin" and entry["verb"] in CLOSING:
             last.clear()
         elif entry["kind"] == "sample" and entry["phase"] == "verify" and str(entry["data"].get("name")) in GATES:
-            last[str(entry["data"]["name"])] = entry["data"]
+            name = str(entry["data"]["name"])
+            last = {**({} if name == GATES[0] else last), name: entry["data"]}
     if not last:
         return ["load test: none since the last switch"]
     passed = overrides if isinstance(overrides, Mapping) else {}
-    return [
+    cut_short = [f"load test: {name}: it was cut short before this was measured" for name in GATES if name not in last]
+    return cut_short + [
         f"load test: {name}: {sample.get('reason')}"
         for name, sample in sorted(last.items())
         if not sample.get("passes") and not passed.get(name)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 from ..errors import PlanError
@@ -92,25 +93,18 @@ def resolve(
 
 def layers_of(depends_on: Mapping[str, Iterable[str]]) -> tuple[dict[str, int], list[str]]:
     """Return each name's layer (0 depends on nothing), or the names of one circle as the second value."""
+    needed = {name: tuple(others) for name, others in depends_on.items()}
     layers: dict[str, int] = {}
-    path: list[str] = []
-
-    def visit(name: str) -> list[str]:
-        if name in layers:
-            return []
-        if name in path:
-            return [*path[path.index(name) :], name]
-        path.append(name)
-        for other in depends_on.get(name, ()):
-            if circle := visit(other):
-                return circle
-        path.pop()
-        layers[name] = 1 + max((layers[other] for other in depends_on.get(name, ())), default=-1)
-        return []
-
-    for name in depends_on:
-        if circle := visit(name):
-            return {}, circle
+    try:
+        for name in TopologicalSorter(needed).static_order():
+            layers[name] = 1 + max((layers[other] for other in needed.get(name, ())), default=-1)
+    except CycleError as error:
+        # It names what others depend on first.
+        circle = [str(name) for name in error.args[1]][::-1]
+        order = {name: place for place, name in enumerate(needed)}
+        first = min(circle[:-1], key=order.__getitem__)
+        at = circle.index(first)
+        return {}, [*circle[at:-1], *circle[:at], first]
     return layers, []
 
 

@@ -12,7 +12,7 @@ Entry = Mapping[str, Any]
 # Controller and decision.
 Whose = tuple[str, str]
 # Whoever is at work in these alone moves and changes nothing.
-LOOKING = frozenset({"audit", "plan", "verify", "report", "status"})
+LOOKING = frozenset({"audit", "plan", "verify", "monitor", "report", "status"})
 _UNKNOWN = "whether a controller is at work is not known"
 
 
@@ -125,8 +125,8 @@ def _live(one: Noted, chain: Sequence[Entry], about: str, whose: Whose) -> AtWor
         looks = f"process {one.pid}{where} is at work as well and changes nothing ({one.playbook})"
         return AtWork([line], beside=looks, last_words=words)
     first = (
-        f"none while process {one.pid}{where} is at work; wait until it has ended (kill -INT {one.pid}{where} ends it, "
-        "and what it started on the machines goes on), then ask again"
+        f"none while process {one.pid}{where} is at work; wait until it has ended (bascule watch shows what bascule "
+        f"has begun; kill -INT {one.pid}{where} ends it, and what it started on the machines goes on), then ask again"
     )
     return AtWork([line], first, last_words=words)
 

@@ -31,7 +31,7 @@ class Declared:
     options: the role's argument specs by variable.
     faults: why a variable has no value that could be used, by variable.
     lacking: the verbs for which the role has no file.
-    beside: the components of the plan that are no names, where this one depends on none of them.
+    beside: of what only points, the components of the plan that are no names, where it depends on none of them.
     """
 
     name: str

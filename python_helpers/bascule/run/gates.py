@@ -13,6 +13,9 @@ MAX_AGE = 300.0
 _AHEAD = 60.0
 # What is measured in these is never below zero: a sample that is was measured wrong, and would pass any upper limit.
 _NEVER_NEGATIVE = frozenset({"s", "B", "Mbit/s", "%"})
+# Gates that have a limit also where the plan declares none.
+WAY_BACK = "way_back"
+OWN: Mapping[str, Mapping[str, Any]] = {WAY_BACK: {"equals": "yes"}}
 _KEYS = frozenset({"min", "max", "equals", "unit", "max_age"})
 
 

@@ -8,10 +8,17 @@ from typing import Any
 
 from .progress import OK
 
+NOT_ENDED = "not ended"
+# A timer begins them at any time: they leave what is next as it was.
+_BESIDE = frozenset({"monitor"})
+
 
 @dataclass(frozen=True)
 class Last:
-    """The last verb the journal knows of, and how it ended."""
+    """The last verb the journal knows of, and how it ended.
+
+    takes_part: what its GO was given for; nothing where there was no question, or it is not known.
+    """
 
     phase: str = ""
     verb: str = ""
@@ -20,6 +27,7 @@ class Last:
     controller: str = ""
     outcome: str = ""
     decision: str = ""
+    takes_part: tuple[str, ...] = ()
 
 
 def last_verb(entries: Sequence[Mapping[str, Any]]) -> Last:
@@ -30,6 +38,8 @@ def last_verb(entries: Sequence[Mapping[str, Any]]) -> Last:
     begins: dict[tuple[str, str, str, str], Mapping[str, Any]] = {}
     ends: dict[tuple[str, str, str, str], Mapping[str, Any]] = {}
     for entry in entries:
+        if entry["phase"] in _BESIDE:
+            continue
         key = (str(entry["epoch"]), str(entry["phase"]), str(entry["verb"]), str(entry["component"]))
         if entry["kind"] == "begin" and not entry["data"].get("check_mode"):
             begins[key] = entry
@@ -40,7 +50,7 @@ def last_verb(entries: Sequence[Mapping[str, Any]]) -> Last:
         return Last()
     newest = max(begins.values(), key=lambda entry: str(entry["time"]))
     batch = {
-        str(entry["component"]): (entry, str(ends[key]["data"].get("result")) if key in ends else "not ended")
+        str(entry["component"]): (entry, str(ends[key]["data"].get("result")) if key in ends else NOT_ENDED)
         for key, entry in begins.items()
         if key[:2] == (newest["epoch"], newest["phase"])
     }
@@ -53,4 +63,16 @@ def last_verb(entries: Sequence[Mapping[str, Any]]) -> Last:
         str(entry["controller"]),
         outcome,
         str(entry["epoch"]),
+        _takes_part(entries, entry),
     )
+
+
+def _takes_part(entries: Sequence[Mapping[str, Any]], begun: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return what the last GO of a verb's decision and phase was given for."""
+    given = [
+        entry["data"]
+        for entry in entries
+        if entry["kind"] == "decision" and (entry["epoch"], entry["phase"]) == (begun["epoch"], begun["phase"])
+    ]
+    part = [data["takes_part"] for data in given if data.get("decision") == "GO" and data.get("takes_part")]
+    return tuple(str(name) for name in part[-1]) if part else ()

@@ -20,6 +20,8 @@ GATES = ("load_started", "load_dropped", "load_generator_cpu", "load_errors", "l
 _STARTED_PERCENT = 99.0
 # A generator above this share of the machine's processors measures itself.
 _GENERATOR_PERCENT = 80.0
+# Of fewer answers than these nobody can tell how long 95 of 100 take.
+_LEAST = 20
 _FIGURES = {"users": 100.0, "every_seconds": 1.0, "duration_seconds": 60.0, "p95_seconds": 2.0, "errors_percent": 1.0}
 _KEYS = frozenset({"url", "pretest_url", "paths", *_FIGURES})
 
@@ -66,6 +68,8 @@ def problems(declared: Any) -> list[str]:
         value = declared.get(key)
         if (key in declared or key == "url") and not str(value).startswith(("http://", "https://")):
             found.append(f"{key}: no address that begins with http:// or https://: {value!r}")
+        elif "@" in str(value).partition("://")[2].partition("/")[0]:
+            found.append(f"{key}: an account in the address would stand in journals")
     paths = declared.get("paths", ["/"])
     if not isinstance(paths, list) or not paths or not all(isinstance(p, str) and p.startswith("/") for p in paths):
         found.append(f"paths: no list of paths that begin with /: {paths!r}")
@@ -73,8 +77,8 @@ def problems(declared: Any) -> list[str]:
         number = number_of(declared.get(key, default))
         if number is None or number < 0 or (number == 0 and key != "errors_percent"):
             found.append(f"{key}: no number above zero: {declared.get(key)!r}")
-    if not found and wanted(declared, "url").scheduled < 1:
-        found.append("duration_seconds: too short for one start")
+    if not found and (starts := wanted(declared, "url").scheduled) < _LEAST:
+        found.append(f"duration_seconds: {starts} starts, and 95 of 100 can be told of {_LEAST} at least")
     return found
 
 

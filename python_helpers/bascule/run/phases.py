@@ -6,8 +6,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ..errors import PlanError
-from .position import PLAYBOOKS
 
+PLAYBOOKS = {
+    "audit": "playbooks/10_audit.yml",
+    "prepare": "playbooks/20_prepare.yml",
+    "sync": "playbooks/30_sync.yml",
+    "pretest": "playbooks/40_pretest.yml",
+    "plan": "playbooks/50_plan.yml",
+    "cutover": "playbooks/60_cutover.yml",
+    "verify": "playbooks/70_verify.yml",
+    "monitor": "playbooks/75_monitor.yml",
+    "commit": "playbooks/80_commit.yml",
+    "rollback": "playbooks/rollback.yml",
+    "decommission": "playbooks/90_decommission.yml",
+    "site_back": "playbooks/site_back.yml",
+}
 # What each is for, in the order of an evening; those that only ask come last.
 _WHAT: Mapping[str, str] = {
     "audit": "measure both sides; changes nothing",
@@ -17,6 +30,7 @@ _WHAT: Mapping[str, str] = {
     "plan": "measure, forecast and write the plan of a cutover; changes nothing at the components",
     "cutover": "move the active side to the target site",
     "verify": "prove content and service at the active side",
+    "monitor": "sample what was moved and judge each series; changes nothing",
     "commit": "decide that the move stays; changes nothing at the components",
     "rollback": "bring everything back to the source site",
     "site_lost": "open the side that is left, by a person's word",

@@ -1,8 +1,8 @@
-"""Where a run stands: what the guards say is true, what the journal says was tried, what to do next. Pure."""
+"""Where each component stands: what the guards say is true, and what the journal says was given up. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,36 +10,7 @@ from ..errors import BasculeError
 from ..guard import lost
 from ..guard import state as rule
 from ..guard.state import GuardState
-from .controllers import NOBODY, AtWork
-from .last import Last
 from .progress import OK
-
-NEXT_PHASE = {
-    "audit": "playbooks/20_prepare.yml",
-    "prepare": "playbooks/30_sync.yml",
-    "sync": "playbooks/40_pretest.yml",
-    "pretest": "playbooks/60_cutover.yml",
-    "plan": "playbooks/60_cutover.yml",
-    "rollback": "playbooks/30_sync.yml",
-}
-PLAYBOOKS = {
-    "audit": "playbooks/10_audit.yml",
-    "prepare": "playbooks/20_prepare.yml",
-    "sync": "playbooks/30_sync.yml",
-    "pretest": "playbooks/40_pretest.yml",
-    "plan": "playbooks/50_plan.yml",
-    "cutover": "playbooks/60_cutover.yml",
-    "verify": "playbooks/70_verify.yml",
-    "commit": "playbooks/80_commit.yml",
-    "rollback": "playbooks/rollback.yml",
-    "decommission": "playbooks/90_decommission.yml",
-    "site_back": "playbooks/site_back.yml",
-}
-_STATUS = "playbooks/status.yml"
-# A side that is open, and nobody answers for the other.
-_ALONE = frozenset({"source-alone", "source-frozen-alone", "target-alone", "target-frozen-alone"})
-# Both sides answer, and one of them, or neither, is open.
-_ANSWERS = frozenset({"source", "source-frozen", "target", "target-frozen", "held"})
 
 
 @dataclass(frozen=True)
@@ -113,12 +84,13 @@ def find_guards(value: Any, depth: int = 4) -> list[GuardState]:
 def carried(registered: Mapping[str, Any]) -> str:
     """Return how what is written comes to the other side, by what a role's `state` verb has registered of one.
 
-    The open side says it, or the closed one that follows. One that only tried to reach the other side says why not.
+    The open side says it, or the closed one that follows. One that only tried to reach the other side says why not:
+    where it was reached nothing more is known.
     """
     if "carried" in registered:
         return str(registered["carried"])
     opened = any(guard.status == rule.OPEN for guard in find_guards(registered))
-    return "the other side lets it in" if opened and registered.get("apart") == "" else ""
+    return "the other side can be reached" if opened and registered.get("apart") == "" else ""
 
 
 def alone(entered: Side, left: Side, journal_silent: bool) -> bool:
@@ -288,171 +260,6 @@ def _standing(sides: Sides, retired: bool) -> Standing:
     return Standing(sides.component, "held", f"{what}: no side is open, latest data at {latest} ({both})")
 
 
-def next_command(
-    standings: Sequence[Standing],
-    last: Last,
-    source_name: str,
-    target_name: str,
-    gone: Collection[str] = (),
-    silent: bool = False,
-    waits: bool = False,
-) -> str:
-    """Return the next safe command, or what a person has to do first; `gone` are components without a way back.
-
-    Where a site's journal is `silent`, nothing moves: what is open is let in again where it is. While somebody waits to
-    be let in (`waits`), it is the command that does so: a guard may say open before.
-    """
-    where = {standing.where for standing in standings}
-    go, back = (
-        f"ansible-playbook playbooks/60_cutover.yml -e confirm={target_name}",
-        f"ansible-playbook playbooks/rollback.yml -e confirm={source_name}",
-    )
-    if "both" in where:
-        return "none: stop the clients, close one side by hand, prove it, and find out who opened it"
-    if "back" in where:
-        return (
-            f"keep users away from the side that is back; ansible-playbook {PLAYBOOKS['site_back']}{_limit(standings)}"
-        )
-    unread = (
-        "make the machine that was not read reachable, then ask again: ansible-playbook playbooks/status.yml; "
-        "if it is lost for good: docs/runbooks/site_lost.md"
-    )
-    if (silent and not where & {"unprepared", "guard-lost"}) or where & {"unread", *_ALONE}:
-        moving = ("cutover", "rollback") if last.outcome == OK else ("cutover", "rollback", "site_lost")
-        waiting = waits or any("frozen" in word for word in where) or last.phase in moving
-        for site, command in (("source", back), ("target", go)):
-            # What stands elsewhere and answers at both sides moves there with the copies of both sites.
-            moves = set() if silent or gone else _ANSWERS
-            if waiting and all(word.startswith(site) or word in moves for word in where):
-                return f"{command}, which lets users in again without the side that is silent"
-        if any(s.given_up for s in standings) and all(s.given_up for s in standings if s.where in {"unread", *_ALONE}):
-            return (
-                "none while what was given up is silent; once it is back, keep users away from it and ask again: "
-                "ansible-playbook playbooks/status.yml"
-            )
-        return unread
-    if gone:
-        left = {standing.component for standing in standings} - set(gone)
-        rest = f"; not retired yet: {', '.join(sorted(left))}" if left else ""
-        return f"none: there is no way back after a decommission{rest}"
-    if "guard-lost" in where:
-        return "docs/runbooks/guard_lost.md says how to find out which side is the latest, and what to type"
-    if "unprepared" in where:
-        done = last.phase == "audit" and last.outcome == OK
-        return f"ansible-playbook playbooks/{'20_prepare' if done or last.phase == 'prepare' else '10_audit'}.yml"
-    if waits and where == {"source"}:
-        return f"{back} to go on, which lets users in; to move: {go}"
-    if waits and where == {"target"}:
-        on = f"{back} to go on; to stay: {go}"
-        return on if last.phase == "rollback" else f"{go} to go on, which lets users in; to return: {back}"
-    if last.outcome == OK and any(s.late for s in standings):
-        return f"ansible-playbook {PLAYBOOKS['site_back']}{_limit(standings)}"
-    if where in ({"source"}, {"target"}) and last.phase == "site_back":
-        return f"ansible-playbook {PLAYBOOKS['prepare' if last.outcome == OK else 'site_back']}"
-    if where == {"source"} and last.phase == "rollback" and last.outcome != OK:
-        return f"{back} to go on, which lets users in"
-    if where == {"source"}:
-        if last.phase == "verify" and last.outcome == OK:
-            # Before a cutover or after a rollback: nothing is left to do for this one.
-            return "none is needed; to go on: ansible-playbook playbooks/30_sync.yml"
-        if last.phase == "cutover":
-            return f"{go} (again from the start), or leave things as they are"
-        if last.outcome == OK and last.phase in NEXT_PHASE:
-            command = f"ansible-playbook {NEXT_PHASE[last.phase]}"
-            return go if "60_cutover" in command else command
-        return f"ansible-playbook {PLAYBOOKS.get(last.phase, 'playbooks/30_sync.yml')}"
-    if where == {"target"}:
-        if last.phase == "verify" and last.outcome == OK:
-            return f"none is needed; to return: {back}"
-        if last.phase == "cutover" and last.outcome != OK:
-            return f"{go} to go on, which lets users in; to return: {back}"
-        if last.phase == "rollback" and last.outcome != OK:
-            return f"{back} to go on; to stay: {go}"
-        if last.outcome == OK and any(s.by_word for s in standings):
-            return f"none is needed: what was opened by a word has nothing to be compared with; to return: {back}"
-        again = f"; if users are not let in: {go}" if last.phase == "verify" else ""
-        return f"ansible-playbook playbooks/70_verify.yml{again}; to return: {back}"
-    if last.phase == "rollback":
-        return back
-    return f"{go} to go on, or to return: {back}"
-
-
-def report(
-    run: str,
-    sides: Sequence[Sides],
-    last: Last,
-    copies: Mapping[str, str],
-    problems: Sequence[str],
-    names: tuple[str, str],
-    gone: Collection[str] = (),
-    silent: bool = False,
-    work: AtWork = NOBODY,
-    users: str = "",
-    lacks: Sequence[str] = (),
-    waits: bool = False,
-) -> list[str]:
-    """Return about ten lines that say where the run stands.
-
-    Args:
-        run: the run id.
-        sides: the components in their order.
-        last: the last verb begun.
-        copies: what each copy of the journal holds, or why it could not be read, by place.
-        problems: what is wrong with the journal's chains.
-        names: what a person types to confirm the source and the target site.
-        gone: components whose way back a decommission has begun to remove.
-        silent: whether a site's journal could not be read.
-        work: who is at work in the run, or has died in it.
-        users: what users see, as a line.
-        lacks: which copies of the journal lack entries that others hold.
-        waits: whether users wait to be let in.
-    """
-    standings = [standing(one, one.component in gone) for one in sides]
-    width = max((len(s.component) for s in standings), default=0)
-    if last.phase:
-        doing = f"{last.phase}/{last.verb} of {last.component}, begun {last.time[:19]}Z by {last.controller}"
-        how = {
-            OK: "came through",
-            "failed": "FAILED",
-            "not ended": work.last_words.get((last.controller, last.decision), "NOT ENDED: interrupted or under way"),
-        }
-        line = f"{doing}: {how.get(last.outcome, last.outcome)}"
-    else:
-        line = "nothing was run yet"
-    lines = [
-        f"Run {run}",
-        f"Last verb: {line}",
-        f"Journal: {', '.join(f'{place} {what}' for place, what in copies.items())}; "
-        + (f"CHAIN BROKEN: {'; '.join(problems[:3])}" if problems else "chains hold"),
-    ]
-    lines[2:2] = [*work.lines, *([users] if users else [])]
-    lines += [f"Copies: {'; '.join(lacks)}"] if lacks else []
-    carried = [f"{one.component}: {one.carried}" for one in sides if one.carried and one.component not in gone]
-    lines += [f"Carried over: {'; '.join(carried)}"] if carried else []
-    lines += [f"  {s.component:<{width}}  {s.words}" for s in standings]
-    return [*lines, f"Next: {_next(standings, next_command(standings, last, *names, gone, silent, waits), work)}"]
-
-
-def _next(standings: Sequence[Standing], command: str, work: AtWork) -> str:
-    """Return what is to be done next, by what is in its way: another controller, or a link that is cut."""
-    where = {standing.where for standing in standings}
-    if where & {"both", "back"}:
-        return command
-    if work.first:
-        return f"{work.first}: ansible-playbook {_STATUS}"
-    beside = f"; {work.beside}" if work.beside else ""
-    fine = command.startswith("none is needed")
-    wrong = {
-        "find out why it was not seen to serve": command.startswith("none") and any(s.unseen for s in standings),
-        "mend what is not carried over": fine and any(s.apart for s in standings),
-    }
-    if any(wrong.values()):
-        # This is not all fine; a phase that is next sees to it, or refuses, by itself.
-        first = ", ".join(what for what, is_so in wrong.items() if is_so)
-        return f"{first}, and ask again: ansible-playbook {_STATUS}; then: {command}{beside}"
-    return f"{command}{beside}"
-
-
 def _is_back(sides: Sides, side: Side, other: Side) -> bool:
     if side.guard is None:
         return False
@@ -463,11 +270,6 @@ def _is_back(sides: Sides, side: Side, other: Side) -> bool:
 
 def _by_word(guard: GuardState) -> bool:
     return guard.word is not None and guard.word.epoch == guard.opened and guard.word.about != guard.side
-
-
-def _limit(standings: Sequence[Standing]) -> str:
-    back = [standing.component for standing in standings if standing.where == "back" or standing.late]
-    return "" if len(back) == len(standings) else f" --limit {','.join(back)}"
 
 
 def _told(side: Side) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from ..errors import PlanError
-from . import gates, load_test
+from . import canary, commit_timer, gates, load_test, monitor, people
 from .claims import Claim
 from .entrances import entrance_findings
 from .findings import Declared, Finding, shown
@@ -28,6 +28,7 @@ PHASES: Mapping[str, tuple[str, ...]] = {
     "plan": ("audit", "state"),
     "cutover": ("state", "check", "capture", "freeze", "sync", "switch", "thaw"),
     "verify": ("verify",),
+    "monitor": ("state", "watch"),
     "commit": ("state",),
     "rollback": ("state", "stand_by", "freeze", "sync", "switch", "thaw"),
     "site_lost": ("state", "take_over", "thaw"),
@@ -43,6 +44,7 @@ FIRST: Mapping[str, str] = {
     "pretest": "check",
     "plan": "audit",
     "verify": "verify",
+    "monitor": "state",
     "site_back": "give_way",
 }
 # They let users in again, and what decides nothing there holds up none: gates, figures, what only points to a site; and
@@ -70,7 +72,13 @@ _PLAN = (
     "plan_expected_seconds",
     "plan_max_age_seconds",
     "plan_observation_seconds",
+    "plan_observation_days",
     "plan_load_test",
+    "plan_canary",
+    "plan_commit_within",
+    "plan_on_overrun",
+    "plan_monitor",
+    "plan_people",
 )
 
 
@@ -153,14 +161,26 @@ def figure_findings(plan: Mapping[str, Any], sites: Mapping[str, Any]) -> list[F
     ]
     found += _link_findings(plan.get("plan_link"), sites)
     found += [
-        _of_plan(name, "a number of seconds above zero", shown(plan[name]))
-        for name in ("plan_max_age_seconds", "plan_observation_seconds")
+        _of_plan(name, f"a number of {name.rpartition('_')[2]} above zero", shown(plan[name]))
+        for name in ("plan_max_age_seconds", "plan_observation_seconds", "plan_observation_days")
         if plan.get(name) is not None and (not _is_amount(plan[name]) or float(plan[name]) == 0)
     ]
     found += [
         _of_plan("plan_load_test", "a load test that can be carried out", text)
         for text in load_test.problems(plan.get("plan_load_test"))
     ]
+    found += [
+        _of_plan("plan_canary", "limits of the canary", text) for text in canary.problems(plan.get("plan_canary"))
+    ]
+    found += [
+        _of_plan(name, "a time to commit, and what happens at its end", text)
+        for name, text in commit_timer.problems(plan.get("plan_commit_within"), plan.get("plan_on_overrun"))
+    ]
+    found += [
+        _of_plan("plan_monitor", "limits that a series can keep", text)
+        for text in monitor.problems(plan.get("plan_monitor"))
+    ]
+    found += [_of_plan("plan_people", "a name by role", text) for text in people.problems(plan.get("plan_people"))]
     for key in ("plan_limits", "plan_expected_seconds"):
         values = plan.get(key) or {}
         if not isinstance(values, Mapping):
@@ -314,14 +334,14 @@ def duplicates(claimed: Iterable[Claim], taking_part: Collection[str]) -> list[F
 
     The same path or number at the two sites is two places.
     """
-    claims = list(claimed)
+    claims, part = list(claimed), frozenset(taking_part)
     places: dict[tuple[str, str, tuple[str, ...]], list[Claim]] = {}
     by_thing: dict[tuple[str, str, str], list[Claim]] = {}
     for claim in claims:
         by_thing.setdefault((claim.thing, claim.place, claim.value), []).append(claim)
     for (thing, _, value), sharing in by_thing.items():
         names = tuple(sorted({claim.component for claim in sharing}))
-        if len(names) > 1 and set(names) & set(taking_part):
+        if len(names) > 1 and not part.isdisjoint(names):
             places.setdefault((thing, value, names), []).append(sharing[0])
     found = [
         Finding(
@@ -332,19 +352,24 @@ def duplicates(claimed: Iterable[Claim], taking_part: Collection[str]) -> list[F
         )
         for (thing, value, names), sharing in places.items()
     ]
-    return found + _nested([claim for claim in claims if claim.thing == "path"], taking_part)
+    return found + _nested([claim for claim in claims if claim.thing == "path"], part)
 
 
-def _nested(paths: list[Claim], taking_part: Collection[str]) -> list[Finding]:
+def _nested(paths: list[Claim], taking_part: frozenset[str]) -> list[Finding]:
     """Name trees that lie inside another one: a fence of the outer one would close the inner one as well."""
+    held: dict[tuple[str, str], list[Claim]] = {}
+    for claim in paths:
+        held.setdefault((claim.place, claim.value), []).append(claim)
     found = {}
     for inner in paths:
-        for outer in paths:
-            within = inner.value != outer.value and posixpath.commonpath([inner.value, outer.value]) == outer.value
-            pair = (inner.component, outer.component)
-            if within and inner.place == outer.place and len({*pair}) == 2 and set(pair) & set(taking_part):
-                why = f"{inner.value}, inside {outer.value} of {outer.component}"
-                found[pair] = Finding(inner.component, inner.key, "a path outside of every other tree", why)
+        folder = inner.value
+        while folder != posixpath.dirname(folder):
+            folder = posixpath.dirname(folder)
+            for outer in held.get((inner.place, folder), ()):
+                pair = (inner.component, outer.component)
+                if len({*pair}) == 2 and not taking_part.isdisjoint(pair):
+                    why = f"{inner.value}, inside {outer.value} of {outer.component}"
+                    found[pair] = Finding(inner.component, inner.key, "a path outside of every other tree", why)
     return list(found.values())
 
 

@@ -18,10 +18,10 @@ _BEFORE = "before this run"
 
 @dataclass(frozen=True)
 class Users:
-    """What users see, as one line; whether any of them wait to be let in."""
+    """What users see, as one line; the components for which they wait to be let in."""
 
     line: str
-    wait: bool
+    waiting: tuple[str, ...] = ()
 
 
 def read(sides: Sequence[Sides], entries: Iterable[Entry]) -> Users:
@@ -61,7 +61,7 @@ def read(sides: Sequence[Sides], entries: Iterable[Entry]) -> Users:
     for site, names in served.items():
         whom = "" if len(served) == 1 and len(parts) == 0 else f" ({', '.join(names)})"
         parts.append(f"served at {site} since {_second(let_in[site]) if let_in[site] else _BEFORE}{whom}")
-    return Users(f"Users: {'; '.join(parts) or 'nothing that they would use is declared'}", bool(waiting))
+    return Users(f"Users: {'; '.join(parts) or 'nothing that they would use is declared'}", tuple(waiting))
 
 
 def _window(entries: Iterable[Entry], component: str) -> tuple[str, str, bool]:

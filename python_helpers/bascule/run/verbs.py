@@ -44,6 +44,8 @@ VERBS: Mapping[str, Verb] = {
         Verb("switch", mutates=True, both_copies=True, stopped_by_any=True),
         Verb("thaw", mutates=True, both_copies=True),
         Verb("verify"),
+        # What a role alone can see of how it serves, again and again.
+        Verb("watch"),
         # One site is lost for good: one copy of the journal is all there can be, and a person's word opens.
         Verb("take_over", mutates=True),
         # A side that was given up is back: it closes.
@@ -63,6 +65,12 @@ POINTING_GROUP = "pointing"
 # Roles whose passive side can be brought further while the other one serves: only they have the verb `stand_by`.
 STANDING_BY = frozenset({"proxmox_guest"})
 STANDING_BY_GROUP = "standing_by"
+# Roles that look at what they have moved as its users do: only they have the verb `watch`.
+WATCHED = frozenset({"web_entrance"})
+WATCHED_GROUP = "watched"
+_SOME: Mapping[str, frozenset[str]] = {"stand_by": STANDING_BY, "watch": WATCHED}
+# Roles whose check tries, before a cutover, whether what is written at the target could come back.
+TRIES_BACK = frozenset({"postgresql_replication", "rsync_delta_sync"})
 
 
 def verb(name: str) -> Verb:
@@ -75,7 +83,7 @@ def verb(name: str) -> Verb:
 
 def has(role: str, name: str) -> bool:
     """Say whether components of a role have a verb."""
-    return name != "stand_by" or role in STANDING_BY
+    return name not in _SOME or role in _SOME[name]
 
 
 def sides(direction: str, source_host: str, target_host: str) -> tuple[str, str]:

@@ -21,9 +21,10 @@ _ITEMS = re.compile(_ITEM)
 _ARRAY = re.compile(rf"\(ARRAY\[({_ITEM}(?:, {_ITEM})*)\]\)::text\[\]")
 
 
-def fingerprint(found: Catalogue) -> str:
-    """Return the SHA-256, in hex, of what a restored copy has as well."""
-    said = sorted([*key, _restored(text)] for key, text in found.items() if key[0] not in NOT_IN_A_COPY)
+def fingerprint(found: Catalogue, without: frozenset[str] = frozenset()) -> str:
+    """Return the SHA-256, in hex, of what a restored copy has as well; `without` are kinds that are left aside."""
+    aside = NOT_IN_A_COPY | without
+    said = sorted([*key, _restored(text)] for key, text in found.items() if key[0] not in aside)
     return hashlib.sha256(json.dumps(said).encode()).hexdigest()
 
 

@@ -106,5 +106,8 @@ def _read(service: str, engine: str, name: str, data: bytes, wrong: list[str]) -
                     wrong.append(f"{where} is for {value}, and the service's engine is {engine}")
             else:
                 wrong.append(f"{where} says 'bascule: {word}', which is nothing that Bascule knows")
-        wrong += [f"{where}: {finding}" for finding in sql.findings(text, engine, transaction)]
+        if engine in sql.READ_HERE:
+            wrong += [f"{where}: {finding}" for finding in sql.findings(text, engine, transaction)]
+        elif not transaction:
+            wrong.append(f"{where}: no-transaction is for PostgreSQL: no file of {engine} is one transaction")
     return File(name, data, transaction)

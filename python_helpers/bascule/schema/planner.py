@@ -18,8 +18,10 @@ RUNNING = {UP: "running up", DOWN: "running down"}
 class Row:
     """One line of a database's books.
 
-    state: APPLIED, or one of RUNNING. before, after: fingerprints of the catalogue around a file without a transaction;
-    `after` is empty where no copy was tried first.
+    state: APPLIED, or one of RUNNING. before, after: fingerprints of the catalogue around a file without a transaction,
+    or around the one statement of which nobody knows yet whether it ran; `after` is empty where no copy was tried.
+    ran, done: where a file is noted statement by statement, digests of those that have begun, as a list in JSON, and
+    how many of them have ended. whole: the fingerprint before the first one, without the order of columns.
     """
 
     service: str
@@ -32,6 +34,9 @@ class Row:
     by: str = ""
     before: str = ""
     after: str = ""
+    done: int = 0
+    ran: str = ""
+    whole: str = ""
 
 
 @dataclass(frozen=True)
@@ -81,7 +86,8 @@ def history(service: str, migrations: Sequence[Migration], rows: Iterable[Row]) 
         file = migrations[place]
         if row.name != file.name:
             wrong.append(f"{service}: the database has {label}, and the file of that number is {file.up.name}")
-        elif row.up_sha256 != file.up.sha256:
+        elif row.up_sha256 != file.up.sha256 and not (row.ran and row.state == RUNNING[UP]):
+            # Of a file that stopped between two statements, those that have run must be the same: the run looks.
             wrong.append(f"{service}: {file.up.name} was edited after it was applied (at {row.at} by {row.by})")
         elif row.down_sha256 != file.down.sha256:
             notes.append(
@@ -100,6 +106,21 @@ def steps(one: History, wanted: int) -> tuple[Step, ...]:
     if wanted >= one.applied:
         return tuple(Step(migration, UP) for migration in one.migrations[one.applied : wanted])
     return tuple(Step(migration, DOWN) for migration in reversed(one.migrations[wanted : one.applied]))
+
+
+def held_up(one: History, planned: Sequence[Step]) -> str:
+    """Return why a plan cannot begin: a file that stopped between two statements has to go on first."""
+    row = one.unsettled
+    if row is None or not row.ran:
+        return ""
+    way = UP if row.state == RUNNING[UP] else DOWN
+    first = planned[0] if planned else None
+    if first and first.migration.number == row.number and first.direction == way:
+        return ""
+    return (
+        f"{one.service}: {row.number:03d}_{row.name} is {row.state}, and {row.done} of its statements have run; "
+        f"bascule schema {one.service} {way} goes on with it, and nothing else can come first"
+    )
 
 
 def target(one: History, order: str, number: int = 0) -> tuple[int, str]:

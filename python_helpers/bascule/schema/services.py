@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import PlanError
-from ..system import libpq
+from ..system import libpq, pymysql_way
 from . import sql
 
 VARIABLE = "schema_services"
@@ -24,7 +24,8 @@ class Service:
     """One service.
 
     folder: where its files are. file: the database, where the engine is SQLite. connection: how libpq reaches it, where
-    it is PostgreSQL; direct: the same past a pooler, for pg_dump; copy: where a database may be made for a copy.
+    it is PostgreSQL, or PyMySQL; direct: the same past a pooler, for pg_dump; copy: where a database may be made for a
+    copy, which on MariaDB is an account that does not see the service's database.
     backups: the folder for what is taken before a change. lock_timeout: seconds a statement may wait for a lock.
     """
 
@@ -87,13 +88,9 @@ def _service(name: str, given: Any, wrong: list[str]) -> Service:
     depends = said.get("depends_on", [])
     if not isinstance(depends, list):
         wrong.append(f"{name}: depends_on is a list of services")
-    foreign = ("connection", "direct", "copy") if engine == sql.SQLITE else ("file",)
+    foreign = {sql.SQLITE: ("connection", "direct", "copy"), sql.MARIADB: ("file", "direct")}.get(engine, ("file",))
     wrong += [f"{name}: {key} is not for {engine}" for key in foreign if key in said]
-    ways = (
-        {}
-        if engine == sql.SQLITE
-        else {key: libpq.way(name, key, said, wrong) for key in ("connection", "direct", "copy")}
-    )
+    ways = _ways(name, engine, said, wrong)
     connection = ways.get("connection", {})
     direct = ways.get("direct") or connection
     return Service(
@@ -103,12 +100,25 @@ def _service(name: str, given: Any, wrong: list[str]) -> Service:
         file=str(said.get("file", "")),
         connection=connection,
         direct=direct,
-        copy=ways.get("copy") or direct,
+        copy=ways.get("copy") or ({} if engine == sql.MARIADB else direct),
         backups=str(said.get("backups", "")),
         production=bool(production),
         depends_on=tuple(map(str, depends)) if isinstance(depends, list) else (),
         lock_timeout=timeout if isinstance(timeout, int) else _SECONDS,
     )
+
+
+def _ways(name: str, engine: str, said: Mapping[str, Any], wrong: list[str]) -> dict[str, dict[str, str]]:
+    if engine == sql.SQLITE:
+        return {}
+    if engine != sql.MARIADB:
+        return {key: libpq.way(name, key, said, wrong) for key in ("connection", "direct", "copy")}
+    ways = {"connection": pymysql_way.way(name, "connection", said.get("connection"), wrong)}
+    if "copy" in said:
+        ways["copy"] = pymysql_way.way(name, "copy", said["copy"], wrong, database=False)
+    elif said.get("production", True):
+        wrong.append(f"{name}: copy is not given: an account that may make bascule_copy_… and sees no other database")
+    return ways
 
 
 def _circles(found: Mapping[str, Service]) -> list[str]:

@@ -11,8 +11,10 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-POSTGRESQL, SQLITE = "postgresql", "sqlite"
-ENGINES = (POSTGRESQL, SQLITE)
+POSTGRESQL, SQLITE, MARIADB = "postgresql", "sqlite", "mariadb"
+ENGINES = (POSTGRESQL, SQLITE, MARIADB)
+# What is read here; a file of MariaDB is read by its own client (`mariadb_sql`).
+READ_HERE = (POSTGRESQL, SQLITE)
 _SHARED = r"""(?P<space>[\s\ufeff]+|--[^\n]*)|'[^']*(?:''[^']*)*'|"(?P<name>[^"]*(?:""[^"]*)*)"|"""
 _REST = r"""|(?P<open>[eE]?'|")|(?P<word>[^\W\d][\w$]*)|(?P<sign>.)"""
 _TOKEN = {
@@ -71,7 +73,7 @@ def findings(text: str, engine: str, transaction: bool) -> list[str]:
     """Return what a file may not hold, each with its line.
 
     Args:
-        text: the file. engine: one of ENGINES. transaction: whether the file runs in one, with its bookkeeping.
+        text: the file. engine: one of READ_HERE. transaction: whether the file runs in one, with its bookkeeping.
     """
     found = _scan(text, engine)
     said = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,8 +62,12 @@ class Store(Protocol):
     def release(self, token: str) -> None:
         """Let the lock go, where it is still ours."""
 
-    def run(self, step: Step, token: str, by: str) -> None:
-        """Run a file and write its line, in one transaction that ends only while the lock is ours."""
+    def run(self, step: Step, token: str, by: str, marks: Sequence[str] = ()) -> tuple[str, ...]:
+        """Run a file and write its line, in one transaction that ends only while the lock is ours.
+
+        Where an engine notes each statement by itself, `marks` are the catalogue's fingerprints after each, as the copy
+        had them, and it returns those that it has seen; others return nothing.
+        """
 
     def backup(self, path: Path) -> Content:
         """Write a backup to a new file; return what the database held in the snapshot that it was taken of."""
@@ -86,3 +90,13 @@ class OutsideTransactions(Store, Protocol):
 
     def end(self, row: Row, token: str, *, applied: bool) -> None:
         """Write how a file without a transaction has ended: its migration is applied, or it is not."""
+
+
+class StatementByStatement(Store, Protocol):
+    """A database whose definitions end a transaction: a file is noted statement by statement, and goes on after one."""
+
+    def findings(self, data: bytes) -> list[str]:
+        """Return what a file may not hold, as the engine's own client reads it."""
+
+    def settle(self, row: Row, token: str, *, ran: bool) -> None:
+        """Write whether the statement at which a run was broken off has run."""

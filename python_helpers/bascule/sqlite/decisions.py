@@ -47,20 +47,29 @@ def path_faults(paths: Sequence[str]) -> list[str]:
     return wrong + [f"{path} is declared twice" for path in twice] + ([] if paths else ["no database is declared"])
 
 
+# What SQLite says of a directory, whoever asks; any other word is no refusal by the fence.
+REFUSED = "unable to open database file"
+
+
 def faults(measured: Mapping[str, Any]) -> list[str]:
     """Return what keeps one database from being moved, as `measure` has described it."""
     path, found = measured["path"], []
     if measured["file_system"] in SHARED:
         found.append(f"lies on {measured['file_system']}, on which another host may have it open")
-    if measured["symlink"]:
-        found.append("is a symbolic link: declare where it leads")
-    if measured["links"] > 1:
-        found.append(f"has {measured['links']} names (hard links): by another one it would stay open")
-    if measured["mounted"]:
-        found.append(f"is mounted by itself at {', '.join(measured['mounted'])}: mount its directory instead")
+    found += other_names(measured["symlink"], measured["links"], measured["mounted"])
     if measured["mode"] == BETWEEN:
         found.append("was cut off between open and closed: the same playbook again brings it to an end")
     return [f"{path} {words}" for words in found]
+
+
+def other_names(symlink: bool, links: int, mounted: Sequence[str]) -> list[str]:
+    """Return by what else than its path a database is found, so that it would stay open when the path is closed."""
+    found = ["is a symbolic link: declare where it leads"] if symlink else []
+    if links > 1:
+        found.append(f"has {links} names (hard links): by another one it would stay open")
+    if mounted:
+        found.append(f"is mounted by itself at {', '.join(mounted)}: mount its directory instead")
+    return found
 
 
 def strangers(holders: Sequence[Mapping[str, Any]]) -> str:

@@ -7,6 +7,8 @@ from typing import Any
 
 RUNNING, NONE = "running", "none"
 PROVED, NOT_PROVED = "proved", "not_proved"
+# Nothing compared is not ok.
+NOTHING = "no row was compared: there was none"
 
 
 def state(notes: Mapping[str, Any], *, old: bool, running: bool, coming: bool) -> dict[str, Any]:

@@ -18,7 +18,6 @@ import pytest
 from tests.unit.plugins.test_lost import are_held
 from tests.unit.plugins.test_play import ELSEWHERE, INVENTORY, PATIENCE_SECONDS, STATE, VERB, World, never_left
 
-from bascule.cli.main import COMMANDS
 from bascule.run.io.command import Command
 from bascule.run.outcome import WORDS, Status
 
@@ -245,11 +244,6 @@ def test_what_has_failed_is_held_and_is_run_again(world: World) -> None:
     assert code == Status.DONE, said
     code, said = bascule(world, "status", "-i", "inventory")
     assert code == Status.ROLLED_BACK, said
-
-
-def test_no_command_chooses_the_phase_of_a_person() -> None:
-    # What broke may have had a --limit, is perhaps at work still, and may not be what is next: status says what is.
-    assert "resume" not in COMMANDS
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.unit.schema.conftest import Server, database, server
+from tests.unit.schema.conftest import Server, database, server, socket
 
 from bascule.data import declared
 from bascule.data.contract import NeedsWord
@@ -14,7 +14,7 @@ from bascule.data.io import load
 from bascule.data.io.engine import Engine
 from bascule.data.io.undo import Undo, Undone
 
-__all__ = ["EXAMPLES", "Server", "database", "engine", "server", "undone"]
+__all__ = ["EXAMPLES", "Server", "database", "engine", "server", "socket", "undone"]
 EXAMPLES = Path(__file__).resolve().parents[3] / "docs" / "examples"
 
 

@@ -5,13 +5,10 @@ from __future__ import annotations
 import json
 import os
 import random
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,33 +20,6 @@ from bascule.data.io.engine import Engine
 
 from .conftest import EXAMPLES, engine, undone
 from .test_sqlite import IN_PLACE, STAYS, STREETS, TABLES, stay
-
-
-@pytest.fixture(scope="module")
-def socket() -> Iterator[str]:
-    """A server of this test's own, at a socket of its own."""
-    program = shutil.which("mariadbd", path=f"{os.environ['PATH']}:/usr/sbin")
-    assert program is not None, "MariaDB is not installed: make packages"
-    folder = Path(tempfile.mkdtemp(prefix="bascule-maria-"))
-    if not os.getuid():
-        shutil.chown(folder, "mysql", "mysql")
-    user = ["--user=mysql"] if not os.getuid() else []
-    install = ["mariadb-install-db", "--no-defaults", *user, f"--datadir={folder}/data", "--skip-test-db"]
-    subprocess.run([*install, "--auth-root-authentication-method=normal"], check=True, stdout=subprocess.DEVNULL)
-    options = [f"--datadir={folder}/data", f"--socket={folder}/socket", "--skip-networking", f"--pid-file={folder}/pid"]
-    options += ["--innodb-flush-log-at-trx-commit=0", "--innodb-buffer-pool-size=32M", f"--log-error={folder}/log"]
-    process = subprocess.Popen([program, "--no-defaults", *user, *options])
-    try:
-        ends = time.monotonic() + 120
-        while not (folder / "socket").exists():
-            assert process.poll() is None
-            assert time.monotonic() < ends
-            time.sleep(0.1)
-        yield str(folder / "socket")
-    finally:
-        process.terminate()
-        process.wait()
-        shutil.rmtree(folder)
 
 
 class World:

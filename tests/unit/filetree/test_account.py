@@ -202,7 +202,7 @@ def test_only_what_roots_own_ssh_server_has_started_comes_by_it(tmp_path: Path) 
     host.add(12, 11, "sshd-session", uid=UID)
     host.add(13, 12, "sudo")
     host.add(14, 13, "python3.11")
-    way = sshd.way_in(14, proc=host.proc)
+    way = sshd.way_in(14, UID, proc=host.proc)
     assert (way.by_server, way.names) == (True, ("sudo", "sshd-session", "sshd-session"))
     # By cron, by a server of the account's own, by a program with that name; and what is seen only in part.
     host.add(20, 1, "cron")
@@ -215,6 +215,41 @@ def test_only_what_roots_own_ssh_server_has_started_comes_by_it(tmp_path: Path) 
     host.add(60, 61, "a")
     host.add(61, 60, "b")
     for pid, names in ((21, ("cron", "systemd")), (31, ("sshd", "systemd")), (41, ("sshd", "systemd")), (51, ())):
-        assert sshd.way_in(pid, proc=host.proc) == sshd.WayIn(False, names)
-    assert not sshd.way_in(60, proc=host.proc).by_server
-    assert not sshd.way_in(os.getpid()).by_server
+        assert sshd.way_in(pid, UID, proc=host.proc) == sshd.WayIn(False, names)
+    assert not sshd.way_in(60, UID, proc=host.proc).by_server
+    assert not sshd.way_in(os.getpid(), UID).by_server
+    # The session itself, which is no request, has come the same way.
+    assert sshd.way_in(12, UID, proc=host.proc).by_server
+
+
+def test_who_came_in_as_somebody_else_and_became_the_account_does_not_come_by_it(tmp_path: Path) -> None:
+    host = Processes(tmp_path / "proc")
+    host.add(1, 0, "systemd")
+    host.add(10, 1, "sshd")
+    host.add(11, 10, "sshd-session")
+    for pid, parent, program, uid in (
+        (12, 11, "sshd-session", 1000),
+        (13, 12, "bash", 1000),
+        (14, 13, "su", 0),
+        (15, 14, "bash", UID),
+        # By root, whose session has no process of another user; and by a server's program that was found on the way.
+        (20, 11, "bash", 0),
+        (21, 20, "sshd", UID),
+    ):
+        host.add(pid, parent, program, uid=uid)
+    for parent in (15, 20, 21):
+        host.add(parent + 100, parent, "sudo")
+        assert not sshd.way_in(parent + 100, UID, proc=host.proc).by_server
+
+
+def test_a_program_that_ends_while_it_is_looked_at_is_no_stranger(home: Path, tmp_path: Path) -> None:
+    host = Processes(tmp_path / "proc")
+    host.add(13, 1, "sudo", uid=UID)
+    (host.proc / "13" / "cmdline").write_bytes(b"sudo\0-n\0files_receive\0c")
+    (host.proc / "13" / "cgroup").write_text("0::/user.slice\n")
+    known = pwd.getpwnam("nobody")
+    assert list(alone._running(known, "files_receive ", host.proc)) == ["a (process 13)"]
+    (host.proc / "13" / "stat").write_text("13 (a) Z 1 1 1")
+    assert list(alone._running(known, "files_receive ", host.proc)) == []
+    (host.proc / "13" / "stat").unlink()
+    assert list(alone._running(known, "files_receive ", host.proc)) == []

@@ -19,6 +19,8 @@ from bascule.filetree.io import audit as filetree_audit
 from bascule.filetree.io.fence import file_servers
 from bascule.filetree.io.manifest import survey, take
 from bascule.filetree.manifest import ManifestError
+from bascule.guard.io import store
+from bascule.guard.state import Epoch
 
 from .world import adopt, host
 
@@ -174,7 +176,10 @@ def test_a_side_that_is_closed_as_a_whole_cannot_be_tried_and_is_not_blamed(
 ) -> None:
     """After a move and the way back the passive side is read-only until the next transfer."""
     kernel = host(tmp_path, monkeypatch)
-    adopt(kernel.side, "closed")
+    adopt(kernel.side, "open")
+    root, epoch = kernel.side.base / "guard", Epoch.parse("1.c")
+    with store.closing(kernel.side.component, kernel.side.name, epoch, root=root) as closing:
+        closing.closed({})
     too_much = {"largest": 70_000, "together": 70_010}
     said = {}
     for read_only in (False, True):
@@ -183,6 +188,20 @@ def test_a_side_that_is_closed_as_a_whole_cannot_be_tried_and_is_not_blamed(
         said[view.state] = filetree_audit._attribute_room(kernel.side, view, too_much)
     assert said["closed"] == ""
     assert said["passive"].startswith("70000 of 70000 bytes: E")
+
+
+def test_a_side_that_was_never_open_and_cannot_be_tried_is_not_taken_for_one_that_can_hold_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A prepared machine that was started again comes up closed as a whole."""
+    kernel = host(tmp_path, monkeypatch)
+    adopt(kernel.side, "closed")
+    kernel.public_ro, kernel.super_ro = True, True
+    view = kernel.look(kernel.side.path, kernel.side.tree)
+    assert view.state == "closed"
+    told = filetree_audit._attribute_room(kernel.side, view, {"largest": 70_000, "together": 70_010})
+    assert told.startswith("could not be tried, as it is read-only as a whole: ansible-playbook playbooks/30_sync.yml")
+    assert filetree_audit._attribute_room(kernel.side, view, {}) == ""
 
 
 def test_what_the_kernel_exports_of_a_tree_is_found(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bascule.guest import backup_jobs
+from bascule.guest.errors import NodeUnreachable
 from bascule.guest.io import backup_holds
 
 
@@ -88,3 +89,22 @@ def test_jobs_of_a_node(nodes: Any) -> None:
     assert backup_jobs.set_enabled(source, ["nightly"], True)["jobs"] == ["nightly"]
     here.fail_next.append(("GET", "cluster/backup", (403, "Permission check failed (/, Sys.Audit)", None, None)))
     assert backup_jobs.jobs_of(source)["unseen"] == "403 Permission check failed (/, Sys.Audit)"
+
+
+GONE = (595, "No route to host", None, None)
+
+
+def test_a_guest_that_serves_does_not_wait_for_the_node_that_was_left(prepared: Any) -> None:
+    here, there, source, target = prepared
+    for node in (here, there):
+        node.jobs = {"nightly": {"id": "nightly", "all": 1}}
+    both = {"scheduled": ["pve-mtp", "pve-tls"], "unasked": []}
+    assert backup_jobs.after_thaw(None, source, target) == both
+    alone = {"scheduled": ["pve-tls"], "unasked": ["pve-mtp"]}
+    assert backup_jobs.after_thaw("pve-tls", source, target) == alone
+    here.fail_next += [("GET", "cluster/backup", GONE)] * 99
+    assert backup_jobs.after_thaw(None, source, target) == alone
+    # The node at which it serves has just answered.
+    there.fail_next += [("GET", "cluster/backup", GONE)] * 99
+    with pytest.raises(NodeUnreachable):
+        backup_jobs.after_thaw(None, source, target)

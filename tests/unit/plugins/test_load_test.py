@@ -39,17 +39,17 @@ def test_a_verify_puts_its_load_on_the_entrance_last(world: World) -> None:
         return 0.0, 200 if "lost" not in path else 404
 
     with serving(answer) as url:
-        declare(world, f"url: '{url}', users: 5, duration_seconds: 1, paths: [/lost]")
+        declare(world, f"url: '{url}', users: 20, duration_seconds: 1, paths: [/lost]")
         rc, output = world.move("70_verify.yml", "--check")
         assert rc == 0, output
-        assert f"no load test with --check: 5 requests would go to {url}/lost" in output
+        assert f"no load test with --check: 20 requests would go to {url}/lost" in output
         assert asked == []
         rc, output = world.move("70_verify.yml")
         assert rc == 2
         assert "NO-GO: load_errors: 100 is above 1" in output
         assert set(samples(world)) == ALL
         assert samples(world)["load_errors"] is False
-        declare(world, f"url: '{url}', users: 5, duration_seconds: 1, paths: [/]")
+        declare(world, f"url: '{url}', users: 20, duration_seconds: 1, paths: [/]")
         rc, output = world.move("70_verify.yml", "-e", '{"gate_overrides": {"load_generator_cpu": "a busy machine"}}')
     assert rc == 0, output
     assert "gate load_errors: GO, 0.0 % (max 1.0)" in output
@@ -61,7 +61,7 @@ def test_a_k6_that_fails_has_measured_nothing_and_that_is_no_go(world: World) ->
     # It stands for a k6 that cannot run on this machine.
     (world.path / "bin/k6").write_text("#!/bin/sh\necho no such system >&2\nexit 126\n")
     (world.path / "bin/k6").chmod(0o755)
-    declare(world, "url: 'http://127.0.0.1:9', users: 5")
+    declare(world, "url: 'http://127.0.0.1:9', users: 20")
     rc, output = world.move("70_verify.yml")
     assert rc == 2
     assert "load_p95: there is no sample" in output

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -15,7 +17,7 @@ import pytest
 from bascule.errors import BasculeError
 from bascule.report import evidence
 from bascule.report.io import archive, verify
-from bascule.run import chain, seals
+from bascule.run import chain, plans, seals
 from bascule.run.io import signing
 from bascule.run.io.journal import Journal
 
@@ -23,10 +25,10 @@ SALT = "5a17" * 8
 Lines = list[chain.Entry]
 
 
-def journal(path: Path, controller: str = "c", last: bool = True) -> Journal:
+def journal(path: Path, controller: str = "c", last: bool = True, run: str = "r", **start: Any) -> Journal:
     """Return the journal of a decision: a gate with its seal, what came after it, and the seal of its end."""
-    made = Journal(path / "runs", "r", controller, "d")
-    made.append("state", data={"event": "start", "plan": "toy", "phase": "pretest", "heads": {}})
+    made = Journal(path / "runs", run, controller, "d")
+    made.append("state", data={"event": "start", "plan": "toy", "phase": "pretest", "heads": {}, **start})
     made.append("decision", phase="cutover", data={"decision": "plan made", "id": "4711", "checksum": "abc"})
     made.append("sample", phase="pretest", verb="check", component="db", data={"name": "lag", "value": 1, "go": True})
     assert signing.seal(made) == ""
@@ -59,6 +61,7 @@ def packed(path: Path, copies: dict[str, Lines], **others: bytes) -> Path:
 def verified(path: Path, *arguments: str) -> tuple[int, str]:
     """Take the archive apart, and have the script in it verify the folder, with nothing of this project."""
     folder = path.with_suffix("")
+    shutil.rmtree(folder, ignore_errors=True)
     with tarfile.open(path) as opened:
         opened.extractall(folder, filter="data")
     return script(folder / "e/verify.py", *arguments)
@@ -104,6 +107,7 @@ def test_the_same_is_packed_the_same(tmp_path: Path, lines: Lines) -> None:
 def test_the_constants_of_the_script_are_those_of_the_project() -> None:
     assert (verify.ABOUT, verify.EXTRACT, verify.EVIDENCE) == (evidence.ABOUT, evidence.EXTRACT, evidence.NAMESPACE)
     assert (verify.EVIDENCE, verify.JOURNAL) == (signing.EVIDENCE, seals.NAMESPACE)
+    assert verify.USED == plans.USED
 
 
 def change(name: str, content: Callable[[bytes], bytes]) -> Callable[[Path], None]:
@@ -126,6 +130,7 @@ def without_line(number: int) -> Callable[[bytes], bytes]:
         (change("journal/here.jsonl", without_line(2)), "entry 4 does not follow entry 2"),
         (change("journal/here.jsonl", lambda text: text.replace(b'"value":1', b'"value":0')), "entry 3 was changed"),
         (change("extract.json", lambda text: text.replace(b'"value": 1', b'"value": 0')), "does not stand so in the"),
+        (change("extract.json", lambda _: b"{}"), "2 samples or decisions of the journal are not in it"),
         (change("report/summary.json", lambda _: b'{"journal": {"c-d": "0"}}'), "made from another journal"),
         (change("verify.py", lambda text: text + b"\n"), "verify.py is not the file that was packed"),
         (change("SHA256SUMS", lambda text: text.replace(b"a", b"b")), "list of digests is not signed by the key of c"),
@@ -170,6 +175,69 @@ def test_a_chain_that_was_made_anew_before_it_was_packed_is_found(tmp_path: Path
     assert "the copies differ" in said
 
 
+def test_entries_before_a_seal_that_was_used_again_are_not_sealed(tmp_path: Path, lines: Lines) -> None:
+    *signed, seal = lines
+    forged = {**lines[2], "data": {**lines[2]["data"], "value": 0}}
+    for entry in (forged, seal):
+        signed.append(chain.make(signed[-1], entry))
+    assert chain.verify(signed) == []
+    code, said = verified(packed(tmp_path, {"here": signed, "mtp.j": signed}), "--key", mark(tmp_path))
+    assert code == verify.UNPROVED, said
+    assert "the 2 entries after its last seal" in said
+
+
+def test_what_was_only_tried_proves_nothing_and_is_told(tmp_path: Path, lines: Lines) -> None:
+    tried = Journal(tmp_path / "runs", "r", "c", "t")
+    tried.append("state", data={"event": "start", "phase": "pretest", "check_mode": True})
+    tried.append("sample", phase="pretest", data={"name": "lag", "value": 0, "go": True})
+    both = tried.read().entries
+    code, said = verified(packed(tmp_path, {"here": both, "mtp.j": lines}), "--key", mark(tmp_path))
+    assert code == verify.OK, said
+    assert "only tried (--check): chain of c, decision t" in said
+    assert "3 samples, decisions, proofs and windows" in said, "those of the chain that is real"
+    # A real chain cannot get rid of its seals by calling itself a try.
+    called = [{**one, "data": {**one["data"], "check_mode": True}} if one["n"] == 1 else one for one in lines]
+    code, said = verified(packed(tmp_path, {"here": rebuilt(called)}), "--key", mark(tmp_path))
+    assert code == verify.WRONG, said
+    assert "it says that it was only tried, and has a seal" in said
+    bare = rebuilt([one for one in called if one["data"].get("event") != seals.EVENT], value=0)
+    code, said = verified(packed(tmp_path, {"here": bare, "mtp.j": bare}), "--key", mark(tmp_path))
+    assert code != verify.OK, said
+    assert "all that is here was only tried" in said
+    assert "0 samples, decisions, proofs and windows" in said
+
+
+def test_a_copy_of_a_site_that_is_not_there_is_missed(tmp_path: Path) -> None:
+    made = journal(tmp_path, heads={"mtp": {}}, unreachable={"tls": "timed out"}).read().entries
+    copies = {"here": made, "mtp.j": made, "tls.j": made}
+    assert verified(packed(tmp_path, copies), "--key", mark(tmp_path))[0] == verify.OK
+    code, said = verified(packed(tmp_path, {"here": made, "mtp.j": made}), "--key", mark(tmp_path))
+    assert code == verify.UNPROVED, said
+    assert "no copy of site tls is here" in said
+    assert "no copy of site mtp" not in said
+    code, said = verified(packed(tmp_path, {"here": made}), "--key", mark(tmp_path))
+    assert code == verify.UNPROVED, said
+    assert "it rests on the controller's own copy alone" in said
+
+
+def test_the_journal_of_another_run_is_found(tmp_path: Path, lines: Lines) -> None:
+    other = journal(tmp_path, run="q").read().entries
+    code, said = verified(packed(tmp_path, {"here": other, "mtp.j": other}), "--key", mark(tmp_path))
+    assert code == verify.WRONG, said
+    assert "journal/here.jsonl: entries of another run: q" in said
+    assert verified(packed(tmp_path, {"here": lines, "mtp.j": lines}), "--key", mark(tmp_path))[0] == verify.OK
+
+
+def test_a_plan_that_was_used_and_is_not_there_is_missed(tmp_path: Path) -> None:
+    made = journal(tmp_path, last=False)
+    made.append("decision", phase="cutover", data={"decision": plans.USED, "id": "0815", "checksum": "def"})
+    assert signing.seal(made, last=True) == ""
+    entries = made.read().entries
+    code, said = verified(packed(tmp_path, {"here": entries, "mtp.j": entries}), "--key", mark(tmp_path))
+    assert code == verify.UNPROVED, said
+    assert "plan 0815, which was used, is not here" in said
+
+
 @pytest.mark.parametrize(
     ("kept", "why"),
     [(5, "the 1 entries after its last seal"), (4, "its end: its controller was killed, or its tail was cut")],
@@ -208,8 +276,13 @@ def test_a_foreign_key_is_found(tmp_path: Path, lines: Lines) -> None:
 def test_links_and_odd_names_are_not_taken(tmp_path: Path, lines: Lines) -> None:
     made = packed(tmp_path, {"here": lines})
     verified(made)
-    (made.with_suffix("") / "e/link").symlink_to("/etc/passwd")
-    assert verify.main([str(made.with_suffix("") / "e")]) == verify.NOTHING
+    odd = made.with_suffix("") / "e/odd"
+    odd.symlink_to("/etc/passwd")
+    assert verify.main([str(odd.parent)]) == verify.NOTHING
+    odd.unlink()
+    # Whoever reads it would wait for ever.
+    os.mkfifo(odd)
+    assert verify.main([str(odd.parent)]) == verify.NOTHING
     assert verify.main([str(tmp_path / "none")]) == verify.NOTHING
 
 
@@ -219,6 +292,8 @@ def test_no_secret_is_packed(tmp_path: Path, lines: Lines) -> None:
     assert b"OPENSSH PRIVATE" in (tmp_path / "runs/.signing/key").read_bytes()
     assert not any(b"OPENSSH PRIVATE" in text for text in texts)
     files = {"a": b'x pa\\"ss-1 y'}
+    table = {"vault_users": [{"name": "account", "password": 'pa"ss-1'}], "vault_none": None, "vault_keys": ["text"]}
+    assert evidence.secrets(table) == {"vault_users[0].password": 'pa"ss-1', "vault_keys[0]": "text"}
     evidence.must_be_free_of({"vault_a": "other-1", "vault_b": "x"}, files)
     with pytest.raises(BasculeError, match="the value of vault_c in a") as refused:
         evidence.must_be_free_of({"vault_c": 'pa"ss-1'}, files)

@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 
+from bascule.report import french_lines
 from bascule.report.dumps import dump_lines, safety_dumps
 from bascule.report.french import french
 from bascule.report.judge import Reason, leg_reasons
 from bascule.report.notes import note_lines
 from bascule.report.proof import RULES, doubts
 from bascule.report.text import report_markdown
+from bascule.run.gates import decide
 
 from .test_summary import plain, summary
 
@@ -123,3 +125,37 @@ def test_a_whole_page_has_no_key_and_no_english_of_its_own() -> None:
     assert not re.search(r"\w_\w", page)
     english = {"the", "of", "forward", "back", "must", "was", "is", "not", "gate", "work", "let", "switch", "freeze"}
     assert not english & set(re.findall(r"\w+", page.lower()))
+
+
+NOW = 1_800_000_000.0
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "sampled_at", "limit", "said"),
+    [
+        (1, "s", NOW, None, "le plan ne fixe aucune limite pour « file_delta »"),
+        (1, "s", NOW, {"max": 1, "maxx": 2}, "la limite du plan contient des mots qui n'ont pas de sens : maxx"),
+        (None, "s", NOW, {"max": 1, "unit": "s"}, "aucune mesure"),
+        (1, "s", NOW, {"max": 1}, "la mesure est en s, la limite n'a pas d'unité"),
+        (1, "", NOW, {"max": 1, "unit": "s"}, "la mesure n'a pas d'unité, la limite est en s"),
+        (1, "B", NOW, {"max": 1, "unit": "s"}, "la mesure est en B, la limite en s"),
+        (-1.5, "s", NOW, {"max": 1, "unit": "s"}, "-1,5 s est inférieur à zéro, ce qui est impossible : la mesure est"),
+        (1, "s", "MOT", {"max": 1, "unit": "s"}, "l'heure de la mesure n'est pas connue : 'MOT'"),
+        (1, "s", NOW - 400, {"max": 1, "unit": "s"}, "la mesure a 400 s, 300 s sont admises"),
+        (1, "s", NOW + 90, {"max": 1, "unit": "s"}, "la mesure est datée de 90 s dans le futur : une horloge"),
+        (1, "s", NOW, {"max": 1, "max_age": 0, "unit": "s"}, "la valeur « max_age » du plan n'est pas valable : 0"),
+        (1, "s", NOW, {"max": "MOT", "unit": "s"}, "la valeur « max » du plan n'est pas valable : 'MOT'"),
+        ("MOT", "s", NOW, {"max": 1, "unit": "s"}, "'MOT' n'est pas un nombre"),
+        (3, "s", NOW, {"max": 1, "unit": "s"}, "3 est supérieur à 1"),
+        (3, "s", NOW, {"min": 4.5, "unit": "s"}, "3 est inférieur à 4,5"),
+        (False, "", NOW, {"equals": True}, "False n'est pas True"),
+    ],
+)
+def test_no_reason_of_a_gate_that_was_let_pass_stays_english(
+    value: Any, unit: str, sampled_at: Any, limit: Any, said: str
+) -> None:
+    verdict = decide("file_delta", value, unit, sampled_at, {"file_delta": limit}, {"file_delta": "MOT"}, NOW)
+    assert verdict.override == "MOT"
+    told = french_lines.line(f"gate file_delta of tree: MOT ({verdict.reason})").replace(NBSP, " ")
+    assert told.startswith("seuil « volume de fichiers modifiés » de tree : MOT ("), told
+    assert said.replace("file_delta", "volume de fichiers modifiés") in told, told

@@ -81,3 +81,25 @@ def test_it_is_one_screen() -> None:
     told = sheet.lines("t", sheet.rows(gates, None, [], [], NOW), "n", None)
     assert len(told) < 35
     assert told[-1] == "  … and 175 more"
+
+
+def test_the_way_back_of_whoever_tries_it_has_a_limit_of_its_own_and_no_go_without_a_fresh_sample() -> None:
+    def tried(*entries: dict[str, Any], declared: Any = None, tries: tuple[str, ...] = ("tree", "guest")) -> list[str]:
+        found = sheet.rows(declared, None, entries, ["tree", "guest"], NOW, tries)
+        assert {row.verdict.name for row in found} <= {"way_back"}
+        return sheet.no_go(found)
+
+    came = [sample("way_back", "yes", component=name) for name in ("tree", "guest")]
+    assert tried(*came) == []
+    assert tried(came[0]) == ["way_back of guest: there is no sample"]
+    assert tried() == [f"way_back of {name}: there is no sample" for name in ("tree", "guest")]
+    assert tried(*came, sample("way_back", "", 5)) == ["way_back of tree: there is no sample"]
+    assert tried(*came[1:], sample("way_back", "yes", 301)) == [
+        "way_back of tree: the sample is 301 s old, 300 s are allowed"
+    ]
+    assert (
+        tried(*came[1:], sample("way_back", "yes", 301), declared={"way_back": {"equals": "yes", "max_age": 900}}) == []
+    )
+    assert tried(*came[1:], sample("way_back", "no")) == ["way_back of tree: no is not yes"]
+    # Who cannot try it is asked for nothing.
+    assert tried(tries=()) == []

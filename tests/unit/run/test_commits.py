@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from bascule.run import commits, load_test
+from bascule.run import commits
+from bascule.run.load_test import GATES
 
 NOW = 1_800_000_000.0
 
@@ -106,7 +107,8 @@ def sample(name: str, age: float, **data: Any) -> dict[str, Any]:
 
 
 SLOW = "3 is above 2"
-LOADED = [sample(name, 90, passes=True, reason="it was measured") for name in load_test.GATES]
+CUT_SHORT = "load test: load_p95: it was cut short before this was measured"
+LOADED = [sample(name, 90, passes=True, reason="it was measured") for name in GATES]
 
 
 @pytest.mark.parametrize(
@@ -124,6 +126,10 @@ LOADED = [sample(name, 90, passes=True, reason="it was measured") for name in lo
         ([*LOADED, sample("load_p95", 80, passes=False, reason=SLOW)], {"load_p95": "accepted"}, []),
         ([sample("load_p95", 95, passes=False, reason=SLOW), *LOADED], None, []),
         ([*LOADED, sample("file_delta", 80, passes=False, reason="more")], None, []),
+        # A verification that was killed while it wrote them, alone and after a whole one.
+        (LOADED[:-1], None, [CUT_SHORT]),
+        ([*LOADED, *(sample(name, 80, passes=True, reason="it was") for name in GATES[:-1])], None, [CUT_SHORT]),
+        ([*LOADED, *LOADED], None, []),
     ],
 )
 def test_a_commit_asks_for_the_load_test_of_the_verification(

@@ -13,11 +13,12 @@ from typing import Any
 
 import pytest
 
-from bascule.run import controllers, position
+from bascule.run import controllers
 from bascule.run.controllers import Noted
 from bascule.run.io import presence
 from bascule.run.last import Last
 
+from . import telling
 from .test_position import NAMES, SOURCE_CLOSED, SOURCE_OPEN, TARGET_CLOSED, TARGET_OPEN, sides
 
 NOW = "2026-12-01T20:20:00.000+00:00"
@@ -48,18 +49,19 @@ def test_one_that_lives_is_named_with_what_it_does_and_is_waited_for() -> None:
         "Controller: AT WORK: 60_cutover.yml, process 77 of nadia on here, begun 2026-12-01T20:14:03Z, in play "
         '"(6/7) CUTOVER"; now switch of db, freeze of files'
     ]
-    told = position.report(
+    told = telling.told(
         "r", [sides(SOURCE_CLOSED, TARGET_CLOSED)], Last("cutover", "switch", "db", NOW, "here", "not ended", "d1"),
         {"here": "5 entries"}, [], NAMES, work=found,
     )  # fmt: skip
     assert told[1].endswith(": under way")
     assert told[2] == found.lines[0]
     assert told[-1] == (
-        "Next: none while process 77 is at work; wait until it has ended (kill -INT 77 ends it, and what it started on "
-        "the machines goes on), then ask again: ansible-playbook playbooks/status.yml"
+        "Next: none while process 77 is at work; wait until it has ended (bascule watch shows what bascule has "
+        "begun; kill -INT 77 ends it, and what it started on the machines goes on), then ask again: "
+        "ansible-playbook playbooks/status.yml"
     )
     # Whatever is at work, two open sides come first.
-    both = position.report("r", [sides(SOURCE_OPEN, TARGET_OPEN)], Last(), {}, [], NAMES, work=found)
+    both = telling.told("r", [sides(SOURCE_OPEN, TARGET_OPEN)], Last(), {}, [], NAMES, work=found)
     assert both[-1].startswith("Next: none: stop the clients")
 
 
@@ -69,7 +71,7 @@ def test_one_that_died_is_named_with_what_it_left_and_the_next_safe_command() ->
     (line,) = found.lines
     assert line.startswith("Controller: DEAD: 60_cutover.yml, process 77 of nadia on here")
     assert line.endswith("it left switch of db, freeze of files, and what it started on the machines goes on")
-    told = position.report(
+    told = telling.told(
         "r", [sides(SOURCE_CLOSED, TARGET_CLOSED)], Last("cutover", "switch", "db", NOW, "here", "not ended", "d1"),
         {"here": "5 entries"}, [], NAMES, work=found,
     )  # fmt: skip
@@ -98,7 +100,7 @@ def test_what_another_machine_has_begun_is_told_with_when_it_was_heard_of() -> N
     assert (
         "left switch of db, freeze of files; whether it is still at work is not known here: ask on there before" in line
     )
-    told = position.report("r", [sides(SOURCE_OPEN, TARGET_CLOSED)], Last(), {}, [], NAMES, work=found)
+    told = telling.told("r", [sides(SOURCE_OPEN, TARGET_CLOSED)], Last(), {}, [], NAMES, work=found)
     assert told[-1].startswith("Next: ansible-playbook"), "the opening rule does not rest on who is at work"
     (mine,) = said([], LEFT).lines
     assert mine.endswith("whether it is still at work is not known here: it has left no note")
@@ -157,8 +159,8 @@ def test_one_that_only_looks_hides_no_way_out() -> None:
     found = said([looks], verify)
     assert found.first == ""
     frozen = sides(replace(SOURCE_OPEN, frozen=True), TARGET_CLOSED)
-    told = position.report("r", [frozen], Last("cutover", "freeze", outcome="failed"), {}, [], NAMES, work=found)
-    assert told[-1].startswith("Next: ansible-playbook playbooks/60_cutover.yml")
+    told = telling.told("r", [frozen], Last("cutover", "freeze", outcome="failed"), {}, [], NAMES, work=found)
+    assert told[-1].startswith("Next: a person must decide: ansible-playbook playbooks/60_cutover.yml")
     assert told[-1].endswith("; process 88 is at work as well and changes nothing (70_verify.yml)")
     # What moves is waited for, also when it looks afterwards, and what has said nothing yet.
     assert said([looks], [entry(17, "begin", "thaw", "db", "d7"), *verify]).first.startswith("none while process 88")

@@ -14,6 +14,8 @@ from bascule.run import position
 from bascule.run.last import Last, last_verb
 from bascule.run.position import Side, Sides
 
+from . import telling
+
 NAMES = ("montpellier", "toulouse")
 SOURCE_OPEN = rule.adopt_open(GuardState("db", "db-mtp"))
 TARGET_CLOSED = rule.adopt_closed(GuardState("db", "db-tls"))
@@ -86,7 +88,15 @@ def test_where_a_component_stands(source: GuardState | None, target: GuardState 
             Last("cutover", "freeze", outcome="failed"),
             "rollback.yml -e confirm=montpellier",
         ),
-        (["held", "target"], Last("cutover", "switch", outcome="not ended"), "rollback.yml -e confirm=montpellier"),
+        (
+            ["held", "target"],
+            Last("cutover", "switch", outcome="not ended"),
+            "60_cutover.yml -e confirm=toulouse to go",
+        ),
+        (["held", "target"], Last("cutover", "switch", outcome="ok"), "60_cutover.yml -e confirm=toulouse to go on"),
+        (["held", "target"], Last("cutover", "switch", outcome="failed"), "a person must decide: ansible-playbook"),
+        (["source", "target"], Last("cutover", "thaw", outcome="ok"), "to move what has not moved, or to return: "),
+        (["source", "target"], Last("rollback", "thaw", outcome="ok"), "for what has not come back, or leave"),
         (["held", "target"], Last("rollback", "switch", outcome="not ended"), "rollback.yml -e confirm=montpellier"),
         (["target"], Last("cutover", "thaw", outcome="ok"), "70_verify.yml; to return"),
         (
@@ -142,14 +152,15 @@ def test_where_a_component_stands(source: GuardState | None, target: GuardState 
 )
 def test_the_next_command(where: list[str], last: Last, command: str) -> None:
     standings = [position.Standing(f"c{i}", w, "") for i, w in enumerate(where)]
-    assert command in position.next_command(standings, last, *NAMES)
+    assert command in telling.following(standings, last, *NAMES)
 
 
 def test_nothing_moves_while_the_journal_of_a_site_is_silent_or_there_is_no_way_back() -> None:
     standings = [position.Standing(f"c{i}", w, "") for i, w in enumerate(["source-frozen-alone", "target"])]
     last = Last("cutover", "switch", outcome="failed")
-    for more in ({"silent": True}, {"gone": ["c1"]}):
-        said = position.next_command(standings, last, *NAMES, **more)
+    ways: list[dict[str, Any]] = [{"silent": True}, {"gone": ["c1"]}]
+    for more in ways:
+        said = telling.following(standings, last, *NAMES, **more)
         assert said.startswith("make the machine that was not read reachable"), said
 
 
@@ -250,7 +261,7 @@ def test_a_guard_that_a_decommission_has_removed_is_not_missed() -> None:
     both = sides(GuardState("db", "db-mtp"), TARGET_OPEN)
     assert position.standing(both).where == "unprepared"
     assert position.standing(both, retired=True).where == "target"
-    assert "active at Toulouse" in "\n".join(position.report("r", [both], Last(), {}, [], NAMES, {"db"}))
+    assert "active at Toulouse" in "\n".join(telling.told("r", [both], Last(), {}, [], NAMES, {"db"}))
     # A side that is not open is not made good by a decommission.
     held = sides(GuardState("db", "db-mtp"), replace(TARGET_OPENING))
     assert position.standing(held, retired=True) == position.standing(held)
@@ -268,9 +279,9 @@ def test_a_decommission_that_has_begun_leaves_no_way_back_until_prepare_has_made
     assert position.retired([of("begin", "retire", 2, check_mode=True)]) == set()
     there = [position.Standing("db", "target", ""), position.Standing("files", "target", "")]
     last = Last("decommission", "retire", outcome="failed")
-    assert "there is no way back" in position.next_command(there, last, *NAMES, {"db", "files"})
-    assert "not retired yet: files" in position.next_command(there, last, *NAMES, {"db"})
-    assert "rollback" not in position.next_command(there, last, *NAMES, {"db"})
+    assert "there is no way back" in telling.following(there, last, *NAMES, gone={"db", "files"})
+    assert "not retired yet: files" in telling.following(there, last, *NAMES, gone={"db"})
+    assert "rollback" not in telling.following(there, last, *NAMES, gone={"db"})
 
 
 def test_guards_are_found_whatever_a_role_calls_them() -> None:
@@ -283,7 +294,7 @@ def test_guards_are_found_whatever_a_role_calls_them() -> None:
 
 
 def test_the_report_is_about_ten_lines() -> None:
-    lines = position.report(
+    lines = telling.told(
         "r",
         [sides(SOURCE_CLOSED, TARGET_OPEN), sides(SOURCE_OPEN, TARGET_CLOSED, "files")],
         last_verb([entry("begin", "db", 1)]),
@@ -291,13 +302,16 @@ def test_the_report_is_about_ten_lines() -> None:
         [],
         NAMES,
     )
-    assert len(lines) == 6
+    assert len(lines) == 7
     assert lines[0] == "Run r"
     assert "cutover/switch of db" in lines[1]
     assert "NOT ENDED" in lines[1]
     assert lines[2] == "Journal: here 3 entries, tls NOT READ (timed out); chains hold"
-    assert lines[-1].startswith("Next: ansible-playbook playbooks/60_cutover.yml -e confirm=toulouse to go on")
-    assert "CHAIN BROKEN: x" in position.report("r", [], Last(), {}, ["x"], NAMES)[2]
+    assert lines[-2:] == [
+        "Or, to return: ansible-playbook playbooks/rollback.yml -e confirm=montpellier",
+        "Next: ansible-playbook playbooks/60_cutover.yml -e confirm=toulouse to go on",
+    ]
+    assert "CHAIN BROKEN: x" in telling.told("r", [], Last(), {}, ["x"], NAMES)[2]
 
 
 def test_before_its_switch_a_component_holds_its_permit_where_it_served() -> None:
@@ -331,7 +345,7 @@ def test_a_side_that_was_given_up_is_back_also_while_the_other_one_is_silent() -
 )
 def test_what_is_lost_or_back_comes_first(where: list[str], command: str) -> None:
     standings = [position.Standing(f"db{number}", word, "") for number, word in enumerate(where)]
-    assert command in position.next_command(standings, Last("cutover", "switch", outcome="failed"), *NAMES)
+    assert command in telling.following(standings, Last("cutover", "switch", outcome="failed"), *NAMES)
 
 
 GIVEN_UP = replace(sides(None, TARGET_BY_WORD), given_up="db-mtp")
@@ -369,7 +383,7 @@ LATE = replace(POINTS, late="ns-mtp: courses/A says 198.51.100.1")
     ],
 )
 def test_the_next_command_after_a_site_was_given_up(found: list[Sides], last: Last, command: str) -> None:
-    said = position.next_command([position.standing(one) for one in found], last, *NAMES)
+    said = telling.following([position.standing(one) for one in found], last, *NAMES)
     assert command in said, said
 
 
@@ -380,7 +394,7 @@ def test_a_name_server_that_was_away_is_named_and_limits_nothing() -> None:
         "STILL SENDS USERS ELSEWHERE: ns-mtp: courses/A says 198.51.100.1",
     )
     back = [position.standing(sides(SOURCE_OPEN, TARGET_BY_WORD)), found]
-    assert "--limit" not in position.next_command(back, Last("site_lost", "thaw", outcome="ok"), *NAMES)
+    assert "--limit" not in telling.following(back, Last("site_lost", "thaw", outcome="ok"), *NAMES)
 
 
 def test_only_what_is_silent_and_what_was_prepared_can_be_given_up() -> None:
@@ -428,34 +442,34 @@ def test_a_side_stays_given_up_until_it_was_closed() -> None:
 
 def test_what_does_not_come_to_the_other_side_is_not_all_fine() -> None:
     cut = replace(sides(SOURCE_CLOSED, TARGET_OPEN), apart="nobody streams from db-tls")
-    told = position.report("r", [cut], Last("verify", "verify", "db", "t", "c", "ok"), {}, [], NAMES)
+    told = telling.told("r", [cut], Last("verify", "verify", "db", "t", "c", "ok"), {}, [], NAMES)
     assert told[-2].endswith("; NOT CARRIED OVER: nobody streams from db-tls")
     first = "mend what is not carried over, and ask again: ansible-playbook playbooks/status.yml"
     assert told[-1].startswith(f"Next: {first}; then: none is needed")
-    gone = position.report("r", [cut], Last("verify", "verify", "db", "t", "c", "ok"), {}, [], NAMES, gone={"db"})
+    gone = telling.told("r", [cut], Last("verify", "verify", "db", "t", "c", "ok"), {}, [], NAMES, gone={"db"})
     assert "NOT CARRIED" not in "".join(gone), "after a decommission there is nowhere to carry anything"
     # What is next sees to it by itself.
-    back = position.report("r", [cut], Last("site_back", "give_way", "db", "t", "c", "ok"), {}, [], NAMES)
+    back = telling.told("r", [cut], Last("site_back", "give_way", "db", "t", "c", "ok"), {}, [], NAMES)
     assert back[-1] == "Next: ansible-playbook playbooks/20_prepare.yml"
     # Users who wait come first.
     waits = replace(sides(replace(SOURCE_OPEN, frozen=True), TARGET_CLOSED), apart="the link is cut")
-    assert "mend" not in position.report("r", [waits], Last(), {}, [], NAMES)[-1]
+    assert "mend" not in telling.told("r", [waits], Last(), {}, [], NAMES)[-1]
 
 
 def test_how_it_comes_to_the_other_side_is_one_line() -> None:
     follows = replace(sides(SOURCE_OPEN, TARGET_CLOSED), carried="its standby streams, 0 bytes behind")
     other = replace(follows, component="files", carried="")
-    told = position.report("r", [follows, other], Last("sync", "sync", "db", "t", "c", "ok"), {}, [], NAMES)
+    told = telling.told("r", [follows, other], Last("sync", "sync", "db", "t", "c", "ok"), {}, [], NAMES)
     assert [line for line in told if "arried" in line.lower()] == [
         "Carried over: db: its standby streams, 0 bytes behind"
     ]
-    gone = position.report("r", [follows], Last(), {}, [], NAMES, gone={"db"})
+    gone = telling.told("r", [follows], Last(), {}, [], NAMES, gone={"db"})
     assert "Carried over" not in "".join(gone)
 
 
 def test_what_the_other_side_holds_is_said_where_one_is_silent() -> None:
     silent = sides(None, TARGET_CLOSED)
     silent = replace(silent, target=replace(silent.target, holds="replayed up to 0/5000060"))
-    told = position.report("r", [silent], Last(), {}, [], NAMES, users="Users: wait", lacks=["tls LACKS 3 entries"])
+    told = telling.told("r", [silent], Last(), {}, [], NAMES, users="Users: wait", lacks=["tls LACKS 3 entries"])
     assert told[-2].endswith("db-tls closed (of what was written elsewhere: replayed up to 0/5000060)")
     assert told[2:5:2] == ["Users: wait", "Copies: tls LACKS 3 entries"]

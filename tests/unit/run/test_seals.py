@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import stat
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
@@ -58,6 +59,19 @@ def test_the_key_is_its_owners_alone_and_one_for_all_processes(tmp_path: Path) -
     assert sorted(path.name for path in (runs / ".signing").iterdir()) == ["allowed_signers", "key", "key.pub", "lock"]
     told = subprocess.run(["ssh-keygen", "-lf", str(runs / ".signing/key")], capture_output=True, text=True, check=True)
     assert told.stdout.split()[1] == seals.fingerprint(keys.pop())
+
+
+def test_an_agent_that_never_answers_is_not_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The name of such a socket has to be short.
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SSH_AUTH_SOCK", "agent")
+    with socket.socket(socket.AF_UNIX) as agent:
+        agent.bind("agent")
+        agent.listen()
+        assert signing.seal(journal(tmp_path), last=True) == ""
+        agent.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            agent.accept()
 
 
 def test_what_cannot_be_sealed_is_told_and_holds_up_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

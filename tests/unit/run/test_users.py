@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from bascule.guard.state import GuardState
-from bascule.run import position, users
+from bascule.run import users
 from bascule.run.last import Last
 from bascule.run.position import Sides
 
+from . import telling
 from .test_position import NAMES, SOURCE_CLOSED, SOURCE_OPEN, TARGET_CLOSED, TARGET_OPEN, sides
 
 FROZEN = replace(SOURCE_OPEN, frozen=True)
@@ -55,7 +56,7 @@ FAILED = [*SWITCH, entry(5, "begin", "thaw"), entry(6, "end", "thaw", result="fa
 def test_one_component(one: Sides, entries: list[Any], said: str) -> None:
     found = users.read([one], entries)
     assert found.line == f"Users: {said}"
-    assert found.wait == said.startswith("WAIT")
+    assert bool(found.waiting) == said.startswith("WAIT")
 
 
 def test_several_are_told_apart_and_what_only_points_is_left_out() -> None:
@@ -77,13 +78,15 @@ def test_several_are_told_apart_and_what_only_points_is_left_out() -> None:
 def test_while_users_wait_the_next_command_is_the_one_that_lets_them_in(last: Last) -> None:
     def told(one: Sides, entries: list[Any], last: Last = last, **more: Any) -> str:
         found = users.read([one], entries)
-        lines = position.report("r", [one], last, {}, [], NAMES, users=found.line, waits=found.wait, **more)
-        return lines[-1]
+        lines = telling.told("r", [one], last, {}, [], NAMES, users=found.line, waiting=found.waiting, **more)
+        return f"{lines[-1]}; {lines[-2]}"
 
     go = "Next: ansible-playbook playbooks/60_cutover.yml -e confirm=toulouse"
     back = "Next: ansible-playbook playbooks/rollback.yml -e confirm=montpellier"
     # A cutover that was killed before its thaw, and then a verify: the guards alone say that all is fine.
-    assert told(sides(SOURCE_CLOSED, TARGET_OPEN), SWITCH).startswith(f"{go} to go on, which lets users in; to return")
+    assert told(sides(SOURCE_CLOSED, TARGET_OPEN), SWITCH).startswith(
+        f"{go} to go on, which lets users in; Or, to return: "
+    )
     assert told(sides(None, TARGET_OPEN), SWITCH).startswith(f"{go}, which lets users in again")
     apart = replace(sides(SOURCE_CLOSED, TARGET_OPEN), apart="nobody streams")
     assert told(apart, SWITCH).startswith(f"{go} to go on"), "users who wait come first"
@@ -92,7 +95,7 @@ def test_while_users_wait_the_next_command_is_the_one_that_lets_them_in(last: La
     for phase in ("rollback", "cutover", "verify"):
         assert told(sides(SOURCE_OPEN, TARGET_CLOSED), SWITCH, Last(phase, outcome="ok")).startswith(f"{back} to go on")
     turned = Last("rollback", "switch", "db", outcome="ok")
-    assert told(sides(SOURCE_CLOSED, TARGET_OPEN), SWITCH, turned).startswith(f"{back} to go on; to stay")
+    assert told(sides(SOURCE_CLOSED, TARGET_OPEN), SWITCH, turned).startswith(f"{back} to go on; Or, to stay: ")
     assert "which lets users in" not in told(sides(SOURCE_CLOSED, TARGET_OPEN), THAW)
 
 
@@ -102,11 +105,11 @@ def test_nobody_is_served_by_what_was_not_seen_to_serve() -> None:
     found = users.read([blind, sides(SOURCE_CLOSED, TARGET_OPEN, "files")], THAW)
     assert found.line == "Users: not known of db; served at Toulouse since before this run (files)"
     verified = Last("verify", "verify", "db", outcome="ok")
-    told = position.report("r", [blind], verified, {}, [], NAMES, users=found.line)
+    told = telling.told("r", [blind], verified, {}, [], NAMES, users=found.line)
     assert told[-2].endswith(f"; NOT SEEN TO SERVE: {why}")
     assert told[-1].startswith(
         "Next: find out why it was not seen to serve, and ask again: ansible-playbook playbooks/status.yml; then: none"
     )
     # What waits anyhow is let in first, which starts what does not run.
-    assert users.read([blind], SWITCH).wait
+    assert users.read([blind], SWITCH).waiting == ("db",)
     assert users.read([replace(blind, target=replace(blind.target, guard=None))], THAW).line.endswith("not known of db")

@@ -22,7 +22,7 @@ def test_the_way_back_is_the_way_forward_with_the_sides_swapped() -> None:
 
 
 def test_only_what_reads_is_left_out_of_the_sites_journals() -> None:
-    assert {name for name, v in VERBS.items() if not v.mutates} == {"state", "audit", "check", "verify"}
+    assert {name for name, v in VERBS.items() if not v.mutates} == {"state", "audit", "check", "verify", "watch"}
     assert {name for name, v in VERBS.items() if v.both_copies} == {"switch", "thaw", "reopen", "retire"}
     with pytest.raises(PlanError, match="a verb out of"):
         verb("sneak")

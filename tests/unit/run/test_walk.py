@@ -19,6 +19,8 @@ from bascule.run import position
 from bascule.run.last import Last
 from bascule.run.position import Side, Sides
 
+from . import telling
+
 NAMES = ("montpellier", "toulouse")
 SOURCE, TARGET = "db-mtp", "db-tls"
 PREPARED = (rule.adopt_open(GuardState("db", SOURCE)), rule.adopt_closed(GuardState("db", TARGET)))
@@ -129,7 +131,7 @@ def test_what_status_prints_is_accepted(silent: tuple[str, ...]) -> None:
             # Two histories, each declared to be the one that counts: only a person can go on.
             continue
         stands = position.standing(sides)
-        said = position.next_command([stands], last, *NAMES, silent="journal" in silent)
+        said = telling.following([stands], last, *NAMES, silent="journal" in silent)
         commands = re.findall(r"(?:ansible-playbook )?playbooks/(\w+)\.yml", said)
         assert commands or stands.where in ("both", "guard-lost"), said
         for command in commands:
@@ -152,7 +154,7 @@ def test_what_status_prints_beside_one_that_is_alone_is_accepted_by_both(dead: s
         if rule.gave_up(*pair) and rule.gave_up(*pair[::-1]):
             continue
         both = [position.standing(sides(alone, (dead,))), position.standing(sides(pair, ()))]
-        said = position.next_command(both, Last("cutover", "switch", "db", "now", "here", "failed"), *NAMES)
+        said = telling.following(both, Last("cutover", "switch", "db", "now", "here", "failed"), *NAMES)
         for command in re.findall(r"playbooks/(rollback|60_cutover)\.yml", said):
             named += 1
             assert accepts(command, alone, (dead,)), said

@@ -1,4 +1,4 @@
-"""Services on real databases: SQLite always, and a PostgreSQL cluster of this host's own programs."""
+"""Services on real databases: SQLite, and a PostgreSQL cluster and a MariaDB server of this host's own programs."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -95,3 +96,42 @@ def database(server: Server) -> Iterator[dict[str, str]]:
         yield {**server.way, "dbname": name}
     finally:
         server.sql(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(scope="session")
+def socket() -> Iterator[str]:
+    """A MariaDB server of this test's own, at a socket of its own; root comes in without a password."""
+    program = shutil.which("mariadbd", path=f"{os.environ['PATH']}:/usr/sbin")
+    assert program is not None, "MariaDB is not installed: make packages"
+    folder = Path(tempfile.mkdtemp(prefix="bascule-maria-"))
+    if not os.getuid():
+        shutil.chown(folder, "mysql", "mysql")
+    user = ["--user=mysql"] if not os.getuid() else []
+    install = ["mariadb-install-db", "--no-defaults", *user, f"--datadir={folder}/data", "--skip-test-db"]
+    subprocess.run([*install, "--auth-root-authentication-method=normal"], check=True, stdout=subprocess.DEVNULL)
+    options = [
+        f"--datadir={folder}/data",
+        f"--socket={folder}/socket",
+        "--skip-networking",
+        "--event-scheduler=ON",
+        f"--pid-file={folder}/pid",
+    ]
+    options += [
+        "--innodb-flush-log-at-trx-commit=0",
+        "--innodb-flush-method=nosync",
+        "--skip-sync-frm",
+        "--innodb-buffer-pool-size=32M",
+        f"--log-error={folder}/log",
+    ]
+    process = subprocess.Popen([program, "--no-defaults", *user, *options])
+    try:
+        ends = time.monotonic() + 120
+        while not (folder / "socket").exists():
+            assert process.poll() is None
+            assert time.monotonic() < ends
+            time.sleep(0.1)
+        yield str(folder / "socket")
+    finally:
+        process.terminate()
+        process.wait()
+        shutil.rmtree(folder)

@@ -129,8 +129,8 @@ def test_services_come_after_what_they_depend_on_and_circles_are_named(graph: di
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"engine": "mongodb"}, "engine is mongodb, and is one of postgresql, sqlite"),
-        ({"engine": "mariadb"}, "engine is mariadb, and is one of"),
+        ({"engine": "mongodb"}, "engine is mongodb, and is one of postgresql, sqlite, mariadb"),
+        ({"engine": "mariadb"}, "connection has service, and may have .*copy is not given: an account that may make"),
         ({"connection": {"password": "x"}}, r"connection has password, .*; a password stands in a file of libpq"),
         ({"connection": None}, "connection is not given"),
         ({"folder": ""}, "folder is a path"),
@@ -202,7 +202,7 @@ def test_what_sqlite_may_be_given_and_a_file_without_a_transaction() -> None:
 
 @given(st.text(alphabet="ab'\"$;-/*\\E() \n"))
 def test_no_text_makes_the_reader_fail_and_each_is_read_whole(text: str) -> None:
-    for engine in sql.ENGINES:
+    for engine in sql.READ_HERE:
         assert isinstance(sql.findings(text, engine, True), list)
         # Where a text has an end, a COMMIT behind it is never overlooked.
         if not any("ends within" in one or "of psql" in one for one in sql.findings(f"{text}\n;", engine, True)):

@@ -117,10 +117,11 @@ def test_a_way_up_that_destroys_data_waits_for_a_word_too(world: World) -> None:
 def test_an_answer_that_is_lost_is_not_called_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     real = SqliteStore.run
 
-    def lost(store: SqliteStore, step: Step, token: str, by: str) -> None:
+    def lost(store: SqliteStore, step: Step, token: str, by: str, marks: tuple[str, ...] = ()) -> tuple[str, ...]:
         real(store, step, token, by)
         if store.path == world.path:
             raise SchemaError(expected="an answer", found="none")
+        return ()
 
     monkeypatch.setattr(SqliteStore, "run", lost)
     with pytest.raises(SchemaError) as failed:

@@ -13,7 +13,7 @@ from bascule.guard.io import fence_settings
 from bascule.sqlite.io import safety_dump
 from bascule.sqlite.io.side import Side
 from bascule.system import safety_dump as dumps
-from bascule.system.io import age_keys, dump_notes
+from bascule.system.io import age_keys, dump_notes, storage
 
 from .conftest import Make, made, systemd
 
@@ -51,11 +51,39 @@ def test_what_was_closed_is_read_back_and_proved(closed: Side, tmp_path: Path) -
     assert safety_dump.work("app-mtp", EPOCH) == 0
     found = noted(tmp_path)
     assert (found["state"], found["reason"], found["rows_compared"]) == (dumps.PROVED, "", 6)
+    assert sorted(path.name for path in (tmp_path / "backups").iterdir()) == [f"app-mtp-safety-{EPOCH}"]
     (dump,) = found["dumps"].values()
     assert Path(dump["path"]).stat().st_mode & 0o077 == 0
     place = Path(closed.places[0].kept)
     assert not place.with_name("restored.sqlite").exists(), "nothing decrypted is left"
     assert safety_dump.state("app-mtp", closed.guard(), systemd)["state"] == dumps.PROVED
+
+
+def test_without_a_row_nothing_is_proved_and_the_dumps_that_were_stay(
+    closed: Side, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backups = tmp_path / "backups"
+    for epoch in ("1.a", "1.b"):
+        (backups / f"app-mtp-safety-{epoch}").mkdir(parents=True)
+    monkeypatch.setattr(safety_dump.SafetyDump, "_read_back", lambda *_: ([], 0))
+    safety_dump.work("app-mtp", EPOCH)
+    assert (noted(tmp_path)["state"], noted(tmp_path)["reason"]) == (dumps.NOT_PROVED, dumps.NOTHING)
+    assert len(list(backups.iterdir())) == 3, "what is not proved supersedes nothing"
+    monkeypatch.setattr(safety_dump.SafetyDump, "_read_back", lambda *_: ([], 1))
+    safety_dump.work("app-mtp", EPOCH)
+    assert sorted(path.name for path in backups.iterdir()) == ["app-mtp-safety-1.b", f"app-mtp-safety-{EPOCH}"]
+
+
+def test_a_unit_that_cannot_be_noted_stops_no_switch(
+    closed: Side, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(storage, "write_json", full)
+    (said,) = safety_dump.begin("app-mtp", "mtp", EPOCH, systemd)
+    assert "did not start" in said
+    assert "No space left" in said
 
 
 def test_a_file_that_was_changed_since_is_not_proved(closed: Side, tmp_path: Path) -> None:

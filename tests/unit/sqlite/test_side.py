@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -18,7 +19,7 @@ import pytest
 from bascule.errors import GuardRefused
 from bascule.guard.io import fence_settings, store
 from bascule.sqlite.decisions import SqliteError
-from bascule.sqlite.io import database, fence
+from bascule.sqlite.io import database, fence, holders, safety_dump
 from bascule.sqlite.io import side as sqlite_side
 from bascule.sqlite.io.fence import Place
 from bascule.sqlite.io.side import Side
@@ -75,6 +76,13 @@ def started(running: list[subprocess.Popen[str]], script: str, *words: str) -> s
 def database_of(side: Side) -> Path:
     """Return the path of its only database."""
     return Path(side.places[0].path)
+
+
+def insert(side: Side, name: str) -> None:
+    """Write a row as the application would."""
+    connection = sqlite3.connect(database_of(side), isolation_level=None)
+    connection.execute("INSERT INTO keys VALUES (?, 1)", (name,))
+    connection.close()
 
 
 def names(path: str | Path) -> set[str]:
@@ -175,6 +183,66 @@ def test_who_holds_it_open_is_named_and_nothing_is_closed(make: Make, running: l
     holder.kill()
     holder.wait()
     assert a.freeze()["closed"]
+
+
+def test_another_name_that_came_since_keeps_a_database_from_being_closed(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a = make("a", "open")
+    path = made(database_of(a))
+    a.prepare()
+    other = path.with_name("other.db")
+    os.link(path, other)
+    with pytest.raises(SqliteError, match="it has 2 names"):
+        a.freeze()
+    assert (a.mode(), a.attempts()) == ("open", {str(path): "written"})
+    other.unlink()
+    # Of a container, which mounts the file itself.
+    with monkeypatch.context() as patched:
+        patched.setattr(holders, "mounted", lambda _: ["/app.db"])
+        with pytest.raises(SqliteError, match=r"it is mounted by itself at /app\.db"):
+            a.freeze()
+    assert a.mode() == "open"
+    path.rename(other)
+    path.symlink_to(other)
+    with pytest.raises(SqliteError, match="symbolic link"):
+        a.freeze()
+    path.unlink()
+    other.rename(path)
+    assert a.freeze()["closed"]
+
+
+def test_an_attempt_that_was_not_made_is_no_refusal(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    a = make("a", "open")
+    path = made(database_of(a))
+
+    def write(where: str, *_: Any) -> str:
+        return database.WRITTEN if os.path.isfile(where) else "the attempt itself failed: no such program"
+
+    monkeypatch.setattr(database, "write", write)
+    with pytest.raises(SqliteError, match="root: the attempt itself failed"):
+        a.freeze()
+    with pytest.raises(SqliteError, match="the attempt itself failed"):
+        a.tried(written=False)
+    with pytest.raises(SqliteError, match="the attempt itself failed"):
+        a.close("1.x")
+    assert a.guard().receipt is None
+    assert path.is_dir()
+
+
+def test_a_copy_that_would_fill_the_disk_is_not_begun(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    a, b = make("a", "open"), make("b", "closed")
+    size = made(database_of(a)).stat().st_size
+    b.fenced()
+    (copy,) = a.publish()["copies"]
+    assert copy["size"] == size
+    usage = shutil.disk_usage(database_of(a).parent)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=size))
+    with pytest.raises(SqliteError, match=f"room for a copy of {size} bytes"):
+        a.publish()
+    with pytest.raises(SqliteError, match=f"room for a copy of {size} bytes"):
+        b.pull([{**copy, "path": b.places[0].path}], fetch)
+    assert (b.places[0].mode(), os.path.exists(b.places[0].incoming)) == ("empty", False)
 
 
 def test_an_open_transaction_is_waited_for_and_never_cut(make: Make, running: list[subprocess.Popen[str]]) -> None:
@@ -301,6 +369,51 @@ def test_the_closed_side_keeps_what_it_had_whatever_arrives(make: Make) -> None:
     a.pull([{**one, "path": a.places[0].path} for one in b.publish()["copies"]], fetch)
     assert database.read(a.places[0].inside, still=True)["tables"]["keys"]["rows"] == 3
     assert database.read(a.places[0].kept, still=True)["tables"]["keys"]["rows"] == 2
+
+
+def test_a_side_that_closes_once_more_keeps_what_it_had_itself(make: Make) -> None:
+    a, b = make("a", "open"), make("b", "closed")
+    made(database_of(a))
+    b.fenced()
+    moved(a, b, "1.x")
+    insert(b, "since")
+    a.pull([{**one, "path": a.places[0].path} for one in b.publish()["copies"]], fetch)
+    a.close("1002.w")
+    assert names(a.places[0].kept) == {"k", "n"}
+    assert names(a.places[0].inside) == {"k", "n", "since"}
+
+
+def test_retire_removes_copies_and_no_database(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    a, b = make("a", "open"), make("b", "closed")
+    made(database_of(a))
+    b.fenced()
+    moved(a, b, "1.x")
+    insert(b, "since")
+    a.pull([{**one, "path": a.places[0].path} for one in b.publish()["copies"]], fetch)
+    for wrong, active in ((a, True), (b, False)):
+        with pytest.raises(SqliteError, match="nothing was removed"):
+            wrong.retire(active=active)
+    place = a.places[0]
+    cut = [place.incoming, f"{place.path}/restored.sqlite"]
+    for path in cut:
+        Path(path).write_text("of one that was killed")
+    assert make("a", check=True).retire(active=False)["done"] == [*cut, str(a.out)]
+    assert Path(cut[0]).exists()
+    said = a.retire(active=False)
+    assert (said["done"], said["left"]) == ([*cut, str(a.out)], [place.kept]), "no dump of it is proved"
+    assert not any(Path(path).exists() for path in (*cut, str(a.out)))
+    known = {"state": "running"}
+    monkeypatch.setattr(safety_dump, "state", lambda *_: known)
+    with pytest.raises(SqliteError, match="its safety dump is taken"):
+        a.retire(active=False)
+    known["state"] = "proved"
+    assert a.retire(active=False)["done"] == [place.kept]
+    assert not a.retire(active=False)["changed"]
+    assert (a.mode(), names(place.inside)) == ("closed", {"k", "n", "since"})
+    assert b.retire(active=True)["done"] == [str(b.out)]
+    assert [entry.name for entry in database_of(b).parent.iterdir() if "bascule" in entry.name] == []
+    assert (b.mode(), names(database_of(b))) == ("open", {"k", "n", "since"})
+    assert not b.retire(active=True)["changed"]
 
 
 def test_a_copy_that_is_not_the_same_or_not_whole_is_thrown_away(make: Make) -> None:

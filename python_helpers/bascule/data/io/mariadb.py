@@ -8,6 +8,7 @@ from typing import Any, Optional
 
 import pymysql
 
+from ...system import pymysql_way
 from ..books import Dialect
 from ..contract import NOTHING, Again, DataError, Migration, RowRefused
 from ..declared import Declared
@@ -86,9 +87,7 @@ class MariadbStore(Store):
         self.label = "MariaDB " + " ".join(f"{key}={value}" for key, value in sorted(declared.connection.items()))
 
     def _connect(self) -> pymysql.Connection[Any]:
-        way: dict[str, Any] = dict(self.declared.connection)
-        if "port" in way:
-            way["port"] = int(way["port"])
+        way = pymysql_way.arguments(self.declared.connection)
         wait = f"innodb_lock_wait_timeout = {self.declared.lock_timeout}"
         return pymysql.connect(
             **way, charset="utf8mb4", connect_timeout=5, init_command=_SESSION + wait, autocommit=False

@@ -47,7 +47,7 @@ def writes_anew(requests: Sequence[Mapping[str, Any]]) -> bool:
 def ask(params: Mapping[str, Any], where: https.Target, headers: dict[str, str]) -> tuple[list[dict[str, Any]], bool]:
     """Ask once; return what each request got, and whether the entrance gave an answer, or a wrong one to a user."""
     expect = params["expect"]
-    if expect == "service":
+    if expect in ("service", "told"):
         made = side.make(parse_requests(params["requests"], "verify"), where, headers)
         return made, any(one["fault"] and one["status"] for one in made)
     answer = https.request(where, headers=headers)
@@ -93,7 +93,7 @@ def ask_one(params: Mapping[str, Any], address: str, further: bool) -> tuple[lis
             break
         time.sleep(_PAUSE)
     faults = [result["fault"] for result in results if result["fault"]]
-    if faults and params["expect"] != "answer":
+    if faults and params["expect"] not in ("answer", "told"):
         raise EntranceError(
             expected=f"{params['expect']} at {where.address}:{where.port}",
             found="; ".join(faults),

@@ -27,6 +27,10 @@ from .transfer import account, owners, probe
 _KEPT_BELOW = 96
 _WRITERS = 20
 _OS_RELEASE = "/etc/os-release"
+_NOT_TRIED = (
+    "could not be tried, as it is read-only as a whole: ansible-playbook playbooks/30_sync.yml --limit {component} has "
+    "it receive again (where prepare has not run, mount it writable), then audit again"
+)
 
 
 def mounts_of(side: Side) -> dict[str, Any]:
@@ -121,13 +125,15 @@ def _boot(side: Side, view: View) -> str:
 def _attribute_room(side: Side, view: View, there: Mapping[str, Any]) -> str:
     """Tell why this side's file system cannot hold what the other's holds; nothing is written to a side that serves.
 
-    One that is read-only as a whole (closed after a move) cannot be tried; it held such a tree before.
+    One that is read-only as a whole cannot be tried. After a move it held such a tree before; one that was never open,
+    and that a boot has closed, is not known to.
     """
     largest, together = int(there.get("largest", 0)), int(there.get("together", 0))
     if not together or not (view.public_mount or side.part) or side.guard().status in (rule.OPEN, rule.OPENING):
         return ""
     if view.state in (FROZEN, CLOSED):
-        return ""
+        never = rule.last_open(side.guard()) is None
+        return _NOT_TRIED.format(component=side.component) if never else ""
     return manifest_survey.xattr_room(side.tree if view.private_mount else side.path, largest, together)
 
 

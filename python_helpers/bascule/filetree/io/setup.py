@@ -109,7 +109,7 @@ def retire(component: str, name: str, *, active: bool, check: bool = False) -> l
     if active:
         # The bind of a side that stays closed is what keeps it so.
         done += own_mount.remove(side, check=check)
-    for directory in ("ssh", "kept", "jobs", "manifest", "links", "links.new", "receiving"):
+    for directory in ("ssh", "kept", "jobs", "manifest", "links", "links.new", "receiving", "scratch", "scratch.out"):
         if (home / directory).exists():
             done.append(f"remove {home / directory}")
             if not check:

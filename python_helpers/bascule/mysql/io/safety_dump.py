@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 from ...errors import BasculeError
 from ...guard.io import fence_settings, store
 from ...guard.state import Epoch, GuardState
-from ...system import polling
+from ...system import polling, safety_dump
 from ...system.io import age_keys, process, sealed, storage, units
 from ...system.io.dump_notes import Notes
 from ...system.io.process import Runner
@@ -120,8 +120,9 @@ class SafetyDump:
                     restored = digest.take(scratch.client, session)
                 finally:
                     session.close()
-            self.notes.tell(rows_compared=compare.rows(source), not_compared=NOT_COMPARED)
-            self.notes.end(compare.differences(source, restored))
+            count = compare.rows(source)
+            self.notes.tell(rows_compared=count, not_compared=NOT_COMPARED)
+            self.notes.end(compare.differences(source, restored) or ([] if count else [safety_dump.NOTHING]))
         except (BasculeError, OSError) as error:
             found = error.message() if isinstance(error, BasculeError) else str(error)
             self.notes.end([" ".join(found.split())[-800:]])
@@ -164,7 +165,6 @@ class SafetyDump:
         if isinstance(made[0], BaseException):
             raise made[0]
         self.notes.tell(dumps={"all databases": made[0]}, bytes=made[0]["bytes"])
-        self.notes.remove_superseded()
         return source
 
     def _described(self, client: Client) -> dict[str, Any]:

@@ -27,10 +27,12 @@ from typing import Any, Optional
 SUMS, SIGNATURE, SIGNERS = "SHA256SUMS", "SHA256SUMS.sig", "allowed_signers"
 ABOUT, EXTRACT, SUMMARY, HERE = "about.json", "extract.json", "report/summary.json", "journal/here.jsonl"
 JOURNAL, EVIDENCE = "bascule-journal", "bascule-evidence"
+USED = "plan used"
 OK, WRONG, NOTHING, UNPROVED = 0, 1, 2, 3
 RESULTS = {OK: "all is proved", WRONG: "WRONG", UNPROVED: "NOT ALL IS PROVED"}
 NOT_CLAIMED = (
     "that clocks were right: times are what the controllers wrote",
+    "that the figures of the report follow from the journal: make it again (bascule report), and compare",
     "that no whole decision was taken away, here and at both sites, before it was packed and before a later one saw it",
     "anything against who holds a signing key and has changed the journal here and at both sites before it was packed",
 )
@@ -45,6 +47,8 @@ class Found:
         self.proved: list[str] = []
         self.unproved: list[str] = []
         self.wrong: list[str] = []
+        # What nothing rests on, and nobody has sealed.
+        self.aside: list[str] = []
 
     def status(self) -> int:
         """Return the exit status."""
@@ -52,7 +56,7 @@ class Found:
 
 
 def load(path: str) -> dict[str, bytes]:
-    """Return the content of each file by its name, of an archive or a folder; links and odd names are refused."""
+    """Return the content of each file by its name, of an archive or a folder; links and odd things are refused."""
     files: dict[str, bytes] = {}
     if os.path.isdir(path):
         for place, folders, names in os.walk(path):
@@ -61,6 +65,8 @@ def load(path: str) -> dict[str, bytes]:
                 if os.path.islink(whole):
                     raise ValueError(f"a link: {whole}")
                 if name in names:
+                    if not os.path.isfile(whole):
+                        raise ValueError(f"no file: {whole}")
                     with open(whole, "rb") as file:
                         files[os.path.relpath(whole, path)] = file.read()
         return files
@@ -207,7 +213,9 @@ def sealed(
         elif not signed(text.encode(), armed.encode(), who, key, JOURNAL):
             found.wrong.append(f"{what} has a wrong signature")
         else:
-            times, reach, ended = times + 1, entry["n"], last
+            # The entries between a head and a seal that does not follow it at once are signed by nobody.
+            reached = entry["n"] if entry["n"] == head["n"] + 1 else head["n"]
+            times, reach, ended = times + 1, max(reach, reached), last
             if who not in known or (keys and fingerprint(key) not in keys):
                 strangers.add(fingerprint(key))
     found.unproved += [f"{where}: that {one} is the key of {who}" for one in sorted(strangers)]
@@ -222,10 +230,8 @@ def sealed(
 
 
 def beside(where: str, key: tuple[str, str], chain: Sequence[Entry], copies: Mapping[str, Chains], own: str) -> Found:
-    """Say which copies of the journal lack entries of a chain; what was tried or audited lies here alone."""
+    """Say which copies of the journal lack entries of a chain; what was audited alone lies here alone."""
     found = Found()
-    if any(entry["data"].get("check_mode") for entry in chain):
-        return found
     audited = all(str(entry["phase"] or entry["data"].get("phase") or "audit") == "audit" for entry in chain)
     if audited and not any(key in one for name, one in copies.items() if name != HERE):
         return found
@@ -234,12 +240,29 @@ def beside(where: str, key: tuple[str, str], chain: Sequence[Entry], copies: Map
             lost = f"{where}: {name} has {len(one.get(key, ()))} of its {len(chain)} entries"
             # A controller writes here first, so that it is here where its copies are.
             (found.wrong if name == HERE and key[0] == own else found.unproved).append(lost)
+    sites = {
+        str(site).partition(" (")[0]
+        for entry in chain
+        if entry["data"].get("event") == "start"
+        for group in ("heads", "unreachable")
+        for site in entry["data"].get(group) or {}
+    }
+    missing = sorted(one for one in sites if not any(name.startswith(f"journal/{one}.") for name in copies))
+    found.unproved += [f"{where}: no copy of site {one} is here" for one in missing]
+    if not set(copies) - {HERE}:
+        found.unproved.append(f"{where}: it rests on the controller's own copy alone")
     return found
 
 
+def tried(chain: Iterable[Entry]) -> bool:
+    """Return whether a chain is of a run with --check: it has changed nothing, and proves nothing."""
+    return any(entry["data"].get("check_mode") for entry in chain)
+
+
 def journal(
-    files: Mapping[str, bytes], own: str, known: Mapping[str, Sequence[str]], keys: Sequence[str], found: Found
-) -> dict[str, Entry]:
+    files: Mapping[str, bytes], about: Mapping[str, str], known: Mapping[str, Sequence[str]], keys: Sequence[str],
+    found: Found,
+) -> dict[str, Entry]:  # fmt: skip
     """Verify all copies of the journal, each by itself and beside the others; return its entries by their hash."""
     copies: dict[str, Chains] = {}
     every: list[Entry] = []
@@ -251,6 +274,8 @@ def journal(
             holds(f"{name}, chain of {who}, decision {decision}", chain, found)
         if odd:
             found.unproved.append(f"{name}: {odd} lines that are no entries")
+        if others := {str(entry.get("run")) for entry in entries} - {about["run"]}:
+            found.wrong.append(f"{name}: entries of another run: {', '.join(sorted(others))}")
         if len(found.wrong) == before:
             found.proved.append(f"{name}: {len(entries)} entries in {len(copies[name])} chains hold")
     for key, chain in chains(every).items():
@@ -258,11 +283,15 @@ def journal(
         if len({entry["n"] for entry in chain}) < len(chain):
             found.wrong.append(f"{where}: the copies differ")
             continue
-        lacking = beside(where, key, chain, copies, own)
+        if tried(chain):
+            found.aside.append(f"anything of what was only tried (--check): {where}")
+            if any(entry["data"].get("event") == "sealed" for entry in chain):
+                found.wrong.append(f"{where}: it says that it was only tried, and has a seal, which no such chain gets")
+            continue
+        lacking = beside(where, key, chain, copies, about["controller"])
         found.wrong += lacking.wrong
         found.unproved += lacking.unproved
-        if not any(entry["data"].get("check_mode") for entry in chain):
-            sealed(where, chain, known, keys, found)
+        sealed(where, chain, known, keys, found)
     by_hash = {str(entry["hash"]): entry for entry in every}
     unseen = {
         f"chain {name} was seen up to {head[:12]}, which is not here"
@@ -280,14 +309,29 @@ def journal(
 
 def extracted(files: Mapping[str, bytes], by_hash: Mapping[str, Entry], found: Found) -> None:
     """Compare what was taken out of the journal, and what the report was made from, with the journal."""
+    real = {
+        str(entry["hash"]): entry for chain in chains(by_hash.values()).values() if not tried(chain) for entry in chain
+    }
     items = [item for group in json.loads(files[EXTRACT]).values() for item in group]
-    odd = [item for item in items if {**by_hash.get(item["hash"], {}), **item} != by_hash.get(item["hash"])]
+    odd = [item for item in items if {**real.get(item["hash"], {}), **item} != real.get(item["hash"])]
     found.wrong += [f"{EXTRACT}: entry {item['hash'][:12]} does not stand so in the journal" for item in odd]
-    if not odd:
+    wanted = {name for name, entry in real.items() if entry["kind"] in ("sample", "decision")}
+    if left_out := wanted - {item["hash"] for item in items}:
+        found.wrong.append(f"{EXTRACT}: {len(left_out)} samples or decisions of the journal are not in it")
+    elif not odd:
         found.proved.append(f"{len(items)} samples, decisions, proofs and windows of {EXTRACT} stand so in the journal")
-    known = {entry["data"].get("checksum") for entry in by_hash.values() if entry["kind"] == "decision"}
-    for name in sorted(one for one in files if one.startswith("plan/")):
-        if json.loads(files[name])["checksum"] in known:
+    if by_hash and not real:
+        found.unproved.append("anything: all that is here was only tried (--check)")
+    decided = [entry["data"] for entry in real.values() if entry["kind"] == "decision"]
+    known = {data["checksum"] for data in decided if data.get("checksum")}
+    plans = {name: json.loads(files[name])["checksum"] for name in sorted(files) if name.startswith("plan/")}
+    found.unproved += [
+        f"plan {str(data.get('id'))[:8]}, which was used, is not here"
+        for data in decided
+        if data.get("decision") == USED and data.get("checksum") not in plans.values()
+    ]
+    for name, checksum in plans.items():
+        if checksum in known:
             found.proved.append(f"{name}: the journal knows its checksum")
         else:
             found.wrong.append(f"{name}: the journal knows no plan with its checksum")
@@ -297,7 +341,7 @@ def extracted(files: Mapping[str, bytes], by_hash: Mapping[str, Entry], found: F
     elif not set(made.values()) <= set(by_hash):
         found.wrong.append("the report was made from another journal than this")
     else:
-        found.proved.append("the report was made from this journal")
+        found.proved.append("the report names the ends of this journal as what it was made from")
         longer = [key for key, one in chains(by_hash.values()).items() if one[-1]["hash"] not in made.values()]
         found.unproved += [
             f"decision {one} of {who}: the report was made before its end" for who, one in sorted(longer)
@@ -319,7 +363,7 @@ def verify(files: Mapping[str, bytes], keys: Sequence[str]) -> tuple[Found, dict
         about, known = json.loads(files[ABOUT]), signers(files[SIGNERS].decode())
         list_signed(files, about["controller"], known, keys, found)
         listed(files, found)
-        extracted(files, journal(files, about["controller"], known, keys, found), found)
+        extracted(files, journal(files, about, known, keys, found), found)
         found.unproved += about["not_read"]
         return found, dict(about)
     except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
@@ -342,7 +386,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     print(f"Evidence of run {about.get('run')}, plan {about.get('plan')}, packed by {about.get('controller')}")
     for title, lines in (("PROVED", found.proved), ("NOT PROVED", found.unproved), ("WRONG", found.wrong)):
         print("\n  ".join([title, *(lines or ["nothing"])]))
-    print("\n  ".join(["NOT CLAIMED", *NOT_CLAIMED]))
+    print("\n  ".join(["NOT CLAIMED", *NOT_CLAIMED, *found.aside]))
     print(f"result: {RESULTS[found.status()]}")
     return found.status()
 

@@ -25,8 +25,9 @@ def measure(want: load_test.Wanted, program: Sequence[str] = ()) -> list[load_te
     with tempfile.TemporaryDirectory(prefix="bascule-load-") as folder:
         summary = Path(folder, "summary.json")
         before, began = _seconds_of_children(), time.monotonic()
+        options = ["--quiet", "--no-usage-report", "--summary-export", str(summary)]
         run(
-            [*(program or _k6()), "run", "--quiet", "--no-usage-report", "--summary-export", str(summary), "-"],
+            [*_as_told(), *(program or _k6()), "run", *options, "-"],
             stdin=load_test.script(want),
             timeout=want.duration_seconds + want.patience_seconds + 60,
             cwd=folder,
@@ -42,6 +43,12 @@ def measure(want: load_test.Wanted, program: Sequence[str] = ()) -> list[load_te
 def _k6() -> list[str]:
     """Return the machine's k6, or the one that was installed with this project."""
     return [shutil.which("k6") or str(Path(sys.executable).with_name("k6"))]
+
+
+def _as_told() -> list[str]:
+    """Return what keeps from k6 the settings of this environment, which count more for it than its script."""
+    names = [name for name in os.environ if name.startswith("K6_")]
+    return ["env", *(word for name in names for word in ("-u", name))] if names else []
 
 
 def _seconds_of_children() -> float:

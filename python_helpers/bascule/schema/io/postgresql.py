@@ -12,7 +12,7 @@ import json
 import os
 import secrets
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Optional
 
@@ -190,7 +190,7 @@ class PostgresqlStore:
         with self._writing("let the lock go") as connection:
             connection.execute(f"DELETE FROM {_LOCK} WHERE token = %s".encode(), (token,))
 
-    def run(self, step: Step, token: str, by: str) -> None:
+    def run(self, step: Step, token: str, by: str, marks: Sequence[str] = ()) -> tuple[str, ...]:
         one = step.migration
         key = compose.SQL("service = {} AND number = {}").format(one.service, one.number)
         if step.direction == UP:
@@ -226,6 +226,7 @@ class PostgresqlStore:
         )
         files = {"before.sql": before.encode(), one.file(step.direction).name: one.file(step.direction).data}
         self._psql(step, token, {**files, "bookkeeping.sql": after.encode()}, ["--single-transaction"])
+        return ()
 
     def _psql(self, step: Step, token: str, files: Mapping[str, bytes], options: list[str]) -> None:
         """Give whole files to psql, one after the other in one session; the bytes are those that were checked."""

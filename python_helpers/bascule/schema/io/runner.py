@@ -6,7 +6,7 @@ import contextlib
 import getpass
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Optional, cast
@@ -16,10 +16,11 @@ from ...run.io import lease, presence
 from ...system import moments
 from .. import catalogue, files, planner, sql
 from ..catalogue import Catalogue
-from ..files import DOWN, UP
+from ..files import DOWN, UP, Migration
 from ..planner import RUNNING, History, Row, Step
 from ..services import Service
-from ..store import Books, OutsideTransactions, SchemaError, Store
+from ..store import Books, OutsideTransactions, SchemaError, StatementByStatement, Store
+from .mariadb import MariadbStore
 from .postgresql import PostgresqlStore
 from .sqlite import SqliteStore
 
@@ -52,10 +53,14 @@ class Look:
 
 @dataclass(frozen=True)
 class Tried:
-    """What a trial on copies has found: data that is lost, with its rows, and the catalogue after each step."""
+    """What a trial on copies has found: data that is lost, with its rows, and the catalogue after each step.
+
+    marks: of each step, the fingerprints after its statements, where the engine notes them one by one.
+    """
 
     lost: Mapping[str, int] = field(default_factory=dict)
     after: tuple[Catalogue, ...] = ()
+    marks: tuple[tuple[str, ...], ...] = ()
 
 
 class Runner:
@@ -72,7 +77,7 @@ class Runner:
         self.store: dict[str, Store] = {}
         stores: dict[str, Store] = {}
         for own, service in self.services.items():
-            store: Store = SqliteStore(service.file) if service.engine == sql.SQLITE else PostgresqlStore(service)
+            store = _store(service)
             self.store[own] = stores.setdefault(store.label, store)
 
     @property
@@ -97,10 +102,13 @@ class Runner:
             histories[name], said = planner.history(name, migrations, rows)
             wrong += said
         for name in self.services if not order or order.what != DOWN else reversed(self.services):
+            one, planned = histories[name], tuple[Step, ...]()
             if order:
-                wanted, why = planner.target(histories[name], order.what, order.number)
-                wrong += [why] if why else []
-                steps += [(step, self.store[name]) for step in planner.steps(histories[name], wanted)]
+                wanted, why = planner.target(one, order.what, order.number)
+                planned = planner.steps(one, wanted)
+                wrong += [said for said in (why, planner.held_up(one, planned)) if said]
+                steps += [(step, self.store[name]) for step in planned]
+            wrong += _unfit(self.store[name], dict.fromkeys([*one.pending, *(step.migration for step in planned)]))
         if any(step.direction == UP for step, _ in steps):
             wrong += self._behind()
         if wrong:
@@ -171,13 +179,21 @@ class Runner:
         """Write down what has become of a file without a transaction whose run was killed."""
         if row is None:
             return 0
-        done = planner.settled(row, catalogue.fingerprint(store.catalogue()))
+        # Between two statements there is nothing to be settled.
+        done = planner.settled(row, catalogue.fingerprint(store.catalogue())) if row.before else False
         if done is None:
+            where = f"statement {row.done + 1} of " if row.ran else ""
             raise SchemaError(
-                expected=f"the catalogue as it was before {row.number:03d}_{row.name}, or as its copy was after it",
+                expected=f"the catalogue as it was before {where}{row.number:03d}_{row.name}, or as its copy was after",
                 found=f"it is {row.state}, and the catalogue is another",
                 next_command="drop what it has left (such as an invalid index), and give the same command again",
             )
+        if row.ran:
+            if row.before:
+                cast(StatementByStatement, store).settle(row, tokens[store.label], ran=done)
+            said = f"{row.service} {row.number:03d}_{row.name}: it was {row.state}, goes on after statement "
+            self.say(f"{said}{row.done + done}")
+            return 0
         cast(OutsideTransactions, store).end(row, tokens[store.label], applied=done == (row.state == RUNNING[UP]))
         said = f"{row.service} {row.number:03d}_{row.name}: it was {row.state}, and had {'' if done else 'not '}ended"
         did.append(said)
@@ -196,7 +212,8 @@ class Runner:
             unused = stack.enter_context(contextlib.ExitStack())
             copies = {store: self._proved_copy(store, tokens[store.label], stack, unused) for store in touched}
             copied = {copy.label: tokens[store.label] for store, copy in copies.items()}
-            tried = rehearse([(step, copies[store]) for step, store in look.steps], copied)
+            whole = {(row.service, row.number): row.whole for one in look.histories.values() if (row := one.unsettled)}
+            tried = rehearse([(step, copies[store]) for step, store in look.steps], copied, whole)
             ways = (DOWN, UP, DOWN) if back else (UP, DOWN, UP)
             self.say(f"tried on the restored copy: {' → '.join(ways)}, with equal catalogues")
             for what, rows in sorted(tried.lost.items()):
@@ -258,7 +275,8 @@ class Runner:
             try:
                 if tried:
                     expected[store] = tried.after[place]
-                perform(store, step, tokens[store.label], catalogue.fingerprint(expected[store]) if tried else "")
+                then = catalogue.fingerprint(expected[store]) if tried else ""
+                perform(store, step, tokens[store.label], then, tried.marks[place] if tried else ())
             except SchemaError as error:
                 state = error.state or _became(store, step)
                 nothing = not done and state == _TAKEN_BACK
@@ -285,9 +303,13 @@ def _became(store: Store, step: Step) -> str:
     """Return what has become of a file that failed: an answer may be lost after the database has done the work."""
     one = step.migration
     try:
-        there = any((row.service, row.number) == (one.service, one.number) for row in store.books().rows)
+        rows = [row for row in store.books().rows if (row.service, row.number) == (one.service, one.number)]
     except SchemaError:
         return "it is not known whether it ran, as the database does not answer"
+    for row in rows:
+        if row.ran and row.state == RUNNING[step.direction]:
+            return f"{row.done} of its statements have run; the same command goes on after them"
+    there = bool(rows)
     return "it ran, and its line is written" if there == (step.direction == UP) else _TAKEN_BACK
 
 
@@ -295,15 +317,21 @@ def _ran(done: Sequence[str]) -> str:
     return f"ran: {', '.join(done)}; " if done else ""
 
 
-def rehearse(steps: Sequence[tuple[Step, Store]], tokens: Mapping[str, str]) -> Tried:
-    """Run a plan on copies, run it back, and run it again; the catalogues have to come back each time."""
+def rehearse(
+    steps: Sequence[tuple[Step, Store]], tokens: Mapping[str, str], whole: Mapping[tuple[str, int], str]
+) -> Tried:
+    """Run a plan on copies, run it back, and run it again; the catalogues have to come back each time.
+
+    `whole` is, by service and number, the fingerprint before a file of which only the rest is run here.
+    """
     lost: dict[str, int] = {}
     stores = {store.label: store for _, store in steps}
     start = {label: store.content() for label, store in stores.items()}
     around: list[tuple[Catalogue, Catalogue]] = []
+    marks = []
     for step, store in steps:
         before = store.catalogue()
-        _on_copy(store, step, tokens)
+        marks.append(_on_copy(store, step, tokens))
         around.append((before, store.catalogue()))
     for label, store in stores.items():
         end = store.content()
@@ -311,22 +339,26 @@ def rehearse(steps: Sequence[tuple[Step, Store]], tokens: Mapping[str, str]) -> 
     for (step, store), (before, _) in zip(reversed(steps), reversed(around)):
         back = Step(step.migration, DOWN if step.direction == UP else UP)
         _on_copy(store, back, tokens)
-        _equal(f"{back} to undo {step} on the copy", before, store.catalogue(), catalogue.NOT_AFTER_DOWN)
+        what, found = f"{back} to undo {step} on the copy", store.catalogue()
+        if begun := whole.get((step.migration.service, step.migration.number)):
+            if catalogue.fingerprint(found, catalogue.NOT_AFTER_DOWN) != begun:
+                raise SchemaError(expected=what, found="the catalogue is another than before the file began")
+        else:
+            _equal(what, before, found, catalogue.NOT_AFTER_DOWN)
     for (step, store), (_, after) in zip(steps, around):
         _on_copy(store, step, tokens)
         # A column that was dropped and given back stands at the end from then on.
         moved = catalogue.NOT_AFTER_DOWN if any(one.direction == DOWN for one, _ in steps) else frozenset()
         _equal(f"{step} to do the same again on the copy", after, store.catalogue(), moved)
-    return Tried(lost, tuple(after for _, after in around))
+    return Tried(lost, tuple(after for _, after in around), tuple(marks))
 
 
-def perform(database: Store, step: Step, token: str, after: str = "") -> None:
-    """Run one file; `after` is the fingerprint that its copy had then, where one was tried."""
+def perform(database: Store, step: Step, token: str, after: str = "", marks: Sequence[str] = ()) -> tuple[str, ...]:
+    """Run one file; `after` is the fingerprint that its copy had then, where one was tried, `marks` within the file."""
     by = getpass.getuser()
     one = step.migration
     if one.file(step.direction).transaction:
-        database.run(step, token, by)
-        return
+        return database.run(step, token, by, marks)
     store = cast(OutsideTransactions, database)
     before = catalogue.fingerprint(store.catalogue())
     state = RUNNING[step.direction]
@@ -349,6 +381,7 @@ def perform(database: Store, step: Step, token: str, after: str = "") -> None:
         ) from error
     with _open_end(state, "it has run"):
         store.end(row, token, applied=step.direction == UP)
+    return ()
 
 
 @contextlib.contextmanager
@@ -365,9 +398,9 @@ def _open_end(state: str, what: str) -> Iterator[None]:
         ) from error
 
 
-def _on_copy(store: Store, step: Step, tokens: Mapping[str, str]) -> None:
+def _on_copy(store: Store, step: Step, tokens: Mapping[str, str]) -> tuple[str, ...]:
     try:
-        perform(store, step, tokens[store.label])
+        return perform(store, step, tokens[store.label])
     except SchemaError as error:
         raise SchemaError(f"{step} to run on the restored copy", error.found, _NOTHING) from error
 
@@ -375,6 +408,27 @@ def _on_copy(store: Store, step: Step, tokens: Mapping[str, str]) -> None:
 def _equal(what: str, one: Catalogue, other: Catalogue, without: frozenset[str]) -> None:
     if differ := catalogue.differences(one, other, without):
         raise SchemaError(expected=what, found=catalogue.shown(differ))
+
+
+def _store(service: Service) -> Store:
+    if service.engine == sql.SQLITE:
+        return SqliteStore(service.file)
+    return MariadbStore(service) if service.engine == sql.MARIADB else PostgresqlStore(service)
+
+
+def _unfit(store: Store, migrations: Iterable[Migration]) -> list[str]:
+    """Return what files may not hold, where the engine's own client reads them."""
+    if store.engine != sql.MARIADB:
+        return []
+    wrong = []
+    for one in migrations:
+        for file in (one.up, one.down):
+            try:
+                found = cast(StatementByStatement, store).findings(file.data)
+            except SchemaError as error:
+                found = [error.found]
+            wrong += [f"{one.service}: {file.name}: {said}" for said in found]
+    return wrong
 
 
 def _read(service: Service) -> dict[str, bytes]:

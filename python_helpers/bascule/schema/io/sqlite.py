@@ -15,7 +15,7 @@ import secrets
 import shutil
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Optional
 from urllib.parse import quote
@@ -124,7 +124,7 @@ class SqliteStore:
         with self._writing("let the lock go") as connection:
             connection.execute(f"DELETE FROM {_LOCK} WHERE token = ?", (token,))
 
-    def run(self, step: Step, token: str, by: str) -> None:
+    def run(self, step: Step, token: str, by: str, marks: Sequence[str] = ()) -> tuple[str, ...]:
         one = step.migration
         script = one.file(step.direction).data.decode("utf-8-sig")
         with self._open("rw", f"run {step}") as connection:
@@ -148,6 +148,7 @@ class SqliteStore:
                 if connection.execute(f"DELETE FROM {LEDGER} WHERE service = ? AND number = ?", key).rowcount != 1:
                     raise SchemaError(expected=f"{step} to be in the books", found="it is not")
             connection.execute("COMMIT")
+        return ()
 
     def backup(self, path: Path) -> Content:
         with self._reading("be copied") as source:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -34,6 +35,8 @@ except sqlite3.Error as error:
     print(error)
 """
 _SECONDS = 10.0
+# Bytes that a copy leaves free.
+_LEFT = 1 << 30
 
 
 @contextlib.contextmanager
@@ -126,6 +129,7 @@ def copy(source: str | Path, target: str | Path, *, still: bool = False, seconds
     commit of theirs makes the copy begin again: one that does not come to its end within `seconds` raises SqliteError.
     """
     storage.remove(target)
+    must_have_room(Path(target).parent, storage.size(source) + storage.size(f"{source}-wal"))
     storage.write_durably(target, b"")
     began = time.monotonic()
     with connected(source, still=still) as made, connected(target) as new:
@@ -147,6 +151,26 @@ def copy(source: str | Path, target: str | Path, *, still: bool = False, seconds
     with open(target, "rb") as file:
         os.fsync(file.fileno())
     storage.sync_directory(Path(target).parent)
+
+
+def must_have_room(folder: str | Path, size: int) -> None:
+    """Refuse to fill a disk, on which the guard writes as well, and at the side that serves the application.
+
+    Args:
+        folder: where the copy goes.
+        size: of the copy, in bytes.
+
+    Raises:
+        SqliteError: after it less would be left than a tenth of what is free, or 1 GiB where that is less.
+    """
+    free = shutil.disk_usage(folder).free
+    if size > free - min(_LEFT, free // 10):
+        raise SqliteError(
+            expected=f"room for a copy of {size} bytes in {folder}, and some to spare",
+            found=f"{free} bytes free",
+            state="nothing was copied",
+            next_command=f"make room there (df -h {folder}), then run the same playbook again",
+        )
 
 
 def write(path: str | Path, uid: int, gid: int, timeout: float = 15.0) -> str:

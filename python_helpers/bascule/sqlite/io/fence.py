@@ -84,6 +84,8 @@ class Place:
         if mode == BETWEEN:
             # What a writer of that time has left in files beside it is found only by its path.
             self._put_back()
+        if os.path.islink(self.path):
+            raise self._not_closed("; ".join(decisions.other_names(True, 1, ())))
         self._directory()
         if mode == MISSING:
             os.rename(self.aside, self.path)
@@ -98,6 +100,9 @@ class Place:
                 logged = held.execute("PRAGMA journal_mode").fetchone()[0] == b"wal"
                 held.execute("BEGIN IMMEDIATE" if logged else "BEGIN EXCLUSIVE")
                 self._wait_for_holders(drain)
+                # What was seen before the move may have got another name since.
+                if others := decisions.other_names(False, os.stat(self.aside).st_nlink, holders.mounted(self.aside)):
+                    raise self._not_closed(f"it {'; it '.join(others)}")
                 held.execute("ROLLBACK")
                 if logged:
                     busy = held.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
@@ -152,6 +157,21 @@ class Place:
             os.fsync(file.fileno())
         os.replace(self.incoming, self.inside)
         storage.sync_directory(self.path)
+
+    def leftovers(self, *, kept: bool) -> list[str]:
+        """Return the copies that moves have left beside the database, wherever Bascule's directory is called now."""
+        home = self.aside if self.mode() == OPEN else self.path
+        names = ("incoming.sqlite", "restored.sqlite", *(("kept.sqlite",) if kept else ()))
+        return [path for path in (f"{home}/{name}" for name in names) if storage.is_file(path)]
+
+    def clear(self, *, kept: bool) -> None:
+        """Remove them, and at an open side the directory as well, where nothing else is in it."""
+        for path in self.leftovers(kept=kept):
+            storage.remove(path)
+        if self.mode() == OPEN and storage.is_directory(self.aside) and os.listdir(self.aside) == [_MARK]:
+            storage.remove(f"{self.aside}/{_MARK}")
+            os.rmdir(self.aside)
+            storage.sync_directory(Path(self.path).parent)
 
     def tried(self) -> str:
         """Return why this file system could not close a database, tried with two names of Bascule's own."""

@@ -14,6 +14,7 @@ from typing import Any
 from ...errors import BasculeError
 from ...guard.io import fence_settings, store
 from ...guard.state import Epoch, GuardState
+from ...system import safety_dump as dumps_of
 from ...system.io import age_keys, process, sealed, storage, units
 from ...system.io.dump_notes import Notes
 from ...system.io.process import Runner
@@ -74,8 +75,7 @@ class SafetyDump:
                 problems += found
                 rows += counted
             self.notes.tell(rows_compared=rows, not_compared={}, bytes=sum(int(one["bytes"]) for one in dumps.values()))
-            self.notes.remove_superseded()
-            self.notes.end(problems)
+            self.notes.end(problems or ([] if rows else [dumps_of.NOTHING]))
         except (BasculeError, OSError) as error:
             found_text = error.message() if isinstance(error, BasculeError) else str(error)
             self.notes.end([" ".join(found_text.split())[-800:]])

@@ -21,6 +21,7 @@ from ...system import mountinfo
 from ...system.io import process, rsync, storage
 from ...system.io.process import Runner
 from ...system.rsync import Job, rsync_command
+from ...system.safety_dump import PROVED, RUNNING
 from .. import content, decisions
 from ..decisions import BETWEEN, CLOSED, EMPTY, MISSING, OPEN, SqliteError
 from . import database, holders, safety_dump
@@ -168,7 +169,7 @@ class Side:
             copies.append({
                 "path": place.path, "file": target, "content": database.read(target, still=True), "still": still,
                 "owner": pwd.getpwuid(status.st_uid).pw_name, "group": grp.getgrgid(status.st_gid).gr_name,
-                "mode": status.st_mode & 0o777,
+                "mode": status.st_mode & 0o777, "size": storage.size(target),
             })  # fmt: skip
         return {"changed": True, "guard": guard.to_dict(), "copies": copies}
 
@@ -213,6 +214,8 @@ class Side:
             promised = rule.promise(self._as_prepared(rule.adopt_open), Epoch.parse(epoch))
             guard, receipt = rule.closed(promised, Epoch.parse(epoch), {}, "check mode")
             return {"changed": True, "guard": guard.to_dict(), "receipt": receipt.to_dict()}
+        # A side that is closed already holds what has arrived since, and not what it had itself.
+        own = self.guard().status != rule.CLOSED
         closing = (
             store.giving_way(self.component, self.side, other, epoch)
             if other is not None
@@ -222,7 +225,7 @@ class Side:
             before = held.was_closed
             changed = self._shut() or not before
             self._refused()
-            if not before:
+            if own and not before:
                 for place in self.places:
                     place.keep()
             receipt = held.closed(self.position())
@@ -281,6 +284,38 @@ class Side:
                 raise
         return {"changed": bool(changed) or was_frozen, "guard": guard.to_dict()}
 
+    def retire(self, *, active: bool) -> dict[str, Any]:
+        """Remove the copies that the moves have left, of which nobody reads one any more; the database itself stays.
+
+        What the closed side had when it closed is removed only when the encrypted dump of that switch is proved.
+
+        Args:
+            active: whether this is the side that stays.
+
+        Raises:
+            SqliteError: it is not the side it is said to be, or its dump is still at work.
+        """
+        guard, wanted = self.guard(), rule.OPEN if active else rule.CLOSED
+        dump = safety_dump.state(self.component, guard, self.runner)["state"]
+        busy = dump == RUNNING
+        if guard.status != wanted or guard.frozen or busy:
+            raise SqliteError(
+                expected=f"{self.component} at {self.side} to be {wanted}, and no safety dump at work",
+                found=guard.describe() + (", and its safety dump is taken" if busy else ""),
+                state="nothing was removed",
+                next_command="ansible-playbook playbooks/status.yml",
+            )
+        with self._locked():
+            changed = not active and self._shut()
+            done = [path for place in self.places for path in place.leftovers(kept=active or dump == PROVED)]
+            done += [str(self.out)] if storage.is_directory(self.out) else []
+            if not self.check:
+                for place in self.places:
+                    place.clear(kept=active or dump == PROVED)
+                shutil.rmtree(self.out, ignore_errors=True)
+        left = [place.kept for place in self.places if not active and dump != PROVED and storage.is_file(place.kept)]
+        return {"changed": changed or bool(done), "done": done, "left": left, "guard": guard.to_dict()}
+
     def position(self) -> dict[str, str]:
         """Return the digest of what each closed database holds, by its path."""
         return {
@@ -301,7 +336,8 @@ class Side:
     def tried(self, written: bool) -> dict[str, str]:
         """Try to write to each database as its owner does; raise SqliteError where that passes or fails against it."""
         seen = {} if self.check else self.attempts()
-        wrong = {path: said for path, said in seen.items() if (said == database.WRITTEN) != written}
+        wanted = database.WRITTEN if written else decisions.REFUSED
+        wrong = {path: said for path, said in seen.items() if said != wanted}
         if wrong:
             raise SqliteError(
                 expected=f"a write to each database of {self.side} to {'pass' if written else 'be refused'}",
@@ -314,10 +350,12 @@ class Side:
     def _refused(self) -> dict[str, str]:
         found = self.attempts()
         root = {place.path: database.write(place.path, os.geteuid(), os.getegid()) for place in self.places}
-        if wrong := [path for path in found if database.WRITTEN in (found[path], root[path])]:
+        # An attempt that could not be made, or met a lock, is no refusal; what root does not get nobody gets.
+        if wrong := [path for path in found if root[path] != decisions.REFUSED or found[path] == database.WRITTEN]:
             raise SqliteError(
-                expected=f"a write to each database of {self.side} to be refused, to its owner and to root",
-                found=f"it passed at {', '.join(wrong)}",
+                expected=f"a write to each database of {self.side} to be refused, to its owner and to root, by "
+                f"'{decisions.REFUSED}'",
+                found="; ".join(f"{path}: {found[path]}; root: {root[path]}" for path in wrong),
                 state="the databases lie closed as far as Bascule sees; no receipt was given",
                 next_command="ls -la on that path; ansible-playbook playbooks/rollback.yml",
             )
@@ -325,6 +363,7 @@ class Side:
 
     def _arrive(self, place: Place, there: Mapping[str, Any], fetch: Fetch) -> dict[str, Any]:
         storage.remove(place.incoming)
+        database.must_have_room(place.path, int(there.get("size", 0)))
         if place.mode() == CLOSED:
             # What is the same already does not travel.
             shutil.copyfile(place.inside, place.incoming)

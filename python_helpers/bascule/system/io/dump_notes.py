@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -53,7 +54,7 @@ class Notes:
             units.stop(self.unit, self.runner)
             storage.write_json(self.path, self._told)
             units.start(self.unit, argv, self.runner)
-        except BasculeError as error:
+        except (BasculeError, OSError) as error:
             return [f"the safety dump of {self.component} did not start: {error}"]
         return []
 
@@ -89,12 +90,14 @@ class Notes:
         storage.write_json(self.path, self._told)
 
     def end(self, problems: Sequence[str]) -> None:
-        """Write down the verdict: proved where there is no problem."""
+        """Write down the verdict, proved where there is no problem; only then older dumps are superseded."""
         state = safety_dump.NOT_PROVED if problems else safety_dump.PROVED
         seconds = round(time.monotonic() - self._began, 1)
         self.tell(state=state, reason="; ".join(problems)[:800], step="", ended_at=now(), seconds=seconds)
+        if not problems:
+            with contextlib.suppress(OSError):
+                self._remove_superseded()
 
-    def remove_superseded(self) -> None:
-        """Remove what is older than the newest dumps of the component."""
+    def _remove_superseded(self) -> None:
         for old in safety_dump.superseded([path.name for path in DIRECTORY.iterdir()], self.component, KEPT):
             shutil.rmtree(DIRECTORY / old)

@@ -44,20 +44,22 @@ def _is_address(text: str) -> bool:
 
 @dataclass(frozen=True)
 class WayIn:
-    """Which processes have led to one, the nearest first, and whether the last of them is this host's SSH server."""
+    """Which processes have led to one, the nearest first, and whether the last is this host's server of that user."""
 
     by_server: bool
     names: tuple[str, ...]
 
 
-def way_in(pid: int, *, proc: Path = PROC) -> WayIn:
-    """Look for this host's own SSH server above a process.
+def way_in(pid: int, uid: int, *, proc: Path = PROC) -> WayIn:
+    """Look for this host's own SSH server above a process, or at it, and for its session of that user.
 
     It is a program of root's whose name begins with sshd (since OpenSSH 9.8 a session's is sshd-session) and that runs
-    as root: anybody may start an sshd of their own. See proc_pid_stat(5) and proc_pid_status(5).
+    as root: anybody may start an sshd of their own. Right below it such a program runs as the user who has come in: who
+    came in as somebody else may have become that user since. See proc_pid_stat(5) and proc_pid_status(5).
     """
     names: list[str] = []
     passed = {pid}
+    session = _is_server(proc / str(pid)) and _is_of(proc / str(pid), uid)
     while True:
         try:
             # The name, which may hold blanks and brackets, stands in brackets before the state and the parent.
@@ -66,14 +68,25 @@ def way_in(pid: int, *, proc: Path = PROC) -> WayIn:
                 return WayIn(False, tuple(names))
             passed.add(pid)
             place = proc / str(pid)
-            name = os.path.basename(os.readlink(place / "exe"))
-            names.append(name)
-            if name.startswith("sshd") and (place / "exe").stat().st_uid == 0 and _is_root(place):
-                return WayIn(True, tuple(names))
+            names.append(os.path.basename(os.readlink(place / "exe")))
+            server = _is_server(place)
+            if server and _is_of(place, 0):
+                return WayIn(session, tuple(names))
+            session = server and _is_of(place, uid)
         except (OSError, ValueError, IndexError):
             return WayIn(False, tuple(names))
 
 
-def _is_root(place: Path) -> bool:
+def _is_server(place: Path) -> bool:
+    """Tell whether a process runs the program of an SSH server that is root's."""
+    try:
+        name = os.path.basename(os.readlink(place / "exe"))
+        return name.startswith("sshd") and (place / "exe").stat().st_uid == 0
+    except OSError:
+        return False
+
+
+def _is_of(place: Path, uid: int) -> bool:
+    """Tell whether a process has the rights of that user alone."""
     lines = (place / "status").read_text("utf-8", "replace").splitlines()
-    return [line.split()[1:] for line in lines if line.startswith("Uid:")] == [["0"] * 4]
+    return [line.split()[1:] for line in lines if line.startswith("Uid:")] == [[str(uid)] * 4]

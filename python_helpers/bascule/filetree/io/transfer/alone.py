@@ -110,11 +110,18 @@ def _running(known: pwd.struct_passwd, command: str, proc: Path) -> Iterator[str
                 continue
             # The server's own process for a session, and what it starts for the other side.
             own = asked.startswith("sshd") or command.strip() in asked
-            if not (own and sshd.way_in(pid, proc=proc).by_server):
+            # One that ended while it was looked at had no way in any more.
+            if not (own and sshd.way_in(pid, known.pw_uid, proc=proc).by_server) and _lives(place):
                 yield f"{said['Name'].strip()} (process {pid})"
         except (FileNotFoundError, ProcessLookupError):
             # It has ended meanwhile.
             continue
+
+
+def _lives(place: Path) -> bool:
+    """Tell whether a process has not ended."""
+    state = (place / "stat").read_text("utf-8", "replace").rpartition(")")[2].split()[0]
+    return state not in ("Z", "X")
 
 
 def _is_manager(place: Path, uid: int) -> bool:

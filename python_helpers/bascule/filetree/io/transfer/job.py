@@ -17,7 +17,7 @@ from ...transfer import Push, TransferError
 from ..fence import side as fence_side
 from ..fence.side import Side
 from ..manifest import closing_manifest
-from . import push, verify
+from . import push, scratch, verify
 from . import push as transfer_push
 
 
@@ -33,6 +33,8 @@ def at_once(component: str, operation: str, options: dict[str, Any]) -> dict[str
     push = _push(side, {**options, "dry_run": True, "backup_dir": ""})
     if operation == "hello":
         return {**empty, "result": transfer_push.ask(push, "hello", 30)}
+    if operation == scratch.ASK:
+        return {**empty, "result": scratch.send(side, push)}
     if not side.identity.exists():
         return empty
     if operation == transfer.RATE:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import pwd
 import shutil
 import subprocess
 import sys
@@ -26,7 +27,7 @@ from ...mounts import PASSIVE
 from ...transfer import NAMES, NUMBERS, Request, TransferError
 from ..fence import side as fence_side
 from ..fence.side import Side
-from . import account, receivers
+from . import account, receivers, scratch
 from . import kept as transfer_kept
 
 # Seconds after which a stream that measures the link is cut.
@@ -54,6 +55,11 @@ def serve(component: str) -> int:
         return _answer({"component": component, "side": side.name, "status": side.guard().status})
     if what == transfer.RATE:
         return _swallow()
+    if what == scratch.ASK:
+        return _answer(scratch.told(side))
+    if scratch.is_asked(side, words):
+        sys.stdout.flush()
+        return scratch.receive(side, command)
     _check_permit(side, words[1])
     if what in ("fetch own", "fetch verify"):
         return _send(side.manifest.with_name(f"{words[3]}.jsonl"))
@@ -82,11 +88,11 @@ def serve(component: str) -> int:
 
 
 def _check_way_in(side: Side) -> None:
-    way = sshd.way_in(os.getpid())
+    way = sshd.way_in(os.getpid(), pwd.getpwnam(side.account).pw_uid)
     if not way.by_server:
         raise TransferError(
-            expected=f"a request that the SSH server of {side.name}, which runs as root, has started: the account "
-            f"{side.account} is let in for nothing else",
+            expected=f"a request that the SSH server of {side.name}, which runs as root, has started for the account "
+            f"{side.account}: it is let in for nothing else",
             found=f"one that was started by {', by '.join(way.names) or 'nobody who is seen here'}",
             state="nothing was looked at or received",
             next_command=f"find out who runs programs as {side.account} (ps -u {side.account}); a transfer is begun at "

@@ -132,7 +132,6 @@ class SafetyDump:
             dumps[f"database {name}"] = self._sealed(argv, f"{number}.dump.age", recipients)
         storage.write_json(self.notes.directory / "contents.json", dumps, 0o600)
         self.notes.tell(dumps=dumps, bytes=sum(int(dump["bytes"]) for dump in dumps.values()))
-        self.notes.remove_superseded()
 
     def _sealed(self, argv: Sequence[str], name: str, recipients: Sequence[str]) -> dict[str, Any]:
         path = self.notes.directory / name

@@ -20,7 +20,7 @@ from ...rows import literal
 from ..cluster.cluster import HOME, RETIRED_FILE, Cluster, load_spec, world
 from ..dump import job
 from ..rows import snapshot
-from . import before
+from . import before, canary
 
 _LONGEST = 7 * 86400
 
@@ -65,6 +65,7 @@ def retire(
     with world(component):
         if active:
             with cluster.session() as session:
+                changes += canary.remove(session)
                 inactive = f"SELECT 1 AS one FROM pg_replication_slots WHERE slot_name = '{spec.slot}'"
                 if session.query(inactive):
                     session.execute(
