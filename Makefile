@@ -25,6 +25,7 @@ $(BIN)/.installed: pyproject.toml | packages
 	@touch $@
 
 install: $(BIN)/.installed ## Install everything the project needs
+	@tests/apps/fetch.sh
 
 demo: install ## Move the lab's live site to Toulouse and back, under load
 	@$(BIN)/python tests/lab/demo.py

@@ -248,7 +248,11 @@ class Deployment:
             "name": release,
             "address": self.service.hosts[host],
             "port": self.service.port,
-            "health": dict(self.recipe.health),
+            "health": self._health(),
             "version": filled(self.recipe.version, values),
             "logs": filled(self.recipe.logs, values),
         }
+
+    def _health(self) -> dict[str, Any]:
+        given = self.service.health_seconds
+        return {**self.recipe.health, **({"seconds": given} if given else {})}

@@ -64,6 +64,23 @@ def test_a_batch_goes_together_and_never_takes_all_that_serve() -> None:
     assert served(machines) == [NEW] * 3
 
 
+@pytest.mark.parametrize(("more", "seconds"), [({}, 30), ({"health_seconds": 90}, 90)])
+def test_an_application_is_waited_for_as_long_as_its_recipe_says_or_it_itself(
+    more: dict[str, int], seconds: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machines = Machines(OLD, (OLD,))
+    asked: list[int] = []
+    real = machines._activate
+
+    def activate(host: str, order: Any) -> Any:
+        asked.append(order["health"]["seconds"])
+        return real(host, order)
+
+    monkeypatch.setattr(machines, "_activate", activate)
+    deploy(machines, **more)
+    assert asked == [seconds] * 3
+
+
 def test_a_bad_release_reaches_one_host_and_that_is_brought_back() -> None:
     machines = Machines(OLD, (OLD,))
     machines.bad = {NEW}

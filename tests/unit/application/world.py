@@ -11,7 +11,8 @@ import yaml
 from bascule.application import recipes, services
 from bascule.application.fleet import Answer, Order
 
-STACKS = Path(__file__).parent
+ROOT = Path(__file__).resolve().parents[3]
+STACKS = ROOT / "roles" / "app_service" / "vars" / "stacks"
 DECLARED: dict[str, Any] = {
     "stack": "flask",
     "hosts": {"app-1": "192.0.2.1", "app-2": "192.0.2.2", "app-3": "192.0.2.3"},
