@@ -250,12 +250,14 @@ def _all_at_target(standings: Sequence[Standing], last: Last, typed: _Commands, 
 
 
 def _limit(standings: Sequence[Standing], last: Last, waiting: Collection[str]) -> tuple[str, ...]:
-    """Return what a window that was limited goes on with; nothing where it was not, or where others wait as well."""
+    """Return what a window that was limited goes on with: that, and whoever else waits or stands nowhere for good.
+
+    Nothing where it was not limited, or where that is everybody: what is at rest is not taken along.
+    """
     part = last.takes_part if waiting or last.outcome != OK else ()
     others = [standing for standing in standings if standing.component not in part]
-    if not part or not others or set(waiting) - set(part):
-        return ()
-    return part if all(standing.where in _AT_REST for standing in others) else ()
+    more = [one.component for one in others if one.component in waiting or one.where not in _AT_REST]
+    return (*part, *more) if part and len(more) < len(others) else ()
 
 
 def _late(standings: Sequence[Standing]) -> tuple[str, ...]:
