@@ -177,6 +177,26 @@ def test_what_cannot_be_read_ends_the_telling_and_not_the_window(world: World) -
     assert "nobody was told: the variables notice_… cannot be read" in " ".join(output.split())
 
 
+def test_a_plan_that_was_written_and_a_verification_that_fails_are_told(world: World) -> None:
+    posts: list[Any] = []
+    world.answer_verbs()
+    (world.path / "roles/toy/tasks/audit.yml").write_text(VERB.replace("kind: verify", "kind: audit"))
+    with serving(answering(200, posts)) as port:
+        declare(world, {"lead": [f"json://127.0.0.1:{port}/"]}, "notice_languages: [en]\n")
+        rc, output = world.move("50_plan.yml", "--check")
+        assert (rc, posts) == (0, []), output
+        rc, output = world.move("50_plan.yml")
+        assert rc == 0, output
+        rc, output = world.move("70_verify.yml", "-e", "fail_at=low.verify")
+        assert rc == 2, output
+    announced, failed = posts
+    assert announced["title"] == "toy: maintenance planned, Montpellier → Toulouse"
+    assert "A plan for the move of low, top to Toulouse was written at " in announced["message"]
+    assert failed["title"] == "toy: FAILED, verify of low"
+    assert "the reason is in the run's journal\nNo user is known to wait." in failed["message"], "it is not our own"
+    assert [one["sent"] for one in kept(world)] == [["announced lead"], ["failed lead"]]
+
+
 WAITS = """
 - name: Wait until somebody has looked
   ansible.builtin.wait_for: {path: "{{ lookup('env', 'BASCULE_TEST_HOSTS') }}/looked", timeout: 600}
