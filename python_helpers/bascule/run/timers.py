@@ -10,11 +10,20 @@ from collections.abc import Mapping, Sequence
 
 from ..errors import PlanError
 from . import arguments
+from .last_round import span
 from .phases import phase
 
 # What asks nobody, and may be begun at any time while users are served.
 PHASES = ("sync", "monitor")
 _EVERY = re.compile(r"[1-9][0-9]{0,3}(min|h|d)")
+_SECONDS = {"min": 60, "h": 3600, "d": 86400}
+# Seconds that a first round, or a late one, is waited for before it is missed.
+_GRACE = 900.0
+# What is asked of systemd, which answers with a line for each.
+ASKED = (
+    *("Id", "LoadState", "ActiveState", "UnitFileState", "Result", "ExecMainStatus"),
+    *("ActiveEnterTimestamp", "ExecMainExitTimestamp"),
+)
 # A trial keeps nothing, and looks like a round.
 _TRIAL = frozenset({"-C", "--check"})
 
@@ -89,6 +98,65 @@ def _refused(expected: str, found: str) -> PlanError:
         state="no timer was made",
         next_command="bascule timer monitor --every 6h -i inventories/NAME",
     )
+
+
+def faults(name: str, text: str, shown: str, now: float, lingers: bool = True) -> list[str]:
+    """Return why a phase that is to be begun by a timer is not, or not well; nothing where all is well.
+
+    Args:
+        name: the phase.
+        text: the unit of the timer that was installed.
+        shown: what systemd says of its timer and its service (`systemctl show --timestamp=unix`, ASKED).
+        now: the time, in seconds since the epoch.
+        lingers: whether units of this user go on when nobody is logged in.
+    """
+    units = {one.get("Id", ""): one for one in map(_properties, shown.strip().split("\n\n"))}
+    timer, service = (units.get(f"bascule-{name}.{kind}", {}) for kind in ("timer", "service"))
+    every = next(iter(re.findall(r"^OnUnitInactiveSec=(\S+)", text, re.M)), "")
+    if timer.get("LoadState") != "loaded":
+        return [
+            f"systemd has not read the timer ({timer.get('LoadState') or 'no answer'}): systemctl --user daemon-reload"
+        ]
+    start = f"systemctl --user enable --now bascule-{name}.timer"
+    if timer.get("ActiveState") != "active":
+        stands = f"{timer.get('ActiveState') or 'unknown'}, {timer.get('UnitFileState') or 'unknown'}"
+        return [f"the timer does not run ({stands}): nothing begins it any more; {start}"]
+    found = []
+    log = f"journalctl --user -u bascule-{name}.service"
+    if timer.get("UnitFileState") != "enabled":
+        found.append(
+            f"the timer is {timer.get('UnitFileState') or 'unknown'}: it does not come back by itself; {start}"
+        )
+    begun, ended = (
+        _moment(unit.get(key)) for unit, key in ((timer, "ActiveEnterTimestamp"), (service, "ExecMainExitTimestamp"))
+    )
+    is_at_work = service.get("ActiveState") in ("activating", "active", "deactivating")
+    if ended is None and not is_at_work and (begun is None or now - begun > _GRACE):
+        found.append(f"it has never run{f', {span(now - begun)} after the timer was started' if begun else ''}; {log}")
+    if ended is not None and service.get("Result") not in ("success", None):
+        why = f"{service.get('Result')}, status {service.get('ExecMainStatus') or 'unknown'}"
+        found.append(f"its last round, {span(now - ended)} ago, has failed ({why}); {log}")
+    late = _seconds(every)
+    if ended is not None and not is_at_work and late is not None and now - ended > 2 * late + _GRACE:
+        found.append(f"it has run last {span(now - ended)} ago, and was to be begun every {every}; {log}")
+    if not lingers:
+        found.append("it ends when you log out; loginctl enable-linger")
+    return found
+
+
+def _properties(block: str) -> dict[str, str]:
+    return {key: value for key, _, value in (line.partition("=") for line in block.splitlines())}
+
+
+def _moment(text: str | None) -> float | None:
+    """Return a time as systemd writes it with --timestamp=unix; None where it is never."""
+    digits = (text or "").removeprefix("@")
+    return float(digits) if digits.isdecimal() else None
+
+
+def _seconds(every: str) -> float | None:
+    found = re.fullmatch(r"(\d+)(min|h|d)", every)
+    return float(found[1]) * _SECONDS[found[2]] if found else None
 
 
 def _quoted(word: str) -> str:

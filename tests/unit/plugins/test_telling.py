@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import shutil
+import signal
 import socketserver
 import subprocess
 import sys
@@ -14,7 +17,8 @@ from typing import Any
 
 import pytest
 from tests.unit.plugins.conftest import PRIVATE
-from tests.unit.plugins.test_play import ELSEWHERE, PLAN, World, have_moved, never_left
+from tests.unit.plugins.test_play import ELSEWHERE, PLAN, ROOT, VERB, World, have_moved, never_left
+from tests.unit.run.test_notice_sender import comes
 from tests.unit.run.test_notices import SECRET, answering, serving
 
 PEOPLE = "plan_people: {lead: Lea, dba: Dan}\n"
@@ -171,6 +175,66 @@ def test_what_cannot_be_read_ends_the_telling_and_not_the_window(world: World) -
     rc, output = world.roll_back()
     assert rc == 0, output
     assert "nobody was told: the variables notice_… cannot be read" in " ".join(output.split())
+
+
+def test_a_plan_that_was_written_and_a_verification_that_fails_are_told(world: World) -> None:
+    posts: list[Any] = []
+    world.answer_verbs()
+    (world.path / "roles/toy/tasks/audit.yml").write_text(VERB.replace("kind: verify", "kind: audit"))
+    with serving(answering(200, posts)) as port:
+        declare(world, {"lead": [f"json://127.0.0.1:{port}/"]}, "notice_languages: [en]\n")
+        rc, output = world.move("50_plan.yml", "--check")
+        assert (rc, posts) == (0, []), output
+        rc, output = world.move("50_plan.yml")
+        assert rc == 0, output
+        rc, output = world.move("70_verify.yml", "-e", "fail_at=low.verify")
+        assert rc == 2, output
+    announced, failed = posts
+    assert announced["title"] == "toy: maintenance planned, Montpellier → Toulouse"
+    assert "A plan for the move of low, top to Toulouse was written at " in announced["message"]
+    assert failed["title"] == "toy: FAILED, verify of low"
+    assert "the reason is in the run's journal\nNo user is known to wait." in failed["message"], "it is not our own"
+    assert [one["sent"] for one in kept(world)] == [["announced lead"], ["failed lead"]]
+
+
+WAITS = """
+- name: Wait until somebody has looked
+  ansible.builtin.wait_for: {path: "{{ lookup('env', 'BASCULE_TEST_HOSTS') }}/looked", timeout: 600}
+  delegate_to: localhost
+  vars: {ansible_connection: local}
+  when: bascule_verb == 'switch'
+"""
+
+
+# That a process which is killed leaves a last word, and that what is late is sent, tests/unit/run/test_notice_sender.py
+# holds without a playbook.
+@pytest.mark.long
+def test_a_window_that_is_too_long_and_a_controller_that_was_killed_call_people(world: World) -> None:
+    posts: list[Any] = []
+    world.verb = VERB + WAITS
+    world.answer_verbs()
+    with serving(answering(200, posts)) as port:
+        more = "notice_languages: [en]\nplan_limits: {write_outage_seconds: 0.1}\n"
+        declare(world, {"lead": [f"json://127.0.0.1:{port}/"]}, more)
+        book = str(ROOT / "playbooks/60_cutover.yml")
+        process = subprocess.Popen(
+            ["ansible-playbook", "-i", "inventory", book, "-e", "confirm=toulouse"],
+            cwd=world.path, env=world.surroundings(), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL, start_new_session=True,
+        )  # fmt: skip
+        try:
+            assert comes(lambda: {"switched", "longer"} <= {word for one in posts for word in one["title"].split()})
+            process.kill()
+            process.wait()
+            assert comes(lambda: any("STOPPED" in one["title"] for one in posts))
+        finally:
+            # What the killed one has left goes as well.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+    overrun = next(one for one in posts if "longer than the plan allows" in one["title"])
+    assert "Back to where it came from: bascule rollback -i inventory" in overrun["message"]
+    stopped = next(one for one in posts if "STOPPED" in one["title"])
+    assert "the process that ran it has ended without a word" in stopped["message"]
 
 
 # On a disk of its own on which nothing fits any more.

@@ -129,8 +129,8 @@ def test_one_that_hangs_is_given_up_and_its_address_was_in_no_argument_list() ->
             time.sleep(60)
 
     with serving(Hangs) as port:
-        assert notifier.send([given(f"json://user:{SECRET}@127.0.0.1:{port}/")], patience=4) == [
-            "system: not told for certain: no answer within 4 s"
+        assert notifier.send([given(f"json://user:{SECRET}@127.0.0.1:{port}/")], patience=2) == [
+            "system: not told for certain: no answer within 2 s"
         ]
     assert seen == [True]
 
