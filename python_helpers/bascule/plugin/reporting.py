@@ -11,6 +11,7 @@ from typing import Any
 
 from ..errors import BasculeError, PlanError
 from ..report import checklist, legs, references
+from ..report.bidi import isolated
 from ..report.figures import acknowledged_idents, pauses
 from ..report.io import accounts, checklists, pdf
 from ..report.judge import MEASURED_OUTSIDE
@@ -20,7 +21,7 @@ from ..report.record import record
 from ..report.rows import headline, reason_lines
 from ..report.summary import build
 from ..report.text import report_markdown
-from ..report.words import LANGUAGES, word
+from ..report.words import LANGUAGES, colon, word
 from ..run import chain, notices, runs
 from ..run.chain import Reading
 from ..run.io.journal import Journal, read_copies
@@ -150,8 +151,8 @@ def language(scope: Scope) -> str:
 
 def lines(summary: Mapping[str, Any], page: Path, lang: str) -> list[str]:
     """Return what an operator is told: the verdict, why not, and where all of it is."""
-    colon = "\N{NO-BREAK SPACE}:" if lang == "fr" else ":"
-    said = [f"{word('report', lang)}{colon} {os.path.relpath(page)}{colon} {headline(summary, lang)}"]
+    sign, where = colon(lang), isolated(os.path.relpath(page), lang)
+    said = [f"{word('report', lang)}{sign} {where}{sign} {headline(summary, lang)}"]
     return said + [f"  {line}" for line in reason_lines(summary, lang)]
 
 

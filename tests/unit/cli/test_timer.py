@@ -144,7 +144,7 @@ ActiveEnterTimestamp=
 """
 WELL = {"loaded": "loaded", "timer": "active", "file": "enabled", "started": "@1796200000", "result": "success"}
 WELL |= {"ended": "@1796277037", "status": "0", "service": "inactive"}
-TIMER = timers.units("monitor", "6h", "/bin/true", "/", [], {})["bascule-monitor.timer"]
+TIMER = timers.units("monitor", "6h", "/bin/true", "/", "/", [], {})["bascule-monitor.timer"]
 NOW = 1796277037 + 60.0
 LOG = "journalctl --user -u bascule-monitor.service"
 

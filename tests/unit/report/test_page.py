@@ -5,7 +5,6 @@ from __future__ import annotations
 import html.parser
 import json
 import re
-import string
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +14,13 @@ import yaml
 from bascule.errors import BasculeError, PlanError
 from bascule.plugin import reporting
 from bascule.plugin.preflight import sampled_by
-from bascule.report import checklist, drawn, page, plots, record_words
+from bascule.report import checklist, plots
 from bascule.report.figures import pauses
 from bascule.report.io import checklists, pdf
 from bascule.report.page import report_html
 from bascule.report.record import EXPECTED, FIELDS, STACKS, record
 from bascule.report.records import Leg, client_account
 from bascule.report.text import report_markdown
-from bascule.report.words import LANGUAGES
 from bascule.run.chain import Reading
 from bascule.run.commits import COMMIT
 from bascule.run.plans import MADE
@@ -120,16 +118,6 @@ def test_a_proof_from_before_the_last_move_proves_nothing(book: Book) -> None:
     assert [one["say"] for one in again["tests"]][1:] == ["proved", "unproved", "proved", "proved"]
     text = report_markdown({**summary, "record": again}, "fr")
     assert f"NON PROUVÉ : {NAMES[1]}, vérification : aucune vérification n'a eu lieu" in _plain(text)
-
-
-def test_every_sentence_is_there_in_each_language_with_the_same_values() -> None:
-    tables: list[dict[str, Any]] = [record_words._SAYS, record_words._LABELS, drawn._TITLES, page._STATES, page._WHEN]
-    for table in tables:
-        for name, words in table.items():
-            assert set(words) == set(LANGUAGES), name
-            values = [{field for _, field, _, _ in string.Formatter().parse(text) if field} for text in words.values()]
-            assert all(one == values[0] for one in values), name
-    assert set(record_words._LABELS) == {"title", *FIELDS}
 
 
 class Page(html.parser.HTMLParser):
