@@ -57,14 +57,17 @@ def test_what_has_failed_is_one_until_it_comes_through() -> None:
 
 def test_data_that_differ_are_one() -> None:
     differs = entry(30, "end", "verify", "verify", "db", result="failed")
-    assert criteria([*IN, differs], 40) == ["db: its last verification has failed"]
-    assert criteria([*IN, differs, entry(31, "end", "verify", "verify", "db", result="ok")], 40) == []
+    looks = entry(29, "begin", "verify", "verify", "db")
+    assert criteria([*IN, looks, differs], 40) == ["db: its last verification has failed"]
+    assert criteria([*IN, differs], 40) == [], "it was not let begin, and has not looked"
+    assert criteria([*IN, looks, differs, entry(31, "end", "verify", "verify", "db", result="ok")], 40) == []
 
 
 def test_there_are_none_before_a_cutover_on_the_way_back_or_after_a_commit() -> None:
+    looks = entry(29, "begin", "verify", "verify", "db")
     differs = entry(30, "end", "verify", "verify", "db", result="failed")
-    assert criteria([differs], 40) == []
+    assert criteria([looks, differs], 40) == []
     assert criteria([*WAITS, entry(13, "decision", "rollback", decision="GO")], 40) == []
-    assert criteria([*IN, differs, entry(33, "decision", "commit", decision="COMMIT")], 40) == []
+    assert criteria([*IN, looks, differs, entry(33, "decision", "commit", decision="COMMIT")], 40) == []
     tried = [{**one, "data": {**one["data"], "check_mode": True}} for one in WAITS]
     assert criteria(tried, 40) == []

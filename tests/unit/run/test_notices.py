@@ -129,9 +129,13 @@ def test_one_that_hangs_is_given_up_and_its_address_was_in_no_argument_list() ->
             time.sleep(60)
 
     with serving(Hangs) as port:
-        assert notifier.send([given(f"json://user:{SECRET}@127.0.0.1:{port}/")], patience=2) == [
-            "system: not told for certain: no answer within 2 s"
-        ]
+        # On a busy machine it may be given up before it has come so far as to ask.
+        for patience in (2, 10, 60):
+            assert notifier.send([given(f"json://user:{SECRET}@127.0.0.1:{port}/")], patience=patience) == [
+                f"system: not told for certain: no answer within {patience} s"
+            ]
+            if seen:
+                break
     assert seen == [True]
 
 
