@@ -61,6 +61,9 @@ class Teller:
         # Of the phase that is under way: what every text can name.
         self._facts: dict[str, Any] = {}
         self._begun: float | None = None
+        self._is_late = False
+        # Whether the inventory has addresses, as far as that is known.
+        self._is_wanted = False
         self._reason = ""
 
     def seen(self, scope: Scope, loader: Any) -> None:
@@ -70,7 +73,8 @@ class Teller:
     @_holds_up_nothing
     def passed(self, action: str, host: str, result: Mapping[str, Any], args: Mapping[str, Any], verb: str) -> None:
         """A task has come through; `verb` is the one that is under way at its component."""
-        if action == "bascule_go" and self._is_on():
+        self._watch()
+        if action == "bascule_go" and not context.CLIARGS.get("check"):
             self._go(str(args.get("phase") or ""))
         elif action == "bascule_alone":
             self._alone = frozenset((result.get("ansible_facts") or {}).get("bascule_alone") or ())
@@ -81,6 +85,19 @@ class Teller:
             self._tell(self._moments.came_through(host, verb), component=host, verb=verb)
         elif action == "bascule_plan" and result.get("plan") and self._is_on():
             self._tell(self._moments.planned(), **self._of_plan())
+
+    def _watch(self) -> None:
+        """Say once that users wait for longer than the plan allows, whether or not anybody else is told of it."""
+        limit = self._facts.get("limit_seconds")
+        if self._begun is None or not limit or not self._moments.waits or self._is_late:
+            return
+        if (waited := time.monotonic() - self._begun) > limit:
+            self._is_late = True
+            options = f" {typed.inventories()}".rstrip()
+            self._warn(
+                f"Users wait for {waited:.0f} s by now; the plan allows {limit:g} s (plan_limits): a criterion for "
+                f"rollback, if a person decides so. Where it stands: bascule status{options}"
+            )
 
     @_holds_up_nothing
     def failed(self, host: str, phase: str, verb: str, result: Mapping[str, Any]) -> None:
@@ -101,16 +118,19 @@ class Teller:
     @_holds_up_nothing
     def ended(self) -> None:
         """The playbook has ended: say so where it stopped, and wait a while for what is not sent yet."""
-        self._tell(self._moments.over(), waiting=_waiting() if self._facts else [], reason=self._reason)
-        self._finish()
+        stopped = self._moments.over()
+        try:
+            if stopped and self._is_on():
+                self._tell(stopped, waiting=_waiting(), reason=self._reason)
+        finally:
+            self._finish()
 
     def give_up(self, why: str) -> None:
-        """Tell nobody any more."""
-        self._failed.append(f"nobody was told: {why}")
-        self._warn(f"Notices: {self._failed[-1]}")
-        sender, self._sender, self._declared = self._sender, None, {}
-        if sender is not None:
-            sender.finish(0.0)
+        """Tell nobody anything more, and wait for nothing; where nobody was to be told, nobody has to know."""
+        if self._is_wanted:
+            self._failed.append(f"nobody was told: {why}")
+            self._warn(f"Notices: {self._failed[-1]}")
+        self._declared = {}
 
     def _is_on(self) -> bool:
         """Return whether there is anybody to tell; read once, when there is something to tell."""
@@ -118,6 +138,7 @@ class Teller:
             return False
         if self._declared is None:
             self._declared = {}
+            self._is_wanted = True
             try:
                 found = {name: self._scope.get(name) for name in VARIABLES}
             except Exception as error:
@@ -125,6 +146,7 @@ class Teller:
                 self.give_up(f"the variables notice_… cannot be read: {type(error).__name__}")
                 return False
             if found["notice_urls"] is None:
+                self._is_wanted = False
                 return False
             wrong = [f"notice_urls: {text}" for text in notices.problems(found["notice_urls"])]
             wrong += [f"{name}: {text}" for name, text in notices.further_problems(found)]
@@ -136,6 +158,7 @@ class Teller:
         return bool(self._declared)
 
     def _go(self, phase: str) -> None:
+        self._is_on()
         scope, journal = self._scope, Journal.current()
         goes = [one for one in journal.own() if one["data"].get("decision") == "GO" and one["phase"] == phase]
         if scope is None or not goes:
@@ -151,9 +174,9 @@ class Teller:
             forecast_seconds=number_of((data.get("forecast") or {}).get("seconds")),
             back=data.get("direction") == BACK,
         )
-        self._begun, self._reason, self._alone = None, "", frozenset()
+        self._begun, self._is_late, self._reason, self._alone = None, False, "", frozenset()
         self._tell(self._moments.decided(phase, moving or part))
-        if self._moments.phase:
+        if self._moments.phase and self._is_on():
             gone = "the process that ran it has ended without a word"
             self._each(STOPPED, {"waiting": moving or part, "reason": gone}, leaves=True)
 

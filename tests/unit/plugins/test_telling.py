@@ -170,11 +170,13 @@ def test_a_site_says_it_in_its_own_words_and_who_is_told(world: World) -> None:
 
 
 def test_what_cannot_be_read_ends_the_telling_and_not_the_window(world: World) -> None:
-    text = PLAN + "notice_urls: {lead: ['{{ vault_of_nobody }}']}\n"
+    text = PLAN + "notice_urls: {lead: ['{{ vault_of_nobody }}']}\nplan_limits: {write_outage_seconds: 0.001}\n"
     (world.path / "inventory/group_vars/all/plan.yml").write_text(text)
     rc, output = world.roll_back()
     assert rc == 0, output
-    assert "nobody was told: the variables notice_… cannot be read" in " ".join(output.split())
+    said = " ".join(output.split())
+    assert said.count("nobody was told: the variables notice_… cannot be read") == 1
+    assert said.count("the plan allows 0.001 s (plan_limits): a criterion for rollback") == 1
 
 
 def test_a_plan_that_was_written_and_a_verification_that_fails_are_told(world: World) -> None:
@@ -254,7 +256,7 @@ except OSError as error:
     print(error.strerror)
 Journal.current = lambda: journal
 teller = Teller(print)
-teller._sender = Sender()
+teller._sender, teller._is_wanted = Sender(), True
 teller._sender.send("done lead", {"urls": [sys.argv[2]], "title": "t", "body": "x"})
 teller._failed = [f"{number} dba: not told: a service has refused it" for number in range(200)]
 teller.ended()
