@@ -90,9 +90,8 @@ class ActionModule(ControllerAction):
         lines = [*preview(PHASE, site, scope.in_play, left_out, [], self.check_mode), *lines]
         for line in lines:
             Display().display(f"  {line}")
-        said: list[str] = []
-        if not self.check_mode:
-            said = journal.start(scope.journal_targets(), scope.about_run(PHASE, self.check_mode))
+        targets = {} if self.check_mode else scope.journal_targets()
+        said = journal.start(targets, scope.about_run(PHASE, self.check_mode))
         try:
             opened, passed = standing.must_be_settled(scope, entries)
         except BasculeError as error:

@@ -11,6 +11,7 @@ import pytest
 from tests.unit.cli.test_phases import CONFIRM, at_terminal, bascule, status
 from tests.unit.plugins.test_play import ELSEWHERE, PLAN, World, have_moved, never_left
 
+from bascule.run import chain
 from bascule.run.commits import missing
 from bascule.run.outcome import Status
 
@@ -44,6 +45,11 @@ def test_nothing_is_committed_before_it_is_proved_equal_since_the_switch(world: 
     assert code == Status.NO_GO, said
     assert "nothing was verified" in said
     assert "nothing was decided; a way back is open" in said
+    # A trial leaves nothing that counts, whatever it lets pass.
+    before = chain.lacking(world.entries, [])
+    passed = {"proof_overrides": {f"{name}.verify": "only tried" for name in ("low", "top")}}
+    assert commit(world, "--check", "-e", json.dumps(passed))[0] == Status.NO_GO
+    assert chain.lacking(world.entries, []) == before
     assert bascule(world, "run", "verify", "-i", "inventory")[0] == Status.DONE
     # What has been proved is another switch.
     have_moved(world, decision="e")
