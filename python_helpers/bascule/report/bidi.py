@@ -34,6 +34,11 @@ def direction(lang: str) -> str:
     return "rtl" if lang in RIGHT_TO_LEFT else "ltr"
 
 
+def markdown_page(text: str, lang: str) -> str:
+    """Return a page of Markdown that says where its lines begin, where that is not the left."""
+    return f'<div dir="rtl" lang="{lang}">\n\n{text}\n</div>\n' if lang in RIGHT_TO_LEFT else text
+
+
 def bare(text: str) -> str:
     """Return a text without isolates, for a place where only text may stand."""
     return _ISOLATES.sub("", text)
