@@ -45,13 +45,13 @@ def test_the_page_says_its_direction_and_keeps_what_runs_the_other_way_apart(boo
     assert page.count("<bdi") == page.count("</bdi>")
     assert "بطاقة الترحيل" in outside(page)
     assert set(re.findall(r"[A-Za-z]+", outside(page))) <= LATIN
-    assert f"<bdi>{NAMES[0]}</bdi>" in page
+    assert f'<bdi dir="ltr">{NAMES[0]}</bdi>' in page
     assert '<bdi dir="ltr" lang="en">it does not answer</bdi>' in page, "a line that has no translation"
     assert not re.search("[\u2066-\u2069]", re.sub(r"<svg.*?</svg>", "", page, flags=re.S))
     assert "text-align: left" not in page
     assert page.count('direction="ltr"') == page.count("<svg") > 0, "time runs from left to right"
     assert colophon("ar")[0].startswith("من عبارات هذه اللغة")
-    assert "غير مترجَم" in page.rpartition("<footer>")[2]
+    assert "غير مترجَم: الرسوم" in page.rpartition("<footer>")[2]
 
 
 def test_a_text_that_turns_what_is_around_it_turns_nothing(book: Book) -> None:
@@ -59,10 +59,13 @@ def test_a_text_that_turns_what_is_around_it_turns_nothing(book: Book) -> None:
     found, entries = made(book)
     page = report_html(found, entries, "ar")
     assert page.count("<bdi") == page.count("</bdi>")
-    assert "<bdi>eve evil</bdi>" in page
+    assert '<bdi dir="ltr">eve evil</bdi>' in page
     assert bidi.isolated("a\u2069b\u2066c", "ar") == "\u2068abc\u2069"
     assert bidi.isolated("a\u2069b", "en") == "a\u2069b"
-    assert bidi.html("<b>\u2068x\u2069", "ar") == Markup("&lt;b&gt;<bdi>x</bdi>")
+    assert bidi.html("<b>\u2068x\u2069", "ar") == Markup('&lt;b&gt;<bdi dir="ltr">x</bdi>')
+    assert bidi.html("\u20681 2\u2069", "ar") == Markup('<bdi dir="ltr">\u200e1 2</bdi>')
+    nested = bidi.html("\u2068(مُثبَت \u20689 s\u2069)\u2069", "ar")
+    assert nested == Markup('<bdi dir="rtl">(مُثبَت <bdi dir="ltr">9 s</bdi>)</bdi>')
 
 
 def test_the_page_of_markdown_as_well(book: Book) -> None:
