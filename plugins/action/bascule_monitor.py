@@ -11,7 +11,8 @@ description:
     component of the play for room, load and errors in the journal of systemd, and judges each series by the limits of
     C(plan_monitor). A series of which nothing came is an alarm, as is one that is stale or cannot be read.
   - Appends the samples to C(runs/RUN/monitor/DAY.jsonl), writes C(monitor-DAY.md) and C(monitor-DAY.html) beside it (in
-    French C(monitor-DAY.fr.…)), and journals the verdicts at both sites, which C(bascule_commit) asks for.
+    French C(monitor-DAY.fr.…), in Arabic C(….ar.…)), and journals the verdicts at both
+    sites, which C(bascule_commit) asks for.
   - Fails when a series is not within its limit, after all that is kept. So it does while users wait, without samples.
   - Sends a notice to who is called, where the variable C(notice_urls) has addresses by role, in a process of its own
     that is given up after 30 s. Who was not told is named and journalled; an address never is.
@@ -48,6 +49,7 @@ from bascule.plugin import reporting, standing, watching
 from bascule.plugin.action import ControllerAction, Scope, journal_entry
 from bascule.plugin.preflight import must_be_right
 from bascule.report import monitored
+from bascule.report.words import LANGUAGES
 from bascule.run import monitor, notices, outcome, people
 from bascule.run.io import monitor as machines
 from bascule.run.io import notifier
@@ -151,8 +153,8 @@ def _keep(
     machines.keep(directory, today, found)
     days = [machines.read(directory, one) for one in (today, before, week)]
     day = monitored.Day(today, journal.run, moments.now_in_seconds(), judged, days[0], days[1], days[2], on_duty)
-    for language, mark in (("en", ""), ("fr", ".fr")):
-        page = directory / machines.FOLDER / f"monitor-{today}{mark}.md"
+    for language in LANGUAGES:
+        page = directory / machines.FOLDER / f"monitor-{today}{reporting.mark(language)}.md"
         storage.write_durably(page, monitored.page_markdown(day, language))
         storage.write_durably(page.with_suffix(".html"), monitored.page_html(day, language))
-    return str(directory / machines.FOLDER / f"monitor-{today}{'' if lang == 'en' else '.fr'}.md")
+    return str(directory / machines.FOLDER / f"monitor-{today}{reporting.mark(lang)}.md")

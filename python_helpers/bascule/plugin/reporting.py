@@ -11,7 +11,7 @@ from typing import Any
 
 from ..errors import BasculeError, PlanError
 from ..report import checklist, legs, references
-from ..report.bidi import isolated
+from ..report.bidi import english, isolated
 from ..report.figures import acknowledged_idents, pauses
 from ..report.io import accounts, checklists, pdf
 from ..report.judge import MEASURED_OUTSIDE
@@ -126,10 +126,20 @@ def write(directory: Path, summary: Mapping[str, Any], lang: str, entries: Itera
 
 def write_pdf(page: Path) -> list[Path]:
     """Print the pages of HTML beside a page as PDF, where WeasyPrint is installed; return what was made."""
-    found = [one for one in storage.children(page.parent) if one.suffix == ".html" and pdf.can_be_made()]
+    found = [one for one in _pages(page) if pdf.has_letters(_language_of(one))]
     for one in found:
         pdf.write(one.with_suffix(".pdf"), storage.read_text(one) or "")
     return [one.with_suffix(".pdf") for one in found]
+
+
+def not_printed(page: Path) -> list[Path]:
+    """Return the pages of HTML beside a page that `write_pdf` leaves, as no font here has their letters."""
+    return [one for one in _pages(page) if not pdf.has_letters(_language_of(one))]
+
+
+def mark(lang: str) -> str:
+    """Return what stands in a file's name for a language; English has nothing."""
+    return "" if lang == LANGUAGES[0] else f".{lang}"
 
 
 def language(scope: Scope) -> str:
@@ -185,11 +195,11 @@ def _unread(copies: Mapping[str, Reading], silent: Mapping[str, str]) -> list[st
 
 
 def _write(
-    directory: Path, summary: Mapping[str, Any], entries: Iterable[chain.Entry], mark: str = ""
+    directory: Path, summary: Mapping[str, Any], entries: Iterable[chain.Entry], kept: str = ""
 ) -> dict[str, Path]:
     text = json.dumps(summary, indent=2, ensure_ascii=False) + "\n"
-    storage.write_durably(directory / SUMMARY.replace(".", f"{mark}.", 1), text)
-    pages = {lang: directory / f"report{mark}{'' if lang == 'en' else f'.{lang}'}.md" for lang in LANGUAGES}
+    storage.write_durably(directory / SUMMARY.replace(".", f"{kept}.", 1), text)
+    pages = {lang: directory / f"report{kept}{mark(lang)}.md" for lang in LANGUAGES}
     for lang, page in pages.items():
         storage.write_durably(page, report_markdown(summary, lang))
         storage.write_durably(page.with_suffix(".html"), report_html(summary, entries, lang))
@@ -203,9 +213,18 @@ def _write_checklist(directory: Path, summary: Mapping[str, Any], entries: Itera
     declared, answers = asked
     items = checklist.filled(declared["items"], answers, summary, entries)
     for lang in LANGUAGES:
-        title = str((declared.get("title") or {}).get(lang) or word("report", lang))
+        titles = declared.get("title") or {}
+        title = str(titles.get(lang) or english(str(titles.get("en") or ""), lang) or word("report", lang))
         sheet = checklist_html(title, str(summary["run"]), items, lang)
-        storage.write_durably(directory / f"checklist{'' if lang == 'en' else f'.{lang}'}.html", sheet)
+        storage.write_durably(directory / f"checklist{mark(lang)}.html", sheet)
+
+
+def _pages(page: Path) -> list[Path]:
+    return [one for one in storage.children(page.parent) if one.suffix == ".html" and pdf.can_be_made()]
+
+
+def _language_of(page: Path) -> str:
+    return next((lang for lang in LANGUAGES if page.name.endswith(f".{lang}.html")), LANGUAGES[0])
 
 
 def _was_measured(summary: Mapping[str, Any]) -> bool:

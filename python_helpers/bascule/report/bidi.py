@@ -6,6 +6,7 @@ Sources: Unicode Standard Annex 9 (isolates: U+2066, U+2068, U+2069), HTML's `bd
 from __future__ import annotations
 
 import re
+import unicodedata
 
 from markupsafe import Markup
 
@@ -16,7 +17,12 @@ _LTR, _FIRST, _END = "\N{LEFT-TO-RIGHT ISOLATE}", "\N{FIRST STRONG ISOLATE}", "\
 # Marks by which a text of somebody else could turn what stands around it.
 _TURNS = re.compile(r"[\u061c\u200e\u200f\u202a-\u202e]")
 _ISOLATES = re.compile(r"([\u2066-\u2069])")
-_TAGS = {_LTR: Markup('<bdi dir="ltr" lang="en">'), _FIRST: Markup("<bdi>"), _END: Markup("</bdi>")}
+_TAGS = {
+    _LTR: Markup('<bdi dir="ltr" lang="en">'),
+    "L": Markup('<bdi dir="ltr">'),
+    "R": Markup('<bdi dir="rtl">'),
+    _END: Markup("</bdi>"),
+}
 
 
 def isolated(value: object, lang: str) -> str:
@@ -34,6 +40,11 @@ def direction(lang: str) -> str:
     return "rtl" if lang in RIGHT_TO_LEFT else "ltr"
 
 
+def markdown_page(text: str, lang: str) -> str:
+    """Return a page of Markdown that says where its lines begin, where that is not the left."""
+    return f'<div dir="rtl" lang="{lang}">\n\n{text}\n</div>\n' if lang in RIGHT_TO_LEFT else text
+
+
 def bare(text: str) -> str:
     """Return a text without isolates, for a place where only text may stand."""
     return _ISOLATES.sub("", text)
@@ -43,7 +54,24 @@ def html(value: object, lang: str) -> object:
     """Return a text with `bdi` instead of isolates, escaped; what is no text, or already HTML, stays."""
     if not isinstance(value, str) or isinstance(value, Markup) or lang in _READ or not _ISOLATES.search(value):
         return value
-    return Markup("").join(_TAGS.get(part, part) for part in _ISOLATES.split(_harmless(value)))
+    parts = _ISOLATES.split(_harmless(value))
+    for place, part in enumerate(parts):
+        if part == _FIRST:
+            # A printer that knows no `bdi` by itself goes by its direction, and by letters: a moment has none.
+            parts[place] = _first_strong("".join(parts[place + 1 :]))
+            parts[place + 1] = _led(parts[place + 1])
+    return Markup("").join(_TAGS[part] if place % 2 else part for place, part in enumerate(parts))
+
+
+def _led(text: str) -> str:
+    """Return a text with a mark before it, where it has several parts and no letter that says where they run."""
+    return f"\N{LEFT-TO-RIGHT MARK}{text}" if " " in text and not any(map(str.isalpha, text)) else text
+
+
+def _first_strong(text: str) -> str:
+    """Return `R` where the first letter that has a direction runs from right to left, else `L`."""
+    found = next((kind for kind in map(unicodedata.bidirectional, text) if kind in ("L", "R", "AL")), "L")
+    return "L" if found == "L" else "R"
 
 
 def _harmless(text: str) -> str:
@@ -51,6 +79,6 @@ def _harmless(text: str) -> str:
     text, depth = _TURNS.sub("", text), 0
     for mark in _ISOLATES.findall(text):
         depth += -1 if mark == _END else 1
-        if depth < 0 or mark not in _TAGS:
+        if depth < 0 or mark not in (_LTR, _FIRST, _END):
             return bare(text)
     return bare(text) if depth else text

@@ -9,7 +9,7 @@ from typing import Any, Optional
 
 from ..run import monitor
 from ..run.monitor import WITHIN, Judged, Sample
-from .bidi import direction, english, isolated
+from .bidi import direction, english, isolated, markdown_page
 from .page import template
 from .words import colon, colophon, counted, markdown, number, said, word
 
@@ -88,7 +88,8 @@ def page_markdown(day: Day, lang: str) -> str:
     heads = [own(name) for name in _COLUMNS]
     lines += [f"## {own('all')}", "", f"| {' | '.join(heads)} |", f"|{' --- |' * len(heads)}"]
     lines += [f"| {' | '.join(markdown(getattr(one, name)) for name in _COLUMNS)} |" for one in told]
-    return "\n".join([*lines, "", own("median"), *("" if lang == "en" else "\n".join(["", *colophon(lang)]),), ""])
+    lines += ["", own("median"), *(f"\n{one}" for one in colophon(lang)), ""]
+    return markdown_page("\n".join(lines), lang)
 
 
 def page_html(day: Day, lang: str) -> str:

@@ -12,7 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template, pass_c
 from jinja2.runtime import Context
 
 from ..run import chain
-from .bidi import bare, direction, english, html, isolated
+from .bidi import RIGHT_TO_LEFT, bare, direction, english, html, isolated
 from .checklist import STATES, TIMES
 from .drawn import drawn
 from .notes import note_lines
@@ -57,7 +57,8 @@ def report_html(summary: Mapping[str, Any], entries: Iterable[Entry], lang: str 
             {**asdict(row), "journal": _behind(summary, (f"phase:{row.phase}",))[row.of]}
             for row in phase_rows(summary, lang)
         ],
-        plots=drawn(summary, known, lang),
+        # WeasyPrint draws the letters of SVG one by one, from the left: no Arabic can be read so.
+        plots=drawn(summary, known, "en" if lang in RIGHT_TO_LEFT else lang),
         notes=note_lines(summary, lang),
         journal_title=word("journal", lang, "page"),
         columns=[word(one, lang, "page") for one in ("line", "time", "what", "content")],

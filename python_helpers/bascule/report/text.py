@@ -8,7 +8,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
-from .bidi import direction, isolated
+from .bidi import isolated, markdown_page
 from .french_lines import typography
 from .judge import MEASURED_OUTSIDE
 from .notes import note_lines
@@ -35,8 +35,6 @@ def report_markdown(summary: Mapping[str, Any], lang: str = "en") -> str:
     reasons = reason_lines(summary, lang)
     page = environment.get_template("report.md.j2").render(
         summary=summary,
-        lang=lang,
-        direction=direction(lang),
         title=said("title", lang, run=summary["run"]),
         times=said(
             "times",
@@ -58,4 +56,4 @@ def report_markdown(summary: Mapping[str, Any], lang: str = "en") -> str:
         outside=any(summary.get(leg, {}).get(MEASURED_OUTSIDE) is not False for leg in summary.get("legs", LEGS)),
         word=partial(word, lang=lang),
     )
-    return typography(page) if lang == "fr" else page
+    return typography(page) if lang == "fr" else markdown_page(page, lang)

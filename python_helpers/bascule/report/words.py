@@ -13,8 +13,7 @@ from pathlib import Path
 
 from .bidi import english, isolated
 
-# Tamazight is the standard one of Morocco, in Tifinagh (`zgh`); that in Latin letters (`tzm`) is another catalogue.
-LANGUAGES = ("en", "fr")
+LANGUAGES = ("en", "fr", "ar")
 LOCALE = Path(__file__).parent / "locale"
 DOMAIN = "bascule"
 # What the tool that compiles a catalogue has counted in it.

@@ -142,7 +142,7 @@ def test_it_is_made_again_in_french_by_a_controller_that_has_seen_nothing(world:
     for arguments, why in (
         ((f"run={run}",), "one of plan techcorp, as this inventory is; found: a run of plan toy"),
         (("run=another",), "expected: a run another, here or at a site"),
-        (("report_language=de",), "expected: report_language: one of en, fr; found: de"),
+        (("report_language=de",), "expected: report_language: one of en, fr, ar; found: de"),
     ):
         rc, output = world.move("report.yml", *(word for one in arguments for word in ("-e", one)))
         assert rc == 2

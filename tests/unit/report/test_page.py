@@ -171,7 +171,7 @@ def test_a_summary_of_an_earlier_version_has_its_page_as_well(book: Book) -> Non
     del summary["record"], summary["forward"]["journal"]
     assert "<h1>Run r</h1>" in report_html(summary, entries)
     assert "Final status" not in report_markdown(summary, "en")
-    with pytest.raises(ValueError, match="expected one of en, fr, found de"):
+    with pytest.raises(ValueError, match="expected one of en, fr, ar, found de"):
         report_html(summary, entries, "de")
 
 
@@ -299,7 +299,7 @@ def test_all_forms_are_written_and_printed(book: Book, tmp_path: Path) -> None:
     written = reporting.write(tmp_path, summary, "fr", entries)
     assert written == tmp_path / "report.fr.md"
     printed = reporting.write_pdf(written)
-    assert [one.name for one in printed] == ["report.fr.pdf", "report.pdf"]
+    assert [one.name for one in printed] == ["report.ar.pdf", "report.fr.pdf", "report.pdf"]
     assert all(one.read_bytes().startswith(b"%PDF-") for one in printed)
     assert json.loads((tmp_path / "summary.json").read_text())["record"] == summary["record"]
     (tmp_path / "checklist.yml").write_text("checklist: techcorp\nanswers: {team: {by: A. Person}}\n")
