@@ -82,7 +82,7 @@ class ActionModule(ControllerAction):
         earlier = monitor.rounds(entries)
         components = watching.watched(scope, want)
         units = watching.units(components)
-        answers = machines.ask({name: scope.target(name) for name in units}, units, _since(earlier))
+        answers = machines.ask({name: scope.target(name) for name in units}, units, monitor.counted_until(earlier))
         now = time.time()
         found = watching.samples(scope, components, answers, now)
         judged = watching.judged(components, found, want, now, monitor.machines(earlier))
@@ -131,11 +131,6 @@ class ActionModule(ControllerAction):
         # What the sites could not be given was said with the samples.
         journal.copy_to(scope.journal_targets(), insist=False)
         return failed
-
-
-def _since(earlier: list[Any]) -> dict[str, float]:
-    """Return until when each machine was asked last, by its own clock."""
-    return {str(name): float(at) for one in earlier for name, at in (one.get("clocks") or {}).items()}
 
 
 def _keep(

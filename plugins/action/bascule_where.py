@@ -73,6 +73,7 @@ from bascule.system import moments
 from bascule.system.io import remote
 
 _LONGEST = 300
+_BROKEN = "a chain of the journal is broken"
 
 
 class ActionModule(ControllerAction):
@@ -97,7 +98,7 @@ class ActionModule(ControllerAction):
         seen, last, gone = users.read(sides, entries), last_verb(entries), position.retired(entries)
         standings = [position.standing(one, one.component in gone) for one in sides]
         doubts = [*work.doubts, *(f"the journal of {site} was not read" for site in errors)]
-        doubts += ["a chain of the journal is broken"] if chain.problems(read) else []
+        doubts += [_BROKEN] if chain.problems(read) else []
         own = runs.describe(runs.starts(entries))
         other = ", ".join(name for name in runs.plans(runs.starts(entries)) if name != scope.plan)
         newer = "" if other else runs.newer(scope.plan, journal.run, [*own, *known])
@@ -154,6 +155,8 @@ class ActionModule(ControllerAction):
         if (started := command.current()) is not None:
             # What its exit status rests on, and what `resume` goes on with.
             about = {"waits": bool(seen.waiting), "at_work": work.first, "phase": last.phase, "outcome": last.outcome}
+            # What keeps an answer that was given beforehand from being one.
+            about["unsure"] = [one for one in doubts if one in (controllers.UNKNOWN, _BROKEN)]
             started.tell("where", {**outcome.found(standings, doubts), **about, "next": choice.to_dict()})
         return {"lines": lines, "run": journal.run, "decision": identity.current()}
 

@@ -16,7 +16,7 @@ from . import chain
 from .gates import decide, number_of
 from .people import ROLES
 
-EVENT = "monitor"
+EVENT, ERRORS = "monitor", "journal_errors"
 WITHIN, OVER, ABSENT, STALE, UNREADABLE = VERDICTS = ("within", "over", "absent", "stale", "unreadable")
 # A series with one of these was measured.
 _HEARD = frozenset({WITHIN, OVER})
@@ -315,6 +315,22 @@ def machines(known: Iterable[Mapping[str, Any]]) -> dict[str, str]:
     for one in known:
         for name, machine in (one.get("machines") or {}).items():
             found.setdefault(str(name), str(machine))
+    return found
+
+
+def counted_until(known: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
+    """Return until when the errors of each component were counted on each machine, by that machine's own clock.
+
+    A round of another component, or one that could not count them, has counted none of its errors.
+    """
+    found: dict[str, dict[str, float]] = {}
+    for one in known:
+        clocks = one.get("clocks") or {}
+        for each in one.get("series") or []:
+            series = each.get("series") or {}
+            at = number_of(clocks.get(series.get("where")))
+            if series.get("name") == ERRORS and each.get("verdict") in _HEARD and at is not None:
+                found.setdefault(str(series["where"]), {})[str(series.get("component"))] = at
     return found
 
 

@@ -221,6 +221,9 @@ def _all_at_source(last: Last, typed: _Commands, limit: Collection[str]) -> Choi
         # Before a cutover or after a rollback: nothing is left to do for this one.
         return Choice(NOTHING, f"none is needed; to go on: {typed.text('sync')}")
     if last.phase == "cutover":
+        if last.outcome not in (OK, NOT_ENDED):
+            again = f"{typed.text('cutover', limit)} (again from the start), once what has failed is mended"
+            return Choice(PERSON, f"{_DECIDE}{again}, or leave things as they are")
         return typed.choice("cutover", " (again from the start)", "leave things as they are", limit)
     if last.outcome == OK and last.phase in _NEXT_PHASE:
         return typed.choice(_NEXT_PHASE[last.phase])

@@ -269,3 +269,16 @@ def test_samples_from_before_users_were_let_in_count_for_nothing() -> None:
 def test_the_first_machine_that_answered_is_the_one_that_is_meant() -> None:
     known = [{"machines": {"a": "1"}}, {"machines": {"a": "2", "b": "3"}}, {}]
     assert monitor.machines(known) == {"a": "1", "b": "3"}
+
+
+def test_errors_count_from_where_those_of_the_same_component_were_counted_last() -> None:
+    def counted(at: float, **verdicts: str) -> dict[str, Any]:
+        of = [
+            {"series": {"component": name, "name": "journal_errors", "where": "m"}, "verdict": word}
+            for name, word in verdicts.items()
+        ]
+        return {"clocks": {"m": at}, "series": [*of, {"series": {"component": "db", "name": "load", "where": "m"}}]}
+
+    known = [counted(1, db=WITHIN, tree=OVER), counted(2, tree=WITHIN), counted(3, tree=UNREADABLE)]
+    assert monitor.counted_until(known) == {"m": {"db": 1.0, "tree": 2.0}}
+    assert monitor.counted_until([{}, {"series": counted(1, db=WITHIN)["series"]}]) == {}

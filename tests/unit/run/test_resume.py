@@ -134,6 +134,20 @@ def test_a_window_goes_on_with_what_took_part_in_it(
     assert choice.line.startswith(f"{text} {words}"), choice
 
 
+def test_a_cutover_that_has_failed_before_anybody_was_frozen_is_begun_again_by_a_person_alone() -> None:
+    """A gate has said no, and all are served: nothing presses."""
+    served = [Standing("a", "source", ""), Standing("b", "source", "")]
+    choice = choose(served, of_a_window("check", "failed"), NAMES)
+    assert (choice.kind, choice.phase) == (PERSON, "")
+    assert choice.line == (
+        "a person must decide: ansible-playbook playbooks/60_cutover.yml -e confirm=toulouse (again from the start), "
+        "once what has failed is mended, or leave things as they are"
+    )
+    assert choose(served, of_a_window("check"), NAMES).kind == COMMAND
+    # Users who wait are let in first.
+    assert choose(served, of_a_window("sync", "failed"), NAMES, waiting=("a",)).phase == "rollback"
+
+
 def test_what_came_through_with_a_limit_is_not_run_again() -> None:
     standings = [Standing("a", "source", ""), Standing("b", "target", "")]
     last = Last("rollback", "thaw", "a", outcome="ok", takes_part=("a",))
