@@ -8,7 +8,7 @@ from __future__ import annotations
 import datetime
 import functools
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,10 @@ from ansible import context
 from ..report import notice_texts
 from ..run import notices, outcome, people
 from ..run.gates import number_of
+from ..run.io import notifier
 from ..run.io.journal import Journal
 from ..run.io.notice_sender import Sender
-from ..run.occasions import OVERRUN, STOPPED, Occasions
+from ..run.occasions import BEGUN, OVERRUN, STOPPED, Occasions
 from ..run.verbs import BACK, POINTING
 from ..system.io import storage
 from . import outlook, planned, typed
@@ -177,8 +178,12 @@ class Teller:
         self._begun, self._is_late, self._reason, self._alone = None, False, "", frozenset()
         self._tell(self._moments.decided(phase, moving or part))
         if self._moments.phase and self._is_on():
-            gone = "the process that ran it has ended without a word"
-            self._each(STOPPED, {"waiting": moving or part, "reason": gone}, leaves=True)
+            self._leave([])
+
+    def _leave(self, waiting: Collection[str]) -> None:
+        """Leave a last word, for when this process is killed."""
+        gone = "the process that ran it has ended without a word"
+        self._each(STOPPED, {"waiting": sorted(waiting), "reason": gone, "at": notifier.NOW}, leaves=True)
 
     def _of_plan(self, back: bool = False, **more: Any) -> dict[str, Any]:
         """Return what every text can name."""
@@ -213,7 +218,7 @@ class Teller:
 
     def _tell(self, moments: list[str], **facts: Any) -> None:
         for moment in moments:
-            if moment == "begun":
+            if moment == BEGUN:
                 self._begun = time.monotonic()
             if self._begun is not None:
                 facts["seconds"] = time.monotonic() - self._begun
@@ -221,8 +226,10 @@ class Teller:
                 continue
             self._each(moment, facts)
             limit = self._facts.get("limit_seconds")
-            if moment == "begun" and limit:
-                self._each(OVERRUN, {}, after=float(limit))
+            if moment == BEGUN:
+                self._leave(self._moments.taking_part)
+                if limit:
+                    self._each(OVERRUN, {}, after=float(limit))
             if not self._moments.phase and self._sender is not None:
                 self._sender.call_off(OVERRUN)
                 self._sender.withdraw()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import socketserver
@@ -236,7 +237,8 @@ def test_a_window_that_is_too_long_and_a_controller_that_was_killed_call_people(
     overrun = next(one for one in posts if "longer than the plan allows" in one["title"])
     assert "Back to where it came from: bascule rollback -i inventory" in overrun["message"]
     stopped = next(one for one in posts if "STOPPED" in one["title"])
-    assert "the process that ran it has ended without a word" in stopped["message"]
+    assert re.search(r"cutover has stopped at \d\d:\d\d:\d\d \S+: the process that ran it has", stopped["message"])
+    assert "Users wait: low, top." in stopped["message"]
 
 
 # On a disk of its own on which nothing fits any more.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socketserver
 import subprocess
@@ -102,7 +103,7 @@ def test_whoever_is_killed_leaves_a_last_word(tmp_path: Path) -> None:
         program = tmp_path / "starter.py"
         program.write_text(
             "import sys, time\nfrom bascule.run.io.notice_sender import Sender\n"
-            "one = {'urls': [sys.argv[1]], 'title': 't', 'body': 'gone'}\n"
+            "one = {'urls': [sys.argv[1]], 'title': 't', 'body': 'gone at {now}'}\n"
             "sender = Sender()\nsender.leave('stopped lead', {**one, 'body': 'earlier'})\n"
             "sender.leave('stopped lead', one)\nsender.send('go lead', {**one, 'body': 'go'})\ntime.sleep(600)\n"
         )
@@ -111,7 +112,8 @@ def test_whoever_is_killed_leaves_a_last_word(tmp_path: Path) -> None:
         starter.kill()
         starter.wait()
         assert comes(lambda: len(posts) == 2)
-    assert [one["message"] for one in posts] == ["go", "gone"]
+    assert posts[0]["message"] == "go"
+    assert re.fullmatch(r"gone at \d\d:\d\d:\d\d \S+", posts[1]["message"])
 
 
 def test_addresses_are_looked_at_and_never_shown() -> None:

@@ -8,6 +8,7 @@ The process reads a line of JSON for each thing to do, until it is told `bye` or
 - `{"id", "urls", "title", "body"}` is sent at once, side by side with all others.
 - the same with `after` (seconds) and `until` (a name) is sent then, unless `{"cancel": name}` comes before.
 - the same with `will` is kept, and sent if the starter is gone without a `bye`; `{"withdraw": true}` forgets all these.
+  Its body may have NOW in it.
 - `{"bye": seconds}`: end as soon as all is sent, or after that time.
 
 It answers with lines `{"id", "said"}`: `begun`, then `sent` or why not.
@@ -32,6 +33,8 @@ from ...system.io.process import run
 # Seconds for all of them, and for the process itself to begin and to end beside that.
 PATIENCE, _BESIDE = 30.0, 10.0
 BEGUN, SENT = "begun", "sent"
+# In a notice that is kept until its starter is gone: when that was seen.
+NOW = "{now}"
 # Seconds between two looks at whether the starter is there.
 _LOOK = 0.5
 
@@ -120,8 +123,9 @@ class Desk:
                         self._take(line)
                 self._send_what_is_due()
         if self._patience is None:
+            seen = time.strftime("%H:%M:%S %Z")
             for one in self._wills.values():
-                self._send(one)
+                self._send({**one, "body": str(one["body"]).replace(NOW, seen)})
         until = time.monotonic() + (PATIENCE if self._patience is None else self._patience)
         for thread in self._threads:
             thread.join(max(0.0, until - time.monotonic()))
