@@ -37,7 +37,7 @@ def test_hosts_are_taken_one_after_the_other_and_each_is_out_while_it_changes() 
     assert machines.orders == [
         step
         for host in machines.hosts
-        for step in ((host, "put", "drain"), (host, "activate", NEW), (host, "put", "ready"))
+        for step in ((host, "put", "maint"), (host, "activate", NEW), (host, "put", "ready"))
     ]
     assert (result["changed"], result["before"]) == (True, dict.fromkeys(machines.hosts, OLD))
     assert all(one["good"] == [OLD, NEW] and one["holder"] is None for one in machines.hosts.values())
@@ -53,7 +53,7 @@ def test_a_second_time_nothing_is_touched() -> None:
 def test_a_batch_goes_together_and_never_takes_all_that_serve() -> None:
     machines = Machines(OLD, (OLD,))
     deploy(machines, batch=2)
-    assert machines.told("put")[:2] == [("app-1", "drain"), ("app-2", "drain")]
+    assert machines.told("put")[:2] == [("app-1", "maint"), ("app-2", "maint")]
     machines = Machines(OLD, (OLD,))
     with pytest.raises(DeployError, match="somebody else to serve shop") as caught:
         deploy(machines, batch=3)
@@ -115,7 +115,7 @@ def test_a_host_that_goes_silent_stays_out_and_is_named(monkeypatch: pytest.Monk
     with pytest.raises(DeployError) as caught:
         deploy(machines)
     assert f"app-2 was NOT brought back to {OLD}" in caught.value.state
-    assert machines.admin == {"app-1": "ready", "app-2": "drain", "app-3": "ready"}
+    assert machines.admin == {"app-1": "ready", "app-2": "maint", "app-3": "ready"}
     assert served(machines)[::2] == [OLD, OLD]
 
 
@@ -194,4 +194,4 @@ def test_the_first_release_of_all_that_fails_stays_out() -> None:
     with pytest.raises(DeployError) as caught:
         deploy(machines)
     assert caught.value.state == "app-1 stays taken out: it has no good release; app-2, app-3 as before"
-    assert machines.admin["app-1"] == "drain"
+    assert machines.admin["app-1"] == "maint"

@@ -114,7 +114,7 @@ class Machines:
         return self.hosts[host]["current"] == order["name"] and order["name"] not in self.bad
 
     def _activate(self, host: str, order: Order) -> Any:
-        assert self.admin[host] == "drain", "nothing is changed under a request"
+        assert self.admin[host] == "maint", "nothing is changed under a request"
         before, self.hosts[host]["current"] = self.hosts[host]["current"], order["name"]
         self.orders.append((host, "activate", order["name"]))
         if {order["name"], f"{order['name']} at {host}"} & self.bad:

@@ -11,32 +11,41 @@ import time
 from pathlib import Path
 
 COUNTS = Path("/run/client.json")
-# The middle of a deployment holds requests in flight.
-PATHS = ("/", "/?seconds=0.3", "/")
+# The middle of a deployment holds requests in flight, and users who come back with the cookie of their server.
+PATHS = ("/", "/?seconds=0.3")
 
 counts: collections.Counter[str] = collections.Counter()
 guard = threading.Lock()
 
 
-def use(path: str) -> None:
-    """Ask over and over again, by a connection of its own each time."""
+def once(path: str, cookie: str) -> tuple[str, str]:
+    """Ask once, by a connection of its own; return what to count, and the cookie for the next time."""
+    try:
+        connection = http.client.HTTPConnection("127.0.0.1", 80, timeout=25)
+        connection.request("GET", path, headers={"Cookie": cookie} if cookie else {})
+        answer = connection.getresponse()
+        text = answer.read().decode()
+        connection.close()
+    except (OSError, http.client.HTTPException) as error:
+        return f"FAILED {type(error).__name__}", cookie
+    given = (answer.getheader("Set-Cookie") or cookie).split(";")[0]
+    return text.split(" in ")[0].strip() if answer.status == 200 else f"FAILED {answer.status}", given
+
+
+def use(path: str, comes_back: bool) -> None:
+    """Ask over and over again, as ever new users or as one who comes back."""
+    cookie = ""
     while True:
-        try:
-            connection = http.client.HTTPConnection("127.0.0.1", 80, timeout=25)
-            connection.request("GET", path)
-            answer = connection.getresponse()
-            text = answer.read().decode()
-            connection.close()
-            said = text.split(" in ")[0].strip() if answer.status == 200 else f"FAILED {answer.status}"
-        except (OSError, http.client.HTTPException) as error:
-            said = f"FAILED {type(error).__name__}"
+        said, given = once(path, cookie)
+        cookie = given if comes_back else ""
         with guard:
             counts[said] += 1
         time.sleep(0.02)
 
 
 for one in PATHS:
-    threading.Thread(target=use, args=(one,), daemon=True).start()
+    for comes_back in (False, True):
+        threading.Thread(target=use, args=(one, comes_back), daemon=True).start()
 while True:
     time.sleep(0.1)
     with guard:
