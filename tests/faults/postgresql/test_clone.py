@@ -9,7 +9,8 @@ import pytest
 from tests.faults.pair import Pair
 
 UNIT = "bascule-accounts_db-clone.service"
-LISTENS = "ss -Htln 'sport = :25432' | grep -q ."
+# So that the base backup of the clone is still on its way when the clone is killed.
+SLOW = {"postgresql_replication_max_rate": "1M"}
 # What a trial must leave as it is. Nobody writes meanwhile, and the log may still go on.
 LOOK = r"""
 cd /etc/postgresql/15/main
@@ -51,8 +52,9 @@ def test_a_trial_that_is_killed_or_blocked_leaves_nothing_and_the_next_one_is_wh
     pair = standing
     pair.must("prepare", "sync")
     before = look(pair)
-    running = pair.start_verb("check")
-    pair.until("target", f"{LISTENS} && systemctl kill --kill-whom=main -s KILL {UNIT}", running=running)
+    running = pair.start_verb("check", extra=SLOW)
+    pair.until("source", "pgrep -f '[a]pplication_name=bascule_clone_copy'", running=running)
+    pair.must_run("target", ["systemctl", "kill", "--kill-whom=main", "--signal=KILL", UNIT])
     killed = pair.finish(running)
     assert not killed.ok
     assert "gate way_back to say GO" in killed.stdout
