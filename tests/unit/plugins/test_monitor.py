@@ -60,7 +60,7 @@ def test_samples_are_taken_judged_kept_and_shown(world: World) -> None:
     day = samples.stem
     assert len(samples.read_text().splitlines()) == 8
     assert {path.name for path in folder.iterdir()} == {samples.name} | {
-        f"monitor-{day}{mark}.{kind}" for mark in ("", ".fr") for kind in ("md", "html")
+        f"monitor-{day}{mark}.{kind}" for mark in ("", ".fr", ".ar") for kind in ("md", "html")
     }
     rc, output = world.move("75_monitor.yml")
     assert rc == 0, output
