@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 
-.PHONY: help packages install demo test test-all lint unit meta mutants molecule faults sites integration bench lab-up lab-status lab-down lab-image clean
+.PHONY: help packages install demo test test-all lint unit meta mutants molecule faults sites integration bench words lab-up lab-status lab-down lab-image clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -25,6 +25,7 @@ $(BIN)/.installed: pyproject.toml | packages
 	@touch $@
 
 install: $(BIN)/.installed ## Install everything the project needs
+	@tests/apps/fetch.sh
 
 demo: install ## Move the lab's live site to Toulouse and back, under load
 	@$(BIN)/python tests/lab/demo.py
@@ -58,6 +59,9 @@ sites: install ## Move a site of one's own there and back: Debian 13, sudo with 
 
 integration: lab-image ## Run the lab forward, back and forward again, with faults
 	@$(BIN)/pytest -q -x tests/integration
+
+words: install ## Bring the catalogues of words in line with the English one, and compile them
+	@$(BIN)/python tools/words.py
 
 bench: lab-image ## Run the benchmarks (ONLY=name for one, FULL=1 for the full sizes)
 	@$(BIN)/python -m benchmarks $(if $(ONLY),--only $(ONLY)) $(if $(FULL),--full)

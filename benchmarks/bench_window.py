@@ -13,6 +13,8 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,10 @@ from benchmarks.harness import LOWER, Alternation, Benchmark, Measurement, Setti
 ROOT = Path(__file__).resolve().parents[1]
 LAB = [sys.executable, "tests/lab/lab.py"]
 GUESTS = ("courses_guest", "login_guest", "board_guest")
+# The guest that moves by delta where one does.
+DELTA = "courses_guest"
+# Beside them the lab itself keeps the machine at a load of ten and more.
+BUSY, BUSY_SECONDS = 9, 6.0
 WAYS = {"cutover": ("60_cutover", "toulouse"), "rollback": ("rollback", "montpellier")}
 # A playbook that takes longer hangs.
 LONGEST = 1800
@@ -29,21 +35,35 @@ SETTLED_WITHIN, LOOK = 180, 3
 IDLE = 0.5
 
 
-def warm_inventory(place: Path) -> Path:
-    """Write what lies over the lab's inventory: all guests go the way of stateless ones."""
+def inventory(place: Path, *, delta: str = "") -> Path:
+    """Write what lies over the lab's inventory: guests go the way of stateless ones, but one by delta."""
     (place / "host_vars").mkdir(parents=True)
     (place / "hosts.yml").write_text(f"components: {{hosts: {{{', '.join(f'{name}: {{}}' for name in GUESTS)}}}}}\n")
     for name in GUESTS:
         text = "proxmox_guest_move: warm\nproxmox_guest_stateless: true\nproxmox_guest_stops_beside: true\n"
+        if name == delta:
+            text = "proxmox_guest_move: delta\n"
         (place / "host_vars" / f"{name}.yml").write_text(text)
     return place
+
+
+@contextmanager
+def busy(processes: int) -> Iterator[None]:
+    """Keep the processors busy with as many processes that do nothing but count."""
+    spinning = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(processes)]
+    try:
+        yield
+    finally:
+        for one in spinning:
+            one.kill()
+            one.wait()
 
 
 class Site:
     """The lab, and a run that moves it."""
 
-    def __init__(self, scratch: Path) -> None:
-        self._inventory = warm_inventory(scratch / "warm")
+    def __init__(self, scratch: Path, delta: str = "") -> None:
+        self._inventory = inventory(scratch / "over", delta=delta)
         self._runs = scratch / "runs"
         self._log = scratch / "playbooks.log"
 
@@ -99,9 +119,9 @@ def settle() -> None:
             return
 
 
-def moved(settings: Settings) -> dict[str, list[dict[str, Any]]]:
-    """Move the site there and back; return the windows of both ways."""
-    site = Site(settings.scratch)
+def moved(settings: Settings, *, delta: str = "", beside: int = 0) -> dict[str, list[dict[str, Any]]]:
+    """Move the site there and back, with as many busy processes beside it; return the windows of both ways."""
+    site = Site(settings.scratch, delta)
     windows: dict[str, list[dict[str, Any]]] = {name: [] for name in WAYS}
     try:
         site.lab("up")
@@ -110,7 +130,8 @@ def moved(settings: Settings) -> dict[str, list[dict[str, Any]]]:
         for _ in range(settings.rounds):
             for name, (book, where) in WAYS.items():
                 settle()
-                site.play(book, "-e", f"confirm={where}")
+                with busy(beside):
+                    site.play(book, "-e", f"confirm={where}")
                 windows[name].append(site.window())
     finally:
         site.lab("down")
@@ -147,11 +168,58 @@ def measure(settings: Settings) -> Measurement:
     )
 
 
-BENCHMARK = Benchmark(
-    "window_warm",
-    "a window of the lab's seven components, guests moved warm, there and back",
-    "the work of its operations on the critical path (no script is run)",
-    1.3,
-    LOWER,
-    measure,
-)
+def measure_delta(settings: Settings) -> Measurement:
+    """Move the site with one guest by delta; set each window against what was done for that guest where it ran."""
+    windows = moved(settings, delta=DELTA)
+    both = [*windows["cutover"], *windows["rollback"]]
+    guest = tuple(one["components"][DELTA]["work_seconds"] for one in both)
+    found = Alternation(tuple(one["window_seconds"] for one in both), guest)
+    told = {
+        **found.figures("window", "stop_delta_and_boot_of_the_guest"),
+        "load": {name: [one.get("load") for one in windows[name]] for name in windows},
+        "critical_path": {name: windows[name][-1]["critical_path"] for name in windows},
+    }
+    return Measurement(found.ratio, told, {"the_guest_was_moved": min(guest) > 0})
+
+
+def measure_busy(settings: Settings) -> Measurement:
+    """Move the site beside processes that keep the machine busy; look at the orchestration alone."""
+    windows = moved(settings, beside=BUSY)
+    spent = {name: [one["orchestration_seconds"] for one in windows[name]] for name in windows}
+    both = tuple(second for seconds in spent.values() for second in seconds)
+    load = [one.get("load") or 0 for name in windows for one in windows[name]]
+    found = Alternation(both, (BUSY_SECONDS,) * len(both))
+    told = {
+        **found.figures("orchestration", "seconds_to_reach"),
+        "orchestration_seconds": spent,
+        "load": load,
+    }
+    return Measurement(found.ratio, told, {"load_was_ten": max(load) >= 10})
+
+
+BENCHMARKS = [
+    Benchmark(
+        "window_warm",
+        "a window of the lab's seven components, guests moved warm, there and back",
+        "the work of its operations on the critical path (no script is run)",
+        1.3,
+        LOWER,
+        measure,
+    ),
+    Benchmark(
+        "window_delta",
+        "the same window with one guest moved by delta",
+        "the work done for that guest where it runs: its stop, its delta, its boot (no script is run)",
+        1.3,
+        LOWER,
+        measure_delta,
+    ),
+    Benchmark(
+        "window_busy",
+        f"seconds of orchestration in a window, all guests moved warm, beside {BUSY} busy processes",
+        f"{BUSY_SECONDS:g} seconds",
+        1,
+        LOWER,
+        measure_busy,
+    ),
+]

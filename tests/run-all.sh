@@ -32,13 +32,14 @@ stage "the chain on the lab, in the background, as soon as there are images"
 ) >build/integration.log 2>&1 &
 chain=$!
 stage "unit and meta tests"
-pytest -q -n 2 --durations=10 "${chosen[@]}" tests/unit tests/meta
+# What fails here keeps nothing else from being looked at: one run tells all.
+failed=0
+pytest -q -n 2 --durations=10 "${chosen[@]}" tests/unit tests/meta || failed=$?
 stage "images of the lab"
 wait "$image" || { cat build/image.log; exit 1; }
 tail -n 3 build/image.log
 
 stage "Molecule, a scenario per role, faults between pairs of hosts, and sites of one's own"
-failed=0
 pytest -q -n 2 --no-loadscope-reorder --durations=30 "${which[@]}" tests/molecule tests/faults tests/sites || failed=$?
 stage "the chain on the lab"
 wait "$chain" || failed=$?

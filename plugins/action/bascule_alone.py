@@ -56,6 +56,7 @@ from bascule.plugin.action import ControllerAction, Scope
 from bascule.plugin.standing import Component
 from bascule.report import proof
 from bascule.run import position
+from bascule.run.io import heartbeat, presence
 from bascule.run.io.journal import Journal
 from bascule.system.io import remote
 
@@ -75,7 +76,10 @@ class ActionModule(ControllerAction):
         if self.typed(ONLY_BEFORE_SWITCH):
             _refuse_switched(components)
         if self.typed(commit_timer.ONLY_AFTER_OVERRUN):
-            commit_timer.must_be_over(commit_timer.stands(scope, standing.entries(scope), silent))
+            journal, targets = Journal.current(), scope.journal_targets()
+            answering = {site: where for site, where in targets.items() if site not in silent}
+            noted = heartbeat.read(journal.run, answering, presence.read(journal.directory))
+            commit_timer.must_be_over(commit_timer.stands(scope, standing.entries(scope), silent, noted))
         alone = [c.name for c in components if standing.is_alone(c, bool(silent))]
         moving = [c for c in components if c.name not in alone]
         refused = [why for c in moving if (why := standing.obstacle(c, bool(silent)))]

@@ -18,7 +18,8 @@ description:
   - Where the plan asks for C(plan_observation_days), demands as many full days with samples of M(bascule_monitor) since
     users were let in, and that the last of each series are fresh and within their limits.
   - Prints the decision sheet, asks for the name of the site, and journals the decision at both sites. It changes
-    nothing at the components; a way back is open until the decommission.
+    nothing at the components; a way back is open until the decommission. Where a site could not keep it, it is taken
+    back and nothing was decided.
 options: {}
 author:
   - The Bascule authors
@@ -44,7 +45,7 @@ from typing import Any
 
 from ansible.utils.display import Display
 
-from bascule.errors import BasculeError, NoGo
+from bascule.errors import BasculeError, JournalError, NoGo
 from bascule.plugin import planned, sheets, standing
 from bascule.plugin.action import ControllerAction, Scope, journal_entry
 from bascule.plugin.asking import asked
@@ -89,9 +90,8 @@ class ActionModule(ControllerAction):
         lines = [*preview(PHASE, site, scope.in_play, left_out, [], self.check_mode), *lines]
         for line in lines:
             Display().display(f"  {line}")
-        said: list[str] = []
-        if not self.check_mode:
-            said = journal.start(scope.journal_targets(), scope.about_run(PHASE, self.check_mode))
+        targets = {} if self.check_mode else scope.journal_targets()
+        said = journal.start(targets, scope.about_run(PHASE, self.check_mode))
         try:
             opened, passed = standing.must_be_settled(scope, entries)
         except BasculeError as error:
@@ -115,7 +115,13 @@ class ActionModule(ControllerAction):
         sheets.keep(journal, PHASE, lines)
         decision = {"decision": commits.COMMIT, "site": site, "by": planned.whose(), "opened": opened}
         journal_entry(journal, "decision", scope.announced, decision)
-        planned.to_both(scope, journal, "the commit")
+        try:
+            planned.to_both(scope, journal, "the commit")
+        except JournalError as error:
+            taken_back = {**decision, "opened": dict.fromkeys(opened, ""), "taken_back": error.found}
+            journal_entry(journal, "decision", scope.announced, taken_back)
+            journal.copy_to(scope.journal_targets(), insist=False)
+            raise JournalError(**{**error.fields(), "state": UNDECIDED}) from error
         Display().display(f"  it stays at {site}; a way back is open until the decommission")
         passed += [f"gate {row.verdict.name}: {row.verdict.override}" for row in rows if row.verdict.override]
         said += passed

@@ -28,7 +28,7 @@ options:
     description: When it was taken, in seconds since the epoch.
     type: raw
   detail:
-    description: Why the sample is as it is, told when the gate says NO-GO.
+    description: Why the sample is as it is; told when the gate says NO-GO, and kept with the sample for the sheet.
     type: str
     default: ""
   limit:
@@ -92,7 +92,8 @@ class ActionModule(ControllerAction):
             time.time(),
         )
         journal = Journal.current()
-        journal_entry(journal, "sample", about, verdict.to_dict())
+        about_sample = {"detail": args["detail"]} if args["detail"] else {}
+        journal_entry(journal, "sample", about, {**verdict.to_dict(), **about_sample})
         unsealed = "" if self.check_mode else signing.seal(journal, phase=about.phase)
         if not verdict.passes:
             raise GateError(

@@ -91,7 +91,7 @@ class ActionModule(ControllerAction):
         lines = preview(args["phase"], site, scope.in_play, left_out, notes, self.check_mode)
         forecast: dict[str, Any] = {}
         if args["phase"] in WINDOWS:
-            lines += outlook.lines(scope, self._loader, journal, scope.in_play)
+            lines += outlook.lines(scope, self._loader, journal, args["phase"], scope.in_play)
             forecast = outlook.kept(scope, self._loader, journal, scope.in_play)
         sheet: list[str] = []
         if args["phase"] == sheets.CUTOVER:

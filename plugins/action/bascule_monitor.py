@@ -11,8 +11,9 @@ description:
     component of the play for room, load and errors in the journal of systemd, and judges each series by the limits of
     C(plan_monitor). A series of which nothing came is an alarm, as is one that is stale or cannot be read.
   - Appends the samples to C(runs/RUN/monitor/DAY.jsonl), writes C(monitor-DAY.md) and C(monitor-DAY.html) beside it (in
-    French C(monitor-DAY.fr.…)), and journals the verdicts at both sites, which C(bascule_commit) asks for.
-  - Fails when a series is not within its limit, after all that is kept. Takes no samples while users wait.
+    French C(monitor-DAY.fr.…), in Arabic C(….ar.…)), and journals the verdicts at both
+    sites, which C(bascule_commit) asks for.
+  - Fails when a series is not within its limit, after all that is kept. So it does while users wait, without samples.
   - Sends a notice to who is called, where the variable C(notice_urls) has addresses by role, in a process of its own
     that is given up after 30 s. Who was not told is named and journalled; an address never is.
   - With C(--check) it asks and judges, and keeps nothing.
@@ -48,6 +49,7 @@ from bascule.plugin import reporting, standing, watching
 from bascule.plugin.action import ControllerAction, Scope, journal_entry
 from bascule.plugin.preflight import must_be_right
 from bascule.report import monitored
+from bascule.report.words import LANGUAGES
 from bascule.run import monitor, notices, outcome, people
 from bascule.run.io import monitor as machines
 from bascule.run.io import notifier
@@ -70,12 +72,17 @@ class ActionModule(ControllerAction):
         warnings = journal.start(targets, scope.about_run(PHASE, self.check_mode))
         entries, silent = standing.journalled(scope)
         if waiting := outcome.waiting(entries):
-            return {"msg": [f"no samples: users wait ({', '.join(waiting)}); this is no time to look"]}
+            raise GateError(
+                expected="users to be let in everywhere, so that they can be looked after",
+                found=f"no samples: users wait ({', '.join(waiting)})",
+                state="nothing was changed or kept",
+                next_command="ansible-playbook playbooks/status.yml; monitor again once all are in",
+            )
         warnings += [f"the journal at {site} is silent: {why}" for site, why in sorted(silent.items())]
         earlier = monitor.rounds(entries)
         components = watching.watched(scope, want)
         units = watching.units(components)
-        answers = machines.ask({name: scope.target(name) for name in units}, units, _since(earlier))
+        answers = machines.ask({name: scope.target(name) for name in units}, units, monitor.counted_until(earlier))
         now = time.time()
         found = watching.samples(scope, components, answers, now)
         judged = watching.judged(components, found, want, now, monitor.machines(earlier))
@@ -119,16 +126,11 @@ class ActionModule(ControllerAction):
         wanted = notices.of_alarms(scope.plan, journal.run, judged, on_duty, page.partition(": ")[2])
         given, silent = notices.addressed(wanted, urls)
         failed = [*(f"{role}: not told: no address" for role in silent), *notifier.send(given)]
-        data = {"event": "notices", "roles": [one.role for one in wanted], "failed": failed}
+        data = {"event": notices.EVENT, "roles": [one.role for one in wanted], "failed": failed}
         journal_entry(journal, "state", scope.announced, data)
         # What the sites could not be given was said with the samples.
         journal.copy_to(scope.journal_targets(), insist=False)
         return failed
-
-
-def _since(earlier: list[Any]) -> dict[str, float]:
-    """Return until when each machine was asked last, by its own clock."""
-    return {str(name): float(at) for one in earlier for name, at in (one.get("clocks") or {}).items()}
 
 
 def _keep(
@@ -146,8 +148,8 @@ def _keep(
     machines.keep(directory, today, found)
     days = [machines.read(directory, one) for one in (today, before, week)]
     day = monitored.Day(today, journal.run, moments.now_in_seconds(), judged, days[0], days[1], days[2], on_duty)
-    for language, mark in (("en", ""), ("fr", ".fr")):
-        page = directory / machines.FOLDER / f"monitor-{today}{mark}.md"
+    for language in LANGUAGES:
+        page = directory / machines.FOLDER / f"monitor-{today}{reporting.mark(language)}.md"
         storage.write_durably(page, monitored.page_markdown(day, language))
         storage.write_durably(page.with_suffix(".html"), monitored.page_html(day, language))
-    return str(directory / machines.FOLDER / f"monitor-{today}{'' if lang == 'en' else '.fr'}.md")
+    return str(directory / machines.FOLDER / f"monitor-{today}{reporting.mark(lang)}.md")

@@ -7,14 +7,15 @@ DOCUMENTATION = r"""
 name: bascule_report
 short_description: Make the report of a run again
 description:
-  - Makes C(summary.json), C(report.md), C(report.html), and the same pages in French (C(report.fr.md)), in the run's
-    folder, from its journal here and at every site that answers. What was moved, verified and let pass is judged as
-    C(bascule_judge) judges it.
-  - Prints the pages of HTML as PDF where WeasyPrint is installed.
+  - Makes C(summary.json), C(report.md), C(report.html), and the same pages in French
+    (C(report.fr.md)) and Arabic (C(report.ar.md)), in the run's folder, from its journal here and at
+    every site that answers. What was moved, verified and let pass is judged as C(bascule_judge) judges it.
+  - Prints the pages of HTML as PDF where WeasyPrint is installed; a page for whose letters no font is installed
+    is named, and stays HTML.
   - C(-e run=RUN) names the run; without it it is the one that goes on.
   - C(-e client=DIRECTORY) names what a client outside has written of the move, if there was one. Without it the report
     says that nobody outside measured.
-  - C(report_language) says in which language the operator is told of it, V(en) or V(fr).
+  - C(report_language) says in which language the operator is told of it, V(en), V(fr) or V(ar).
   - Runs on the controller, and changes nothing at either site. With C(--check) it makes no report.
 options: {}
 author:
@@ -78,4 +79,6 @@ class ActionModule(ControllerAction):
             Display().display(line)
         for printed in reporting.write_pdf(page):
             Display().display(f"  {os.path.relpath(printed)}")
+        for left in reporting.not_printed(page):
+            Display().display(f"  {os.path.relpath(left)}: no PDF, as no font that is installed has its letters")
         return {"result": made["result"], "path": str(page), **({"warnings": unread} if unread else {})}

@@ -15,7 +15,9 @@ description:
     has died; of another machine's, by the notes that it sends to both sites while it lives. Says what users see and
     since when, which copies of the journal lack entries, what a side holds whose other side is silent (C(loss) of the
     verb C(state)), how what is written at the open side comes to the other one (C(carried)) or why it does not
-    (C(apart)), and why an open one was not seen to serve (C(unseen)). After a switch, how long is left to commit.
+    (C(apart)), and why an open one was not seen to serve (C(unseen)). What speaks for going back. After a switch, how
+    long is left to commit, when monitoring has looked last and what it found. Of timers that C(bascule timer) has made
+    for this user, why one does not begin its phase.
 options: {}
 author:
   - The Bascule authors
@@ -36,6 +38,7 @@ lines:
 """
 
 import json
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -45,17 +48,32 @@ from bascule.errors import BasculeError
 from bascule.guard import state as rule
 from bascule.guard.io.store import GUARD_DIRECTORY
 from bascule.guard.state import GuardState
-from bascule.plugin import commit_timer, typed
+from bascule.plugin import commit_timer, outlook, typed
 from bascule.plugin.action import ControllerAction, Scope
 from bascule.plugin.values import plain
-from bascule.run import chain, context, controllers, outcome, position, resume, runs, status, users
-from bascule.run.io import command, heartbeat, identity, presence
+from bascule.run import (
+    chain,
+    context,
+    controllers,
+    criteria,
+    last_round,
+    monitor,
+    outcome,
+    position,
+    resume,
+    runs,
+    status,
+    users,
+)
+from bascule.run.gates import number_of
+from bascule.run.io import command, heartbeat, identity, presence, timers
 from bascule.run.io.journal import Journal, read_copies, read_starts
 from bascule.run.last import last_verb
 from bascule.system import moments
 from bascule.system.io import remote
 
 _LONGEST = 300
+_BROKEN = "a chain of the journal is broken"
 
 
 class ActionModule(ControllerAction):
@@ -80,7 +98,7 @@ class ActionModule(ControllerAction):
         seen, last, gone = users.read(sides, entries), last_verb(entries), position.retired(entries)
         standings = [position.standing(one, one.component in gone) for one in sides]
         doubts = [*work.doubts, *(f"the journal of {site} was not read" for site in errors)]
-        doubts += ["a chain of the journal is broken"] if chain.problems(read) else []
+        doubts += [_BROKEN] if chain.problems(read) else []
         own = runs.describe(runs.starts(entries))
         other = ", ".join(name for name in runs.plans(runs.starts(entries)) if name != scope.plan)
         newer = "" if other else runs.newer(scope.plan, journal.run, [*own, *known])
@@ -108,9 +126,22 @@ class ActionModule(ControllerAction):
             seen.line,
             _lacks(entries, read) if not (work.first or work.beside) else [],
         )
-        timer = commit_timer.stands(scope, entries, errors)
+        timer = commit_timer.stands(scope, entries, errors, noted)
         if timer.line:
             lines.insert(-len(choice.lines()), f"Time to commit: {timer.line}")
+        if speaks := criteria.met(entries, scope.components, number_of(outlook.limit(scope)), time.time()):
+            lines.insert(-len(choice.lines()), f"Criteria for rollback: {'; '.join(speaks)}")
+        watched, is_well = last_round.said(
+            entries,
+            monitor.wanted(scope.get("plan_monitor") if not monitor.problems(scope.get("plan_monitor")) else None),
+            time.time(),
+            any(scope.get(name) is not None for name in ("plan_monitor", "plan_observation_days")),
+        )
+        dead = timers.look()
+        for line in [*([f"Monitoring: {watched}"] if watched else []), *(f"TIMER of {why}" for why in dead)]:
+            lines.insert(-len(choice.lines()), line)
+        doubts += [] if is_well else ["monitoring"]
+        doubts += ["a timer of this controller"] if dead else []
         if other:
             lines.insert(1, f"  IT IS A RUN OF PLAN {other}, NOT OF {scope.plan}")
         elif newer:
@@ -124,6 +155,8 @@ class ActionModule(ControllerAction):
         if (started := command.current()) is not None:
             # What its exit status rests on, and what `resume` goes on with.
             about = {"waits": bool(seen.waiting), "at_work": work.first, "phase": last.phase, "outcome": last.outcome}
+            # What keeps an answer that was given beforehand from being one.
+            about["unsure"] = [one for one in doubts if one in (controllers.UNKNOWN, _BROKEN)]
             started.tell("where", {**outcome.found(standings, doubts), **about, "next": choice.to_dict()})
         return {"lines": lines, "run": journal.run, "decision": identity.current()}
 

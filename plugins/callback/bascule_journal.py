@@ -20,6 +20,8 @@ description:
     known, what was not looked at, and the next command.
   - When a playbook has moved something, or verified what was moved, makes the report of the run. Says where it is, and
     which command makes it again. With C(--check) there is none.
+  - Tells people of the moments of a window, where the inventory has addresses (C(notice_urls)), by a process that holds
+    up nothing. Who was not told is said and journalled. With C(--check) nobody is told.
   - Ends a verb as failed when its component failed or could not be reached. Such an end is written at once, so that
     what waits for it stops; only where a rescue of the role's own follows, it is written when that has failed as well.
 requirements:
@@ -42,12 +44,14 @@ from ansible.plugins.callback import CallbackBase
 from bascule.errors import BasculeError
 from bascule.plugin import outlook, reporting, typed
 from bascule.plugin.action import Scope
+from bascule.plugin.telling import Teller
 from bascule.plugin.values import plain
 from bascule.report import audited, legs
 from bascule.run import chain, failures, window
 from bascule.run.io import command, heartbeat, identity, signing
 from bascule.run.io.journal import Journal, read_starts
 from bascule.run.io.presence import Presence
+from bascule.run.last import JUDGED, REFUSED
 from bascule.run.order import VERBS, WINDOWS
 from bascule.run.progress import FAILED
 from bascule.system import work
@@ -100,6 +104,7 @@ class CallbackModule(CallbackBase):
         self._become_pass = ""
         self._command = command.current()
         self._failures: list[str] = []
+        self._teller = Teller(self._display.warning)
         identity.begin()
 
     def set_play_context(self, play_context: Any) -> None:
@@ -122,6 +127,7 @@ class CallbackModule(CallbackBase):
         if scope is None:
             return
         self._seen = scope, play.get_loader()
+        self._teller.seen(*self._seen)
         try:
             _, said = identity.choose_run(scope.plan, lambda: self._starts(scope))
             if said:
@@ -137,6 +143,7 @@ class CallbackModule(CallbackBase):
     def v2_runner_on_ok(self, result: Any) -> None:
         """Journal a task that came through."""
         host, action = result._host.get_name(), result._task.action
+        verb = self._active.get(host)
         if action == "bascule_begin":
             facts = result._result.get("ansible_facts", {})
             if facts.get("bascule_verb") != "state":
@@ -147,20 +154,26 @@ class CallbackModule(CallbackBase):
             self._active.pop(host, None)
         else:
             self._step(result, "changed" if result._result.get("changed") else "ok")
+        self._teller.passed(action, host, result._result, result._task.args, verb.verb if verb else "")
 
     def v2_runner_on_failed(self, result: Any, ignore_errors: bool = False) -> None:
         """Journal a task that failed."""
+        verb = self._active.get(result._host.get_name())
         try:
             self._journal_failure(result, ignore_errors)
         finally:
             if not ignore_errors and not _is_rescued(result._task):
                 self._report_failure(result)
+                self._tell_failure(result, verb)
 
     def _journal_failure(self, result: Any, ignore_errors: bool) -> None:
         host = result._host.get_name()
         message = _message(result._result)
         if result._task.action == "bascule_begin":
             self._refused(host, result, message)
+        elif not (self._active or ignore_errors or _is_rescued(result._task)):
+            self._refused_whole(result, message)
+            return
         elif ignore_errors:
             self._step(result, "failed, ignored", message)
         else:
@@ -175,16 +188,20 @@ class CallbackModule(CallbackBase):
         if result._task.ignore_unreachable:
             self._step(result, "unreachable", message)
             return
+        verb = self._active.get(result._host.get_name())
         try:
             # No rescue is asked about a machine that does not answer.
             self._failed(result, "unreachable", message, ends=True)
         finally:
             self._report_failure(result)
+            self._tell_failure(result, verb)
 
     def v2_playbook_on_stats(self, stats: Any) -> None:
         """End what failed last, bring the sites' copies up to date, say where the journal lies."""
         # Of several playbooks the next begins only where nothing has failed.
         more = self._books < len(context.CLIARGS.get("args") or ()) and not (stats.failures or stats.dark)
+        # Before the journal is sealed: it says who was told.
+        self._teller.ended()
         try:
             self._finish(last=not more)
         finally:
@@ -259,6 +276,12 @@ class CallbackModule(CallbackBase):
             self._failures.append(str(plain(result._result.get("error")) or ""))
             self._report("failures", {"errors": self._failures})
 
+    def _tell_failure(self, result: Any, verb: _Verb | None) -> None:
+        """Tell people of a failure; of one that bascule_begin has found, by the verb that it did not let start."""
+        args = result._task.args if result._task.action == "bascule_begin" else {}
+        phase, name = (verb.phase, verb.verb) if verb else (str(args.get("phase") or ""), str(args.get("verb") or ""))
+        self._teller.failed(result._host.get_name(), phase, name, result._result)
+
     def _say_audit(self, journal: Journal) -> None:
         """Say what an audit has come to, if this process had one."""
         try:
@@ -331,6 +354,15 @@ class CallbackModule(CallbackBase):
         """Journal a verb that bascule_begin did not let start."""
         arguments = result._task.args
         self._active[host] = _Verb(str(arguments.get("phase", "")), str(arguments.get("verb", "")), message)
+
+    def _refused_whole(self, result: Any, message: str) -> None:
+        """Journal what a playbook refuses after all its verbs have come through."""
+        journal = self._journal() if self._written else None
+        begun = [entry for entry in journal.own() if entry["kind"] == "begin"] if journal else []
+        if journal is None or not begun or begun[-1]["phase"] not in JUDGED or context.CLIARGS.get("check"):
+            return
+        data = {"event": REFUSED, "message": f"{result._task.get_name()}: {message}"}
+        journal.append("state", phase=str(begun[-1]["phase"]), data=data)
 
     def _step(self, result: Any, outcome: str, message: str = "") -> None:
         host, task = result._host.get_name(), result._task
@@ -408,7 +440,8 @@ class CallbackModule(CallbackBase):
 def _scope(play: Any, become_pass: str) -> Scope | None:
     """Return the variables as the play's first host sees them; variables of a group are nowhere else to be had."""
     manager = play.get_variable_manager()
-    hosts = manager._inventory.get_hosts(play.hosts)
+    # A play on this controller alone, where no inventory names it, belongs to no run: nobody is asked for one.
+    hosts = [host for host in manager._inventory.get_hosts(play.hosts) if not host.implicit]
     return Scope(manager.get_vars(play=play, host=hosts[0]), become_pass) if hosts else None
 
 

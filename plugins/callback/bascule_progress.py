@@ -20,6 +20,7 @@ requirements:
   - set as stdout in configuration
 """
 
+import contextlib
 import datetime
 import os
 import re
@@ -34,7 +35,7 @@ from ansible.utils.display import Display
 
 from bascule.errors import BasculeError
 from bascule.run.display import Progress
-from bascule.run.io import identity
+from bascule.run.io import command, identity
 from bascule.system.io import storage
 
 # Tasks whose message is meant for the reader.
@@ -98,6 +99,9 @@ class CallbackModule(Default):
         self._screen = self._display
         self._display = LogDisplay(self._screen, os.environ.get("BASCULE_PROGRESS_LOG"))
         self._book = "playbook"
+        # Where `bascule` has started this playbook, its live view shows what takes long.
+        self._command = command.current()
+        self._said: dict[str, str] = {}
         self._progress = Progress(clock=time.monotonic, check_mode=lambda: bool(context.CLIARGS.get("check")))
 
     def v2_playbook_on_start(self, playbook: Any) -> None:
@@ -134,6 +138,7 @@ class CallbackModule(Default):
     def v2_runner_retry(self, result: Any) -> None:
         facts = dict(result.result)
         self._say(self._progress.waiting(result.host.get_name(), facts.get("progress")))
+        self._tell(result.host.get_name(), facts.get("progress"))
         super().v2_runner_retry(result)
 
     def v2_runner_on_unreachable(self, result: Any) -> None:
@@ -178,6 +183,7 @@ class CallbackModule(Default):
             self._progress.begin(host, str(args.get("verb", "")))
         elif action == "bascule_end":
             self._say(self._progress.end(host))
+            self._tell(host, "")
         else:
             self._progress.step(host, bool(result.result.get("changed", False)))
             if action == "bascule_gate":
@@ -189,6 +195,14 @@ class CallbackModule(Default):
     def _speak(self, result: Any) -> None:
         if str(result.task.action).rpartition(".")[2] in SPEAKING:
             self._say(self._progress.message(result.host.get_name(), result.result.get("msg")))
+
+    def _tell(self, host: str, said: Any) -> None:
+        """Tell `bascule` what a component says of how far it is; it decides nothing, so a full disk stops nothing."""
+        if self._command is None or not isinstance(said, str) or said == self._said.get(host, ""):
+            return
+        self._said[host] = said
+        with contextlib.suppress(BasculeError, OSError):
+            self._command.tell("progress", self._said)
 
     def _say(self, lines: list[tuple[str, str]]) -> None:
         for tone, text in lines:

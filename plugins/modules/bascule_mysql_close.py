@@ -25,6 +25,10 @@ options:
     description: Whether the safety dump of this switch begins, which is taken and proved while nobody waits.
     type: bool
     default: false
+  dump_timeout:
+    description: Seconds in which the safety dump has to be proved; one that is still at work then is not proved.
+    type: float
+    default: 14400
 extends_documentation_fragment:
   - bascule.side
   - bascule.mysql
@@ -66,7 +70,7 @@ def main(module: AnsibleModule) -> dict[str, Any]:
     params = module.params
     side = mysql_side.Side(params["component"], params["side"], params["mysql"], check=module.check_mode)
     other = GuardState.from_dict(params["other_guard"]) if params["other_guard"] else None
-    return side.close(params["epoch"], other, dump=params["dump"])
+    return side.close(params["epoch"], other, dump=params["dump"], dump_timeout=params["dump_timeout"])
 
 
 if __name__ == "__main__":
@@ -77,6 +81,7 @@ if __name__ == "__main__":
             "epoch": {"type": "str", "required": True},
             "other_guard": {"type": "dict"},
             "dump": {"type": "bool", "default": False},
+            "dump_timeout": {"type": "float", "default": 14400},
         },
         main,
     )

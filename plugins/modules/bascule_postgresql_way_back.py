@@ -18,6 +18,10 @@ options:
     description: For how many seconds the log is waited for.
     type: float
     default: 30.0
+  clone_hours:
+    description: For how many hours what a clone has shown (M(bascule_postgresql_clone)) holds.
+    type: float
+    default: 0.0
 extends_documentation_fragment:
   - bascule.side
 """
@@ -32,6 +36,10 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+clone:
+  description: What the last trial with a clone came to, while that holds; null otherwise, and in check mode.
+  returned: always
+  type: dict
 bytes:
   description: How much of the log came and is the same; null in check mode.
   returned: always
@@ -49,6 +57,8 @@ seconds:
 from typing import Any
 
 from ansible.module_utils.bascule.plugin.module import SIDE, run_module
+from ansible.module_utils.bascule.postgresql.io.clone import trial
+from ansible.module_utils.bascule.postgresql.io.cluster.cluster import load_spec
 from ansible.module_utils.bascule.postgresql.io.standby import way_back
 from ansible.module_utils.basic import AnsibleModule
 
@@ -56,9 +66,18 @@ from ansible.module_utils.basic import AnsibleModule
 def main(module: AnsibleModule) -> dict[str, Any]:
     """Do what the arguments say."""
     if module.check_mode:
-        return {"bytes": None, "end": "", "seconds": None}
-    return way_back.attempt(module.params["component"], module.params["side"], module.params["wait"])
+        return {"bytes": None, "end": "", "seconds": None, "clone": None}
+    component, side = module.params["component"], module.params["side"]
+    found = way_back.attempt(component, side, module.params["wait"])
+    return {**found, "clone": trial.known(load_spec(component, side), module.params["clone_hours"])}
 
 
 if __name__ == "__main__":
-    run_module({**SIDE, "wait": {"type": "float", "default": 30.0}}, main)
+    run_module(
+        {
+            **SIDE,
+            "wait": {"type": "float", "default": 30.0},
+            "clone_hours": {"type": "float", "default": 0.0},
+        },
+        main,
+    )

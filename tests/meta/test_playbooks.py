@@ -22,6 +22,10 @@ PLAY_KEYS = {
 MEASURING = {"check"}
 # These tell what is known, and call no verb that does anything.
 TELLING = {"status", "report"}
+# These move no component and stand beside the phases: one role on the controller, by the entry that their name ends in.
+BESIDE = {"schema_status", "schema_up", "schema_down", "schema_to"}
+# These call no verb: one is all phases after the other, one changes the application at one side.
+NO_PHASES = {"migrate", "deploy"}
 CLOSING = {"freeze", "retire", "give_way"}
 OPENING = {"switch", "thaw", "take_over", "reopen"}
 WINDOWS = ("60_cutover", "rollback")
@@ -150,7 +154,19 @@ def test_the_preflight_knows_what_a_phase_calls_and_runs_first_in_each() -> None
             assert all(asked[0] < number for number in changing)
         else:
             assert begun[0]["verb"] == preflight.FIRST[phase]
-    assert set(preflight.PHASES) == {re.sub(r"^\d+_", "", path.stem) for path in PLAYBOOKS} - {*TELLING, "migrate"}
+    names = {re.sub(r"^\d+_", "", path.stem) for path in PLAYBOOKS}
+    assert set(preflight.PHASES) == names - {*TELLING, *BESIDE, *NO_PHASES}
+
+
+@pytest.mark.parametrize("name", sorted(BESIDE))
+def test_what_stands_beside_the_phases_is_one_role_on_the_controller(name: str) -> None:
+    (play,) = load(PLAYBOOKS[0].with_name(f"{name}.yml"))
+    assert (play["hosts"], play["gather_facts"], play["tags"]) == ("localhost", False, [name])
+    role, _, entry = name.rpartition("_")
+    first, *others = [task[INCLUDE] for task in play["tasks"]]
+    assert first == {"name": f"{role}_migration", "tasks_from": entry}
+    # What has run is looked at again, and nothing else is done.
+    assert others in ([], [{"name": f"{role}_migration", "tasks_from": "applied"}])
 
 
 def order_of(name: str) -> list[tuple[str, str]]:

@@ -57,6 +57,11 @@ COMMANDS = {
     "guest_serve": Command("guest.io.ssh_key:serve", "FOLDER* --component="),
     "manifest": Command("filetree.io.manifest.take:by_hand", "PATH TARGET --owners=numbers|names --all?"),
     "mysql_safety_dump": Command("mysql.io.safety_dump:work", "--component --epoch"),
+    "pg_clone_end": Command("postgresql.io.clone.trial:clean_up", "--component"),
+    "pg_clone_follow": Command(
+        "postgresql.io.clone.trial:work_to_follow", "--component --port --mark --timeout --rate="
+    ),
+    "pg_clone_lead": Command("postgresql.io.clone.trial:work_to_lead", "--component --port --mark --timeout"),
     "pg_deadman": Command("postgresql.io.switchover.take_back:fire", "--component --epoch"),
     "pg_dump_bring": Command("postgresql.io.dump.restore:work", "--component --name --manifest --rate="),
     "pg_dump_take": Command("postgresql.io.dump.take:work", "--component --name --refused="),

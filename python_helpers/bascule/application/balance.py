@@ -11,7 +11,10 @@ from typing import Any
 
 from .releases import DeployError
 
-READY, DRAIN = STATES = ("ready", "drain")
+# A server that is drained still gets users who are bound to it, by a cookie or a table; one in maintenance gets nobody.
+READY, OUT = ("ready", "maint")
+# srv_check_state: checks are declared.
+_CHECKED = 0x02
 # srv_admin_state: out for maintenance, by command, by inheritance, by configuration or by name.
 _OUT = 0x01 | 0x02 | 0x04 | 0x20
 _DRAINED = 0x08 | 0x10
@@ -20,13 +23,17 @@ UP = "UP"
 
 @dataclass(frozen=True)
 class Server:
-    """One server of a backend: what was asked of it, what its checks say, and the requests it works on."""
+    """One server of a backend: what was asked of it, what its checks say, and the requests it works on.
+
+    checked: whether HAProxy has checks of its own for it.
+    """
 
     name: str
     admin: str
     status: str
     in_flight: int
     weight: int
+    checked: bool = False
 
     @property
     def serves(self) -> bool:
@@ -61,9 +68,10 @@ def servers(state: str, stat: Sequence[Mapping[str, str]], backend: str) -> dict
 
 def _server(row: Mapping[str, str], told: Mapping[str, str]) -> Server:
     admin = int(row["srv_admin_state"])
-    word = "maint" if admin & _OUT else DRAIN if admin & _DRAINED else READY
+    word = OUT if admin & _OUT else "drain" if admin & _DRAINED else READY
     flying = int(told.get("scur") or 0) + int(told.get("qcur") or 0)
-    return Server(row["srv_name"], word, told.get("status", ""), flying, int(row["srv_uweight"]))
+    checked = bool(int(row.get("srv_check_state", "0")) & _CHECKED)
+    return Server(row["srv_name"], word, told.get("status", ""), flying, int(row["srv_uweight"]), checked)
 
 
 def leaves_nobody(seen: Mapping[str, Server], taken: Collection[str]) -> bool:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Optional
 
 from . import balance, lock, releases
-from .balance import DRAIN, READY
+from .balance import OUT, READY
 from .fleet import Fleet, Order, must
 from .recipes import Recipe, filled
 from .releases import DeployError, Look
@@ -175,14 +175,16 @@ class Deployment:
     def _step(self, wanted: Mapping[str, str]) -> None:
         """Take hosts out, have them serve a release each, and have them back."""
         names = [self.service.entrance.servers[host] for host in wanted]
-        self._put(names, DRAIN, self.service.drain_seconds)
+        self._put(names, OUT, self.service.drain_seconds)
         orders = {host: self._activation(host, release, "activate") for host, release in wanted.items()}
         must(self._fleet.ask(orders), "the release to serve")
         forgot = [
-            host for host, answer in self._gates({"do": "see", "names": names, "state": DRAIN}).items() if answer.error
+            host for host, answer in self._gates({"do": "see", "names": names, "state": OUT}).items() if answer.error
         ]
         if forgot:
-            self._tell(f"{self.service.name}: {', '.join(forgot)} forgot the drain of {', '.join(names)} (a reload?)")
+            self._tell(
+                f"{self.service.name}: {', '.join(forgot)} forgot that {', '.join(names)} was taken out (a reload?)"
+            )
         self._put(names, READY, _CHECKED_SECONDS)
 
     def _returned(self, moved: Sequence[str], before: Mapping[str, str]) -> str:
@@ -248,7 +250,11 @@ class Deployment:
             "name": release,
             "address": self.service.hosts[host],
             "port": self.service.port,
-            "health": dict(self.recipe.health),
+            "health": self._health(),
             "version": filled(self.recipe.version, values),
             "logs": filled(self.recipe.logs, values),
         }
+
+    def _health(self) -> dict[str, Any]:
+        given = self.service.health_seconds
+        return {**self.recipe.health, **({"seconds": given} if given else {})}

@@ -1,4 +1,4 @@
-"""What a stack needs to be deployed, as data in a YAML file for each stack. Pure.
+"""What a stack needs to be deployed, as data: `roles/app_service/vars/stacks/NAME.yml`. Pure.
 
 Words of commands may name settings in braces, such as `{port}`; what no setting gives is refused when the recipe is
 read.

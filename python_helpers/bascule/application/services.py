@@ -15,8 +15,16 @@ ALL = "all"
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
 _KEYS = frozenset(
     {"stack", "hosts", "folder", "account", "port", "artefact", "settings", "environment", "shared", "keep", "batch"}
-    | {"entrance", "drain_seconds", "interruption", "depends_on"}
+    | {"entrance", "drain_seconds", "health_seconds", "interruption", "depends_on"}
 )
+# What each is where nothing is said, the least and the most. keep: what serves, and what to go back to.
+_NUMBERS = {
+    "port": (None, 1, 65535),
+    "keep": (3, 2, 100),
+    "batch": (1, 1, 1000),
+    "drain_seconds": (30, 1, 3600),
+    "health_seconds": (0, 0, 3600),
+}
 _ENTRANCE = frozenset({"hosts", "socket", "backend", "servers"})
 
 
@@ -40,8 +48,9 @@ class Service:
 
     hosts: the address at which each host's application answers, by inventory name. artefact: a file on the controller,
     with `{version}` in its name. shared: paths that all releases have in common. keep: how many known good releases
-    stay. batch: how many hosts at once. drain_seconds: how long requests in flight are waited for. interruption:
-    whether all hosts that serve may be taken at once.
+    stay. batch: how many hosts at once. drain_seconds: how long requests in flight are waited for. health_seconds:
+    how long a host may take until it answers as it should; 0 for what the recipe says. interruption: whether all hosts
+    that serve may be taken at once.
     """
 
     name: str
@@ -58,6 +67,7 @@ class Service:
     keep: int = 3
     batch: int = 1
     drain_seconds: int = 30
+    health_seconds: int = 0
     interruption: bool = False
     depends_on: tuple[str, ...] = ()
 
@@ -142,16 +152,13 @@ def _service(name: str, given: Any, wrong: list[str]) -> Service:
         wrong.append(f"{name}: account is not root")
     if "{version}" not in str(said.get("artefact", "")):
         wrong.append(f"{name}: artefact has {{version}} in its name")
-    numbers = {"port": (None, 65535), "keep": (3, 100), "batch": (1, 1000), "drain_seconds": (30, 3600)}
     whole: dict[str, int] = {}
-    for key, (default, most) in numbers.items():
+    for key, (default, least, most) in _NUMBERS.items():
         value = said.get(key, default)
-        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
-            wrong.append(f"{name}: {key} is a whole number from 1 to {most}")
-            value = 1
+        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+            wrong.append(f"{name}: {key} is a whole number from {least} to {most}")
+            value = least
         whole[key] = value
-    if whole["keep"] < 2:
-        wrong.append(f"{name}: keep is at least 2: what serves, and what to go back to")
     hosts = _texts(name, "hosts", said.get("hosts"), wrong)
     if not hosts:
         wrong.append(f"{name}: hosts is addresses by inventory name")
@@ -176,6 +183,7 @@ def _service(name: str, given: Any, wrong: list[str]) -> Service:
         keep=whole["keep"],
         batch=whole["batch"],
         drain_seconds=whole["drain_seconds"],
+        health_seconds=whole["health_seconds"],
         interruption=said.get("interruption", False) is True,
         depends_on=_list(name, "depends_on", said.get("depends_on", []), wrong),
     )

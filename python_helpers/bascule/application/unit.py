@@ -14,7 +14,7 @@ def text(service: Service, recipe: Recipe) -> str:
     values = {**service.values(recipe, "", ""), "release": f"{service.folder}/current", "version": "current"}
     environment = {**filled(recipe.environment, values), **service.environment}
     lines = [
-        "# Written by Bascule.",
+        "# Written by Bascule (roles/app_service).",
         "[Unit]",
         f"Description=Application {service.name} ({recipe.stack})",
         "After=network-online.target",

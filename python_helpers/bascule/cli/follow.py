@@ -17,6 +17,7 @@ from ..run.io import identity
 from ..run.io.command import Command
 from ..run.io.journal import Journal
 from ..run.outcome import WORDS, Status, judge
+from .screen import screen
 
 _PAUSE = 0.1
 _LONGEST_LINE = 4096
@@ -35,7 +36,7 @@ class Follower:
 
     def __init__(self, command: Command, out: Any = None) -> None:
         self._command = command
-        self._out = out or sys.stdout
+        self._screen = screen(command, out or sys.stdout)
         self._at_terminal = sys.stdin.isatty()
         self._shown = ""
         # How often the question was seen, and whether it was answered here.
@@ -55,6 +56,8 @@ class Follower:
                 self._show(f"\nit cannot be followed from here any more: {error}\n")
                 self._leave()
             return Status.RUNNING
+        finally:
+            self._screen.stop()
 
     def _follow(self) -> Status:
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
@@ -65,8 +68,10 @@ class Follower:
                     ended = self._command.ended()
                     self._show(decoder.decode(output.read()))
                     if ended:
+                        self._screen.stop()
                         return self._end()
                     self._pass_on_question()
+                    self._screen.refresh()
                     time.sleep(_PAUSE)
                 except KeyboardInterrupt:
                     if not self._stopped():
@@ -74,8 +79,7 @@ class Follower:
 
     def _show(self, text: str) -> None:
         if text:
-            self._out.write(text)
-            self._out.flush()
+            self._screen.show(text)
             self._shown = (self._shown + text)[-65536:]
 
     def _pass_on_question(self) -> None:
@@ -89,6 +93,7 @@ class Follower:
         self._looks += 1
         if missing and self._looks < _LOOKS:
             return
+        self._screen.stop()
         self._show("".join(f"  {line}\n" for line in missing))
         token = asked.get("token")
         given = typed(f"{asked['question']} ", lambda: self._command.told("question").get("token") == token)
@@ -98,9 +103,10 @@ class Follower:
 
     def _stopped(self) -> bool:
         """Ask what Ctrl-C is for; return whether the playbook is being ended, or has ended."""
-        if not self._at_terminal:
-            return False
         try:
+            self._screen.stop()
+            if not self._at_terminal:
+                return False
             given = typed(_LEFT.format(name=self._command.name), lambda: not self._command.ended())
         except KeyboardInterrupt:
             given = ""
@@ -115,6 +121,7 @@ class Follower:
         return True
 
     def _leave(self) -> Status:
+        self._screen.stop()
         self._show(f"\nstill running: bascule watch {self._command.name}\n")
         return Status.RUNNING
 

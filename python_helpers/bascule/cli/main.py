@@ -28,9 +28,10 @@ COMMANDS: Mapping[str, str] = {
     "schema": "move the schemas of services by numbered SQL files",
     "data": "move the data of large tables batch by batch",
     "lab": "bring up, show or remove two sites on this machine",
+    "deploy": "bring a version of an application to its hosts at one side, or bring it back",
 }
 # These run a playbook, or follow one.
-PHASES = frozenset(COMMANDS) - {"evidence", "timer", "summary", "verify-archive", "schema", "data", "lab"}
+PHASES = frozenset(COMMANDS) - {"evidence", "timer", "summary", "verify-archive", "schema", "data", "lab", "deploy"}
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:

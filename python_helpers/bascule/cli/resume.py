@@ -22,7 +22,8 @@ def main(argv: Sequence[str]) -> Status:
     """Show where the run stands and what is next; do that once it is confirmed.
 
     A cutover and a rollback ask for the name of the site themselves; before another phase its own name is asked for
-    here, or comes with `--yes`.
+    here, or comes with `--yes`. So it is before each where nobody knows whether another controller is at work, or a
+    chain of the journal is broken: the site's name was given without that.
 
     Raises:
         BasculeError: the options are none, or nothing could be begun.
@@ -40,7 +41,8 @@ def main(argv: Sequence[str]) -> Status:
     secret = password(given)
     look = begun("status", given, secret)
     seen = Follower(look).follow()
-    told = look.told("where").get("next")
+    where = look.told("where")
+    told, unsure = where.get("next"), " and ".join(where.get("unsure") or ())
     if not isinstance(told, dict):
         return seen
     choice = Choice.from_dict(told)
@@ -49,7 +51,9 @@ def main(argv: Sequence[str]) -> Status:
         # Something is in the way although users may be served.
         return Status.PERSON if choice.kind == PERSON and seen in (Status.DONE, Status.ROLLED_BACK) else seen
     print(f"bascule resume: {choice.line}")
-    if choice.phase not in WINDOWS and not _is_agreed(choice.phase, agreed):
+    if unsure:
+        print(f"bascule resume: {unsure}: look first, and confirm {choice.phase} by its own name")
+    if (unsure or choice.phase not in WINDOWS) and not _is_agreed(choice.phase, agreed):
         print(f"bascule resume: {choice.phase} was not confirmed; nothing was begun")
         return Status.NO_GO
     limit = ("--limit", ",".join(choice.limit)) if choice.limit else ()

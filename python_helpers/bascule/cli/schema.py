@@ -9,8 +9,9 @@ from collections.abc import Sequence
 
 from ..errors import BasculeError
 from ..run.outcome import Status
-from ..schema import services
-from ..schema.io.runner import Look, NeedsWord, Order, Runner
+from ..schema import services, sql
+from ..schema.io import squawk
+from ..schema.io.runner import NeedsWord, Order, Runner
 from ..schema.planner import RUNNING
 from . import declared
 
@@ -51,7 +52,7 @@ def main(argv: Sequence[str]) -> int:
         )
         order = Order(options.what, options.number or 0, options.confirm)
         if options.what in ("status", "check"):
-            return _told(runner.look(), check=options.what == "check")
+            return _told(runner, check=options.what == "check")
         if options.dry_run:
             planned = runner.look(order).steps
             print("\n".join(f"would run {step}" for step, _ in planned) or "nothing to be done")
@@ -64,9 +65,9 @@ def main(argv: Sequence[str]) -> int:
         return int(Status.PERSON if changed or isinstance(error, NeedsWord) else Status.REFUSED)
 
 
-def _told(look: Look, *, check: bool) -> int:
-    """Print where each service stands."""
-    pending = 0
+def _told(runner: Runner, *, check: bool) -> int:
+    """Print where each service stands; `check` adds what is advised on the files that are not applied."""
+    look, pending = runner.look(), 0
     for name, one in look.histories.items():
         print(f"{name}: {one.applied} of {len(one.migrations)} applied")
         for migration in one.pending:
@@ -75,6 +76,9 @@ def _told(look: Look, *, check: bool) -> int:
             print(f"  {one.unsettled.state}: {one.unsettled.number:03d}_{one.unsettled.name}, since {one.unsettled.at}")
         for note in one.notes:
             print(f"  note  {note}")
+        if check and runner.services[name].engine == sql.POSTGRESQL:
+            for line in squawk.advice(one.pending):
+                print(f"  advice  {line}")
         pending += len(one.pending) + (one.unsettled is not None and one.unsettled.state == RUNNING["down"])
     for label, books in look.books.items():
         if books.holder:

@@ -54,7 +54,7 @@ def start(phase: Phase, given: Given, secret: Optional[str]) -> Command:
         BasculeError: there is no such playbook, or no `ansible-playbook`, the journal is not enabled, or another
             one is at work that changes something.
     """
-    line = [_program(), str(_playbook(phase)), *given.arguments]
+    line = [program(), str(file(phase.playbook)), *given.arguments]
     _must_journal({**os.environ, **configured()})
     with beside.alone(phase):
         return _begun(phase, line, secret)
@@ -125,7 +125,7 @@ def _silent(found: str) -> BasculeError:
     )
 
 
-def _program() -> str:
+def program() -> str:
     """Return the `ansible-playbook` that was installed with this program, or the one of the search path."""
     beside = Path(sys.executable).with_name("ansible-playbook")
     found = str(beside) if beside.is_file() else shutil.which("ansible-playbook")
@@ -136,11 +136,12 @@ def _program() -> str:
     return found
 
 
-def _playbook(phase: Phase) -> Path:
-    path = PROJECT / phase.playbook
+def file(playbook: str) -> Path:
+    """Return a playbook of the project's folder, such as `playbooks/deploy.yml`."""
+    path = PROJECT / playbook
     if not path.is_file():
         raise BasculeError(
-            expected=f"the project's folder with {phase.playbook} around this program",
+            expected=f"the project's folder with {playbook} around this program",
             found=f"no {path}",
             state="nothing was begun",
             next_command="install it from a checkout, with pip install -e",

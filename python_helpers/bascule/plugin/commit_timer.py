@@ -10,6 +10,8 @@ from ..errors import NoGo
 from ..guard import state as rule
 from ..run import commit_timer, commits
 from ..run.commit_timer import Timer
+from ..run.controllers import Noted
+from ..run.io import identity
 from . import standing
 from .action import Scope
 from .standing import Component
@@ -24,6 +26,7 @@ def stands(
     scope: Scope,
     entries: Iterable[Mapping[str, Any]],
     silent: Iterable[str],
+    noted: Iterable[Noted],
 ) -> Timer:
     """Return how the time to commit stands.
 
@@ -31,6 +34,7 @@ def stands(
         scope: the action's.
         entries: the journal of the run, all copies.
         silent: the sites whose journal could not be read.
+        noted: the playbooks that have noted themselves in the run.
     """
     within = scope.get("plan_commit_within")
     if within is None:
@@ -55,6 +59,8 @@ def stands(
             *(f"{name} does not carry back: {why}" for name, why in apart.items() if why),
             *(f"{name} is left out by --limit" for name in scope.components if name not in scope.in_play),
             *(f"the journal at {site} is silent" for site in sorted(silent)),
+            *(f"{name} leaves behind {'; '.join(lost)}" for name, lost in standing.left_behind(scope).items() if lost),
+            *commit_timer.busy(noted, identity.current()),
         ],
         now=time.time(),
     )

@@ -10,34 +10,57 @@ from ansible import constants
 from ansible.errors import AnsibleError
 
 from ..errors import BasculeError
-from ..report import forecast
+from ..report import expectation, forecast
 from ..report.forecast import Forecast, Known, Part
+from ..run import budget
+from ..run.gates import number_of
 from ..run.io.journal import Journal
+from ..run.order import CUTOVER
 from ..system.io import storage
 from .action import Scope
 
 
-def lines(scope: Scope, loader: Any, journal: Journal, names: Iterable[str]) -> list[str]:
+def lines(scope: Scope, loader: Any, journal: Journal, phase: str, names: Iterable[str]) -> list[str]:
     """Return what is said of a window before it begins; why, where that is not known.
 
     It decides nothing, so nothing that is wrong with it keeps a phase from going on.
     """
     try:
         entries = journal.read().entries
-        found = outlook(scope, loader, entries, names)
-        return forecast.lines(found, limit(scope), forecast.last_window(entries))
+        components = known(scope, loader, entries, names)
+        said = forecast.lines(forecast.forecast(components), limit(scope), forecast.last_window(entries))
+        # Of a window back nobody returns.
+        allowed = limit(scope) if phase == CUTOVER else None
+        return [*said, f"  {expectation.at_worst(expectation.outlook(components, entries), allowed)}"]
     except Exception as error:
         return [f"forecast of the outage: not known: {why(error)}"]
 
 
 def kept(scope: Scope, loader: Any, journal: Journal, names: Iterable[str]) -> dict[str, Any]:
-    """Return the same as the journal keeps it: seconds, in all and of each component; nothing where it is not known."""
+    """Return the same as the journal keeps it: seconds, in all and of each component; nothing where it is not known.
+
+    With it goes what `budget.read` corrects it by: the worst, who waits for whom, the shares of the verbs, what the
+    plan allows, and how many seconds after the freeze a return has to begin to keep to that.
+    """
     try:
-        found = outlook(scope, loader, journal.read().entries, names)
+        entries = journal.read().entries
+        components = known(scope, loader, entries, names)
+        found, both = forecast.forecast(components), expectation.outlook(components, entries)
+        allowed = number_of(limit(scope))
+        shares = budget.shares(entries)
     except Exception:
         # `lines` says why.
         return {}
-    return {"seconds": found.seconds, "parts": {name: part.seconds for name, part in found.parts.items()}}
+    window = {} if allowed is None else {"limit": allowed, "latest_return": allowed - both.back_pessimistic}
+    return {
+        "seconds": found.seconds,
+        "parts": {name: part.seconds for name, part in found.parts.items()},
+        "pessimistic": both.pessimistic.seconds,
+        "worst": {name: part.seconds for name, part in both.pessimistic.parts.items()},
+        "depends_on": {name: list(one.depends_on) for name, one in components.items() if one.depends_on},
+        "shares": {name: shares[name] for name in components if name in shares},
+        **window,
+    }
 
 
 def unknown(error: Exception, names: Iterable[str]) -> Forecast:

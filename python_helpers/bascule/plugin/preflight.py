@@ -24,7 +24,7 @@ from ..run.findings import Declared, Finding
 from ..run.verbs import BACK, FORWARD, POINTING, VERBS, has
 from ..system.io import remote, storage
 from ..system.ssh import TRY
-from . import asked
+from . import asked, notice_preflight, telling
 from .action import Scope
 from .values import plain
 from .way_in import WayInError
@@ -41,6 +41,8 @@ _PACKAGES: Mapping[str, Mapping[str, str]] = {
     "proxmox_guest": {"proxmoxer": "proxmoxer", "requests": "requests"},
     "dns_switchover": {"dns": "dnspython"},
 }
+# What an error says of an address may quote it.
+_NOTICES: Mapping[str, Mapping[str, Any]] = {"notice_urls": {"no_log": True}}
 _SPEC = ("type", "elements", "choices", "options")
 
 
@@ -142,10 +144,16 @@ class Gathered:
         for one in present:
             if one.role == "dns_switchover" and not preflight.skips(self._phase, one.role):
                 found += _zone_findings(one)
+        found += self._of_notices() if self._phase in notice_preflight.PHASES else []
         # What is not declared rightly is not asked.
         wrong = {word for finding in found for word in finding.subject.split()}
         right = [one for one in present if one.name not in wrong]
         return found + asked.versions() + asked.answers(right, self._phase, self._address)
+
+    def _of_notices(self) -> list[Finding]:
+        raw = self._raw[self._scope.component]
+        values, faults = self._templated([one for one in telling.VARIABLES if one in raw], raw, _NOTICES)
+        return notice_preflight.findings(self._scope, values, faults)
 
     def place(self, finding: Finding) -> str:
         """Return the file and the line of the variable that a finding is about; nothing where Ansible does not know."""

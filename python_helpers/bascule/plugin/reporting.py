@@ -11,6 +11,7 @@ from typing import Any
 
 from ..errors import BasculeError, PlanError
 from ..report import checklist, legs, references
+from ..report.bidi import english, isolated
 from ..report.figures import acknowledged_idents, pauses
 from ..report.io import accounts, checklists, pdf
 from ..report.judge import MEASURED_OUTSIDE
@@ -20,8 +21,8 @@ from ..report.record import record
 from ..report.rows import headline, reason_lines
 from ..report.summary import build
 from ..report.text import report_markdown
-from ..report.words import LANGUAGES, word
-from ..run import chain, runs
+from ..report.words import LANGUAGES, colon, word
+from ..run import chain, notices, runs
 from ..run.chain import Reading
 from ..run.io.journal import Journal, read_copies
 from ..system.io import storage
@@ -83,6 +84,7 @@ def make(
     )
     reported = {name for one in moved.values() for name in one.facts}
     made["journal"] = chain.heads(entries)
+    made["not_told"] = notices.not_told(entries)
     made["not_moved"] = [name for name in scope.components if name not in reported]
     return {**made, "record": record(made, entries)}
 
@@ -124,10 +126,20 @@ def write(directory: Path, summary: Mapping[str, Any], lang: str, entries: Itera
 
 def write_pdf(page: Path) -> list[Path]:
     """Print the pages of HTML beside a page as PDF, where WeasyPrint is installed; return what was made."""
-    found = [one for one in storage.children(page.parent) if one.suffix == ".html" and pdf.can_be_made()]
+    found = [one for one in _pages(page) if pdf.has_letters(_language_of(one))]
     for one in found:
         pdf.write(one.with_suffix(".pdf"), storage.read_text(one) or "")
     return [one.with_suffix(".pdf") for one in found]
+
+
+def not_printed(page: Path) -> list[Path]:
+    """Return the pages of HTML beside a page that `write_pdf` leaves, as no font here has their letters."""
+    return [one for one in _pages(page) if not pdf.has_letters(_language_of(one))]
+
+
+def mark(lang: str) -> str:
+    """Return what stands in a file's name for a language; English has nothing."""
+    return "" if lang == LANGUAGES[0] else f".{lang}"
 
 
 def language(scope: Scope) -> str:
@@ -149,8 +161,8 @@ def language(scope: Scope) -> str:
 
 def lines(summary: Mapping[str, Any], page: Path, lang: str) -> list[str]:
     """Return what an operator is told: the verdict, why not, and where all of it is."""
-    colon = "\N{NO-BREAK SPACE}:" if lang == "fr" else ":"
-    said = [f"{word('report', lang)}{colon} {os.path.relpath(page)}{colon} {headline(summary, lang)}"]
+    sign, where = colon(lang), isolated(os.path.relpath(page), lang)
+    said = [f"{word('report', lang)}{sign} {where}{sign} {headline(summary, lang)}"]
     return said + [f"  {line}" for line in reason_lines(summary, lang)]
 
 
@@ -183,11 +195,11 @@ def _unread(copies: Mapping[str, Reading], silent: Mapping[str, str]) -> list[st
 
 
 def _write(
-    directory: Path, summary: Mapping[str, Any], entries: Iterable[chain.Entry], mark: str = ""
+    directory: Path, summary: Mapping[str, Any], entries: Iterable[chain.Entry], kept: str = ""
 ) -> dict[str, Path]:
     text = json.dumps(summary, indent=2, ensure_ascii=False) + "\n"
-    storage.write_durably(directory / SUMMARY.replace(".", f"{mark}.", 1), text)
-    pages = {lang: directory / f"report{mark}{'' if lang == 'en' else f'.{lang}'}.md" for lang in LANGUAGES}
+    storage.write_durably(directory / SUMMARY.replace(".", f"{kept}.", 1), text)
+    pages = {lang: directory / f"report{kept}{mark(lang)}.md" for lang in LANGUAGES}
     for lang, page in pages.items():
         storage.write_durably(page, report_markdown(summary, lang))
         storage.write_durably(page.with_suffix(".html"), report_html(summary, entries, lang))
@@ -201,9 +213,18 @@ def _write_checklist(directory: Path, summary: Mapping[str, Any], entries: Itera
     declared, answers = asked
     items = checklist.filled(declared["items"], answers, summary, entries)
     for lang in LANGUAGES:
-        title = str((declared.get("title") or {}).get(lang) or word("report", lang))
+        titles = declared.get("title") or {}
+        title = str(titles.get(lang) or english(str(titles.get("en") or ""), lang) or word("report", lang))
         sheet = checklist_html(title, str(summary["run"]), items, lang)
-        storage.write_durably(directory / f"checklist{'' if lang == 'en' else f'.{lang}'}.html", sheet)
+        storage.write_durably(directory / f"checklist{mark(lang)}.html", sheet)
+
+
+def _pages(page: Path) -> list[Path]:
+    return [one for one in storage.children(page.parent) if one.suffix == ".html" and pdf.can_be_made()]
+
+
+def _language_of(page: Path) -> str:
+    return next((lang for lang in LANGUAGES if page.name.endswith(f".{lang}.html")), LANGUAGES[0])
 
 
 def _was_measured(summary: Mapping[str, Any]) -> bool:

@@ -143,8 +143,11 @@ def connects(text: str | None) -> bool:
     return bool(lines) and lines[-1] != f"primary_conninfo = {quote('')}"
 
 
-def conninfo(spec: Spec) -> str:
-    """Return how this side reaches the other side's server; the password stands in the password file."""
+def conninfo(spec: Spec, **others: str) -> str:
+    """Return how this side reaches the other side's server; the password stands in the password file.
+
+    `others` are words of libpq that replace what is said here.
+    """
     words = {
         "host": spec.peer_name,
         "hostaddr": spec.peer_address,
@@ -160,6 +163,7 @@ def conninfo(spec: Spec) -> str:
         "keepalives_idle": "5",
         "keepalives_interval": "2",
         "keepalives_count": "3",
+        **others,
     }
     return " ".join(f"{key}={value}" for key, value in words.items())
 

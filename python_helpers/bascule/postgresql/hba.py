@@ -43,8 +43,8 @@ def block(
     """
     lines = [f"{_begin(component)} (managed; mode: {mode})"]
     if mode != OPEN or not owner_comes_in:
-        lines.append(f"local   all             {owner}                                peer")
-    lines.append(f"hostssl replication     {replication_user}    {_cidr(peer)}    scram-sha-256")
+        lines.append(_owner(owner))
+    lines.append(_standby(replication_user, peer))
     if mode == OPEN:
         # A peer that has diverged goes back to the fork by pg_rewind, which reads files through a database.
         lines += [
@@ -59,6 +59,23 @@ def block(
             "host    all             all             all                     reject",
         ]
     return "\n".join([*lines, _end(component)]) + "\n"
+
+
+def for_scratch(owner: str, replication_user: str = "", peer: str = "") -> str:
+    """Return the whole file of a server that is made for a trial: its owner comes in, and the peer's standby if given.
+
+    The line of the standby is the one of every mode, so that what a trial shows holds for a return.
+    """
+    lines = [_owner(owner), *([_standby(replication_user, peer)] if replication_user else [])]
+    return "\n".join(lines) + "\n"
+
+
+def _owner(owner: str) -> str:
+    return f"local   all             {owner}                                peer"
+
+
+def _standby(replication_user: str, peer: str) -> str:
+    return f"hostssl replication     {replication_user}    {_cidr(peer)}    scram-sha-256"
 
 
 def admitted(component: str, clients: Sequence[Mapping[str, str]]) -> str:

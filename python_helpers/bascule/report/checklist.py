@@ -16,6 +16,7 @@ from .references import Entry, name
 TIMES = ("before", "during", "after")
 MEASURES = frozenset({"gate", "verb", "proved", "figure", "decision"})
 YES, NO, UNMEASURED, CONFIRMED, OPEN, NOT_APPLICABLE = "yes", "no", "unmeasured", "confirmed", "open", "not_applicable"
+STATES = (YES, NO, UNMEASURED, CONFIRMED, OPEN, NOT_APPLICABLE)
 _KEYS = frozenset({"id", "when", "roles", "fr", "en", *MEASURES})
 # A state, and the lines of the journal that it rests on.
 _Seen = tuple[str, Sequence[str]]

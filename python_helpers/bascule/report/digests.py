@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .words import leg_head, word
+from .words import leg_head, number, said, word
 
 
 def row_digests(facts: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -19,16 +19,18 @@ def row_digests(facts: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 def digest_lines(summary: Mapping[str, Any], lang: str = "en") -> list[str]:
     """Return them for both legs as a person reads them."""
-    if lang == "fr":
-        return [
-            f"{leg_head(leg, lang)}{one['component']}, mode {word(one['mode'], lang)} : "
-            + ", ".join(f"{count} {word(kind, lang)}" for kind, count in sorted(one["tables"].items()))
-            for leg in ("forward", "back")
-            for one in summary.get(leg, {}).get("row_digests") or []
-        ]
     return [
-        f"{leg}: {one['component']}: {one['mode']}: "
-        + ", ".join(f"{kind} {count}" for kind, count in sorted(one["tables"].items()))
+        leg_head(leg, lang)
+        + said(
+            "digests", lang, "note", component=one["component"], mode=word(one["mode"], lang), kinds=_kinds(one, lang)
+        )
         for leg in ("forward", "back")
         for one in summary.get(leg, {}).get("row_digests") or []
     ]
+
+
+def _kinds(one: Mapping[str, Any], lang: str) -> str:
+    return ", ".join(
+        said("digest", lang, "note", kind=word(kind, lang), count=number(count, lang))
+        for kind, count in sorted(one["tables"].items())
+    )

@@ -15,22 +15,8 @@ from .forecast import LIMIT
 from .plots import Bar
 from .references import Entry
 from .rows import LEGS
-from .words import word
+from .words import said, word
 
-_TITLES = {
-    "window": {"en": "Window of the {phase}, as it was", "fr": "Fenêtre : {phase}, réelle"},
-    "phases": {"en": "{leg}: planned and measured", "fr": "{leg} : prévu et mesuré"},
-    "trend": {"en": "{gate} of {component}, sample by sample", "fr": "{gate} de {component}, mesure par mesure"},
-    "outage": {
-        "en": "{leg}: pauses between two writes, as a client outside saw them",
-        "fr": "{leg} : pauses entre deux écritures, vues par un client extérieur",
-    },
-    "planned": {"en": "whole phase, planned", "fr": "phase entière, prévu"},
-    "forecast": {"en": "window, forecast", "fr": "fenêtre, prévue"},
-    "shares": {"en": "Work in the window of the {phase}", "fr": "Travail dans la fenêtre : {phase}"},
-    "writes": {"en": "no write", "fr": "aucune écriture"},
-}
-_KINDS: Mapping[str, Mapping[str, str]] = {"en": {}, "fr": {"planned": "prévu", "measured": "mesuré"}}
 # A line with fewer points says nothing.
 _LEAST = 2
 
@@ -67,14 +53,19 @@ def _windows(summary: Mapping[str, Any], known: Sequence[Entry], lang: str) -> l
         legs: list[Mapping[str, Any]] = [summary.get(leg) or {} for leg in LEGS]
         times = [leg["phases"][phase] for leg in legs if phase in (leg.get("phases") or {})]
         expected = number_of(times[-1].get("expected")) if times else None
-        planned = [(_TITLES["planned"][lang], [Bar(0.0, expected, "planned")])] if expected else []
-        title = _TITLES["window"][lang].format(phase=word(phase, lang))
+        planned = [(word("planned", lang, "plot"), [Bar(0.0, expected, "planned")])] if expected else []
+        title = said("window", lang, "plot", phase=word(phase, lang))
         limit = number_of((summary.get("limits") or {}).get(LIMIT))
         if total := number_of(forecast.get("seconds")):
-            planned.append((_TITLES["forecast"][lang], [Bar(0.0, total, "planned")]))
-        made.append(plots.timeline(title, [*planned, *rows.items()], "s", limit, _KINDS[lang]))
+            planned.append((word("forecast", lang, "plot"), [Bar(0.0, total, "planned")]))
+        made.append(plots.timeline(title, [*planned, *rows.items()], "s", limit, _kinds(lang)))
         made += _shares(known, mine[-1], forecast, phase, lang)
     return made
+
+
+def _kinds(lang: str) -> Mapping[str, str]:
+    """Return what the kinds of bars are called that are no verbs."""
+    return {kind: word(f"{kind}_bar", lang, "plot") for kind in ("planned", "measured")}
 
 
 def _forecast(known: Sequence[Entry], last: Entry) -> Mapping[str, Any]:
@@ -91,8 +82,8 @@ def _shares(known: Sequence[Entry], last: Entry, forecast: Mapping[str, Any], ph
         ahead = number_of((forecast.get("parts") or {}).get(component))
         rows += [] if ahead is None else [(f"{component} P", [Bar(0.0, ahead, "planned")])]
         rows.append((f"{component} M", [Bar(0.0, float(share[SECONDS]), "measured")]))
-    title = _TITLES["shares"][lang].format(phase=word(phase, lang))
-    return [plots.timeline(title, rows, "s", names=_KINDS[lang])] if rows else []
+    title = said("shares", lang, "plot", phase=word(phase, lang))
+    return [plots.timeline(title, rows, "s", names=_kinds(lang))] if rows else []
 
 
 def _phases(figures: Mapping[str, Any], leg: str, lang: str) -> list[str]:
@@ -102,7 +93,7 @@ def _phases(figures: Mapping[str, Any], leg: str, lang: str) -> list[str]:
         rows += [(f"{word(phase, lang)} P", [Bar(0.0, expected, "planned")])] if expected else []
         rows += [(f"{word(phase, lang)} M", [Bar(0.0, measured, "measured")])] if measured is not None else []
     return (
-        [plots.timeline(_TITLES["phases"][lang].format(leg=word(leg, lang)), rows, "s", names=_KINDS[lang])]
+        [plots.timeline(said("phases", lang, "plot", leg=word(leg, lang)), rows, "s", names=_kinds(lang))]
         if rows
         else []
     )
@@ -113,8 +104,8 @@ def _outages(figures: Mapping[str, Any], leg: str, lang: str) -> list[str]:
     if not pauses:
         return []
     bars = [Bar(at, at + seconds, "pause") for at, seconds in pauses]
-    title = _TITLES["outage"][lang].format(leg=word(leg, lang))
-    return [plots.timeline(title, [(_TITLES["writes"][lang], bars)], "s")]
+    title = said("outage", lang, "plot", leg=word(leg, lang))
+    return [plots.timeline(title, [(word("writes", lang, "plot"), bars)], "s")]
 
 
 def _trends(known: Sequence[Entry], lang: str) -> list[str]:
@@ -129,7 +120,7 @@ def _trends(known: Sequence[Entry], lang: str) -> list[str]:
         first = _at(samples[0])
         points = [(_at(one) - first, number_of(one["data"]["value"]) or 0.0) for one in samples]
         bounds = [number_of((samples[-1]["data"].get("limit") or {}).get(key)) for key in ("min", "max")]
-        title = _TITLES["trend"][lang].format(gate=gate, component=component)
+        title = said("trend", lang, "plot", gate=gate, component=component)
         limits = [bound for bound in bounds if bound is not None]
         made.append(plots.trend(title, points, str(samples[-1]["data"].get("unit") or ""), limits))
     return made

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .words import leg_head, word
+from .bidi import english, isolated
+from .words import colon, leg_head, word
 
 FIGURE = "safety_dumps"
 VERDICT, REASON = "safety_dump", "safety_dump_reason"
@@ -22,11 +23,10 @@ def safety_dumps(facts: Mapping[str, Mapping[str, Any]]) -> list[dict[str, str]]
 
 def dump_lines(summary: Mapping[str, Any], lang: str = "en") -> list[str]:
     """Return the verdicts of both legs as a person reads them."""
-    colon = "\N{NO-BREAK SPACE}: " if lang == "fr" else ": "
     return [
-        f"{leg_head(leg, lang)}{one['component']}{colon}"
+        f"{leg_head(leg, lang)}{isolated(one['component'], lang)}{colon(lang)} "
         + word(one["verdict"] if one["verdict"] in ("proved", "off") else "unproved", lang)
-        + (f" ({one['reason']})" if one["reason"] else "")
+        + (f" ({english(one['reason'], lang)})" if one["reason"] else "")
         for leg in ("forward", "back")
         for one in summary.get(leg, {}).get(FIGURE) or []
     ]

@@ -87,7 +87,6 @@ def lines(found: Outlook, limit: Any) -> list[str]:
     allowed = number_of(limit)
     if allowed is None:
         return [*said, "the plan allows the outage any time: plan_limits.write_outage_seconds says none"]
-    latest = allowed - found.back_pessimistic
     if found.unknown and fits(found, limit):
         names = ", ".join(found.unknown)
         return [*said, f"fits as far as it is known, with no figure of {names}: the plan allows {_s(allowed)}"]
@@ -97,11 +96,21 @@ def lines(found: Outlook, limit: Any) -> list[str]:
         said.append(f"fits as expected, and NOT at worst: the plan allows {_s(allowed)}")
     else:
         said.append(f"fits: the plan allows {_s(allowed)}")
+    return [*said, _return(found, allowed)]
+
+
+def at_worst(found: Outlook, limit: Any) -> str:
+    """Return in one line what is to be reckoned with, and until when a return has to begin."""
+    allowed = number_of(limit)
+    back = "" if allowed is None or found.unknown else f"; {_return(found, allowed)}"
+    return f"at worst: {found.pessimistic.figure}{back}"
+
+
+def _return(found: Outlook, allowed: float) -> str:
+    latest = allowed - found.back_pessimistic
     if latest < found.pessimistic.seconds:
-        said.append("there and back DO NOT FIT into that at worst: a return would end after it")
-    else:
-        said.append(f"to be back within that at worst, a return begins no later than {_s(latest)} after the freeze")
-    return said
+        return "there and back DO NOT FIT into that at worst: a return would end after it"
+    return f"to be back within that at worst, a return begins no later than {_s(latest)} after the freeze"
 
 
 def _expected(name: str, known: Known, windows: list[Mapping[str, Any]]) -> Part:

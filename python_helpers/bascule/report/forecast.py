@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Optional
 
-from ..run.components import layers_of
+from ..run.budget import longest
 from ..run.gates import number_of
 from ..run.verbs import POINTING
 from ..run.window import EVENT as WINDOW
@@ -111,22 +111,8 @@ def forecast(components: Mapping[str, Known]) -> Forecast:
 
 def chained(parts: Mapping[str, Part], depends_on: Mapping[str, Iterable[str]]) -> Forecast:
     """Return the forecast of a window out of what each component adds to it."""
-    needed = {name: [other for other in depends_on[name] if other in parts] for name in parts}
-    # The longest chain that ends with a name: its seconds, and the name before.
-    seconds: dict[str, float] = {}
-    before: dict[str, Optional[str]] = {}
-    layers, _ = layers_of(needed)
-    # A declaration that goes round in a circle is refused long before; then each stands for itself.
-    for name in sorted(parts, key=lambda one: layers.get(one, 0)):
-        last = max((other for other in needed[name] if layers), key=lambda one: (seconds[one], one), default=None)
-        before[name] = last
-        seconds[name] = (0.0 if last is None else seconds[last]) + (parts[name].seconds or 0.0)
-    end: Optional[str] = max(parts, key=lambda one: (seconds[one], one), default=None)
-    total, names = (0.0 if end is None else seconds[end]), []
-    while end is not None:
-        names.append(end)
-        end = before[end]
-    return Forecast(total, parts, tuple(name for name in reversed(names) if parts[name].seconds))
+    total, names = longest({name: part.seconds or 0.0 for name, part in parts.items()}, depends_on)
+    return Forecast(total, parts, tuple(name for name in names if parts[name].seconds))
 
 
 def part(known: Known) -> Part:

@@ -52,6 +52,14 @@ _LINES: tuple[tuple[str, str], ...] = (
         r"chaîne de \1, décision \2 : l'entrée \3 ne suit pas celle d'avant",
     ),
     (r"(\w+) ended with status (\d+)", r"\1 : terminé avec le statut \2"),
+    # Notices that did not go out.
+    (r"nobody was told: (.+)", r"personne n'a été prévenu : \1"),
+    (r"(\w+) (\w+): not told: a service has refused it", r"\2, moment « \1 » : un service l'a refusé"),
+    (r"(\w+) (\w+): not told: no address", r"\2, moment « \1 » : aucune adresse"),
+    (
+        r"(\w+) (\w+): not told for certain: no answer within (\S+) s",
+        r"\2, moment « \1 » : pas de réponse en \3 s",
+    ),
     # What a person let pass.
     (r"gate (?P<gate>\S+) of (\S+): (.+) \((?P<line>.+)\)", r"seuil « {gate} » de \2 : \3 ({line})"),
     (r"(?P<verb>\S+): the word of (.+) about (\S+): (.+)", r"{verb} : parole de \2 au sujet de \3 : \4"),

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .french import broken, french, labelled
-from .words import number, word
+from .others import broken, labelled
+from .words import number, said, word
 
 LEAST_WRITES = 500
 
@@ -52,9 +52,9 @@ class Reason:
     limit: float | int | None = None
 
     def text(self, lang: str = "en") -> str:
-        """One line as it stands in summary.json, with the names of figures; the French one is that of `said`."""
-        if lang == "fr":
-            return self._french()
+        """One line as it stands in summary.json, with the names of figures; in another language that of `said`."""
+        if lang != "en":
+            return self.said(lang)
         where = f"{self.leg}.{self.figure}"
         if self.rule == "unreached":
             return f"{self.leg}: this leg was not reached"
@@ -78,51 +78,20 @@ class Reason:
 
     def said(self, lang: str) -> str:
         """One line for people, in their language: labels instead of names, figures with their unit."""
-        if lang == "fr":
-            return self._french()
-        if self.rule == "proof":
-            return f"{self.leg}: not proved: {labelled(str(self.found))}"
-        if self.rule in ("unreached", "unmeasured", "broken"):
-            return self.text()
-        unit = "s" if self.figure.endswith("_seconds") else ""
-        found, limit = number(self.found, "en", unit), number(self.limit, "en", unit)
-        label = word(self.figure, "en")
-        why = {
-            "missing": "no sample stands behind it",
-            "unended": f"{found}, and the account ends in it",
-            "zero": f"{found}, must be 0",
-            "some": f"{found}, nothing was compared",
-            "few": f"{found}, at least {limit} make a run valid",
-        }
-        how = why.get(self.rule, f"{found}, the plan's limit is {limit}")
-        return f"{self.leg}, {label[:1].lower()}{label[1:]}: {how}"
-
-    def _french(self) -> str:
-        leg, label = word(self.leg, "fr"), word(self.figure, "fr")
-        if self.rule == "unreached":
-            return f"{leg} : cette étape n'a pas été atteinte"
-        if self.rule == "unmeasured":
-            return f"{leg} : personne n'a mesuré de l'extérieur"
+        leg = word(self.leg, lang, "leg")
+        if self.rule in ("unreached", "unmeasured"):
+            return said(self.rule, lang, "reason", leg=leg)
         if self.rule == "broken":
-            return f"{leg}, {broken(str(self.found))}"
+            return said(self.rule, lang, "reason", leg=leg, what=broken(str(self.found), lang))
         if self.rule == "proof":
-            return f"{leg}, non prouvé : {french(str(self.found))}"
-        return f"{leg}, {label[:1].lower()}{label[1:]} : {self._french_rule()}"
-
-    def _french_rule(self) -> str:
+            return said(self.rule, lang, "reason", leg=leg, doubt=labelled(str(self.found), lang))
         unit = "s" if self.figure.endswith("_seconds") else ""
-        found, limit = number(self.found, "fr", unit), number(self.limit, "fr", unit)
-        if self.rule == "missing":
-            return "aucune mesure"
-        if self.rule == "unended":
-            return f"{found}, et le relevé s'arrête dedans"
-        if self.rule == "zero":
-            return f"{found}, doit être 0"
-        if self.rule == "some":
-            return f"{found}, rien n'a été comparé"
-        if self.rule == "few":
-            return f"{found}, il en faut au moins {limit} pour que l'exécution soit valable"
-        return f"{found}, la limite du plan est {limit}"
+        values = {"found": number(self.found, lang, unit), "limit": number(self.limit, lang, unit)}
+        label = word(self.figure, lang)
+        # What is no other rule is a limit of the plan.
+        rule = self.rule if self.rule in ("missing", "unended", "zero", "some", "few") else "limit"
+        how = said(rule, lang, "reason", **values)
+        return said("line", lang, "reason", leg=leg, figure=label[:1].lower() + label[1:], how=how)
 
 
 def leg_reasons(leg: str, figures: Mapping[str, Any], limits: Mapping[str, float]) -> list[Reason]:

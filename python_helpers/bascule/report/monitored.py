@@ -9,68 +9,9 @@ from typing import Any, Optional
 
 from ..run import monitor
 from ..run.monitor import WITHIN, Judged, Sample
+from .bidi import direction, english, isolated, markdown_page
 from .page import template
-from .words import markdown, number
-
-_WORDS: Mapping[str, Mapping[str, str]] = {
-    "title": {"en": "Monitoring, {day}", "fr": "Surveillance, {day}"},
-    "fine": {
-        "en": "OK: all {count} series are within their limits",
-        "fr": "OK, les {count} séries sont dans leurs limites",
-    },
-    "wrong": {
-        "en": "ALARM: {wrong} of {count} series are not within their limits",
-        "fr": "ALERTE, {wrong} séries sur {count} ne sont pas dans leurs limites",
-    },
-    "none": {"en": "ALARM: no series was looked at", "fr": "ALERTE, aucune série n'a été relevée"},
-    "alarms": {"en": "Alarms", "fr": "Alertes"},
-    "all": {"en": "All series", "fr": "Toutes les séries"},
-    "component": {"en": "Component", "fr": "Composant"},
-    "series": {"en": "Series", "fr": "Série"},
-    "verdict": {"en": "Verdict", "fr": "Verdict"},
-    "now": {"en": "Now", "fr": "Actuel"},
-    "limit": {"en": "Limit", "fr": "Limite"},
-    "worst": {"en": "Worst of the day", "fr": "Pire du jour"},
-    "day_before": {"en": "Day before", "fr": "Veille"},
-    "week_before": {"en": "Week before", "fr": "Semaine précédente"},
-    "call": {"en": "call", "fr": "appeler"},
-    "nobody": {"en": "nobody is named for {role}", "fr": "personne n'est nommé pour {role}"},
-    "unknown": {"en": "not known", "fr": "inconnu"},
-    "run": {"en": "Run", "fr": "Exécution"},
-    "taken": {"en": "Last samples", "fr": "Derniers relevés"},
-    "median": {
-        "en": "Day before and week before are medians of their day; the change is that of today's median.",
-        "fr": "Veille et semaine précédente : médianes de la journée ; l'évolution est celle de la médiane du jour.",
-    },
-    "why": {"en": "As measured:", "fr": "Mesure (texte d'origine) :"},
-    WITHIN: {"en": "within", "fr": "dans la limite"},
-    monitor.OVER: {"en": "OVER", "fr": "HORS LIMITE"},
-    monitor.ABSENT: {"en": "ABSENT", "fr": "ABSENTE"},
-    monitor.STALE: {"en": "STALE", "fr": "PÉRIMÉE"},
-    monitor.UNREADABLE: {"en": "UNREADABLE", "fr": "ILLISIBLE"},
-    "serves": {"en": "it serves", "fr": "le service répond"},
-    "replication": {"en": "what is written comes to the other side", "fr": "les écritures arrivent sur l'autre site"},
-    "replication_lag": {"en": "replication lag", "fr": "retard de réplication"},
-    "requests_failed": {"en": "users' requests that failed", "fr": "requêtes d'utilisateur en échec"},
-    "latency": {"en": "slowest of users' requests", "fr": "requête d'utilisateur la plus lente"},
-    "certificate_days": {"en": "certificate is good for", "fr": "validité du certificat"},
-    "disk_used": {"en": "fullest file system in use", "fr": "système de fichiers le plus rempli"},
-    "load": {"en": "load for each processor", "fr": "charge par processeur"},
-    "journal_errors": {"en": "errors in the system's journal", "fr": "erreurs dans le journal système"},
-    "yes": {"en": "yes", "fr": "oui"},
-    "no": {"en": "NO", "fr": "NON"},
-    "role lead": {"en": "lead", "fr": "responsable"},
-    "role system": {"en": "system", "fr": "système"},
-    "role dba": {"en": "DBA", "fr": "DBA"},
-    "role network": {"en": "network", "fr": "réseau"},
-    "role tester": {"en": "tester", "fr": "testeur"},
-    "d": {"en": "d", "fr": "j"},
-}
-_BOUNDS: Mapping[str, Mapping[str, str]] = {
-    "max": {"en": "at most", "fr": "au plus"},
-    "min": {"en": "at least", "fr": "au moins"},
-    "equals": {"en": "", "fr": ""},
-}
+from .words import colon, colophon, counted, markdown, number, said, word
 
 
 @dataclass(frozen=True)
@@ -112,7 +53,9 @@ def headline(judged: Sequence[Judged], lang: str) -> str:
     """Return the page's first sentence."""
     wrong = sum(one.verdict != WITHIN for one in judged)
     kind = "wrong" if wrong else "fine" if judged else "none"
-    return _word(kind, lang).format(wrong=wrong, count=len(judged))
+    if kind == "none":
+        return _word(kind, lang)
+    return counted(kind, lang, wrong or len(judged), "monitor", all=number(len(judged), lang))
 
 
 def rows(day: Day, lang: str) -> list[Row]:
@@ -125,27 +68,28 @@ def called(one: Judged, people: Mapping[str, str], lang: str = "en") -> str:
     """Return who is called for a series, or that nobody is named."""
     role = _word(f"role {one.call}", lang).removeprefix("role ")
     name = people.get(one.call)
-    return f"{name} ({role})" if name else _word("nobody", lang).format(role=role)
+    return f"{isolated(name, lang)} ({role})" if name else said("nobody", lang, "monitor", role=role)
 
 
 def page_markdown(day: Day, lang: str) -> str:
     """Return the page as Markdown."""
-    told, word = rows(day, lang), partial(_word, lang=lang)
-    colon = "\N{NO-BREAK SPACE}:" if lang == "fr" else ":"
-    lines = [f"# {word('title').format(day=day.name)}", "", f"**{markdown(headline(day.judged, lang))}**", ""]
-    lines += [f"{word('run')}{colon} {markdown(day.run)}  ", f"{word('taken')}{colon} {day.at}", ""]
+    told, own, sign = rows(day, lang), partial(_word, lang=lang), colon(lang)
+    lines = [f"# {said('title', lang, 'monitor', day=day.name)}", "", f"**{markdown(headline(day.judged, lang))}**", ""]
+    lines += [f"{own('run')}{sign} {markdown(isolated(day.run, lang))}  "]
+    lines += [f"{own('taken')}{sign} {isolated(day.at, lang)}", ""]
     if wrong := [one for one in told if not one.good]:
-        lines += [f"## {word('alarms')}", ""]
+        lines += [f"## {own('alarms')}", ""]
         lines += [
-            f"- **{one.verdict}** {markdown(one.component)}, {markdown(one.series)}. {word('why')} "
-            f"{markdown(one.reason)}. {word('call').capitalize()}{colon} {markdown(one.call)}"
+            f"- **{one.verdict}** {markdown(one.component)}, {markdown(one.series)}. {own('why')} "
+            f"{markdown(english(one.reason, lang))}. {own('call').capitalize()}{sign} {markdown(one.call)}"
             for one in wrong
         ]
         lines += [""]
-    heads = [word(name) for name in _COLUMNS]
-    lines += [f"## {word('all')}", "", f"| {' | '.join(heads)} |", f"|{' --- |' * len(heads)}"]
+    heads = [own(name) for name in _COLUMNS]
+    lines += [f"## {own('all')}", "", f"| {' | '.join(heads)} |", f"|{' --- |' * len(heads)}"]
     lines += [f"| {' | '.join(markdown(getattr(one, name)) for name in _COLUMNS)} |" for one in told]
-    return "\n".join([*lines, "", word("median"), ""])
+    lines += ["", own("median"), *(f"\n{one}" for one in colophon(lang)), ""]
+    return markdown_page("\n".join(lines), lang)
 
 
 def page_html(day: Day, lang: str) -> str:
@@ -155,9 +99,14 @@ def page_html(day: Day, lang: str) -> str:
         lang=lang,
         word=partial(_word, lang=lang),
         headline=headline(day.judged, lang),
-        colon="\N{NO-BREAK SPACE}:" if lang == "fr" else ":",
+        direction=direction(lang),
+        title=said("title", lang, "monitor", day=day.name),
+        colon=colon(lang),
+        colophon=colophon(lang),
         rows=rows(day, lang),
         columns=_COLUMNS,
+        isolated=partial(isolated, lang=lang),
+        english=partial(english, lang=lang),
     )
 
 
@@ -168,12 +117,14 @@ def _row(one: Judged, day: Day, lang: str) -> Row:
     series, figure = one.series, partial(_figure, unit=one.unit, lang=lang)
     today = monitor.middle(day.today, series)
     earlier = [_earlier(day_, one, today, lang) for day_ in (day.day_before, day.week_before)]
-    where = f" ({series.where})" if series.where else ""
+    where = f" ({isolated(series.where, lang)})" if series.where else ""
     limit = ", ".join(
-        f"{words[lang]} {figure(one.limit[key])}".strip() for key, words in _BOUNDS.items() if key in one.limit
+        f"{word(key, lang, 'bound') if key != 'equals' else ''} {figure(one.limit[key])}".strip()
+        for key in ("max", "min", "equals")
+        if key in one.limit
     )
     return Row(
-        series.component,
+        isolated(series.component, lang),
         _word(series.name, lang) + where,
         _word(one.verdict, lang),
         one.verdict == WITHIN,
@@ -194,8 +145,10 @@ def _earlier(samples: Iterable[Sample], one: Judged, today: Optional[float], lan
         return _figure(monitor.worst(known, one.series, one.limit), one.unit, lang)
     before = monitor.middle(known, one.series)
     grown = monitor.change(today, before)
-    percent = "" if grown is None else f" ({'+' if grown >= 0 else '-'}{number(abs(grown), lang)} %)"
-    return _figure(before, one.unit, lang) + percent.replace(" %", "\N{NO-BREAK SPACE}%")
+    percent = (
+        "" if grown is None else f" ({isolated(('+' if grown >= 0 else '-') + number(abs(grown), lang, '%'), lang)})"
+    )
+    return _figure(before, one.unit, lang) + percent
 
 
 def _figure(value: Any, unit: str, lang: str) -> str:
@@ -207,4 +160,4 @@ def _figure(value: Any, unit: str, lang: str) -> str:
 
 def _word(name: str, lang: str) -> str:
     """Return a word of this page; what has none stands for itself."""
-    return _WORDS.get(name, {}).get(lang, name)
+    return word(name, lang, "monitor")

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from .bidi import isolated
 from .digests import digest_lines
 from .dumps import FIGURE, dump_lines
-from .french_lines import line as french_line
+from .others import line as others_line
 from .overrides import FIGURE as OVERRIDES
 from .overrides import override_lines
 from .proof import NOT_COMPARED
 from .scans import scan_lines
 from .windows import slow_lines, window_lines
-from .words import leg_head, one_line
+from .words import leg_head, one_line, said
 
 
 def note_lines(summary: Mapping[str, Any], lang: str = "en") -> dict[str, list[str]]:
@@ -21,7 +22,8 @@ def note_lines(summary: Mapping[str, Any], lang: str = "en") -> dict[str, list[s
     found = {
         "slow": slow_lines(summary, lang),
         "windows": window_lines(summary, lang),
-        "not_moved": [str(name) for name in summary.get("not_moved") or ()],
+        "not_moved": [isolated(name, lang) for name in summary.get("not_moved") or ()],
+        "not_told": [others_line(str(one), lang) for one in summary.get("not_told") or ()],
         OVERRIDES: override_lines(summary, lang),
         FIGURE: dump_lines(summary, lang),
         "row_digests": digest_lines(summary, lang),
@@ -36,9 +38,9 @@ def note_lines(summary: Mapping[str, Any], lang: str = "en") -> dict[str, list[s
 
 
 def _left_out(text: str, lang: str) -> str:
-    """Return a line `COMPONENT: WHAT: WHY`; in French as far as it is known how to say that."""
+    """Return a line `COMPONENT: WHAT: WHY`; its reason in the language as far as it is known how to say that."""
     parts = text.split(": ", 2)
-    if lang != "fr" or len(parts) < 3:
-        return text
+    if len(parts) < 3:
+        return text if lang == "fr" else others_line(text, lang)
     component, what, why = parts
-    return f"{component}, {what} : {french_line(why)}"
+    return said("left_out", lang, "note", component=component, what=what, why=others_line(why, lang))

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from .french import french
-from .french_lines import line as french_line
+from .others import doubt, line
 from .proof import VERIFY
-from .words import leg_head
+from .words import leg_head, said
 
 FIGURE = "overrides"
 # What stands in the journal between a doubt and the reason why a person let it pass.
@@ -53,14 +52,12 @@ def words_given(entries: Iterable[Mapping[str, Any]]) -> list[str]:
 def override_lines(summary: Mapping[str, Any], lang: str = "en") -> list[str]:
     """Return them for both legs as a person reads them."""
     return [
-        f"{leg_head(leg, lang)}{_said(line, lang)}"
+        f"{leg_head(leg, lang)}{_passed(text, lang)}"
         for leg in ("forward", "back")
-        for line in summary.get(leg, {}).get(FIGURE) or []
+        for text in summary.get(leg, {}).get(FIGURE) or []
     ]
 
 
-def _said(line: str, lang: str) -> str:
-    if lang != "fr":
-        return line
-    doubt, passed, reason = line.partition(ALLOWED)
-    return f"{french(doubt)} ; admis par une personne : {reason}" if passed else french_line(line)
+def _passed(text: str, lang: str) -> str:
+    said_of, passed, reason = text.partition(ALLOWED)
+    return said("passed", lang, "note", doubt=doubt(said_of, lang), reason=reason) if passed else line(text, lang)

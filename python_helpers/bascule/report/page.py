@@ -8,37 +8,21 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template, pass_context
+from jinja2.runtime import Context
 
 from ..run import chain
-from .checklist import TIMES
+from .bidi import RIGHT_TO_LEFT, bare, direction, english, html, isolated
+from .checklist import STATES, TIMES
 from .drawn import drawn
 from .notes import note_lines
 from .record_words import fields, label
 from .references import Entry, name
 from .rows import LEGS, figure_rows, headline, phase_rows, reason_lines
-from .words import LANGUAGES, one_line, word
+from .words import LANGUAGES, colon, colophon, one_line, said, word
 
-_JOURNAL = {
-    "en": "Lines of the journal (the steps of roles stand in journal.jsonl alone)",
-    "fr": "Lignes du journal (les étapes des rôles ne figurent que dans journal.jsonl)",
-}
-_COLUMNS = {"en": ("Line", "Time (UTC)", "What", "Content"), "fr": ("Ligne", "Heure (UTC)", "Objet", "Contenu")}
 # Of an entry so many characters are shown; all of it is in the journal.
 _LONGEST = 2000
-_WHEN = {
-    "before": {"en": "Before", "fr": "Avant"},
-    "during": {"en": "During", "fr": "Pendant"},
-    "after": {"en": "After", "fr": "Après"},
-}
-_STATES = {
-    "yes": {"en": "measured: yes", "fr": "mesuré : oui"},
-    "no": {"en": "measured: NO", "fr": "mesuré : NON"},
-    "unmeasured": {"en": "not measured", "fr": "non mesuré"},
-    "confirmed": {"en": "confirmed by", "fr": "confirmé par"},
-    "open": {"en": "open, name:", "fr": "à confirmer, nom :"},
-    "not_applicable": {"en": "not applicable:", "fr": "sans objet :"},
-}
 _BAD = ("NOT ", "NON ", "NO-GO", "KO")
 
 
@@ -57,7 +41,10 @@ def report_html(summary: Mapping[str, Any], entries: Iterable[Entry], lang: str 
     return template("report.html.j2").render(
         summary=summary,
         lang=lang,
-        colon="\N{NO-BREAK SPACE}:" if lang == "fr" else ":",
+        direction=direction(lang),
+        title=said("title", lang, run=summary["run"]),
+        colon=colon(lang),
+        colophon=colophon(lang),
         headline=headline(summary, lang),
         reasons=reasons,
         record_title=label("title", lang),
@@ -70,13 +57,15 @@ def report_html(summary: Mapping[str, Any], entries: Iterable[Entry], lang: str 
             {**asdict(row), "journal": _behind(summary, (f"phase:{row.phase}",))[row.of]}
             for row in phase_rows(summary, lang)
         ],
-        plots=drawn(summary, known, lang),
+        # WeasyPrint draws the letters of SVG one by one, from the left: no Arabic can be read so.
+        plots=drawn(summary, known, "en" if lang in RIGHT_TO_LEFT else lang),
         notes=note_lines(summary, lang),
-        journal_title=_JOURNAL[lang],
-        columns=_COLUMNS[lang],
+        journal_title=word("journal", lang, "page"),
+        columns=[word(one, lang, "page") for one in ("line", "time", "what", "content")],
         journal=[_shown(entry) for entry in known],
         shown={name(entry) for entry in known} | {""},
         short=_short,
+        isolated=partial(isolated, lang=lang),
         word=partial(word, lang=lang),
     )
 
@@ -94,11 +83,15 @@ def checklist_html(title: str, run: str, items: Sequence[Mapping[str, Any]], lan
         title=title,
         run=run,
         lang=lang,
-        groups=[(_WHEN[time][lang], [item for item in items if item["when"] == time]) for time in TIMES],
-        states={state: words[lang] for state, words in _STATES.items()},
-        columns={"en": ("Item", "State"), "fr": ("Point de contrôle", "État")}[lang],
+        groups=[(word(time, lang, "checklist"), [item for item in items if item["when"] == time]) for time in TIMES],
+        states={state: word(state, lang, "checklist") for state in STATES},
+        columns=[word(one, lang, "checklist") for one in ("item", "state")],
+        direction=direction(lang),
+        colophon=colophon(lang),
         report="report.html" if lang == "en" else f"report.{lang}.html",
         short=_short,
+        isolated=partial(isolated, lang=lang),
+        english=partial(english, lang=lang),
     )
 
 
@@ -111,8 +104,16 @@ def template(file: str) -> Template:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
+        finalize=_finished,
     )
+    environment.filters["bare"] = bare
     return environment.get_template(file)
+
+
+@pass_context
+def _finished(context: Context, value: object) -> object:
+    """Return what is put into a page, with the isolates of its language as HTML has them."""
+    return html(value, context["lang"])
 
 
 def _behind(summary: Mapping[str, Any], figures: Iterable[str]) -> dict[str, list[str]]:

@@ -102,7 +102,9 @@ def _letter(kind: str) -> str:
 
 
 def _svg(title: str, height: float, parts: Sequence[str]) -> str:
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height:.0f}" role="img" width="100%">'
+    size = f'viewBox="0 0 {WIDTH} {height:.0f}" width="100%"'
+    # Time runs from left to right, whatever the page around does.
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img" direction="ltr">'
     return "".join(
         [head, f"<title>{escape(title)}</title>", _text(0, 14, title, "start", "#000", bold=True), *parts, "</svg>"]
     )

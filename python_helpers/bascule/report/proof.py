@@ -204,7 +204,7 @@ def left_behind(entries: Iterable[Mapping[str, Any]], component: str) -> list[st
     """
     lines: list[str] = []
     lost = False
-    for entry in sorted(entries, key=lambda one: str(one["time"])):
+    for entry in chain.in_order(entries):
         data = entry.get("data") or {}
         if str(entry.get("component")) != component:
             continue

@@ -10,9 +10,10 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from .bidi import isolated
 from .notes import note_lines
 from .rows import figure_rows, headline, phase_rows, reason_lines
-from .words import word
+from .words import colon, said, word
 
 _COLOUR = {"ok": "green", "failed": "red", "inside": "yellow", "invalid": "yellow"}
 
@@ -43,7 +44,7 @@ def summary_panel(summary: Mapping[str, Any], lang: str = "en") -> RenderableTyp
         parts += [Text(f"  {reason}", style="red") for reason in reasons]
     return Panel(
         Group(*parts),
-        title=word("title", lang).format(run=summary.get("run", "")),
+        title=said("title", lang, run=summary.get("run", "")),
         border_style=colour,
         padding=(1, 2),
         expand=False,
@@ -52,11 +53,11 @@ def summary_panel(summary: Mapping[str, Any], lang: str = "en") -> RenderableTyp
 
 def _head(summary: Mapping[str, Any], result: str, colour: str, lang: str) -> Text:
     head = Text()
-    colon = "\N{NO-BREAK SPACE}: " if lang == "fr" else ": "
-    head.append(word("result", lang) + colon)
+    head.append(f"{word('result', lang)}{colon(lang)} ")
     head.append(headline({**summary, "result": result}, lang), style=f"bold {colour}")
-    head.append(f"    {word('active_site', lang)}{colon}")
-    head.append(str(summary.get("active_site") or word("unknown_site", lang)), style="bold")
+    head.append(f"    {word('active_site', lang)}{colon(lang)} ")
+    site = summary.get("active_site")
+    head.append(isolated(site, lang) if site else word("unknown_site", lang), style="bold")
     return head
 
 

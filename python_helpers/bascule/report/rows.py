@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .french_lines import line
+from .bidi import isolated
 from .judge import LEAST_WRITES, MORE_THAN_ZERO, NEVER_ENDED, NOT_ASKED, ZERO, judged, leg_reasons, unreached
-from .words import number, one_line, word
+from .others import line
+from .words import number, one_line, said, word
 
 # A dash between names puts several figures on one row.
 _ORDER: tuple[tuple[str, tuple[str, ...], str], ...] = (
@@ -66,10 +67,9 @@ class PhaseRow:
 
 def headline(summary: Mapping[str, Any], lang: str) -> str:
     """Return the verdict, and which components of the plan it does not speak of."""
-    said = word(str(summary["result"]), lang)
-    left = ", ".join(map(str, summary.get("not_moved") or []))
-    semicolon = " ;" if lang == "fr" else ";"
-    return f"{said}{semicolon} {word('left_where_it_was', lang)} {left}" if left else said
+    verdict = word(str(summary["result"]), lang)
+    left = ", ".join(isolated(name, lang) for name in summary.get("not_moved") or [])
+    return f"{verdict}{word('semicolon', lang, 'sign')} {word('left_where_it_was', lang)} {left}" if left else verdict
 
 
 def figure_rows(summary: Mapping[str, Any], lang: str) -> list[Row]:
@@ -83,9 +83,9 @@ def figure_rows(summary: Mapping[str, Any], lang: str) -> list[Row]:
         # A leg that this run need not have says nothing.
         cells = {leg: _cell(summary.get(leg, {}), names, unit, lang) if leg in legs else "" for leg in LEGS}
         good = {leg: leg not in legs or _good(summary.get(leg, {}), names, limits) for leg in LEGS}
-        limit = next((f"≤ {_limit(limits[name], lang, unit)}" for name in names if name in limits), "")
+        limit = next((isolated(f"≤ {_limit(limits[name], lang, unit)}", lang) for name in names if name in limits), "")
         if names[0] == "acknowledged_writes":
-            limit = f"≥ {LEAST_WRITES}"
+            limit = isolated(f"≥ {LEAST_WRITES}", lang)
         elif not limit and names[0] in ZERO:
             limit = number(0, lang)
         rows.append(
@@ -118,12 +118,10 @@ def reason_lines(summary: Mapping[str, Any], lang: str) -> list[str]:
 
 def _site_line(text: str, lang: str) -> str:
     found = re.fullmatch(r"active_site: (.+), expected (.+)", text)
-    if lang == "en":
-        return f"active site: {found[1]}, expected {found[2]}" if found else text
     if not found:
-        return line(text)
+        return line(text, lang)
     site = word("unknown_site", lang) if found[1] == word("unknown_site", "en") else found[1]
-    return f"{word('active_site', lang)} : {site}, attendu : {found[2]}"
+    return said("where", lang, "reason", site=site, expected=found[2])
 
 
 def _limit(value: Any, lang: str, unit: str) -> str:
@@ -135,7 +133,11 @@ def _cell(figures: Mapping[str, Any], names: tuple[str, ...], unit: str, lang: s
     if names == ("guests_moved",):
         moved = figures.get("guests_moved")
         told = {way: word(f"by {way}", lang) for way in moved or {}}
-        return ", ".join(f"{count} {told[way]}" for way, count in moved.items()) if moved else word("none", lang)
+        return (
+            ", ".join(f"{number(count, lang)} {told[way]}" for way, count in moved.items())
+            if moved
+            else word("none", lang)
+        )
     values = [figures.get(name) for name in names]
     if all(value is None for value in values):
         return word("none", lang)

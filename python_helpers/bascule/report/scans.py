@@ -7,9 +7,9 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from .french_lines import line
+from .others import line
 from .records import Leg
-from .words import leg_head, word
+from .words import said, word
 
 
 def full_scans(lines: Iterable[str], leg: Leg) -> list[dict[str, str]]:
@@ -35,14 +35,16 @@ def full_scans(lines: Iterable[str], leg: Leg) -> list[dict[str, str]]:
 
 def scan_lines(summary: Mapping[str, Any], lang: str = "en") -> list[str]:
     """Return the full scans of both legs as a person reads them."""
-    if lang == "fr":
-        return [
-            f"{leg_head(leg, lang)}{one['component']} (phase « {word(one['phase'], lang)} ») : {line(one['because'])}"
-            for leg in ("forward", "back")
-            for one in summary.get(leg, {}).get("full_scans") or []
-        ]
     return [
-        f"{leg}, {one['phase']}: {one['component']}: {one['because']}"
+        said(
+            "scan",
+            lang,
+            "note",
+            leg=word(leg, lang, "leg"),
+            phase=word(one["phase"], lang),
+            component=one["component"],
+            because=line(one["because"], lang),
+        )
         for leg in ("forward", "back")
         for one in summary.get(leg, {}).get("full_scans") or []
     ]

@@ -18,12 +18,13 @@ _TREND = 4
 
 @dataclass(frozen=True)
 class Row:
-    """A gate of a component: what its last sample says now, how old it is in seconds, and the samples before."""
+    """A gate of a component: what its last sample says now, its age in seconds, the samples before, what it is of."""
 
     component: str
     verdict: Verdict
     age: float | None
     earlier: tuple[Any, ...] = ()
+    detail: str = ""
 
 
 def rows(
@@ -64,7 +65,7 @@ def rows(
             at = _seconds(str(samples[-1]["time"])) if at is None else at
             verdict = gates.decide(name, data["value"], str(data.get("unit", "")), at, limits, overrides, now)
             earlier = tuple(one["data"]["value"] for one in samples[-_TREND:-1])
-            found.append(Row(component, verdict, now - at, earlier))
+            found.append(Row(component, verdict, now - at, earlier, str(data.get("detail", ""))))
         absent = [one for one in trying if one not in mine] if name in gates.OWN else [] if mine else ["-"]
         found += [Row(one, gates.decide(name, None, "", None, limits, overrides, now), None) for one in absent]
     return found
@@ -123,7 +124,8 @@ def _cells(row: Row) -> tuple[str, ...]:
     bounds = ", ".join(f"{key} {limit[key]}" for key in ("min", "max", "equals") if key in limit)
     value = "-" if verdict.value is None else f"{verdict.value} {verdict.unit}".strip()
     age = "-" if row.age is None else f"{row.age:.0f} s"
-    rest = trend(row) if verdict.go else "; ".join(one for one in (verdict.reason, trend(row)) if one)
+    told = (trend(row), row.detail) if verdict.go else (verdict.reason, trend(row))
+    rest = "; ".join(one for one in told if one)
     return verdict.name, row.component, word, value, bounds, age, rest
 
 

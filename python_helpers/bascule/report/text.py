@@ -1,4 +1,4 @@
-"""A summary as a page of Markdown, in English or French."""
+"""A summary as a page of Markdown."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
-from .french_lines import moments, typography
+from .bidi import isolated, markdown_page
+from .french_lines import typography
 from .judge import MEASURED_OUTSIDE
 from .notes import note_lines
+from .others import moments
 from .record_words import fields, label
 from .rows import LEGS, figure_rows, headline, phase_rows, reason_lines
-from .words import LANGUAGES, markdown, word
+from .words import LANGUAGES, colon, colophon, markdown, said, word
 
 
 def report_markdown(summary: Mapping[str, Any], lang: str = "en") -> str:
@@ -29,10 +31,20 @@ def report_markdown(summary: Mapping[str, Any], lang: str = "en") -> str:
         keep_trailing_newline=True,
     )
     environment.filters["markdown"] = markdown
-    environment.filters["moments"] = moments
+    environment.filters["isolated"] = partial(isolated, lang=lang)
     reasons = reason_lines(summary, lang)
-    page = environment.get_template(f"report.{lang}.md.j2").render(
+    page = environment.get_template("report.md.j2").render(
         summary=summary,
+        title=said("title", lang, run=summary["run"]),
+        times=said(
+            "times",
+            lang,
+            "page",
+            begin=moments(str(summary.get("started")), lang),
+            end=moments(str(summary.get("ended")), lang),
+        ),
+        colon=colon(lang),
+        colophon=colophon(lang),
         headline=headline(summary, lang),
         reasons=reasons,
         record_title=label("title", lang),
@@ -44,4 +56,4 @@ def report_markdown(summary: Mapping[str, Any], lang: str = "en") -> str:
         outside=any(summary.get(leg, {}).get(MEASURED_OUTSIDE) is not False for leg in summary.get("legs", LEGS)),
         word=partial(word, lang=lang),
     )
-    return typography(page) if lang == "fr" else page
+    return typography(page) if lang == "fr" else markdown_page(page, lang)

@@ -10,7 +10,7 @@ from typing import Any
 from ..run import window
 from .judge import SPEED, judged
 from .records import Leg
-from .words import leg_head, number, word
+from .words import counted, leg_head, number, said, word
 
 
 def leg_window(lines: Iterable[str], leg: Leg) -> dict[str, Any]:
@@ -33,57 +33,67 @@ def leg_window(lines: Iterable[str], leg: Leg) -> dict[str, Any]:
 
 def window_lines(summary: Mapping[str, Any], lang: str = "en") -> list[str]:
     """Return where the windows of both legs went, as a person reads it."""
-    said = []
-    told = _french if lang == "fr" else window.lines
+    lines = []
     for leg in ("forward", "back"):
         figures = summary.get(leg, {})
         if figures.get("window"):
-            said += [f"{leg_head(leg, lang)}{line}" for line in told({**figures["window"], **figures})]
-    return said
+            whole = {**figures["window"], **figures}
+            told = window.lines(whole) if lang == "en" else _lines(whole, lang)
+            lines += [f"{leg_head(leg, lang)}{line}" for line in told]
+    return lines
 
 
-def _french(found: Mapping[str, Any]) -> list[str]:
-    """Return what `window.lines` says, in French."""
+def _lines(found: Mapping[str, Any], lang: str) -> list[str]:
+    """Return what `window.lines` says, in another language."""
 
     def seconds(value: Any) -> str:
-        return number(float(value), "fr", "s")
+        return number(float(value), lang, "s")
+
+    def parts(share: Mapping[str, Any], **names: str) -> dict[str, str]:
+        return {name: seconds(share[key]) for name, key in names.items()}
 
     whole, lost = float(found["window_seconds"]), float(found["orchestration_seconds"])
-    load = f" ; charge {number(float(found['load']), 'fr')} sur {found['cores']} cœurs" if "load" in found else ""
-    said = [
-        f"{seconds(whole)} du gel à la réouverture : {seconds(whole - lost)} de travail, "
-        f"{seconds(lost)} d'orchestration{load}"
-    ]
-    said += [
-        f"{name} : {seconds(share['work_seconds'])} de travail, {seconds(share['waiting_seconds'])} d'attente des "
-        f"autres, {seconds(share['orchestration_seconds'])} d'orchestration"
-        for name, share in found["components"].items()
-    ]
+    times = {"whole": seconds(whole), "work": seconds(whole - lost), "lost": seconds(lost)}
+    share = {"work": "work_seconds", "waiting": "waiting_seconds", "lost": "orchestration_seconds"}
     links = [
-        f"{word(link['verb'], 'fr')} de {link['component']} {seconds(link['seconds'])} "
-        f"({seconds(link['work_seconds'])} de travail)"
+        said(
+            "link",
+            lang,
+            "window",
+            verb=word(link["verb"], lang),
+            component=link["component"],
+            **parts(link, seconds="seconds", work="work_seconds"),
+        )
         for link in found["critical_path"]
     ]
-    return [*said, f"chemin critique : {', '.join(links)}"]
+    return [
+        said("whole", lang, "window", **times) + _load(found, "load", lang),
+        *(
+            said("share", lang, "window", component=name, **parts(one, **share))
+            for name, one in found["components"].items()
+        ),
+        said("path", lang, "window", links=", ".join(links)),
+    ]
+
+
+def _load(about: Mapping[str, Any], name: str, lang: str) -> str:
+    """Return how busy the machine was, where that is known, as the end of a line."""
+    if "load" not in about:
+        return ""
+    load = str(about["load"]) if lang == "en" else number(float(about["load"]), lang)
+    return counted(name, lang, int(about["cores"]), "window", load=load)
 
 
 def slow_lines(summary: Mapping[str, Any], lang: str = "en") -> list[str]:
     """Return which speed was not what the plan wants, with the load that the machine had."""
-    said = []
+    lines = []
     for leg in ("forward", "back"):
         figures = summary.get(leg, {})
-        about = figures.get("window") or {}
-        load = ""
-        if "load" in about and lang == "fr":
-            load = f" ; charge de la machine {number(float(about['load']), 'fr')} sur {about['cores']} cœurs"
-        elif "load" in about:
-            load = f"; load of the machine {about['load']} on {about['cores']} cores"
+        load = _load(figures.get("window") or {}, "load_of_the_machine", lang)
         for name in SPEED:
             limit, value = summary.get("limits", {}).get(name), figures.get(name)
             if isinstance(value, (int, float)) and limit is not None and value > limit and not judged(name, figures):
-                label, found, most = word(name, lang), number(value, lang, "s"), number(limit, lang, "s")
-                if lang == "fr":
-                    said.append(f"{leg_head(leg, lang)}{label} : {found}, le plan veut au plus {most}{load}")
-                else:
-                    said.append(f"{leg_head(leg, lang)}{label}: {found}, the plan wants {most} at most{load}")
-    return said
+                values = {"found": number(value, lang, "s"), "most": number(limit, lang, "s")}
+                told = said("slow", lang, "window", label=word(name, lang), **values)
+                lines.append(f"{leg_head(leg, lang)}{told}{load}")
+    return lines

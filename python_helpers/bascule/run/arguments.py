@@ -76,6 +76,7 @@ SWITCHES = frozenset(
         "--version",
     }
 )
+_EXTRA = frozenset({"-e", "--extra-vars"})
 _PROMPT = "prompt"
 # It reads the password from standard input, and nothing after that asks.
 _HANDED = ("--become-password-file", "-")
@@ -128,6 +129,15 @@ def names(arguments: Sequence[str]) -> frozenset[str]:
         PlanError: something is no option.
     """
     return frozenset(name for _, _, found in _options(arguments) for name in found)
+
+
+def variables(arguments: Sequence[str]) -> list[str]:
+    """Return the values of -e, as they are written.
+
+    Raises:
+        PlanError: something is no option.
+    """
+    return [value or word.partition("=")[2] for word, value, found in _options(arguments) if _EXTRA & set(found)]
 
 
 def _options(arguments: Sequence[str]) -> Iterator[tuple[str, str, tuple[str, ...]]]:

@@ -14,6 +14,7 @@ from typing import Any
 
 from . import chain
 from .commits import CLOSING
+from .controllers import Noted
 from .gates import number_of
 from .load_test import GATES
 from .progress import OK
@@ -22,6 +23,8 @@ ASK, RETURN = "ask", "return"
 ANSWERS = (ASK, RETURN)
 NONE, RUNNING, OVER = "none", "running", "over"
 COMMAND, BACK = "bascule commit", "bascule rollback"
+# How the journal calls a task whose machine did not answer.
+_UNREACHABLE = "unreachable"
 # Clocks of two controllers differ a little.
 _AHEAD = 60.0
 
@@ -68,22 +71,39 @@ def switched_at(entries: Iterable[Mapping[str, Any]]) -> float | None:
 
 
 def failing(entries: Iterable[Mapping[str, Any]], components: Collection[str]) -> list[str]:
-    """Return the checks that have failed since these components were closed for their users last, in words."""
+    """Return the checks that have failed since these components were closed for their users last, in words.
+
+    A verification that was not let begin, or did not reach a machine, has not looked: the one before it counts.
+    """
     verified: dict[str, bool] = {}
+    looking: dict[tuple[str, str, str], bool] = {}
     loaded: dict[str, str] = {}
     for entry in _real(entries):
-        name, data = str(entry["component"]), entry["data"]
-        if entry["kind"] == "begin" and entry["verb"] in CLOSING:
+        name, data, kind = str(entry["component"]), entry["data"], entry["kind"]
+        if kind == "begin" and entry["verb"] in CLOSING:
             verified.pop(name, None)
             loaded.clear()
-        elif entry["kind"] == "end" and entry["verb"] == "verify" and name in components:
-            verified[name] = data.get("result") == OK
-        elif entry["kind"] == "sample" and entry["phase"] == "verify" and data.get("name") in GATES:
+        elif entry["verb"] == "verify" and name in components and kind in ("begin", "step", "end"):
+            whose = (*_whose(entry), name)
+            if kind == "begin" or data.get("result") == _UNREACHABLE:
+                looking[whose] = kind == "begin"
+            elif kind == "end" and (looking.pop(whose, False) or data.get("result") == OK):
+                verified[name] = data.get("result") == OK
+        elif kind == "sample" and entry["phase"] == "verify" and data.get("name") in GATES:
             # What was not measured says nothing of who serves.
             wrong = not data.get("passes") and number_of(data.get("value")) is not None
             loaded[str(data["name"])] = str(data.get("reason")) if wrong else ""
     return [f"{name}: its last verification has failed" for name, well in verified.items() if not well] + [
         f"load test: {name}: {why}" for name, why in sorted(loaded.items()) if why
+    ]
+
+
+def busy(noted: Iterable[Noted], own: str) -> list[str]:
+    """Return who is at work in the run beside the decision `own`, in words: whoever may be mending is not cut off."""
+    return [
+        f"{one.playbook} is at work, process {one.pid} of {one.user} on {one.host}"
+        for one in noted
+        if one.alive and not one.ended and one.decision != own
     ]
 
 

@@ -13,7 +13,7 @@ Entry = Mapping[str, Any]
 Whose = tuple[str, str]
 # Whoever is at work in these alone moves and changes nothing.
 LOOKING = frozenset({"audit", "plan", "verify", "monitor", "report", "status"})
-_UNKNOWN = "whether a controller is at work is not known"
+UNKNOWN = "whether a controller is at work is not known"
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def at_work(noted: Iterable[Noted], entries: Iterable[Entry], controller: str, n
             who = f"{about}{where}" if one.pid else f"decision {one.decision}"
             rest = f", left {left}" if left else ""
             line = f"Controller: {who}{rest}; whether it is still at work is not known here: {one.why}"
-            found.append(AtWork([line], doubts=[_UNKNOWN]))
+            found.append(AtWork([line], doubts=[UNKNOWN]))
         elif not taken_on:
             line = f"Controller: DEAD: {about}, is gone and has not ended by itself{where}"
             rest = f"; it left {left}, and what it started on the machines goes on" if left else ""
@@ -100,7 +100,7 @@ def at_work(noted: Iterable[Noted], entries: Iterable[Entry], controller: str, n
         asked = "it has left no note" if whose[0] == controller else f"ask on {whose[0]} before you go on"
         line = f"Controller: {whose[0]}, heard of last {_second(heard)} (it is {_second(now)}), left {left}"
         line = f"{line}; whether it is still at work is not known here: {asked}"
-        found.append(AtWork([line], doubts=[_UNKNOWN]))
+        found.append(AtWork([line], doubts=[UNKNOWN]))
     return AtWork(
         [line for one in found for line in one.lines],
         next((one.first for one in found if one.first), ""),

@@ -8,7 +8,7 @@ from __future__ import annotations
 import datetime
 import math
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Optional
 
@@ -16,8 +16,10 @@ from . import chain
 from .gates import decide, number_of
 from .people import ROLES
 
-EVENT = "monitor"
+EVENT, ERRORS = "monitor", "journal_errors"
 WITHIN, OVER, ABSENT, STALE, UNREADABLE = VERDICTS = ("within", "over", "absent", "stale", "unreadable")
+# A series with one of these was measured.
+_HEARD = frozenset({WITHIN, OVER})
 DAY_SECONDS = 86400.0
 # Seconds that the last samples may be old at a commit: the timer of the runbook takes them every six hours.
 MAX_AGE = 28800.0
@@ -316,19 +318,57 @@ def machines(known: Iterable[Mapping[str, Any]]) -> dict[str, str]:
     return found
 
 
-def full_days(moments: Iterable[float], since: float, day_seconds: float, now: float) -> tuple[int, list[int]]:
-    """Return how many days have passed with a sample in each, and the numbers (from 1) of those without one.
+def counted_until(known: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
+    """Return until when the errors of each component were counted on each machine, by that machine's own clock.
+
+    A round of another component, or one that could not count them, has counted none of its errors.
+    """
+    found: dict[str, dict[str, float]] = {}
+    for one in known:
+        clocks = one.get("clocks") or {}
+        for each in one.get("series") or []:
+            series = each.get("series") or {}
+            at = number_of(clocks.get(series.get("where")))
+            if series.get("name") == ERRORS and each.get("verdict") in _HEARD and at is not None:
+                found.setdefault(str(series["where"]), {})[str(series.get("component"))] = at
+    return found
+
+
+def full_days(
+    known: Iterable[Mapping[str, Any]],
+    component: str,
+    since: float,
+    day_seconds: float,
+    now: float,
+    passed_by: Collection[str] = (),
+) -> tuple[int, list[int]]:
+    """Return how many days have passed, and the numbers (from 1) of those in which a component was not seen.
+
+    A day in which a series was asked for and never heard of is one of them: silence fills no day.
 
     Args:
-        moments: when samples were taken.
+        known: the rounds of samples.
+        component: whose series are looked at.
         since: when users were let in.
         day_seconds: how long a day is.
         now: the time; all in seconds since the epoch.
+        passed_by: series that a person lets pass, by their keys; whether they were heard of does not count.
     """
     passed = max(0, math.floor((now - since) / day_seconds))
-    seen = {math.floor((at - since) / day_seconds) for at in moments if at >= since}
-    missing = [day + 1 for day in range(passed) if day not in seen]
-    return passed - len(missing), missing
+    asked: dict[int, set[str]] = {}
+    silent: dict[int, set[str]] = {}
+    for one in known:
+        if not since <= _at(one) < since + passed * day_seconds:
+            continue
+        day = math.floor((_at(one) - since) / day_seconds)
+        for each in _of(one, component):
+            key = str(each.get("key"))
+            if key not in asked.setdefault(day, set()):
+                silent.setdefault(day, set()).add(key)
+            asked[day].add(key)
+            if each.get("verdict") in _HEARD or key in passed_by:
+                silent[day].discard(key)
+    return passed, [day + 1 for day in range(passed) if day not in asked or silent[day]]
 
 
 def against(
@@ -359,10 +399,15 @@ def against(
         silent = ", ".join(sorted(name for name, at in let_in.items() if at is None)) or "any component"
         found["monitor_days"] = f"nobody has seen users let in to {silent} since the last switch"
     else:
-        moments = [at for at in (number_of(one.get("at")) for one in known) if at is not None]
-        full, missing = full_days(moments, max(begun), want.day_seconds, now)
-        if full < needed:
-            without = f"; without a sample: day {', '.join(map(str, missing))}" if missing else ""
+        missing: dict[int, list[str]] = {}
+        let_pass = {str(gate).removeprefix("monitor.") for gate in passed if _reason(passed[gate])}
+        for name in let_in:
+            passed_days, unseen = full_days(known, name, max(begun), want.day_seconds, now, let_pass)
+            for day in unseen:
+                missing.setdefault(day, []).append(name)
+        if (full := passed_days - len(missing)) < needed:
+            blind = [f"{day}{_whom(missing[day], let_in)}" for day in sorted(missing)]
+            without = f"; without a sample: day {', '.join(blind)}" if blind else ""
             found["monitor_days"] = f"{full} of {needed:g} days are full{without}"
     for component, at in let_in.items():
         mine = [one for one in known if _at(one) >= (at or 0.0) and _of(one, component)]
@@ -370,6 +415,9 @@ def against(
             found[f"monitor.{component}"] = "there is no sample since users were let in"
             continue
         age = now - _at(mine[-1])
+        if age < -_AHEAD:
+            found[f"monitor.{component}"] = f"the last samples are from {-age:.0f} s in the future: a clock is wrong"
+            continue
         if age > want.max_age:
             allowed = f"{want.max_age:.0f} s are allowed"
             found[f"monitor.{component}"] = f"the last samples are {age:.0f} s old, {allowed}"
@@ -378,6 +426,10 @@ def against(
             if one.get("verdict") != WITHIN:
                 found[f"monitor.{one.get('key')}"] = f"{one.get('verdict')}: {one.get('reason')}"
     return [f"{name}: {why}" for name, why in found.items() if not _reason(passed.get(name))]
+
+
+def _whom(missing: Collection[str], known: Collection[str]) -> str:
+    return "" if len(missing) == len(known) else f" ({', '.join(missing)})"
 
 
 def _at(one: Mapping[str, Any]) -> float:

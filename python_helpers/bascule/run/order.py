@@ -16,7 +16,7 @@ from .progress import OK, failed_components, refuse
 # In the order in which a component goes through them.
 VERBS = FREEZE, SYNC, SWITCH, THAW = "freeze", "sync", "switch", "thaw"
 # The phases whose components wait for one another inside a play.
-WINDOWS = ("cutover", "rollback")
+WINDOWS = CUTOVER, ROLLBACK = "cutover", "rollback"
 # A component and a verb.
 Key = tuple[str, str]
 

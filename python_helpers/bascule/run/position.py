@@ -10,6 +10,7 @@ from ..errors import BasculeError
 from ..guard import lost
 from ..guard import state as rule
 from ..guard.state import GuardState
+from . import chain
 from .progress import OK
 
 
@@ -142,14 +143,14 @@ def last_fresh(entries: Iterable[Mapping[str, Any]], component: str) -> str:
     """Return when, by the journal, the passive side was brought up to date last, and by what; nothing when never."""
     ends = [
         entry
-        for entry in entries
+        for entry in chain.in_order(entries)
         if entry["kind"] == "end"
         and entry["verb"] in ("prepare", "sync", "switch")
         and entry["component"] == component
         and entry["data"].get("result") == OK
         and not entry["data"].get("check_mode")
     ]
-    newest = max(ends, key=lambda entry: str(entry["time"]), default=None)
+    newest = ends[-1] if ends else None
     return f"{newest['time'][:19]}Z ({newest['verb']})" if newest else ""
 
 
@@ -167,7 +168,7 @@ def loss(component: str, entered: Side, points_only: bool, fresh: str, said: str
 def given_up(entries: Iterable[Mapping[str, Any]]) -> dict[str, str]:
     """Return the sides that a person has given up as lost and that have not been closed since, by component."""
     found: dict[str, str] = {}
-    for entry in sorted(entries, key=lambda entry: str(entry["time"])):
+    for entry in chain.in_order(entries):
         data = entry["data"]
         if data.get("check_mode"):
             continue
@@ -181,7 +182,7 @@ def given_up(entries: Iterable[Mapping[str, Any]]) -> dict[str, str]:
 def retired(entries: Iterable[Mapping[str, Any]]) -> set[str]:
     """Return the components whose way back a decommission has begun to remove and no later prepare has made again."""
     gone: dict[str, bool] = {}
-    for entry in sorted(entries, key=lambda entry: str(entry["time"])):
+    for entry in chain.in_order(entries):
         if entry["data"].get("check_mode"):
             continue
         if entry["kind"] == "begin" and entry["verb"] == "retire":

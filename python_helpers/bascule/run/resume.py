@@ -221,6 +221,9 @@ def _all_at_source(last: Last, typed: _Commands, limit: Collection[str]) -> Choi
         # Before a cutover or after a rollback: nothing is left to do for this one.
         return Choice(NOTHING, f"none is needed; to go on: {typed.text('sync')}")
     if last.phase == "cutover":
+        if last.outcome not in (OK, NOT_ENDED):
+            again = f"{typed.text('cutover', limit)} (again from the start), once what has failed is mended"
+            return Choice(PERSON, f"{_DECIDE}{again}, or leave things as they are")
         return typed.choice("cutover", " (again from the start)", "leave things as they are", limit)
     if last.outcome == OK and last.phase in _NEXT_PHASE:
         return typed.choice(_NEXT_PHASE[last.phase])
@@ -250,12 +253,14 @@ def _all_at_target(standings: Sequence[Standing], last: Last, typed: _Commands, 
 
 
 def _limit(standings: Sequence[Standing], last: Last, waiting: Collection[str]) -> tuple[str, ...]:
-    """Return what a window that was limited goes on with; nothing where it was not, or where others wait as well."""
+    """Return what a window that was limited goes on with: that, and whoever else waits or stands nowhere for good.
+
+    Nothing where it was not limited, or where that is everybody: what is at rest is not taken along.
+    """
     part = last.takes_part if waiting or last.outcome != OK else ()
     others = [standing for standing in standings if standing.component not in part]
-    if not part or not others or set(waiting) - set(part):
-        return ()
-    return part if all(standing.where in _AT_REST for standing in others) else ()
+    more = [one.component for one in others if one.component in waiting or one.where not in _AT_REST]
+    return (*part, *more) if part and len(more) < len(others) else ()
 
 
 def _late(standings: Sequence[Standing]) -> tuple[str, ...]:

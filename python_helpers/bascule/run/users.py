@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..guard import state as rule
+from . import chain
 from .order import VERBS
 from .position import Sides
 from .progress import OK
@@ -31,7 +32,7 @@ def read(sides: Sequence[Sides], entries: Iterable[Entry]) -> Users:
         sides: both sides of every component, as they were read.
         entries: the journal's entries.
     """
-    known = sorted((e for e in entries if not e["data"].get("check_mode")), key=lambda e: str(e["time"]))
+    known = [entry for entry in chain.in_order(entries) if not entry["data"].get("check_mode")]
     pointing = {str(e["component"]) for e in known if e["data"].get("role") in POINTING}
     served: dict[str, list[str]] = {}
     let_in: dict[str, str] = {}

@@ -102,12 +102,29 @@ class Window:
         }
 
 
+@dataclass(frozen=True)
+class Told:
+    """What the entries of one decision tell of a window: its phase, what has come through, who depends on whom."""
+
+    phase: str = ""
+    spans: Mapping[Key, Span] = field(default_factory=dict)
+    depends_on: Mapping[str, list[str]] = field(default_factory=dict)
+
+
 def read(entries: Iterable[Mapping[str, Any]]) -> Optional[Window]:
     """Return the window that the entries of one decision tell of; none before everybody is let in again.
 
     What only points to a site is left out: nobody waits for it.
     """
-    spans: dict[Key, Span] = {}
+    told = spans(entries)
+    if not told.spans or any((name, VERBS[-1]) not in told.spans for name in told.depends_on):
+        return None
+    return measure(told.phase, told.spans.values(), told.depends_on)
+
+
+def spans(entries: Iterable[Mapping[str, Any]]) -> Told:
+    """Return what the entries of one decision tell of a window, also of one that is not over."""
+    found: dict[Key, Span] = {}
     open_spans: dict[Key, tuple[float, float]] = {}
     depends_on: dict[str, list[str]] = {}
     phase, now = "", 0.0
@@ -129,10 +146,8 @@ def read(entries: Iterable[Mapping[str, Any]]) -> Optional[Window]:
         elif entry["kind"] == "end" and key in open_spans:
             began, worked = open_spans.pop(key)
             if data.get("result") == OK:
-                spans[key] = Span(*key, began, now, min(worked, now - began))
-    if not spans or any((name, VERBS[-1]) not in spans for name in depends_on):
-        return None
-    return measure(phase, spans.values(), depends_on)
+                found[key] = Span(*key, began, now, min(worked, now - began))
+    return Told(phase, found, depends_on)
 
 
 def measure(phase: str, given: Iterable[Span], depends_on: Mapping[str, Iterable[str]]) -> Window:

@@ -1,7 +1,8 @@
 """What is asked of PostgreSQL's catalogue. Pure texts; source: PostgreSQL 15, chapter 53 (system catalogs).
 
 Each row is an object: its kind, its name and all that its definition says. The search path is pg_catalog, so every name
-in a definition has its schema. Of the books of the migrations nothing is said.
+in a definition has its schema. Of the books of the migrations nothing is said, nor of `pg_attver`, a number that
+a server (seen at 15.20, not at 15.18) puts among the options of each column when it is made.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ _RELATIONS = (
      FROM r WHERE relkind IN ('r', 'p', 'v', 'm', 'S', 'f', 'c')""",
     """SELECT 'column', format('%s.%I', r.name, attname), concat(r.name, E'\\n', format_type(atttypid, atttypmod),
          E'\\n',
-         concat_ws(' ', attnotnull, attidentity, attgenerated, attstorage, attcompression, attoptions::text,
+         concat_ws(' ', attnotnull, attidentity, attgenerated, attstorage, attcompression,
+         (SELECT array_agg(o ORDER BY o)::text FROM unnest(attoptions) o WHERE o !~ '^pg_attver='),
          attstattarget,
          pg_get_expr(d.adbin, d.adrelid), (SELECT collname FROM pg_collation WHERE oid = attcollation)))
      FROM r JOIN pg_attribute a ON attrelid = r.oid AND attnum > 0 AND NOT attisdropped AND relkind NOT IN ('i',

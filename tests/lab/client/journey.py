@@ -24,6 +24,7 @@ from bascule.report.judge import LEAST_WRITES
 from bascule.report.render import summary_panel
 from bascule.report.summary import build
 from bascule.report.words import LANGUAGES
+from bascule.run.outcome import Status
 
 from .evidence import LegEvidence, behind, figures, journalled, keep_facts, look_up, phase_times, point_latest
 from .phases import PhaseFailed, Phases
@@ -31,7 +32,7 @@ from .screen import Screen
 from .setting import ROOT, Setting, SiteAddresses, read_setting
 from .watchers import Watchers
 
-FORWARD = ("audit", "prepare", "sync", "pretest", "cutover", "verify")
+FORWARD = ("audit", "prepare", "sync", "pretest", "plan", "cutover", "commit", "verify")
 BACK = ("rollback", "verify")
 LAB_UP_SECONDS = 1500.0
 STEADY_SECONDS = 300.0
@@ -59,6 +60,7 @@ class Journey:
         self.watchers: Watchers | None = None
         self.legs: list[LegEvidence] = []
         self.active: str | None = None
+        self.plan: Path | None = None
         self.started = time.time()
 
     # The steps, in the order they happen.
@@ -110,7 +112,7 @@ class Journey:
         if self._side() != self.setting.source.key:
             raise DemoStopped(
                 f"{self.setting.target.name} is the active site: an earlier run has not come back; bring it back "
-                f"first: ansible-playbook playbooks/rollback.yml -e confirm={self.setting.source.name}"
+                f"first: bascule rollback -e confirm={self.setting.source.name}"
             )
 
     def _watch_data_layer(self) -> None:
@@ -134,18 +136,45 @@ class Journey:
         measured: dict[str, float] = {}
         try:
             for number, phase in enumerate(phases, 1):
-                arguments: tuple[str, ...] = ()
-                if phase == "cutover":
-                    arguments = ("-e", f"confirm={self.setting.target.name}")
-                elif phase == "rollback":
-                    arguments = ("-e", f"confirm={self.setting.source.name}")
                 self.screen.heading(f"{leg.name.capitalize()} {number}/{len(phases)}: {phase}")
-                measured[phase] = self.phases.run(phase, *arguments)
+                if phase == "plan":
+                    measured |= self._plan()
+                elif phase == "commit":
+                    self._refused()
+                else:
+                    measured[phase] = self.phases.run(phase, *self._arguments(phase))
                 if phase == "prepare":
                     self._watch_data_layer()
         finally:
             leg.phases = phase_times(self.setting, measured)
         leg.facts = keep_facts(self.directory, leg.name)
+
+    def _arguments(self, phase: str) -> tuple[str, ...]:
+        if phase == "rollback":
+            return ("-e", f"confirm={self.setting.source.name}")
+        if phase != "cutover":
+            return ()
+        confirmed = ("-e", f"confirm={self.setting.target.name}")
+        return ("--plan", str(self.plan), *confirmed) if self.plan else confirmed
+
+    def _plan(self) -> dict[str, float]:
+        """Have a plan written; a machine too busy for the window that is wanted gets none, and is moved without."""
+        try:
+            seconds = self.phases.run("plan")
+        except PhaseFailed as refused:
+            if refused.status != Status.NO_GO:
+                raise
+            self.screen.say(f"  no plan was written, as said above ({refused}); the cutover goes without one")
+            return {}
+        (self.plan,) = (self.directory / "plans").glob("*.json")
+        return {"plan": seconds}
+
+    def _refused(self) -> None:
+        """See a commit refused: it has moved, and nothing is proved equal yet."""
+        try:
+            self.phases.run("commit", ends=Status.NO_GO)
+        except PhaseFailed as wrong:
+            raise DemoStopped(f"a commit has to be refused before anything is proved equal: {wrong}") from wrong
 
     def _steady(self, site: SiteAddresses) -> None:
         self.screen.heading(f"{LEAST_WRITES} writes more at {site.name.capitalize()}")
@@ -240,9 +269,7 @@ class Journey:
         screen.heading("What to type next")
         if "cutover" in self.phases.started:
             screen.say("  the switch had begun; this brings everything back to the source, from wherever it stands:")
-            screen.say(
-                f"    BASCULE_RUN={self.run_name} ansible-playbook playbooks/rollback.yml -e confirm={source.name}"
-            )
+            screen.say(f"    BASCULE_RUN={self.run_name} bascule rollback -e confirm={source.name}")
         else:
             screen.say("  nothing was switched, the source still serves; every phase can be run again:")
             screen.say("    make demo")
@@ -253,15 +280,16 @@ def next_commands(screen: Screen, setting: Setting, run: str) -> None:
     """The lab stays up: what a curious person may try."""
     screen.heading("The lab is still up. Try next (after 'source .venv/bin/activate'):")
     for command, why in (
-        ("ansible-playbook playbooks/status.yml", "where the run stands"),
+        ("bascule status", "where the run stands"),
+        (f"bascule run cutover -e confirm={setting.target.name} --check", "what a cutover would do"),
+        (f"bascule run cutover -e confirm={setting.target.name}", "do it yourself"),
+        (f"bascule rollback -e confirm={setting.source.name}", "and come back"),
         (
-            f"ansible-playbook playbooks/60_cutover.yml -e confirm={setting.target.name} --check",
-            "what a cutover would do",
+            f"ansible-playbook playbooks/60_cutover.yml -e confirm={setting.target.name}",
+            "the same without bascule's own command",
         ),
-        (f"ansible-playbook playbooks/60_cutover.yml -e confirm={setting.target.name}", "do it yourself"),
-        (f"ansible-playbook playbooks/rollback.yml -e confirm={setting.source.name}", "and come back"),
         (f"less runs/{run}/report.md", "this summary as a page (in French: report.fr.md)"),
-        ("python -m bascule.cli.summary --lang fr", "this summary again, in French"),
+        ("bascule summary --lang fr", "this summary again, in French"),
         ("make lab-status", "the lab's hosts and services"),
         ("make lab-down", "remove the lab"),
     ):

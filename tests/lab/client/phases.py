@@ -1,4 +1,4 @@
-"""Runs the phases as an operator would: plain ansible-playbook, progress on the screen, everything in a file."""
+"""Runs the phases as an operator would: by `bascule`, progress on the screen, everything in a file."""
 
 from __future__ import annotations
 
@@ -11,11 +11,18 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from bascule.run.io.command import Command
+from bascule.run.outcome import Status
+
 from .screen import Screen
-from .setting import PLAYBOOKS, ROOT
+from .setting import ROOT
 
 # A phase that takes longer hangs; at the scale of the lab the longest takes a few minutes.
 LONGEST_SECONDS = 1800.0
+# What ends a playbook has this long to write its journal.
+END_SECONDS = 20.0
+# These are commands by themselves; every other phase is begun by `bascule run`.
+COMMANDS = ("plan", "commit", "rollback", "status")
 
 
 class PhaseFailed(Exception):
@@ -31,8 +38,8 @@ class PhaseFailed(Exception):
 class Phases:
     """The phases of one run, numbered in the order they were started."""
 
-    def __init__(self, run: str, runs: Path, screen: Screen, program: str = "ansible-playbook") -> None:
-        self._program = program
+    def __init__(self, run: str, runs: Path, screen: Screen, program: str = "") -> None:
+        self._program = program or str(Path(sys.executable).parent / "bascule")
         self._run = run
         self._runs = runs
         self._screen = screen
@@ -57,19 +64,21 @@ class Phases:
             "BASCULE_RUNS": str(self._runs),
         }
 
-    def run(self, phase: str, *arguments: str, limit: float = LONGEST_SECONDS) -> float:
-        """Run a phase to its end and return its seconds; PhaseFailed when it did not end well."""
+    def run(self, phase: str, *arguments: str, limit: float = LONGEST_SECONDS, ends: Status = Status.DONE) -> float:
+        """Run a phase to its end and return its seconds; PhaseFailed when it did not end as it should."""
         self._count += 1
         name = f"{self._count:02}_{phase}"
         log, shown = self._directory / f"{name}.log", self._directory / f"{name}.out"
         self.started.append(phase)
         self._screen.begin(phase)
         begun = time.monotonic()
+        words = [phase] if phase in COMMANDS else ["run", phase]
+        before = set(self._commands())
         with shown.open("wb") as out:
             # A session of its own and output to a file: a lost terminal neither stops the phase nor loses a line.
             # What runs in the background ignores SIGINT, and so would the phase, which is ended by it.
             process = subprocess.Popen(
-                ["env", "--default-signal=INT", self._program, f"playbooks/{PLAYBOOKS[phase]}", *arguments],
+                ["env", "--default-signal=INT", self._program, *words, *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,
@@ -81,9 +90,15 @@ class Phases:
             status = self._follow(process, shown, begun + limit)
         finally:
             stop(process)
-        if status != 0:
+            # Who follows a phase leaves it running when it is stopped itself.
+            for folder in sorted(set(self._commands()) - before):
+                end(Command(folder))
+        if status != ends:
             raise PhaseFailed(phase, status, log)
         return time.monotonic() - begun
+
+    def _commands(self) -> list[Path]:
+        return list((self._runs / ".commands").glob("*"))
 
     def _follow(self, process: subprocess.Popen[bytes], shown: Path, deadline: float) -> int:
         rest = b""
@@ -112,3 +127,13 @@ def stop(process: subprocess.Popen[bytes]) -> None:
             os.killpg(process.pid, number)
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(timeout=wait)
+
+
+def end(command: Command) -> None:
+    """End the playbook of a command, if it still runs, and wait until it has ended."""
+    if command.ended():
+        return
+    command.interrupt()
+    deadline = time.monotonic() + END_SECONDS
+    while not command.ended() and time.monotonic() < deadline:
+        time.sleep(0.1)

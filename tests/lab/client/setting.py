@@ -12,16 +12,6 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[3]
 LAB = ROOT / ".lab"
-PLAYBOOKS = {
-    "audit": "10_audit.yml",
-    "prepare": "20_prepare.yml",
-    "sync": "30_sync.yml",
-    "pretest": "40_pretest.yml",
-    "cutover": "60_cutover.yml",
-    "verify": "70_verify.yml",
-    "rollback": "rollback.yml",
-    "status": "status.yml",
-}
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ def test_hosts_are_taken_one_after_the_other_and_each_is_out_while_it_changes() 
     assert machines.orders == [
         step
         for host in machines.hosts
-        for step in ((host, "put", "drain"), (host, "activate", NEW), (host, "put", "ready"))
+        for step in ((host, "put", "maint"), (host, "activate", NEW), (host, "put", "ready"))
     ]
     assert (result["changed"], result["before"]) == (True, dict.fromkeys(machines.hosts, OLD))
     assert all(one["good"] == [OLD, NEW] and one["holder"] is None for one in machines.hosts.values())
@@ -53,7 +53,7 @@ def test_a_second_time_nothing_is_touched() -> None:
 def test_a_batch_goes_together_and_never_takes_all_that_serve() -> None:
     machines = Machines(OLD, (OLD,))
     deploy(machines, batch=2)
-    assert machines.told("put")[:2] == [("app-1", "drain"), ("app-2", "drain")]
+    assert machines.told("put")[:2] == [("app-1", "maint"), ("app-2", "maint")]
     machines = Machines(OLD, (OLD,))
     with pytest.raises(DeployError, match="somebody else to serve shop") as caught:
         deploy(machines, batch=3)
@@ -62,6 +62,23 @@ def test_a_batch_goes_together_and_never_takes_all_that_serve() -> None:
     assert (caught.value.state, machines.told("put")) == ("app-1, app-2, app-3 as before", [])
     deploy(machines, batch=3, interruption=True)
     assert served(machines) == [NEW] * 3
+
+
+@pytest.mark.parametrize(("more", "seconds"), [({}, 30), ({"health_seconds": 90}, 90)])
+def test_an_application_is_waited_for_as_long_as_its_recipe_says_or_it_itself(
+    more: dict[str, int], seconds: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machines = Machines(OLD, (OLD,))
+    asked: list[int] = []
+    real = machines._activate
+
+    def activate(host: str, order: Any) -> Any:
+        asked.append(order["health"]["seconds"])
+        return real(host, order)
+
+    monkeypatch.setattr(machines, "_activate", activate)
+    deploy(machines, **more)
+    assert asked == [seconds] * 3
 
 
 def test_a_bad_release_reaches_one_host_and_that_is_brought_back() -> None:
@@ -98,7 +115,7 @@ def test_a_host_that_goes_silent_stays_out_and_is_named(monkeypatch: pytest.Monk
     with pytest.raises(DeployError) as caught:
         deploy(machines)
     assert f"app-2 was NOT brought back to {OLD}" in caught.value.state
-    assert machines.admin == {"app-1": "ready", "app-2": "drain", "app-3": "ready"}
+    assert machines.admin == {"app-1": "ready", "app-2": "maint", "app-3": "ready"}
     assert served(machines)[::2] == [OLD, OLD]
 
 
@@ -177,4 +194,4 @@ def test_the_first_release_of_all_that_fails_stays_out() -> None:
     with pytest.raises(DeployError) as caught:
         deploy(machines)
     assert caught.value.state == "app-1 stays taken out: it has no good release; app-2, app-3 as before"
-    assert machines.admin["app-1"] == "drain"
+    assert machines.admin["app-1"] == "maint"

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import io
 import json
 import os
 import pwd
 import tarfile
+import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +68,7 @@ class World:
     def order(self, name: str, *members: Member, **more: Any) -> dict[str, Any]:
         given = archive(self.place.parent / f"{name}.tar.gz", *(members or (("app.py", FILE, name),)))
         empty: dict[str, Any] = {"shared": [], "assets": [], "prerequisites": [], "build": [], "test": []}
-        return {"name": name, "account": ME, **given, **empty, **more}
+        return {"name": name, "token": "t", "account": ME, **given, **empty, **more}
 
     def activation(self, name: str, lock: str = "t") -> dict[str, Any]:
         health = {"path": "/healthz", "status": 200, "seconds": 0}
@@ -221,11 +224,45 @@ def test_one_takes_the_lock_and_only_a_proof_takes_it_over(world: World) -> None
     assert world.host.take({"token": "t", "again": 1}, "") is None
     assert world.host.give("o") is False
     assert world.host.take(other, "t") is None
-    for do in (world.host.activate, world.host.settle):
+    for do in (world.host.stage, world.host.activate, world.host.settle):
         with pytest.raises(DeployError, match="the lock of this deployment"):
             do({**world.activation("a"), "good": "a", "left": [], "keep": 2})
     assert world.host.give("o") is True
     assert world.host.look().holder is None
+
+
+def test_what_a_dead_one_has_begun_ends_before_its_lock_is_taken_over(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.host.stage(world.order("a"))
+    order = {**world.activation("a"), "health": {"path": "/", "status": 200, "seconds": 60}}
+    begun, may, real = threading.Event(), threading.Event(), world.run
+    waits: list[int] = []
+    flock = fcntl.flock
+
+    def slow(argv: Sequence[str], **more: Any) -> Result:
+        if "restart" in argv:
+            begun.set()
+            assert may.wait(60)
+        return real(argv, **more)
+
+    def seen(stream: Any, how: int) -> None:
+        try:
+            flock(stream, how | fcntl.LOCK_NB)
+        except BlockingIOError:
+            waits.append(how)
+            may.set()
+            flock(stream, how)
+
+    world.host._run = slow
+    monkeypatch.setattr(fcntl, "flock", seen)
+    with ThreadPoolExecutor() as pool:
+        working = pool.submit(world.host.activate, order)
+        assert begun.wait(60)
+        assert Host(str(world.place), "app-shop.service").take({"token": "u"}, "t") is None
+        assert (working.result(), waits) == ({"changed": True, "before": ""}, [fcntl.LOCK_EX])
+    with pytest.raises(DeployError, match="the lock of this deployment"):
+        world.host.activate(order)
 
 
 def test_orders_and_answers_travel_as_json(

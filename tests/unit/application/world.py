@@ -11,7 +11,8 @@ import yaml
 from bascule.application import recipes, services
 from bascule.application.fleet import Answer, Order
 
-STACKS = Path(__file__).parent
+ROOT = Path(__file__).resolve().parents[3]
+STACKS = ROOT / "roles" / "app_service" / "vars" / "stacks"
 DECLARED: dict[str, Any] = {
     "stack": "flask",
     "hosts": {"app-1": "192.0.2.1", "app-2": "192.0.2.2", "app-3": "192.0.2.3"},
@@ -113,7 +114,7 @@ class Machines:
         return self.hosts[host]["current"] == order["name"] and order["name"] not in self.bad
 
     def _activate(self, host: str, order: Order) -> Any:
-        assert self.admin[host] == "drain", "nothing is changed under a request"
+        assert self.admin[host] == "maint", "nothing is changed under a request"
         before, self.hosts[host]["current"] = self.hosts[host]["current"], order["name"]
         self.orders.append((host, "activate", order["name"]))
         if {order["name"], f"{order['name']} at {host}"} & self.bad:

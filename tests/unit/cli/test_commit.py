@@ -11,6 +11,8 @@ import pytest
 from tests.unit.cli.test_phases import CONFIRM, at_terminal, bascule, status
 from tests.unit.plugins.test_play import ELSEWHERE, PLAN, World, have_moved, never_left
 
+from bascule.run import chain
+from bascule.run.commits import missing
 from bascule.run.outcome import Status
 
 OBSERVED = PLAN + "plan_observation_seconds: 3600\n"
@@ -43,6 +45,11 @@ def test_nothing_is_committed_before_it_is_proved_equal_since_the_switch(world: 
     assert code == Status.NO_GO, said
     assert "nothing was verified" in said
     assert "nothing was decided; a way back is open" in said
+    # A trial leaves nothing that counts, whatever it lets pass.
+    before = chain.lacking(world.entries, [])
+    passed = {"proof_overrides": {f"{name}.verify": "only tried" for name in ("low", "top")}}
+    assert commit(world, "--check", "-e", json.dumps(passed))[0] == Status.NO_GO
+    assert chain.lacking(world.entries, []) == before
     assert bascule(world, "run", "verify", "-i", "inventory")[0] == Status.DONE
     # What has been proved is another switch.
     have_moved(world, decision="e")
@@ -54,6 +61,24 @@ def test_nothing_is_committed_before_it_is_proved_equal_since_the_switch(world: 
     assert code == Status.NO_GO, said
     assert "low: a-tls closed, not open to users" in said
     assert commits(world, "j-mtp") == []
+
+
+def test_a_commit_that_a_site_cannot_keep_is_taken_back(world: World) -> None:
+    assert bascule(world, "run", "verify", "-i", "inventory")[0] == Status.DONE
+    ssh = world.path / "bin/ssh"
+    whole = ssh.read_text()
+    refused = '[ $host != j-mtp ] || case $script in *"cat >>"*) echo No space left >&2; exit 1;; esac\n'
+    ssh.write_text(whole.replace("mkdir -p", f"{refused}mkdir -p", 1))
+    code, said = commit(world)
+    assert code == Status.PERSON, said
+    assert "No space left" in said
+    assert "nothing was decided; a way back is open" in said
+    made, taken_back = {"low": "1.d", "top": "1.d"}, {"low": "", "top": ""}
+    assert commits(world, "j-tls") == [made, taken_back]
+    assert missing(world.copy("j-tls"), made) == ["low", "top"]
+    ssh.write_text(whole)
+    assert commit(world)[0] == Status.DONE
+    assert missing(world.copy("j-mtp"), made) == []
 
 
 def test_a_person_commits_at_the_terminal_after_the_sheet(world: World) -> None:

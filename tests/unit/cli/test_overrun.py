@@ -13,6 +13,12 @@ from tests.unit.plugins.test_play import ELSEWHERE, PLAN, World, have_moved, nev
 from bascule.run.outcome import Status
 
 OVER = "plan_commit_within: 0.001\n"
+# What a return would lose, where a test gives it.
+LEFT = """
+- name: Say what a return would leave behind
+  ansible.builtin.set_fact:
+    __toy_left: {left_behind: "{{ left | default([]) }}"}
+"""
 FAILS = ("-e", "fail_at=low.verify")
 
 
@@ -20,7 +26,7 @@ FAILS = ("-e", "fail_at=low.verify")
 def world(tmp_path: Path) -> Iterator[World]:
     """A world after a cutover, where the verbs answer."""
     made = World(tmp_path)
-    made.state = ELSEWHERE
+    made.state = ELSEWHERE + LEFT
     made.answer_verbs()
     never_left(made, frozen=False)
     code, said = bascule(made, "run", "cutover", "-i", "inventory", *CONFIRM)
@@ -55,6 +61,10 @@ def test_the_plan_has_a_return_made_when_the_time_is_over_and_a_check_has_failed
     assert "nothing has failed, a person decides" in said
     assert gone_back(world) == []
     bascule(world, "run", "verify", "-i", "inventory", *FAILS)
+    code, said = overrun(world, "-e", '{"left": ["rows of an unlogged table"]}')
+    assert code == Status.NO_GO, said
+    assert "low leaves behind rows of an unlogged table" in said
+    assert gone_back(world) == []
     code, said = overrun(world)
     assert code == Status.DONE, said
     assert sorted(gone_back(world)) == ["low", "top"]

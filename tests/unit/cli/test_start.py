@@ -11,7 +11,7 @@ from bascule.cli import start
 from bascule.errors import BasculeError
 from bascule.run.arguments import Given
 from bascule.run.io import identity
-from bascule.run.phases import PHASES, Phase
+from bascule.run.phases import PHASES
 
 ENABLED = "[defaults]\ncallbacks_enabled = ansible.posix.timer, bascule_journal ; ours\n"
 
@@ -60,13 +60,9 @@ def test_nothing_is_imported_from_where_a_person_stands(elsewhere: Path, monkeyp
     program = elsewhere / "program"
     program.write_text(f"#!/bin/sh\ntouch {elsewhere}/begun\n")
     program.chmod(0o755)
-    monkeypatch.setattr(start, "_program", lambda: str(program))
-    monkeypatch.setattr(start, "_playbook", _same)
+    monkeypatch.setattr(start, "program", lambda: str(program))
+    monkeypatch.setattr(start, "file", Path)
     command = start.start(PHASES["audit"], Given(()), None)
     os.waitpid(int(command.told("supervisor")["pid"]), 0)
     assert not (elsewhere / "imported").exists()
     assert (elsewhere / "begun").exists(), command.output.read_text()
-
-
-def _same(phase: Phase) -> Path:
-    return Path(phase.playbook)

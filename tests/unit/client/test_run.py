@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -12,11 +13,15 @@ from pathlib import Path
 import pytest
 from client import evidence, journey
 from client.evidence import LegEvidence, figures, keep_facts, phase_times, point_latest
-from client.phases import PhaseFailed, Phases
+from client.phases import PhaseFailed, Phases, end
 from client.screen import Screen
 from client.setting import Setting, SiteAddresses, read_setting
 from client.watchers import ProberFollower, UserFollower, Watchers
 from rich.console import Console
+
+from bascule.run.io import command as commands
+from bascule.run.io import presence
+from bascule.run.outcome import Status
 
 SOURCE = SiteAddresses("mtp", "montpellier", "127.0.0.1", "127.0.0.1:1", "127.0.0.1:1")
 TARGET = SiteAddresses("tls", "toulouse", "127.0.0.1", "127.0.0.1:1", "127.0.0.1:1")
@@ -53,7 +58,7 @@ def test_a_phase_shows_its_lines_and_gives_its_time(tmp_path: Path) -> None:
     text = 'echo "$@ $BASCULE_RUN $ANSIBLE_STDOUT_CALLBACK"; echo complete >"$BASCULE_PROGRESS_LOG"; printf "last\\n"'
     phases = Phases("r1", tmp_path / "runs", view, program(tmp_path, text))
     assert phases.run("cutover", "-e", "confirm=toulouse") > 0
-    assert "playbooks/60_cutover.yml -e confirm=toulouse r1 bascule_progress" in shown(view)
+    assert "run cutover -e confirm=toulouse r1 bascule_progress" in shown(view)
     assert "last" in shown(view)
     assert (tmp_path / "runs/r1/ansible/01_cutover.log").read_text() == "complete\n"
     assert phases.started == ["cutover"]
@@ -63,6 +68,43 @@ def test_a_phase_that_fails_says_where_to_look(tmp_path: Path) -> None:
     phases = Phases("r1", tmp_path, screen(), program(tmp_path, "echo boom; exit 2"))
     with pytest.raises(PhaseFailed, match=r"sync ended with status 2; the complete output is in .*01_sync\.log"):
         phases.run("sync")
+
+
+def test_what_has_a_command_of_its_own_is_begun_by_it(tmp_path: Path) -> None:
+    view = screen()
+    phases = Phases("r1", tmp_path, view, program(tmp_path, 'echo "words: $@"; [[ $1 != commit ]] || exit 3'))
+    phases.run("rollback", "-e", "confirm=montpellier")
+    phases.run("commit", ends=Status.NO_GO)
+    assert "words: rollback -e confirm=montpellier\n" in shown(view)
+    assert "words: commit\n" in shown(view)
+
+
+def test_a_commit_that_is_not_refused_is_a_failure(tmp_path: Path) -> None:
+    phases = Phases("r1", tmp_path, screen(), program(tmp_path, "exit 0"))
+    with pytest.raises(PhaseFailed, match="commit ended with status 0"):
+        phases.run("commit", ends=Status.NO_GO)
+
+
+def test_a_playbook_that_its_follower_has_left_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ended: list[Path] = []
+    monkeypatch.setattr("client.phases.end", lambda command: ended.append(command.folder))
+    earlier = tmp_path / ".commands/earlier"
+    earlier.mkdir(parents=True)
+    phases = Phases("r1", tmp_path, screen(), program(tmp_path, f"mkdir {tmp_path}/.commands/new; exit 7"))
+    with pytest.raises(PhaseFailed):
+        phases.run("sync")
+    assert ended == [tmp_path / ".commands/new"]
+
+
+def test_ending_a_command_waits_for_its_playbook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BASCULE_RUNS", str(tmp_path))
+    command = commands.begin("sync")
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as process:
+        command.tell("process", presence.process(process.pid))
+        assert command.lives()
+        end(command)
+        assert process.wait(timeout=10) == -signal.SIGINT or process.returncode == 1
+    assert command.ended()
 
 
 def test_a_phase_that_hangs_is_stopped(tmp_path: Path) -> None:
@@ -177,7 +219,7 @@ def start_journey(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> journey.Jo
 def test_it_does_not_start_from_the_wrong_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     trip = start_journey(tmp_path, monkeypatch)
     with pytest.raises(
-        journey.DemoStopped, match=r"toulouse is the active site: .*rollback\.yml -e confirm=montpellier"
+        journey.DemoStopped, match=r"toulouse is the active site: .*bascule rollback -e confirm=montpellier"
     ):
         trip.travel()
     trip.close()
@@ -192,16 +234,43 @@ def test_it_does_not_start_from_the_wrong_side(tmp_path: Path, monkeypatch: pyte
 def test_a_failed_phase_ends_with_the_next_safe_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     trip = start_journey(tmp_path, monkeypatch)
     monkeypatch.setattr(journey.Journey, "_watch", lambda self: None)
-    trip.phases = Phases("r1", tmp_path, trip.screen, program(tmp_path, "echo ran $1; [[ $1 != *cutover* ]]"))
+    made = f"mkdir {tmp_path}/r1/plans; touch {tmp_path}/r1/plans/p.json"
+    text = f'echo "ran $@"; case "$*" in plan*) {made};; *cutover*) exit 1;; esac'
+    trip.phases = Phases("r1", tmp_path, trip.screen, program(tmp_path, text))
     with pytest.raises(PhaseFailed, match="cutover ended with status 1"):
         trip.travel()
     trip.close()
     trip.stand()
     said = shown(trip.screen)
-    assert "ran playbooks/status.yml" in said
-    assert "BASCULE_RUN=r1 ansible-playbook playbooks/rollback.yml -e confirm=montpellier" in said
+    assert "ran status\n" in said
+    assert f"ran run cutover --plan {tmp_path}/r1/plans/p.json -e confirm=toulouse\n" in said
+    assert "BASCULE_RUN=r1 bascule rollback -e confirm=montpellier" in said
     # Phases that ended keep their times although the leg did not.
-    assert set(trip.legs[0].phases) == {"audit", "prepare", "sync", "pretest"}
+    assert set(trip.legs[0].phases) == {"audit", "prepare", "sync", "pretest", "plan"}
+
+
+@pytest.mark.parametrize(("status", "wanted"), [(3, "cutover"), (2, "plan")])
+def test_a_machine_too_busy_for_a_plan_is_moved_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int, wanted: str
+) -> None:
+    trip = start_journey(tmp_path, monkeypatch)
+    monkeypatch.setattr(journey.Journey, "_watch", lambda self: None)
+    text = f'echo "ran $@"; case "$*" in plan*) exit {status};; *cutover*) exit 1;; esac'
+    trip.phases = Phases("r1", tmp_path, trip.screen, program(tmp_path, text))
+    with pytest.raises(PhaseFailed, match=f"{wanted} ended with status"):
+        trip.travel()
+    trip.close()
+    assert "--plan" not in shown(trip.screen)
+
+
+def test_a_demo_whose_commit_goes_through_unproved_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trip = start_journey(tmp_path, monkeypatch)
+    monkeypatch.setattr(journey.Journey, "_watch", lambda self: None)
+    monkeypatch.setattr(journey.Journey, "_plan", lambda self: {})
+    trip.phases = Phases("r1", tmp_path, trip.screen, program(tmp_path, "exit 0"))
+    with pytest.raises(journey.DemoStopped, match="a commit has to be refused"):
+        trip.travel()
+    trip.close()
 
 
 def test_one_demo_at_a_time(tmp_path: Path) -> None:

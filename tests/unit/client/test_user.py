@@ -80,7 +80,6 @@ def test_a_slow_answer_does_not_stop_the_clock() -> None:
     during = [line for line in lines if late["sent"] < line["sent"] < late["answered"]]
     # A clock that waits for the answer sends nothing meanwhile; a busy machine sends less.
     assert len(during) >= 2
-    assert sorted(line["sent"] - line["due"] for line in lines)[len(lines) // 2] < 0.5
 
 
 def test_without_a_free_worker_it_says_so_and_blames_nobody() -> None:

@@ -218,3 +218,37 @@ class _Once:
     def run(self, argv: Any, **_: Any) -> Any:
         self.asked += 1
         return Result(tuple(argv), 0, "active" if self.asked == 1 else "inactive", "")
+
+
+def test_a_dump_that_waits_for_a_lock_ends_at_its_limit_and_says_who_is_there(
+    closed: tuple[Host, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client of the closed side's own socket keeps a table to itself, and never lets go."""
+    host, epoch = closed
+    client = host.running.client
+    holder = Session(client)
+    holder.lines("LOCK TABLES shop.t WRITE")
+    number = holder.lines("SELECT CONNECTION_ID()")[0]
+    spec = {"side": host.name, "socket": client.socket}
+    monkeypatch.setattr(fence_settings, "read", lambda *_: spec)
+    host.side()
+    assert safety_dump.begin("orders", host.name, epoch, _running, 2.0) == []
+    dump = safety_dump.SafetyDump("orders", epoch)
+    assert dump.timeout == 2.0
+    try:
+        assert dump.run() == 1
+        found = noted(tmp_path)
+        assert found["state"] == dumps.NOT_PROVED
+        said = found["reason"]
+        assert said.startswith("expected: the safety dump of orders proved within 2 s")
+        assert "Waiting for table metadata lock" in said
+        assert f"also connected: {number} (root@localhost)" in said
+        # Nothing of it is left: no file, no server, and nobody who waits in the server's queue.
+        assert list((tmp_path / "backups").rglob("all.sql*")) == []
+        assert [path.name for path in host.running.folder.iterdir() if "scratch" in path.name] == []
+        until = time.monotonic() + 30
+        while (left := dump.server.strangers()) != [f"{number} (root@localhost)"]:
+            assert time.monotonic() < until, left
+            time.sleep(0.2)
+    finally:
+        holder.close()

@@ -10,6 +10,7 @@ import pytest
 from ansible.plugins.loader import callback_loader
 
 from bascule.errors import StoreError
+from bascule.plugin.telling import Teller
 
 from .test_play import ROOT
 
@@ -22,6 +23,7 @@ def callback(monkeypatch: pytest.MonkeyPatch) -> Any:
     made = object.__new__(kind)
     made._active = {"db": SimpleNamespace(failure="", phase="cutover", verb="sync")}
     made._started, made._display = {}, SimpleNamespace(warning=print)
+    made._teller = Teller(print)
     monkeypatch.setitem(kind._end_at_once.__globals__, "_PAUSE", 0)
     return made
 
@@ -80,8 +82,9 @@ def test_a_note_that_cannot_be_written_keeps_no_play_from_beginning(
 
     callback._presence = SimpleNamespace(play=full, end=full)
     callback._active, callback._become_pass = {}, ""
-    monkeypatch.setattr(callback, "_finish", lambda: None)
+    callback._books, callback._command, callback._carrier = 1, None, None
+    monkeypatch.setattr(callback, "_finish", lambda *, last: None)
     monkeypatch.setitem(type(callback).v2_playbook_on_play_start.__globals__, "_scope", lambda *_: None)
     callback.v2_playbook_on_play_start(SimpleNamespace(get_name=lambda: "(6/7) CUTOVER"))
-    callback.v2_playbook_on_stats(None)
+    callback.v2_playbook_on_stats(SimpleNamespace(failures={}, dark={}))
     assert capsys.readouterr().out.count("Others cannot see what this process is at: ") == 2

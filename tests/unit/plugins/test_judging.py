@@ -103,6 +103,12 @@ def test_a_verification_that_compared_nothing_fails_and_names_the_component(worl
     assert rc == 2
     assert "low.rows_compared: 0: nothing was looked at; top.rows_compared: 0: nothing was looked at" in output
     assert "nothing was changed" in output
+    # Each verb has come through, and the verification has not.
+    rc, output = world.move("status.yml")
+    assert rc == 0, output
+    assert "Last verb: verify/verify of " in output
+    assert ": FAILED\n" in output
+    assert "Next: a person must decide: ansible-playbook playbooks/70_verify.yml" in output
 
 
 LEFT = """

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.unit.plugins.test_play import PLAN, World, have_moved
+from tests.unit.plugins.test_play import PLAN, World, have_moved, never_left
 from tests.unit.run.test_notices import SECRET, answering, serving
 
 BUSY = "load: {max: 9999}, disk_used: {max: 100}"
@@ -60,7 +60,7 @@ def test_samples_are_taken_judged_kept_and_shown(world: World) -> None:
     day = samples.stem
     assert len(samples.read_text().splitlines()) == 8
     assert {path.name for path in folder.iterdir()} == {samples.name} | {
-        f"monitor-{day}{mark}.{kind}" for mark in ("", ".fr") for kind in ("md", "html")
+        f"monitor-{day}{mark}.{kind}" for mark in ("", ".fr", ".ar") for kind in ("md", "html")
     }
     rc, output = world.move("75_monitor.yml")
     assert rc == 0, output
@@ -125,3 +125,13 @@ def test_a_commit_asks_for_full_days_and_for_what_was_seen_last(world: World) ->
     passed = {"gate_overrides": {"monitor_days": "the lead has agreed to two hours"}}
     rc, output = world.move("80_commit.yml", "-e", json.dumps(passed))
     assert rc == 0, output
+
+
+def test_a_round_while_users_wait_has_seen_nothing_and_says_so(world: World) -> None:
+    never_left(world, frozen=True)
+    world.answer_verbs()
+    assert world.move("60_cutover.yml", "-e", "confirm=toulouse", "-e", "fail_at=top.sync")[0] == 2
+    rc, output = world.move("75_monitor.yml")
+    assert rc == 2
+    assert "no samples: users wait (top, low)" in " ".join(output.split())
+    assert rounds(world) == []

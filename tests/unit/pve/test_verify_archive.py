@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from pve.pve_standin.node import Node
 
-from bascule.cli.main import COMMANDS, PHASES, main
+from bascule.cli.main import COMMANDS, main
 from bascule.errors import BasculeError
 from bascule.guest.io import archive
 from bascule.guest.io.archive import verify_archive
@@ -197,8 +197,8 @@ def test_the_command_lists_its_commands(capsys: pytest.CaptureFixture[str]) -> N
     assert main([]) == 2
     assert main(["nonsense"]) == 2
     for name in COMMANDS:
-        if name in PHASES:
-            assert main([name, "--help"]) == 0
-            continue
-        with pytest.raises(SystemExit, match="0"):
-            main([name, "--help"])
+        try:
+            status = main([name, "--help"])
+        except SystemExit as ended:
+            status = ended.code if isinstance(ended.code, int) else 1
+        assert status == 0, name

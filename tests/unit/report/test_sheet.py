@@ -26,13 +26,14 @@ def rows(*entries: dict[str, Any], overrides: Any = None) -> list[sheet.Row]:
 
 
 def test_every_gate_has_its_last_value_limit_age_and_trend() -> None:
-    found = rows(sample("rate", 300, 500), sample("rate", 200, 20), sample("boots", "True", 30, "guest"))
+    by_log = sample("boots", "True", 30, "guest", detail="tried by log only: why")
+    found = rows(sample("rate", 300, 500), sample("rate", 200, 20), by_log)
     assert sheet.no_go(found) == []
     told = sheet.lines("cutover to toulouse", found, "nadia on here", None, ["a note"])
     assert told[:3] == ["DECISION SHEET: cutover to toulouse", "decides: nadia on here", "gates: GO, 2 of 2"]
     assert [line.split() for line in told[4:-1]] == [
         ["rate", "tree", "GO", "200", "Mbit/s", "min", "150", "20", "s", "falling", "from", "300"],
-        ["boots", "guest", "GO", "True", "equals", "True", "30", "s"],
+        ["boots", "guest", "GO", "True", "equals", "True", "30", "s", "tried", "by", "log", "only:", "why"],
     ]
     assert told[-1] == "a note"
 

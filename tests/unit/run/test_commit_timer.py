@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from bascule.run import commit_timer
 from bascule.run.commit_timer import ASK, NONE, OVER, RETURN, RUNNING, Timer
+from bascule.run.controllers import Noted
 
 from .test_commits import NOW, entry
 
@@ -55,8 +57,14 @@ def test_it_begins_with_the_first_switch_since_the_last_return(
     assert commit_timer.switched_at(entries) == (None if age is None else NOW - age)
 
 
-def verified(age: float, result: str, component: str = "db", **more: Any) -> dict[str, Any]:
-    return of("verify", entry("end", age, component, "verify", result=result, **more))
+def verified(age: float, result: str, component: str = "db", **more: Any) -> list[dict[str, Any]]:
+    end = entry("end", age, component, "verify", result=result, **more)
+    return [of("verify", one) for one in (entry("begin", age + 1, component, "verify"), end)]
+
+
+def unreached(age: float) -> list[dict[str, Any]]:
+    begin, end = verified(age, "failed")
+    return [begin, of("verify", entry("step", age + 0.5, verb="verify", result="unreachable")), end]
 
 
 def load(age: float, **data: Any) -> dict[str, Any]:
@@ -68,16 +76,21 @@ def load(age: float, **data: Any) -> dict[str, Any]:
     ("entries", "found"),
     [
         ([], []),
-        ([verified(9, "ok")], []),
-        ([verified(9, "failed")], BROKEN),
-        ([verified(9, "unreachable")], BROKEN),
-        ([verified(9, "failed"), verified(5, "ok")], []),
-        ([verified(9, "ok"), verified(5, "failed")], BROKEN),
-        ([verified(9, "failed", "another")], []),
-        ([verified(9, "failed", check_mode=True)], []),
+        ([*verified(9, "ok")], []),
+        ([*verified(9, "failed")], BROKEN),
+        # Nobody has looked: it was not let begin, or a machine did not answer. What was seen before counts.
+        ([verified(9, "failed")[1]], []),
+        (unreached(9), []),
+        ([*verified(9, "failed"), *unreached(5)], BROKEN),
+        ([*verified(9, "ok"), *unreached(5)], []),
+        ([*unreached(9), *verified(5, "failed")], BROKEN),
+        ([*verified(9, "failed"), *verified(5, "ok")], []),
+        ([*verified(9, "ok"), *verified(5, "failed")], BROKEN),
+        ([*verified(9, "failed", "another")], []),
+        ([*verified(9, "failed", check_mode=True)], []),
         # What was found before the switch says nothing of the side that serves now.
-        ([verified(9, "failed"), entry("begin", 5, verb="freeze")], []),
-        ([verified(9, "failed"), entry("begin", 5, "tree", "freeze")], BROKEN),
+        ([*verified(9, "failed"), entry("begin", 5, verb="freeze")], []),
+        ([*verified(9, "failed"), entry("begin", 5, "tree", "freeze")], BROKEN),
         ([load(9)], ["load test: load_p95: 3 is above 2"]),
         ([load(9), load(5, value=1, passes=True)], []),
         ([load(9), entry("begin", 5, verb="switch")], []),
@@ -196,3 +209,10 @@ def test_a_clock_that_is_wrong_and_a_plan_that_is_wrong_make_no_return() -> None
 )
 def test_a_plan_that_cannot_mean_it_is_refused(within: Any, answer: Any, keys: list[str]) -> None:
     assert [key for key, _ in commit_timer.problems(within, answer)] == keys
+
+
+def test_whoever_is_at_work_is_told_and_nobody_else() -> None:
+    noted = Noted("d1", 77, "nadia", "70_verify.yml", "", "", "", True, "there")
+    assert commit_timer.busy([noted], "own") == ["70_verify.yml is at work, process 77 of nadia on there"]
+    others = [replace(noted, alive=False), replace(noted, alive=None), replace(noted, ended="now")]
+    assert commit_timer.busy([*others, replace(noted, decision="own")], "own") == []

@@ -152,21 +152,24 @@ def test_samples_survive_being_kept() -> None:
 
 
 @pytest.mark.parametrize(
-    ("moments", "now", "full", "missing"),
+    ("moments", "now", "passed", "missing"),
     [
         ([], 0.5, 0, []),
-        ([], 2.5, 0, [1, 2]),
+        ([], 2.5, 2, [1, 2]),
         ([0.1, 1.9], 2.0, 2, []),
         ([0.1, 1.9], 1.99, 1, []),
-        ([0.1, 2.5], 3.0, 2, [2]),
-        ([-0.1, 1.5], 2.0, 1, [1]),
+        ([0.1, 2.5], 3.0, 3, [2]),
+        ([-0.1, 1.5], 2.0, 2, [1]),
+        ([0.1, 9.5], 1.0, 1, []),
         ([], -1.0, 0, []),
     ],
 )
 def test_a_day_is_full_when_it_has_passed_with_a_sample_in_it(
-    moments: list[float], now: float, full: int, missing: list[int]
+    moments: list[float], now: float, passed: int, missing: list[int]
 ) -> None:
-    assert monitor.full_days([NOW + at * 60 for at in moments], NOW, 60, NOW + now * 60) == (full, missing)
+    known = [seen(-60 * at, {"load": WITHIN})["data"] for at in moments]
+    assert monitor.full_days(known, "db", NOW, 60, NOW + now * 60) == (passed, missing)
+    assert monitor.full_days(known, "tree", NOW, 60, NOW + now * 60) == (passed, list(range(1, passed + 1)))
 
 
 def seen(age: float, verdicts: dict[str, str], **data: Any) -> dict[str, Any]:
@@ -222,10 +225,38 @@ def test_nothing_seen_is_no_go() -> None:
     none = "monitor.db: there is no sample since users were let in"
     assert against([]) == [day, none]
     assert against([seen(100, FINE, check_mode=True)]) == [day, none]
-    assert against([seen(100, {})]) == ["monitor_days: 1 of 2 days are full; without a sample: day 1", none]
+    assert against([seen(100, {})]) == [day, none]
     assert against([seen(100, FINE, at="then")]) == [day, none]
     unknown = "monitor_days: nobody has seen users let in to db since the last switch"
     assert against(WEEK, db=None) == [unknown]
+
+
+def test_a_day_on_which_nothing_was_heard_of_a_component_is_not_full() -> None:
+    without = "monitor_days: 1 of 2 days are full; without a sample: day 1"
+    blind = {"load": ABSENT, "serves": UNREADABLE}
+    assert against([seen(100000, blind), WEEK[1]]) == [without]
+    # A series that was blind all day is not seen by looking at another one, and each round sees for itself.
+    assert against([seen(100000, {"load": WITHIN, "serves": STALE}), WEEK[1]]) == [without]
+    assert against([seen(100000, {"serves": WITHIN}), seen(99000, {"load": OVER}), WEEK[1]]) == []
+    assert against([seen(100000, FINE), seen(99000, blind), WEEK[1]]) == []
+    # What can never be heard of is let pass by its name.
+    reasons = {"monitor.db.load": "no systemd there", "monitor.db.serves": ""}
+    assert against([seen(100000, {**FINE, "load": ABSENT}), WEEK[1]], overrides=reasons) == []
+    assert against([seen(100000, blind), WEEK[1]], overrides=reasons) == [without]
+
+
+def test_a_round_of_a_limit_fills_the_day_of_nobody_else() -> None:
+    both = seen(100, FINE)
+    of_tree = [{**one, "series": {**one["series"], "component": "tree"}} for one in both["data"]["series"]]
+    both["data"]["series"] += of_tree
+    let_in = {"db": NOW - 2 * 86400, "tree": NOW - 2 * 86400}
+    assert against([WEEK[0], both], **let_in) == ["monitor_days: 1 of 2 days are full; without a sample: day 1 (tree)"]
+
+
+def test_a_round_from_the_future_is_none() -> None:
+    ahead = "monitor.db: the last samples are from 90000 s in the future: a clock is wrong"
+    assert against([*WEEK, seen(-90000, FINE)]) == [ahead]
+    assert against([*WEEK, seen(-60, FINE)]) == []
 
 
 def test_samples_from_before_users_were_let_in_count_for_nothing() -> None:
@@ -238,3 +269,16 @@ def test_samples_from_before_users_were_let_in_count_for_nothing() -> None:
 def test_the_first_machine_that_answered_is_the_one_that_is_meant() -> None:
     known = [{"machines": {"a": "1"}}, {"machines": {"a": "2", "b": "3"}}, {}]
     assert monitor.machines(known) == {"a": "1", "b": "3"}
+
+
+def test_errors_count_from_where_those_of_the_same_component_were_counted_last() -> None:
+    def counted(at: float, **verdicts: str) -> dict[str, Any]:
+        of = [
+            {"series": {"component": name, "name": "journal_errors", "where": "m"}, "verdict": word}
+            for name, word in verdicts.items()
+        ]
+        return {"clocks": {"m": at}, "series": [*of, {"series": {"component": "db", "name": "load", "where": "m"}}]}
+
+    known = [counted(1, db=WITHIN, tree=OVER), counted(2, tree=WITHIN), counted(3, tree=UNREADABLE)]
+    assert monitor.counted_until(known) == {"m": {"db": 1.0, "tree": 2.0}}
+    assert monitor.counted_until([{}, {"series": counted(1, db=WITHIN)["series"]}]) == {}

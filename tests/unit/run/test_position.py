@@ -252,6 +252,15 @@ def test_the_last_verb_is_not_that_of_one_who_is_ahead() -> None:
     assert (last.verb, last.component, last.outcome) == ("sync", "guest", "ok")
 
 
+def test_what_was_refused_as_a_whole_has_failed_until_it_is_run_again() -> None:
+    entries = [entry("begin", "db", 1), entry("end", "db", 2, result="ok"), entry("state", "", 3, event="refused")]
+    last = last_verb(entries)
+    assert (last.component, last.outcome) == ("db", "failed")
+    again = last_verb([*entries, entry("begin", "db", 4), entry("end", "db", 5, result="ok")])
+    assert again.outcome == "ok"
+    assert last_verb([entries[0], entries[2]]).outcome == "not ended"
+
+
 def test_a_dry_run_is_no_verb() -> None:
     assert last_verb([entry("begin", "db", 1, check_mode=True)]) == Last()
 

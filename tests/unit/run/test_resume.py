@@ -116,6 +116,9 @@ def of_a_window(verb: str, how: str = NOT_ENDED, part: tuple[str, ...] = ("a", "
         (("source-frozen", "held", "source"), of_a_window("switch"), ("a", "c"), ()),
         (("source-frozen", "held", "source-frozen"), of_a_window("switch"), ("a",), ()),
         (("held", "held", "source"), of_a_window("switch", part=()), (), ()),
+        # Whoever is at rest, and took no part, is not taken along with those who wait beside it.
+        (("source-frozen", "held", "source", "held"), of_a_window("switch"), ("a",), ("a", "b", "d")),
+        (("source-frozen", "held", "source", "target"), of_a_window("switch"), ("c",), ("a", "b", "c")),
         # It has switched, and died before users were let in.
         (("target", "target", "target"), of_a_window("switch", "ok"), ("a", "b"), ("a", "b")),
     ],
@@ -123,11 +126,26 @@ def of_a_window(verb: str, how: str = NOT_ENDED, part: tuple[str, ...] = ("a", "
 def test_a_window_goes_on_with_what_took_part_in_it(
     where: tuple[str, ...], last: Last, waiting: tuple[str, ...], limit: tuple[str, ...]
 ) -> None:
-    standings = [Standing(name, word, "") for name, word in zip("abc", where, strict=True)]
+    standings = [Standing(name, word, "") for name, word in zip("abcd", where, strict=False)]
     choice = choose(standings, last, NAMES, waiting=waiting)
     assert (choice.kind, choice.phase, choice.limit) == (COMMAND, "cutover", limit)
     text = "ansible-playbook playbooks/60_cutover.yml -e confirm=toulouse"
-    assert choice.line.startswith(f"{text} --limit a,b to go on" if limit else f"{text} to go on"), choice
+    words = f"--limit {','.join(limit)} to go on" if limit else "to go on"
+    assert choice.line.startswith(f"{text} {words}"), choice
+
+
+def test_a_cutover_that_has_failed_before_anybody_was_frozen_is_begun_again_by_a_person_alone() -> None:
+    """A gate has said no, and all are served: nothing presses."""
+    served = [Standing("a", "source", ""), Standing("b", "source", "")]
+    choice = choose(served, of_a_window("check", "failed"), NAMES)
+    assert (choice.kind, choice.phase) == (PERSON, "")
+    assert choice.line == (
+        "a person must decide: ansible-playbook playbooks/60_cutover.yml -e confirm=toulouse (again from the start), "
+        "once what has failed is mended, or leave things as they are"
+    )
+    assert choose(served, of_a_window("check"), NAMES).kind == COMMAND
+    # Users who wait are let in first.
+    assert choose(served, of_a_window("sync", "failed"), NAMES, waiting=("a",)).phase == "rollback"
 
 
 def test_what_came_through_with_a_limit_is_not_run_again() -> None:

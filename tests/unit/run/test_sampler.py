@@ -32,7 +32,7 @@ def program(folder: Path, name: str, text: str) -> None:
 def sampled(monkeypatch: pytest.MonkeyPatch, capsys: Any, folder: Path, units: dict[str, list[str]]) -> machines.Answer:
     """Take samples with these programs alone."""
     monkeypatch.setenv("PATH", str(folder))
-    sampler.main(units, 1000.0)
+    sampler.main(units, dict.fromkeys(units, 1000.0))
     return machines.parsed(capsys.readouterr().out)
 
 

@@ -38,7 +38,4 @@ def done(order: Mapping[str, Any]) -> Any:
         return host.take(order["note"], str(order["over"]))
     if what == "give":
         return host.give(str(order["token"]))
-    if what == "stage":
-        host.held_by(str(order["token"]))
-        return host.stage(order)
-    return {"activate": host.activate, "serves": host.serves, "settle": host.settle}[what](order)
+    return {"stage": host.stage, "activate": host.activate, "serves": host.serves, "settle": host.settle}[what](order)

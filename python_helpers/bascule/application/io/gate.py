@@ -1,4 +1,4 @@
-"""The HAProxy before an application, on this machine: drain servers and have them back, each time read back."""
+"""The HAProxy before an application, on this machine: take servers out and have them back, each time read back."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...entrance.io.haproxy import Haproxy
-from ..balance import DRAIN, READY, Server, servers
+from ..balance import OUT, READY, Server, servers
 from ..releases import DeployError
 
 
@@ -24,10 +24,12 @@ class Gate:
         return servers(state, self._haproxy.stat(), self.backend)
 
     def put(self, names: Sequence[str], state: str, seconds: float) -> dict[str, Any]:
-        """Drain servers until they work on nothing, or have them back until they serve.
+        """Take servers out until they work on nothing, or have them back until they serve.
+
+        One that comes back gets no request until HAProxy's own checks, where it has any, have found it healthy.
 
         Args:
-            names: the servers. state: `drain` or `ready`. seconds: how long that is waited for.
+            names: the servers. state: `maint` or `ready`. seconds: how long that is waited for.
 
         Raises:
             DeployError: it did not come to that in time, or HAProxy says something else than it was told.
@@ -35,8 +37,12 @@ class Gate:
         self._known(self.look(), names)
         changed = False
         for name in names:
-            if self.look()[name].admin != state:
-                complaint = self._haproxy.command(f"set server {self.backend}/{name} state {state}").strip()
+            one = self.look()[name]
+            if one.admin != state:
+                server = f"{self.backend}/{name}"
+                # HAProxy takes one for healthy that comes out of maintenance, until a check has failed.
+                unproved = f"; set server {server} health down" if state == READY and one.checked else ""
+                complaint = self._haproxy.command(f"set server {server} state {state}{unproved}").strip()
                 if complaint:
                     raise self._other(names, state, complaint)
                 changed = True
@@ -46,11 +52,11 @@ class Gate:
             if any(one.admin != state for one in seen.values()):
                 # A reload forgets it: the new process has what the configuration says.
                 raise self._other(names, state, _told(seen))
-            left = [one for one in seen.values() if (one.in_flight if state == DRAIN else not one.serves)]
+            left = [one for one in seen.values() if (one.in_flight if state == OUT else not one.serves)]
             if not left:
                 return {"changed": changed, "servers": {name: one.to_dict() for name, one in seen.items()}}
             if time.monotonic() >= deadline:
-                wanted = "no request in flight" if state == DRAIN else "healthy for HAProxy's own checks"
+                wanted = "no request in flight" if state == OUT else "healthy for HAProxy's own checks"
                 raise self._other(names, f"{state}, and {wanted} within {seconds:g} s", _told(seen))
             time.sleep(0.05)
 
@@ -85,6 +91,6 @@ def _told(seen: Mapping[str, Server]) -> str:
 
 def is_state(word: str) -> str:
     """Return a state that a server can be put into, or refuse it."""
-    if word not in (READY, DRAIN):
-        raise DeployError(expected=f"{READY} or {DRAIN}", found=repr(word))
+    if word not in (READY, OUT):
+        raise DeployError(expected=f"{READY} or {OUT}", found=repr(word))
     return word

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
-import json
 import os
 import pwd
 import shutil
@@ -71,23 +70,18 @@ class Host:
     def take(self, note: Mapping[str, Any], over: str) -> Mapping[str, Any] | None:
         """Take the lock for the process of this note; return the note of who has it, where it is not taken.
 
+        What a dead one has begun here and is about to change comes to its end first.
+
         Args:
             note: the process, with its `token`. over: the token of a holder that was proved dead, whom it replaces.
         """
         path = self._own / "lock.json"
         storage.make_directory(self._own)
         with self._alone():
-            holder = storage.read_json(path) if path.exists() else None
+            holder = storage.read_json(path)
             if holder is not None and holder["token"] not in (note["token"], over):
                 return dict(holder)
-            if holder is not None:
-                path.unlink()
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            with os.fdopen(descriptor, "w") as stream:
-                json.dump(dict(note), stream)
-                stream.flush()
-                os.fsync(stream.fileno())
-            storage.sync_directory(self._own)
+            storage.write_json(path, dict(note))
         return None
 
     def give(self, token: str) -> bool:
@@ -115,12 +109,18 @@ class Host:
         """Make a release out of its archive, build it and test it; return whether there was anything to do.
 
         Args:
-            order: `name`, `archive`, `digest` (SHA-256), `account`, `shared`, `assets`, `prerequisites`, `build` and
-                `test`.
+            order: `name`, `token`, `archive`, `digest` (SHA-256), `account`, `shared`, `assets`, `prerequisites`,
+                `build` and `test`.
 
         Raises:
             DeployError: it did not come to a whole release. What serves is as it was.
         """
+        # One that was broken off may still build here: it comes to its end, and what is whole then is used.
+        with self._alone("building"):
+            self.held_by(str(order["token"]))
+            return self._staged(order)
+
+    def _staged(self, order: Mapping[str, Any]) -> bool:
         name = str(order["name"])
         place = self.release(name)
         if storage.read_json(place / _MARK) is not None:
@@ -162,20 +162,16 @@ class Host:
             DeployError: it does not serve as it should; the link names it all the same.
         """
         name = str(order["name"])
-        self.held_by(str(order["token"]))
-        if storage.read_json(self.release(name) / _MARK) is None:
-            raise self._failed(name, f"no whole release in {self.release(name)}", "deploy that version again")
-        before = self.current()
-        if self.serves(order):
-            return {"changed": False, "before": before}
-        link = self._own / "current.new"
-        with contextlib.suppress(FileNotFoundError):
-            link.unlink()
-        link.symlink_to(f"releases/{name}")
-        os.replace(link, self.folder / "current")
-        storage.sync_directory(self.folder)
-        units.set_enabled(self.unit, enabled=True, runner=self._run)
-        self._run(["systemctl", "restart", self.unit], timeout=120, check=False)
+        with self._alone():
+            self.held_by(str(order["token"]))
+            if storage.read_json(self.release(name) / _MARK) is None:
+                raise self._failed(name, f"no whole release in {self.release(name)}", "deploy that version again")
+            before = self.current()
+            if self.serves(order):
+                return {"changed": False, "before": before}
+            self._link(name)
+            units.set_enabled(self.unit, enabled=True, runner=self._run)
+            self._run(["systemctl", "restart", self.unit], timeout=120, check=False)
         deadline = time.monotonic() + order["health"]["seconds"]
         while complaint := self._complaint(order):
             if time.monotonic() >= deadline:
@@ -208,7 +204,11 @@ class Host:
         Args:
             order: `token`, `good`: the release; `left`: those that no return goes to any more; `keep`: how many stay.
         """
-        self.held_by(str(order["token"]))
+        with self._alone():
+            self.held_by(str(order["token"]))
+            return self._settled(order)
+
+    def _settled(self, order: Mapping[str, Any]) -> dict[str, Any]:
         look = self.look()
         good = [one for one in look.good if one not in (order["good"], *order["left"])] + [order["good"]]
         changed = list(look.good) != good
@@ -224,10 +224,19 @@ class Host:
     # --- parts
 
     @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
-        with (self._own / "guard").open("a") as stream:
+    def _alone(self, what: str = "guard") -> Iterator[None]:
+        """Wait until no other process of this host does such a thing; the kernel frees it where one dies."""
+        with (self._own / what).open("a") as stream:
             fcntl.flock(stream, fcntl.LOCK_EX)
             yield
+
+    def _link(self, name: str) -> None:
+        link = self._own / "current.new"
+        with contextlib.suppress(FileNotFoundError):
+            link.unlink()
+        link.symlink_to(f"releases/{name}")
+        os.replace(link, self.folder / "current")
+        storage.sync_directory(self.folder)
 
     def _has(self, one: Mapping[str, Any]) -> None:
         try:

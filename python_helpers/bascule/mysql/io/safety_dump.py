@@ -9,9 +9,10 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import signal
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -33,6 +34,10 @@ from .server import CONTENT, Server
 
 # Seconds in which the unit has to hold the state; the closed side follows after that, whatever came of it.
 HOLD_SECONDS = 5.0
+# Seconds in which it has to be proved, where no plan says another limit.
+TIMEOUT = 14400.0
+# Seconds after which what was started for it ends by itself, and those in which a server is asked what it waits for.
+_GRACE, _LOOK = 3.0, 5.0
 _PROGRAMS = {
     "age": "age", "age-keygen": "age", "mariadb-dump": "mariadb-client", "mariadb-install-db": "mariadb-server",
 }  # fmt: skip
@@ -48,10 +53,15 @@ def notes(component: str, epoch: str = "", side: str = "", runner: Runner = proc
     return Notes(component, f"bascule-{component}-safety-dump", epoch, side, runner)
 
 
-def begin(component: str, side: str, epoch: str, runner: Runner) -> list[str]:
-    """Start the unit; return a warning when it does not start, which must not stop a switch."""
+def begin(component: str, side: str, epoch: str, runner: Runner, timeout: float = TIMEOUT) -> list[str]:
+    """Start the unit; return a warning when it does not start, which must not stop a switch.
+
+    Args:
+        component: whose. side: the one that has closed. epoch: of the switch. runner: starts it.
+        timeout: seconds in which it has to be proved; the unit reads them from the notes.
+    """
     argv = [*units.AGENT, "mysql_safety_dump", "--component", component, "--epoch", epoch]
-    return notes(component, epoch, side, runner).begin(argv)
+    return notes(component, epoch, side, runner).begin(argv, timeout=timeout)
 
 
 def state(component: str, guard: GuardState, runner: Runner) -> dict[str, Any]:
@@ -101,33 +111,65 @@ class SafetyDump:
         self.server = Server(Client(str(spec["socket"])))
         self.receipt = store.read(component, str(spec["side"])).receipt
         self.notes = notes(component, epoch, str(spec["side"]))
+        self.timeout = float(self.notes.told("timeout", TIMEOUT))
         self.data, self.size = Path(), 0
         self.like: list[tuple[str, str]] = []
+        # The connection of its own snapshot.
+        self.own = 0
 
     def run(self) -> int:
         """Dump, restore, compare; return an exit status. What is written down in the end says what was proved."""
         try:
-            with contextlib.ExitStack() as stack:
-                source = self._dumped(stack)
-            self.notes.tell(step="restoring")
-            self._room()
-            with Scratch(self.data, self.like) as scratch:
-                self._restore(scratch)
-                self.notes.tell(step="digesting what was restored")
-                session = Session(scratch.client)
-                try:
-                    session.lines(digest.SNAPSHOT)
-                    restored = digest.take(scratch.client, session)
-                finally:
-                    session.close()
-            count = compare.rows(source)
-            self.notes.tell(rows_compared=count, not_compared=NOT_COMPARED)
-            self.notes.end(compare.differences(source, restored) or ([] if count else [safety_dump.NOTHING]))
-        except (BasculeError, OSError) as error:
-            found = error.message() if isinstance(error, BasculeError) else str(error)
-            self.notes.end([" ".join(found.split())[-800:]])
-            return 1
+            with _within(self.timeout, self._waits):
+                return self._proved()
+        except _Late as late:
+            # Where the limit has come while a server was removed.
+            if self.data != Path():
+                Scratch(self.data, []).remove()
+            error: Exception = MysqlError(
+                expected=f"the safety dump of {self.component} proved within {self.timeout:g} s "
+                "(mysql_replication_safety_dump_timeout)",
+                found=f"it was still {self.notes['step']}; {late}",
+                state="the switch is not touched by it; this dump is not proved",
+                next_command="SHOW FULL PROCESSLIST at that server; end who holds a lock, or give it more time",
+            )
+        except (BasculeError, OSError) as failed:
+            error = failed
+        found = error.message() if isinstance(error, BasculeError) else str(error)
+        self.notes.end([" ".join(found.split())[-800:]])
+        return 1
+
+    def _proved(self) -> int:
+        with contextlib.ExitStack() as stack:
+            source = self._dumped(stack)
+        self.notes.tell(step="restoring")
+        self._room()
+        with Scratch(self.data, self.like) as scratch:
+            self._restore(scratch)
+            self.notes.tell(step="digesting what was restored")
+            session = Session(scratch.client)
+            try:
+                session.lines(digest.SNAPSHOT)
+                restored = digest.take(scratch.client, session)
+            finally:
+                session.close()
+        count = compare.rows(source)
+        self.notes.tell(rows_compared=count, not_compared=NOT_COMPARED)
+        self.notes.end(compare.differences(source, restored) or ([] if count else [safety_dump.NOTHING]))
         return 0
+
+    def _waits(self) -> str:
+        """Return what waits at the server, and who else is connected: one of them may hold the lock."""
+        try:
+            rows = self.server.client.rows(
+                "SELECT ID, STATE FROM information_schema.PROCESSLIST WHERE STATE LIKE 'Waiting for%lock'", _LOOK
+            )
+            waiting = {int(row["ID"] or 0): row["STATE"] for row in rows}
+            others = self.server.strangers([*waiting, self.own])
+        except BasculeError as error:
+            return f"the server could not be asked what it waits for: {error.found}"
+        said = [f"connection {number}: {state}" for number, state in waiting.items()]
+        return f"{', '.join(said) or 'it waited for no lock'}; also connected: {', '.join(others) or 'nobody'}"
 
     def _dumped(self, stack: contextlib.ExitStack) -> dict[str, Any]:
         """Hold the state of the receipt in two snapshots, write down one and digest the other."""
@@ -138,6 +180,9 @@ class SafetyDump:
         self._ask()
         session = Session(self.server.client)
         stack.callback(session.close)
+        # What waits for a lock would stay in the server's queue when its client is gone.
+        session.lines(f"SET SESSION lock_wait_timeout = {int(self.timeout + _GRACE)}")
+        self.own = int(session.lines("SELECT CONNECTION_ID()")[0])
         session.lines(digest.SNAPSHOT)
         client = self.server.client
         made: list[dict[str, Any] | BaseException] = []
@@ -145,12 +190,15 @@ class SafetyDump:
 
         def dump() -> None:
             try:
-                made.append(sealed.seal(argv, self.notes.directory / "all.sql.age", recipients))
+                made.append(sealed.seal(argv, self.notes.directory / "all.sql.age", recipients, timeout=left))
             except (BasculeError, OSError) as error:
                 made.append(error)
 
+        left = signal.getitimer(signal.ITIMER_REAL)[0] + _GRACE
         thread = threading.Thread(target=dump, daemon=True)
         thread.start()
+        # It takes back what it has begun.
+        stack.callback(thread.join)
         began = time.monotonic()
         # On a closed side there is no transaction but ours and that of the dump.
         while len(holding := self._transactions()) < 2 and not made:
@@ -211,6 +259,26 @@ class SafetyDump:
         dump: Mapping[str, Any] = self.notes["dumps"]["all databases"]
         into = [*scratch.client.argv(), "--batch", "--default-character-set=utf8mb4"]
         pump(sealed.reading(dump), into, sealed.LONGEST)
+
+
+class _Late(Exception):
+    """The limit has come; says what was waited for. No error of ours, as those are caught where a server is asked."""
+
+
+@contextlib.contextmanager
+def _within(seconds: float, waits: Callable[[], str]) -> Iterator[None]:
+    """Raise _Late in the main thread when the time is over, wherever it waits."""
+
+    def ring(*_: Any) -> None:
+        raise _Late(waits())
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def _again(ask: Callable[[], T]) -> T:

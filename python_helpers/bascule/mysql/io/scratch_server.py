@@ -50,7 +50,7 @@ class Scratch:
 
     def __enter__(self) -> Scratch:
         """Make it and start it."""
-        self._remove()
+        self.remove()
         self.home.mkdir(mode=0o700)
         shutil.chown(self.home, self._owner)
         data, page = self.home / "data", [word for word in self._like if word.startswith("--innodb-page-size")]
@@ -62,7 +62,7 @@ class Scratch:
             )  # fmt: skip
             self._start(data)
         except BaseException:
-            self._remove()
+            self.remove()
             raise
         return self
 
@@ -70,7 +70,7 @@ class Scratch:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Stop it and remove it."""
-        self._remove()
+        self.remove()
 
     def _start(self, data: Path) -> None:
         log = self.home / "log"
@@ -94,7 +94,8 @@ class Scratch:
                 )
             time.sleep(polling.pause(waited, 0.1))
 
-    def _remove(self) -> None:
+    def remove(self) -> None:
+        """Leave nothing of it, nor of one that was killed."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()

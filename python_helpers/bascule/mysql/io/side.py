@@ -255,10 +255,17 @@ class Side:
             "position": self.server.position(), "known": self.server.known(),
         }  # fmt: skip
 
-    def close(self, epoch: str, other: GuardState | None = None, *, dump: bool = False) -> dict[str, Any]:
+    def close(
+        self,
+        epoch: str,
+        other: GuardState | None = None,
+        *,
+        dump: bool = False,
+        dump_timeout: float = safety_dump.TIMEOUT,
+    ) -> dict[str, Any]:
         """Close for an epoch and give the receipt; one that is back after `other` has given it up closes for good.
 
-        With `dump` its safety dump begins, which nobody waits for here.
+        With `dump` its safety dump begins, which nobody waits for here and which has `dump_timeout` seconds.
         """
         if self.check:
             promised = rule.promise(self._as_prepared(rule.adopt_open), Epoch.parse(epoch))
@@ -285,7 +292,8 @@ class Side:
                 )
             ran = storage.read_json(self._kept) or {}
             receipt = held.closed({"gtid": position, "known": self.server.known(), **ran})
-        warnings = safety_dump.begin(self.component, self.side, epoch, self.runner) if dump else []
+        begun = (self.component, self.side, epoch, self.runner, dump_timeout)
+        warnings = safety_dump.begin(*begun) if dump else []
         said = {"changed": changed, "guard": held.state.to_dict(), "receipt": receipt.to_dict()}
         return {**said, "warnings": warnings} if warnings else said
 

@@ -32,17 +32,19 @@ class Answer:
 
 
 def ask(
-    targets: Mapping[str, Target], units: Mapping[str, Mapping[str, Sequence[str]]], since: Mapping[str, float]
+    targets: Mapping[str, Target],
+    units: Mapping[str, Mapping[str, Sequence[str]]],
+    since: Mapping[str, Mapping[str, float]],
 ) -> dict[str, Answer]:
     """Ask every machine once; each gets an answer.
 
     Args:
         targets: the way to each machine, by its name.
         units: patterns of systemd units by component, by machine.
-        since: from when on errors count, by each machine's own clock.
+        since: from when on errors count, by each machine's own clock, by machine and component.
     """
     source = storage.read_text(Path(__file__).with_name("sampler.py"))
-    asked = {name: f"{json.dumps(units.get(name) or {})}, {float(since.get(name, 0.0))}" for name in targets}
+    asked = {name: f"{json.dumps(units.get(name) or {})}, {json.dumps(since.get(name) or {})}" for name in targets}
     given = {name: f"{source}\n\nmain({arguments})\n" for name, arguments in asked.items()}
     answers = remote.run_on(targets, dict.fromkeys(targets, "exec python3 -I -"), given, _PATIENCE)
     return {name: Answer(why=one.error) if one.error else parsed(one.output) for name, one in answers.items()}

@@ -29,17 +29,20 @@ _PATIENCE_SECONDS = 40
 ERRORS = "journal_errors"
 
 
-def main(units: Mapping[str, Sequence[str]], since: float) -> None:
+def main(units: Mapping[str, Sequence[str]], since: Mapping[str, float]) -> None:
     """Print what was measured.
 
     Args:
         units: patterns of systemd units, by the component whose they are.
-        since: from when on errors count, in seconds since the epoch by this machine's clock; 0 for the last hour.
+        since: from when on errors count, in seconds since the epoch by this machine's clock, by component; of one that
+            is not there those of the last hour do.
     """
     now = time.time()
     found: dict[str, Any] = {"at": now, "machine": _machine(), "values": {}, "why": {}}
     takes: dict[str, Callable[[], float]] = {"disk_used": _disk_used, "load": _load}
-    takes |= {f"{ERRORS} {name}": partial(_errors, patterns, since or now - 3600) for name, patterns in units.items()}
+    takes |= {
+        f"{ERRORS} {name}": partial(_errors, patterns, since.get(name, now - 3600)) for name, patterns in units.items()
+    }
     for name, take in takes.items():
         try:
             found["values"][name] = take()

@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Optional, cast
 
 from ...errors import BasculeError
@@ -30,7 +31,13 @@ _TAKEN_BACK = "it was taken back"
 
 
 class NeedsWord(SchemaError):
-    """A plan would destroy data, and nobody has said yet that it may."""
+    """A plan would destroy data, and nobody has said yet that it may.
+
+    word: what lets it. destroys: the data, and how many rows have it.
+    """
+
+    word = ""
+    destroys: Mapping[str, int] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -72,6 +79,9 @@ class Runner:
         if name != "all" and name not in services:
             raise SchemaError(expected=f"a service: all, {', '.join(services)}", found=name, state=_NOTHING)
         self.name, self.say, self.declared = name, say, services
+        # What the last order has kept, and what data its plan destroys, with how many rows.
+        self.backups: list[Path] = []
+        self.destroys: Mapping[str, int] = {}
         depends = {one: services[one].depends_on for one in services}
         self.services = {one: services[one] for one in planner.order(services, depends) if one in chosen}
         self.store: dict[str, Store] = {}
@@ -151,9 +161,9 @@ class Runner:
                 return sum(settled) + self._really(look, tokens, tried)
         except SchemaError as error:
             if error.state in ("", _NOTHING):
-                state = f"{_NOTHING}, except: {'; '.join(did)}" if did else _NOTHING
-                error = type(error)(error.expected, error.found, state, error.next_command)
-            raise error
+                error.state = f"{_NOTHING}, except: {'; '.join(did)}" if did else _NOTHING
+                error.args = (error.message(),)
+            raise
 
     def _locked(self, store: Store, look: Look, stack: contextlib.ExitStack, did: list[str]) -> str:
         """Take a database's lock, keep it until the end, and let it go then."""
@@ -221,11 +231,14 @@ class Runner:
             needed = planner.word(self.name, [step for step, _ in look.steps], tried.lost)
             if (back or tried.lost) and order.confirm != needed:
                 why = f"takes back {len(look.steps)} file(s)" if back else "destroys data"
-                raise NeedsWord(
+                error = NeedsWord(
                     expected=f"--confirm {needed}, as this {why}",
                     found=order.confirm or "no confirmation",
                     next_command=f"the same command with --confirm {needed}, after a look at what it destroys",
                 )
+                error.word, error.destroys = needed, tried.lost
+                raise error
+            self.destroys = tried.lost
             unused.pop_all()
             for store in touched:
                 self._keep(store, tokens[store.label])
@@ -242,6 +255,7 @@ class Runner:
             name = next(name for name in self.services if self.store[name] is store)
             kept = folder / f"{name}-{moments.now().replace(':', '')}.{store.engine}"
             (folder / f"{token}.part").rename(kept)
+            self.backups.append(kept)
             self.say(f"backup {kept}")
 
     def _proved_copy(

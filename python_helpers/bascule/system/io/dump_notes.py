@@ -48,8 +48,9 @@ class Notes:
         read: dict[str, Any] = storage.read_json(self.path) or {}
         return read.get(name, default)
 
-    def begin(self, argv: Sequence[str]) -> list[str]:
-        """Start the unit; return a warning when it does not start, which stops nothing else."""
+    def begin(self, argv: Sequence[str], **values: Any) -> list[str]:
+        """Start the unit, which reads `values`; return a warning when it does not start, which stops nothing else."""
+        self._told.update(values)
         try:
             units.stop(self.unit, self.runner)
             storage.write_json(self.path, self._told)

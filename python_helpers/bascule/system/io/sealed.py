@@ -22,12 +22,17 @@ _LEFT = 1 << 30
 
 
 def seal(
-    argv: Sequence[str], path: Path, recipients: Sequence[str], env: Optional[Mapping[str, str]] = None
+    argv: Sequence[str],
+    path: Path,
+    recipients: Sequence[str],
+    env: Optional[Mapping[str, str]] = None,
+    timeout: float = LONGEST,
 ) -> dict[str, Any]:
     """Run a program and write what it prints, encrypted with age; return `path`, `bytes` and `sha256` of the file.
 
     Raises:
-        CommandFailed: the program or age has failed, or the disk became too full; nothing is left behind.
+        CommandFailed: the program or age has failed or not ended in `timeout` seconds, or the disk became too full;
+            nothing is left behind.
     """
     partial = path.with_name(path.name + ".partial")
     words = [word for recipient in recipients for word in ("--recipient", recipient)]
@@ -47,19 +52,28 @@ def seal(
             stderr = dump.stderr
             reader = threading.Thread(target=lambda: complaint.append(stderr.read() if stderr else b""), daemon=True)
             reader.start()
-            sealed = subprocess.run(
-                ["prlimit", f"--fsize={limit}:", "age", "--encrypt", *words],
-                stdin=dump.stdout,
-                stdout=descriptor,
-                stderr=subprocess.PIPE,
-                check=False,
-                timeout=LONGEST,
-            )
+            try:
+                sealed = subprocess.run(
+                    ["prlimit", f"--fsize={limit}:", "age", "--encrypt", *words],
+                    stdin=dump.stdout,
+                    stdout=descriptor,
+                    stderr=subprocess.PIPE,
+                    check=False,
+                    timeout=timeout,
+                )
+            except BaseException:
+                dump.kill()
+                raise
             if dump.stdout is not None:
                 # Or a dump whose reader is gone would wait for it for ever.
                 dump.stdout.close()
             reader.join()
         os.fsync(descriptor)
+    except subprocess.TimeoutExpired as error:
+        storage.remove(partial)
+        raise CommandFailed(
+            expected=f"{argv[0]} and age to write {path} within {timeout:g} s", found="they were still at work"
+        ) from error
     finally:
         os.close(descriptor)
     if dump.returncode or sealed.returncode:

@@ -18,10 +18,10 @@ def is_running(unit: str, runner: Runner = run) -> bool:
     return done.stdout.strip() in ("active", "activating", "deactivating", "reloading")
 
 
-def start(unit: str, argv: Sequence[str], runner: Runner = run) -> None:
-    """Start a unit; its exit status and result are what it writes down itself."""
-    command = ["systemd-run", "--quiet", "--collect", f"--unit={unit}", "--property=KillMode=mixed", "--", *argv]
-    runner(command)
+def start(unit: str, argv: Sequence[str], runner: Runner = run, *, properties: Sequence[str] = ()) -> None:
+    """Start a unit; its exit status and result are what it writes down itself. `properties` are more of systemd's."""
+    given = [f"--property={one}" for one in ("KillMode=mixed", *properties)]
+    runner(["systemd-run", "--quiet", "--collect", f"--unit={unit}", *given, "--", *argv])
 
 
 def stop(unit: str, runner: Runner = run) -> bool:

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-_CLONE = 0x40049409  # FICLONE of linux/fs.h
+CLONE = 0x40049409  # FICLONE of linux/fs.h
 _TRIED = 8 << 20
 _BLOCK = 1 << 20
 # As pg_dump is told to compress.
@@ -48,7 +48,7 @@ def shares_blocks(data: Path) -> bool:
     """Whether a copy beside the data directory shares its blocks: tried, with one file of it."""
     try:
         with _nameless(data.parent) as copy, (data / "PG_VERSION").open("rb") as original:
-            fcntl.ioctl(copy, _CLONE, original.fileno())
+            fcntl.ioctl(copy, CLONE, original.fileno())
     except OSError:
         return False
     return True

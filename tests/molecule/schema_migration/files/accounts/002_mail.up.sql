@@ -1,0 +1,2 @@
+ALTER TABLE users ADD COLUMN mail text;
+UPDATE users SET mail = lower(name) || '@example.org';

@@ -1,0 +1,2 @@
+-- bascule: no-transaction
+DROP INDEX CONCURRENTLY by_mail;

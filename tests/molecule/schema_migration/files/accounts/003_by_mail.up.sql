@@ -1,0 +1,2 @@
+-- bascule: no-transaction
+CREATE INDEX CONCURRENTLY by_mail ON users (mail);

@@ -1,0 +1,2 @@
+ALTER TABLE users DROP CONSTRAINT short_names;
+DELETE FROM users WHERE id = 3;
