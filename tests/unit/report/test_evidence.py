@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -62,8 +61,9 @@ def verified(path: Path, *arguments: str) -> tuple[int, str]:
     """Take the archive apart, and have the script in it verify the folder, with nothing of this project."""
     folder = path.with_suffix("")
     shutil.rmtree(folder, ignore_errors=True)
-    with tarfile.open(path) as opened:
-        opened.extractall(folder, filter="data")
+    # As an auditor does it, whatever the Python.
+    folder.mkdir()
+    subprocess.run(["tar", "-C", str(folder), "-xzf", str(path)], check=True, timeout=60)
     return script(folder / "e/verify.py", *arguments)
 
 
