@@ -13,6 +13,8 @@ packages=(
 # the file systems on them, PostgreSQL and its pooler.
 packages+=(bind9 knot mount nginx openssh-server pdns-backend-sqlite3 pdns-server pgbouncer postgresql qemu-utils sudo)
 packages+=(acl btrfs-progs mariadb-server xfsprogs)
+# The tests' MongoDB server needs curl's library.
+packages+=(curl)
 # What WeasyPrint prints reports with.
 packages+=(fonts-dejavu-core libharfbuzz-subset0 libpango-1.0-0 libpangoft2-1.0-0)
 # Debian starts these when they are installed, and at each boot. Who has one already has it for a reason: it is left alone.
