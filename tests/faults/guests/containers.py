@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from bascule_lab import shell
 
-from tests.faults.guests.nodes import NUMBERS, STANDIN, Nodes
+from tests.faults.guests.nodes import STANDIN, Nodes
 from tests.faults.pair import ROOT, SIDES
 
+# Others than those of a guest's pair: on one machine both pairs have one kernel, and a loop device is told by the name of
+# its file where a host has no node of it.
+BOXES = {"source": 162, "target": 163}
 DATA_BYTES = 8 << 20
 CONFIG = """arch: amd64
 cores: 1
@@ -27,12 +31,13 @@ swap: 0
 
 @dataclass
 class ContainerNodes(Nodes):
-    """A pair of nodes; the container has number 160 at the source and 161 at the target."""
+    """A pair of nodes; the container has number 162 at the source and 163 at the target."""
 
     boots: bool = False
+    numbers: Mapping[str, int] = field(default_factory=lambda: BOXES)
 
     def _address(self, side: str) -> str:
-        return f"{self.subnet.rpartition('.')[0]}.{NUMBERS[side]}"
+        return f"{self.subnet.rpartition('.')[0]}.{BOXES[side]}"
 
     def _component(self) -> dict[str, Any]:
         self.stand_in = "not used"
@@ -59,27 +64,27 @@ class ContainerNodes(Nodes):
         self.must_run(side, ["bash", "-c", data])
         config = CONFIG.format(description="Ask Nadia.", gateway=self.addresses["source"], address=self._address(side))
         volumes = ["rootfs=/var/lib/vz/box.raw", "mp0,mp=/srv/data,backup=1=/var/lib/vz/data.raw"]
-        self.must_run(side, [f"{STANDIN}/seed-container.sh", str(NUMBERS[side]), *volumes], config)
+        self.must_run(side, [f"{STANDIN}/seed-container.sh", str(BOXES[side]), *volumes], config)
 
     # What tests look at
 
     def config(self, side: str) -> str:
-        done = self.run(side, ["cat", f"/etc/pve/lxc/{NUMBERS[side]}.conf"])
+        done = self.run(side, ["cat", f"/etc/pve/lxc/{BOXES[side]}.conf"])
         return done.out if done.rc == 0 else ""
 
     def running(self, side: str) -> bool:
-        return self.run(side, ["pct", "exec", str(NUMBERS[side]), "--", "true"]).rc == 0
+        return self.run(side, ["pct", "exec", str(BOXES[side]), "--", "true"]).rc == 0
 
     def inside(self, side: str, script: str) -> str:
-        return self.must_run(side, ["pct", "exec", str(NUMBERS[side]), "--", "/bin/sh", "-c", script]).strip()
+        return self.must_run(side, ["pct", "exec", str(BOXES[side]), "--", "/bin/sh", "-c", script]).strip()
 
     def volumes(self, side: str) -> list[str]:
-        number = NUMBERS[side]
+        number = BOXES[side]
         script = f"ls /var/lib/vz/images/{number} /var/lib/vz/dump 2>/dev/null | grep -E 'vm-{number}-disk|tar' || true"
         return sorted(self.must_run(side, ["bash", "-c", script]).split())
 
     def users(self, side: str) -> list[str]:
         """The container's volumes that a loop device is on: none when it is stopped."""
-        folder = f"/var/lib/vz/images/{NUMBERS[side]}/"
+        folder = f"/var/lib/vz/images/{BOXES[side]}/"
         found = self.must_run(side, ["bash", "-c", "cat /sys/block/loop*/loop/backing_file 2>/dev/null || true"])
         return sorted(line for line in found.splitlines() if line.startswith(folder))

@@ -7,8 +7,8 @@ import json
 import shlex
 import sys
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from bascule_lab import shell
@@ -65,6 +65,7 @@ class Nodes(Pair):
     """
 
     boots: bool = True
+    numbers: Mapping[str, int] = field(default_factory=lambda: NUMBERS)
     stand_in: str = ""
 
     @property
@@ -85,13 +86,13 @@ class Nodes(Pair):
                 self.host(side): {
                     "api_host": self.addresses[side],
                     "node": self.host(side),
-                    "vmid": NUMBERS[side],
+                    "vmid": self.numbers[side],
                     "storage": "local",
                     "bridge": "vmbr0",
-                    "ipconfig0": f"ip={head}.{NUMBERS[side]}/24",
+                    "ipconfig0": f"ip={head}.{self.numbers[side]}/24",
                     "nameserver": "192.0.2.53",
                     "searchdomain": "fault.test",
-                    "health_url": f"http://{head}.{NUMBERS[side]}:8000/cgi-bin/healthz"
+                    "health_url": f"http://{head}.{self.numbers[side]}:8000/cgi-bin/healthz"
                     if self.boots
                     else f"{self.stand_in}/{side}",
                 }
@@ -101,7 +102,7 @@ class Nodes(Pair):
 
     def _set_up(self, side: str) -> None:
         self.setup = {
-            "LAB_PVE_GUESTS": f"small={NUMBERS['source']}" if side == "source" and self.boots else "",
+            "LAB_PVE_GUESTS": f"small={self.numbers['source']}" if side == "source" and self.boots else "",
             "LAB_GUEST_PREFIX": self.subnet.rpartition(".")[0],
             "LAB_GUEST_GATEWAY": self.addresses["source"],
             "LAB_GUEST_NAME_SERVER": "192.0.2.53",
@@ -124,7 +125,7 @@ class Nodes(Pair):
     def _seed(self, side: str) -> None:
         """Put a guest with an empty disk there."""
         self.must_run(side, ["truncate", "-s", "1M", "/var/lib/vz/empty.raw"])
-        number = str(NUMBERS[side])
+        number = str(self.numbers[side])
         self.must_run(side, [f"{STANDIN}/seed-guest.sh", number, "/var/lib/vz/empty.raw"], EMPTY_GUEST)
 
     # What tests order and look at
@@ -167,12 +168,12 @@ class Nodes(Pair):
 
     def config(self, side: str) -> str:
         """The guest's configuration file; empty when there is none."""
-        done = self.run(side, ["cat", f"/etc/pve/qemu-server/{NUMBERS[side]}.conf"])
+        done = self.run(side, ["cat", f"/etc/pve/qemu-server/{self.numbers[side]}.conf"])
         return done.out if done.rc == 0 else ""
 
     def running(self, side: str) -> bool:
         """Whether a process of the guest runs."""
-        pattern = f"pidfile /run/qemu-server/{NUMBERS[side]}.pid"
+        pattern = f"pidfile /run/qemu-server/{self.numbers[side]}.pid"
         return self.run(side, ["pgrep", "--full", pattern]).rc == 0
 
     def connected(self) -> list[str]:
@@ -182,11 +183,11 @@ class Nodes(Pair):
     def inside(self, side: str, script: str) -> str:
         """Run a shell script in the guest, by its agent; return what it prints."""
         body = json.dumps({"command": ["sh", "-c", script]})
-        return self.must_run(side, ["bash", "-c", INSIDE, "inside", str(NUMBERS[side])], body, timeout=300).strip()
+        return self.must_run(side, ["bash", "-c", INSIDE, "inside", str(self.numbers[side])], body, timeout=300).strip()
 
     def volumes(self, side: str) -> list[str]:
         """Disks and archives of the guest at a side."""
-        number = NUMBERS[side]
+        number = self.numbers[side]
         script = f"ls /var/lib/vz/images/{number} /var/lib/vz/dump 2>/dev/null | grep -E 'vm-{number}-disk|vma' || true"
         return sorted(self.must_run(side, ["bash", "-c", script]).split())
 

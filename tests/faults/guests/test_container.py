@@ -12,8 +12,7 @@ import pytest
 from bascule_lab import shell
 
 from bascule.guest.io import archive
-from tests.faults.guests.containers import ContainerNodes
-from tests.faults.guests.nodes import NUMBERS
+from tests.faults.guests.containers import BOXES, ContainerNodes
 from tests.faults.guests.test_guest import said
 
 MOVE = ("check", "capture", "freeze", "sync", "switch", "thaw", "verify")
@@ -53,13 +52,13 @@ def afterwards(boxes: ContainerNodes) -> Iterator[None]:
 
 def attribute(boxes: ContainerNodes, side: str, *words: str) -> str:
     """Run a command of the node on a file of the running container; what is inside has no such command."""
-    pid = boxes.must_run(side, ["cut", "-d", " ", "-f", "1", f"/run/qemu-server/ct-{NUMBERS[side]}.pid"]).strip()
+    pid = boxes.must_run(side, ["cut", "-d", " ", "-f", "1", f"/run/qemu-server/ct-{BOXES[side]}.pid"]).strip()
     return boxes.must_run(side, [*words, f"/proc/{pid}/root/srv/data/word"])
 
 
 def write(boxes: ContainerNodes, side: str, word: str) -> str:
     """Write things of every kind inside; return what is told of them."""
-    boxes.must_run(side, ["pct", "exec", str(NUMBERS[side]), "--", "/bin/sh", "-c", WRITE, word])
+    boxes.must_run(side, ["pct", "exec", str(BOXES[side]), "--", "/bin/sh", "-c", WRITE, word])
     attribute(boxes, side, "setfattr", "-n", "user.note", "-v", word)
     attribute(boxes, side, "setfacl", "-m", "u:1003:r")
     return told(boxes, side)
@@ -112,8 +111,8 @@ def test_a_container_moves_by_changed_blocks_there_and_back_with_its_data(boxes:
 
 @pytest.mark.long
 def test_a_container_that_does_not_start_is_no_go_and_nothing_was_closed(boxes: ContainerNodes) -> None:
-    boxes.order("target", "task_fails", type="vzstart", text="startup for container '161' failed")
-    said(boxes.verb("check"), "guest_boots", "NO-GO", "startup for container '161' failed")
+    boxes.order("target", "task_fails", type="vzstart", text="startup for container '163' failed")
+    said(boxes.verb("check"), "guest_boots", "NO-GO", "startup for container '163' failed")
     assert boxes.connected() == ["source"]
 
 
@@ -123,8 +122,8 @@ def test_an_opening_that_broke_goes_on_and_still_compares_both_volumes(boxes: Co
     boxes.write_inventory(proxmox_guest_move=way)
     before = write(boxes, "source", f"broken{way}")
     boxes.must("check", "capture", "freeze", "sync")
-    boxes.order("target", "task_fails", type="vzstart", text="startup for container '161' failed")
-    said(boxes.verb("switch"), "startup for container '161' failed")
+    boxes.order("target", "task_fails", type="vzstart", text="startup for container '163' failed")
+    said(boxes.verb("switch"), "startup for container '163' failed")
     assert (boxes.status("source"), boxes.status("target")) == ("closed", "opening")
     boxes.must("switch", "thaw", "verify")
     proved(boxes, "target")
@@ -164,7 +163,7 @@ def test_a_node_that_comes_back_starts_what_is_open_and_nothing_else(boxes: Cont
     for side in ("source", "target"):
         boxes.kill(side)
         boxes.boot(side)
-    boxes.until("source", f"pct exec {NUMBERS['source']} -- true")
+    boxes.until("source", f"pct exec {BOXES['source']} -- true")
     assert boxes.connected() == ["source"]
     assert not boxes.running("target")
     assert told(boxes, "source") == before
