@@ -12,8 +12,8 @@ from bascule_lab import shell
 from tests.faults.guests.nodes import STANDIN, Nodes
 from tests.faults.pair import ROOT, SIDES
 
-# Others than those of a guest's pair: on one machine both pairs have one kernel, and a loop device is told by its file's
-# name where a host has no node of it.
+# Others than those of a guest's pair: on one machine both pairs have one kernel, and where a host has no node of a loop
+# device, that is told by the name of its file.
 BOXES = {"source": 162, "target": 163}
 DATA_BYTES = 8 << 20
 CONFIG = """arch: amd64
